@@ -1,0 +1,3 @@
+//! etcd-watch
+
+fn main() {}
