@@ -1,0 +1,105 @@
+//! What the machine asks of its driver, and what the driver tells it.
+
+use alloc::sync::Arc;
+
+use crate::{KeyRange, RangeKey, Request, ServerVersion, StreamEnd, StreamKey, StreamOptions, WatchKey};
+
+/// One thing for the driver to do. Exhaustive on purpose: a driver that misses one must not compile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a gRPC watch stream, then say `handle_opened` or `handle_failed`.
+    Open {
+        /// The stream's key, for everything said about it from now on.
+        stream: StreamKey,
+        /// How to open it.
+        options: Arc<StreamOptions>,
+        /// Which endpoint to open it on.
+        endpoint: EndpointHint,
+        /// Get a new auth token first: the last one was refused.
+        fresh_token: bool,
+    },
+    /// Send a request on an open stream. Requests go out in the order of their actions; the driver keeps
+    /// what the network does not take yet, and must not stop reading meanwhile.
+    Send {
+        /// The stream.
+        stream: StreamKey,
+        /// What to send.
+        request: Request,
+    },
+    /// Reset the stream and forget it. Nothing is to be said about it any more.
+    Close {
+        /// The stream.
+        stream: StreamKey,
+        /// Why, for the log.
+        reason: StreamEnd,
+    },
+    /// Read the store's current revision by a linearizable count-only `Range` of limit 1, then say
+    /// `handle_range_done`.
+    Range {
+        /// The read's key.
+        range: RangeKey,
+        /// The keys to count.
+        keys: KeyRange,
+        /// The options (metadata, user) of the watches it is for.
+        options: Arc<StreamOptions>,
+        /// Which endpoint to ask.
+        endpoint: EndpointHint,
+        /// Get a new auth token first: the last one was refused.
+        fresh_token: bool,
+    },
+    /// The watch has something to take by `next`. Said once per edge: not again until `next` has
+    /// returned `None`.
+    Deliver {
+        /// The watch.
+        watch: WatchKey,
+    },
+}
+
+/// Which endpoint a stream or a read should use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointHint {
+    /// The one the driver likes best.
+    Any,
+    /// Another than the last one used for this stream (or by this group's reads), if there is another.
+    Another,
+}
+
+/// What the driver knows of a stream it has opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// The member's version, by Maintenance Status on the same connection; `None` when it wouldn't say.
+    pub version: Option<ServerVersion>,
+}
+
+/// The answer to [`Action::Range`]. Proxies leave header fields out; 0 stands for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangeDone {
+    /// The store's revision, by the response header.
+    pub revision: i64,
+    /// The cluster's id, by the response header.
+    pub cluster_id: u64,
+}
+
+/// Why the machine wants to be called at [`poll_timeout`](crate::Watcher::poll_timeout).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum TimeoutReason {
+    /// A stream is to be opened again.
+    Reconnect,
+    /// A read of the current revision is to be tried again.
+    RetryRange,
+    /// A stream has not answered a create request.
+    AnswerDue,
+    /// A stream has been idle; ask it for a sign of life.
+    Probe,
+    /// The sign of life is due.
+    ProbeDue,
+    /// A fresh resume point is to be asked for.
+    Progress,
+    /// A member that lags has had its time.
+    Lagging,
+    /// A stream without watches has had its grace time.
+    Linger,
+    /// A deadline for giving up.
+    GiveUp,
+}

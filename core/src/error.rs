@@ -1,0 +1,261 @@
+//! Errors, told apart by whose fault they are: the caller's ([`ApiMisuse`], [`RequestError`],
+//! [`ConfigError`]), the server's ([`ServerMisbehaved`]), or nobody's (why a watch closed,
+//! [`CloseReason`]).
+
+use alloc::string::String;
+use bytes::Bytes;
+
+use crate::WatchKey;
+
+/// A watch request that can't be served. Fix the request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The range holds no key.
+    #[error(
+        "the range from {start:?} to {end:?} is empty: `end` must be above `start` (for one key use `KeyRange::key`)"
+    )]
+    EmptyRange {
+        /// The first key.
+        start: Bytes,
+        /// The end given.
+        end: Bytes,
+    },
+    /// The start revision is below 0.
+    #[error("start_revision is {revision}: use a revision of 1 or more, or 0 for now")]
+    NegativeRevision {
+        /// The revision given.
+        revision: i64,
+    },
+    /// The buffer has no room for anything.
+    #[error("buffer_bytes is 0: give the watch at least 1 byte, or leave the default")]
+    ZeroBuffer,
+    /// The filters leave out puts and deletes.
+    #[error("filters leave out both puts and deletes: such a watch never sees an event")]
+    NothingLeft,
+    /// A metadata entry is no valid header.
+    #[error(
+        "stream metadata {name:?} is no valid header: names are lower-case ASCII without `grpc-` or `-bin`, values printable ASCII"
+    )]
+    Metadata {
+        /// The entry's name (its value may be secret).
+        name: String,
+    },
+}
+
+/// A configuration that can't work. Fix the field named.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A field that must be above zero is zero.
+    #[error("{field} is 0: it must be more")]
+    Zero {
+        /// The field's name.
+        field: &'static str,
+    },
+    /// Two fields contradict each other.
+    #[error("{low} is above {high}: raise {high} or lower {low}")]
+    Inverted {
+        /// The field that must be the lower one.
+        low: &'static str,
+        /// The field that must be the higher one.
+        high: &'static str,
+    },
+}
+
+/// The caller used the machine wrongly. Fix the code that calls it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ApiMisuse {
+    /// The watch was never opened, or its `Closed` has been taken.
+    #[error("{0:?} is not open: it was never opened here, or its end has been delivered")]
+    UnknownWatch(WatchKey),
+    /// The machine has been shut down.
+    #[error("the watcher has been shut down: no new watch can be opened")]
+    ShutDown,
+    /// The request can't be served.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+/// What a server did that etcd's protocol doesn't allow. The stream it happened on is replaced, and
+/// no watch loses its place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerMisbehaved {
+    /// The frame's bytes are no `WatchResponse`.
+    #[error("the frame is no WatchResponse: {0}")]
+    Undecodable(#[from] crate::DecodeError),
+    /// A response for a watch that was never created on the stream.
+    #[error("a response for watch id {watch_id}, which was never created on this stream")]
+    UnknownWatchId {
+        /// The id in the response.
+        watch_id: i64,
+    },
+    /// More responses for finished watches than a lawful server sends.
+    #[error("more than {limit} responses for watches that had ended")]
+    StaleFlood {
+        /// The limit that was passed.
+        limit: u32,
+    },
+    /// A `created` response that answers no request, or out of order.
+    #[error("a created response for watch id {watch_id} that answers no pending request")]
+    UnexpectedCreated {
+        /// The id in the response.
+        watch_id: i64,
+    },
+    /// An event without a key, or with a revision below 1.
+    #[error("an event without a key or a revision")]
+    InvalidEvent,
+    /// An event whose key lies outside the watch's range.
+    #[error("an event for a key outside the range of watch id {watch_id}")]
+    ForeignKey {
+        /// The watch's id.
+        watch_id: i64,
+    },
+    /// Revisions that run backwards within a response.
+    #[error("revision {next} after {previous} within one response")]
+    RevisionsBackwards {
+        /// The revision before.
+        previous: i64,
+        /// The one that followed.
+        next: i64,
+    },
+    /// A fragment sequence was broken off by another response for the same watch.
+    #[error("a response for watch id {watch_id} in the middle of its fragments")]
+    BrokenFragments {
+        /// The watch's id.
+        watch_id: i64,
+    },
+    /// The stream was open, requests were made, and nothing came back.
+    #[error("no answer within {millis} ms")]
+    Unresponsive {
+        /// How long the machine waited, in milliseconds.
+        millis: u64,
+    },
+}
+
+/// Why a watch ended. Delivered exactly once, after everything else.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The application cancelled it.
+    #[error("the watch was cancelled")]
+    Cancelled,
+    /// The whole client was shut down.
+    #[error("the client was shut down")]
+    ShutDown,
+    /// The next revision has been compacted away: history has a gap. List the keys again and watch from
+    /// the list's revision + 1.
+    #[error(
+        "revision {next_revision} is gone: the store is compacted up to {compact_revision}; list the keys again and watch from there"
+    )]
+    Compacted {
+        /// What the server reported: the oldest revision that can still be watched.
+        compact_revision: i64,
+        /// The revision the watch would have gone on at.
+        next_revision: i64,
+    },
+    /// The consumer was too slow, and the watch's policy is [`Fail`](crate::Overflow::Fail).
+    #[error(
+        "the consumer lagged: {queued_bytes} bytes were waiting; watch again from revision {next_revision}"
+    )]
+    Lagged {
+        /// Bytes that were waiting when the watch ended.
+        queued_bytes: usize,
+        /// The revision to go on at.
+        next_revision: i64,
+    },
+    /// The user may not watch the range.
+    #[error("permission denied: {message}")]
+    PermissionDenied {
+        /// The server's text.
+        message: String,
+    },
+    /// The server refused the watch for good.
+    #[error("the server refused the watch: {message}")]
+    Refused {
+        /// The server's text.
+        message: String,
+    },
+    /// The server cancelled a running watch and said why.
+    #[error("the server cancelled the watch: {message}")]
+    CancelledByServer {
+        /// The server's text.
+        message: String,
+    },
+    /// The endpoint does not speak etcd's watch protocol.
+    #[error("the endpoint has no etcd v3 watch service: {message}")]
+    Unsupported {
+        /// The endpoint's text.
+        message: String,
+    },
+    /// One revision, or one response, is larger than the limit.
+    #[error(
+        "{what} of {bytes} bytes is over the limit of {limit}: raise the limit, or watch a smaller range"
+    )]
+    TooLarge {
+        /// "a revision" or "a response".
+        what: &'static str,
+        /// Its size so far, in bytes.
+        bytes: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// Another cluster answers at the endpoints: what was delivered is not this store's history.
+    #[error("the store changed: cluster id {before:x} became {after:x}; list the keys again")]
+    StoreChanged {
+        /// The cluster id the watch was created on.
+        before: u64,
+        /// The one that answers now.
+        after: u64,
+    },
+    /// The store is behind what it has already shown, and stayed there: it was restored from a backup.
+    #[error("the store went back from revision {known} to {revision}; it was restored: list the keys again")]
+    StoreRegressed {
+        /// The highest revision seen.
+        known: i64,
+        /// The revision the store reports now.
+        revision: i64,
+    },
+    /// No member had a leader for as long as the configuration allows.
+    #[error("no member had a leader for {millis} ms")]
+    NoLeader {
+        /// How long, in milliseconds.
+        millis: u64,
+    },
+    /// No endpoint answered for as long as the configuration allows.
+    #[error("no endpoint answered for {millis} ms; the last failure: {last}")]
+    Unreachable {
+        /// How long, in milliseconds.
+        millis: u64,
+        /// The last failure.
+        last: String,
+    },
+}
+
+/// Why a stream was closed by the machine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamEnd {
+    /// It has no watches left.
+    #[error("no watches left")]
+    Idle,
+    /// The server broke the protocol.
+    #[error("the server misbehaved: {0}")]
+    Misbehaved(#[from] ServerMisbehaved),
+    /// The member lags behind what another has shown.
+    #[error("the member lags: it is at revision {revision}, {known} was seen")]
+    Lagging {
+        /// The member's revision.
+        revision: i64,
+        /// The highest seen elsewhere.
+        known: i64,
+    },
+    /// The server no longer accepts the stream's auth token.
+    #[error("the auth token is no longer accepted")]
+    TokenExpired,
+    /// The machine was shut down.
+    #[error("the client was shut down")]
+    ShutDown,
+}

@@ -1,0 +1,415 @@
+//! What a watch delivers: a [`WatchResponse`] is received buffers with an index over them.
+
+use alloc::{string::String, vec, vec::Vec};
+use bytes::Bytes;
+use core::fmt;
+
+use crate::{
+    CloseReason, Header,
+    decode::{EventIndex, KvIndex, NO_PREV},
+};
+
+/// Some events of one received frame.
+#[derive(Clone)]
+pub(crate) struct Chunk {
+    frame: Bytes,
+    events: Vec<EventIndex>,
+    prevs: Vec<KvIndex>,
+    bytes: usize,
+}
+
+/// What the index itself takes, per event, in the accounts of what waits for a consumer.
+const INDEX_BYTES: usize = size_of::<EventIndex>();
+
+impl Chunk {
+    pub(crate) fn new(frame: Bytes, events: Vec<EventIndex>, prevs: Vec<KvIndex>) -> Self {
+        let bytes = frame.len() + (events.len() + prevs.len()) * INDEX_BYTES;
+        Self { frame, events, prevs, bytes }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// What the chunk holds in memory, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn last_revision(&self) -> i64 {
+        self.events.last().map_or(0, |event| event.kv.mod_revision)
+    }
+
+    /// Cuts off the events of the last revision, if others come before them: `self` keeps those.
+    pub(crate) fn split_last_revision(&mut self) -> Option<Self> {
+        let last = self.last_revision();
+        let at = self.events.partition_point(|event| event.kv.mod_revision < last);
+        if at == 0 {
+            return None;
+        }
+        let bytes = (self.bytes / self.events.len()) * (self.events.len() - at);
+        self.bytes -= bytes;
+        let events = self.events.split_off(at);
+        Some(Self { frame: self.frame.clone(), events, prevs: self.prevs.clone(), bytes })
+    }
+
+    /// Lets go of the receive buffer, which may be much larger than the frame: for chunks that stay.
+    pub(crate) fn detach(&mut self) {
+        self.frame = Bytes::copy_from_slice(&self.frame);
+    }
+
+    fn event(&self, index: usize) -> Event<'_> {
+        Event { chunk: self, index: &self.events[index] }
+    }
+}
+
+/// What kind of response it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ResponseKind {
+    /// It carries events.
+    Events,
+    /// Everything up to its revision has been delivered.
+    Progress,
+    /// The watch has been created on a server for the first time.
+    Created,
+}
+
+/// One or more responses of the server to one watch, in order: all events of a revision that match the
+/// watch are in one of these, never in two.
+#[derive(Clone)]
+pub struct WatchResponse {
+    kind: ResponseKind,
+    header: Header,
+    resume_revision: i64,
+    chunks: Chunks,
+    events: usize,
+    bytes: usize,
+}
+
+#[derive(Clone)]
+enum Chunks {
+    None,
+    One(Chunk),
+    Many(Vec<Chunk>),
+}
+
+impl Chunks {
+    fn as_slice(&self) -> &[Chunk] {
+        match self {
+            Self::None => &[],
+            Self::One(chunk) => core::slice::from_ref(chunk),
+            Self::Many(chunks) => chunks,
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [Chunk] {
+        match self {
+            Self::None => &mut [],
+            Self::One(chunk) => core::slice::from_mut(chunk),
+            Self::Many(chunks) => chunks,
+        }
+    }
+
+    fn push(&mut self, chunk: Chunk) {
+        *self = match core::mem::replace(self, Self::None) {
+            Self::None => Self::One(chunk),
+            Self::One(first) => Self::Many(vec![first, chunk]),
+            Self::Many(mut chunks) => {
+                chunks.push(chunk);
+                Self::Many(chunks)
+            }
+        };
+    }
+}
+
+impl WatchResponse {
+    pub(crate) fn notice(kind: ResponseKind, header: Header, resume_revision: i64) -> Self {
+        Self { kind, header, resume_revision, chunks: Chunks::None, events: 0, bytes: 0 }
+    }
+
+    pub(crate) fn events_of(chunk: Chunk, header: Header) -> Self {
+        let resume_revision = chunk.last_revision() + 1;
+        let (events, bytes) = (chunk.len(), chunk.bytes());
+        Self {
+            kind: ResponseKind::Events,
+            header,
+            resume_revision,
+            chunks: Chunks::One(chunk),
+            events,
+            bytes,
+        }
+    }
+
+    /// Adds events that follow.
+    pub(crate) fn extend(&mut self, chunk: Chunk, header: Header) {
+        self.resume_revision = chunk.last_revision() + 1;
+        self.events += chunk.len();
+        self.bytes += chunk.bytes();
+        self.header = header;
+        self.chunks.push(chunk);
+    }
+
+    /// Adds a whole response that follows.
+    pub(crate) fn append(&mut self, next: Self) {
+        self.resume_revision = next.resume_revision;
+        self.events += next.events;
+        self.bytes += next.bytes;
+        self.header = next.header;
+        match next.chunks {
+            Chunks::None => {}
+            Chunks::One(chunk) => self.chunks.push(chunk),
+            Chunks::Many(chunks) => chunks.into_iter().for_each(|chunk| self.chunks.push(chunk)),
+        }
+    }
+
+    pub(crate) fn detach(&mut self) {
+        self.chunks.as_mut_slice().iter_mut().for_each(Chunk::detach);
+    }
+
+    /// What it holds in memory, in bytes: the received buffers and their index.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Events, progress, or created.
+    #[must_use]
+    pub fn kind(&self) -> ResponseKind {
+        self.kind
+    }
+
+    /// The header of the (last) response received. Its revision is the store's when the response was
+    /// made, which may be ahead of the events: to resume, use [`resume_revision`](Self::resume_revision).
+    #[must_use]
+    pub fn header(&self) -> Header {
+        self.header
+    }
+
+    /// Where to go on after this response: store it with what you made of the events, and start the next
+    /// watch there; nothing is missed and nothing comes twice.
+    #[must_use]
+    pub fn resume_revision(&self) -> i64 {
+        self.resume_revision
+    }
+
+    /// Everything up to this revision, and nothing after it, has been delivered with this response.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.resume_revision - 1
+    }
+
+    /// How many events there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.events
+    }
+
+    /// Whether there are no events: true of progress and created responses.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// The events, by ascending revision; within a revision, as the transaction made them.
+    pub fn events(&self) -> impl DoubleEndedIterator<Item = Event<'_>> + Clone {
+        self.chunks.as_slice().iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.event(index)))
+    }
+}
+
+impl fmt::Debug for WatchResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchResponse")
+            .field("kind", &self.kind)
+            .field("header", &self.header)
+            .field("resume_revision", &self.resume_revision)
+            .field("events", &self.events().collect::<Vec<_>>())
+            .finish()
+    }
+}
+
+impl PartialEq for WatchResponse {
+    /// By what is delivered; how it was received doesn't matter.
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind, self.header, self.resume_revision) == (other.kind, other.header, other.resume_revision)
+            && self.events().eq(other.events())
+    }
+}
+
+/// Whether a key was put or deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The key was put.
+    Put,
+    /// The key was deleted, by a request or with its lease.
+    Delete,
+}
+
+/// One change of one key. Borrows from its [`WatchResponse`].
+#[derive(Clone, Copy)]
+pub struct Event<'a> {
+    chunk: &'a Chunk,
+    index: &'a EventIndex,
+}
+
+impl<'a> Event<'a> {
+    /// Put or delete.
+    #[must_use]
+    pub fn kind(&self) -> EventKind {
+        if self.index.kind == 1 { EventKind::Delete } else { EventKind::Put }
+    }
+
+    /// The key-value pair after the change; of a delete only the key and the modification revision mean
+    /// anything.
+    #[must_use]
+    pub fn kv(&self) -> KeyValue<'a> {
+        KeyValue { frame: &self.chunk.frame, index: &self.index.kv }
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &'a [u8] {
+        self.kv().key()
+    }
+
+    /// The value; empty for a delete.
+    #[must_use]
+    pub fn value(&self) -> &'a [u8] {
+        self.kv().value()
+    }
+
+    /// The revision of the change.
+    #[must_use]
+    pub fn mod_revision(&self) -> i64 {
+        self.index.kv.mod_revision
+    }
+
+    /// The revision that created the key; 0 for a delete.
+    #[must_use]
+    pub fn create_revision(&self) -> i64 {
+        self.index.kv.create_revision
+    }
+
+    /// How often the key has been put since it was created; 0 for a delete.
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        self.index.kv.version
+    }
+
+    /// The lease the key hangs on; 0 for none.
+    #[must_use]
+    pub fn lease(&self) -> i64 {
+        self.index.kv.lease
+    }
+
+    /// The pair before the change, if it was asked for, existed, and is not compacted.
+    #[must_use]
+    pub fn prev(&self) -> Option<KeyValue<'a>> {
+        (self.index.prev != NO_PREV).then(|| KeyValue {
+            frame: &self.chunk.frame,
+            index: &self.chunk.prevs[self.index.prev as usize],
+        })
+    }
+
+    /// Whether the change created the key.
+    #[must_use]
+    pub fn is_create(&self) -> bool {
+        self.kind() == EventKind::Put && self.create_revision() == self.mod_revision()
+    }
+}
+
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind();
+        write!(f, "{kind:?} {:?}", self.kv())?;
+        self.prev().map_or(Ok(()), |prev| write!(f, " was {prev:?}"))
+    }
+}
+
+impl PartialEq for Event<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        (self.kind(), self.kv(), self.prev()) == (other.kind(), other.kv(), other.prev())
+    }
+}
+
+/// A key-value pair. Borrows from its [`WatchResponse`].
+#[derive(Clone, Copy)]
+pub struct KeyValue<'a> {
+    frame: &'a Bytes,
+    index: &'a KvIndex,
+}
+
+impl<'a> KeyValue<'a> {
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &'a [u8] {
+        self.index.key.of(self.frame)
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn value(&self) -> &'a [u8] {
+        self.index.value.of(self.frame)
+    }
+
+    /// The key as a buffer of its own, which shares the received one rather than copying it.
+    #[must_use]
+    pub fn key_bytes(&self) -> Bytes {
+        self.frame.slice(self.index.key.range())
+    }
+
+    /// The value as a buffer of its own, which shares the received one rather than copying it.
+    #[must_use]
+    pub fn value_bytes(&self) -> Bytes {
+        self.frame.slice(self.index.value.range())
+    }
+
+    /// The revision of the last change.
+    #[must_use]
+    pub fn mod_revision(&self) -> i64 {
+        self.index.mod_revision
+    }
+
+    /// The revision that created the key.
+    #[must_use]
+    pub fn create_revision(&self) -> i64 {
+        self.index.create_revision
+    }
+
+    /// How often the key has been put since it was created.
+    #[must_use]
+    pub fn version(&self) -> i64 {
+        self.index.version
+    }
+
+    /// The lease the key hangs on; 0 for none.
+    #[must_use]
+    pub fn lease(&self) -> i64 {
+        self.index.lease
+    }
+}
+
+impl fmt::Debug for KeyValue<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = String::from_utf8_lossy(self.key());
+        write!(f, "{key:?}@{} ({} bytes)", self.mod_revision(), self.value().len())
+    }
+}
+
+impl PartialEq for KeyValue<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        let fields = |kv: &Self| (kv.create_revision(), kv.mod_revision(), kv.version(), kv.lease());
+        self.key() == other.key() && self.value() == other.value() && fields(self) == fields(other)
+    }
+}
+
+/// What [`Watcher::next`](crate::Watcher::next) hands out.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Delivery {
+    /// Events, progress or created.
+    Response(WatchResponse),
+    /// The end; exactly once, and last.
+    Closed(CloseReason),
+}
