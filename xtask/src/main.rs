@@ -1,12 +1,57 @@
-//! The project's own chores: `cargo xtask codegen [--check]`.
+//! The project's own chores, in Rust: `cargo xtask --help` lists them.
 
+// A command line speaks to its user on standard output.
+#![allow(clippy::print_stdout)]
+
+mod ci;
 mod codegen;
+mod etcd;
+mod run;
+mod test;
+
+use clap::{Parser, Subcommand};
+use etcd_watch_binaries::Version;
+
+/// The project's own chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Fetch the real etcd servers that tests need, and run every test of the workspace.
+    Test {
+        /// Arguments for the test runner (nextest if it is installed, else `cargo test`), such as a filter.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Fetch the real etcd servers that tests need, and print which ones they use.
+    ///
+    /// A server of etcd 3.4 and one of 3.5 are needed. ETCD_BIN, the path of an `etcd` (or several, separated like
+    /// PATH), takes the place of its own line's, or comes in addition if it is of another line.
+    Etcd {
+        /// Fetch this very version too; 3.5.1 can be had.
+        #[arg(long, value_name = "VERSION")]
+        with: Vec<Version>,
+    },
+    /// Generate the Rust code of the wire messages from the .proto files.
+    Codegen {
+        /// Change nothing; fail if the code is out of date.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Everything that has to hold before a change goes in: format, lints, docs, generated code, tests.
+    Ci,
+}
 
 fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["codegen"] => codegen::run(false),
-        ["codegen", "--check"] => codegen::run(true),
-        _ => anyhow::bail!("usage: cargo xtask codegen [--check]"),
+    match Arguments::parse().chore {
+        Chore::Test { arguments } => test::run_tests(&arguments),
+        Chore::Etcd { with } => etcd::run(&with),
+        Chore::Codegen { check } => codegen::run(check),
+        Chore::Ci => ci::run_all(),
     }
 }

@@ -1,0 +1,44 @@
+//! Running other programs.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// The workspace's root.
+pub(crate) fn workspace() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    root.canonicalize().unwrap_or(root)
+}
+
+/// The Cargo that runs this xtask, in the workspace's root.
+pub(crate) fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    command.args(arguments).current_dir(workspace());
+    command
+}
+
+/// Prints a command and runs it; what it writes goes where this program's output goes.
+///
+/// # Errors
+/// If it can't be started, or ends with a failure.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let line = command_line(command);
+    println!("> {line}");
+    let status = command.status().with_context(|| format!("can't run `{line}`"))?;
+    ensure!(status.success(), "`{line}` failed ({status})");
+    Ok(())
+}
+
+fn command_line(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    let variables = set.map(|(name, value)| format!("{}='{}' ", name.display(), value.display()));
+    let words: Vec<_> =
+        std::iter::once(program).chain(command.get_args()).map(OsStr::to_string_lossy).collect();
+    variables.collect::<String>() + &words.join(" ")
+}
