@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::{
     CloseReason, Header,
-    decode::{EventIndex, KvIndex, NO_PREV},
+    decode::{EventIndex, KvIndex, NO_PREV, Span},
 };
 
 /// Some events of one received frame.
@@ -21,6 +21,9 @@ pub(crate) struct Chunk {
 /// What the index itself takes, per event, in the accounts of what waits for a consumer.
 const INDEX_BYTES: usize = size_of::<EventIndex>();
 
+/// A frame shorter than this may be a small part of the buffer it was received in.
+const DETACH_BELOW: usize = 64 << 10;
+
 impl Chunk {
     pub(crate) fn new(frame: Bytes, events: Vec<EventIndex>, prevs: Vec<KvIndex>) -> Self {
         let bytes = frame.len() + (events.len() + prevs.len()) * INDEX_BYTES;
@@ -34,6 +37,22 @@ impl Chunk {
     /// What the chunk holds in memory, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(crate) fn indices(&self) -> &[EventIndex] {
+        &self.events
+    }
+
+    pub(crate) fn bytes_of(&self, span: Span) -> &[u8] {
+        span.of(&self.frame)
+    }
+
+    pub(crate) fn first_revision(&self) -> i64 {
+        self.events.first().map_or(0, |event| event.kv.mod_revision)
+    }
+
+    pub(crate) fn drop_first(&mut self, count: usize) {
+        self.events.drain(..count);
     }
 
     pub(crate) fn last_revision(&self) -> i64 {
@@ -54,8 +73,11 @@ impl Chunk {
     }
 
     /// Lets go of the receive buffer, which may be much larger than the frame: for chunks that stay.
+    /// Large frames have a buffer to themselves and keep it.
     pub(crate) fn detach(&mut self) {
-        self.frame = Bytes::copy_from_slice(&self.frame);
+        if self.frame.len() < DETACH_BELOW {
+            self.frame = Bytes::copy_from_slice(&self.frame);
+        }
     }
 
     fn event(&self, index: usize) -> Event<'_> {

@@ -342,6 +342,11 @@ impl ModelEtcd {
         self.watches.close(stream);
     }
 
+    /// Closes all watch streams, as a member that stops does.
+    pub fn close_watch_streams(&mut self) {
+        self.watches.close_all();
+    }
+
     /// Whether the stream is open, be it to tell that it failed.
     #[must_use]
     pub fn has_watch_stream(&self, stream: ModelStream) -> bool {

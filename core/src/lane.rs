@@ -1,0 +1,308 @@
+//! One gRPC stream of the client, through all its incarnations.
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+use core::time::Duration;
+
+use crate::{
+    Config, Instant, Opened, ServerMisbehaved, StreamKey, TimeoutReason, WatchKey,
+    backoff::{Backoff, Patience},
+    substream::SharedOptions,
+};
+
+/// Chosen watch ids start above this, at a random place: where no server counts that ignores them, and
+/// still three bytes on the wire.
+const FIRST_ID: i64 = 1 << 16;
+
+/// How many responses may come for watches that are over and confirmed so.
+pub(crate) const STALE_LIMIT: u32 = 1000;
+
+/// How many manual progress requests may be unanswered before they are spaced out.
+const PROGRESS_BURST: u64 = 128;
+
+/// How far they are spaced out then, and how soon a wanted one is repeated.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
+
+/// Streams that live this much longer than the longest backoff clear the record of misbehaviour.
+const PENALTY_FACTOR: u32 = 4;
+
+/// A lane: one of the client's streams. Its number stays, its incarnations come and go.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) number: u32,
+    pub(crate) incarnation: u32,
+    pub(crate) options: SharedOptions,
+    /// The watches that travel on it, whatever their state, but for closed ones.
+    pub(crate) watches: BTreeSet<WatchKey>,
+    pub(crate) state: LaneState,
+    pub(crate) backoff: Backoff,
+    pub(crate) patience: Patience,
+    /// Open the next incarnation on another endpoint.
+    pub(crate) elsewhere: bool,
+    /// Open the next incarnation with a new token.
+    pub(crate) fresh_token: bool,
+    /// Member lag, which outlives the stream it was seen on.
+    pub(crate) lag: Option<Lag>,
+    /// Since when it has had no watches.
+    pub(crate) empty_since: Option<Instant>,
+    /// How many of its watches keep it from being read.
+    pub(crate) holds: usize,
+    /// Breaches of the protocol, until a stream has lived long enough.
+    pub(crate) penalty: u32,
+    /// Streams in a row that ended with a response over the limit.
+    pub(crate) too_large: u32,
+}
+
+/// What a lane is doing.
+#[derive(Debug)]
+pub(crate) enum LaneState {
+    /// Waits before it opens again.
+    Backoff {
+        /// Until when.
+        until: Instant,
+    },
+    /// The driver is opening it.
+    Opening,
+    /// It is open.
+    Open(GrpcStream),
+}
+
+/// A member is behind what another has shown.
+#[derive(Debug)]
+pub(crate) struct Lag {
+    pub(crate) since: Instant,
+    /// Whether this is the second member found behind.
+    pub(crate) moved: bool,
+    /// The member's revision.
+    pub(crate) revision: i64,
+    /// The watches that are ahead of it.
+    pub(crate) watches: BTreeSet<WatchKey>,
+    pub(crate) ask_at: Instant,
+}
+
+/// Whether the server keeps the ids it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Echo {
+    /// Not known yet: one create at a time.
+    Unknown,
+    /// It does: creates go out together, and each is known by its id.
+    Kept,
+    /// It does not (a proxy): one create at a time, known by order.
+    Ignored,
+}
+
+/// Whose responses an id stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// A watch.
+    Live(WatchKey),
+    /// One that was cancelled; what still comes is dropped.
+    Cancelled,
+}
+
+/// A create request that has not been answered.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) id: i64,
+    /// `None` when the watch was cancelled meanwhile.
+    pub(crate) watch: Option<WatchKey>,
+}
+
+/// One incarnation of a lane, while it is open.
+#[derive(Debug)]
+pub(crate) struct GrpcStream {
+    pub(crate) echo: Echo,
+    pub(crate) next_id: i64,
+    pub(crate) first_id: i64,
+    pub(crate) routes: BTreeMap<i64, Route>,
+    /// Watches to create, in order.
+    pub(crate) to_create: VecDeque<WatchKey>,
+    /// Creates sent, in order.
+    pub(crate) pending: VecDeque<Pending>,
+    /// Watches that want a progress notification.
+    pub(crate) wanting: BTreeSet<WatchKey>,
+    /// Whether manual progress replies wait for the events before them.
+    pub(crate) ordered_progress: bool,
+    /// Whether an event has given progress the lie.
+    pub(crate) lied: bool,
+    /// Whether silence after a progress request means something is wrong.
+    pub(crate) answers_probes: bool,
+    pub(crate) opened: Instant,
+    pub(crate) last_frame: Instant,
+    pub(crate) answer_due: Option<Instant>,
+    pub(crate) probe_due: Option<Instant>,
+    pub(crate) progress_requests: u64,
+    pub(crate) progress_replies: u64,
+    pub(crate) last_progress_request: Option<Instant>,
+    /// Whether a frame has come: only that proves a stream.
+    pub(crate) proven: bool,
+    pub(crate) stale: u32,
+}
+
+impl GrpcStream {
+    pub(crate) fn new(now: Instant, opened: Opened, rng: &mut fastrand::Rng) -> Self {
+        let first_id = FIRST_ID + rng.i64(0..FIRST_ID);
+        Self {
+            echo: Echo::Unknown,
+            next_id: first_id,
+            first_id,
+            routes: BTreeMap::new(),
+            to_create: VecDeque::new(),
+            pending: VecDeque::new(),
+            wanting: BTreeSet::new(),
+            ordered_progress: opened.version.is_some_and(|version| version.orders_manual_progress()),
+            lied: false,
+            answers_probes: opened.version.is_some_and(|version| version.answers_progress_when_quiet()),
+            opened: now,
+            last_frame: now,
+            answer_due: None,
+            probe_due: None,
+            progress_requests: 0,
+            progress_replies: 0,
+            last_progress_request: None,
+            proven: false,
+            stale: 0,
+        }
+    }
+
+    /// Whether manual progress replies move resume points.
+    pub(crate) fn trusts_manual_progress(&self) -> bool {
+        self.ordered_progress && !self.lied
+    }
+
+    /// Whether another create may go out now.
+    pub(crate) fn may_create(&self) -> bool {
+        self.echo == Echo::Kept || self.pending.is_empty()
+    }
+
+    /// Whether an id has been given out on this stream, by whichever side chooses them.
+    pub(crate) fn was_issued(&self, id: i64) -> bool {
+        match self.echo {
+            Echo::Ignored => id >= 0 && id < self.next_id,
+            _ => (self.first_id..self.next_id).contains(&id),
+        }
+    }
+
+    /// A response for an id without a route: a late one for a watch that is over, or nonsense.
+    pub(crate) fn count_stale(&mut self, watch_id: i64) -> Result<(), ServerMisbehaved> {
+        if !self.was_issued(watch_id) {
+            return Err(ServerMisbehaved::UnknownWatchId { watch_id });
+        }
+        self.stale += 1;
+        if self.stale > STALE_LIMIT {
+            return Err(ServerMisbehaved::StaleFlood { limit: STALE_LIMIT });
+        }
+        Ok(())
+    }
+
+    /// Whether a progress request may be sent now; counts it if so.
+    pub(crate) fn take_progress_turn(&mut self, now: Instant) -> bool {
+        let unanswered = self.progress_requests.saturating_sub(self.progress_replies);
+        let rested = self.last_progress_request.is_none_or(|last| now >= last + PROGRESS_PAUSE);
+        if unanswered >= PROGRESS_BURST && !rested {
+            return false;
+        }
+        self.progress_requests += 1;
+        self.last_progress_request = Some(now);
+        true
+    }
+
+    /// When the next progress request is due, if nothing else asks for one before.
+    fn progress_at(&self, config: &Config) -> Option<Instant> {
+        let last = self.last_progress_request.unwrap_or(self.opened);
+        if !self.wanting.is_empty() {
+            return Some(last + PROGRESS_PAUSE);
+        }
+        let routine = config.progress_interval.filter(|_| self.trusts_manual_progress() && !self.routes.is_empty());
+        routine.map(|interval| last + interval)
+    }
+
+    /// When to ask for a sign of life.
+    fn probe_at(&self, config: &Config) -> Option<Instant> {
+        let idle = config.probe_idle.filter(|_| self.answers_probes && !self.routes.is_empty());
+        idle.filter(|_| self.probe_due.is_none()).map(|idle| self.last_frame + idle)
+    }
+}
+
+impl Lane {
+    pub(crate) fn new(number: u32, options: SharedOptions) -> Self {
+        Self {
+            number,
+            incarnation: 0,
+            options,
+            watches: BTreeSet::new(),
+            state: LaneState::Opening,
+            backoff: Backoff::default(),
+            patience: Patience::default(),
+            elsewhere: false,
+            fresh_token: false,
+            lag: None,
+            empty_since: None,
+            holds: 0,
+            penalty: 0,
+            too_large: 0,
+        }
+    }
+
+    pub(crate) fn key(&self) -> StreamKey {
+        StreamKey { lane: self.number, incarnation: self.incarnation }
+    }
+
+    pub(crate) fn stream(&mut self) -> Option<&mut GrpcStream> {
+        match &mut self.state {
+            LaneState::Open(stream) => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// A lawful frame has come.
+    pub(crate) fn proved(&mut self, now: Instant, config: &Config) {
+        let LaneState::Open(stream) = &mut self.state else { return };
+        stream.last_frame = now;
+        stream.probe_due = None;
+        stream.answer_due = (!stream.pending.is_empty()).then(|| now + config.answer_timeout);
+        if self.penalty > 0 && now.since(stream.opened) > config.backoff_ceiling * PENALTY_FACTOR {
+            self.penalty = 0;
+        }
+        if !stream.proven {
+            stream.proven = true;
+            self.backoff.reset();
+            self.patience.proved();
+            self.fresh_token = false;
+        }
+    }
+
+    /// Everything the lane waits for.
+    pub(crate) fn timeouts(&self, config: &Config) -> Vec<(Instant, TimeoutReason)> {
+        let mut timeouts = Vec::with_capacity(4);
+        let mut add = |at: Option<Instant>, reason| timeouts.extend(at.map(|at| (at, reason)));
+        add(self.empty_since.map(|since| since + config.linger), TimeoutReason::Linger);
+        match &self.state {
+            LaneState::Backoff { until } => {
+                add(Some(*until), TimeoutReason::Reconnect);
+                add(self.patience.due(config), TimeoutReason::GiveUp);
+            }
+            LaneState::Opening => add(self.patience.due(config), TimeoutReason::GiveUp),
+            LaneState::Open(stream) => {
+                if !stream.proven && !stream.pending.is_empty() {
+                    add(self.patience.due(config), TimeoutReason::GiveUp);
+                }
+                // What a stream that isn't read would say, nobody hears.
+                if self.holds == 0 {
+                    add(stream.answer_due, TimeoutReason::AnswerDue);
+                    add(stream.probe_due, TimeoutReason::ProbeDue);
+                    add(stream.probe_at(config), TimeoutReason::Probe);
+                    add(stream.progress_at(config), TimeoutReason::Progress);
+                }
+                if let Some(lag) = &self.lag
+                    && !lag.watches.is_empty()
+                {
+                    add(Some((lag.since + config.lag_deadline).min(lag.ask_at)), TimeoutReason::Lagging);
+                }
+            }
+        }
+        timeouts
+    }
+}

@@ -1,0 +1,240 @@
+//! What waits for one consumer, and how much of it may.
+
+use alloc::collections::VecDeque;
+use core::time::Duration;
+
+use crate::{CloseReason, Config, Delivery, Instant, ResponseKind, WatchResponse};
+
+/// Beyond this much waiting, small frames are copied out of their receive buffers, so that a few hundred
+/// bytes do not hold on to a buffer of many kilobytes.
+const DETACH_ABOVE: usize = 64 << 10;
+
+/// How many slots an empty queue keeps.
+const KEPT_SLOTS: usize = 8;
+
+/// A watch's buffer.
+///
+/// Its limit starts at the floor. It doubles up to the budget while the consumer keeps moving, and
+/// halves when the room turns out not to be used: a consumer that is merely bursty gets room, one that
+/// has stopped does not.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    responses: VecDeque<WatchResponse>,
+    closed: Option<CloseReason>,
+    bytes: usize,
+    limit: usize,
+    floor: usize,
+    budget: usize,
+    peak: usize,
+    /// When the consumer last took something, or was first given something to take.
+    moved: Instant,
+    /// Whether the consumer has been told and has not yet found the queue empty.
+    notified: bool,
+}
+
+impl Queue {
+    pub(crate) fn new(floor: usize, budget: usize) -> Self {
+        let floor = floor.min(budget);
+        Self {
+            responses: VecDeque::new(),
+            closed: None,
+            bytes: 0,
+            limit: floor,
+            floor,
+            budget,
+            peak: 0,
+            moved: Instant::ZERO,
+            notified: false,
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.responses.is_empty()
+    }
+
+    /// Adds a response; returns by how much `bytes` changed.
+    pub(crate) fn push(&mut self, now: Instant, mut response: WatchResponse) -> isize {
+        let before = self.bytes.cast_signed();
+        if self.responses.is_empty() {
+            self.moved = now;
+        }
+        if response.kind() == ResponseKind::Progress
+            && let Some(last) = self.responses.back_mut()
+            && last.kind() == ResponseKind::Progress
+        {
+            *last = response; // A newer bookmark says all the older one did.
+            return 0;
+        }
+        if self.bytes > DETACH_ABOVE {
+            response.detach();
+        }
+        self.bytes += cost(&response);
+        self.peak = self.peak.max(self.bytes);
+        self.responses.push_back(response);
+        self.bytes.cast_signed() - before
+    }
+
+    /// Whether more waits than may; grows the limit first where the consumer deserves it.
+    pub(crate) fn is_over(&mut self, now: Instant, stall_after: Duration) -> bool {
+        while self.bytes > self.limit && self.limit < self.budget && now.since(self.moved) < stall_after {
+            self.limit = self.limit.saturating_mul(2).min(self.budget);
+        }
+        self.bytes > self.limit
+    }
+
+    /// Whether so little waits that reading may go on.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes <= self.limit / 2
+    }
+
+    /// Takes what is next, merged up to the batch limits; also by how much `bytes` shrank.
+    pub(crate) fn take(&mut self, now: Instant, config: &Config) -> (Option<Delivery>, usize) {
+        let before = self.bytes;
+        let Some(mut response) = self.responses.pop_front() else {
+            let closed = self.closed.take().map(Delivery::Closed);
+            self.notified &= closed.is_some();
+            return (closed, 0);
+        };
+        self.bytes -= cost(&response);
+        self.moved = now;
+        while response.kind() == ResponseKind::Events
+            && let Some(next) = self.responses.front()
+            && next.kind() == ResponseKind::Events
+            && response.len() + next.len() <= config.batch_events
+            && response.memory_bytes() + next.memory_bytes() <= config.batch_bytes
+            && let Some(next) = self.responses.pop_front()
+        {
+            self.bytes -= cost(&next);
+            response.append(next);
+        }
+        if self.responses.is_empty() {
+            if self.peak < self.limit / 4 {
+                self.limit = (self.limit / 2).max(self.floor);
+            }
+            self.peak = 0;
+            if self.responses.capacity() > KEPT_SLOTS {
+                self.responses.shrink_to(KEPT_SLOTS);
+            }
+        }
+        (Some(Delivery::Response(response)), before - self.bytes)
+    }
+
+    /// Nothing comes after what waits, but this.
+    pub(crate) fn close(&mut self, reason: CloseReason) {
+        self.closed.get_or_insert(reason);
+    }
+
+    /// Throws away what waits; returns how many bytes that were.
+    pub(crate) fn discard(&mut self) -> usize {
+        self.responses = VecDeque::new();
+        core::mem::take(&mut self.bytes)
+    }
+
+    /// Whether the consumer must be told; true once per edge.
+    pub(crate) fn notify(&mut self) -> bool {
+        !core::mem::replace(&mut self.notified, true)
+    }
+}
+
+/// What a waiting response costs in all.
+fn cost(response: &WatchResponse) -> usize {
+    response.memory_bytes() + size_of::<WatchResponse>()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::{vec, vec::Vec};
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::{Header, response::Chunk};
+
+    fn response(bytes: usize) -> WatchResponse {
+        let event = crate::decode::EventIndex {
+            kv: crate::decode::KvIndex { mod_revision: 5, ..Default::default() },
+            kind: 0,
+            prev: crate::decode::NO_PREV,
+        };
+        let chunk = Chunk::new(Bytes::from(vec![0; bytes]), vec![event], Vec::new());
+        WatchResponse::events_of(chunk, Header::default())
+    }
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    const STALL: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn a_stalled_consumer_gets_no_more_than_the_floor_a_moving_one_the_budget() {
+        let mut queue = Queue::new(1000, 4000);
+        queue.push(at(0), response(1500));
+        assert!(!queue.is_over(at(10), STALL), "a burst is given room");
+        queue.push(at(20), response(1000));
+        assert!(queue.is_over(at(200), STALL) || queue.bytes() <= 4000);
+        let mut stalled = Queue::new(1000, 4000);
+        stalled.push(at(0), response(10));
+        stalled.push(at(500), response(1500));
+        assert!(stalled.is_over(at(500), STALL), "nothing was taken for 500 ms");
+    }
+
+    #[test]
+    fn the_limit_shrinks_again_when_the_room_is_not_used() {
+        let config = Config::default();
+        let mut queue = Queue::new(1000, 1 << 20);
+        queue.push(at(0), response(100_000));
+        assert!(!queue.is_over(at(1), STALL));
+        let grown = queue.limit;
+        assert!(grown >= 100_000);
+        for millis in 2..12 {
+            while queue.take(at(millis), &config).0.is_some() {}
+            queue.push(at(millis), response(10));
+        }
+        assert!(queue.limit < grown / 8, "{} of {grown}", queue.limit);
+    }
+
+    #[test]
+    fn waiting_responses_are_merged_up_to_the_limits_and_the_close_comes_last() {
+        let config = Config::default().batch_events(2);
+        let mut queue = Queue::new(1000, 1 << 20);
+        for _ in 0..3 {
+            queue.push(at(0), response(10));
+        }
+        queue.close(CloseReason::Cancelled);
+        queue.close(CloseReason::ShutDown);
+        let sizes: Vec<usize> = core::iter::from_fn(|| match queue.take(at(1), &config).0 {
+            Some(Delivery::Response(response)) => Some(response.len()),
+            _ => None,
+        })
+        .collect();
+        assert_eq!(sizes, [2, 1]);
+        assert_eq!(queue.bytes(), 0);
+        assert_eq!(queue.take(at(1), &config).0, None, "the close was taken above, once");
+    }
+
+    #[test]
+    fn a_consumer_is_told_once_until_it_has_found_the_queue_empty() {
+        let config = Config::default();
+        let mut queue = Queue::new(1000, 1 << 20);
+        queue.push(at(0), response(10));
+        assert!(queue.notify() && !queue.notify());
+        assert!(queue.take(at(0), &config).0.is_some());
+        assert!(!queue.notify(), "it has not looked again yet");
+        assert!(queue.take(at(0), &config).0.is_none());
+        assert!(queue.notify());
+    }
+
+    #[test]
+    fn bookmarks_that_nobody_reads_do_not_pile_up() {
+        let mut queue = Queue::new(1000, 1 << 20);
+        for revision in 0..1000 {
+            queue.push(at(0), WatchResponse::notice(ResponseKind::Progress, Header::default(), revision));
+        }
+        assert_eq!(queue.responses.len(), 1);
+        assert_eq!(queue.responses[0].resume_revision(), 999);
+    }
+}

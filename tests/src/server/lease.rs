@@ -1,0 +1,76 @@
+//! The lease service.
+
+use std::sync::Arc;
+
+use etcd_watch_proto::etcdserverpb::lease_server::Lease;
+use etcd_watch_proto::etcdserverpb::{
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
+    LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest,
+    LeaseTimeToLiveResponse,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::shared::Shared;
+use super::status::status;
+
+/// The lease service.
+#[derive(Debug)]
+pub(super) struct LeaseService(pub(super) Arc<Shared>);
+
+#[tonic::async_trait]
+impl Lease for LeaseService {
+    async fn lease_grant(
+        &self,
+        request: Request<LeaseGrantRequest>,
+    ) -> Result<Response<LeaseGrantResponse>, Status> {
+        let now = self.0.now();
+        let response = self.0.with_model(|model| model.lease_grant(request.get_ref(), now));
+        response.map(Response::new).map_err(status)
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<LeaseRevokeRequest>,
+    ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        let response = self.0.with_model(|model| model.lease_revoke(request.get_ref()));
+        response.map(Response::new).map_err(status)
+    }
+
+    type LeaseKeepAliveStream = ReceiverStream<Result<LeaseKeepAliveResponse, Status>>;
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let mut requests = request.into_inner();
+        let (replies, outbound) = tokio::sync::mpsc::channel(1);
+        let shared = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = requests.message().await {
+                let now = shared.now();
+                let reply = shared.with_model(|model| model.lease_keep_alive(&request, now));
+                if replies.send(Ok(reply)).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(outbound)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<LeaseTimeToLiveRequest>,
+    ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let now = self.0.now();
+        let response = self.0.with_model(|model| model.lease_time_to_live(request.get_ref(), now));
+        Ok(Response::new(response))
+    }
+
+    async fn lease_leases(
+        &self,
+        _request: Request<LeaseLeasesRequest>,
+    ) -> Result<Response<LeaseLeasesResponse>, Status> {
+        Ok(Response::new(self.0.with_model(|model| model.lease_leases())))
+    }
+}

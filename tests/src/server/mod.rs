@@ -1,0 +1,193 @@
+//! An etcd to test against, in the process: a gRPC server around [`ModelEtcd`].
+//!
+//! It speaks enough of etcd's API for clients, and for `etcdctl`: KV, Watch, Lease, the status of the
+//! member and the list of members.
+
+mod kv;
+mod lease;
+mod member;
+mod shared;
+mod status;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use etcd_watch_proto::etcdserverpb::cluster_server::ClusterServer;
+use etcd_watch_proto::etcdserverpb::kv_server::KvServer;
+use etcd_watch_proto::etcdserverpb::lease_server::LeaseServer;
+use etcd_watch_proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use etcd_watch_proto::etcdserverpb::watch_server::WatchServer;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tonic::service::Routes;
+
+use crate::model::{ModelConfig, ModelEtcd};
+use shared::Shared;
+
+/// How much larger than the largest request a message may be.
+const OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// An etcd to test against, in the process, on a loopback port.
+///
+/// It can be stopped, which cuts every connection as a crash does, and restarted on the same port with its
+/// data kept. Dropping it stops it.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().expect("starts").block_on(async {
+/// use etcd_watch_testkit::model::ModelConfig;
+/// use etcd_watch_testkit::server::EmbeddedEtcd;
+///
+/// let mut etcd = EmbeddedEtcd::start(ModelConfig::default()).await?;
+/// let endpoint = etcd.endpoint();
+/// etcd.stop().await;
+/// etcd.restart().await?;
+/// assert_eq!(etcd.endpoint(), endpoint);
+/// # Ok::<(), std::io::Error>(())
+/// # }).expect("restarts");
+/// ```
+#[derive(Debug)]
+pub struct EmbeddedEtcd {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    server: Option<JoinHandle<()>>,
+}
+
+impl EmbeddedEtcd {
+    /// Starts an empty one on a free port of 127.0.0.1. Needs a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// No port can be listened on.
+    pub async fn start(config: ModelConfig) -> io::Result<Self> {
+        Self::start_on(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), ModelEtcd::new(config)).await
+    }
+
+    /// Starts one with the data of a model, on an address of choice; port 0 is any that is free.
+    ///
+    /// # Errors
+    ///
+    /// The address can't be listened on.
+    pub async fn start_on(address: SocketAddr, mut model: ModelEtcd) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let urls = &mut model.config_mut().client_urls;
+        if urls.is_empty() {
+            urls.push(format!("http://{address}"));
+        }
+        let mut etcd = Self { shared: Arc::new(Shared::new(model)), address, server: None };
+        etcd.serve(listener);
+        Ok(etcd)
+    }
+
+    /// Where clients reach it, such as `http://127.0.0.1:40123`.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The address it listens on.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether it serves.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.server.is_some()
+    }
+
+    /// Works on the model, whether it serves or not. What that changes reaches clients as if one of them had
+    /// done it. Don't block: everything else waits.
+    pub fn with_model<T>(&self, work: impl FnOnce(&mut ModelEtcd) -> T) -> T {
+        self.shared.with_model(work)
+    }
+
+    /// Cuts every connection and refuses new ones. The data stays. Does nothing if it is stopped.
+    pub async fn stop(&mut self) {
+        let Some(server) = self.server.take() else { return };
+        server.abort();
+        // The port is free once the task is gone.
+        let _aborted = server.await;
+        self.shared.stop_member();
+    }
+
+    /// Serves again on the same port, with the data kept; stops first if need be. Leases get their full time
+    /// again.
+    ///
+    /// # Errors
+    ///
+    /// Somebody else has taken the port meanwhile.
+    pub async fn restart(&mut self) -> io::Result<()> {
+        self.stop().await;
+        let listener = TcpListener::bind(self.address).await?;
+        self.shared.restart_member();
+        self.serve(listener);
+        Ok(())
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let shared = Arc::clone(&self.shared);
+        let routes = routes(&shared);
+        self.server = Some(tokio::spawn(async move {
+            tokio::select! {
+                () = accept(listener, routes) => {}
+                () = shared.run_timer() => {}
+            }
+        }));
+    }
+}
+
+impl Drop for EmbeddedEtcd {
+    fn drop(&mut self) {
+        if let Some(server) = &self.server {
+            server.abort();
+        }
+    }
+}
+
+/// Accepts connections for ever; they end with it.
+async fn accept(listener: TcpListener, routes: Routes) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => {
+                    connections.spawn(serve_connection(socket, routes.clone()));
+                }
+                // Out of file descriptors, say: others may be closed soon.
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve_connection(socket: TcpStream, routes: Routes) {
+    // Small responses aren't to wait for company.
+    let _best_effort = socket.set_nodelay(true);
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    // As many streams at once as a client likes, as in etcd.
+    http.max_concurrent_streams(u32::MAX);
+    // How a connection ends says nothing that a test would want to know from here.
+    let _ended = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes)).await;
+}
+
+fn routes(shared: &Arc<Shared>) -> Routes {
+    let limit = shared.with_model(|model| model.config().max_request_bytes) + OVERHEAD_BYTES;
+    let kv = KvServer::new(kv::KvService(Arc::clone(shared))).max_decoding_message_size(limit);
+    Routes::new(kv)
+        .add_service(WatchServer::new(watch::WatchService(Arc::clone(shared))))
+        .add_service(LeaseServer::new(lease::LeaseService(Arc::clone(shared))))
+        .add_service(MaintenanceServer::new(member::MaintenanceService(Arc::clone(shared))))
+        .add_service(ClusterServer::new(member::ClusterService(Arc::clone(shared))))
+        .prepare()
+}

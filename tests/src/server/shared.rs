@@ -1,0 +1,115 @@
+//! The model behind a lock, and who is to be woken when it has something.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::model::{ModelEtcd, ModelStream};
+
+/// The model behind a lock, and who is to be woken when it has something.
+#[derive(Debug)]
+pub(super) struct Shared {
+    model: Mutex<ModelEtcd>,
+    /// Readers of watch streams.
+    readers: Mutex<BTreeMap<ModelStream, Arc<Notify>>>,
+    timer: Notify,
+    epoch: Instant,
+    /// While the member is stopped, its time stands still: no lease ends.
+    stopped: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(model: ModelEtcd) -> Self {
+        Self {
+            model: Mutex::new(model),
+            readers: Mutex::new(BTreeMap::new()),
+            timer: Notify::new(),
+            epoch: Instant::now(),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Time as the model counts it.
+    pub(super) fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+
+    /// Works on the model, after what was due, and wakes whoever that concerns.
+    pub(super) fn with_model<T>(&self, work: impl FnOnce(&mut ModelEtcd) -> T) -> T {
+        let mut model = lock(&self.model);
+        let timeout = model.poll_timeout();
+        let now = self.now();
+        if !self.stopped.load(Ordering::Acquire) && timeout.is_some_and(|due| due <= now) {
+            model.handle_timeout(now);
+        }
+        let result = work(&mut model);
+        let mut ready = Vec::new();
+        while let Some(stream) = model.poll_ready() {
+            ready.push(stream);
+        }
+        if model.poll_timeout() != timeout {
+            self.timer.notify_one();
+        }
+        drop(model);
+        if !ready.is_empty() {
+            let readers = lock(&self.readers);
+            for reader in ready.iter().filter_map(|stream| readers.get(stream)) {
+                reader.notify_one();
+            }
+        }
+        result
+    }
+
+    /// Opens a watch stream and returns what tells its reader that there is something.
+    pub(super) fn open_watch_stream(&self) -> (ModelStream, Arc<Notify>) {
+        let stream = self.with_model(ModelEtcd::open_watch_stream);
+        let reader = Arc::new(Notify::new());
+        lock(&self.readers).insert(stream, Arc::clone(&reader));
+        (stream, reader)
+    }
+
+    pub(super) fn close_watch_stream(&self, stream: ModelStream) {
+        lock(&self.readers).remove(&stream);
+        self.with_model(|model| model.close_watch_stream(stream));
+    }
+
+    /// The member stops: its watch streams are gone, and their readers find that out.
+    pub(super) fn stop_member(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.with_model(ModelEtcd::close_watch_streams);
+        for reader in lock(&self.readers).values() {
+            reader.notify_one();
+        }
+    }
+
+    /// The member starts again.
+    pub(super) fn restart_member(&self) {
+        self.with_model(|model| model.restart(self.now()));
+        self.stopped.store(false, Ordering::Release);
+    }
+
+    /// Does what is due by time, for ever.
+    pub(super) async fn run_timer(&self) {
+        loop {
+            let due = self.with_model(|model| model.poll_timeout());
+            match due {
+                Some(due) => {
+                    tokio::select! {
+                        () = tokio::time::sleep_until(self.epoch + due) => {}
+                        () = self.timer.notified() => {}
+                    }
+                }
+                None => self.timer.notified().await,
+            }
+        }
+    }
+}
+
+/// A panic in a test's closure says enough; it needn't become a second one here.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
