@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use etcd_watch_proto::etcdserverpb::cluster_server::Cluster;
 use etcd_watch_proto::etcdserverpb::maintenance_server::Maintenance;
-use etcd_watch_proto::etcdserverpb::{
-    MemberListRequest, MemberListResponse, StatusRequest, StatusResponse,
-};
+use etcd_watch_proto::etcdserverpb::{MemberListRequest, MemberListResponse, StatusRequest, StatusResponse};
 use tonic::{Request, Response, Status};
 
 use super::shared::Shared;

@@ -193,7 +193,8 @@ fn compaction_is_told_and_refused_twice_or_in_the_future() {
     assert_eq!(etcd.compact_revision(), None);
     compact(&mut etcd, 4);
     assert_eq!(etcd.compact_revision(), Some(4));
-    let again = |etcd: &mut ModelEtcd, revision| etcd.compact(&CompactionRequest { revision, physical: true });
+    let again =
+        |etcd: &mut ModelEtcd, revision| etcd.compact(&CompactionRequest { revision, physical: true });
     assert_eq!(again(&mut etcd, 4), Err(ModelError::Compacted));
     assert_eq!(again(&mut etcd, 6), Err(ModelError::FutureRevision));
 }
@@ -205,10 +206,7 @@ fn the_history_keeps_what_compaction_forgets() {
     compact(&mut etcd, 6);
     let history: Vec<_> =
         etcd.history().iter().map(|event| (event.revision, event.key.as_ref(), event.version)).collect();
-    assert_eq!(
-        history,
-        [(2, b"a".as_slice(), 1), (3, b"c", 1), (4, b"b", 1), (5, b"a", 2), (6, b"b", 0)]
-    );
+    assert_eq!(history, [(2, b"a".as_slice(), 1), (3, b"c", 1), (4, b"b", 1), (5, b"a", 2), (6, b"b", 0)]);
     let prev = etcd.history()[4].prev.as_ref().expect("prev");
     assert_eq!((prev.value.as_ref(), prev.mod_revision), (b"2".as_slice(), 4));
 }

@@ -28,11 +28,8 @@ fn etcd() -> ModelEtcd {
 
 /// Puts a key and returns the revision.
 fn put(etcd: &mut ModelEtcd, key: &str, value: &str) -> i64 {
-    let request = PutRequest {
-        key: key.to_owned().into(),
-        value: value.to_owned().into(),
-        ..PutRequest::default()
-    };
+    let request =
+        PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..PutRequest::default() };
     let header = etcd.put(&request).expect("put").header;
     header.expect("header").revision
 }

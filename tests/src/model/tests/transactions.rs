@@ -48,7 +48,11 @@ fn every_field_of_a_key_can_be_compared() {
         (CompareTarget::Value, TargetUnion::Value("1".into()), Greater, true),
         (CompareTarget::Lease, TargetUnion::Lease(0), Equal, true),
     ] {
-        assert_eq!(holds(&mut etcd, compare("a", target, result, operand)), expected, "{target:?} {result:?}");
+        assert_eq!(
+            holds(&mut etcd, compare("a", target, result, operand)),
+            expected,
+            "{target:?} {result:?}"
+        );
     }
 }
 
@@ -112,8 +116,7 @@ fn a_transaction_that_only_reads_uses_no_revision() {
 #[test]
 fn a_read_sees_the_writes_before_it() {
     let mut etcd = etcd();
-    let request =
-        success(vec![put_operation("a", "new"), operation(Request::RequestRange(read("a", "")))]);
+    let request = success(vec![put_operation("a", "new"), operation(Request::RequestRange(read("a", "")))]);
     let response = etcd.txn(&request).expect("txn");
     let Some(Response::ResponseRange(found)) = &response.responses[1].response else { panic!("no range") };
     assert_eq!(found.kvs[0].value.as_ref(), b"new");

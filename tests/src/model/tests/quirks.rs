@@ -1,0 +1,111 @@
+use super::*;
+use crate::model::Quirks;
+
+fn with(quirks: Quirks) -> ModelEtcd {
+    ModelEtcd::new(ModelConfig { quirks, ..ModelConfig::default() })
+}
+
+#[test]
+fn a_proxy_assigns_ids_of_its_own() {
+    let mut etcd = with(Quirks { assign_ids: true, ..Quirks::default() });
+    let stream = etcd.open_watch_stream();
+    for expected in 0..3 {
+        let reply = created(&mut etcd, stream, WatchCreateRequest { watch_id: 77, ..watch("a", "") });
+        assert_eq!(reply.watch_id, expected);
+    }
+    put(&mut etcd, "a", "");
+    let ids: Vec<_> = drain(&mut etcd, stream).iter().map(|response| response.watch_id).collect();
+    assert_eq!(ids, [0, 1, 2]);
+}
+
+#[test]
+fn a_proxy_makes_up_created_replies() {
+    let mut etcd = with(Quirks { synthetic_created: true, ..Quirks::default() });
+    let stream = etcd.open_watch_stream();
+    let reply = created(&mut etcd, stream, WatchCreateRequest { start_revision: 55, ..watch("a", "") });
+    let header = reply.header.expect("header");
+    assert_eq!((header.cluster_id, header.member_id, header.revision), (0, 0, 55));
+}
+
+#[test]
+fn a_proxy_may_reorder_created_replies() {
+    let mut etcd = with(Quirks { reorder_created: true, ..Quirks::default() });
+    let stream = etcd.open_watch_stream();
+    for watch_id in 1..=3 {
+        create(&mut etcd, stream, WatchCreateRequest { watch_id, ..watch("a", "") });
+    }
+    let ids: Vec<_> = drain(&mut etcd, stream).iter().map(|response| response.watch_id).collect();
+    assert_eq!(ids, [2, 3, 1]);
+    create(&mut etcd, stream, WatchCreateRequest { watch_id: 4, ..watch("a", "") });
+    cancel(&mut etcd, stream, 4);
+    let kinds: Vec<_> = drain(&mut etcd, stream).iter().map(|response| response.created).collect();
+    assert_eq!(kinds, [true, false]);
+}
+
+#[test]
+fn a_proxy_ignores_fragments_and_progress_requests() {
+    let config = ModelConfig { quirks: Quirks::grpc_proxy(), fragment_bytes: 10, ..ModelConfig::default() };
+    let mut etcd = ModelEtcd::new(config);
+    let stream = etcd.open_watch_stream();
+    created(&mut etcd, stream, WatchCreateRequest { fragment: true, ..watch("a", "\0") });
+    put_all(&mut etcd, &["a", "b"]);
+    request_progress(&mut etcd, stream);
+    let responses = drain(&mut etcd, stream);
+    assert_eq!(responses.len(), 1);
+    assert_eq!((responses[0].events.len(), responses[0].fragment), (2, false));
+}
+
+#[test]
+fn an_old_server_reports_progress_below_the_start_of_a_watch() {
+    let mut etcd = with(Quirks { progress_before_start: true, ..Quirks::default() });
+    let stream = etcd.open_watch_stream();
+    created(&mut etcd, stream, WatchCreateRequest { start_revision: 9, ..watch("a", "") });
+    request_progress(&mut etcd, stream);
+    assert_eq!(revision(&drain(&mut etcd, stream)[0]), 1);
+}
+
+#[test]
+fn headers_can_be_left_out() {
+    let mut etcd = with(Quirks { omit_headers: true, ..Quirks::default() });
+    let stream = etcd.open_watch_stream();
+    create(&mut etcd, stream, watch("a", ""));
+    put(&mut etcd, "a", "");
+    assert!(drain(&mut etcd, stream).iter().all(|response| response.header.is_none()));
+}
+
+#[test]
+fn with_a_seed_replies_and_events_interleave_but_events_never_come_before_their_created() {
+    let mut orders = std::collections::BTreeSet::new();
+    for seed in 0..20 {
+        let config = ModelConfig { interleave_seed: Some(seed), ..ModelConfig::default() };
+        let mut etcd = ModelEtcd::new(config);
+        let stream = etcd.open_watch_stream();
+        for watch_id in 1..=4 {
+            create(&mut etcd, stream, WatchCreateRequest { watch_id, ..watch("a", "") });
+            put(&mut etcd, "a", "");
+        }
+        let responses = drain(&mut etcd, stream);
+        for id in 1..=4 {
+            let of: Vec<_> = responses.iter().filter(|response| response.watch_id == id).cloned().collect();
+            assert!(of[0].created);
+            let expected: Vec<_> = (id + 1..=5).map(|revision| (revision, "a".to_owned())).collect();
+            assert_eq!(events(&of), expected);
+        }
+        orders.insert(responses.iter().map(|response| response.watch_id).collect::<Vec<_>>());
+    }
+    assert!(orders.len() > 1, "the seed makes a difference");
+}
+
+#[test]
+fn events_that_waited_for_their_created_are_not_fragmented() {
+    let interleaved = (0..50).any(|seed| {
+        let config =
+            ModelConfig { interleave_seed: Some(seed), fragment_bytes: 10, ..ModelConfig::default() };
+        let mut etcd = ModelEtcd::new(config);
+        let stream = etcd.open_watch_stream();
+        create(&mut etcd, stream, WatchCreateRequest { fragment: true, ..watch("a", "\0") });
+        put_all(&mut etcd, &["a", "b"]);
+        drain(&mut etcd, stream).iter().any(|response| response.events.len() == 2)
+    });
+    assert!(interleaved);
+}
