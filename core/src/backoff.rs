@@ -24,6 +24,11 @@ impl Backoff {
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
+
+    /// Counts at least so many failures.
+    pub(crate) fn at_least(&mut self, failures: u32) {
+        self.failures = self.failures.max(failures);
+    }
 }
 
 /// How long something has been failing, against the deadlines for giving up.
@@ -38,6 +43,11 @@ impl Patience {
     /// An attempt begins.
     pub(crate) fn attempt(&mut self, now: Instant) {
         self.failing_since.get_or_insert(now);
+    }
+
+    /// An endpoint answers; whether it is of use remains to be seen.
+    pub(crate) fn reached(&mut self) {
+        self.failing_since = None;
     }
 
     /// An attempt failed.
@@ -112,7 +122,10 @@ mod tests {
         patience.failed(at(2), &Failure::connection("refused"), false);
         assert_eq!(patience.due(&config), Some(at(3)));
         assert_eq!(patience.verdict(at(2), &config), None);
-        assert!(matches!(patience.verdict(at(3), &config), Some(CloseReason::Unreachable { millis: 2000, .. })));
+        assert!(matches!(
+            patience.verdict(at(3), &config),
+            Some(CloseReason::Unreachable { millis: 2000, .. })
+        ));
         patience.proved();
         assert_eq!(patience.verdict(at(9), &config), None);
     }

@@ -121,12 +121,6 @@ pub enum ServerMisbehaved {
         /// The one that followed.
         next: i64,
     },
-    /// A fragment sequence was broken off by another response for the same watch.
-    #[error("a response for watch id {watch_id} in the middle of its fragments")]
-    BrokenFragments {
-        /// The watch's id.
-        watch_id: i64,
-    },
     /// The stream was open, requests were made, and nothing came back.
     #[error("no answer within {millis} ms")]
     Unresponsive {
@@ -244,6 +238,12 @@ pub enum StreamEnd {
     /// The server broke the protocol.
     #[error("the server misbehaved: {0}")]
     Misbehaved(#[from] ServerMisbehaved),
+    /// The member can't serve watches now.
+    #[error("the member is unavailable: {message}")]
+    Unavailable {
+        /// The server's text.
+        message: String,
+    },
     /// The member lags behind what another has shown.
     #[error("the member lags: it is at revision {revision}, {known} was seen")]
     Lagging {

@@ -150,7 +150,7 @@ pub fn remedy(failure: &Failure) -> Remedy {
 /// The part of the table that goes by etcd's text; also what a refused or cancelled watch's
 /// `cancel_reason` is looked up in.
 pub(crate) fn remedy_by_text(message: &str) -> Option<Remedy> {
-    const TEXTS: [(&str, Remedy); 9] = [
+    const TEXTS: [(&str, Remedy); 12] = [
         ("permission denied", Remedy::Denied),
         ("no leader", Remedy::NoLeader),
         ("invalid auth token", Remedy::Reauthenticate),
@@ -160,6 +160,9 @@ pub(crate) fn remedy_by_text(message: &str) -> Option<Remedy> {
         ("user name is empty", Remedy::Reauthenticate),
         ("user name not found", Remedy::Denied),
         ("duplicate watch ID", Remedy::Retry),
+        ("too many requests", Remedy::RetryElsewhere),
+        ("request timed out", Remedy::RetryElsewhere),
+        ("server stopped", Remedy::RetryElsewhere),
     ];
     TEXTS.iter().find(|(text, _)| message.contains(text)).map(|&(_, remedy)| remedy)
 }

@@ -212,11 +212,13 @@ impl GrpcStream {
     /// When the next progress request is due, if nothing else asks for one before.
     fn progress_at(&self, config: &Config) -> Option<Instant> {
         let last = self.last_progress_request.unwrap_or(self.opened);
-        if !self.wanting.is_empty() {
-            return Some(last + PROGRESS_PAUSE);
+        if !self.wanting.is_empty() && self.trusts_manual_progress() {
+            let unanswered = self.progress_requests.saturating_sub(self.progress_replies);
+            return Some(last + PROGRESS_PAUSE * u32::try_from(unanswered).unwrap_or(u32::MAX).clamp(1, 50));
         }
-        let routine = config.progress_interval.filter(|_| self.trusts_manual_progress() && !self.routes.is_empty());
-        routine.map(|interval| last + interval)
+        let routine =
+            config.progress_interval.filter(|_| self.trusts_manual_progress() && !self.routes.is_empty());
+        routine.map(|interval| last + interval.max(PROGRESS_PAUSE))
     }
 
     /// When to ask for a sign of life.

@@ -4,14 +4,20 @@
 extern crate alloc;
 
 mod action;
+mod backoff;
 mod config;
 mod decode;
 mod error;
 mod failure;
+mod group;
 mod key;
+mod lane;
+mod queue;
 mod request;
 mod response;
+mod resume;
 mod stats;
+mod substream;
 mod time;
 mod version;
 mod watcher;

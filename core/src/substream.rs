@@ -135,8 +135,12 @@ impl Substream {
         };
         let partial_revision = active.partial.as_ref().map_or(0, WatchResponse::revision);
         let survey = survey(&chunk, &self.range, point, partial_revision, active.id)?;
-        let mut admitted =
-            Admitted { response: None, events: chunk.len() - survey.stale, stale: survey.stale, overtaken: survey.overtaken };
+        let mut admitted = Admitted {
+            response: None,
+            events: chunk.len() - survey.stale,
+            stale: survey.stale,
+            overtaken: survey.overtaken,
+        };
         active.heard = true;
         let mut complete = active.partial.take();
         let mut fresh = chunk;
@@ -218,7 +222,10 @@ fn survey(
         match point.arrival(revision) {
             Arrival::Stale => survey.stale += 1,
             _ if revision < partial_revision => {
-                return Err(ServerMisbehaved::RevisionsBackwards { previous: partial_revision, next: revision });
+                return Err(ServerMisbehaved::RevisionsBackwards {
+                    previous: partial_revision,
+                    next: revision,
+                });
             }
             Arrival::Overtaken => survey.overtaken += 1,
             Arrival::New => {}

@@ -1,0 +1,80 @@
+//! Between a stream and a consumer: what waits, how much may, and what happens when it is too much.
+
+use super::Watcher;
+use crate::{Action, CloseReason, Delivery, Instant, Overflow, WatchKey, WatchResponse, substream::State};
+
+impl Watcher {
+    /// Takes what a watch has next: responses that waited together come together, up to the batch
+    /// limits. After [`Action::Deliver`], take until this returns `None`; the watch is announced again
+    /// only then. After `Closed` the key means nothing any more.
+    pub fn next(&mut self, now: Instant, watch: WatchKey) -> Option<Delivery> {
+        let now = self.advance(now);
+        let substream = self.watches.get_mut(&watch)?;
+        let (delivery, freed) = substream.queue.take(now, &self.config);
+        self.queued_bytes -= freed;
+        if matches!(delivery, Some(Delivery::Closed(_))) {
+            self.watches.remove(&watch);
+            return delivery;
+        }
+        let number = substream.lane;
+        let is_released = substream.holding && substream.queue.has_room();
+        substream.holding &= !is_released;
+        // Once the queue is empty rather than once it is found empty: the server needs a moment.
+        let is_caught_up = substream.queue.is_empty() && matches!(substream.state, State::Overflowed);
+        if is_caught_up {
+            substream.state = State::Waiting;
+            self.enqueue_create(number, watch);
+        }
+        if is_released {
+            self.release(now, number);
+        }
+        delivery
+    }
+
+    /// A stream may be read again: what it was to say by now, it had no chance to.
+    fn release(&mut self, now: Instant, number: u32) {
+        let answer_timeout = self.config.answer_timeout;
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        lane.holds -= 1;
+        if lane.holds == 0
+            && let Some(stream) = lane.stream()
+        {
+            stream.last_frame = now;
+            stream.probe_due = None;
+            stream.answer_due = stream.answer_due.map(|_| now + answer_timeout);
+        }
+    }
+
+    /// Puts a response before the consumer, and applies the overflow policy if that was one too many.
+    pub(super) fn deliver(&mut self, now: Instant, key: WatchKey, response: WatchResponse) {
+        let Some(watch) = self.watches.get_mut(&key) else { return };
+        self.queued_bytes = self.queued_bytes.saturating_add_signed(watch.queue.push(now, response));
+        let is_over = watch.queue.is_over(now, self.config.stall_after);
+        if watch.queue.notify() {
+            self.actions.push_back(Action::Deliver { watch: key });
+        }
+        if (!is_over && self.queued_bytes <= self.config.total_buffer_bytes)
+            || !matches!(watch.state, State::Active(_))
+            || watch.holding
+        {
+            return;
+        }
+        self.stats.overflows += 1;
+        match watch.overflow {
+            Overflow::Replay => self.detach(key, State::Overflowed),
+            Overflow::Pause => {
+                watch.holding = true;
+                if let Some(lane) = self.lanes.get_mut(&watch.lane) {
+                    lane.holds += 1;
+                }
+            }
+            Overflow::Fail => {
+                let reason = CloseReason::Lagged {
+                    queued_bytes: watch.queue.bytes(),
+                    next_revision: watch.next_revision(),
+                };
+                self.close_watch(key, reason);
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Opening, failing and replacing streams, and creating watches on them.
+
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use super::Watcher;
+use crate::{
+    Action, CloseReason, EndpointHint, Failure, Instant, Opened, Remedy, Request, ServerMisbehaved,
+    StreamEnd, StreamKey, WatchKey,
+    lane::{Echo, GrpcStream, LaneState, Pending},
+    remedy,
+    substream::State,
+};
+
+/// Streams in a row that may end with a response over the limit before the watch it must be for ends.
+const TOO_LARGE_LIMIT: u32 = 3;
+
+impl Watcher {
+    pub(super) fn open_lane(&mut self, now: Instant, number: u32) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        lane.state = LaneState::Opening;
+        lane.patience.attempt(now);
+        let endpoint =
+            if core::mem::take(&mut lane.elsewhere) { EndpointHint::Another } else { EndpointHint::Any };
+        self.stats.opens += 1;
+        self.actions.push_back(Action::Open {
+            stream: lane.key(),
+            options: lane.options.clone(),
+            endpoint,
+            fresh_token: lane.fresh_token,
+        });
+    }
+
+    /// The stream is open: requests can be sent. (etcd sends its response headers only with the first
+    /// response, so a driver must not wait for them before it says so.)
+    pub fn handle_opened(&mut self, now: Instant, stream: StreamKey, opened: Opened) {
+        let now = self.advance(now);
+        let Some(lane) =
+            self.lanes.get_mut(&stream.lane).filter(|lane| lane.incarnation == stream.incarnation)
+        else {
+            return;
+        };
+        if !matches!(lane.state, LaneState::Opening) {
+            return;
+        }
+        if opened.version.is_some() {
+            lane.patience.reached();
+        }
+        let mut open = GrpcStream::new(now, opened, &mut self.rng);
+        let waits = |key: &&WatchKey| {
+            self.watches.get(key).is_some_and(|watch| matches!(watch.state, State::Waiting))
+        };
+        open.to_create = lane.watches.iter().filter(waits).copied().collect();
+        lane.state = LaneState::Open(open);
+        self.send_creates(stream.lane);
+    }
+
+    /// A watch is ready to be created on its lane.
+    pub(super) fn enqueue_create(&mut self, number: u32, watch: WatchKey) {
+        if let Some(stream) = self.lanes.get_mut(&number).and_then(|lane| lane.stream()) {
+            stream.to_create.push_back(watch);
+            self.send_creates(number);
+        }
+    }
+
+    /// Sends the creates that may go out: one until the server has echoed its id, then all.
+    pub(super) fn send_creates(&mut self, number: u32) {
+        let now = self.now;
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let key = lane.key();
+        let LaneState::Open(stream) = &mut lane.state else { return };
+        if !stream.proven && !stream.to_create.is_empty() {
+            lane.patience.attempt(now);
+        }
+        while stream.may_create()
+            && let Some(watch) = stream.to_create.pop_front()
+        {
+            let Some(substream) = self.watches.get_mut(&watch) else { continue };
+            // A server that ignores ids is left to choose; the routes say what it chose.
+            let id = if stream.echo == Echo::Ignored { 0 } else { stream.next_id };
+            let Some(create) = substream.create_request(id) else { continue };
+            if id != 0 {
+                stream.next_id += 1;
+            }
+            substream.state = State::Creating;
+            stream.pending.push_back(Pending { id, watch: Some(watch) });
+            stream.answer_due.get_or_insert(now + self.config.answer_timeout);
+            self.stats.creates += 1;
+            self.stats.recreates += u64::from(substream.created_before);
+            self.actions.push_back(Action::Send { stream: key, request: Request::Create(create) });
+        }
+    }
+
+    /// The stream is gone, or could not be opened. Its watches go on elsewhere, at exactly the next
+    /// revision.
+    pub fn handle_failed(&mut self, now: Instant, stream: StreamKey, failure: Failure) {
+        let now = self.advance(now);
+        let Some(lane) = self.lane_of(stream) else { return };
+        if matches!(lane.state, LaneState::Backoff { .. }) {
+            return;
+        }
+        let remedy = remedy(&failure);
+        let message = || match &failure {
+            Failure::Status { message, .. } => message.clone(),
+            other => other.to_string(),
+        };
+        let ended = match remedy {
+            Remedy::Denied => Some(CloseReason::PermissionDenied { message: message() }),
+            Remedy::Refused => Some(CloseReason::Refused { message: message() }),
+            Remedy::Unsupported => Some(CloseReason::Unsupported { message: message() }),
+            _ => None,
+        };
+        lane.too_large = if remedy == Remedy::TooLarge { lane.too_large + 1 } else { 0 };
+        lane.patience.failed(now, &failure, remedy == Remedy::NoLeader);
+        if let Failure::ResponseTooLarge { bytes, limit } = failure
+            && lane.too_large >= TOO_LARGE_LIMIT
+        {
+            self.close_unheard(stream.lane, &CloseReason::TooLarge { what: "a response", bytes, limit });
+        }
+        if let Some(reason) = ended {
+            // What the whole stream is refused for, every watch on it is.
+            self.replace_stream(now, stream.lane, remedy, None);
+            self.close_all(stream.lane, &reason);
+            return;
+        }
+        self.replace_stream(now, stream.lane, remedy, None);
+        self.give_up_if_due(now, stream.lane);
+    }
+
+    /// Ends the watches that have heard nothing on this stream but that they were created: one of them is
+    /// what the response over the limit was for.
+    fn close_unheard(&mut self, number: u32, reason: &CloseReason) {
+        let unheard = |key: &WatchKey| matches!(self.watches.get(key).map(|watch| &watch.state), Some(State::Active(active)) if !active.heard);
+        let watches: Vec<WatchKey> = self.lane_watches(number).into_iter().filter(unheard).collect();
+        for watch in watches {
+            self.close_watch(watch, reason.clone());
+        }
+    }
+
+    pub(super) fn close_all(&mut self, number: u32, reason: &CloseReason) {
+        for watch in self.lane_watches(number) {
+            self.close_watch(watch, reason.clone());
+        }
+    }
+
+    pub(super) fn lane_watches(&self, number: u32) -> Vec<WatchKey> {
+        self.lanes.get(&number).map(|lane| lane.watches.iter().copied().collect()).unwrap_or_default()
+    }
+
+    pub(super) fn give_up_if_due(&mut self, now: Instant, number: u32) {
+        let verdict = self.lanes.get(&number).and_then(|lane| lane.patience.verdict(now, &self.config));
+        if let Some(reason) = verdict {
+            self.close_all(number, &reason);
+        }
+    }
+
+    /// The server broke the protocol.
+    pub(super) fn misbehaved(&mut self, now: Instant, number: u32, what: ServerMisbehaved) {
+        self.stats.misbehaved += 1;
+        if let Some(lane) = self.lanes.get_mut(&number) {
+            lane.penalty = lane.penalty.saturating_add(1);
+        }
+        self.replace_stream(now, number, Remedy::RetryElsewhere, Some(what.into()));
+    }
+
+    /// Gives a lane's stream up and schedules the next one. `end` is said to a driver that does not know
+    /// yet. A lane without watches goes away instead.
+    pub(super) fn replace_stream(
+        &mut self,
+        now: Instant,
+        number: u32,
+        remedy: Remedy,
+        end: Option<StreamEnd>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        if let Some(reason) = end {
+            self.actions.push_back(Action::Close { stream: lane.key(), reason });
+        }
+        self.stats.reconnects += u64::from(matches!(lane.state, LaneState::Open(_)));
+        for key in &lane.watches {
+            let Some(watch) = self.watches.get_mut(key) else { continue };
+            watch.holding = false;
+            if matches!(watch.state, State::Creating | State::Active(_)) {
+                watch.state = State::Waiting;
+            }
+        }
+        lane.holds = 0;
+        lane.incarnation = lane.incarnation.wrapping_add(1);
+        lane.elsewhere = !matches!(remedy, Remedy::Retry | Remedy::Reauthenticate);
+        lane.fresh_token |= remedy == Remedy::Reauthenticate;
+        if let Some(lag) = &mut lane.lag {
+            lag.watches.clear();
+        }
+        // Misbehaviour isn't forgiven by the frames before it.
+        lane.backoff.at_least(lane.penalty);
+        let until = now + lane.backoff.next(&self.config, &mut self.rng);
+        lane.state = LaneState::Backoff { until };
+        if lane.watches.is_empty() {
+            self.drop_lane(number);
+        }
+    }
+
+    /// Closes a lane that is not needed any more.
+    pub(super) fn remove_lane(&mut self, number: u32, reason: StreamEnd) {
+        let Some(lane) = self.lanes.get(&number) else { return };
+        if !matches!(lane.state, LaneState::Backoff { .. }) {
+            self.actions.push_back(Action::Close { stream: lane.key(), reason });
+        }
+        self.drop_lane(number);
+    }
+
+    fn drop_lane(&mut self, number: u32) {
+        let Some(lane) = self.lanes.remove(&number) else { return };
+        if let Some(group) = self.groups.get_mut(&lane.options) {
+            group.lanes.remove(&number);
+        }
+        self.drop_group_if_unused(&lane.options);
+    }
+
+    /// What a refusal or an unexplained cancel comes to: end the watch, or try again.
+    pub(super) fn refused(
+        &mut self,
+        now: Instant,
+        number: u32,
+        key: WatchKey,
+        message: String,
+        running: bool,
+    ) {
+        /// How often in a row before it counts as final.
+        const LIMIT: u8 = 8;
+        let Some(watch) = self.watches.get_mut(&key) else { return };
+        watch.refusals = watch.refusals.saturating_add(1);
+        let remedy = crate::failure::remedy_by_text(&message);
+        let is_final = watch.refusals >= LIMIT;
+        match remedy {
+            Some(Remedy::Denied) => self.close_watch(key, CloseReason::PermissionDenied { message }),
+            Some(_) if is_final => self.close_watch(key, CloseReason::Refused { message }),
+            Some(Remedy::Reauthenticate) => {
+                self.replace_stream(now, number, Remedy::Reauthenticate, Some(StreamEnd::TokenExpired));
+            }
+            Some(Remedy::Retry) => {
+                watch.state = State::Waiting;
+                self.enqueue_create(number, key);
+            }
+            None if message.is_empty() && !is_final => {
+                watch.state = State::Waiting;
+                self.enqueue_create(number, key);
+            }
+            None if running => self.close_watch(key, CloseReason::CancelledByServer { message }),
+            None => self.close_watch(key, CloseReason::Refused { message }),
+            // What concerns the member concerns the whole stream.
+            Some(remedy) => {
+                if let Some(lane) = self.lanes.get_mut(&number) {
+                    let failure = Failure::status(crate::Code::Unavailable, message.clone());
+                    lane.patience.failed(now, &failure, remedy == Remedy::NoLeader);
+                }
+                self.replace_stream(now, number, remedy, Some(StreamEnd::Unavailable { message }));
+                self.give_up_if_due(now, number);
+            }
+        }
+    }
+}
