@@ -1,6 +1,7 @@
 //! One gRPC stream of the client, through all its incarnations.
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
@@ -66,7 +67,7 @@ pub(crate) enum LaneState {
     /// The driver is opening it.
     Opening,
     /// It is open.
-    Open(GrpcStream),
+    Open(Box<GrpcStream>),
 }
 
 /// A member is behind what another has shown.

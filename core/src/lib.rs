@@ -1,4 +1,28 @@
 //! The sans-IO state machine of an etcd v3 watch client.
+//!
+//! One synchronous machine, [`Watcher`], holds every watch of a client and every gRPC stream they travel
+//! on. It takes what the application asks for and what the network did, and says what to do; it does no
+//! I/O, reads no clock, starts no task. Put it into any event loop, or use a crate that has done so
+//! (`etcd-watch-tokio`).
+//!
+//! What it keeps, for every watch, across any number of broken connections, failed members and
+//! re-creations, whatever the consumer does:
+//!
+//! | promise | meaning |
+//! |---|---|
+//! | ordered | revisions never go down |
+//! | unique | no (revision, key) comes twice |
+//! | reliable | no event between the first and the last delivered is missing |
+//! | atomic | all events of a revision that match the watch come in one [`WatchResponse`] |
+//! | resumable | after a break it goes on at exactly the next revision, or says that history is compacted |
+//! | bookmarkable | a progress revision R means that everything up to R has been delivered |
+//! | bounded | what waits for consumers has a limit, per watch and in all |
+//! | isolated | one watch's error, slowness or end never disturbs another |
+//! | live | a dead or silent stream is noticed within a configured time |
+//!
+//! Start with [`Watcher`]: its documentation is the contract between machine and driver.
+//!
+//! The crate is `no_std` and needs `alloc`.
 #![no_std]
 
 extern crate alloc;

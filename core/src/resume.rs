@@ -39,11 +39,6 @@ impl ResumePoint {
         self.resume
     }
 
-    /// The last revision whose events were all accepted.
-    pub(crate) fn accepted(&self) -> i64 {
-        self.accepted
-    }
-
     pub(crate) fn arrival(&self, revision: i64) -> Arrival {
         if revision <= self.accepted {
             Arrival::Stale
@@ -94,15 +89,15 @@ mod tests {
     #[test]
     fn only_events_and_progress_at_or_past_the_start_move_it() {
         let mut point = ResumePoint::at(10);
-        assert_eq!((point.resume(), point.accepted()), (10, 9));
+        assert_eq!((point.resume(), point.accepted), (10, 9));
         assert!(!point.progress(8, false), "progress below the start is ignored");
         assert!(point.progress(9, false), "progress just below the start says nothing new, lawfully");
         assert_eq!(point.resume(), 10);
         point.accept(12);
-        assert_eq!((point.resume(), point.accepted()), (13, 12));
+        assert_eq!((point.resume(), point.accepted), (13, 12));
         assert!(!point.progress(11, false), "progress never goes back");
         assert!(point.progress(20, false));
-        assert_eq!((point.resume(), point.accepted()), (21, 12));
+        assert_eq!((point.resume(), point.accepted), (21, 12));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Opening, failing and replacing streams, and creating watches on them.
 
 use alloc::{
+    boxed::Box,
     string::{String, ToString},
     vec::Vec,
 };
@@ -53,7 +54,7 @@ impl Watcher {
             self.watches.get(key).is_some_and(|watch| matches!(watch.state, State::Waiting))
         };
         open.to_create = lane.watches.iter().filter(waits).copied().collect();
-        lane.state = LaneState::Open(open);
+        lane.state = LaneState::Open(Box::new(open));
         self.send_creates(stream.lane);
     }
 
