@@ -49,16 +49,13 @@ impl Group {
     }
 
     /// Everything the group waits for.
-    pub(crate) fn timeouts(&self, config: &Config) -> Vec<(Instant, TimeoutReason)> {
-        let mut timeouts = Vec::new();
-        if let RevisionRead::Backoff { until } = self.read {
-            timeouts.push((until, TimeoutReason::RetryRange));
-        }
-        if !matches!(self.read, RevisionRead::Idle)
-            && let Some(due) = self.patience.due(config)
-        {
-            timeouts.push((due, TimeoutReason::GiveUp));
-        }
-        timeouts
+    pub(crate) fn timeouts(&self, config: &Config) -> impl Iterator<Item = (Instant, TimeoutReason)> + use<> {
+        let retry = match self.read {
+            RevisionRead::Backoff { until } => Some((until, TimeoutReason::RetryRange)),
+            RevisionRead::Idle | RevisionRead::InFlight { .. } => None,
+        };
+        let is_reading = !matches!(self.read, RevisionRead::Idle);
+        let give_up = self.patience.due(config).filter(|_| is_reading).map(|at| (at, TimeoutReason::GiveUp));
+        [retry, give_up].into_iter().flatten()
     }
 }

@@ -3,7 +3,6 @@
 use alloc::{
     boxed::Box,
     collections::{BTreeMap, BTreeSet, VecDeque},
-    vec::Vec,
 };
 use core::time::Duration;
 
@@ -278,34 +277,32 @@ impl Lane {
     }
 
     /// Everything the lane waits for.
-    pub(crate) fn timeouts(&self, config: &Config) -> Vec<(Instant, TimeoutReason)> {
-        let mut timeouts = Vec::with_capacity(4);
-        let mut add = |at: Option<Instant>, reason| timeouts.extend(at.map(|at| (at, reason)));
-        add(self.empty_since.map(|since| since + config.linger), TimeoutReason::Linger);
+    pub(crate) fn timeouts(&self, config: &Config) -> impl Iterator<Item = (Instant, TimeoutReason)> + use<> {
+        let linger = self.empty_since.map(|since| since + config.linger);
+        let give_up = self.patience.due(config);
+        let mut timeouts = [None; 7];
+        timeouts[0] = linger.map(|at| (at, TimeoutReason::Linger));
         match &self.state {
             LaneState::Backoff { until } => {
-                add(Some(*until), TimeoutReason::Reconnect);
-                add(self.patience.due(config), TimeoutReason::GiveUp);
+                timeouts[1] = Some((*until, TimeoutReason::Reconnect));
+                timeouts[2] = give_up.map(|at| (at, TimeoutReason::GiveUp));
             }
-            LaneState::Opening => add(self.patience.due(config), TimeoutReason::GiveUp),
+            LaneState::Opening => timeouts[1] = give_up.map(|at| (at, TimeoutReason::GiveUp)),
             LaneState::Open(stream) => {
-                if !stream.proven && !stream.pending.is_empty() {
-                    add(self.patience.due(config), TimeoutReason::GiveUp);
-                }
+                let is_unproven = !stream.proven && !stream.pending.is_empty();
+                timeouts[1] = give_up.filter(|_| is_unproven).map(|at| (at, TimeoutReason::GiveUp));
+                let lag = self.lag.as_ref().filter(|lag| !lag.watches.is_empty());
+                timeouts[2] = lag
+                    .map(|lag| ((lag.since + config.lag_deadline).min(lag.ask_at), TimeoutReason::Lagging));
                 // What a stream that isn't read would say, nobody hears.
                 if self.holds == 0 {
-                    add(stream.answer_due, TimeoutReason::AnswerDue);
-                    add(stream.probe_due, TimeoutReason::ProbeDue);
-                    add(stream.probe_at(config), TimeoutReason::Probe);
-                    add(stream.progress_at(config), TimeoutReason::Progress);
-                }
-                if let Some(lag) = &self.lag
-                    && !lag.watches.is_empty()
-                {
-                    add(Some((lag.since + config.lag_deadline).min(lag.ask_at)), TimeoutReason::Lagging);
+                    timeouts[3] = stream.answer_due.map(|at| (at, TimeoutReason::AnswerDue));
+                    timeouts[4] = stream.probe_due.map(|at| (at, TimeoutReason::ProbeDue));
+                    timeouts[5] = stream.probe_at(config).map(|at| (at, TimeoutReason::Probe));
+                    timeouts[6] = stream.progress_at(config).map(|at| (at, TimeoutReason::Progress));
                 }
             }
         }
-        timeouts
+        timeouts.into_iter().flatten()
     }
 }

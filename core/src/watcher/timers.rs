@@ -22,14 +22,13 @@ impl Watcher {
         for number in self.lane_numbers() {
             // A stream that is replaced on the way has other timeouts than the list says.
             while let Some(reason) = self.lanes.get(&number).and_then(|lane| {
-                let timeouts = lane.timeouts(&self.config).into_iter();
-                timeouts.filter(|&(at, _)| at <= now).min().map(|(_, reason)| reason)
+                lane.timeouts(&self.config).filter(|&(at, _)| at <= now).min().map(|(_, reason)| reason)
             }) {
                 self.lane_timeout(now, number, reason);
             }
         }
         let due = |(options, group): (&SharedOptions, &crate::group::Group)| {
-            group.timeouts(&self.config).iter().any(|&(at, _)| at <= now).then(|| options.clone())
+            group.timeouts(&self.config).any(|(at, _)| at <= now).then(|| options.clone())
         };
         let groups: alloc::vec::Vec<SharedOptions> = self.groups.iter().filter_map(due).collect();
         for options in groups {
