@@ -63,13 +63,14 @@ pub trait Transport:
         Future: Send,
     > + Clone
     + Send
+    + Sync
     + 'static
 {
 }
 
 impl<T> Transport for T
 where
-    T: GrpcService<Body> + Clone + Send + 'static,
+    T: GrpcService<Body> + Clone + Send + Sync + 'static,
     T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
     <T::ResponseBody as http_body::Body>::Error: Into<BoxError> + Send,
     T::Error: Into<BoxError> + Send,
@@ -91,11 +92,7 @@ pub struct ConnectOptions {
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self {
-            keepalive: Some(Keepalive::default()),
-            stream_window: 2 << 20,
-            connection_window: 4 << 20,
-        }
+        Self { keepalive: Some(Keepalive::default()), stream_window: 2 << 20, connection_window: 4 << 20 }
     }
 }
 

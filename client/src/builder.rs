@@ -1,0 +1,276 @@
+//! Building a client.
+
+use std::{
+    fmt::Debug,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use etcd_watch_core::{Config, Failure, Watcher};
+
+use crate::{
+    AmbientRuntime, BuildError, Client, ConnectOptions, Endpoint, Keepalive, Runtime, StartError,
+    calls::Calls,
+    driver::Driver,
+    endpoints::Endpoints,
+    hub::Hub,
+    pool::{Dialer, Pool},
+    sync::{lock, timeout},
+};
+
+/// HTTP/2's window before anyone says otherwise, and the largest there is (RFC 9113, section 6.9).
+const MIN_WINDOW: u32 = 65_535;
+const MAX_WINDOW: u32 = (1 << 31) - 1;
+
+/// etcd closes connections that ping more often.
+const MIN_KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// Every setting of a client. Nothing is checked or done before [`build`](Self::build) or
+/// [`connect`](Self::connect).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ClientBuilder<R> {
+    runtime: Option<R>,
+    endpoints: Vec<String>,
+    watch: Config,
+    dial_timeout: Duration,
+    connect_timeout: Option<Duration>,
+    request_timeout: Duration,
+    connection: ConnectOptions,
+    max_message_bytes: usize,
+    seed: Option<u64>,
+}
+
+impl<R: Runtime> ClientBuilder<R> {
+    pub(crate) fn new(runtime: Option<R>) -> Self {
+        Self {
+            runtime,
+            endpoints: Vec::new(),
+            watch: Config::default(),
+            dial_timeout: Duration::from_secs(5),
+            connect_timeout: None,
+            request_timeout: Duration::from_secs(10),
+            connection: ConnectOptions::default(),
+            max_message_bytes: 512 << 20,
+            seed: None,
+        }
+    }
+
+    /// A client on this runtime rather than on the one `build` is called on.
+    pub fn on(runtime: R) -> Self {
+        Self::new(Some(runtime))
+    }
+
+    /// The members' addresses, best first: `http://host:port` or `host:port`. At least one; several let
+    /// the client go on when a member is lost. One that fails goes to the back.
+    pub fn endpoints<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
+        self.endpoints = endpoints.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The settings of the watches: buffers, batches, backoff, deadlines.
+    pub fn watch_config(mut self, config: Config) -> Self {
+        self.watch = config;
+        self
+    }
+
+    /// How long one attempt to connect to one endpoint may take. Default: 5 s, for a path on which a
+    /// packet or two are lost.
+    pub fn dial_timeout(mut self, timeout: Duration) -> Self {
+        self.dial_timeout = timeout;
+        self
+    }
+
+    /// Let [`connect`](Self::connect) wait until an endpoint answers, and fail when none has after this
+    /// time. Default: not asked for: it returns at once, and the client goes on trying for as long as it
+    /// lives.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// How long a call (KV, Lease) may take, all attempts together. Default: 10 s, twice what a cluster
+    /// needs to elect a new leader with etcd's default timings.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// HTTP/2 pings while a watch or a call is open, so that a dead connection is noticed; `None` for
+    /// none. Default: every 10 s, answered within 5 s. Below 5 s servers close the connection.
+    pub fn keepalive(mut self, keepalive: Option<Keepalive>) -> Self {
+        self.connection.keepalive = keepalive;
+        self
+    }
+
+    /// HTTP/2 flow-control windows of a stream and of a connection, in bytes. Default: 2 MiB and 4 MiB:
+    /// enough for 1 Gbit/s at 16 ms, and a bound on what is received ahead of being read.
+    pub fn http2_windows(mut self, stream: u32, connection: u32) -> Self {
+        self.connection.stream_window = stream;
+        self.connection.connection_window = connection;
+        self
+    }
+
+    /// The largest message to accept, in bytes. Default: 512 MiB: a member that catches a watch up sends
+    /// up to 1,000 revisions at once, which without fragments (old servers, proxies) are one message.
+    pub fn max_message_bytes(mut self, bytes: usize) -> Self {
+        self.max_message_bytes = bytes;
+        self
+    }
+
+    /// The seed of the backoff's jitter. Default: random. With a fixed one clients back off in step: it
+    /// is for tests.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    fn validate(&self) -> Result<Vec<Endpoint>, BuildError> {
+        if self.endpoints.is_empty() {
+            return Err(BuildError::NoEndpoints);
+        }
+        let endpoints = self.endpoints.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        self.watch.validate()?;
+        let keepalive = self.connection.keepalive;
+        let positive = |value| !Duration::is_zero(&value);
+        let above = |low, value: Duration| value >= low;
+        check("dial_timeout", self.dial_timeout, positive(self.dial_timeout), "above 0")?;
+        let connect = self.connect_timeout.unwrap_or(Duration::MAX);
+        check("connect_timeout", connect, positive(connect), "above 0")?;
+        check("request_timeout", self.request_timeout, positive(self.request_timeout), "above 0")?;
+        if let Some(Keepalive { interval, timeout }) = keepalive {
+            let allowed = "5 s or more: servers close connections that ping more often";
+            check("keepalive interval", interval, above(MIN_KEEPALIVE, interval), allowed)?;
+            check("keepalive timeout", timeout, positive(timeout), "above 0")?;
+        }
+        let (stream, connection) = (self.connection.stream_window, self.connection.connection_window);
+        let window = MIN_WINDOW..=MAX_WINDOW;
+        let allowed = "from 65535 to 2147483647";
+        check("http2_windows stream", stream, window.contains(&stream), allowed)?;
+        check("http2_windows connection", connection, window.contains(&connection), allowed)?;
+        let allowed = "at least the stream's window";
+        check("http2_windows connection", connection, connection >= stream, allowed)?;
+        let bytes = self.max_message_bytes;
+        check("max_message_bytes", bytes, bytes > 0, "above 0")?;
+        Ok(endpoints)
+    }
+
+    fn build_on(self, runtime: R) -> Result<Client<R>, BuildError> {
+        let endpoints = self.validate()?;
+        let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
+        let machine = Watcher::new(self.watch, seed)?;
+        let dialer = Arc::new(Dialer {
+            runtime: runtime.clone(),
+            endpoints: Arc::new(Endpoints::new(endpoints)),
+            options: self.connection,
+            dial_timeout: self.dial_timeout,
+            max_message_bytes: self.max_message_bytes,
+        });
+        let calls = Calls::new(Pool::new(dialer), self.request_timeout);
+        let clock = runtime.clone();
+        let hub = Arc::new(Hub::new(machine, move || clock.now()));
+        runtime.spawn(Driver::new(hub.clone(), calls.clone()));
+        Ok(Client::new(hub, calls))
+    }
+}
+
+impl<R: AmbientRuntime> ClientBuilder<R> {
+    /// Checks the settings and starts the client. It doesn't wait for anything: connections are made
+    /// when there is something to use them for.
+    ///
+    /// # Errors
+    /// Names the setting that can't be used.
+    pub fn build(mut self) -> Result<Client<R>, BuildError> {
+        let runtime = match self.runtime.take() {
+            Some(runtime) => runtime,
+            None => R::ambient()?,
+        };
+        self.build_on(runtime)
+    }
+
+    /// Like [`build`](Self::build); then, if a [`connect_timeout`](Self::connect_timeout) was asked for,
+    /// waits until an endpoint answers.
+    ///
+    /// # Errors
+    /// A setting that can't be used, or no answer within `connect_timeout`.
+    pub async fn connect(self) -> Result<Client<R>, StartError> {
+        let connect_timeout = self.connect_timeout;
+        let client = self.build()?;
+        let Some(after) = connect_timeout else { return Ok(client) };
+        let last = Mutex::new(None);
+        let answered = client.calls().answered(&last);
+        if timeout(client.calls().runtime(), after, answered).await.is_some() {
+            return Ok(client);
+        }
+        let endpoints = client.calls().pool.dialer.endpoints.iter().map(ToString::to_string).collect();
+        let last = lock(&last).take();
+        let last = last.unwrap_or_else(|| Failure::connection("no attempt has come to an end"));
+        Err(StartError::Unreachable { endpoints, after, last })
+    }
+}
+
+fn check(
+    field: &'static str,
+    value: impl Debug,
+    in_range: bool,
+    allowed: &'static str,
+) -> Result<(), BuildError> {
+    if in_range {
+        return Ok(());
+    }
+    Err(BuildError::OutOfRange { field, value: format!("{value:?}"), allowed })
+}
+
+#[cfg(test)]
+mod tests {
+    use etcd_watch_core::ConfigError;
+
+    use super::*;
+    use crate::testing::NoNetwork;
+
+    fn builder() -> ClientBuilder<NoNetwork> {
+        ClientBuilder::on(NoNetwork).endpoints(["host:1"])
+    }
+
+    fn refused(builder: ClientBuilder<NoNetwork>) -> &'static str {
+        match builder.validate() {
+            Err(BuildError::OutOfRange { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert!(builder().validate().is_ok());
+        assert!(builder().keepalive(None).validate().is_ok());
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_by_name() {
+        let zero = Duration::ZERO;
+        assert_eq!(refused(builder().dial_timeout(zero)), "dial_timeout");
+        assert_eq!(refused(builder().connect_timeout(zero)), "connect_timeout");
+        assert_eq!(refused(builder().request_timeout(zero)), "request_timeout");
+        let pings = |interval, timeout| {
+            builder().keepalive(Some(Keepalive {
+                interval: Duration::from_secs(interval),
+                timeout: Duration::from_secs(timeout),
+            }))
+        };
+        assert_eq!(refused(pings(4, 1)), "keepalive interval");
+        assert_eq!(refused(pings(5, 0)), "keepalive timeout");
+        assert_eq!(refused(builder().http2_windows(1, 1 << 20)), "http2_windows stream");
+        assert_eq!(refused(builder().http2_windows(1 << 20, 1 << 19)), "http2_windows connection");
+        assert_eq!(refused(builder().max_message_bytes(0)), "max_message_bytes");
+    }
+
+    #[test]
+    fn endpoints_and_watch_settings_are_checked_too() {
+        let none = builder().endpoints(Vec::<String>::new());
+        assert_eq!(none.validate(), Err(BuildError::NoEndpoints));
+        assert!(matches!(builder().endpoints([""]).validate(), Err(BuildError::Endpoint(_))));
+        let config = builder().watch_config(Config::default().buffer_bytes(0));
+        assert!(matches!(config.validate(), Err(BuildError::Watch(ConfigError::Zero { .. }))));
+    }
+}

@@ -1,0 +1,343 @@
+//! Unary calls with failover.
+//!
+//! A call is tried until the request timeout is over, on one endpoint after the other. What changes
+//! nothing (reads, renewing a lease) is tried again after any failure that another member may not have;
+//! the first attempt may take half of the time at most, where there is another endpoint to ask.
+//! What changes something is tried again only if it surely was not executed: the connection could not be
+//! made, the transport says that the request was not sent, or the server turned it away at the door (`no
+//! leader`, `too many requests`). Any other loss of the answer is reported as
+//! [`CallError::MaybeExecuted`].
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use etcd_watch_core::{Code, Failure, KeyRange, RangeDone, Remedy, StreamOptions, remedy};
+use etcd_watch_proto::etcdserverpb as pb;
+
+use crate::{
+    CallError, Runtime,
+    endpoints::EndpointId,
+    pool::{Pool, Pooled},
+    rpc::{self, CallFailure, Repeat, Unary},
+    sync::{lock, timeout},
+    wire,
+};
+
+/// What a client's calls share.
+pub(crate) struct Calls<R: Runtime> {
+    pub(crate) pool: Pool<R>,
+    pub(crate) request_timeout: Duration,
+    closed: AtomicBool,
+}
+
+/// Waits before another round over the endpoints: short at first, a second at most.
+const RETRY_FLOOR: Duration = Duration::from_millis(50);
+const RETRY_CEILING: Duration = Duration::from_secs(1);
+
+/// Where a call is, for the case that its time runs out.
+#[derive(Debug)]
+struct Progress<T> {
+    /// The connection it is out on.
+    out_on: Option<Pooled<T>>,
+    last: Option<Failure>,
+}
+
+/// What to do after a failed attempt.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Retry,
+    GiveUp,
+}
+
+impl<R: Runtime> Calls<R> {
+    pub(crate) fn new(pool: Pool<R>, request_timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { pool, request_timeout, closed: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn runtime(&self) -> &R {
+        &self.pool.dialer.runtime
+    }
+
+    /// No more calls.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        self.pool.clear();
+    }
+
+    /// Makes the call within the request timeout. Dropping the future gives it up; a write may then
+    /// still be executed.
+    pub(crate) async fn call<Q: Unary>(&self, request: Q) -> Result<Q::Response, CallError> {
+        self.call_within(request, self.request_timeout).await
+    }
+
+    /// Makes the call within the time given.
+    pub(crate) async fn call_within<Q: Unary>(
+        &self,
+        request: Q,
+        within: Duration,
+    ) -> Result<Q::Response, CallError> {
+        let method = Q::method();
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(CallError::Closed { method });
+        }
+        let repeat = request.repeat();
+        let progress = Mutex::new(Progress { out_on: None, last: None });
+        let attempts = self.attempts(&request, within, &progress);
+        if let Some(result) = timeout(self.runtime(), within, attempts).await {
+            return result;
+        }
+        let (out_on, last) = {
+            let mut progress = lock(&progress);
+            (progress.out_on.take(), progress.last.take())
+        };
+        let Some(pooled) = out_on else {
+            return Err(CallError::Timeout { method, after: within, last });
+        };
+        let failure = no_answer(within);
+        self.pool.discard(&pooled, &failure);
+        Err(match repeat {
+            Repeat::Freely => CallError::Timeout { method, after: within, last },
+            Repeat::IfNotExecuted => CallError::MaybeExecuted { method, failure },
+        })
+    }
+
+    async fn attempts<Q: Unary>(
+        &self,
+        request: &Q,
+        within: Duration,
+        progress: &Mutex<Progress<R::Transport>>,
+    ) -> Result<Q::Response, CallError> {
+        let repeat = request.repeat();
+        let several = self.pool.dialer.endpoints.len() > 1;
+        let mut attempt = 0;
+        let mut avoid = None;
+        loop {
+            let pooled = match self.pool.get(avoid).await {
+                Ok(pooled) => pooled,
+                Err(failure) => {
+                    lock(progress).last = Some(failure);
+                    avoid = None;
+                    self.pause(attempt).await;
+                    attempt += 1;
+                    continue;
+                }
+            };
+            lock(progress).out_on = Some(pooled.clone());
+            let answer = self.attempt(&pooled, request.clone());
+            let result = if repeat == Repeat::Freely && several && attempt == 0 {
+                // A member that hangs must not take all the time there is.
+                let silent = || Err(CallFailure { failure: no_answer(within / 2), not_sent: false });
+                timeout(self.runtime(), within / 2, answer).await.unwrap_or_else(silent)
+            } else {
+                answer.await
+            };
+            lock(progress).out_on = None;
+            let failed = match result {
+                Ok(response) => {
+                    self.pool.dialer.endpoints.answered(pooled.endpoint);
+                    return Ok(response);
+                }
+                Err(failed) => failed,
+            };
+            if members_fault(&failed.failure) {
+                self.pool.discard(&pooled, &failed.failure);
+                avoid = Some(pooled.endpoint);
+            }
+            if next(repeat, &failed) == Next::GiveUp {
+                return Err(error(Q::method(), repeat, failed.failure));
+            }
+            lock(progress).last = Some(failed.failure);
+            self.pause(attempt).await;
+            attempt += 1;
+        }
+    }
+
+    async fn attempt<Q: Unary>(
+        &self,
+        pooled: &Pooled<R::Transport>,
+        request: Q,
+    ) -> Result<Q::Response, CallFailure> {
+        let metadata = wire::metadata(request.needs_leader(), [])
+            .map_err(|failure| CallFailure { failure, not_sent: true })?;
+        let dialer = &self.pool.dialer;
+        let endpoint = dialer.endpoints.get(pooled.endpoint);
+        rpc::unary(pooled.transport.clone(), endpoint, request, metadata, dialer.max_message_bytes).await
+    }
+
+    /// Every endpoint is tried at once; then with pauses that grow.
+    async fn pause(&self, attempt: usize) {
+        let endpoints = self.pool.dialer.endpoints.len();
+        if attempt + 1 < endpoints {
+            return;
+        }
+        let doublings = u32::try_from((attempt + 1) / endpoints - 1).unwrap_or(u32::MAX).min(8);
+        self.runtime().sleep((RETRY_FLOOR * 2_u32.pow(doublings)).min(RETRY_CEILING)).await;
+    }
+
+    /// The machine's read of the current revision: one attempt, the machine decides on the next. Also
+    /// says which endpoint was asked, if any could be.
+    pub(crate) async fn current_revision(
+        &self,
+        keys: KeyRange,
+        options: &StreamOptions,
+        avoid: Option<EndpointId>,
+    ) -> (Option<EndpointId>, Result<RangeDone, Failure>) {
+        let attempt = async {
+            let pooled = match self.pool.get(avoid).await {
+                Ok(pooled) => pooled,
+                Err(failure) => return (None, Err(failure)),
+            };
+            let result = self.read_revision(&pooled, keys, options).await;
+            match &result {
+                Ok(_) => self.pool.dialer.endpoints.answered(pooled.endpoint),
+                Err(failure) if members_fault(failure) => self.pool.discard(&pooled, failure),
+                Err(_) => {}
+            }
+            (Some(pooled.endpoint), result)
+        };
+        timeout(self.runtime(), self.request_timeout, attempt)
+            .await
+            .unwrap_or_else(|| (None, Err(no_answer(self.request_timeout))))
+    }
+
+    async fn read_revision(
+        &self,
+        pooled: &Pooled<R::Transport>,
+        keys: KeyRange,
+        options: &StreamOptions,
+    ) -> Result<RangeDone, Failure> {
+        let request = pb::RangeRequest {
+            key: keys.start().clone(),
+            range_end: keys.end().clone(),
+            limit: 1,
+            count_only: true,
+            ..Default::default()
+        };
+        let extra = options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
+        let metadata = wire::metadata(options.require_leader, extra)?;
+        let dialer = &self.pool.dialer;
+        let endpoint = dialer.endpoints.get(pooled.endpoint);
+        let transport = pooled.transport.clone();
+        let response = rpc::unary(transport, endpoint, request, metadata, dialer.max_message_bytes).await;
+        let header = response.map_err(|failed| failed.failure)?.header.unwrap_or_default();
+        Ok(RangeDone { revision: header.revision, cluster_id: header.cluster_id })
+    }
+
+    /// Waits until some endpoint answers anything at all.
+    pub(crate) async fn answered(&self, last: &Mutex<Option<Failure>>) {
+        let mut attempt = 0;
+        let mut avoid = None;
+        loop {
+            match self.pool.get(avoid).await {
+                Ok(pooled) => match self.attempt(&pooled, pb::StatusRequest {}).await {
+                    Err(failed) if members_fault(&failed.failure) => {
+                        self.pool.discard(&pooled, &failed.failure);
+                        avoid = Some(pooled.endpoint);
+                        *lock(last) = Some(failed.failure);
+                    }
+                    // A refusal is an answer, too.
+                    _ => return self.pool.dialer.endpoints.answered(pooled.endpoint),
+                },
+                Err(failure) => {
+                    avoid = None;
+                    *lock(last) = Some(failure);
+                }
+            }
+            self.pause(attempt).await;
+            attempt += 1;
+        }
+    }
+}
+
+fn no_answer(within: Duration) -> Failure {
+    Failure::connection(format!("no answer within {within:?}"))
+}
+
+/// Whether another member may do better: the connection is of no use, or the member isn't.
+fn members_fault(failure: &Failure) -> bool {
+    match failure {
+        Failure::Connection { .. } | Failure::EndOfStream => true,
+        Failure::Status { code: Code::Unavailable, .. } => true,
+        failure => remedy(failure) == Remedy::NoLeader,
+    }
+}
+
+/// What the server says before it does anything for a request.
+fn turned_away(failure: &Failure) -> bool {
+    let Failure::Status { message, .. } = failure else { return false };
+    remedy(failure) == Remedy::NoLeader || message.contains("too many requests")
+}
+
+fn next(repeat: Repeat, failed: &CallFailure) -> Next {
+    let harmless = repeat == Repeat::Freely && members_fault(&failed.failure);
+    if harmless || failed.not_sent || turned_away(&failed.failure) { Next::Retry } else { Next::GiveUp }
+}
+
+fn error(method: &'static str, repeat: Repeat, failure: Failure) -> CallError {
+    match failure {
+        Failure::ResponseTooLarge { bytes, limit } => CallError::ResponseTooLarge { method, bytes, limit },
+        Failure::Status { code, message } if repeat == Repeat::Freely || surely_refused(code) => {
+            CallError::Refused { method, code, message }
+        }
+        failure => CallError::MaybeExecuted { method, failure },
+    }
+}
+
+/// Codes by which a server says no, rather than that it doesn't know.
+fn surely_refused(code: Code) -> bool {
+    matches!(
+        code,
+        Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Unauthenticated
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(failure: Failure) -> CallFailure {
+        CallFailure { failure, not_sent: false }
+    }
+
+    #[test]
+    fn a_read_is_tried_again_where_another_member_may_do_better() {
+        let read = |failure| next(Repeat::Freely, &failed(failure));
+        assert_eq!(read(Failure::connection("reset")), Next::Retry);
+        assert_eq!(read(Failure::status(14, "etcdserver: request timed out")), Next::Retry);
+        let compacted = "etcdserver: mvcc: required revision has been compacted";
+        assert_eq!(read(Failure::status(11, compacted)), Next::GiveUp);
+        assert_eq!(read(Failure::status(7, "etcdserver: permission denied")), Next::GiveUp);
+    }
+
+    #[test]
+    fn a_write_is_tried_again_only_if_it_surely_was_not_executed() {
+        let write = |failure| next(Repeat::IfNotExecuted, &failed(failure));
+        assert_eq!(write(Failure::connection("reset")), Next::GiveUp);
+        assert_eq!(write(Failure::status(14, "etcdserver: request timed out")), Next::GiveUp);
+        assert_eq!(write(Failure::status(14, "etcdserver: no leader")), Next::Retry);
+        assert_eq!(write(Failure::status(8, "etcdserver: too many requests")), Next::Retry);
+        let not_sent = CallFailure { failure: Failure::connection("closed"), not_sent: true };
+        assert_eq!(next(Repeat::IfNotExecuted, &not_sent), Next::Retry);
+    }
+
+    #[test]
+    fn a_lost_answer_to_a_write_is_told_apart_from_a_refusal() {
+        let write = |failure| error("Put", Repeat::IfNotExecuted, failure);
+        assert!(matches!(write(Failure::connection("reset")), CallError::MaybeExecuted { .. }));
+        assert!(matches!(write(Failure::status(2, "who knows")), CallError::MaybeExecuted { .. }));
+        assert!(matches!(write(Failure::status(3, "no key")), CallError::Refused { .. }));
+    }
+}

@@ -1,0 +1,325 @@
+//! The driver: the one task of a client that stands between the machine and the network.
+//!
+//! Each turn it performs what the machine asks for, then reads what has arrived, over and over until
+//! there is nothing left; only then are the consumers woken, so that they find everything at once. What
+//! one stream may take of a turn is bounded, and after a full share the task yields to the others of its
+//! runtime.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use etcd_watch_core::{
+    Action, EndpointHint, Failure, Instant, RangeDone, RangeKey, Remedy, StreamEnd, remedy,
+};
+
+use crate::{
+    Runtime,
+    calls::Calls,
+    endpoints::{EndpointId, Endpoints},
+    hub::{Hub, Parked},
+    lane::{BoxFuture, Lane, LaneEvent},
+};
+
+/// What a stream may deliver in a turn before others have theirs.
+const FRAMES_PER_TURN: usize = 256;
+const BYTES_PER_TURN: usize = 1 << 20;
+
+/// Rounds of a turn before the task yields in any case.
+const ROUNDS_PER_TURN: usize = 32;
+
+pub(crate) struct Driver<R: Runtime> {
+    hub: Arc<Hub>,
+    calls: Arc<Calls<R>>,
+    lanes: Vec<Lane<R::Transport>>,
+    reads: Vec<Read>,
+    timer: Option<(Instant, BoxFuture<()>)>,
+    /// The endpoint each of the machine's lanes was last opened on, by the lane's number.
+    last_endpoints: BTreeMap<u32, EndpointId>,
+    last_read: Option<EndpointId>,
+    /// Whether the hub knows that some stream is not being read.
+    paused: bool,
+    actions: Vec<Action>,
+    wake: Vec<Waker>,
+}
+
+/// A read of the current revision that is under way.
+struct Read {
+    key: RangeKey,
+    result: BoxFuture<(Option<EndpointId>, Result<RangeDone, Failure>)>,
+}
+
+/// How a round went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Round {
+    /// Nothing was left to do.
+    Quiet,
+    /// Something was done; there may be more.
+    Busy,
+    /// A stream has had its share of the turn.
+    Full,
+}
+
+impl<R: Runtime> Driver<R> {
+    pub(crate) fn new(hub: Arc<Hub>, calls: Arc<Calls<R>>) -> Self {
+        Self {
+            hub,
+            calls,
+            lanes: Vec::new(),
+            reads: Vec::new(),
+            timer: None,
+            last_endpoints: BTreeMap::new(),
+            last_read: None,
+            paused: false,
+            actions: Vec::new(),
+            wake: Vec::new(),
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..ROUNDS_PER_TURN {
+            let stopping = self.hub.stopping();
+            let mut round = self.perform();
+            if stopping {
+                // The last actions are performed; the streams are reset by dropping them.
+                return Poll::Ready(());
+            }
+            round = round.max(self.read_lanes(cx));
+            round = round.max(self.read_ranges(cx));
+            match round {
+                Round::Full => break,
+                Round::Busy => {}
+                Round::Quiet => {
+                    let lanes = self.lanes.iter().filter(|lane| lane.is_open() && lane.is_paused());
+                    match self.hub.park(cx, lanes.map(|lane| lane.stream)) {
+                        Parked::MoreToDo => {}
+                        Parked::Until(timeout) if self.wait(cx, timeout) => {}
+                        Parked::Until(_) => return Poll::Pending,
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Performs all actions there are.
+    fn perform(&mut self) -> Round {
+        let mut round = Round::Quiet;
+        loop {
+            let mut actions = std::mem::take(&mut self.actions);
+            self.hub.drain(&mut actions, &mut self.wake);
+            if actions.is_empty() {
+                return round;
+            }
+            round = Round::Busy;
+            for action in actions.drain(..) {
+                self.perform_one(action);
+            }
+            self.actions = actions;
+        }
+    }
+
+    fn perform_one(&mut self, action: Action) {
+        match action {
+            Action::Open { stream, options, endpoint, fresh_token: _ } => {
+                let last = self.last_endpoints.get(&stream.lane()).copied();
+                let dialer = &self.calls.pool.dialer;
+                let id = dialer.endpoints.pick(avoid(endpoint, last));
+                self.last_endpoints.insert(stream.lane(), id);
+                tracing::debug!(?stream, endpoint = %dialer.endpoints.get(id), "opening a watch stream");
+                self.lanes.push(Lane::open(dialer, id, stream, options));
+            }
+            Action::Send { stream, request } => {
+                if let Some(lane) = self.lanes.iter().find(|lane| lane.stream == stream) {
+                    lane.send(request);
+                }
+            }
+            Action::Close { stream, reason } => {
+                if let Some(at) = self.lanes.iter().position(|lane| lane.stream == stream) {
+                    let lane = self.lanes.swap_remove(at);
+                    self.closed(&lane, &reason);
+                }
+            }
+            Action::Range { range, keys, options, endpoint, fresh_token: _ } => {
+                let avoid = avoid(endpoint, self.last_read);
+                let calls = self.calls.clone();
+                let result = async move { calls.current_revision(keys, &options, avoid).await };
+                self.reads.push(Read { key: range, result: Box::pin(result) });
+            }
+            // Taken out by `Hub::drain`, which has the lock that the consumers' wakers are under.
+            Action::Deliver { .. } => {}
+        }
+    }
+
+    fn closed(&mut self, lane: &Lane<R::Transport>, reason: &StreamEnd) {
+        let endpoints = &self.calls.pool.dialer.endpoints;
+        let (stream, endpoint) = (lane.stream, endpoints.get(lane.endpoint));
+        match reason {
+            StreamEnd::Misbehaved(_) | StreamEnd::Lagging { .. } => {
+                tracing::warn!(?stream, %endpoint, %reason, "replacing a watch stream");
+            }
+            reason => tracing::debug!(?stream, %endpoint, %reason, "closing a watch stream"),
+        }
+        if *reason == StreamEnd::Idle {
+            self.last_endpoints.remove(&stream.lane());
+        }
+    }
+
+    /// Reads what has arrived on every stream that the machine wants to hear from.
+    fn read_lanes(&mut self, cx: &mut Context<'_>) -> Round {
+        let mut round = Round::Quiet;
+        let mut at = 0;
+        while let Some(lane) = self.lanes.get_mut(at) {
+            let (lane_round, failure) = read_lane(&self.hub, &self.calls.pool.dialer.endpoints, lane, cx);
+            round = round.max(lane_round);
+            match failure {
+                Some(failure) => {
+                    let lane = self.lanes.swap_remove(at);
+                    self.failed(&lane, failure);
+                }
+                None => at += 1,
+            }
+        }
+        let paused = self.lanes.iter().any(|lane| lane.is_open() && lane.is_paused());
+        if paused != self.paused {
+            self.paused = paused;
+            self.hub.set_paused(paused);
+        }
+        round
+    }
+
+    fn failed(&mut self, lane: &Lane<R::Transport>, failure: Failure) {
+        let endpoints = &self.calls.pool.dialer.endpoints;
+        let (stream, endpoint) = (lane.stream, endpoints.get(lane.endpoint));
+        if lane.is_opened() {
+            tracing::info!(?stream, %endpoint, reason = %failure, "lost a watch stream");
+        }
+        let now = self.hub.now();
+        if matches!(remedy(&failure), Remedy::RetryElsewhere | Remedy::NoLeader) {
+            endpoints.failed(lane.endpoint, now, &failure);
+        }
+        self.hub.lock().machine.handle_failed(now, stream, failure);
+    }
+
+    fn read_ranges(&mut self, cx: &mut Context<'_>) -> Round {
+        let mut round = Round::Quiet;
+        let mut at = 0;
+        while let Some(read) = self.reads.get_mut(at) {
+            let Poll::Ready((endpoint, result)) = read.result.as_mut().poll(cx) else {
+                at += 1;
+                continue;
+            };
+            let key = self.reads.swap_remove(at).key;
+            self.last_read = endpoint.or(self.last_read);
+            if let Err(failure) = &result {
+                tracing::debug!(range = ?key, reason = %failure, "reading the current revision failed");
+            }
+            let now = self.hub.now();
+            self.hub.lock().machine.handle_range_done(now, key, result);
+            round = Round::Busy;
+        }
+        round
+    }
+
+    /// Waits for the machine's timeout; whether it is over, and handled.
+    fn wait(&mut self, cx: &mut Context<'_>, timeout: Option<Instant>) -> bool {
+        let Some(timeout) = timeout else { return false };
+        let now = self.hub.now();
+        if timeout <= now {
+            self.hub.lock().machine.handle_timeout(now);
+            return true;
+        }
+        // A timer that is due earlier does no harm; a new one for each change would cost more.
+        if self.timer.as_ref().is_none_or(|(at, _)| timeout < *at) {
+            let runtime = self.calls.runtime().clone();
+            let left = timeout.since(now);
+            self.timer = Some((timeout, Box::pin(async move { runtime.sleep(left).await })));
+        }
+        let rang = self.timer.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready());
+        if rang {
+            self.timer = None;
+        }
+        rang
+    }
+
+    fn wake_consumers(&mut self) {
+        self.wake.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// Which endpoint not to use.
+fn avoid(hint: EndpointHint, last: Option<EndpointId>) -> Option<EndpointId> {
+    match hint {
+        EndpointHint::Any => None,
+        EndpointHint::Another => last,
+    }
+}
+
+/// Feeds the machine what has arrived on the stream; the failure that ended it, if one did.
+fn read_lane<T: crate::Transport>(
+    hub: &Hub,
+    endpoints: &Endpoints,
+    lane: &mut Lane<T>,
+    cx: &mut Context<'_>,
+) -> (Round, Option<Failure>) {
+    let stream = lane.stream;
+    let now = hub.now();
+    let mut wanted = hub.lock().machine.wants_frame(stream);
+    let (mut frames, mut bytes) = (0, 0);
+    let mut round = Round::Quiet;
+    loop {
+        lane.set_paused(!wanted);
+        if lane.is_open() && !wanted {
+            return (round, None);
+        }
+        if frames >= FRAMES_PER_TURN || bytes >= BYTES_PER_TURN {
+            return (Round::Full, None);
+        }
+        let event = match lane.poll(cx) {
+            Poll::Ready(event) => event,
+            Poll::Pending => return (round, None),
+        };
+        round = Round::Busy;
+        match event {
+            LaneEvent::Opened(opened) => {
+                endpoints.answered(lane.endpoint);
+                let mut state = hub.lock();
+                state.machine.handle_opened(now, stream, opened);
+                wanted = state.machine.wants_frame(stream);
+            }
+            LaneEvent::Frame(frame) => {
+                frames += 1;
+                bytes += frame.len();
+                let mut state = hub.lock();
+                state.machine.handle_frame(now, stream, frame);
+                wanted = state.machine.wants_frame(stream);
+            }
+            LaneEvent::Failed(failure) => return (round, Some(failure)),
+        }
+    }
+}
+
+impl<R: Runtime> Future for Driver<R> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let turn = self.turn(cx);
+        self.wake_consumers();
+        turn
+    }
+}
+
+impl<R: Runtime> Drop for Driver<R> {
+    /// However the task ends, those who wait on it are woken.
+    fn drop(&mut self) {
+        self.lanes.clear();
+        self.reads.clear();
+        self.hub.end();
+        self.wake_consumers();
+    }
+}

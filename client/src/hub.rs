@@ -1,0 +1,240 @@
+//! The machine and those who wait for it: where watch handles and the driver meet.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard},
+    task::{Context, Poll, Waker},
+};
+
+use etcd_watch_core::{Action, ApiMisuse, Instant, Stats, StreamKey, WatchKey, WatchRequest, Watcher};
+
+use crate::sync::lock;
+
+/// The machine behind a lock. Watch handles take from it directly, so a watch needs no task and no
+/// channel; the driver feeds it, and is woken when a handle has made work for it.
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    clock: Box<dyn Fn() -> Instant + Send + Sync>,
+}
+
+pub(crate) struct State {
+    pub(crate) machine: Watcher,
+    /// Actions that came out of a handle's call and wait for the driver.
+    pending: Vec<Action>,
+    /// The tasks that wait for a watch.
+    consumers: BTreeMap<WatchKey, Waker>,
+    driver: Option<Waker>,
+    /// When the driver will wake by itself.
+    armed: Option<Instant>,
+    /// Some stream is not being read until a consumer has made room.
+    paused: bool,
+    phase: Phase,
+    /// The tasks that wait for the driver's end.
+    closing: Vec<Waker>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The driver is to shut the machine down and end.
+    Stopping,
+    /// The driver has ended.
+    Ended,
+}
+
+/// What the driver finds when it has nothing left to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Parked {
+    /// Nothing: it may sleep until this time, or until it is woken.
+    Until(Option<Instant>),
+    /// More to do after all.
+    MoreToDo,
+}
+
+impl Hub {
+    pub(crate) fn new(machine: Watcher, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
+        let state = State {
+            machine,
+            pending: Vec::new(),
+            consumers: BTreeMap::new(),
+            driver: None,
+            armed: None,
+            paused: false,
+            phase: Phase::Running,
+            closing: Vec::new(),
+        };
+        Self { state: Mutex::new(state), clock: Box::new(clock) }
+    }
+
+    pub(crate) fn now(&self) -> Instant {
+        (self.clock)()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// A handle's call on the machine; wakes the driver if it has made work for it.
+    pub(crate) fn call<T>(&self, call: impl FnOnce(&mut State, Instant) -> T) -> T {
+        let now = self.now();
+        let mut state = self.lock();
+        let output = call(&mut state, now);
+        let driver = state.work_for_driver();
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        output
+    }
+
+    pub(crate) fn watch(&self, request: WatchRequest) -> Result<(WatchKey, Option<i64>), ApiMisuse> {
+        self.call(|state, now| {
+            let key = state.machine.watch(now, request)?;
+            let start = state.machine.resume_revision(key).filter(|&revision| revision > 0);
+            Ok((key, start))
+        })
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.lock().machine.stats()
+    }
+
+    /// Asks the driver to end everything.
+    pub(crate) fn stop(&self) {
+        let driver = {
+            let mut state = self.lock();
+            if state.phase == Phase::Running {
+                state.phase = Phase::Stopping;
+            }
+            state.driver.take()
+        };
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+    }
+
+    /// Completes once the driver has ended.
+    pub(crate) async fn ended(&self) {
+        poll_fn(|cx| {
+            let mut state = self.lock();
+            if state.phase == Phase::Ended {
+                return Poll::Ready(());
+            }
+            if !state.closing.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.closing.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Takes all actions there are: the consumers to wake are added to `wake`, the rest to `actions`.
+    pub(crate) fn drain(&self, actions: &mut Vec<Action>, wake: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let pending = state.pending.drain(..);
+        for action in pending.chain(std::iter::from_fn(|| state.machine.poll_action())) {
+            match action {
+                Action::Deliver { watch } => wake.extend(state.consumers.remove(&watch)),
+                action => actions.push(action),
+            }
+        }
+    }
+
+    /// The driver has nothing left to do, unless something came up just now.
+    pub(crate) fn park(&self, cx: &Context<'_>, streams: impl IntoIterator<Item = StreamKey>) -> Parked {
+        let mut state = self.lock();
+        let reopened = streams.into_iter().any(|stream| state.machine.wants_frame(stream));
+        let action = state.machine.poll_action();
+        state.pending.extend(action);
+        if reopened || !state.pending.is_empty() {
+            return Parked::MoreToDo;
+        }
+        let armed = state.machine.poll_timeout();
+        state.armed = armed;
+        let previous = state.driver.replace(cx.waker().clone());
+        drop(state);
+        drop(previous);
+        Parked::Until(armed)
+    }
+
+    /// Says whether some stream is not being read, so that a handle that takes something tells the driver.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.lock().paused = paused;
+    }
+
+    /// Shuts the machine down if that was asked for; the actions that follow are the last.
+    pub(crate) fn stopping(&self) -> bool {
+        let mut state = self.lock();
+        let stopping = state.phase == Phase::Stopping;
+        if stopping {
+            let now = self.now();
+            state.machine.shutdown(now);
+        }
+        stopping
+    }
+
+    /// The driver has ended, for whatever reason: whoever waits is woken and finds its watch closed.
+    pub(crate) fn end(&self) {
+        let (consumers, closing) = {
+            let mut state = self.lock();
+            let now = self.now();
+            state.phase = Phase::Ended;
+            state.machine.shutdown(now);
+            (std::mem::take(&mut state.consumers), std::mem::take(&mut state.closing))
+        };
+        consumers.into_values().chain(closing).for_each(Waker::wake);
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+impl State {
+    /// Remembers whom to wake when the watch has something. Whom it replaces is to be dropped after
+    /// unlocking: with the last waker of a task the task may go, and the handles it holds.
+    #[must_use]
+    pub(crate) fn wait(&mut self, watch: WatchKey, waker: &Waker) -> Option<Waker> {
+        if self.consumers.get(&watch).is_some_and(|waiting| waiting.will_wake(waker)) {
+            return None;
+        }
+        self.consumers.insert(watch, waker.clone())
+    }
+
+    /// Nobody is to be woken for the watch any more. To be dropped after unlocking.
+    #[must_use]
+    pub(crate) fn forget(&mut self, watch: WatchKey) -> Option<Waker> {
+        self.consumers.remove(&watch)
+    }
+
+    /// The driver's waker, if the last call made work for it.
+    fn work_for_driver(&mut self) -> Option<Waker> {
+        if self.phase == Phase::Ended {
+            // Nobody is left to perform them.
+            while self.machine.poll_action().is_some() {}
+            return None;
+        }
+        self.pending.extend(std::iter::from_fn(|| self.machine.poll_action()));
+        let timeout = self.machine.poll_timeout();
+        let sooner = timeout.is_some_and(|at| self.armed.is_none_or(|armed| at < armed));
+        if self.pending.is_empty() && !sooner && !self.paused {
+            return None;
+        }
+        self.driver.take()
+    }
+}
+
+/// Keeps the driver running: held by every client and every watch handle.
+#[derive(Debug)]
+pub(crate) struct Lifeline(pub(crate) Arc<Hub>);
+
+impl Drop for Lifeline {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}

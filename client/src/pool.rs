@@ -1,0 +1,114 @@
+//! The connection that calls share, apart from those of the watch streams.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use etcd_watch_core::Failure;
+
+use crate::{
+    ConnectOptions, Runtime,
+    endpoints::{EndpointId, Endpoints},
+    sync::{lock, timeout},
+    wire,
+};
+
+/// How connections are made: shared by the calls and the watch streams.
+pub(crate) struct Dialer<R> {
+    pub(crate) runtime: R,
+    pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) options: ConnectOptions,
+    pub(crate) dial_timeout: Duration,
+    pub(crate) max_message_bytes: usize,
+}
+
+impl<R: Runtime> Dialer<R> {
+    /// Connects to the endpoint, within the time limit.
+    pub(crate) async fn dial(&self, id: EndpointId) -> Result<R::Transport, Failure> {
+        let connect = self.runtime.connect(self.endpoints.get(id), &self.options);
+        match timeout(&self.runtime, self.dial_timeout, connect).await {
+            Some(Ok(transport)) => Ok(transport),
+            Some(Err(error)) => Err(Failure::connection(wire::chain(&error))),
+            None => Err(Failure::connection(format!("no connection within {:?}", self.dial_timeout))),
+        }
+    }
+}
+
+/// A connection from the pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Pooled<T> {
+    pub(crate) transport: T,
+    pub(crate) endpoint: EndpointId,
+    serial: u64,
+}
+
+/// One connection, made when it is needed, replaced when it has failed.
+pub(crate) struct Pool<R: Runtime> {
+    pub(crate) dialer: Arc<Dialer<R>>,
+    slot: Mutex<Slot<R::Transport>>,
+    /// Held by the caller that connects: the others wait for it, so that they don't all connect.
+    dialing: futures_util::lock::Mutex<()>,
+}
+
+struct Slot<T> {
+    current: Option<Pooled<T>>,
+    serial: u64,
+}
+
+impl<R: Runtime> Pool<R> {
+    pub(crate) fn new(dialer: Arc<Dialer<R>>) -> Self {
+        let slot = Mutex::new(Slot { current: None, serial: 0 });
+        Self { dialer, slot, dialing: futures_util::lock::Mutex::new(()) }
+    }
+
+    /// The connection there is, or a new one to the best endpoint; to another than `avoid`, if there is
+    /// another.
+    pub(crate) async fn get(&self, avoid: Option<EndpointId>) -> Result<Pooled<R::Transport>, Failure> {
+        if let Some(pooled) = self.current(avoid) {
+            return Ok(pooled);
+        }
+        let _dialing = self.dialing.lock().await;
+        if let Some(pooled) = self.current(avoid) {
+            return Ok(pooled);
+        }
+        let endpoint = self.dialer.endpoints.pick(avoid);
+        match self.dialer.dial(endpoint).await {
+            Ok(transport) => {
+                tracing::debug!(endpoint = %self.dialer.endpoints.get(endpoint), "connected for calls");
+                let mut slot = lock(&self.slot);
+                slot.serial += 1;
+                let pooled = Pooled { transport, endpoint, serial: slot.serial };
+                let previous = slot.current.replace(pooled.clone());
+                drop(slot);
+                drop(previous);
+                Ok(pooled)
+            }
+            Err(failure) => {
+                self.dialer.endpoints.failed(endpoint, self.dialer.runtime.now(), &failure);
+                Err(failure)
+            }
+        }
+    }
+
+    fn current(&self, avoid: Option<EndpointId>) -> Option<Pooled<R::Transport>> {
+        let only_one = self.dialer.endpoints.len() == 1;
+        let slot = lock(&self.slot);
+        slot.current.as_ref().filter(|pooled| only_one || Some(pooled.endpoint) != avoid).cloned()
+    }
+
+    /// The connection has failed, or its member can't serve: the next caller gets another.
+    pub(crate) fn discard(&self, failed: &Pooled<R::Transport>, failure: &Failure) {
+        self.dialer.endpoints.failed(failed.endpoint, self.dialer.runtime.now(), failure);
+        let mut slot = lock(&self.slot);
+        let current = slot.current.take_if(|current| current.serial == failed.serial);
+        drop(slot);
+        drop(current);
+    }
+
+    /// Lets go of the connection.
+    pub(crate) fn clear(&self) {
+        let current = lock(&self.slot).current.take();
+        drop(current);
+    }
+}

@@ -1,0 +1,180 @@
+//! Between the core's types and the wire's: requests, metadata, failures.
+
+use std::error::Error as _;
+
+use etcd_watch_core::{Code, CreateRequest, Failure, Request};
+use etcd_watch_proto::etcdserverpb::{
+    WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest,
+    watch_create_request::FilterType, watch_request::RequestUnion,
+};
+use tonic::{
+    Status,
+    metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap},
+};
+
+use crate::NotSent;
+
+/// Named by every request; etcd counts its clients by it.
+const API_VERSION: &str = "3.5";
+
+const USER_AGENT: &str = concat!("etcd-watch/", env!("CARGO_PKG_VERSION"));
+
+/// The core's request as the message on the wire.
+pub(crate) fn watch_request(request: Request) -> WatchRequest {
+    let union = match request {
+        Request::Create(create) => RequestUnion::CreateRequest(create_request(create)),
+        Request::Cancel { watch_id } => RequestUnion::CancelRequest(WatchCancelRequest { watch_id }),
+        Request::Progress => RequestUnion::ProgressRequest(WatchProgressRequest {}),
+    };
+    WatchRequest { request_union: Some(union) }
+}
+
+fn create_request(create: CreateRequest) -> WatchCreateRequest {
+    let mut filters = Vec::new();
+    if create.filters.no_put {
+        filters.push(FilterType::Noput.into());
+    }
+    if create.filters.no_delete {
+        filters.push(FilterType::Nodelete.into());
+    }
+    WatchCreateRequest {
+        key: create.range.start().clone(),
+        range_end: create.range.end().clone(),
+        start_revision: create.start_revision,
+        progress_notify: create.progress_notify,
+        filters,
+        prev_kv: create.prev_kv,
+        watch_id: create.watch_id,
+        fragment: create.fragment,
+    }
+}
+
+/// The metadata of a request: what every request carries, `hasleader` if asked for, and the caller's own.
+pub(crate) fn metadata<'a>(
+    require_leader: bool,
+    extra: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<MetadataMap, Failure> {
+    let mut metadata = MetadataMap::new();
+    metadata.insert("client-api-version", AsciiMetadataValue::from_static(API_VERSION));
+    metadata.insert("user-agent", AsciiMetadataValue::from_static(USER_AGENT));
+    if require_leader {
+        metadata.insert("hasleader", AsciiMetadataValue::from_static("true"));
+    }
+    for (name, value) in extra {
+        let invalid = || Failure::status(Code::InvalidArgument, format!("metadata {name:?} is not valid"));
+        let key = AsciiMetadataKey::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
+        let value = AsciiMetadataValue::try_from(value).map_err(|_| invalid())?;
+        metadata.append(key, value);
+    }
+    Ok(metadata)
+}
+
+/// What a gRPC status means: the server's word, the connection's end, or a response over the `limit`.
+pub(crate) fn failure_of(status: &Status, limit: usize) -> Failure {
+    // A status with a source was made on this side, out of a transport's error.
+    if let Some(source) = status.source() {
+        return Failure::connection(chain(source));
+    }
+    if let Some(bytes) = too_large(status) {
+        return Failure::ResponseTooLarge { bytes, limit };
+    }
+    // tonic's word for a body that ended within a message: a connection cut there, not a server's text.
+    if status.code() == tonic::Code::Internal && status.message().starts_with("Unexpected EOF decoding") {
+        return Failure::connection("the stream was cut within a message");
+    }
+    Failure::status(i32::from(status.code()), status.message())
+}
+
+/// Whether the transport knows that the request never left this process.
+pub(crate) fn not_sent(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<NotSent>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// tonic has no type for a message over the limit, only this text.
+fn too_large(status: &Status) -> Option<usize> {
+    if status.code() != tonic::Code::OutOfRange {
+        return None;
+    }
+    let found = status.message().strip_prefix("Error, decoded message length too large: found ")?;
+    Some(found.split(' ').next()?.parse().unwrap_or(0))
+}
+
+/// An error with its causes: a transport's outermost text seldom says what happened.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use etcd_watch_core::{Filters, KeyRange};
+
+    use super::*;
+
+    #[test]
+    fn a_create_request_keeps_every_field() {
+        let core = CreateRequest {
+            range: KeyRange::prefix("a"),
+            start_revision: 5,
+            progress_notify: true,
+            filters: Filters { no_put: true, no_delete: true },
+            prev_kv: true,
+            watch_id: 9,
+            fragment: true,
+        };
+        let expected = WatchCreateRequest {
+            key: "a".into(),
+            range_end: "b".into(),
+            start_revision: 5,
+            progress_notify: true,
+            filters: vec![FilterType::Noput.into(), FilterType::Nodelete.into()],
+            prev_kv: true,
+            watch_id: 9,
+            fragment: true,
+        };
+        let union = watch_request(Request::Create(core)).request_union;
+        assert_eq!(union, Some(RequestUnion::CreateRequest(expected)));
+    }
+
+    #[test]
+    fn metadata_says_what_was_asked_for() {
+        let metadata = metadata(true, [("x-tenant", "blue")]).unwrap();
+        assert_eq!(metadata.get("hasleader").unwrap(), "true");
+        assert_eq!(metadata.get("x-tenant").unwrap(), "blue");
+        assert!(super::metadata(false, []).unwrap().get("hasleader").is_none());
+        assert!(super::metadata(false, [("bad name", "x")]).is_err());
+    }
+
+    #[test]
+    fn a_request_that_was_not_sent_is_recognised_among_the_sources() {
+        let not_sent = Status::from_error(Box::new(NotSent::new("closed")));
+        assert!(super::not_sent(&not_sent));
+        assert!(!super::not_sent(&Status::from_error("reset".into())));
+        assert!(!super::not_sent(&Status::unavailable("not sent")));
+    }
+
+    #[test]
+    fn a_transport_error_is_a_connection_failure_and_a_status_is_the_servers_word() {
+        let refused = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "refused");
+        let broken = Status::from_error(Box::new(refused));
+        assert_eq!(failure_of(&broken, 1), Failure::connection("refused"));
+        let no_leader = Status::unavailable("etcdserver: no leader");
+        assert_eq!(failure_of(&no_leader, 1), Failure::status(14, "etcdserver: no leader"));
+    }
+}
