@@ -76,12 +76,26 @@ impl Hub {
         lock(&self.state)
     }
 
-    /// A handle's call on the machine; wakes the driver if it has made work for it.
-    pub(crate) fn call<T>(&self, call: impl FnOnce(&mut State, Instant) -> T) -> T {
+    /// A command of a handle; the driver performs what comes of it. What the command returns is dropped
+    /// after unlocking.
+    pub(crate) fn command<T>(&self, command: impl FnOnce(&mut State, Instant) -> T) -> T {
+        self.call(command, State::driver_of_command)
+    }
+
+    /// A handle takes something; the driver is woken only if that makes work for it.
+    pub(crate) fn take<T>(&self, take: impl FnOnce(&mut State, Instant) -> T) -> T {
+        self.call(take, State::driver_of_take)
+    }
+
+    fn call<T>(
+        &self,
+        call: impl FnOnce(&mut State, Instant) -> T,
+        driver: impl FnOnce(&mut State) -> Option<Waker>,
+    ) -> T {
         let now = self.now();
         let mut state = self.lock();
         let output = call(&mut state, now);
-        let driver = state.work_for_driver();
+        let driver = driver(&mut state);
         drop(state);
         if let Some(driver) = driver {
             driver.wake();
@@ -90,7 +104,7 @@ impl Hub {
     }
 
     pub(crate) fn watch(&self, request: WatchRequest) -> Result<(WatchKey, Option<i64>), ApiMisuse> {
-        self.call(|state, now| {
+        self.command(|state, now| {
             let key = state.machine.watch(now, request)?;
             let start = state.machine.resume_revision(key).filter(|&revision| revision > 0);
             Ok((key, start))
@@ -212,13 +226,15 @@ impl State {
         self.consumers.remove(&watch)
     }
 
-    /// The driver's waker, if the last call made work for it.
-    fn work_for_driver(&mut self) -> Option<Waker> {
-        if self.phase == Phase::Ended {
-            // Nobody is left to perform them.
-            while self.machine.poll_action().is_some() {}
-            return None;
-        }
+    /// The driver is not asked whether there is something to do, it finds out: the more commands it
+    /// finds at once, the fewer requests it makes of them.
+    fn driver_of_command(&mut self) -> Option<Waker> {
+        self.discard_after_end();
+        self.driver.take()
+    }
+
+    fn driver_of_take(&mut self) -> Option<Waker> {
+        self.discard_after_end();
         self.pending.extend(std::iter::from_fn(|| self.machine.poll_action()));
         let timeout = self.machine.poll_timeout();
         let sooner = timeout.is_some_and(|at| self.armed.is_none_or(|armed| at < armed));
@@ -226,6 +242,14 @@ impl State {
             return None;
         }
         self.driver.take()
+    }
+
+    /// Once the driver has ended nobody performs actions any more.
+    fn discard_after_end(&mut self) {
+        if self.phase == Phase::Ended {
+            self.pending.clear();
+            while self.machine.poll_action().is_some() {}
+        }
     }
 }
 

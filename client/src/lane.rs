@@ -53,6 +53,7 @@ pub(crate) struct Lane<T> {
     paused: bool,
 }
 
+#[expect(clippy::large_enum_variant, reason = "a client has few of them, and they are open most of the time")]
 enum LaneState<T> {
     Connecting(BoxFuture<Result<Connected<T>, Failure>>),
     Opening(BoxFuture<Result<Streaming<Bytes>, Failure>>),

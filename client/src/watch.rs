@@ -88,13 +88,13 @@ impl Watch {
     /// # Errors
     /// When the watch has ended.
     pub fn request_progress(&self) -> Result<(), ApiMisuse> {
-        self.lifeline.0.call(|state, now| state.machine.request_progress(now, self.key))
+        self.lifeline.0.command(|state, now| state.machine.request_progress(now, self.key))
     }
 
     /// Ends the watch, here and on the server: the stream ends without an error.
     pub fn cancel(&mut self) {
         // An unknown watch is one that has ended already.
-        let _ = self.lifeline.0.call(|state, now| state.machine.cancel(now, self.key));
+        let _ = self.lifeline.0.command(|state, now| state.machine.cancel(now, self.key));
     }
 
     fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<WatchResponse, WatchError>>> {
@@ -102,7 +102,7 @@ impl Watch {
             return Poll::Ready(None);
         }
         let key = self.key;
-        let (delivery, _waker) = self.lifeline.0.call(|state, now| {
+        let (delivery, _waker) = self.lifeline.0.take(|state, now| {
             let delivery = state.machine.next(now, key);
             let waker = match &delivery {
                 None => state.wait(key, cx.waker()),
@@ -159,6 +159,6 @@ impl Drop for Watch {
             while state.machine.next(now, key).is_some() {}
             state.forget(key)
         };
-        let _waker = self.lifeline.0.call(discard);
+        let _waker = self.lifeline.0.command(discard);
     }
 }
