@@ -1,7 +1,12 @@
-//! What it takes to test against etcd: a model of it, and a server around the model.
+//! What it takes to test against etcd: a model of it, real servers, and a network that fails on command.
 //!
+//! - [`harness`]: real etcd servers, found on this machine, started and driven.
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
+//! - [`proxy`]: a TCP proxy that cuts, delays, holds and swallows, on command.
 //! - [`server`]: a gRPC server around the model, in the process.
 
+#[cfg(unix)]
+pub mod harness;
 pub mod model;
+pub mod proxy;
 pub mod server;

@@ -1,0 +1,192 @@
+//! A server's process: its start, the signals it gets, its end, and its log.
+
+use std::{
+    collections::VecDeque,
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
+use super::wait::INTERVAL;
+
+/// A running server, killed when dropped.
+pub(super) struct Process {
+    child: Child,
+}
+
+impl Process {
+    /// Starts `program`; what it writes is appended to `log`.
+    pub(super) fn start(program: &Path, flags: &[String], log: &Log) -> io::Result<Process> {
+        let output = fs::OpenOptions::new().create(true).append(true).open(&log.path)?;
+        let mut command = Command::new(program);
+        command.args(flags).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        // etcd takes settings from the environment, ours are all flags.
+        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD_")) {
+            command.env_remove(name);
+        }
+        // etcd refuses to run on some processors unless told that the risk is known.
+        if env::consts::ARCH == "aarch64" {
+            command.env("ETCD_UNSUPPORTED_ARCH", "arm64");
+        }
+        Ok(Process { child: command.spawn()? })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How the process ended, if it has.
+    pub(super) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub(super) fn kill(&mut self) -> io::Result<ExitStatus> {
+        self.child.kill()?;
+        self.child.wait()
+    }
+
+    /// SIGTERM, and waits for the end; `None`, and the process killed, if that takes longer than `patience`.
+    pub(super) fn terminate(&mut self, patience: Duration) -> io::Result<Option<ExitStatus>> {
+        self.signal(Signal::TERM)?;
+        // A frozen process would only hear of it once thawed.
+        self.signal(Signal::CONT)?;
+        let end = Instant::now() + patience;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(Some(status));
+            }
+            thread::sleep(INTERVAL);
+        }
+        self.kill()?;
+        Ok(None)
+    }
+
+    /// SIGSTOP, and waits until all threads have stopped.
+    pub(super) fn freeze(&self) -> io::Result<()> {
+        self.signal(Signal::STOP)?;
+        // NOWAIT leaves the state to be seen by others, and an end to be reaped by `Child`.
+        waitid(WaitId::Pid(self.pid()), WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT)?;
+        Ok(())
+    }
+
+    /// SIGCONT.
+    pub(super) fn thaw(&self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    /// The child isn't reaped while this exists, so the id can't be another process's.
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(self.pid(), signal)?)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already; there is nobody to tell.
+        let _ = self.kill();
+    }
+}
+
+/// What a server wrote, over all its restarts.
+pub(super) struct Log {
+    path: PathBuf,
+}
+
+impl Log {
+    pub(super) fn new(path: PathBuf) -> Log {
+        Log { path }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How much was written so far.
+    pub(super) fn length(&self) -> u64 {
+        fs::metadata(&self.path).map_or(0, |data| data.len())
+    }
+
+    /// What was written after the first `length` bytes.
+    pub(super) fn since(&self, length: u64) -> String {
+        let all = fs::read(&self.path).unwrap_or_default();
+        let start = usize::try_from(length).map_or(all.len(), |length| length.min(all.len()));
+        String::from_utf8_lossy(&all[start..]).into_owned()
+    }
+
+    /// The last `count` lines.
+    pub(super) fn tail(&self, count: usize) -> String {
+        let text = self.since(0);
+        let mut tail = VecDeque::with_capacity(count);
+        for line in text.lines() {
+            if tail.len() == count {
+                tail.pop_front();
+            }
+            tail.push_back(line);
+        }
+        Vec::from(tail).join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sleeper(directory: &Path) -> Process {
+        let log = Log::new(directory.join("log"));
+        Process::start(Path::new("sleep"), &["600".to_owned()], &log).unwrap()
+    }
+
+    fn state(process: &Process) -> char {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+        stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_frozen_process_has_stopped_when_freeze_returns() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut process = sleeper(directory.path());
+        for _ in 0..20 {
+            process.freeze().unwrap();
+            assert_eq!(state(&process), 'T');
+            process.thaw().unwrap();
+            super::super::wait_until_blocking("it runs again", Duration::from_secs(10), || {
+                state(&process) != 'T'
+            });
+        }
+        process.freeze().unwrap();
+        let status = process.terminate(Duration::from_secs(10)).unwrap();
+        assert!(status.is_some_and(|status| !status.success()), "a frozen process ends too");
+    }
+
+    #[test]
+    fn a_process_that_ignores_sigterm_is_killed_in_the_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::new(directory.path().join("log"));
+        let script = "trap '' TERM; echo ready; while true; do sleep 1; done".to_owned();
+        let mut process = Process::start(Path::new("sh"), &["-c".to_owned(), script], &log).unwrap();
+        super::super::wait_until_blocking("it ignores SIGTERM", Duration::from_secs(10), || log.length() > 0);
+        assert!(process.terminate(Duration::from_millis(100)).unwrap().is_none());
+        assert!(process.ended().unwrap().is_some());
+    }
+
+    #[test]
+    fn the_tail_of_a_log_is_its_last_lines() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = Log::new(directory.path().join("log"));
+        assert_eq!(log.tail(2), "");
+        fs::write(log.path(), "one\ntwo\nthree\n").unwrap();
+        assert_eq!(log.tail(2), "two\nthree");
+        assert_eq!(log.tail(5), "one\ntwo\nthree");
+        assert_eq!(log.since(4), "two\nthree\n");
+    }
+}

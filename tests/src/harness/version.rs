@@ -1,0 +1,60 @@
+//! Which server a test asks for.
+
+use std::fmt;
+
+use etcd_watch_binaries::{Binaries, BinaryError, EtcdBinary, Line, Version};
+
+/// The server a test asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EtcdVersion {
+    /// The server of the 3.4 line on this machine: 3.4.23, unless `ETCD_BIN` gives another.
+    V3_4,
+    /// The server of the 3.5 line on this machine: 3.5.30 or newer, unless `ETCD_BIN` gives another.
+    V3_5,
+    /// The server of exactly this version; 3.5.1 can be fetched (`cargo xtask etcd --with 3.5.1`).
+    Exact(Version),
+    /// This very server.
+    Binary(EtcdBinary),
+}
+
+impl EtcdVersion {
+    /// The servers a conformance test runs against: of 3.4, of 3.5, and any of another line in `ETCD_BIN`.
+    ///
+    /// # Errors
+    /// If one of the required lines is missing on this machine, with the remedy.
+    pub fn under_test() -> Result<Vec<EtcdVersion>, BinaryError> {
+        Ok(Binaries::from_env().under_test()?.into_iter().map(EtcdVersion::Binary).collect())
+    }
+
+    /// The executables of this version on this machine.
+    ///
+    /// # Errors
+    /// If there are none, with the remedy.
+    pub fn find(&self) -> Result<EtcdBinary, BinaryError> {
+        let binaries = Binaries::from_env();
+        match self {
+            EtcdVersion::V3_4 => binaries.find(Line::V3_4),
+            EtcdVersion::V3_5 => binaries.find(Line::V3_5),
+            EtcdVersion::Exact(version) => binaries.find_exact(*version),
+            EtcdVersion::Binary(binary) => Ok(binary.clone()),
+        }
+    }
+}
+
+impl From<EtcdBinary> for EtcdVersion {
+    fn from(binary: EtcdBinary) -> EtcdVersion {
+        EtcdVersion::Binary(binary)
+    }
+}
+
+impl fmt::Display for EtcdVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EtcdVersion::V3_4 => write!(f, "etcd {}", Line::V3_4),
+            EtcdVersion::V3_5 => write!(f, "etcd {}", Line::V3_5),
+            EtcdVersion::Exact(version) => write!(f, "etcd {version}"),
+            EtcdVersion::Binary(binary) => write!(f, "etcd {}", binary.version),
+        }
+    }
+}
