@@ -169,13 +169,13 @@ impl<R: Runtime> Calls<R> {
         rpc::unary(pooled.transport.clone(), endpoint, request, metadata, dialer.max_message_bytes).await
     }
 
-    /// Every endpoint is tried at once; then with pauses that grow.
+    /// As many attempts as there are endpoints follow the first at once; then with pauses that grow.
     async fn pause(&self, attempt: usize) {
         let endpoints = self.pool.dialer.endpoints.len();
-        if attempt + 1 < endpoints {
+        if attempt < endpoints {
             return;
         }
-        let doublings = u32::try_from((attempt + 1) / endpoints - 1).unwrap_or(u32::MAX).min(8);
+        let doublings = u32::try_from(attempt / endpoints - 1).unwrap_or(u32::MAX).min(8);
         self.runtime().sleep((RETRY_FLOOR * 2_u32.pow(doublings)).min(RETRY_CEILING)).await;
     }
 
