@@ -129,7 +129,7 @@ const GROUP: u8 = 3;
 const GROUP_END: u8 = 4;
 const FIXED32: u8 = 5;
 
-/// As prost: how deep unknown groups may nest.
+/// As prost: how deep messages and unknown groups may nest.
 const MAX_NESTING: u32 = 100;
 
 /// Decodes one frame.
@@ -193,7 +193,7 @@ fn decode_header(reader: &mut Reader<'_>, header: &mut Header) -> Result<(), Dec
             2 => header.member_id = reader.uint64(field, wire)?,
             3 => header.revision = reader.int64(field, wire)?,
             4 => header.raft_term = reader.uint64(field, wire)?,
-            _ => reader.skip(field, wire, 0)?,
+            _ => reader.skip(field, wire, 1)?,
         }
     }
     Ok(())
@@ -219,7 +219,7 @@ fn decode_event(reader: &mut Reader<'_>, prevs: &mut Vec<KvIndex>) -> Result<Eve
                 let mut kv = reader.message(field, wire)?;
                 decode_kv(&mut kv, &mut prevs[event.prev as usize])?;
             }
-            _ => reader.skip(field, wire, 0)?,
+            _ => reader.skip(field, wire, 1)?,
         }
     }
     Ok(event)
@@ -234,7 +234,7 @@ fn decode_kv(reader: &mut Reader<'_>, kv: &mut KvIndex) -> Result<(), DecodeErro
             4 => kv.version = reader.int64(field, wire)?,
             5 => kv.value = reader.span(field, wire)?,
             6 => kv.lease = reader.int64(field, wire)?,
-            _ => reader.skip(field, wire, 0)?,
+            _ => reader.skip(field, wire, 2)?,
         }
     }
     Ok(())
@@ -336,16 +336,17 @@ impl<'a> Reader<'a> {
         Ok(Reader { bytes: self.bytes, at: range.start, end: range.end })
     }
 
+    /// Passes over a field that is not known, in a message or group `depth` levels deep.
     fn skip(&mut self, field: u32, wire: u8, depth: u32) -> Result<(), DecodeError> {
+        if depth == MAX_NESTING {
+            return Err(DecodeError::Nesting { at: self.at });
+        }
         match wire {
             VARINT => self.varint().map(drop),
             FIXED64 => self.advance(8),
             BYTES => self.span(field, wire).map(drop),
             FIXED32 => self.advance(4),
             GROUP => loop {
-                if depth == MAX_NESTING {
-                    return Err(DecodeError::Nesting { at: self.at });
-                }
                 match self.tag()? {
                     None => return Err(DecodeError::Truncated { at: self.end }),
                     Some((inner, GROUP_END)) if inner == field => return Ok(()),
@@ -365,3 +366,6 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

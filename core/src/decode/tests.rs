@@ -1,0 +1,297 @@
+//! The decoder against prost.
+
+use alloc::{string::String, vec, vec::Vec};
+
+use bytes::Bytes;
+use etcd_watch_proto::{
+    etcdserverpb::{ResponseHeader, WatchResponse},
+    mvccpb::{Event, KeyValue},
+};
+use proptest::prelude::*;
+use prost::Message;
+
+use super::*;
+
+/// The frame as prost would have it.
+fn expand(frame: &Frame, bytes: &[u8], has_header: bool) -> WatchResponse {
+    let kv = |kv: &KvIndex| KeyValue {
+        key: Bytes::copy_from_slice(kv.key.of(bytes)),
+        value: Bytes::copy_from_slice(kv.value.of(bytes)),
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        lease: kv.lease,
+    };
+    let event = |event: &EventIndex| Event {
+        r#type: event.kind,
+        kv: Some(kv(&event.kv)),
+        prev_kv: frame.prevs.get(event.prev as usize).map(kv),
+    };
+    let Header { cluster_id, member_id, revision, raft_term } = frame.header;
+    WatchResponse {
+        header: has_header.then_some(ResponseHeader { cluster_id, member_id, revision, raft_term }),
+        watch_id: frame.watch_id,
+        created: frame.created,
+        canceled: frame.canceled,
+        compact_revision: frame.compact_revision,
+        cancel_reason: String::from_utf8(frame.cancel_reason.of(bytes).to_vec()).unwrap(),
+        fragment: frame.fragment,
+        events: frame.events.iter().map(event).collect(),
+    }
+}
+
+/// Holds the decoder against prost; whether the bytes were accepted.
+fn same_as_prost(bytes: &[u8]) -> bool {
+    match (decode(bytes), WatchResponse::decode(bytes)) {
+        (Ok(ours), Ok(mut theirs)) => {
+            // The index doesn't tell a pair that is missing from one that is empty.
+            for event in &mut theirs.events {
+                event.kv.get_or_insert_default();
+            }
+            assert_eq!(expand(&ours, bytes, theirs.header.is_some()), theirs, "{bytes:02x?}");
+            assert!(ours.prevs.len() <= ours.events.len());
+            true
+        }
+        (Err(_), Err(_)) => false,
+        (ours, theirs) => panic!("ours {ours:?}\nprost {theirs:?}\nof {bytes:02x?}"),
+    }
+}
+
+fn number() -> impl Strategy<Value = i64> {
+    prop_oneof![Just(0), Just(-1), 1..300_i64, any::<i64>()]
+}
+
+fn blob() -> impl Strategy<Value = Bytes> {
+    prop_oneof![
+        4 => prop::collection::vec(any::<u8>(), 0..20),
+        1 => prop::collection::vec(any::<u8>(), 120..140),
+    ]
+    .prop_map(Bytes::from)
+}
+
+fn kv() -> impl Strategy<Value = KeyValue> {
+    (blob(), blob(), number(), number(), number(), number()).prop_map(
+        |(key, value, create_revision, mod_revision, version, lease)| KeyValue {
+            key,
+            create_revision,
+            mod_revision,
+            version,
+            value,
+            lease,
+        },
+    )
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let kind = prop_oneof![4 => 0..2, 1 => any::<i32>()];
+    (kind, prop::option::weighted(0.9, kv()), prop::option::of(kv())).prop_map(|(kind, kv, prev_kv)| Event {
+        r#type: kind,
+        kv,
+        prev_kv,
+    })
+}
+
+fn response() -> impl Strategy<Value = WatchResponse> {
+    let header = (any::<u64>(), any::<u64>(), number(), any::<u64>()).prop_map(
+        |(cluster_id, member_id, revision, raft_term)| ResponseHeader {
+            cluster_id,
+            member_id,
+            revision,
+            raft_term,
+        },
+    );
+    let flags = any::<[bool; 3]>();
+    let reason = prop_oneof![Just(String::new()), ".{0,12}"];
+    let events = prop::collection::vec(event(), 0..6);
+    (prop::option::of(header), number(), flags, number(), reason, events).prop_map(
+        |(header, watch_id, [created, canceled, fragment], compact_revision, cancel_reason, events)| {
+            WatchResponse {
+                header,
+                watch_id,
+                created,
+                canceled,
+                compact_revision,
+                cancel_reason,
+                fragment,
+                events,
+            }
+        },
+    )
+}
+
+/// Bytes that look like protobuf: tags that are known and not, of every wire type, nested.
+fn soup() -> impl Strategy<Value = Vec<u8>> {
+    let field = prop_oneof![8 => 0..12_u32, 1 => Just(20), 1 => any::<u32>().prop_map(|n| n >> 3)];
+    let leaf =
+        (field, 0..8_u8, prop::collection::vec(any::<u8>(), 0..12)).prop_map(|(field, wire, payload)| {
+            let mut bytes = Vec::new();
+            prost::encoding::encode_varint(u64::from(field << 3) | u64::from(wire), &mut bytes);
+            match wire {
+                0 => prost::encoding::encode_varint(payload.len() as u64 * 77, &mut bytes),
+                1 => bytes.extend([1; 8]),
+                2 => {
+                    prost::encoding::encode_varint(payload.len() as u64, &mut bytes);
+                    bytes.extend(payload);
+                }
+                5 => bytes.extend([2; 4]),
+                _ => {}
+            }
+            bytes
+        });
+    let fields = prop::collection::vec(leaf, 0..5).prop_map(|parts| parts.concat());
+    fields.prop_recursive(4, 32, 4, |inner| {
+        prop::collection::vec((prop_oneof![Just(1), Just(2), Just(3), Just(11), Just(20)], inner), 0..4)
+            .prop_map(|parts: Vec<(u32, Vec<u8>)>| {
+                let mut bytes = Vec::new();
+                for (field, inner) in parts {
+                    if field == 20 {
+                        let tag = |wire: u64, bytes: &mut Vec<u8>| {
+                            prost::encoding::encode_varint(20 << 3 | wire, bytes);
+                        };
+                        tag(3, &mut bytes);
+                        bytes.extend(inner);
+                        tag(4, &mut bytes);
+                    } else {
+                        prost::encoding::encode_varint(u64::from(field << 3 | 2), &mut bytes);
+                        prost::encoding::encode_varint(inner.len() as u64, &mut bytes);
+                        bytes.extend(inner);
+                    }
+                }
+                bytes
+            })
+    })
+}
+
+#[derive(Clone, Debug)]
+enum Damage {
+    Truncate(prop::sample::Index),
+    Flip(prop::sample::Index, u8),
+    Insert(prop::sample::Index, Vec<u8>),
+    Remove(prop::sample::Index),
+    Append(Vec<u8>),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let index = any::<prop::sample::Index>;
+    let bytes = || prop::collection::vec(any::<u8>(), 1..12);
+    prop_oneof![
+        index().prop_map(Damage::Truncate),
+        (index(), 1..=255_u8).prop_map(|(at, bits)| Damage::Flip(at, bits)),
+        (index(), bytes()).prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
+        index().prop_map(Damage::Remove),
+        bytes().prop_map(Damage::Append),
+    ]
+}
+
+fn apply(bytes: &mut Vec<u8>, damage: Damage) {
+    match damage {
+        Damage::Truncate(at) => bytes.truncate(at.index(bytes.len() + 1)),
+        Damage::Insert(at, new) => {
+            let at = at.index(bytes.len() + 1);
+            bytes.splice(at..at, new);
+        }
+        Damage::Append(new) => bytes.extend(new),
+        Damage::Flip(..) | Damage::Remove(_) if bytes.is_empty() => {}
+        Damage::Flip(at, bits) => {
+            let at = at.index(bytes.len());
+            bytes[at] ^= bits;
+        }
+        Damage::Remove(at) => drop(bytes.remove(at.index(bytes.len()))),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn what_prost_encodes_decodes_to_the_same(response in response()) {
+        prop_assert!(same_as_prost(&response.encode_to_vec()));
+    }
+
+    #[test]
+    fn two_messages_in_a_row_merge_as_in_prost(first in response(), second in response()) {
+        prop_assert!(same_as_prost(&[first.encode_to_vec(), second.encode_to_vec()].concat()));
+    }
+
+    #[test]
+    fn damaged_frames_are_accepted_or_refused_as_by_prost(
+        response in response(),
+        damages in prop::collection::vec(damage(), 1..4),
+    ) {
+        let mut bytes = response.encode_to_vec();
+        for damage in damages {
+            apply(&mut bytes, damage);
+        }
+        same_as_prost(&bytes);
+    }
+
+    #[test]
+    fn protobuf_of_no_schema_is_accepted_or_refused_as_by_prost(bytes in soup()) {
+        same_as_prost(&bytes);
+    }
+
+    #[test]
+    fn random_bytes_are_accepted_or_refused_as_by_prost(
+        bytes in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
+        same_as_prost(&bytes);
+    }
+}
+
+/// `levels` unknown groups in each other, with a varint in the innermost if asked for.
+fn groups(levels: usize, with_field: bool) -> Vec<u8> {
+    let open = vec![0x7b; levels]; // Field 15, start of a group.
+    let field: &[u8] = if with_field { &[0x78, 1] } else { &[] };
+    [open, field.to_vec(), vec![0x7c; levels]].concat()
+}
+
+/// `inner` as field `tag >> 3` of a message.
+fn nest(tag: u8, inner: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![tag];
+    prost::encoding::encode_varint(inner.len() as u64, &mut bytes);
+    [bytes, inner.to_vec()].concat()
+}
+
+#[test]
+fn unknown_groups_may_nest_as_deep_as_in_prost_and_no_deeper() {
+    let mut accepted = 0;
+    for levels in 96..104 {
+        for with_field in [false, true] {
+            let groups = groups(levels, with_field);
+            let in_header = nest(0x0a, &groups);
+            let in_event = nest(0x5a, &groups);
+            let in_kv = nest(0x5a, &nest(0x12, &groups));
+            let in_prev = nest(0x5a, &nest(0x1a, &groups));
+            for bytes in [&groups, &in_header, &in_event, &in_kv, &in_prev] {
+                accepted += usize::from(same_as_prost(bytes));
+            }
+        }
+    }
+    assert!(accepted > 0 && accepted < 80, "{accepted} of 80: both sides of the limit are covered");
+}
+
+#[test]
+fn a_varint_may_have_ten_bytes_and_64_bits() {
+    let varint = |last: u8| [&[0x10][..], &[0xff; 9], &[last]].concat();
+    assert!(same_as_prost(&varint(1)));
+    assert!(!same_as_prost(&varint(2)), "65 bits");
+    assert!(!same_as_prost(&varint(0x80)), "eleven bytes");
+    assert!(matches!(decode(&varint(2)), Err(DecodeError::Varint { at: 1 })));
+    assert!(matches!(decode(&[0x10, 0x80]), Err(DecodeError::Truncated { at: 2 })));
+}
+
+#[test]
+fn errors_say_what_is_wrong() {
+    assert_eq!(decode(&[0x5a, 5, 0]), Err(DecodeError::Truncated { at: 3 }));
+    assert_eq!(decode(&[0x12, 0]), Err(DecodeError::WireType { field: 2, at: 1 }));
+    assert_eq!(decode(&[0x32, 1, 0xff]), Err(DecodeError::Utf8));
+    assert_eq!(decode(&[0x00]), Err(DecodeError::Tag { at: 0 }));
+}
+
+#[test]
+fn the_index_is_allocated_once_at_its_size() {
+    let event = Event { kv: Some(KeyValue { key: "k".into(), ..KeyValue::default() }), ..Event::default() };
+    let response = WatchResponse { events: vec![event; 100], ..WatchResponse::default() };
+    let frame = decode(&response.encode_to_vec()).unwrap();
+    assert_eq!((frame.events.len(), frame.events.capacity()), (100, 100));
+}
