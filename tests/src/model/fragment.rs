@@ -1,7 +1,7 @@
 //! Cutting a large watch response into several.
 
 use etcd_watch_proto::etcdserverpb::WatchResponse;
-use etcd_watch_proto::prost::Message;
+use etcd_watch_proto::prost::{Message, length_delimiter_len};
 
 /// Cuts a response so that each part encodes to less than `limit` bytes, unless one event alone is larger.
 /// Every part has at least one event, and all but the last say that more follows. Revisions may be cut too.
@@ -33,7 +33,7 @@ pub(super) fn cut(response: WatchResponse, limit: usize) -> Vec<WatchResponse> {
 
 /// What a message of this length takes as a field of another: one byte of tag, the length, the message.
 fn field_len(length: usize) -> usize {
-    1 + etcd_watch_proto::prost::length_delimiter_len(length) + length
+    1 + length_delimiter_len(length) + length
 }
 
 #[cfg(test)]

@@ -74,8 +74,12 @@ struct Writes {
 }
 
 impl Writes {
-    fn deletes_contain(&self, key: &[u8]) -> bool {
-        self.deletes.iter().any(|range| range.contains(key))
+    /// Whether etcd takes a put of the key for a conflict with one of the deletes. Here it doesn't know that
+    /// a range end of a zero byte means "from key on", and takes that for an inverted range, which has no
+    /// keys. So a transaction may put a key and delete from there on, and then one revision changes the key
+    /// twice (seen on 3.4.23 and 3.5.30).
+    fn deletes_conflict(&self, key: &[u8]) -> bool {
+        self.deletes.iter().any(|range| !matches!(range, KeyRange::From(_)) && range.contains(key))
     }
 }
 
@@ -94,7 +98,7 @@ fn check_duplicates(operations: &[RequestOp]) -> Result<Writes, ModelError> {
             let failure = check_duplicates(&inner.failure)?;
             let inner_puts: BTreeSet<Bytes> = success.puts.union(&failure.puts).cloned().collect();
             for key in inner_puts {
-                if writes.deletes_contain(&key) || !writes.puts.insert(key) {
+                if writes.deletes_conflict(&key) || !writes.puts.insert(key) {
                     return Err(ModelError::DuplicateKey);
                 }
             }
@@ -104,7 +108,7 @@ fn check_duplicates(operations: &[RequestOp]) -> Result<Writes, ModelError> {
     }
     for operation in operations {
         if let Some(Request::RequestPut(put)) = &operation.request
-            && (writes.deletes_contain(&put.key) || !writes.puts.insert(put.key.clone()))
+            && (writes.deletes_conflict(&put.key) || !writes.puts.insert(put.key.clone()))
         {
             return Err(ModelError::DuplicateKey);
         }
@@ -130,37 +134,64 @@ pub(super) fn decide<'a>(
     lessor: &Lessor,
     request: &'a TxnRequest,
 ) -> Result<Path<'a>, ModelError> {
-    let succeeded = request.compare.iter().all(|compare| holds(store, compare));
-    let chosen = if succeeded { &request.success } else { &request.failure };
-    let mut operations = Vec::with_capacity(chosen.len());
-    for request in chosen.iter().filter_map(|operation| operation.request.as_ref()) {
-        operations.push(match request {
-            Request::RequestTxn(inner) => Operation::Inner(decide(store, lessor, inner)?),
-            Request::RequestPut(put) => {
-                check_put_applies(store, lessor, put)?;
-                Operation::Plain(request)
-            }
-            Request::RequestRange(read) => {
-                store.check_revision(read.revision, store.revision())?;
-                Operation::Plain(request)
-            }
-            Request::RequestDeleteRange(_) => Operation::Plain(request),
-        });
-    }
-    Ok(Path { succeeded, operations })
+    let path = choose(store, request);
+    // Of several reasons to refuse, etcd finds those of puts first.
+    path.check_each(&|request| match request {
+        Request::RequestPut(put) => {
+            check_kept_exists(store, put)?;
+            check_lease(lessor, put)
+        }
+        _ => Ok(()),
+    })?;
+    path.check_each(&|request| match request {
+        Request::RequestRange(read) => store.check_revision(read.revision, store.revision()),
+        _ => Ok(()),
+    })?;
+    Ok(path)
 }
 
-/// Refuses a put that the present state doesn't allow.
+fn choose<'a>(store: &Store, request: &'a TxnRequest) -> Path<'a> {
+    let succeeded = request.compare.iter().all(|compare| holds(store, compare));
+    let chosen = if succeeded { &request.success } else { &request.failure };
+    let operations = chosen
+        .iter()
+        .filter_map(|operation| operation.request.as_ref())
+        .map(|request| match request {
+            Request::RequestTxn(inner) => Operation::Inner(choose(store, inner)),
+            request => Operation::Plain(request),
+        })
+        .collect();
+    Path { succeeded, operations }
+}
+
+impl Path<'_> {
+    fn check_each(&self, check: &dyn Fn(&Request) -> Result<(), ModelError>) -> Result<(), ModelError> {
+        self.operations.iter().try_for_each(|operation| match operation {
+            Operation::Plain(request) => check(request),
+            Operation::Inner(inner) => inner.check_each(check),
+        })
+    }
+}
+
+/// Refuses a put by itself that the present state doesn't allow.
 pub(super) fn check_put_applies(
     store: &Store,
     lessor: &Lessor,
     request: &PutRequest,
 ) -> Result<(), ModelError> {
-    if (request.ignore_value || request.ignore_lease) && store.get(&request.key, store.revision()).is_none() {
+    // The other way round than in a transaction, as in etcd.
+    check_lease(lessor, request)?;
+    check_kept_exists(store, request)
+}
+
+fn check_lease(lessor: &Lessor, request: &PutRequest) -> Result<(), ModelError> {
+    if request.lease == 0 || lessor.contains(request.lease) { Ok(()) } else { Err(ModelError::LeaseNotFound) }
+}
+
+fn check_kept_exists(store: &Store, request: &PutRequest) -> Result<(), ModelError> {
+    let keeps = request.ignore_value || request.ignore_lease;
+    if keeps && store.get(&request.key, store.revision()).is_none() {
         return Err(ModelError::KeyNotFound);
-    }
-    if request.lease != 0 && !lessor.contains(request.lease) {
-        return Err(ModelError::LeaseNotFound);
     }
     Ok(())
 }

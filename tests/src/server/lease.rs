@@ -8,9 +8,9 @@ use etcd_watch_proto::etcdserverpb::{
     LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest,
     LeaseTimeToLiveResponse,
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::replies::{Replies, replies};
 use super::shared::Shared;
 use super::status::status;
 
@@ -37,25 +37,25 @@ impl Lease for LeaseService {
         response.map(Response::new).map_err(status)
     }
 
-    type LeaseKeepAliveStream = ReceiverStream<Result<LeaseKeepAliveResponse, Status>>;
+    type LeaseKeepAliveStream = Replies<LeaseKeepAliveResponse>;
 
     async fn lease_keep_alive(
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let mut requests = request.into_inner();
-        let (replies, outbound) = tokio::sync::mpsc::channel(1);
+        let (answers, outbound) = tokio::sync::mpsc::channel(1);
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
                 let now = shared.now();
                 let reply = shared.with_model(|model| model.lease_keep_alive(&request, now));
-                if replies.send(Ok(reply)).await.is_err() {
+                if answers.send(Ok(reply)).await.is_err() {
                     break;
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(outbound)))
+        replies(outbound).await
     }
 
     async fn lease_time_to_live(

@@ -6,6 +6,7 @@
 mod kv;
 mod lease;
 mod member;
+mod replies;
 mod shared;
 mod status;
 mod watch;

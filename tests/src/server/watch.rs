@@ -6,9 +6,9 @@ use etcd_watch_proto::etcdserverpb::watch_server::Watch;
 use etcd_watch_proto::etcdserverpb::{WatchRequest, WatchResponse};
 use tokio::sync::Notify;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::replies::{Replies, replies};
 use super::shared::Shared;
 use super::status::status;
 use crate::model::ModelStream;
@@ -19,7 +19,7 @@ pub(super) struct WatchService(pub(super) Arc<Shared>);
 
 #[tonic::async_trait]
 impl Watch for WatchService {
-    type WatchStream = ReceiverStream<Result<WatchResponse, Status>>;
+    type WatchStream = Replies<WatchResponse>;
 
     async fn watch(
         &self,
@@ -28,7 +28,7 @@ impl Watch for WatchService {
         // One response at a time: what the client doesn't take has to wait in the model, which bounds it.
         let (responses, outbound) = mpsc::channel(1);
         tokio::spawn(serve(Arc::clone(&self.0), request.into_inner(), responses));
-        Ok(Response::new(ReceiverStream::new(outbound)))
+        replies(outbound).await
     }
 }
 
