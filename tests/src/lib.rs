@@ -1,10 +1,12 @@
 //! What it takes to test against etcd: a model of it, real servers, and a network that fails on command.
 //!
+//! - [`checks`]: whether what a watch received is what it had to receive.
 //! - [`harness`]: real etcd servers, found on this machine, started and driven.
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
 //! - [`proxy`]: a TCP proxy that cuts, delays, holds and swallows, on command.
 //! - [`server`]: a gRPC server around the model, in the process.
 
+pub mod checks;
 #[cfg(unix)]
 pub mod harness;
 pub mod model;
