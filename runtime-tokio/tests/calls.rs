@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::{SECOND, put, runtime, start, through_proxy};
 use etcd_watch_testkit::{model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 /// An endpoint nobody listens on.
 async fn dead_endpoint() -> String {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    format!("http://{}", listener.local_addr().expect("bound"))
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn connecting_waits_only_if_asked_to() {
     let error = waiting.await.unwrap_err();
     assert!(began.elapsed() >= SECOND / 4);
     let StartError::Unreachable { endpoints, .. } = &error else { panic!("{error}") };
-    assert_eq!(endpoints, &[endpoint.clone()]);
+    assert_eq!(endpoints[..], [&endpoint[..]]);
     Client::connect([endpoint]).await.unwrap();
 
     let (etcd, _) = start().await;

@@ -10,25 +10,25 @@ use tokio::time::timeout;
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 pub(crate) fn runtime() -> TokioRuntime {
-    TokioRuntime::ambient().unwrap()
+    TokioRuntime::ambient().expect("called in a tokio test")
 }
 
 /// An empty etcd and a client of it.
 pub(crate) async fn start() -> (EmbeddedEtcd, Client) {
-    let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.unwrap();
-    let client = Client::connect([etcd.endpoint()]).await.unwrap();
+    let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
+    let client = Client::connect([etcd.endpoint()]).await.expect("a valid endpoint");
     (etcd, client)
 }
 
 /// A proxy before it, and a client that goes through that.
 pub(crate) async fn through_proxy(etcd: &EmbeddedEtcd) -> (FaultProxy, Client) {
-    let proxy = FaultProxy::start(etcd.endpoint()).await.unwrap();
-    let client = Client::connect([proxy.endpoint()]).await.unwrap();
+    let proxy = FaultProxy::start(etcd.endpoint()).await.expect("a free port");
+    let client = Client::connect([proxy.endpoint()]).await.expect("a valid endpoint");
     (proxy, client)
 }
 
 pub(crate) async fn put(client: &Client, n: usize) {
-    client.put((format!("key{n}"), format!("value{n}"))).await.unwrap();
+    client.put((format!("key{n}"), format!("value{n}"))).await.expect("etcd runs");
 }
 
 /// The revisions a watch has delivered.
