@@ -193,7 +193,7 @@ proptest! {
         let stream = etcd.open_watch_stream();
         let mut responses = Vec::new();
         let mut from: BTreeMap<usize, i64> = BTreeMap::new();
-        for step in 0..40usize {
+        for (step, polls) in reads.iter().enumerate() {
             for (n, wish) in wishes.iter().enumerate().filter(|(_, wish)| wish.at == step) {
                 let newest = etcd.revision();
                 let start = if wish.back == 0 { 0 } else { (newest - wish.back).max(1) };
@@ -212,7 +212,7 @@ proptest! {
             if by_time && step % 3 == 0 {
                 etcd.handle_timeout(tick * u32::try_from(step).expect("small"));
             }
-            for _ in 0..reads[step] {
+            for _ in 0..*polls {
                 responses.extend(etcd.poll_watch_response(stream));
             }
         }

@@ -201,3 +201,14 @@ fn a_transaction_that_cannot_be_done_wholly_is_not_done_at_all() {
 fn an_operation_that_is_none_is_refused() {
     assert_eq!(etcd().txn(&success(vec![RequestOp::default()])), Err(ModelError::KeyNotFound));
 }
+
+#[test]
+fn deleting_from_a_key_on_is_not_taken_for_a_conflict_so_one_revision_changes_the_key_twice() {
+    let mut etcd = etcd();
+    let stream = etcd.open_watch_stream();
+    created(&mut etcd, stream, watch("a", ""));
+    etcd.txn(&success(vec![put_operation("a", "1"), delete_operation("a", "\0")])).expect("txn");
+    let responses = drain(&mut etcd, stream);
+    assert_eq!(events(&responses), owned(&[(2, "a"), (2, "a")]));
+    assert_eq!(responses.len(), 1);
+}
