@@ -1,0 +1,113 @@
+//! One suite of scenarios, run against the model server, etcd 3.4.23 and etcd 3.5.30.
+//!
+//! A scenario is an async function that is given a [`Backend`](world::Backend); the macro below makes a test of
+//! it for each. What watches received is compared with the store's history by
+//! [`etcd_watch_testkit::checks`]. A server of another line in `ETCD_BIN` goes through all of them in one test.
+
+mod basics;
+mod cancel;
+mod compaction;
+mod cuts;
+mod isolation;
+mod observer;
+mod workload;
+mod world;
+
+use etcd_watch_testkit::harness::EtcdVersion;
+use world::{Backend, run};
+
+macro_rules! tests_on {
+    ($backend:expr, $($theme:ident: $($name:ident)*;)*) => {$($(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            run($backend, crate::$theme::$name).await;
+        }
+    )*)*};
+}
+
+macro_rules! scenarios {
+    ($($scenarios:tt)*) => {
+        mod model {
+            use super::*;
+            tests_on! { Backend::Model, $($scenarios)* }
+        }
+        mod v3_4 {
+            use super::*;
+            tests_on! { Backend::Real(EtcdVersion::V3_4), $($scenarios)* }
+        }
+        mod v3_5 {
+            use super::*;
+            tests_on! { Backend::Real(EtcdVersion::V3_5), $($scenarios)* }
+        }
+        mod given {
+            use super::*;
+            every_one_of! { $($scenarios)* }
+        }
+    };
+}
+
+macro_rules! every_one_of {
+    ($($theme:ident: $($name:ident)*;)*) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn every_scenario_on_another_line_in_etcd_bin() {
+            let versions = EtcdVersion::under_test().expect("the servers are on this machine");
+            // The first two have tests of their own.
+            for version in versions.into_iter().skip(2) {
+                $($(
+                    println!("{version}: {}", stringify!($name));
+                    run(Backend::Real(version.clone()), crate::$theme::$name).await;
+                )*)*
+            }
+        }
+    };
+}
+
+scenarios! {
+    basics:
+        every_kind_of_watch_keeps_the_nine_rules
+        many_watches_each_see_only_their_own
+        the_ends_of_the_key_space_are_watched
+        what_can_never_be_served_is_refused_at_once
+        watches_start_in_the_past_now_and_in_the_future
+        previous_values_come_if_asked_for
+        filters_leave_out_one_kind_of_event;
+    cuts:
+        every_kind_of_watch_keeps_the_nine_rules_through_cuts
+        a_cut_at_any_byte_of_the_first_exchange_loses_nothing
+        a_connection_lost_while_creating_loses_nothing
+        a_connection_lost_before_and_after_data_loses_nothing
+        a_watch_from_now_that_saw_nothing_misses_nothing_written_during_the_cut
+        a_cut_in_the_middle_of_a_catch_up_loses_nothing
+        cuts_in_the_middle_of_fragments_lose_nothing
+        a_revision_cut_in_the_middle_arrives_whole
+        a_server_killed_and_restarted_goes_on_where_it_was;
+    cancel:
+        a_watch_cancelled_at_once_leaves_nothing_behind
+        a_watch_cancelled_while_it_is_created_leaves_nothing_behind
+        a_running_watch_is_cancelled
+        a_watch_cancelled_while_disconnected_is_not_resumed
+        watches_are_cancelled_while_others_are_created
+        a_consumer_dropped_at_any_moment_leaves_nothing_behind
+        a_client_that_is_dropped_or_closed_leaves_nothing_behind
+        masses_are_created_resumed_cancelled_and_closed;
+    isolation:
+        one_watch_that_ends_leaves_the_rest_alone;
+    compaction:
+        a_start_that_is_compacted_is_reported
+        a_compaction_while_disconnected_is_reported
+        a_compaction_under_a_synced_watch_disturbs_nothing
+        a_compaction_while_a_slow_consumer_lags_is_reported
+        a_quiet_watch_stays_ahead_of_compaction;
+}
+
+/// What no real server does without users and proxies.
+mod model_only {
+    use super::*;
+    tests_on! {
+        Backend::Model,
+        isolation:
+            a_refused_create_among_queued_ones_ends_only_its_own_watch
+            creates_through_a_proxy_that_reorders_replies_are_told_apart
+            a_watch_the_server_cancels_says_why;
+    }
+}
