@@ -1,7 +1,5 @@
 //! `cargo xtask test`: every test of the workspace.
 
-use std::process::Command;
-
 use anyhow::Result;
 
 use crate::{
@@ -12,10 +10,11 @@ use crate::{
 /// Fetches the servers that are missing, then runs all tests and doctests; `arguments` go to the test runner.
 pub(crate) fn run_tests(arguments: &[String]) -> Result<()> {
     etcd::run(&[])?;
+    let all: &[&str] = if names_packages(arguments) { &[] } else { &["--workspace"] };
     if !has_nextest() {
-        return run(cargo(&["test", "--workspace"]).args(arguments));
+        return run(cargo(&["test"]).args(all).args(arguments));
     }
-    run(cargo(&["nextest", "run", "--workspace"]).args(arguments))?;
+    run(cargo(&["nextest", "run"]).args(all).args(arguments))?;
     if arguments.is_empty() {
         run(&mut cargo(&["test", "--doc", "--workspace"]))
     } else {
@@ -24,7 +23,31 @@ pub(crate) fn run_tests(arguments: &[String]) -> Result<()> {
     }
 }
 
+/// Whether the arguments choose among the packages; with `--workspace` the choice would have no effect.
+fn names_packages(arguments: &[String]) -> bool {
+    let cargos = arguments.iter().take_while(|argument| *argument != "--");
+    cargos.into_iter().any(|argument| {
+        let is_short = argument.starts_with("-p") && !argument.starts_with("--");
+        is_short || argument == "--package" || argument.starts_with("--package=")
+    })
+}
+
 fn has_nextest() -> bool {
-    let mut version: Command = cargo(&["nextest", "--version"]);
-    version.output().is_ok_and(|output| output.status.success())
+    cargo(&["nextest", "--version"]).output().is_ok_and(|output| output.status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_recognized_among_the_arguments_for_cargo_only() {
+        let names = |line: &str| names_packages(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+        for line in ["-p core", "-pcore", "--package core", "--release --package=core"] {
+            assert!(names(line), "{line}");
+        }
+        for line in ["", "some_test", "--profile ci", "--package-set", "-- -p"] {
+            assert!(!names(line), "{line}");
+        }
+    }
 }
