@@ -29,6 +29,9 @@ use crate::{
 const FRAMES_PER_TURN: usize = 256;
 const BYTES_PER_TURN: usize = 1 << 20;
 
+/// How many actions are taken from the machine under one lock.
+const ACTIONS_AT_ONCE: usize = 256;
+
 /// Rounds of a turn before the task yields in any case.
 const ROUNDS_PER_TURN: usize = 32;
 
@@ -109,19 +112,20 @@ impl<R: Runtime> Driver<R> {
 
     /// Performs all actions there are.
     fn perform(&mut self) -> Round {
+        let mut actions = std::mem::take(&mut self.actions);
         let mut round = Round::Quiet;
         loop {
-            let mut actions = std::mem::take(&mut self.actions);
-            self.hub.drain(&mut actions, &mut self.wake);
+            self.hub.drain(ACTIONS_AT_ONCE, &mut actions, &mut self.wake);
             if actions.is_empty() {
-                return round;
+                break;
             }
             round = Round::Busy;
             for action in actions.drain(..) {
                 self.perform_one(action);
             }
-            self.actions = actions;
         }
+        self.actions = actions;
+        round
     }
 
     fn perform_one(&mut self, action: Action) {

@@ -34,6 +34,22 @@ struct Health {
     warned: Option<Instant>,
 }
 
+impl Order {
+    /// Moves the endpoint to the back; whether it is time to warn of it (again).
+    fn failed(&mut self, id: EndpointId, now: Instant) -> bool {
+        if let Some(at) = self.preference.iter().position(|&other| other == id) {
+            self.preference[at..].rotate_left(1);
+        }
+        let health = &mut self.health[id.0];
+        health.down = true;
+        let due = health.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY);
+        if due {
+            health.warned = Some(now);
+        }
+        due
+    }
+}
+
 impl Endpoints {
     /// `all` must not be empty; the builder sees to that. An endpoint given twice counts once.
     pub(crate) fn new(all: Vec<Endpoint>) -> Self {
@@ -69,19 +85,7 @@ impl Endpoints {
 
     /// The endpoint can't be reached, or its member is of no use: it goes to the back.
     pub(crate) fn failed(&self, id: EndpointId, now: Instant, failure: &Failure) {
-        let warn = {
-            let mut order = lock(&self.order);
-            if let Some(at) = order.preference.iter().position(|&other| other == id) {
-                order.preference[at..].rotate_left(1);
-            }
-            let health = &mut order.health[id.0];
-            health.down = true;
-            let due = health.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY);
-            if due {
-                health.warned = Some(now);
-            }
-            due
-        };
+        let warn = lock(&self.order).failed(id, now);
         let endpoint = self.get(id);
         if warn {
             tracing::warn!(%endpoint, reason = %failure, "etcd endpoint failed; trying on");
@@ -138,6 +142,20 @@ mod tests {
         assert_eq!(three.pick(Some(EndpointId(0))), EndpointId(1));
         assert_eq!(three.pick(Some(EndpointId(2))), EndpointId(0));
         assert_eq!(endpoints(1).pick(Some(EndpointId(0))), EndpointId(0));
+    }
+
+    #[test]
+    fn an_endpoint_that_stays_down_is_warned_of_every_ten_seconds() {
+        let endpoints = endpoints(2);
+        let failed = |id, seconds| {
+            let now = Instant::ZERO + Duration::from_secs(seconds);
+            lock(&endpoints.order).failed(EndpointId(id), now)
+        };
+        let warned: Vec<_> = [0, 1, 9, 10, 11, 20].map(|seconds| failed(0, seconds)).into();
+        assert_eq!(warned, [true, false, false, true, false, true]);
+        assert!(failed(1, 11), "each has its own");
+        endpoints.answered(EndpointId(0));
+        assert!(!failed(0, 21), "one that comes and goes is no news either");
     }
 
     #[test]

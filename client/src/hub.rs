@@ -1,7 +1,7 @@
 //! The machine and those who wait for it: where watch handles and the driver meet.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt,
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard},
@@ -22,7 +22,7 @@ pub(crate) struct Hub {
 pub(crate) struct State {
     pub(crate) machine: Watcher,
     /// Actions that came out of a handle's call and wait for the driver.
-    pending: Vec<Action>,
+    pending: VecDeque<Action>,
     /// The tasks that wait for a watch.
     consumers: BTreeMap<WatchKey, Waker>,
     driver: Option<Waker>,
@@ -57,7 +57,7 @@ impl Hub {
     pub(crate) fn new(machine: Watcher, clock: impl Fn() -> Instant + Send + Sync + 'static) -> Self {
         let state = State {
             machine,
-            pending: Vec::new(),
+            pending: VecDeque::new(),
             consumers: BTreeMap::new(),
             driver: None,
             armed: None,
@@ -144,15 +144,16 @@ impl Hub {
         .await;
     }
 
-    /// Takes all actions there are: the consumers to wake are added to `wake`, the rest to `actions`.
-    pub(crate) fn drain(&self, actions: &mut Vec<Action>, wake: &mut Vec<Waker>) {
+    /// Takes actions until there are no more, or `limit` is reached: the consumers to wake are added to
+    /// `wake`, the rest to `actions`.
+    pub(crate) fn drain(&self, limit: usize, actions: &mut Vec<Action>, wake: &mut Vec<Waker>) {
         let mut state = self.lock();
         let state = &mut *state;
-        let pending = state.pending.drain(..);
-        for action in pending.chain(std::iter::from_fn(|| state.machine.poll_action())) {
-            match action {
-                Action::Deliver { watch } => wake.extend(state.consumers.remove(&watch)),
-                action => actions.push(action),
+        while actions.len() < limit {
+            match state.pending.pop_front().or_else(|| state.machine.poll_action()) {
+                Some(Action::Deliver { watch }) => wake.extend(state.consumers.remove(&watch)),
+                Some(action) => actions.push(action),
+                None => break,
             }
         }
     }
