@@ -82,7 +82,10 @@ impl Watcher {
             None => return stream.count_stale(frame.watch_id),
         };
         if frame.canceled {
-            stream.routes.remove(&frame.watch_id);
+            // etcd holds on to a compacted watch until it is cancelled; the route makes the close do so.
+            if frame.compact_revision == 0 {
+                stream.routes.remove(&frame.watch_id);
+            }
             let reason = reason();
             self.cancelled(now, number, key, frame.compact_revision, reason);
             return Ok(());

@@ -412,7 +412,8 @@ impl ModelEtcd {
         self.watches.allow_all();
     }
 
-    /// Watches that live, on all streams.
+    /// Watches that are held, on all streams, as etcd counts them: one ended by compaction is among them until its
+    /// client cancels it, or its stream ends.
     #[must_use]
     pub fn watcher_count(&self) -> usize {
         self.watches.watcher_count()
