@@ -158,6 +158,8 @@ impl Watcher {
         {
             group.read = RevisionRead::Idle;
             self.reads_due = true;
+            // The watches it was for may have been cancelled meanwhile.
+            self.drop_group_if_unused(options);
         }
     }
 
