@@ -395,6 +395,12 @@ impl ModelEtcd {
         self.watches.fail_all(error);
     }
 
+    /// The ids of the watches on a stream, in ascending order.
+    #[must_use]
+    pub fn watch_ids(&self, stream: ModelStream) -> Vec<i64> {
+        self.watches.get(stream).map_or_else(Vec::new, |open| open.ranges().map(|(id, _)| id).collect())
+    }
+
     /// Ends one watch from the server's side. False if there is no such watch.
     pub fn cancel_watch(&mut self, stream: ModelStream, watch_id: i64, reason: &str) -> bool {
         let context = Context { store: &self.store, config: &self.config };

@@ -9,7 +9,12 @@ mod cancel;
 mod compaction;
 mod cuts;
 mod isolation;
+mod kv;
+mod liveness;
 mod observer;
+mod progress;
+mod sizes;
+mod slow;
 mod workload;
 mod world;
 
@@ -98,6 +103,30 @@ scenarios! {
         a_compaction_under_a_synced_watch_disturbs_nothing
         a_compaction_while_a_slow_consumer_lags_is_reported
         a_quiet_watch_stays_ahead_of_compaction;
+    progress:
+        periodic_progress_comes_on_quiet_keys_if_asked_for
+        manual_progress_is_believed_where_it_can_be
+        progress_never_comes_before_the_backlog
+        progress_goes_on_after_a_restart
+        progress_of_a_future_watch_waits_for_its_start;
+    sizes:
+        large_values_arrive_with_and_without_fragments
+        large_transactions_arrive_whole;
+    slow:
+        replay_loses_nothing_and_holds_up_nobody
+        pause_loses_nothing
+        fail_says_where_to_go_on;
+    liveness:
+        a_half_open_connection_is_noticed_by_a_probe
+        a_half_open_connection_is_noticed_by_keepalive
+        a_probe_leaves_a_living_connection_alone;
+    kv:
+        reads_have_all_their_options
+        writes_tell_what_was_there_before
+        transactions_compare_and_branch
+        calls_go_on_after_cuts
+        a_lease_that_expires_deletes_its_keys
+        leases_are_kept_alive_and_revoked;
 }
 
 /// What no real server does without users and proxies.
