@@ -1,3 +1,76 @@
-//! etcd-watch
+//! `etcd-watch`: watches that survive every cut, from the command line.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `args` | flags and variables |
+//! | `connect` | the client they ask for |
+//! | `watch`, `kv` | the commands |
+//! | `command` | what `watch` runs for each event |
+//! | `until` | when `watch --until-rev` is done |
+//! | `output` | etcdctl's formats |
+//! | `signals` | Ctrl-C and SIGTERM |
+//! | `demo` | the demonstration |
 
-fn main() {}
+mod args;
+mod command;
+mod connect;
+mod demo;
+mod duration;
+mod kv;
+mod output;
+mod signals;
+mod until;
+mod watch;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+};
+
+use tracing_subscriber::EnvFilter;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let Cli { global, command } = Cli::from_process();
+    log(&command);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::from(error).context("can't start")),
+    };
+    let result = runtime.block_on(async {
+        match command {
+            Command::Watch(args) => watch::run(&global, &args).await,
+            Command::Get(args) => kv::get(&global, &args).await,
+            Command::Put(args) => kv::put(&global, args).await,
+            Command::Del(args) => kv::delete(&global, &args).await,
+            Command::Demo(args) => demo::run(&args).await,
+        }
+    });
+    // A put that waits for standard input must not hold up the end.
+    runtime.shutdown_background();
+    result.unwrap_or_else(|error| failed(&error))
+}
+
+/// Warnings go to standard error; `RUST_LOG` asks for more. The demo breaks connections on purpose, so its
+/// default is not to talk about that.
+fn log(command: &Command) {
+    let level = if matches!(command, Command::Demo(_)) { "error" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+}
+
+/// Says why, and chooses the exit status: 1, but 0 for a reader that has read enough.
+fn failed(error: &anyhow::Error) -> ExitCode {
+    let cause = error.downcast_ref::<io::Error>();
+    if cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    // With standard error gone there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "error: {error:#}");
+    ExitCode::FAILURE
+}

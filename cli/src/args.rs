@@ -1,0 +1,281 @@
+//! Flags and variables, as etcdctl has them.
+
+use std::{env, ffi::OsString, time::Duration};
+
+use clap::{
+    ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::BoolishValueParser, error::ErrorKind, parser::ValueSource,
+};
+
+use crate::duration;
+
+/// etcd from the command line, with watches that survive every cut.
+#[derive(Debug, Parser)]
+#[command(name = "etcd-watch", version, max_term_width = 100)]
+#[command(
+    after_help = "Flags, variables and output are etcdctl's. Try `etcd-watch demo` first: it needs no etcd."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command that talks to an etcd takes.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Connection and output")]
+pub(crate) struct Global {
+    /// Members of the cluster, separated by commas, best first
+    #[arg(long, global = true, env = "ETCDCTL_ENDPOINTS", value_delimiter = ',')]
+    #[arg(default_value = "127.0.0.1:2379", value_name = "HOST:PORT,...")]
+    pub(crate) endpoints: Vec<String>,
+    /// How to print responses
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "ETCDCTL_WRITE_OUT",
+        default_value = "simple",
+        value_name = "FORMAT"
+    )]
+    pub(crate) write_out: Format,
+    /// Print keys and values as hexadecimal (simple output only)
+    #[arg(long, global = true, env = "ETCDCTL_HEX", value_parser = BoolishValueParser::new())]
+    pub(crate) hex: bool,
+    /// How long an attempt to connect to an endpoint may take; a watch or call whose client reaches no endpoint
+    /// at the start gives up after this time for each
+    #[arg(long, global = true, env = "ETCDCTL_DIAL_TIMEOUT", default_value = "2s")]
+    #[arg(value_parser = duration::parse, value_name = "DURATION")]
+    pub(crate) dial_timeout: Duration,
+    /// How long get, put and del may take
+    #[arg(long, global = true, env = "ETCDCTL_COMMAND_TIMEOUT", default_value = "5s")]
+    #[arg(value_parser = duration::parse, value_name = "DURATION")]
+    pub(crate) command_timeout: Duration,
+    /// How often to ping the connection; 0 for never. As in etcdctl, less than 10s becomes 10s: servers close
+    /// connections that ping more
+    #[arg(long, global = true, env = "ETCDCTL_KEEPALIVE_TIME", default_value = "10s")]
+    #[arg(value_parser = duration::parse, value_name = "DURATION")]
+    pub(crate) keepalive_time: Duration,
+    /// How long the answer to a ping may take
+    #[arg(long, global = true, env = "ETCDCTL_KEEPALIVE_TIMEOUT", default_value = "6s")]
+    #[arg(value_parser = duration::parse, value_name = "DURATION")]
+    pub(crate) keepalive_timeout: Duration,
+}
+
+/// How to print responses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A line for each type, key and value
+    Simple,
+    /// One object a line for each response; keys and values in base64
+    Json,
+    /// A line for each field; keys and values quoted
+    Fields,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Watch keys: print every change, none twice and none left out, until Ctrl-C
+    Watch(WatchArgs),
+    /// Get keys
+    Get(GetArgs),
+    /// Put a key
+    Put(PutArgs),
+    /// Delete keys
+    Del(DelArgs),
+    /// See it work: an etcd of its own, connections that keep breaking, and watches that lose nothing
+    Demo(DemoArgs),
+}
+
+/// The keys a command is about.
+#[derive(Args, Debug)]
+pub(crate) struct Keys {
+    /// The key, or the first of a range
+    pub(crate) key: OsString,
+    /// The end of the range, which is not part of it
+    pub(crate) range_end: Option<OsString>,
+    /// Every key that starts with KEY
+    #[arg(long, conflicts_with = "range_end")]
+    pub(crate) prefix: bool,
+    /// KEY and every key after it
+    #[arg(long, conflicts_with_all = ["range_end", "prefix"])]
+    pub(crate) from_key: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct WatchArgs {
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    /// Begin with the changes of this revision; 0 is from now on
+    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) rev: i64,
+    /// Print what each key was before the change
+    #[arg(long)]
+    pub(crate) prev_kv: bool,
+    /// Print progress notifications: everything up to their revision has been printed
+    #[arg(long)]
+    pub(crate) progress_notify: bool,
+    /// Stop, with status 0, once everything up to revision N has been printed
+    ///
+    /// Known from a change at or past N (with the rest of its response, which is printed too), or from a
+    /// progress notification at or past N, which is asked for every now and then. Servers before 3.4.25 and
+    /// 3.5.8 send such notifications ahead of changes, so theirs are not believed: there the watch ends with
+    /// the first change at or past N, or with the server's own periodic notification (every 10 minutes).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) until_rev: Option<i64>,
+    /// Run a command for each change
+    ///
+    /// It finds ETCD_WATCH_REVISION, ETCD_WATCH_EVENT_TYPE, ETCD_WATCH_KEY and ETCD_WATCH_VALUE in its
+    /// environment, all but the first quoted. If it fails, the watch ends.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    /// Read the store as it was at this revision
+    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) rev: i64,
+    /// Get so many keys at most; 0 is no limit
+    #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
+    pub(crate) limit: i64,
+    /// Get keys without their values
+    #[arg(long)]
+    pub(crate) keys_only: bool,
+    /// Only count the keys
+    #[arg(long, conflicts_with = "keys_only")]
+    pub(crate) count_only: bool,
+    /// Print only values (simple output only)
+    #[arg(long, conflicts_with_all = ["keys_only", "count_only"])]
+    pub(crate) print_value_only: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PutArgs {
+    /// The key
+    pub(crate) key: OsString,
+    /// The value; read from standard input if it isn't given
+    pub(crate) value: Option<OsString>,
+    /// Let the key go with this lease: its id in hexadecimal
+    #[arg(long, default_value = "0", value_name = "ID", value_parser = lease)]
+    pub(crate) lease: i64,
+    /// Print what the key was before
+    #[arg(long)]
+    pub(crate) prev_kv: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DelArgs {
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    /// Print what was deleted
+    #[arg(long)]
+    pub(crate) prev_kv: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DemoArgs {
+    /// How long to write and to break connections
+    #[arg(long, default_value_t = 15, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) seconds: u64,
+    /// Decides what is written and what breaks, though not to the millisecond when; random if not given
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// End with one line that holds the result as a JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+fn lease(text: &str) -> Result<i64, String> {
+    i64::from_str_radix(text, 16).map_err(|_| "not a lease id: it is a hexadecimal number".to_owned())
+}
+
+/// etcdctl's variables for what this release can't do yet.
+const NOT_YET: [&str; 6] = [
+    "ETCDCTL_CACERT",
+    "ETCDCTL_CERT",
+    "ETCDCTL_KEY",
+    "ETCDCTL_USER",
+    "ETCDCTL_PASSWORD",
+    "ETCDCTL_DISCOVERY_SRV",
+];
+
+impl Cli {
+    /// What this process was started with. Ends the process, with what to do about it, if that can't be
+    /// used, and after `--help`.
+    pub(crate) fn from_process() -> Self {
+        let mut command = Self::command();
+        let matches = command.get_matches_mut();
+        let parsed = refuse_double(&command, &matches).and_then(|()| Self::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+}
+
+impl Global {
+    /// Variables that are set and can't be followed.
+    pub(crate) fn ignored() -> impl Iterator<Item = &'static str> {
+        NOT_YET.into_iter().filter(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+    }
+}
+
+/// As in etcdctl, a flag doesn't silently win over its variable.
+fn refuse_double(command: &clap::Command, matches: &ArgMatches) -> Result<(), clap::Error> {
+    let leaf = matches.subcommand().map(|(_, leaf)| leaf);
+    let given = |id: &str| {
+        [Some(matches), leaf].into_iter().flatten().any(|matches| {
+            matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine)
+        })
+    };
+    for argument in command.get_arguments() {
+        let (Some(variable), Some(flag)) = (argument.get_env(), argument.get_long()) else { continue };
+        if given(argument.get_id().as_str()) && env::var_os(variable).is_some() {
+            let variable = variable.display();
+            let text =
+                format!("--{flag} is given and {variable} is set: leave out the flag or unset the variable");
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, text));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_go_before_and_after_the_command() {
+        for line in ["etcd-watch --endpoints a:1,b:2 get k", "etcd-watch get k --endpoints a:1,b:2"] {
+            assert_eq!(parse(line).unwrap().global.endpoints, ["a:1", "b:2"], "{line}");
+        }
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_the_command() {
+        let Command::Watch(args) = parse("etcd-watch watch k -- echo -n --prefix").unwrap().command else {
+            panic!("not a watch");
+        };
+        assert_eq!(args.command, ["echo", "-n", "--prefix"]);
+        assert!(args.keys.range_end.is_none() && !args.keys.prefix);
+    }
+
+    #[test]
+    fn a_lease_is_hexadecimal() {
+        let Command::Put(args) = parse("etcd-watch put k v --lease 3ceea208289db605").unwrap().command else {
+            panic!("not a put");
+        };
+        assert_eq!(args.lease, 0x3cee_a208_289d_b605);
+        assert!(parse("etcd-watch put k v --lease zz").is_err());
+    }
+}

@@ -1,0 +1,157 @@
+//! One object a line, as Go marshals the responses: bytes in base64, fields that are zero left out.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use etcd_watch_tokio::{
+    EventKind, Header, WatchResponse,
+    proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse, ResponseHeader},
+};
+
+use super::Pair;
+
+pub(super) fn watch(out: &mut Vec<u8>, response: &WatchResponse) {
+    out.extend_from_slice(b"{\"Header\":");
+    header(out, response.header());
+    out.extend_from_slice(b",\"Events\":");
+    list(out, response.events(), |out, event| {
+        let mut object = Object::open(out);
+        object.number("type", i128::from(event.kind() == EventKind::Delete));
+        pair(object.field("kv"), event.kv().into());
+        if let Some(prev) = event.prev() {
+            pair(object.field("prev_kv"), prev.into());
+        }
+        object.close();
+    });
+    out.extend_from_slice(b",\"CompactRevision\":0,\"Canceled\":false,\"Created\":false}\n");
+}
+
+pub(super) fn compacted(out: &mut Vec<u8>, last: Header, compact_revision: i64) {
+    out.extend_from_slice(b"{\"Header\":");
+    // The server's own says no revision here.
+    let mut end = last;
+    end.revision = 0;
+    header(out, end);
+    let rest = format!(
+        ",\"Events\":[],\"CompactRevision\":{compact_revision},\"Canceled\":true,\"Created\":false}}\n"
+    );
+    out.extend_from_slice(rest.as_bytes());
+}
+
+pub(super) fn get(out: &mut Vec<u8>, response: &RangeResponse) {
+    let mut object = Object::open(out);
+    header(object.field("header"), header_of(response.header.as_ref()));
+    if !response.kvs.is_empty() {
+        list(object.field("kvs"), response.kvs.iter(), |out, kv| pair(out, kv.into()));
+    }
+    if response.more {
+        object.field("more").extend_from_slice(b"true");
+    }
+    object.number("count", response.count.into());
+    object.close_line();
+}
+
+pub(super) fn put(out: &mut Vec<u8>, response: &PutResponse) {
+    let mut object = Object::open(out);
+    header(object.field("header"), header_of(response.header.as_ref()));
+    if let Some(prev) = &response.prev_kv {
+        pair(object.field("prev_kv"), prev.into());
+    }
+    object.close_line();
+}
+
+pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteRangeResponse) {
+    let mut object = Object::open(out);
+    header(object.field("header"), header_of(response.header.as_ref()));
+    object.number("deleted", response.deleted.into());
+    if !response.prev_kvs.is_empty() {
+        list(object.field("prev_kvs"), response.prev_kvs.iter(), |out, kv| pair(out, kv.into()));
+    }
+    object.close_line();
+}
+
+/// The header of an answer; a proxy's may have none.
+pub(super) fn header_of(header: Option<&ResponseHeader>) -> Header {
+    let mut known = Header::default();
+    if let Some(header) = header {
+        known.cluster_id = header.cluster_id;
+        known.member_id = header.member_id;
+        known.revision = header.revision;
+        known.raft_term = header.raft_term;
+    }
+    known
+}
+
+fn header(out: &mut Vec<u8>, header: Header) {
+    let mut object = Object::open(out);
+    object.number("cluster_id", header.cluster_id.into());
+    object.number("member_id", header.member_id.into());
+    object.number("revision", header.revision.into());
+    object.number("raft_term", header.raft_term.into());
+    object.close();
+}
+
+fn pair(out: &mut Vec<u8>, kv: Pair<'_>) {
+    let mut object = Object::open(out);
+    object.bytes("key", kv.key);
+    object.number("create_revision", kv.create_revision.into());
+    object.number("mod_revision", kv.mod_revision.into());
+    object.number("version", kv.version.into());
+    object.bytes("value", kv.value);
+    object.number("lease", kv.lease.into());
+    object.close();
+}
+
+fn list<T>(out: &mut Vec<u8>, items: impl Iterator<Item = T>, mut item: impl FnMut(&mut Vec<u8>, T)) {
+    out.push(b'[');
+    for (index, value) in items.enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        item(out, value);
+    }
+    out.push(b']');
+}
+
+/// An object being written.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    empty: bool,
+}
+
+impl<'a> Object<'a> {
+    fn open(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, empty: true }
+    }
+
+    /// Where to write the field's value.
+    fn field(&mut self, name: &str) -> &mut Vec<u8> {
+        let comma = if self.empty { "" } else { "," };
+        self.empty = false;
+        self.out.extend_from_slice(format!("{comma}\"{name}\":").as_bytes());
+        self.out
+    }
+
+    fn number(&mut self, name: &str, value: i128) {
+        if value != 0 {
+            self.field(name).extend_from_slice(value.to_string().as_bytes());
+        }
+    }
+
+    fn bytes(&mut self, name: &str, value: &[u8]) {
+        if !value.is_empty() {
+            let text = STANDARD.encode(value);
+            let out = self.field(name);
+            out.push(b'"');
+            out.extend_from_slice(text.as_bytes());
+            out.push(b'"');
+        }
+    }
+
+    fn close(self) {
+        self.out.push(b'}');
+    }
+
+    fn close_line(self) {
+        self.out.extend_from_slice(b"}\n");
+    }
+}

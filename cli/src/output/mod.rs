@@ -1,0 +1,90 @@
+//! Responses as etcdctl prints them.
+
+mod fields;
+mod json;
+mod pair;
+pub(crate) mod quote;
+mod simple;
+
+use etcd_watch_tokio::{
+    Header, WatchResponse,
+    proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse},
+};
+
+use crate::args::{Format, Global};
+use pair::Pair;
+
+/// Prints responses in the format asked for.
+pub(crate) struct Printer {
+    format: Format,
+    hex: bool,
+}
+
+/// What to print of the keys a `get` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Show {
+    Pairs,
+    Values,
+    Count,
+}
+
+impl Printer {
+    pub(crate) fn new(global: &Global) -> Self {
+        Self { format: global.write_out, hex: global.hex }
+    }
+
+    /// A response of a watch: its events, or progress.
+    pub(crate) fn watch(&self, out: &mut Vec<u8>, response: &WatchResponse) {
+        match self.format {
+            Format::Simple => simple::watch(out, response, self.hex),
+            Format::Json => json::watch(out, response),
+            Format::Fields => fields::watch(out, response),
+        }
+    }
+
+    /// The end of a watch whose next revision is compacted, where the format has a place for it.
+    pub(crate) fn compacted(&self, out: &mut Vec<u8>, header: Header, compact_revision: i64) {
+        match self.format {
+            Format::Simple => {}
+            Format::Json => json::compacted(out, header, compact_revision),
+            Format::Fields => fields::header(out, header),
+        }
+    }
+
+    /// The answer to `get`.
+    pub(crate) fn get(&self, out: &mut Vec<u8>, response: &RangeResponse, show: Show) {
+        match self.format {
+            Format::Simple => simple::get(out, response, show, self.hex),
+            Format::Json => json::get(out, response),
+            Format::Fields => fields::get(out, response),
+        }
+    }
+
+    /// The answer to `put`.
+    pub(crate) fn put(&self, out: &mut Vec<u8>, response: &PutResponse) {
+        match self.format {
+            Format::Simple => simple::put(out, response, self.hex),
+            Format::Json => json::put(out, response),
+            Format::Fields => fields::put(out, response),
+        }
+    }
+
+    /// The answer to `del`.
+    pub(crate) fn delete(&self, out: &mut Vec<u8>, response: &DeleteRangeResponse) {
+        match self.format {
+            Format::Simple => simple::delete(out, response, self.hex),
+            Format::Json => json::delete(out, response),
+            Format::Fields => fields::delete(out, response),
+        }
+    }
+}
+
+/// Appends a formatted line.
+macro_rules! line {
+    ($out:expr, $($format:tt)*) => {{
+        let out: &mut Vec<u8> = $out;
+        out.extend_from_slice(format!($($format)*).as_bytes());
+        out.push(b'\n');
+    }};
+}
+pub(crate) use line;

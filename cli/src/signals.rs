@@ -1,0 +1,88 @@
+//! Ctrl-C and SIGTERM.
+
+use std::{process::ExitCode, time::Duration};
+
+use tokio::sync::oneshot;
+
+/// How long what was going on may take to end by itself.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What asked the process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Interrupt,
+    Terminate,
+}
+
+impl Signal {
+    /// The status of a command that a signal ended before its time.
+    pub(crate) fn exit_code(self) -> ExitCode {
+        ExitCode::from(self.code())
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+/// Whether the process has been asked to end.
+pub(crate) struct Stop(oneshot::Receiver<Signal>);
+
+impl Stop {
+    /// Completes with the first signal, once.
+    pub(crate) async fn asked(&mut self) -> Signal {
+        match (&mut self.0).await {
+            Ok(signal) => signal,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// Listens for signals. After the first, whatever goes on has until the next to end, and with `hurry` no
+/// more than 3 seconds: output that nobody reads mustn't keep the process.
+pub(crate) fn listen(hurry: bool) -> Stop {
+    let (tell, told) = oneshot::channel();
+    tokio::spawn(async move {
+        let signal = next().await;
+        // Nobody waits for it: then nothing has to end.
+        let _ = tell.send(signal);
+        let patience = async {
+            if !hurry {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            _ = next() => {}
+            () = patience => {}
+        }
+        std::process::exit(i32::from(signal.code()));
+    });
+    Stop(told)
+}
+
+#[cfg(unix)]
+async fn next() -> Signal {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers signals end the process, which is what they are for.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => Signal::Interrupt,
+        _ = terminate.recv() => Signal::Terminate,
+    }
+}
+
+#[cfg(not(unix))]
+async fn next() -> Signal {
+    match tokio::signal::ctrl_c().await {
+        Ok(()) => Signal::Interrupt,
+        Err(_) => std::future::pending().await,
+    }
+}

@@ -1,0 +1,143 @@
+//! `watch`.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use etcd_watch_tokio::{
+    CloseReason, Config, Header, ResponseKind, Watch, WatchError, WatchRequest, WatchResponse,
+};
+use tokio::time::timeout;
+
+use crate::{
+    args::{Global, WatchArgs},
+    command, connect,
+    output::Printer,
+    signals::{self, Stop},
+    until::Until,
+};
+
+/// Output that has become so long is written before more is added to it.
+const FLUSH_BYTES: usize = 256 << 10;
+
+/// How long the server may take to hear that the watch is over.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(global: &Global, args: &WatchArgs) -> anyhow::Result<ExitCode> {
+    let request = WatchRequest::new(connect::range(&args.keys)?)
+        .start_revision(args.rev)
+        .prev_kv(args.prev_kv)
+        .progress_notify(args.progress_notify || args.until_rev.is_some());
+    request.validate()?;
+    let mut stop = signals::listen(true);
+    // As with etcdctl, what is printed together came together.
+    let client = tokio::select! {
+        client = connect::connect(global, Config::default().batch_events(1)) => client?,
+        signal = stop.asked() => return Ok(signal.exit_code()),
+    };
+    let result = Session::new(global, args, client.watch(request)?).run(&mut stop).await;
+    // Closing resets the stream, which cancels the watch on the server.
+    let _ = timeout(GOODBYE, client.close()).await;
+    result
+}
+
+/// A watch, and what is printed of it.
+struct Session<'a> {
+    args: &'a WatchArgs,
+    printer: Printer,
+    watch: Watch,
+    until: Option<Until>,
+    /// Printed, not yet written.
+    output: Vec<u8>,
+    header: Header,
+}
+
+impl<'a> Session<'a> {
+    fn new(global: &Global, args: &'a WatchArgs, watch: Watch) -> Self {
+        Self {
+            args,
+            printer: Printer::new(global),
+            watch,
+            until: args.until_rev.map(Until::new),
+            output: Vec::new(),
+            header: Header::default(),
+        }
+    }
+
+    async fn run(mut self, stop: &mut Stop) -> anyhow::Result<ExitCode> {
+        loop {
+            let next = tokio::select! {
+                biased;
+                signal = stop.asked() => {
+                    self.flush()?;
+                    // Ctrl-C is how a watch ends, unless it was to end by itself.
+                    return Ok(if self.until.is_some() { signal.exit_code() } else { ExitCode::SUCCESS });
+                }
+                next = self.watch.next() => next,
+                // Nothing more is there: time to write what was.
+                () = std::future::ready(()), if !self.output.is_empty() => {
+                    self.flush()?;
+                    continue;
+                }
+                () = Until::time_to_ask(&mut self.until) => {
+                    // A watch that has ended says so itself.
+                    let _ = self.watch.request_progress();
+                    continue;
+                }
+            };
+            match next {
+                Some(Ok(response)) => {
+                    let handled = tokio::select! {
+                        handled = self.handle(&response) => handled,
+                        signal = stop.asked() => return Ok(signal.exit_code()),
+                    };
+                    handled?;
+                    if self.until.as_ref().is_some_and(|until| until.reached(&response)) {
+                        self.flush()?;
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                }
+                Some(Err(error)) => return Err(self.ended(error)),
+                None => return Ok(ExitCode::SUCCESS),
+            }
+        }
+    }
+
+    async fn handle(&mut self, response: &WatchResponse) -> anyhow::Result<()> {
+        self.header = response.header();
+        if response.kind() == ResponseKind::Progress && !self.args.progress_notify {
+            return Ok(());
+        }
+        self.printer.watch(&mut self.output, response);
+        if self.output.len() >= FLUSH_BYTES || !self.args.command.is_empty() {
+            self.flush()?;
+        }
+        if !self.args.command.is_empty() {
+            for event in response.events() {
+                command::run(&self.args.command, response.header(), &event).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, error: WatchError) -> anyhow::Error {
+        let mut what = "the watch was canceled";
+        if let CloseReason::Compacted { compact_revision, .. } = error.reason() {
+            self.printer.compacted(&mut self.output, self.header, *compact_revision);
+            what = "the watch was canceled (etcdserver: mvcc: required revision has been compacted)";
+        }
+        let flushed = self.flush();
+        let error = anyhow::Error::from(error).context(what);
+        flushed.err().unwrap_or(error)
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&self.output)?;
+        stdout.flush()?;
+        self.output.clear();
+        Ok(())
+    }
+}
