@@ -1,6 +1,6 @@
 //! Connections that are dead and don't say so.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_watch_tokio::{Client, Keepalive};
 
@@ -23,9 +23,7 @@ async fn a_dead_connection_is_noticed(world: &World, client: &Client) {
     let reconnects = client.stats().reconnects;
     world.proxy.black_hole();
     world.put("k", "while nothing arrives").await;
-    let started = Instant::now();
     stats(client, "the silence is noticed", |stats| stats.reconnects > reconnects).await;
-    println!("noticed after {:?}", started.elapsed());
     world.reconnect();
     let last = world.put("k", "after").await;
     for observer in &mut observers {
@@ -53,12 +51,13 @@ pub(crate) async fn a_half_open_connection_is_noticed_by_keepalive(backend: Back
 /// A silent connection isn't a dead one: nobody is disturbed as long as the server answers.
 pub(crate) async fn a_probe_leaves_a_living_connection_alone(backend: Backend) {
     let world = World::start(backend).await;
-    let config = quick().probe(Some(Duration::from_millis(20))).probe_timeout(Duration::from_secs(10));
+    // etcd leaves requests unanswered while a watch catches up, which it does every 100 ms.
+    let config = quick().probe(Some(Duration::from_millis(250))).probe_timeout(Duration::from_secs(10));
     let client = world.client_with(config);
     let mut observer = Ask::key("k").from(1).open(&client);
     observer.created(&world).await;
     let frames = client.stats().frames;
-    stats(&client, "probes are answered", |stats| stats.frames > frames + 10).await;
+    stats(&client, "probes are answered", |stats| stats.frames >= frames + 4).await;
     let last = world.put("k", "v").await;
     observer.check_through(&world, last).await;
     assert_eq!(client.stats().reconnects, 0);

@@ -37,7 +37,10 @@ pub(crate) async fn replay_loses_nothing_and_holds_up_nobody(backend: Backend) {
         // After the first round only one of them has taken anything.
         let more = if round == 0 { 3 } else { 1 };
         stats(&client, "the buffers are full", |stats| stats.overflows >= overflows + more).await;
-        assert!(client.stats().queued_bytes < 3 * 4 * BUFFER, "{:?}", client.stats());
+        if round == 0 {
+            // Later on a replayed response, which arrives whole, may come on top.
+            assert!(client.stats().queued_bytes < 3 * 4 * BUFFER, "{:?}", client.stats());
+        }
         if round == 1 {
             world.proxy.cut_all(Cut::Reset);
         }
