@@ -89,8 +89,6 @@ pub(crate) struct Substream {
 pub(crate) struct Admitted {
     /// What can be delivered: whole revisions.
     pub(crate) response: Option<WatchResponse>,
-    /// Events accepted.
-    pub(crate) events: usize,
     /// Events dropped as repeats.
     pub(crate) stale: usize,
     /// Events at or below a progress revision already believed.
@@ -135,12 +133,7 @@ impl Substream {
         };
         let partial_revision = active.partial.as_ref().map_or(0, WatchResponse::revision);
         let survey = survey(&chunk, &self.range, point, partial_revision, active.id)?;
-        let mut admitted = Admitted {
-            response: None,
-            events: chunk.len() - survey.stale,
-            stale: survey.stale,
-            overtaken: survey.overtaken,
-        };
+        let mut admitted = Admitted { response: None, stale: survey.stale, overtaken: survey.overtaken };
         active.heard = true;
         let mut complete = active.partial.take();
         let mut fresh = chunk;

@@ -1,6 +1,6 @@
 //! What the application asks for.
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 
 use super::Watcher;
 use crate::{
@@ -52,7 +52,7 @@ impl Watcher {
             holding: false,
             queue: Queue::new(self.config.buffer_floor_bytes, budget),
         };
-        self.watches.insert(key, substream);
+        self.watches.insert(key, Box::new(substream));
         if resume.is_some() {
             self.enqueue_create(lane, key);
         } else {

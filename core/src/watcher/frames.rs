@@ -225,7 +225,8 @@ impl Watcher {
         let admitted = watch.admit(chunk, header, more)?;
         watch.refusals = 0;
         let partial_bytes = watch.partial_bytes();
-        self.stats.events += admitted.events as u64;
+        // Those of a revision that is not complete yet may come again.
+        self.stats.events += admitted.response.as_ref().map_or(0, |response| response.len() as u64);
         self.stats.stale_events += admitted.stale as u64;
         self.stats.overtaken_events += admitted.overtaken as u64;
         if admitted.overtaken > 0 {

@@ -8,6 +8,7 @@ mod streams;
 mod timers;
 
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, VecDeque},
     vec::Vec,
 };
@@ -18,6 +19,9 @@ use crate::{
     lane::{Lane, LaneState},
     substream::{SharedOptions, Substream},
 };
+
+/// How many slots an empty queue of actions keeps.
+const KEPT_ACTIONS: usize = 64;
 
 /// Every watch of a client and every gRPC stream they travel on, as one synchronous machine.
 ///
@@ -86,7 +90,8 @@ pub struct Watcher {
     config: Config,
     rng: fastrand::Rng,
     now: Instant,
-    watches: BTreeMap<WatchKey, Substream>,
+    /// Boxed: a map of them in order of their keys is half empty.
+    watches: BTreeMap<WatchKey, Box<Substream>>,
     lanes: BTreeMap<u32, Lane>,
     groups: BTreeMap<SharedOptions, Group>,
     actions: VecDeque<Action>,
@@ -135,7 +140,13 @@ impl Watcher {
             // As late as possible, so that all the watches opened in one go share one read.
             self.ask_for_revisions();
         }
-        self.actions.pop_front().or_else(|| self.cancels.pop_front())
+        if let Some(action) = self.actions.pop_front().or_else(|| self.cancels.pop_front()) {
+            return Some(action);
+        }
+        // A storm has passed: its room isn't needed any more.
+        self.actions.shrink_to(KEPT_ACTIONS);
+        self.cancels.shrink_to(KEPT_ACTIONS);
+        None
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout); `None` when nothing waits for time.
@@ -171,14 +182,14 @@ impl Watcher {
     /// does not know its now, `None` for a watch that has ended.
     #[must_use]
     pub fn resume_revision(&self, watch: WatchKey) -> Option<i64> {
-        self.watches.get(&watch).map(Substream::next_revision)
+        self.watches.get(&watch).map(|watch| watch.next_revision())
     }
 
     /// What has been done so far, and what is held now.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
-            watches: self.watches.values().filter(|watch| !watch.is_closed()).count(),
+            watches: self.lanes.values().map(|lane| lane.watches.len()).sum(),
             streams: self.lanes.len(),
             queued_bytes: self.queued_bytes,
             ..self.stats
