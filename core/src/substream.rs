@@ -202,7 +202,8 @@ fn survey(
     let mut previous = 0;
     for EventIndex { kv, .. } in chunk.indices() {
         let revision = kv.mod_revision;
-        if kv.key.is_empty() || revision < 1 {
+        // After the largest revision there could be no next one to resume at.
+        if kv.key.is_empty() || revision < 1 || revision == i64::MAX {
             return Err(ServerMisbehaved::InvalidEvent);
         }
         if revision < previous {
