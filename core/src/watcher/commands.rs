@@ -71,6 +71,9 @@ impl Watcher {
         let Some(substream) = self.watches.get_mut(&watch) else {
             return Err(ApiMisuse::UnknownWatch(watch));
         };
+        if substream.is_closed() {
+            return Ok(());
+        }
         self.queued_bytes -= substream.queue.discard();
         self.close_watch(watch, CloseReason::Cancelled);
         Ok(())
