@@ -140,8 +140,16 @@ impl Watcher {
             // As late as possible, so that all the watches opened in one go share one read.
             self.ask_for_revisions();
         }
-        if let Some(action) = self.actions.pop_front().or_else(|| self.cancels.pop_front()) {
+        if let Some(action) = self.actions.pop_front() {
             return Some(action);
+        }
+        while let Some(cancel) = self.cancels.pop_front() {
+            // A stream that is gone meanwhile took its watches with it.
+            if let Action::Send { stream, .. } = &cancel
+                && self.lane_of(*stream).is_some()
+            {
+                return Some(cancel);
+            }
         }
         // A storm has passed: its room isn't needed any more.
         self.actions.shrink_to(KEPT_ACTIONS);
