@@ -11,6 +11,9 @@ use crate::{
 /// How often a member that lags is asked for its revision, as a part of the deadline.
 const LAG_QUESTIONS: u32 = 8;
 
+/// How many timeouts of one lane are handled in one call: more than can lawfully be due together.
+const TIMEOUTS_AT_ONCE: usize = 16;
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -21,9 +24,11 @@ impl Watcher {
         let now = self.advance(now);
         for number in self.lane_numbers() {
             // A stream that is replaced on the way has other timeouts than the list says.
-            while let Some(reason) = self.lanes.get(&number).and_then(|lane| {
-                lane.timeouts(&self.config).filter(|&(at, _)| at <= now).min().map(|(_, reason)| reason)
-            }) {
+            // At the end of time every deadline is due for ever: hence the limit.
+            for _ in 0..TIMEOUTS_AT_ONCE {
+                let Some(lane) = self.lanes.get(&number) else { break };
+                let due = lane.timeouts(&self.config).filter(|&(at, _)| at <= now).min();
+                let Some((_, reason)) = due else { break };
                 self.lane_timeout(now, number, reason);
             }
         }
@@ -88,7 +93,7 @@ impl Watcher {
         let deadline = self.config.lag_deadline;
         let Some(lag) = self.lanes.get_mut(&number).and_then(|lane| lane.lag.as_mut()) else { return };
         if now < lag.since + deadline {
-            lag.ask_at = now + deadline / LAG_QUESTIONS;
+            lag.ask_at = now + (deadline / LAG_QUESTIONS).max(Duration::from_nanos(1));
             self.request_stream_progress(now, number);
             return;
         }
