@@ -1,0 +1,139 @@
+//! Ends: compaction, cancels in every state, shutdown, misuse.
+
+use etcd_watch_core::{ApiMisuse, CloseReason, Config, RequestError, StreamEnd, TimeoutReason};
+
+use crate::support::*;
+
+#[test]
+fn compaction_ends_a_watch_after_what_waits_and_says_where_it_was() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(3));
+    driver.frame(stream, events(id, &[5]));
+    driver.frame(stream, compacted(id, 50));
+    assert!(driver.take_one(watch).is_some());
+    let reason = CloseReason::Compacted { compact_revision: 50, next_revision: 6 };
+    assert_eq!(driver.closed(watch), reason);
+    assert_eq!(driver.cancels(), [id], "the server holds on to it until it is cancelled");
+    assert_eq!(driver.closes(), []);
+}
+
+#[test]
+fn a_cancel_reaches_the_server_in_every_state_it_knows_the_watch_in_and_closed_comes_once() {
+    // Before the stream is open.
+    let mut driver = Driver::new(Config::default());
+    let watch = driver.watch(all_from(1));
+    driver.cancel(watch);
+    driver.cancel(watch);
+    assert_eq!(driver.closed(watch), CloseReason::Cancelled);
+    let stream = driver.open(TRUSTED);
+    assert_eq!(driver.creates(), []);
+    // While it is being created.
+    let watch = driver.watch(all_from(1));
+    let id = driver.creates()[0].watch_id;
+    driver.cancel(watch);
+    assert_eq!(driver.closed(watch), CloseReason::Cancelled);
+    assert_eq!(driver.cancels(), []);
+    driver.frame(stream, created(id));
+    assert_eq!(driver.cancels(), [id], "the server is told once it has said that there is a watch");
+    driver.frame(stream, events(id, &[5]));
+    driver.frame(stream, canceled(id, ""));
+    // While it waits behind another create, and while it runs.
+    let (one, two) = (driver.watch(all_from(1)), driver.watch(all_from(1)));
+    let ids = driver.creates();
+    driver.frame(stream, created(ids[0].watch_id));
+    driver.frame(stream, created(ids[1].watch_id));
+    driver.frame(stream, events(ids[0].watch_id, &[5]));
+    driver.cancel(one);
+    assert_eq!(driver.cancels(), [ids[0].watch_id]);
+    assert_eq!(driver.closed(one), CloseReason::Cancelled, "what waited is thrown away");
+    // While it is disconnected.
+    driver.cut(stream);
+    driver.cancel(two);
+    assert_eq!(driver.closed(two), CloseReason::Cancelled);
+    assert_eq!(driver.cancels(), []);
+    assert_eq!((driver.stats().watches, driver.stats().streams), (0, 0));
+}
+
+#[test]
+fn a_cancel_goes_out_behind_creates() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, _, id) = driver.running(all_from(1));
+    let now = driver.now;
+    driver.watcher.cancel(now, watch).unwrap();
+    driver.watcher.watch(now, all_from(2)).unwrap();
+    driver.collect();
+    let kinds: Vec<String> = driver.actions.iter().map(|action| format!("{action:?}")).collect();
+    let at = |what: &str| kinds.iter().position(|kind| kind.contains(what));
+    assert!(at("Create(").unwrap() < at("Cancel").unwrap(), "{kinds:?}");
+    assert_eq!(driver.cancels(), [id]);
+}
+
+#[test]
+fn a_cancel_leaves_a_watch_that_has_ended_as_it_is() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(3));
+    driver.frame(stream, events(id, &[5]));
+    driver.frame(stream, compacted(id, 50));
+    driver.cancel(watch);
+    assert_eq!(driver.take_all(watch).len(), 2, "its event and its end");
+}
+
+#[test]
+fn a_server_cancel_with_a_reason_ends_the_watch_and_one_without_creates_it_again() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(3));
+    driver.frame(stream, events(id, &[5]));
+    assert_eq!(driver.revisions(watch), [5]);
+    driver.frame(stream, canceled(id, ""));
+    let create = driver.creates().remove(0);
+    assert_eq!(create.start_revision, 6);
+    driver.frame(stream, created(create.watch_id));
+    driver.frame(stream, canceled(create.watch_id, "maintenance"));
+    assert_eq!(driver.closed(watch), CloseReason::CancelledByServer { message: "maintenance".into() });
+}
+
+#[test]
+fn shutdown_ends_every_watch_after_what_waits_and_every_stream() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(3));
+    driver.frame(stream, events(id, &[5]));
+    let now = driver.now;
+    driver.watcher.shutdown(now);
+    assert_eq!(driver.closes(), [(stream, StreamEnd::ShutDown)]);
+    assert!(driver.take_one(watch).is_some());
+    assert_eq!(driver.closed(watch), CloseReason::ShutDown);
+    assert_eq!(driver.watcher.watch(now, all_from(1)), Err(ApiMisuse::ShutDown));
+    assert_eq!(driver.watcher.poll_timeout(), None);
+}
+
+#[test]
+fn misuse_is_told_and_changes_nothing() {
+    let mut driver = Driver::new(Config::default());
+    let now = driver.now;
+    let refused = driver.watcher.watch(now, all_from(-1));
+    assert_eq!(refused, Err(ApiMisuse::Request(RequestError::NegativeRevision { revision: -1 })));
+    assert_eq!(driver.opens(), []);
+    let watch = driver.watch(all_from(1));
+    driver.cancel(watch);
+    driver.closed(watch);
+    assert_eq!(driver.watcher.cancel(now, watch), Err(ApiMisuse::UnknownWatch(watch)));
+    assert_eq!(driver.watcher.request_progress(now, watch), Err(ApiMisuse::UnknownWatch(watch)));
+    assert_eq!(driver.watcher.resume_revision(watch), None);
+}
+
+#[test]
+fn a_stream_without_watches_is_closed_after_a_grace_time_unless_one_comes() {
+    let mut driver = Driver::new(Config::default().linger(ms(3000)));
+    let (watch, stream, _) = driver.running(all_from(1));
+    driver.cancel(watch);
+    assert_eq!(driver.watcher.timeout_reason(), Some(TimeoutReason::Linger));
+    driver.sleep(ms(2000));
+    let watch = driver.watch(all_from(1));
+    driver.create_one(stream);
+    driver.sleep(ms(2000));
+    assert_eq!(driver.closes(), []);
+    driver.cancel(watch);
+    driver.sleep(ms(3000));
+    assert_eq!(driver.closes(), [(stream, StreamEnd::Idle)]);
+    assert_eq!(driver.stats().streams, 0);
+}

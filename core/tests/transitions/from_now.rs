@@ -1,0 +1,99 @@
+//! "From now": one read for the watches queued together.
+
+use etcd_watch_core::{CloseReason, Config, EndpointHint, Failure, KeyRange, TimeoutReason};
+
+use crate::support::*;
+
+#[test]
+fn watches_asked_for_together_share_one_read_and_later_ones_wait_for_the_next() {
+    let mut driver = Driver::new(Config::default());
+    let stream = {
+        driver.watch_together([from_now("a"), from_now("b")]);
+        driver.open(TRUSTED)
+    };
+    let first = driver.ranges();
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].keys, KeyRange::key("a"));
+    let late = driver.watch(from_now("c"));
+    assert_eq!(driver.ranges(), [], "one read at a time");
+    driver.range_done(first[0].range, 41);
+    let second = driver.ranges();
+    assert_eq!(second[0].keys, KeyRange::key("c"));
+    let creates = driver.creates();
+    assert_eq!(creates[0].start_revision, 42);
+    driver.frame(stream, created(creates[0].watch_id));
+    assert_eq!(driver.creates()[0].start_revision, 42);
+    assert_eq!(driver.watcher.resume_revision(late), Some(0));
+    driver.range_done(second[0].range, 50);
+    assert_eq!(driver.watcher.resume_revision(late), Some(51));
+}
+
+#[test]
+fn a_watch_from_now_that_saw_nothing_goes_on_at_its_now_and_not_at_the_created_header() {
+    let mut driver = Driver::new(Config::default());
+    driver.watch(from_now("a"));
+    let stream = driver.open(TRUSTED);
+    let read = driver.ranges().remove(0);
+    driver.range_done(read.range, 10);
+    let id = driver.creates()[0].watch_id;
+    driver.frame(stream, created_at(id, 99));
+    driver.cut(stream);
+    driver.reopen(TRUSTED);
+    assert_eq!(driver.creates()[0].start_revision, 11);
+    assert_eq!(driver.ranges(), []);
+}
+
+#[test]
+fn a_denied_read_ends_only_the_watch_whose_keys_were_read() {
+    let mut driver = Driver::new(Config::default());
+    let watches = driver.watch_together([from_now("secret"), from_now("open")]);
+    let read = driver.ranges().remove(0);
+    driver.range_failed(read.range, Failure::status(7, "etcdserver: permission denied"));
+    assert!(matches!(driver.closed(watches[0]), CloseReason::PermissionDenied { .. }));
+    let next = driver.ranges();
+    assert_eq!(next[0].keys, KeyRange::key("open"), "at once, for the others");
+    driver.range_done(next[0].range, 5);
+    assert_eq!(driver.watcher.resume_revision(watches[1]), Some(6));
+}
+
+#[test]
+fn a_failed_read_is_tried_again_elsewhere_after_a_backoff() {
+    let mut driver = Driver::new(Config::default());
+    driver.watch(from_now("a"));
+    driver.open(TRUSTED);
+    let read = driver.ranges().remove(0);
+    assert_eq!(read.endpoint, EndpointHint::Any);
+    driver.range_failed(read.range, Failure::connection("refused"));
+    assert_eq!(driver.ranges(), []);
+    assert_eq!(driver.watcher.timeout_reason(), Some(TimeoutReason::RetryRange));
+    let slept = driver.sleep_to_timeout();
+    assert!(slept >= ms(10) && slept <= ms(50), "{slept:?}");
+    assert_eq!(driver.ranges()[0].endpoint, EndpointHint::Another);
+}
+
+#[test]
+fn a_read_refused_for_its_token_is_tried_again_with_a_fresh_one() {
+    let mut driver = Driver::new(Config::default());
+    driver.watch(from_now("a"));
+    driver.open(TRUSTED);
+    let read = driver.ranges().remove(0);
+    driver.range_failed(read.range, Failure::status(16, "etcdserver: invalid auth token"));
+    driver.sleep_to_timeout();
+    assert!(driver.ranges()[0].fresh_token);
+}
+
+#[test]
+fn an_answer_without_a_revision_or_for_another_read_starts_nothing() {
+    let mut driver = Driver::new(Config::default());
+    let watch = driver.watch(from_now("a"));
+    driver.open(TRUSTED);
+    let read = driver.ranges().remove(0);
+    driver.range_done(read.range, 0);
+    assert_eq!(driver.watcher.resume_revision(watch), Some(0));
+    driver.range_done(read.range, 77);
+    assert_eq!(driver.watcher.resume_revision(watch), Some(0), "that read is over");
+    driver.sleep_to_timeout();
+    let read = driver.ranges().remove(0);
+    driver.range_done(read.range, 78);
+    assert_eq!(driver.watcher.resume_revision(watch), Some(79));
+}

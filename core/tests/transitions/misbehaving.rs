@@ -1,0 +1,103 @@
+//! Servers that break the protocol: the stream is replaced, counted, and no watch loses its place.
+
+use bytes::Bytes;
+use etcd_watch_core::{CloseReason, Config, DecodeError, Failure, ServerMisbehaved, StreamEnd};
+use prost::Message;
+
+use crate::support::*;
+
+/// The frame replaces the stream, and the watch goes on where it was.
+fn replaced_by(frame: impl FnOnce(i64) -> Bytes) -> ServerMisbehaved {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver
+        .running(etcd_watch_core::WatchRequest::new(etcd_watch_core::KeyRange::key("k")).start_revision(1));
+    driver.frame(stream, events(id, &[4]));
+    driver.bytes(stream, frame(id));
+    let (closed, end) = driver.closes().remove(0);
+    assert_eq!(closed, stream);
+    let StreamEnd::Misbehaved(what) = end else { panic!("{end:?}") };
+    assert_eq!((driver.stats().misbehaved, driver.stats().reconnects), (1, 1));
+    assert_eq!(driver.revisions(watch), [4], "nothing of the frame is delivered");
+    driver.reopen(TRUSTED);
+    assert_eq!(driver.creates()[0].start_revision, 5);
+    what
+}
+
+fn bytes(frame: etcd_watch_proto::etcdserverpb::WatchResponse) -> Bytes {
+    frame.encode_to_vec().into()
+}
+
+#[test]
+fn every_breach_replaces_the_stream_and_is_named() {
+    let what = replaced_by(|_| Bytes::from_static(&[0x5a, 9]));
+    assert_eq!(what, ServerMisbehaved::Undecodable(DecodeError::Truncated { at: 2 }));
+    let what = replaced_by(|_| bytes(events(7, &[5])));
+    assert_eq!(what, ServerMisbehaved::UnknownWatchId { watch_id: 7 });
+    let what = replaced_by(|id| bytes(batch(id, vec![put(5, "")])));
+    assert_eq!(what, ServerMisbehaved::InvalidEvent);
+    let what = replaced_by(|id| bytes(events(id, &[0])));
+    assert_eq!(what, ServerMisbehaved::InvalidEvent);
+    let what = replaced_by(|id| bytes(events(id, &[i64::MAX])));
+    assert_eq!(what, ServerMisbehaved::InvalidEvent, "no revision can follow it");
+    let what = replaced_by(|id| bytes(events(id, &[6, 5])));
+    assert_eq!(what, ServerMisbehaved::RevisionsBackwards { previous: 6, next: 5 });
+    let mut foreign = 0;
+    let what = replaced_by(|id| {
+        foreign = id;
+        bytes(batch(id, vec![put(5, "elsewhere")]))
+    });
+    assert_eq!(what, ServerMisbehaved::ForeignKey { watch_id: foreign });
+}
+
+#[test]
+fn a_flood_of_responses_for_watches_that_are_over_is_cut_off() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(1));
+    driver.watch(all_from(1));
+    driver.create_one(stream);
+    driver.cancel(watch);
+    driver.frame(stream, canceled(id, ""));
+    for _ in 0..1000 {
+        driver.frame(stream, events(id, &[5]));
+    }
+    assert_eq!(driver.closes(), []);
+    driver.frame(stream, events(id, &[5]));
+    let end = StreamEnd::Misbehaved(ServerMisbehaved::StaleFlood { limit: 1000 });
+    assert_eq!(driver.closes(), [(stream, end)]);
+}
+
+#[test]
+fn a_revision_over_the_limit_ends_only_its_watch() {
+    let mut driver = Driver::new(Config::default().max_revision_bytes(10_000));
+    let (watch, stream, id) = driver.running(all_from(1));
+    let other = driver.watch(all_from(1));
+    let second = driver.create_one(stream);
+    for part in 0..4 {
+        let event = put_value(5, &format!("k{part}"), vec![0; 3000]);
+        driver.frame(stream, fragment(id, vec![event]));
+    }
+    assert!(matches!(driver.closed(watch), CloseReason::TooLarge { what: "a revision", .. }));
+    assert_eq!(driver.cancels(), [id]);
+    driver.frame(stream, events(second, &[5]));
+    assert_eq!(driver.revisions(other), [5]);
+}
+
+#[test]
+fn a_response_over_the_limit_ends_the_watch_it_must_be_for_the_third_time() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, mut stream, mut id) = driver.running(all_from(1));
+    let other = driver.watch(all_from(1));
+    let _ = id;
+    id = driver.create_one(stream);
+    for round in 1..=3 {
+        driver.frame(stream, progress(id, 100 + round));
+        driver.failed(stream, Failure::ResponseTooLarge { bytes: 5 << 20, limit: 4 << 20 });
+        if round < 3 {
+            stream = driver.reopen(TRUSTED);
+            driver.create_one(stream);
+            id = driver.create_one(stream);
+        }
+    }
+    assert!(matches!(driver.closed(watch), CloseReason::TooLarge { what: "a response", .. }));
+    assert_eq!(driver.take_all(other), [], "its neighbour was heard of, and goes on");
+}

@@ -1,0 +1,107 @@
+//! Consumers that are too slow.
+
+use etcd_watch_core::{CloseReason, Config, Delivery, Overflow};
+
+use crate::support::*;
+
+fn small() -> Config {
+    Config::default().buffer_floor_bytes(4000).buffer_bytes(4000)
+}
+
+#[test]
+fn replay_cancels_on_the_server_and_creates_again_once_the_consumer_has_drained() {
+    let mut driver = Driver::new(small());
+    let (watch, stream, id) = driver.running(all_from(1));
+    for revision in 1..=20 {
+        driver.frame(stream, big(id, revision, 1000));
+    }
+    assert_eq!(driver.cancels(), [id], "cancelled once");
+    assert!(driver.stats().queued_bytes < 6000, "{:?}", driver.stats());
+    assert!(driver.watcher.wants_frame(stream));
+    assert_eq!(driver.creates(), []);
+    let taken = driver.revisions(watch);
+    let create = driver.creates().remove(0);
+    assert_eq!(create.start_revision, taken.len() as i64 + 1);
+    assert_ne!(create.watch_id, id);
+    driver.frame(stream, created(create.watch_id));
+    for revision in create.start_revision..=20 {
+        driver.frame(stream, big(create.watch_id, revision, 1000));
+        assert_eq!(driver.revisions(watch), [revision]);
+    }
+    assert_eq!((driver.stats().overflows, driver.stats().queued_bytes), (1, 0));
+}
+
+#[test]
+fn pause_stops_reading_until_there_is_room() {
+    let mut driver = Driver::new(small());
+    let (watch, stream, id) = driver.running(all_from(1).overflow(Overflow::Pause));
+    let mut revision = 0;
+    while driver.watcher.wants_frame(stream) {
+        revision += 1;
+        driver.frame(stream, big(id, revision, 1000));
+        assert!(revision < 10);
+    }
+    assert_eq!(driver.cancels(), []);
+    driver.sleep(ms(60_000));
+    assert_eq!(driver.closes(), [], "what isn't read can't be silent");
+    assert_eq!(driver.revisions(watch), (1..=revision).collect::<Vec<_>>());
+    assert!(driver.watcher.wants_frame(stream));
+}
+
+#[test]
+fn a_paused_stream_is_read_again_when_its_slow_watch_is_cancelled() {
+    let mut driver = Driver::new(small());
+    let (watch, stream, id) = driver.running(all_from(1).overflow(Overflow::Pause));
+    driver.frame(stream, big(id, 1, 9000));
+    assert!(!driver.watcher.wants_frame(stream));
+    driver.cancel(watch);
+    assert!(driver.watcher.wants_frame(stream));
+}
+
+#[test]
+fn fail_ends_the_watch_after_what_waits() {
+    let mut driver = Driver::new(small());
+    let (watch, stream, id) = driver.running(all_from(1).overflow(Overflow::Fail));
+    for revision in 1..=20 {
+        driver.frame(stream, big(id, revision, 1000));
+    }
+    assert_eq!(driver.cancels(), [id]);
+    let mut taken = driver.take_all(watch);
+    let Some(Delivery::Closed(CloseReason::Lagged { next_revision, queued_bytes })) = taken.pop() else {
+        panic!("it ends as lagged")
+    };
+    let Some(Delivery::Response(last)) = taken.pop() else { panic!("after what waited") };
+    assert_eq!(last.resume_revision(), next_revision);
+    assert!(queued_bytes > 4000);
+}
+
+#[test]
+fn the_total_budget_holds_whatever_each_watch_may() {
+    let mut driver = Driver::new(small().total_buffer_bytes(8000));
+    let (_, stream, id) = driver.running(all_from(1));
+    let mut ids = vec![id];
+    for _ in 0..9 {
+        driver.watch(all_from(1));
+        ids.push(driver.create_one(stream));
+    }
+    for revision in 1..=3 {
+        ids.iter().for_each(|&id| driver.frame(stream, big(id, revision, 1000)));
+    }
+    let queued = driver.stats().queued_bytes;
+    // Each watch may add one response before its policy applies.
+    assert!(queued > 8000 && queued < 8000 + 10 * 1400, "{queued}");
+    assert!(driver.cancels().len() >= 9);
+}
+
+#[test]
+fn a_slow_watch_does_not_disturb_its_neighbour() {
+    let mut driver = Driver::new(small());
+    let (_, stream, slow) = driver.running(all_from(1));
+    let watch = driver.watch(all_from(1));
+    let id = driver.create_one(stream);
+    for revision in 1..=20 {
+        driver.frame(stream, big(slow, revision, 1000));
+        driver.frame(stream, big(id, revision, 1000));
+        assert_eq!(driver.revisions(watch), [revision]);
+    }
+}

@@ -1,0 +1,129 @@
+//! Progress: what moves the resume point, and what is believed.
+
+use etcd_watch_core::{Config, Opened, ServerVersion};
+
+use crate::support::*;
+
+#[test]
+fn a_periodic_notification_moves_the_resume_point_and_is_delivered_if_asked_for() {
+    for asked in [false, true] {
+        let mut driver = Driver::new(Config::default());
+        let watch = driver.watch(all_from(3).progress_notify(asked));
+        let stream = driver.open(UNTRUSTED);
+        let id = driver.create_one(stream);
+        driver.frame(stream, progress(id, 120));
+        assert_eq!(driver.progress(watch), if asked { vec![121] } else { vec![] });
+        assert_eq!(driver.watcher.resume_revision(watch), Some(121));
+    }
+}
+
+#[test]
+fn a_manual_reply_counts_only_from_servers_that_keep_its_order() {
+    let versions = [("3.4.24", false), ("3.4.25", true), ("3.5.7", false), ("3.5.8", true), ("3.6.0", true)];
+    for (version, believed) in versions {
+        let mut driver = Driver::new(Config::default());
+        let watch = driver.watch(all_from(3));
+        let version: ServerVersion = version.parse().unwrap();
+        let stream = driver.open(Opened { version: Some(version) });
+        driver.create_one(stream);
+        driver.request_progress(watch);
+        assert_eq!(driver.progress_requests(), 1);
+        driver.frame(stream, manual_progress(120));
+        assert_eq!(driver.progress(watch).len(), usize::from(believed), "{version}");
+        assert_eq!(driver.watcher.resume_revision(watch), Some(if believed { 121 } else { 3 }));
+        assert_eq!(driver.stats().untrusted_progress, u64::from(!believed));
+    }
+}
+
+#[test]
+fn a_manual_reply_made_before_a_watch_does_not_speak_for_it() {
+    let mut driver = Driver::new(Config::default());
+    let (first, stream, _) = driver.running(all_from(3));
+    driver.request_progress(first);
+    let second = driver.watch(all_from(50));
+    driver.create_one(stream);
+    driver.frame(stream, manual_progress(100));
+    assert_eq!(driver.watcher.resume_revision(first), Some(101));
+    assert_eq!(driver.watcher.resume_revision(second), Some(50));
+    driver.request_progress(second);
+    driver.frame(stream, manual_progress(100));
+    assert_eq!(driver.watcher.resume_revision(second), Some(101), "the second reply was made after it");
+}
+
+#[test]
+fn progress_below_the_start_or_below_what_is_known_is_ignored() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(200).progress_notify(true));
+    driver.frame(stream, progress(id, 150));
+    assert_eq!(driver.watcher.resume_revision(watch), Some(200));
+    driver.frame(stream, progress(id, 300));
+    driver.frame(stream, progress(id, 250));
+    assert_eq!(driver.progress(watch), [301]);
+}
+
+#[test]
+fn progress_in_the_middle_of_a_revision_says_nothing() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(1).progress_notify(true));
+    driver.frame(stream, fragment(id, vec![put(5, "a")]));
+    driver.frame(stream, manual_progress(120));
+    assert_eq!(driver.progress(watch), [0_i64; 0]);
+    assert_eq!(driver.watcher.resume_revision(watch), Some(1));
+}
+
+#[test]
+fn an_overtaken_event_is_delivered_counted_and_the_stream_believed_no_more() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(3));
+    let other = driver.watch(all_from(3));
+    driver.create_one(stream);
+    driver.frame(stream, manual_progress(120));
+    assert_eq!(driver.watcher.resume_revision(other), Some(121));
+    driver.frame(stream, events(id, &[90]));
+    assert_eq!(driver.revisions(watch), [90]);
+    assert_eq!(driver.stats().overtaken_events, 1);
+    assert_eq!(driver.watcher.resume_revision(watch), Some(91));
+    assert_eq!(driver.watcher.resume_revision(other), Some(3), "its neighbour was told the same");
+    driver.frame(stream, manual_progress(130));
+    assert_eq!(driver.watcher.resume_revision(watch), Some(91));
+    assert_eq!(driver.stats().untrusted_progress, 1);
+}
+
+#[test]
+fn a_wanted_notification_is_asked_for_again_until_it_comes() {
+    let mut driver = Driver::new(Config::default().progress_interval(None));
+    let (watch, stream, _) = driver.running(all_from(3));
+    driver.request_progress(watch);
+    assert_eq!(driver.progress_requests(), 1);
+    driver.sleep_to_timeout();
+    assert_eq!(driver.progress_requests(), 1);
+    driver.frame(stream, manual_progress(120));
+    assert_eq!(driver.progress(watch), [121]);
+    assert_eq!(driver.watcher.poll_timeout(), None);
+}
+
+#[test]
+fn a_wanted_notification_survives_a_break() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, _) = driver.running(all_from(3));
+    driver.request_progress(watch);
+    driver.cut(stream);
+    driver.progress_requests();
+    let stream = driver.reopen(TRUSTED);
+    driver.create_one(stream);
+    assert_eq!(driver.progress_requests(), 1);
+}
+
+#[test]
+fn a_quiet_trusted_stream_is_asked_for_a_fresh_resume_point() {
+    for (opened, asked) in [(TRUSTED, 1), (UNTRUSTED, 0)] {
+        let mut driver = Driver::new(Config::default().progress_interval(Some(ms(30_000))));
+        driver.watch(all_from(3));
+        let stream = driver.open(opened);
+        driver.create_one(stream);
+        driver.sleep(ms(29_999));
+        assert_eq!(driver.progress_requests(), 0);
+        driver.sleep(ms(2));
+        assert_eq!(driver.progress_requests(), asked);
+    }
+}
