@@ -85,12 +85,12 @@ impl Server {
     pub(crate) fn read(&mut self, store: &Store, place: usize) {
         match self.inbox.pop_front() {
             Some(Request::Create(create)) => self.create(store, create),
-            Some(Request::Cancel { watch_id }) => {
-                if self.watches.remove(&watch_id).is_some() {
-                    self.control
-                        .push_back(Frame { header: header(store.revision), ..canceled(watch_id, "") });
-                }
+            Some(Request::Cancel { watch_id }) if self.watches.remove(&watch_id).is_some() => {
+                let header = header(store.revision);
+                self.control.push_back(Frame { header, ..canceled(watch_id, "") });
             }
+            // A cancel of what isn't there is not answered.
+            Some(Request::Cancel { .. }) => {}
             Some(Request::Progress) => self.reply(store, place),
             None => {}
         }
@@ -177,7 +177,7 @@ impl Server {
                 events,
                 ..Frame::default()
             };
-            cost += frame.encoded_len() + frame.events.len() * 2 * 128 + 256;
+            cost += frame.encoded_len() + frame.events.len() * 2 * 56 + 160;
             let barrier = self.data.iter().rposition(|sent| sent.watch_id == id || sent.watch_id == -1);
             let first = barrier.map_or(0, |at| at + 1);
             let at = first + place % (self.data.len() - first + 1);

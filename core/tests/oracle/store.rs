@@ -83,7 +83,7 @@ impl View {
         let key = event.kv.as_ref().map(|kv| &kv.key[..]).unwrap_or_default();
         self.range.contains(key)
             && !(is_delete && self.filters.no_delete)
-            && !(!is_delete && self.filters.no_put)
+            && (is_delete || !self.filters.no_put)
     }
 
     fn render(&self, event: &Event) -> Event {

@@ -34,6 +34,8 @@ pub(crate) struct Tracked {
     asked_at: i64,
     is_new: bool,
     cancelled: bool,
+    /// Only a watch that had ended before it was cancelled still has something.
+    taken_since_cancel: bool,
     pub(crate) closed: bool,
 }
 
@@ -121,6 +123,7 @@ impl World {
             asked_at: self.store.revision,
             is_new: true,
             cancelled: false,
+            taken_since_cancel: false,
             closed: false,
         });
         if !plan.together {
@@ -232,7 +235,8 @@ impl World {
     /// has between the last response's resume revision and this one's.
     fn check(&mut self, index: usize, response: &WatchResponse) {
         let watch = &mut self.watches[index];
-        assert!(!watch.closed && !watch.cancelled, "{response:?} after the end");
+        assert!(!watch.closed, "{response:?} after the end");
+        watch.taken_since_cancel |= watch.cancelled;
         let cursor = watch.cursor.expect("events only after the start is known");
         let seen: Vec<Event> = response.events().map(|event| render(&event)).collect();
         let to = response.resume_revision() - 1;
@@ -265,6 +269,7 @@ impl World {
         let next = match *reason {
             CloseReason::Cancelled => {
                 assert!(watch.cancelled, "nobody cancelled it");
+                assert!(!watch.taken_since_cancel, "what waits is thrown away");
                 return;
             }
             CloseReason::Compacted { compact_revision, next_revision } => {
@@ -277,12 +282,9 @@ impl World {
             }
             ref other => panic!("{:?} ended: {other}", watch.key),
         };
-        // A cancel may have thrown away what waited.
-        if !watch.cancelled {
-            let cursor = watch.cursor.expect("only a watch that ran can be behind");
-            assert!(next >= cursor, "it ends at {next} and delivered up to {cursor}");
-            assert_eq!(self.store.seen(cursor, next - 1, &watch.view), [], "a gap before the end");
-        }
+        let cursor = watch.cursor.expect("only a watch that ran can be behind");
+        assert!(next >= cursor, "it ends at {next} and delivered up to {cursor}");
+        assert_eq!(self.store.seen(cursor, next - 1, &watch.view), [], "a gap before the end");
     }
 
     /// Whether the watch has everything there is for it.
