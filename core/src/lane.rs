@@ -25,6 +25,9 @@ const PROGRESS_BURST: u64 = 128;
 /// How far they are spaced out then, and how soon a wanted one is repeated.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
+/// How often a sign of life is asked for within the time it may take.
+const PROBE_REPEATS: u32 = 4;
+
 /// Streams that live this much longer than the longest backoff clear the record of misbehaviour.
 const PENALTY_FACTOR: u32 = 4;
 
@@ -212,6 +215,10 @@ impl GrpcStream {
     /// When the next progress request is due, if nothing else asks for one before.
     fn progress_at(&self, config: &Config) -> Option<Instant> {
         let last = self.last_progress_request.unwrap_or(self.opened);
+        if self.probe_due.is_some() {
+            // A server drops the request while a watch of the stream is catching up: one may be lost.
+            return Some(last + (config.probe_timeout / PROBE_REPEATS).max(PROGRESS_PAUSE));
+        }
         if !self.wanting.is_empty() && self.trusts_manual_progress() {
             let unanswered = self.progress_requests.saturating_sub(self.progress_replies);
             return Some(last + PROGRESS_PAUSE * u32::try_from(unanswered).unwrap_or(u32::MAX).clamp(1, 50));

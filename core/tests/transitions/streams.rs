@@ -79,7 +79,9 @@ fn an_idle_stream_is_probed_and_replaced_if_it_stays_silent() {
     assert_eq!(driver.progress_requests(), 0, "any frame is a sign of life");
     driver.sleep(ms(1));
     assert_eq!(driver.progress_requests(), 1);
-    driver.sleep(ms(1000));
+    driver.sleep(ms(250));
+    assert_eq!(driver.progress_requests(), 1, "it is asked again, for a busy server drops requests");
+    driver.sleep(ms(750));
     assert!(matches!(driver.closes()[..], [(_, StreamEnd::Misbehaved(_))]));
 }
 
