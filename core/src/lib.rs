@@ -11,7 +11,7 @@
 //! | promise | meaning |
 //! |---|---|
 //! | ordered | revisions never go down |
-//! | unique | no (revision, key) comes twice |
+//! | unique | no event comes twice |
 //! | reliable | no event between the first and the last delivered is missing |
 //! | atomic | all events of a revision that match the watch come in one [`WatchResponse`] |
 //! | resumable | after a break it goes on at exactly the next revision, or says that history is compacted |
