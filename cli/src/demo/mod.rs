@@ -1,4 +1,40 @@
-use crate::args::DemoArgs;
-pub(crate) async fn run(_args: &DemoArgs) -> anyhow::Result<std::process::ExitCode> {
-    unimplemented!()
+//! `demo`: watches on an etcd whose connections keep breaking, and a comparison with the store's own history.
+//!
+//! ```text
+//! writers ---------------------> embedded etcd ---> history
+//!                                      |               |
+//! watches <--- client <--- fault proxy +            checks ---> report
+//!                               ^
+//!                             chaos
+//! ```
+
+mod chaos;
+mod checks;
+mod consumer;
+mod report;
+mod run;
+mod view;
+mod watches;
+mod writers;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use crate::{args::DemoArgs, signals};
+
+/// Seeds that are chosen here are short enough to be typed.
+const SEEDS: u64 = 1_000_000;
+
+pub(crate) async fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..SEEDS));
+    let mut stop = signals::listen(false);
+    let report = run::run(args.seconds, seed, &mut stop).await?;
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "\n{report}")?;
+    if args.json {
+        writeln!(stdout, "{}", report.json())?;
+    }
+    Ok(if report.is_flawless() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

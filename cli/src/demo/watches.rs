@@ -1,0 +1,120 @@
+//! The kinds of watch that the demo puts to the test.
+
+use std::{hash::Hash, time::Duration};
+
+use etcd_watch_testkit::model::{EventKind as Wrote, HistoryEvent};
+use etcd_watch_tokio::{
+    Event, EventKind, Filters, KeyRange, KeyValue, Overflow, StartAt, StreamOptions, WatchRequest,
+    proto::mvccpb,
+};
+
+use super::{checks::Change, writers};
+
+/// A kind of watch.
+#[derive(Clone, Debug)]
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    range: KeyRange,
+    start: StartAt,
+    prev_kv: bool,
+    filters: Filters,
+    /// It starts half-way.
+    pub(super) late: bool,
+    /// Its consumer rests for so long after each response.
+    pub(super) rest: Option<Duration>,
+}
+
+/// A slow consumer's buffer: a fraction of a second's worth of events.
+const SMALL_BUFFER: usize = 64 << 10;
+
+impl Kind {
+    fn new(name: &'static str, range: KeyRange) -> Self {
+        Self {
+            name,
+            range,
+            start: StartAt::Revision(1),
+            prev_kv: false,
+            filters: Filters::default(),
+            late: false,
+            rest: None,
+        }
+    }
+
+    /// Every kind there is.
+    pub(super) fn all() -> Vec<Self> {
+        let prefix = |at: usize| KeyRange::prefix(writers::PREFIXES[at]);
+        vec![
+            Self::new("every key", KeyRange::all()),
+            Self::new("a prefix", prefix(0)),
+            Self::new("one key", KeyRange::key(writers::HOT_KEY)),
+            Self { prev_kv: true, ..Self::new("previous values", prefix(1)) },
+            Self {
+                filters: Filters { no_put: true, no_delete: false },
+                ..Self::new("deletes only", KeyRange::all())
+            },
+            Self { rest: Some(Duration::from_millis(250)), ..Self::new("slow consumer", KeyRange::all()) },
+            Self { late: true, start: StartAt::Now, ..Self::new("from now, late", prefix(3)) },
+            Self { late: true, ..Self::new("from the past", KeyRange::all()) },
+        ]
+    }
+
+    /// What to ask the client for.
+    pub(super) fn request(&self) -> WatchRequest {
+        let start = if let StartAt::Revision(revision) = self.start { revision } else { 0 };
+        let request = WatchRequest::new(self.range.clone())
+            .start_revision(start)
+            .prev_kv(self.prev_kv)
+            .filters(self.filters)
+            .created_notify(true)
+            .progress_notify(true);
+        if self.rest.is_none() {
+            return request;
+        }
+        // On a stream of its own, so that the proxy has more than one connection to break.
+        let stream =
+            StreamOptions { metadata: vec![("demo".into(), "slow".into())], ..StreamOptions::default() };
+        request.buffer_bytes(SMALL_BUFFER).overflow(Overflow::Replay).stream_options(stream)
+    }
+
+    /// Whether it begins with what happens after it was asked for.
+    pub(super) fn is_from_now(&self) -> bool {
+        self.start == StartAt::Now
+    }
+
+    /// What such a watch has to receive if it starts at a revision.
+    pub(super) fn expected<'a>(
+        &self,
+        history: impl Iterator<Item = &'a HistoryEvent>,
+        from: i64,
+    ) -> Vec<Change> {
+        let filtered = |event: &HistoryEvent| match event.kind {
+            Wrote::Put => self.filters.no_put,
+            Wrote::Delete => self.filters.no_delete,
+        };
+        history
+            .filter(|event| event.revision >= from && self.range.contains(&event.key) && !filtered(event))
+            .map(|event| wrote(event, self.prev_kv))
+            .collect()
+    }
+}
+
+/// A change as the store has it.
+fn wrote(event: &HistoryEvent, with_prev: bool) -> Change {
+    let kv = event.key_value();
+    let prev = event.prev.as_ref().filter(|_| with_prev).map(pair_of_model);
+    Change::new(event.revision, &event.key, (event.kind == Wrote::Delete, pair_of_model(&kv), prev))
+}
+
+/// A change as a watch delivers it.
+pub(super) fn delivered(event: Event<'_>) -> Change {
+    let content = (event.kind() == EventKind::Delete, pair(event.kv()), event.prev().map(pair));
+    Change::new(event.mod_revision(), event.key(), content)
+}
+
+fn pair(kv: KeyValue<'_>) -> impl Hash {
+    (kv.key(), kv.value(), kv.create_revision(), kv.mod_revision(), kv.version(), kv.lease())
+}
+
+fn pair_of_model(kv: &mvccpb::KeyValue) -> impl Hash {
+    (&kv.key[..], &kv.value[..], kv.create_revision, kv.mod_revision, kv.version, kv.lease)
+}
