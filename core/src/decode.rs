@@ -44,6 +44,10 @@ pub enum DecodeError {
         /// Where.
         at: usize,
     },
+    /// So many events for its size that most must be empty: no server sends those, and their index would
+    /// be many times the frame's size.
+    #[error("far more events than the frame has room for")]
+    EmptyEvents,
     /// The frame is 4 GiB or more.
     #[error("the frame is 4 GiB or more")]
     TooLong,
@@ -129,6 +133,12 @@ const GROUP: u8 = 3;
 const GROUP_END: u8 = 4;
 const FIXED32: u8 = 5;
 
+/// The least an event takes on the wire: a key of one byte and a revision, in their three messages.
+const SMALLEST_EVENT: usize = 8;
+
+/// How many events beyond what the frame has room for are still indexed, to be refused one by one.
+const EVENTS_SLACK: usize = 1024;
+
 /// As prost: how deep messages and unknown groups may nest.
 const MAX_NESTING: u32 = 100;
 
@@ -157,7 +167,11 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
             11 => {
                 if frame.events.capacity() == 0 {
                     // Counted ahead, so that the list is allocated once and at its size.
-                    frame.events.reserve_exact(1 + count_events(&reader, wire));
+                    let count = 1 + count_events(&reader, wire);
+                    if count > EVENTS_SLACK + bytes.len() / SMALLEST_EVENT {
+                        return Err(DecodeError::EmptyEvents);
+                    }
+                    frame.events.reserve_exact(count);
                 }
                 let mut event = reader.message(field, wire)?;
                 let event = decode_event(&mut event, &mut frame.prevs)?;

@@ -306,3 +306,16 @@ fn the_index_is_allocated_once_at_its_size() {
     let frame = decode(&response.encode_to_vec()).unwrap();
     assert_eq!((frame.events.len(), frame.events.capacity()), (100, 100));
 }
+
+#[test]
+fn a_frame_of_empty_events_is_refused_before_it_is_indexed() {
+    let empty = [0x5a, 0x00];
+    assert_eq!(decode(&empty.repeat(1000)).unwrap().events.len(), 1000);
+    assert_eq!(decode(&empty.repeat(1_000_000)), Err(DecodeError::EmptyEvents));
+    let event = Event {
+        kv: Some(KeyValue { key: "k".into(), mod_revision: 1, ..KeyValue::default() }),
+        ..Event::default()
+    };
+    let smallest = WatchResponse { events: vec![event; 100_000], ..WatchResponse::default() };
+    assert_eq!(decode(&smallest.encode_to_vec()).unwrap().events.len(), 100_000);
+}

@@ -15,6 +15,11 @@ use crate::{
 /// The id of responses that are for the stream as a whole, and of refused creates.
 const NO_WATCH: i64 = -1;
 
+/// Whether a `created` response says that nothing was created. (With an id, a compacted watch was.)
+fn is_refused(frame: &Frame) -> bool {
+    frame.canceled && (frame.compact_revision == 0 || frame.watch_id == NO_WATCH)
+}
+
 impl Watcher {
     /// One `WatchResponse`, as received, without gRPC's five-byte prefix. What a stream says that is gone
     /// is ignored.
@@ -54,7 +59,11 @@ impl Watcher {
         let reason = || String::from_utf8_lossy(frame.cancel_reason.of(&bytes)).into_owned();
         if frame.created {
             let Some((key, id)) = self.match_created(number, &frame)? else { return Ok(()) };
-            if frame.canceled && frame.compact_revision == 0 {
+            if is_refused(&frame) {
+                if frame.compact_revision > 0 {
+                    self.cancelled(now, number, key, frame.compact_revision, String::new());
+                    return Ok(());
+                }
                 let reason = reason();
                 self.refused(now, number, key, reason, false);
                 return Ok(());
@@ -114,8 +123,7 @@ impl Watcher {
         let Some(stream) = lane.stream() else { return Ok(None) };
         // Replies keep the order of the requests; a refused one carries no id but that order.
         let Some(pending) = stream.pending.pop_front() else { return Err(unexpected) };
-        let refused = frame.canceled && frame.compact_revision == 0;
-        if !refused {
+        if !is_refused(frame) {
             match stream.echo {
                 Echo::Unknown if watch_id == pending.id => stream.echo = Echo::Kept,
                 Echo::Unknown => {

@@ -95,6 +95,21 @@ fn a_refused_create_ends_only_its_own_watch_whichever_id_the_refusal_carries() {
 }
 
 #[test]
+fn a_create_refused_as_compacted_without_an_id_ends_its_watch_as_compacted() {
+    let mut driver = Driver::new(Config::default());
+    let watches = driver.watch_together([all_from(1), all_from(5)]);
+    let stream = driver.open(TRUSTED);
+    driver.create_one(stream);
+    assert_eq!(driver.creates().len(), 1);
+    let mut refusal = refused(-1, "");
+    refusal.compact_revision = 9;
+    driver.frame(stream, refusal);
+    let reason = driver.closed(watches[1]);
+    assert_eq!(reason, CloseReason::Compacted { compact_revision: 9, next_revision: 5 });
+    assert_eq!(driver.closes(), []);
+}
+
+#[test]
 fn a_refusal_of_the_first_create_leaves_the_next_one_to_go_alone() {
     let mut driver = Driver::new(Config::default());
     let watches = driver.watch_together([all_from(1), all_from(2), all_from(3)]);
