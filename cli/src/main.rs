@@ -34,6 +34,7 @@ use args::{Cli, Command};
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::from_process();
     log(&command);
+    let must_be_read = matches!(command, Command::Demo(_));
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::from(error).context("can't start")),
@@ -49,7 +50,12 @@ fn main() -> ExitCode {
     });
     // A put that waits for standard input must not hold up the end.
     runtime.shutdown_background();
-    result.unwrap_or_else(|error| failed(&error))
+    match result {
+        Ok(status) => status,
+        // A reader that has read enough; but nobody has read what the demo found.
+        Err(error) if is_broken_pipe(&error) && !must_be_read => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
 }
 
 /// Warnings go to standard error; `RUST_LOG` asks for more. The demo breaks connections on purpose, so its
@@ -64,12 +70,11 @@ fn log(command: &Command) {
         .init();
 }
 
-/// Says why, and chooses the exit status: 1, but 0 for a reader that has read enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}
+
 fn failed(error: &anyhow::Error) -> ExitCode {
-    let cause = error.downcast_ref::<io::Error>();
-    if cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe) {
-        return ExitCode::SUCCESS;
-    }
     // With standard error gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "error: {error:#}");
     ExitCode::FAILURE
