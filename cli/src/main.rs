@@ -23,7 +23,7 @@ mod until;
 mod watch;
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     process::ExitCode,
 };
 
@@ -63,11 +63,7 @@ fn main() -> ExitCode {
 fn log(command: &Command) {
     let level = if matches!(command, Command::Demo(_)) { "error" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

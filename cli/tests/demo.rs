@@ -42,3 +42,28 @@ async fn an_interrupted_demo_still_compares() {
     assert!(status.success(), "{lines:?} {stderr}");
     assert_eq!(result(&lines.join("\n"))["ok"], true);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn on_a_terminal_the_demo_redraws_in_place() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::io::Read;
+
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("a terminal");
+    let name = ptsname(&terminal, Vec::new()).expect("its name").into_string().expect("its name");
+    let side = std::fs::File::options().read(true).write(true).open(name).expect("its other side");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_etcd-watch"))
+        .args(["demo", "--seconds", "1", "--seed", "1"])
+        .stdout(side.try_clone().expect("another handle"))
+        .stderr(side)
+        .spawn()
+        .expect("the tool runs");
+    let mut shown = Vec::new();
+    // Its end is an error on Linux.
+    let _ = std::fs::File::from(terminal).read_to_end(&mut shown);
+    assert!(child.wait().expect("a status").success(), "{}", text(&shown));
+    let shown = text(&shown);
+    assert!(shown.contains("\x1b[11A") && shown.contains("slow consumer"), "{shown}");
+    assert!(shown.contains("Every watch received exactly"), "{shown}");
+}
