@@ -1,6 +1,8 @@
 //! `etcd-watch watch` on a real etcd 3.5, through a proxy that cuts the connection every 200 ms: it prints
 //! exactly the store's history.
 
+#![allow(clippy::print_stdout, reason = "a test says what it has seen")]
+
 use std::{
     process::{Output, Stdio},
     time::Duration,
