@@ -1,6 +1,8 @@
 //! Manual progress replies of etcd 3.4.23, which come ahead of events (etcd#15220): a client that believes
 //! them loses events at the next cut. Ours does not, on either count.
 
+#![allow(clippy::print_stdout, reason = "what the run measured is worth reading")]
+
 use std::{
     collections::BTreeMap,
     sync::{
