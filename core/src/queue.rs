@@ -1,6 +1,6 @@
 //! What waits for one consumer, and how much of it may.
 
-use alloc::collections::VecDeque;
+use alloc::{collections::VecDeque, vec::Vec};
 use core::time::Duration;
 
 use crate::{CloseReason, Config, Delivery, Instant, ResponseKind, WatchResponse};
@@ -9,8 +9,21 @@ use crate::{CloseReason, Config, Delivery, Instant, ResponseKind, WatchResponse}
 /// bytes do not hold on to a buffer of many kilobytes.
 const DETACH_ABOVE: usize = 64 << 10;
 
-/// How many slots an empty queue keeps.
-const KEPT_SLOTS: usize = 8;
+/// How many slots an empty list may have to be kept for the next queue, and how many lists are kept.
+const SPARE_SLOTS: usize = 8;
+const SPARES: usize = 64;
+
+/// Empty lists that queues take turns with: an idle watch has none, and a busy one allocates none.
+#[derive(Debug, Default)]
+pub(crate) struct Spares(Vec<VecDeque<WatchResponse>>);
+
+impl Spares {
+    fn give(&mut self, list: VecDeque<WatchResponse>) {
+        if self.0.len() < SPARES && (1..=SPARE_SLOTS).contains(&list.capacity()) {
+            self.0.push(list);
+        }
+    }
+}
 
 /// A watch's buffer.
 ///
@@ -57,10 +70,13 @@ impl Queue {
     }
 
     /// Adds a response; returns by how much `bytes` changed.
-    pub(crate) fn push(&mut self, now: Instant, mut response: WatchResponse) -> isize {
+    pub(crate) fn push(&mut self, now: Instant, mut response: WatchResponse, spares: &mut Spares) -> isize {
         let before = self.bytes.cast_signed();
         if self.responses.is_empty() {
             self.moved = now;
+            if let Some(list) = spares.0.pop() {
+                self.responses = list;
+            }
         }
         if response.kind() == ResponseKind::Progress
             && let Some(last) = self.responses.back_mut()
@@ -92,7 +108,12 @@ impl Queue {
     }
 
     /// Takes what is next, merged up to the batch limits; also by how much `bytes` shrank.
-    pub(crate) fn take(&mut self, now: Instant, config: &Config) -> (Option<Delivery>, usize) {
+    pub(crate) fn take(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        spares: &mut Spares,
+    ) -> (Option<Delivery>, usize) {
         let before = self.bytes;
         let Some(mut response) = self.responses.pop_front() else {
             let closed = self.closed.take().map(Delivery::Closed);
@@ -116,9 +137,7 @@ impl Queue {
                 self.limit = (self.limit / 2).max(self.floor);
             }
             self.peak = 0;
-            if self.responses.capacity() > KEPT_SLOTS {
-                self.responses.shrink_to(KEPT_SLOTS);
-            }
+            spares.give(core::mem::take(&mut self.responses));
         }
         (Some(Delivery::Response(response)), before - self.bytes)
     }
@@ -147,7 +166,7 @@ fn cost(response: &WatchResponse) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use alloc::{vec, vec::Vec};
+    use alloc::vec;
     use bytes::Bytes;
 
     use super::*;
@@ -172,13 +191,13 @@ mod tests {
     #[test]
     fn a_stalled_consumer_gets_no_more_than_the_floor_a_moving_one_the_budget() {
         let mut queue = Queue::new(1000, 4000);
-        queue.push(at(0), response(1500));
+        queue.push(at(0), response(1500), &mut Spares::default());
         assert!(!queue.is_over(at(10), STALL), "a burst is given room");
-        queue.push(at(20), response(1000));
+        queue.push(at(20), response(1000), &mut Spares::default());
         assert!(queue.is_over(at(200), STALL) || queue.bytes() <= 4000);
         let mut stalled = Queue::new(1000, 4000);
-        stalled.push(at(0), response(10));
-        stalled.push(at(500), response(1500));
+        stalled.push(at(0), response(10), &mut Spares::default());
+        stalled.push(at(500), response(1500), &mut Spares::default());
         assert!(stalled.is_over(at(500), STALL), "nothing was taken for 500 ms");
     }
 
@@ -186,13 +205,13 @@ mod tests {
     fn the_limit_shrinks_again_when_the_room_is_not_used() {
         let config = Config::default();
         let mut queue = Queue::new(1000, 1 << 20);
-        queue.push(at(0), response(100_000));
+        queue.push(at(0), response(100_000), &mut Spares::default());
         assert!(!queue.is_over(at(1), STALL));
         let grown = queue.limit;
         assert!(grown >= 100_000);
         for millis in 2..12 {
-            while queue.take(at(millis), &config).0.is_some() {}
-            queue.push(at(millis), response(10));
+            while queue.take(at(millis), &config, &mut Spares::default()).0.is_some() {}
+            queue.push(at(millis), response(10), &mut Spares::default());
         }
         assert!(queue.limit < grown / 8, "{} of {grown}", queue.limit);
     }
@@ -202,29 +221,34 @@ mod tests {
         let config = Config::default().batch_events(2);
         let mut queue = Queue::new(1000, 1 << 20);
         for _ in 0..3 {
-            queue.push(at(0), response(10));
+            queue.push(at(0), response(10), &mut Spares::default());
         }
         queue.close(CloseReason::Cancelled);
         queue.close(CloseReason::ShutDown);
-        let sizes: Vec<usize> = core::iter::from_fn(|| match queue.take(at(1), &config).0 {
-            Some(Delivery::Response(response)) => Some(response.len()),
-            _ => None,
-        })
-        .collect();
+        let sizes: Vec<usize> =
+            core::iter::from_fn(|| match queue.take(at(1), &config, &mut Spares::default()).0 {
+                Some(Delivery::Response(response)) => Some(response.len()),
+                _ => None,
+            })
+            .collect();
         assert_eq!(sizes, [2, 1]);
         assert_eq!(queue.bytes(), 0);
-        assert_eq!(queue.take(at(1), &config).0, None, "the close was taken above, once");
+        assert_eq!(
+            queue.take(at(1), &config, &mut Spares::default()).0,
+            None,
+            "the close was taken above, once"
+        );
     }
 
     #[test]
     fn a_consumer_is_told_once_until_it_has_found_the_queue_empty() {
         let config = Config::default();
         let mut queue = Queue::new(1000, 1 << 20);
-        queue.push(at(0), response(10));
+        queue.push(at(0), response(10), &mut Spares::default());
         assert!(queue.notify() && !queue.notify());
-        assert!(queue.take(at(0), &config).0.is_some());
+        assert!(queue.take(at(0), &config, &mut Spares::default()).0.is_some());
         assert!(!queue.notify(), "it has not looked again yet");
-        assert!(queue.take(at(0), &config).0.is_none());
+        assert!(queue.take(at(0), &config, &mut Spares::default()).0.is_none());
         assert!(queue.notify());
     }
 
@@ -232,7 +256,11 @@ mod tests {
     fn bookmarks_that_nobody_reads_do_not_pile_up() {
         let mut queue = Queue::new(1000, 1 << 20);
         for revision in 0..1000 {
-            queue.push(at(0), WatchResponse::notice(ResponseKind::Progress, Header::default(), revision));
+            queue.push(
+                at(0),
+                WatchResponse::notice(ResponseKind::Progress, Header::default(), revision),
+                &mut Spares::default(),
+            );
         }
         assert_eq!(queue.responses.len(), 1);
         assert_eq!(queue.responses[0].resume_revision(), 999);

@@ -10,7 +10,7 @@ impl Watcher {
     pub fn next(&mut self, now: Instant, watch: WatchKey) -> Option<Delivery> {
         let now = self.advance(now);
         let substream = self.watches.get_mut(&watch)?;
-        let (delivery, freed) = substream.queue.take(now, &self.config);
+        let (delivery, freed) = substream.queue.take(now, &self.config, &mut self.spares);
         self.queued_bytes -= freed;
         if matches!(delivery, Some(Delivery::Closed(_))) {
             self.watches.remove(&watch);
@@ -48,7 +48,8 @@ impl Watcher {
     /// Puts a response before the consumer, and applies the overflow policy if that was one too many.
     pub(super) fn deliver(&mut self, now: Instant, key: WatchKey, response: WatchResponse) {
         let Some(watch) = self.watches.get_mut(&key) else { return };
-        self.queued_bytes = self.queued_bytes.saturating_add_signed(watch.queue.push(now, response));
+        self.queued_bytes =
+            self.queued_bytes.saturating_add_signed(watch.queue.push(now, response, &mut self.spares));
         let is_over = watch.queue.is_over(now, self.config.stall_after);
         if watch.queue.notify() {
             self.actions.push_back(Action::Deliver { watch: key });

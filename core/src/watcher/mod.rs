@@ -17,6 +17,7 @@ use crate::{
     Action, Config, ConfigError, Instant, Stats, StreamKey, TimeoutReason, WatchKey,
     group::Group,
     lane::{Lane, LaneState},
+    queue::Spares,
     substream::{SharedOptions, Substream},
 };
 
@@ -100,6 +101,7 @@ pub struct Watcher {
     /// Whether some group may have a read to ask for.
     reads_due: bool,
     queued_bytes: usize,
+    spares: Spares,
     next_watch: u64,
     next_lane: u32,
     next_range: u64,
@@ -126,6 +128,7 @@ impl Watcher {
             cancels: VecDeque::new(),
             reads_due: false,
             queued_bytes: 0,
+            spares: Spares::default(),
             next_watch: 1,
             next_lane: 0,
             next_range: 0,
