@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
-use crate::{CloseReason, Config, Failure, Instant};
+use crate::{CloseReason, Config, Failure, Instant, time::millis};
 
 /// Exponential backoff with full jitter.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +82,7 @@ impl Patience {
         let passed = |deadline: Option<(Instant, Duration)>| {
             deadline
                 .filter(|&(since, deadline)| now >= since + deadline)
-                .map(|(since, _)| u64::try_from(now.since(since).as_millis()).unwrap_or(u64::MAX))
+                .map(|(since, _)| millis(now.since(since)))
         };
         if let Some(millis) = passed(no_leader) {
             return Some(CloseReason::NoLeader { millis });

@@ -1,6 +1,8 @@
 //! What went wrong on the network, and the one table that says what to do about it.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
+
+use crate::CloseReason;
 
 /// A gRPC status code (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>), by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,6 +146,24 @@ pub fn remedy(failure: &Failure) -> Remedy {
         | Code::Internal
         | Code::Unavailable
         | Code::DataLoss => Remedy::RetryElsewhere,
+    }
+}
+
+/// Why a watch ends for which retrying won't help; `None` where it may.
+pub(crate) fn final_reason(remedy: Remedy, failure: &Failure) -> Option<CloseReason> {
+    let message = || match failure {
+        Failure::Status { message, .. } => message.clone(),
+        other => other.to_string(),
+    };
+    match remedy {
+        Remedy::Denied => Some(CloseReason::PermissionDenied { message: message() }),
+        Remedy::Refused => Some(CloseReason::Refused { message: message() }),
+        Remedy::Unsupported => Some(CloseReason::Unsupported { message: message() }),
+        Remedy::Retry
+        | Remedy::RetryElsewhere
+        | Remedy::NoLeader
+        | Remedy::Reauthenticate
+        | Remedy::TooLarge => None,
     }
 }
 

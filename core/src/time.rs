@@ -41,6 +41,11 @@ impl core::ops::Add<Duration> for Instant {
     }
 }
 
+/// Whole milliseconds, for what is reported.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

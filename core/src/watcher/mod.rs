@@ -16,7 +16,7 @@ use alloc::{
 use crate::{
     Action, Config, ConfigError, Instant, Stats, StreamKey, TimeoutReason, WatchKey,
     group::Group,
-    lane::{Lane, LaneState},
+    lane::{GrpcStream, Lane, LaneState},
     queue::Spares,
     substream::{SharedOptions, Substream},
 };
@@ -216,6 +216,11 @@ impl Watcher {
     /// The lane of a stream that is still the current one.
     fn lane_of(&mut self, stream: StreamKey) -> Option<&mut Lane> {
         self.lanes.get_mut(&stream.lane).filter(|lane| lane.incarnation == stream.incarnation)
+    }
+
+    /// A lane's stream, if it is open.
+    fn open_stream(&mut self, number: u32) -> Option<&mut GrpcStream> {
+        self.lanes.get_mut(&number)?.stream()
     }
 
     fn lane_numbers(&self) -> Vec<u32> {

@@ -4,7 +4,8 @@ use alloc::{collections::VecDeque, vec::Vec};
 
 use super::Watcher;
 use crate::{
-    Action, CloseReason, EndpointHint, Failure, Instant, RangeDone, RangeKey, Remedy, WatchKey,
+    Action, EndpointHint, Failure, Instant, RangeDone, RangeKey, Remedy, WatchKey,
+    failure::final_reason,
     group::{Group, RevisionRead},
     remedy,
     resume::ResumePoint,
@@ -92,22 +93,11 @@ impl Watcher {
         failure: &Failure,
     ) {
         let remedy = remedy(failure);
-        let message = || match failure {
-            Failure::Status { message, .. } => message.clone(),
-            other => alloc::string::ToString::to_string(other),
-        };
         // The keys read were the first watch's: what is wrong with them concerns no other.
-        let ended = match remedy {
-            Remedy::Denied => {
-                watches.first().map(|_| (1, CloseReason::PermissionDenied { message: message() }))
-            }
-            Remedy::Refused => watches.first().map(|_| (1, CloseReason::Refused { message: message() })),
-            Remedy::Unsupported => Some((watches.len(), CloseReason::Unsupported { message: message() })),
-            _ => None,
-        };
+        let concerned = if remedy == Remedy::Unsupported { watches.len() } else { watches.len().min(1) };
         let mut watches = VecDeque::from(watches);
-        if let Some((count, reason)) = ended {
-            for watch in watches.drain(..count) {
+        if let Some(reason) = final_reason(remedy, failure) {
+            for watch in watches.drain(..concerned) {
                 self.close_watch(watch, reason.clone());
             }
             self.wait_again(options, watches);

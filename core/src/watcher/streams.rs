@@ -1,15 +1,12 @@
 //! Opening, failing and replacing streams, and creating watches on them.
 
-use alloc::{
-    boxed::Box,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::Watcher;
 use crate::{
     Action, CloseReason, EndpointHint, Failure, Instant, Opened, Remedy, Request, ServerMisbehaved,
     StreamEnd, StreamKey, WatchKey,
+    failure::final_reason,
     lane::{Echo, GrpcStream, LaneState, Pending},
     remedy,
     substream::State,
@@ -60,7 +57,7 @@ impl Watcher {
 
     /// A watch is ready to be created on its lane.
     pub(super) fn enqueue_create(&mut self, number: u32, watch: WatchKey) {
-        if let Some(stream) = self.lanes.get_mut(&number).and_then(|lane| lane.stream()) {
+        if let Some(stream) = self.open_stream(number) {
             stream.to_create.push_back(watch);
             self.send_creates(number);
         }
@@ -103,16 +100,7 @@ impl Watcher {
             return;
         }
         let remedy = remedy(&failure);
-        let message = || match &failure {
-            Failure::Status { message, .. } => message.clone(),
-            other => other.to_string(),
-        };
-        let ended = match remedy {
-            Remedy::Denied => Some(CloseReason::PermissionDenied { message: message() }),
-            Remedy::Refused => Some(CloseReason::Refused { message: message() }),
-            Remedy::Unsupported => Some(CloseReason::Unsupported { message: message() }),
-            _ => None,
-        };
+        let ended = final_reason(remedy, &failure);
         lane.too_large = if remedy == Remedy::TooLarge { lane.too_large + 1 } else { 0 };
         lane.patience.failed(now, &failure, remedy == Remedy::NoLeader);
         if let Failure::ResponseTooLarge { bytes, limit } = failure

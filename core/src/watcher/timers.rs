@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::Watcher;
 use crate::{
     Action, CloseReason, Instant, Remedy, Request, ServerMisbehaved, StreamEnd, TimeoutReason, WatchKey,
-    substream::SharedOptions,
+    substream::SharedOptions, time::millis,
 };
 
 /// How often a member that lags is asked for its revision, as a part of the deadline.
@@ -13,10 +13,6 @@ const LAG_QUESTIONS: u32 = 8;
 
 /// How many timeouts of one lane are handled in one call: more than can lawfully be due together.
 const TIMEOUTS_AT_ONCE: usize = 16;
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
 
 impl Watcher {
     /// Does what is due at `now`; nothing, if it is early.
@@ -52,7 +48,7 @@ impl Watcher {
             TimeoutReason::AnswerDue => self.misbehaved(now, number, unresponsive(answer_timeout)),
             TimeoutReason::ProbeDue => self.misbehaved(now, number, unresponsive(probe_timeout)),
             TimeoutReason::Probe => {
-                if let Some(stream) = self.lanes.get_mut(&number).and_then(|lane| lane.stream()) {
+                if let Some(stream) = self.open_stream(number) {
                     stream.probe_due = Some(now + probe_timeout);
                     self.request_stream_progress(now, number);
                 }
@@ -82,7 +78,7 @@ impl Watcher {
 
     /// A watch wants to know how far it is.
     pub(super) fn want_progress(&mut self, now: Instant, number: u32, watch: WatchKey) {
-        if let Some(stream) = self.lanes.get_mut(&number).and_then(|lane| lane.stream()) {
+        if let Some(stream) = self.open_stream(number) {
             stream.wanting.insert(watch);
             self.request_stream_progress(now, number);
         }
