@@ -3,6 +3,7 @@
 use std::{
     fmt::Debug,
     hash::{BuildHasher, Hasher, RandomState},
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,7 +11,8 @@ use std::{
 use etcd_watch_core::{Config, Failure, Watcher};
 
 use crate::{
-    AmbientRuntime, BuildError, Client, ConnectOptions, Endpoint, Keepalive, Runtime, StartError,
+    Address, AmbientRuntime, BuildError, Client, ConnectOptions, Endpoint, EndpointError, Keepalive, Runtime,
+    Scheme, StartError,
     calls::Calls,
     driver::Driver,
     endpoints::Endpoints,
@@ -40,6 +42,8 @@ pub struct ClientBuilder<R> {
     connection: ConnectOptions,
     max_message_bytes: usize,
     seed: Option<u64>,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::Tls>,
 }
 
 impl<R: Runtime> ClientBuilder<R> {
@@ -54,6 +58,8 @@ impl<R: Runtime> ClientBuilder<R> {
             connection: ConnectOptions::default(),
             max_message_bytes: 512 << 20,
             seed: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -62,10 +68,19 @@ impl<R: Runtime> ClientBuilder<R> {
         Self::new(Some(runtime))
     }
 
-    /// The members' addresses, best first: `http://host:port` or `host:port`. At least one; several let
-    /// the client go on when a member is lost. One that fails goes to the back.
+    /// The members' addresses, best first: `http://host:port`, `https://host:port` or `unix:///path`;
+    /// `host:port` is `https` if [`tls`](Self::tls) is set, else `http`. At least one; several let the client
+    /// go on when a member is lost. One that fails goes to the back.
     pub fn endpoints<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
         self.endpoints = endpoints.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// TLS settings, for endpoints that are `https`; all must be then. Default: for `https` endpoints the
+    /// system's roots, see [`Tls`](crate::Tls).
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: crate::Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -130,7 +145,8 @@ impl<R: Runtime> ClientBuilder<R> {
         if self.endpoints.is_empty() {
             return Err(BuildError::NoEndpoints);
         }
-        let endpoints = self.endpoints.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+        let endpoints =
+            self.endpoints.iter().map(|text| self.endpoint(text)).collect::<Result<Vec<_>, _>>()?;
         self.watch.validate()?;
         let keepalive = self.connection.keepalive;
         let positive = |value| !Duration::is_zero(&value);
@@ -156,8 +172,42 @@ impl<R: Runtime> ClientBuilder<R> {
         Ok(endpoints)
     }
 
-    fn build_on(self, runtime: R) -> Result<Client<R>, BuildError> {
+    /// Whether everything is to go over TLS.
+    fn wants_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
+    }
+
+    fn endpoint(&self, text: &str) -> Result<Endpoint, EndpointError> {
+        let wants_tls = self.wants_tls();
+        let endpoint = Endpoint::parse_or(text, if wants_tls { Scheme::Https } else { Scheme::Http })?;
+        if cfg!(not(feature = "tls")) && endpoint.scheme() == Scheme::Https {
+            return Err(EndpointError::NoTls { endpoint: endpoint.to_string() });
+        }
+        if wants_tls && endpoint.scheme() != Scheme::Https {
+            return Err(EndpointError::NotTls { endpoint: endpoint.to_string() });
+        }
+        if let Address::Unix { path } = endpoint.address() {
+            is_socket(path).map_err(|problem| EndpointError::NoSocket {
+                endpoint: endpoint.to_string(),
+                path: path.into(),
+                problem,
+            })?;
+        }
+        Ok(endpoint)
+    }
+
+    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "it is TLS that is added"))]
+    fn build_on(mut self, runtime: R) -> Result<Client<R>, BuildError> {
         let endpoints = self.validate()?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.take().or_else(|| {
+            endpoints.iter().any(|endpoint| endpoint.scheme() == Scheme::Https).then(crate::Tls::new)
+        }) {
+            self.connection.tls = Some(crate::tls::TlsConnector::new(tls)?);
+        }
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         let machine = Watcher::new(self.watch, seed)?;
         let dialer = Arc::new(Dialer {
@@ -203,11 +253,26 @@ impl<R: AmbientRuntime> ClientBuilder<R> {
         if timeout(client.calls().runtime(), after, answered).await.is_some() {
             return Ok(client);
         }
-        let endpoints = client.calls().pool.dialer.endpoints.iter().map(ToString::to_string).collect();
+        let endpoints = client.calls().pool.dialer.endpoints.all().iter().map(ToString::to_string).collect();
         let last = lock(&last).take();
         let last = last.unwrap_or_else(|| Failure::connection("no attempt has come to an end"));
         Err(StartError::Unreachable { endpoints, after, last })
     }
+}
+
+#[cfg(unix)]
+fn is_socket(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::FileTypeExt;
+    match path.metadata() {
+        Ok(metadata) if metadata.file_type().is_socket() => Ok(()),
+        Ok(_) => Err("what is there is no socket".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(not(unix))]
+fn is_socket(_: &Path) -> Result<(), String> {
+    Err("this system has no unix sockets".into())
 }
 
 fn check(

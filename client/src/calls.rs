@@ -166,7 +166,7 @@ impl<R: Runtime> Calls<R> {
             .map_err(|failure| CallFailure { failure, not_sent: true })?;
         let dialer = &self.pool.dialer;
         let endpoint = dialer.endpoints.get(pooled.endpoint);
-        rpc::unary(pooled.transport.clone(), endpoint, request, metadata, dialer.max_message_bytes).await
+        rpc::unary(pooled.transport.clone(), &endpoint, request, metadata, dialer.max_message_bytes).await
     }
 
     /// As many attempts as there are endpoints follow the first at once; then with pauses that grow.
@@ -223,7 +223,7 @@ impl<R: Runtime> Calls<R> {
         let dialer = &self.pool.dialer;
         let endpoint = dialer.endpoints.get(pooled.endpoint);
         let transport = pooled.transport.clone();
-        let response = rpc::unary(transport, endpoint, request, metadata, dialer.max_message_bytes).await;
+        let response = rpc::unary(transport, &endpoint, request, metadata, dialer.max_message_bytes).await;
         let header = response.map_err(|failed| failed.failure)?.header.unwrap_or_default();
         Ok(RangeDone { revision: header.revision, cluster_id: header.cluster_id })
     }
@@ -261,7 +261,7 @@ fn no_answer(within: Duration) -> Failure {
 /// Whether another member may do better: the connection is of no use, or the member isn't.
 fn members_fault(failure: &Failure) -> bool {
     match failure {
-        Failure::Connection { .. } | Failure::EndOfStream => true,
+        Failure::Connection { .. } | Failure::Tls { .. } | Failure::EndOfStream => true,
         Failure::Status { code: Code::Unavailable, .. } => true,
         failure => remedy(failure) == Remedy::NoLeader,
     }

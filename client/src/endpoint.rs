@@ -1,15 +1,23 @@
 //! Where a member listens.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use http::Uri;
 
-/// How to talk to an endpoint. TLS and unix sockets come with a later release.
+/// How to talk to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scheme {
     /// Plain TCP.
     Http,
+    /// TLS over TCP.
+    Https,
+    /// A unix socket, without TLS.
+    Unix,
 }
 
 impl Scheme {
@@ -18,11 +26,32 @@ impl Scheme {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Https => "https",
+            Self::Unix => "unix",
         }
     }
 }
 
-/// An address clients of a member connect to: `http://host:port`, or `host:port` for the same.
+/// What a connection is made to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Address<'a> {
+    /// A TCP port.
+    Tcp {
+        /// Host name or IP address; a version 6 address without its brackets.
+        host: &'a str,
+        /// The port.
+        port: u16,
+    },
+    /// A unix socket.
+    Unix {
+        /// Where it is.
+        path: &'a Path,
+    },
+}
+
+/// An address clients of a member connect to: `http://host:port`, `https://host:port`,
+/// `unix:///absolute/path` or `unix:relative/path`. `host:port` alone is `https` for a client that was
+/// given TLS settings, else `http`.
 ///
 /// ```
 /// use etcd_watch_client::{Endpoint, EndpointError};
@@ -34,28 +63,74 @@ impl Scheme {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     scheme: Scheme,
-    host: String,
-    port: u16,
+    place: Place,
     uri: Uri,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Place {
+    Tcp { host: String, port: u16 },
+    Unix(PathBuf),
+}
+
 impl Endpoint {
+    /// Reads an endpoint; one without a scheme gets this one.
+    ///
+    /// # Errors
+    /// As when parsing.
+    pub fn parse_or(text: &str, default: Scheme) -> Result<Self, EndpointError> {
+        let text = text.trim();
+        let malformed = |reason| EndpointError::Malformed { endpoint: without_user(text), reason };
+        if text.is_empty() {
+            return Err(malformed("it is empty"));
+        }
+        let (scheme, rest) = match text.split_once("://") {
+            Some((scheme, rest)) => (scheme, rest),
+            None => match text.split_once(':') {
+                Some((scheme @ ("unix" | "unixs"), rest)) => (scheme, rest),
+                _ => (default.as_str(), text),
+            },
+        };
+        let scheme = match () {
+            () if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
+            () if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
+            () if scheme.eq_ignore_ascii_case("unix") => Scheme::Unix,
+            () => {
+                let (endpoint, scheme) = (without_user(text), scheme.into());
+                return Err(EndpointError::UnsupportedScheme { endpoint, scheme });
+            }
+        };
+        if scheme == Scheme::Unix {
+            if rest.is_empty() || (text.contains("://") && !rest.starts_with('/')) {
+                return Err(malformed("write unix:///absolute/path or unix:relative/path"));
+            }
+            // A path is no authority; gRPC over a unix socket names this one.
+            return Ok(Self {
+                scheme,
+                place: Place::Unix(rest.into()),
+                uri: Uri::from_static("http://localhost/"),
+            });
+        }
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let (host, port) = host_and_port(authority).map_err(malformed)?;
+        let uri = Uri::builder().scheme(scheme.as_str()).authority(authority).path_and_query("/").build();
+        let uri = uri.map_err(|_| malformed("its host is not valid"))?;
+        Ok(Self { scheme, place: Place::Tcp { host, port }, uri })
+    }
+
     /// How to talk to it.
     #[must_use]
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
 
-    /// Host name or IP address; a version 6 address without its brackets.
+    /// What to connect to.
     #[must_use]
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The TCP port.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn address(&self) -> Address<'_> {
+        match &self.place {
+            Place::Tcp { host, port } => Address::Tcp { host, port: *port },
+            Place::Unix(path) => Address::Unix { path },
+        }
     }
 
     /// Scheme and authority, as requests name them.
@@ -65,14 +140,45 @@ impl Endpoint {
     }
 }
 
+fn host_and_port(authority: &str) -> Result<(String, u16), &'static str> {
+    if authority.contains('@') {
+        return Err("it has a user name; give user and password apart from it");
+    }
+    if authority.contains(['/', '?', '#']) {
+        return Err("it has a path; give scheme, host and port only");
+    }
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => rest.split_once("]:").ok_or("write [address]:port")?,
+        None => authority.rsplit_once(':').ok_or("it has no port; add it (etcd's is 2379 by default)")?,
+    };
+    let v6 = authority.starts_with('[');
+    if host.is_empty() {
+        return Err("it has no host");
+    }
+    if !v6 && host.contains(':') {
+        return Err("write an IPv6 address in brackets: [address]:port");
+    }
+    if v6 && host.parse::<std::net::Ipv6Addr>().is_err() {
+        return Err("what is in the brackets is no IPv6 address");
+    }
+    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = port.parse().ok().filter(|&port: &u16| digits && port > 0);
+    Ok((host.into(), port.ok_or("its port is no number from 1 to 65535")?))
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let brackets = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(f, "{}://{}{}{}:{}", self.scheme.as_str(), brackets.0, self.host, brackets.1, self.port)
+        let scheme = self.scheme.as_str();
+        match &self.place {
+            Place::Tcp { host, port } if host.contains(':') => write!(f, "{scheme}://[{host}]:{port}"),
+            Place::Tcp { host, port } => write!(f, "{scheme}://{host}:{port}"),
+            Place::Unix(path) if path.is_absolute() => write!(f, "{scheme}://{}", path.display()),
+            Place::Unix(path) => write!(f, "{scheme}:{}", path.display()),
+        }
     }
 }
 
-/// The text is no endpoint this release can use.
+/// The text is no endpoint that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EndpointError {
@@ -84,15 +190,37 @@ pub enum EndpointError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The scheme is not `http`.
-    #[error(
-        "endpoint {endpoint:?}: scheme {scheme:?} is not supported: use http (https and unix sockets come with a later release)"
-    )]
+    /// The scheme is none of `http`, `https` and `unix`.
+    #[error("endpoint {endpoint:?}: scheme {scheme:?} is not supported: use http, https or unix")]
     UnsupportedScheme {
         /// The text, without a password it may have held.
         endpoint: String,
         /// Its scheme.
         scheme: String,
+    },
+    /// There is no such unix socket.
+    #[error("endpoint {endpoint}: no socket at {}: {problem}; is the server running, and does it listen there?", .path.display())]
+    NoSocket {
+        /// The endpoint.
+        endpoint: String,
+        /// The path.
+        path: PathBuf,
+        /// What was found there.
+        problem: String,
+    },
+    /// The endpoint says `https`, and the crate was built without TLS.
+    #[error("endpoint {endpoint}: TLS is not built in: enable the feature tls-ring or tls-aws-lc")]
+    NoTls {
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// TLS settings were given, and the endpoint is not `https`.
+    #[error(
+        "endpoint {endpoint} would be talked to without TLS, and tls was set: write https://, or leave tls out"
+    )]
+    NotTls {
+        /// The endpoint.
+        endpoint: String,
     },
 }
 
@@ -100,53 +228,7 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
-        let text = text.trim();
-        let malformed = |reason| EndpointError::Malformed { endpoint: without_user(text), reason };
-        if text.is_empty() {
-            return Err(malformed("it is empty"));
-        }
-        let (scheme, rest) = match text.split_once("://") {
-            Some((scheme, rest)) => (scheme, rest),
-            None => match text.split_once(':') {
-                Some((scheme @ ("unix" | "unixs"), rest)) => (scheme, rest),
-                _ => ("http", text),
-            },
-        };
-        if !scheme.eq_ignore_ascii_case("http") {
-            return Err(EndpointError::UnsupportedScheme {
-                endpoint: without_user(text),
-                scheme: scheme.into(),
-            });
-        }
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains('@') {
-            return Err(malformed("it has a user name; give user and password apart from it"));
-        }
-        if authority.contains(['/', '?', '#']) {
-            return Err(malformed("it has a path; give scheme, host and port only"));
-        }
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(rest) => rest.split_once("]:").ok_or_else(|| malformed("write [address]:port"))?,
-            None => authority
-                .rsplit_once(':')
-                .ok_or_else(|| malformed("it has no port; add it (etcd's is 2379 by default)"))?,
-        };
-        let v6 = authority.starts_with('[');
-        if host.is_empty() {
-            return Err(malformed("it has no host"));
-        }
-        if !v6 && host.contains(':') {
-            return Err(malformed("write an IPv6 address in brackets: [address]:port"));
-        }
-        if v6 && host.parse::<std::net::Ipv6Addr>().is_err() {
-            return Err(malformed("what is in the brackets is no IPv6 address"));
-        }
-        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = port.parse().ok().filter(|&port: &u16| digits && port > 0);
-        let port = port.ok_or_else(|| malformed("its port is no number from 1 to 65535"))?;
-        let uri = Uri::builder().scheme("http").authority(authority).path_and_query("/").build();
-        let uri = uri.map_err(|_| malformed("its host is not valid"))?;
-        Ok(Self { scheme: Scheme::Http, host: host.into(), port, uri })
+        Self::parse_or(text, Scheme::Http)
     }
 }
 
@@ -174,7 +256,7 @@ mod tests {
     fn host_and_port_with_or_without_the_scheme() {
         for text in ["http://etcd-0.local:2379", "etcd-0.local:2379", "HTTP://etcd-0.local:2379/"] {
             let endpoint = parsed(text);
-            assert_eq!((endpoint.host(), endpoint.port()), ("etcd-0.local", 2379), "{text}");
+            assert_eq!(endpoint.address(), Address::Tcp { host: "etcd-0.local", port: 2379 }, "{text}");
             assert_eq!(endpoint.to_string(), "http://etcd-0.local:2379", "{text}");
         }
     }
@@ -182,7 +264,7 @@ mod tests {
     #[test]
     fn an_ipv6_address_goes_in_brackets() {
         let endpoint = parsed("[::1]:2379");
-        assert_eq!((endpoint.host(), endpoint.port()), ("::1", 2379));
+        assert_eq!(endpoint.address(), Address::Tcp { host: "::1", port: 2379 });
         assert_eq!(endpoint.to_string(), "http://[::1]:2379");
         assert_eq!(endpoint.uri().to_string(), "http://[::1]:2379/");
         assert!(matches!("::1:2379".parse::<Endpoint>(), Err(EndpointError::Malformed { .. })));
@@ -212,8 +294,28 @@ mod tests {
     }
 
     #[test]
-    fn schemes_to_come_are_told_apart_from_nonsense() {
-        for text in ["https://host:2379", "unix:///run/etcd.sock", "unix:/run/etcd.sock", "ftp://host:21"] {
+    fn unix_sockets_are_paths() {
+        for (text, path) in [("unix:///run/etcd.sock", "/run/etcd.sock"), ("unix:etcd.sock", "etcd.sock")] {
+            let endpoint = parsed(text);
+            assert_eq!(endpoint.address(), Address::Unix { path: Path::new(path) });
+            assert_eq!(endpoint.to_string(), text);
+        }
+        for text in ["unix:", "unix://", "unix://host/run/etcd.sock"] {
+            assert!(matches!(text.parse::<Endpoint>(), Err(EndpointError::Malformed { .. })), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_scheme_left_out_is_the_one_asked_for() {
+        let secure = |text| Endpoint::parse_or(text, Scheme::Https).unwrap().to_string();
+        assert_eq!(secure("host:2379"), "https://host:2379");
+        assert_eq!(secure("http://host:2379"), "http://host:2379");
+        assert_eq!(parsed("HTTPS://host:2379").scheme(), Scheme::Https);
+    }
+
+    #[test]
+    fn other_schemes_are_told_apart_from_nonsense() {
+        for text in ["unixs:///run/etcd.sock", "ftp://host:21"] {
             let error = text.parse::<Endpoint>().unwrap_err();
             assert!(matches!(error, EndpointError::UnsupportedScheme { .. }), "{text:?}: {error}");
         }

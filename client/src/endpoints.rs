@@ -1,13 +1,17 @@
 //! The endpoints of a cluster, in the order they are to be tried.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use etcd_watch_core::{Failure, Instant};
 
 use crate::{Endpoint, sync::lock};
 
-/// An endpoint's place in the list the application gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An endpoint's number: its place among all that the list ever had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct EndpointId(usize);
 
 /// How often at most an endpoint that stays down is warned of.
@@ -16,35 +20,43 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 /// The list, shared by the watch streams and the calls: what one of them finds out about an endpoint
 /// helps the others.
 #[derive(Debug)]
-pub(crate) struct Endpoints {
-    all: Vec<Endpoint>,
-    order: Mutex<Order>,
+pub(crate) struct Endpoints(Mutex<List>);
+
+#[derive(Debug)]
+struct List {
+    /// Every endpoint there ever was: ids stay what they are when the list changes.
+    known: Vec<Known>,
+    /// The list, best first: the application's order, but an endpoint that failed goes to the back. Never
+    /// empty.
+    preference: Vec<EndpointId>,
 }
 
 #[derive(Debug)]
-struct Order {
-    /// Best first: the application's order, but an endpoint that failed goes to the back.
-    preference: Vec<EndpointId>,
-    health: Vec<Health>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Health {
+struct Known {
+    endpoint: Arc<Endpoint>,
     down: bool,
     warned: Option<Instant>,
 }
 
-impl Order {
+impl List {
+    fn id_of(&mut self, endpoint: Endpoint) -> EndpointId {
+        let at = self.known.iter().position(|known| *known.endpoint == endpoint).unwrap_or_else(|| {
+            self.known.push(Known { endpoint: Arc::new(endpoint), down: false, warned: None });
+            self.known.len() - 1
+        });
+        EndpointId(at)
+    }
+
     /// Moves the endpoint to the back; whether it is time to warn of it (again).
     fn failed(&mut self, id: EndpointId, now: Instant) -> bool {
         if let Some(at) = self.preference.iter().position(|&other| other == id) {
             self.preference[at..].rotate_left(1);
         }
-        let health = &mut self.health[id.0];
-        health.down = true;
-        let due = health.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY);
+        let known = &mut self.known[id.0];
+        known.down = true;
+        let due = known.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY);
         if due {
-            health.warned = Some(now);
+            known.warned = Some(now);
         }
         due
     }
@@ -53,39 +65,78 @@ impl Order {
 impl Endpoints {
     /// `all` must not be empty; the builder sees to that. An endpoint given twice counts once.
     pub(crate) fn new(all: Vec<Endpoint>) -> Self {
-        let mut unique: Vec<Endpoint> = Vec::with_capacity(all.len());
+        let endpoints = Self(Mutex::new(List { known: Vec::new(), preference: Vec::new() }));
+        endpoints.replace(all);
+        endpoints
+    }
+
+    /// Another list; what is known of endpoints that stay is kept. Whether it is another list. An empty one
+    /// changes nothing.
+    pub(crate) fn replace(&self, all: Vec<Endpoint>) -> bool {
+        let mut list = lock(&self.0);
+        let mut ids = Vec::with_capacity(all.len());
         for endpoint in all {
-            if !unique.contains(&endpoint) {
-                unique.push(endpoint);
+            let id = list.id_of(endpoint);
+            if !ids.contains(&id) {
+                ids.push(id);
             }
         }
-        let preference = (0..unique.len()).map(EndpointId).collect();
-        let health = vec![Health::default(); unique.len()];
-        Self { all: unique, order: Mutex::new(Order { preference, health }) }
+        let same = ids.len() == list.preference.len() && ids.iter().all(|id| list.preference.contains(id));
+        if ids.is_empty() || same {
+            return false;
+        }
+        ids.sort_by_key(|id| list.known[id.0].down);
+        list.preference = ids;
+        true
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.all.len()
+        lock(&self.0).preference.len()
     }
 
-    pub(crate) fn get(&self, id: EndpointId) -> &Endpoint {
-        &self.all[id.0]
+    pub(crate) fn get(&self, id: EndpointId) -> Arc<Endpoint> {
+        lock(&self.0).known[id.0].endpoint.clone()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Endpoint> {
-        self.all.iter()
+    /// The list, best first.
+    pub(crate) fn list(&self) -> Vec<EndpointId> {
+        lock(&self.0).preference.clone()
+    }
+
+    /// The list's endpoints, best first.
+    pub(crate) fn all(&self) -> Vec<Arc<Endpoint>> {
+        let list = lock(&self.0);
+        list.preference.iter().map(|id| list.known[id.0].endpoint.clone()).collect()
+    }
+
+    pub(crate) fn contains(&self, id: EndpointId) -> bool {
+        lock(&self.0).preference.contains(&id)
     }
 
     /// The best endpoint; another one than `avoid`, if there is another.
     pub(crate) fn pick(&self, avoid: Option<EndpointId>) -> EndpointId {
-        let order = lock(&self.order);
-        let other = order.preference.iter().find(|&&id| Some(id) != avoid);
-        *other.unwrap_or(&order.preference[0])
+        let list = lock(&self.0);
+        let other = list.preference.iter().find(|&&id| Some(id) != avoid);
+        *other.unwrap_or(&list.preference[0])
+    }
+
+    /// Where to open a watch stream: of the endpoints that are not known to be down, the one with the fewest
+    /// streams, the best among equals. When all are down, the best.
+    pub(crate) fn pick_for_stream(
+        &self,
+        avoid: Option<EndpointId>,
+        streams: &BTreeMap<EndpointId, usize>,
+    ) -> EndpointId {
+        let list = lock(&self.0);
+        let candidates = || list.preference.iter().filter(|&&id| Some(id) != avoid);
+        let up = candidates().filter(|id| !list.known[id.0].down);
+        let least = up.min_by_key(|id| streams.get(id).copied().unwrap_or(0));
+        *least.or_else(|| candidates().next()).unwrap_or(&list.preference[0])
     }
 
     /// The endpoint can't be reached, or its member is of no use: it goes to the back.
     pub(crate) fn failed(&self, id: EndpointId, now: Instant, failure: &Failure) {
-        let warn = lock(&self.order).failed(id, now);
+        let warn = lock(&self.0).failed(id, now);
         let endpoint = self.get(id);
         if warn {
             tracing::warn!(%endpoint, reason = %failure, "etcd endpoint failed; trying on");
@@ -96,7 +147,7 @@ impl Endpoints {
 
     /// The endpoint answered.
     pub(crate) fn answered(&self, id: EndpointId) {
-        let was_down = std::mem::take(&mut lock(&self.order).health[id.0].down);
+        let was_down = std::mem::take(&mut lock(&self.0).known[id.0].down);
         if was_down {
             tracing::info!(endpoint = %self.get(id), "etcd endpoint answers again");
         }
@@ -149,7 +200,7 @@ mod tests {
         let endpoints = endpoints(2);
         let failed = |id, seconds| {
             let now = Instant::ZERO + Duration::from_secs(seconds);
-            lock(&endpoints.order).failed(EndpointId(id), now)
+            lock(&endpoints.0).failed(EndpointId(id), now)
         };
         let warned: Vec<_> = [0, 1, 9, 10, 11, 20].map(|seconds| failed(0, seconds)).into();
         assert_eq!(warned, [true, false, false, true, false, true]);
@@ -163,5 +214,34 @@ mod tests {
         let same = ["host:1", "http://host:1/", "host:2"];
         let endpoints = Endpoints::new(same.iter().map(|text| text.parse().unwrap()).collect());
         assert_eq!(endpoints.len(), 2);
+    }
+
+    #[test]
+    fn a_new_list_keeps_what_is_known_of_the_old() {
+        let endpoints = endpoints(2);
+        fail(&endpoints, 0);
+        let parse =
+            |ports: &[u16]| ports.iter().map(|port| format!("host:{port}").parse().unwrap()).collect();
+        assert!(!endpoints.replace(parse(&[2, 1])), "the order of the list is the client's");
+        assert!(endpoints.replace(parse(&[1, 3])));
+        assert_eq!(endpoints.list(), [EndpointId(2), EndpointId(0)], "the one that is down comes last");
+        assert!(!endpoints.contains(EndpointId(1)));
+        assert_eq!(endpoints.get(EndpointId(1)).to_string(), "http://host:2", "what uses it may name it");
+        assert!(!endpoints.replace(Vec::new()));
+        assert_eq!(endpoints.len(), 2);
+    }
+
+    #[test]
+    fn streams_go_where_the_fewest_are_and_not_where_it_is_down() {
+        let endpoints = endpoints(3);
+        let streams = |counts: &[usize]| (0..).map(EndpointId).zip(counts.iter().copied()).collect();
+        assert_eq!(endpoints.pick_for_stream(None, &streams(&[0, 0, 0])), EndpointId(0));
+        assert_eq!(endpoints.pick_for_stream(None, &streams(&[1, 1, 0])), EndpointId(2));
+        fail(&endpoints, 2);
+        assert_eq!(endpoints.pick_for_stream(None, &streams(&[1, 1, 0])), EndpointId(0));
+        assert_eq!(endpoints.pick_for_stream(Some(EndpointId(0)), &streams(&[1, 1, 0])), EndpointId(1));
+        fail(&endpoints, 0);
+        fail(&endpoints, 1);
+        assert_eq!(endpoints.pick_for_stream(None, &streams(&[1, 1, 0])), EndpointId(2), "it failed first");
     }
 }

@@ -83,6 +83,10 @@ pub enum BuildError {
     /// An endpoint can't be used.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// The TLS settings can't be used.
+    #[cfg(feature = "tls")]
+    #[error(transparent)]
+    Tls(#[from] crate::TlsError),
     /// The settings of the watches contradict each other.
     #[error(transparent)]
     Watch(#[from] ConfigError),

@@ -166,7 +166,7 @@ async fn connect<R: Runtime>(
     let endpoint = dialer.endpoints.get(id);
     let status = rpc::unary(
         transport.clone(),
-        endpoint,
+        &endpoint,
         pb::StatusRequest {},
         wire::metadata(false, extra())?,
         dialer.max_message_bytes,
@@ -184,7 +184,7 @@ async fn connect<R: Runtime>(
     };
     Ok(Connected {
         transport,
-        opened: Opened { version },
+        opened: Opened { version, ..Opened::default() },
         origin: endpoint.uri().clone(),
         metadata,
         requests,

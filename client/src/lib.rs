@@ -23,6 +23,8 @@ mod builder;
 mod calls;
 mod client;
 mod codec;
+mod connection;
+mod dial;
 mod driver;
 mod endpoint;
 mod endpoints;
@@ -39,19 +41,25 @@ mod runtime;
 mod sync;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "tls")]
+mod tls;
 mod txn;
 mod watch;
 mod wire;
 
 pub use builder::ClientBuilder;
 pub use client::Client;
-pub use endpoint::{Endpoint, EndpointError, Scheme};
+pub use connection::Connection;
+pub use dial::first_to_connect;
+pub use endpoint::{Address, Endpoint, EndpointError, Scheme};
 pub use error::{BuildError, CallError, StartError};
 pub use keeper::{LeaseKeeper, LeaseLost};
 pub use kv::{Delete, Get, Put, SortBy, SortOrder};
 pub use runtime::{
     AmbientRuntime, BoxError, ConnectError, ConnectOptions, Keepalive, NoRuntime, NotSent, Runtime, Transport,
 };
+#[cfg(feature = "tls")]
+pub use tls::{Tls, TlsError, TlsSession};
 pub use txn::{Compare, Is, Txn, TxnOp};
 pub use watch::{Watch, WatchError};
 

@@ -26,9 +26,11 @@ pub(crate) struct Dialer<R> {
 impl<R: Runtime> Dialer<R> {
     /// Connects to the endpoint, within the time limit.
     pub(crate) async fn dial(&self, id: EndpointId) -> Result<R::Transport, Failure> {
-        let connect = self.runtime.connect(self.endpoints.get(id), &self.options);
+        let endpoint = self.endpoints.get(id);
+        let connect = self.runtime.connect(&endpoint, &self.options);
         match timeout(&self.runtime, self.dial_timeout, connect).await {
             Some(Ok(transport)) => Ok(transport),
+            Some(Err(error)) if error.is_tls_refusal() => Err(Failure::tls(wire::chain(&error))),
             Some(Err(error)) => Err(Failure::connection(wire::chain(&error))),
             None => Err(Failure::connection(format!("no connection within {:?}", self.dial_timeout))),
         }
@@ -92,9 +94,11 @@ impl<R: Runtime> Pool<R> {
     }
 
     fn current(&self, avoid: Option<EndpointId>) -> Option<Pooled<R::Transport>> {
-        let only_one = self.dialer.endpoints.len() == 1;
-        let slot = lock(&self.slot);
-        slot.current.as_ref().filter(|pooled| only_one || Some(pooled.endpoint) != avoid).cloned()
+        let endpoints = &self.dialer.endpoints;
+        let only_one = endpoints.len() == 1;
+        let current = lock(&self.slot).current.clone()?;
+        let wanted = endpoints.contains(current.endpoint) && (only_one || Some(current.endpoint) != avoid);
+        wanted.then_some(current)
     }
 
     /// The connection has failed, or its member can't serve: the next caller gets another.

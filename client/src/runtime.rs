@@ -13,7 +13,7 @@ pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// An async runtime: connections, timers, tasks and a clock. The crates `etcd-watch-tokio` and its like
 /// implement it; everything above it is the same on all of them.
-pub trait Runtime: Clone + Send + Sync + 'static {
+pub trait Runtime: Clone + Send + Sync + Unpin + 'static {
     /// What a connection is to the client.
     type Transport: Transport;
 
@@ -79,7 +79,7 @@ where
 }
 
 /// How to connect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectOptions {
     /// HTTP/2 pings while a call or a watch is open; `None` sends none.
@@ -88,11 +88,35 @@ pub struct ConnectOptions {
     pub stream_window: u32,
     /// HTTP/2 flow-control window of a connection, in bytes.
     pub connection_window: u32,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<crate::tls::TlsConnector>,
 }
 
 impl Default for ConnectOptions {
     fn default() -> Self {
-        Self { keepalive: Some(Keepalive::default()), stream_window: 2 << 20, connection_window: 4 << 20 }
+        Self {
+            keepalive: Some(Keepalive::default()),
+            stream_window: 2 << 20,
+            connection_window: 4 << 20,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+impl ConnectOptions {
+    /// The TLS to put on a socket connected to the endpoint; `None` where it is to have none.
+    ///
+    /// # Errors
+    /// When the endpoint is `https` and its name can't be one in a certificate.
+    #[cfg(feature = "tls")]
+    pub fn tls_session(&self, endpoint: &Endpoint) -> Result<Option<crate::TlsSession>, ConnectError> {
+        if endpoint.scheme() != crate::Scheme::Https {
+            return Ok(None);
+        }
+        // The builder sees to it that there are settings for every https endpoint; the member list doesn't.
+        let Some(tls) = &self.tls else { return Err(ConnectError::new("no TLS settings")) };
+        tls.session(endpoint).map(Some)
     }
 }
 
@@ -115,14 +139,53 @@ impl Default for Keepalive {
 
 /// A connection could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConnectError(#[source] BoxError);
+#[error("{cause}")]
+pub struct ConnectError {
+    #[source]
+    cause: BoxError,
+    tls: bool,
+}
 
 impl ConnectError {
     /// From whatever went wrong.
     pub fn new(cause: impl Into<BoxError>) -> Self {
-        Self(cause.into())
+        Self { cause: cause.into(), tls: false }
     }
+
+    /// From what went wrong in the TLS handshake.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(cause: &std::io::Error) -> Self {
+        let refused = cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
+        Self { cause: crate::tls::explain(cause).into(), tls: refused }
+    }
+
+    /// Whether one side refused the other in the TLS handshake: that trying again changes nothing.
+    #[must_use]
+    pub fn is_tls_refusal(&self) -> bool {
+        self.tls
+    }
+}
+
+/// What to do about a TLS alert from the server, told by rustls' text for it: what comes by way of HTTP/2
+/// has lost its type.
+pub(crate) fn alert_remedy(text: &str) -> Option<&'static str> {
+    const CERTIFICATE: [&str; 6] = [
+        "CertificateRequired",
+        "BadCertificate",
+        "UnknownCA",
+        "CertificateExpired",
+        "CertificateUnknown",
+        "CertificateRevoked",
+    ];
+    let (_, alert) = text.split_once("received fatal alert: ")?;
+    if alert.starts_with("CertificateRequired") {
+        return Some("the server asks for a client certificate; give one with identity_files");
+    }
+    CERTIFICATE
+        .iter()
+        .any(|name| alert.starts_with(name))
+        .then_some("the server wants a client certificate that its own CA has signed and that has not expired; give one with identity_files")
 }
 
 /// A request that surely never left this process: anywhere among the sources of a transport's error it

@@ -28,7 +28,6 @@
 mod connection;
 mod runtime;
 
-pub use connection::Connection;
 pub use runtime::TokioRuntime;
 
 pub use etcd_watch_client::*;

@@ -3,11 +3,11 @@
 use std::{future::Future, time::Duration};
 
 use etcd_watch_client::{
-    AmbientRuntime, ConnectError, ConnectOptions, Endpoint, Instant, NoRuntime, Runtime,
+    AmbientRuntime, ConnectError, ConnectOptions, Connection, Endpoint, Instant, NoRuntime, Runtime,
 };
 use tokio::{runtime::Handle, task::JoinHandle};
 
-use crate::{Connection, connection};
+use crate::connection;
 
 /// A tokio runtime, with its I/O and time drivers enabled.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl Runtime for TokioRuntime {
         options: &ConnectOptions,
     ) -> Result<Connection, ConnectError> {
         // In a task, so that it doesn't matter on which executor the caller is polled.
-        let connecting = connection::connect(endpoint.clone(), options.clone());
+        let connecting = connection::connect(self.clone(), endpoint.clone(), options.clone());
         let mut task = AbortOnDrop(self.handle.spawn(connecting));
         (&mut task.0).await.map_err(ConnectError::new)?
     }
