@@ -1,11 +1,13 @@
 //! What it takes to test against etcd: a model of it, real servers, and a network that fails on command.
 //!
+//! - [`certificates`]: certificate authorities, and certificates that are good or bad in a known way.
 //! - [`checks`]: whether what a watch received is what it had to receive.
 //! - [`harness`]: real etcd servers, found on this machine, started and driven.
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
 //! - [`proxy`]: a TCP proxy that cuts, delays, holds and swallows, on command.
 //! - [`server`]: a gRPC server around the model, in the process.
 
+pub mod certificates;
 pub mod checks;
 #[cfg(unix)]
 pub mod harness;
