@@ -3,7 +3,6 @@
 use std::{
     fmt::Debug,
     hash::{BuildHasher, Hasher, RandomState},
-    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,10 +10,12 @@ use std::{
 use etcd_watch_core::{Config, Failure, Watcher};
 
 use crate::{
-    Address, AmbientRuntime, BuildError, Client, ConnectOptions, Endpoint, EndpointError, Keepalive, Runtime,
-    Scheme, StartError,
+    AmbientRuntime, BuildError, Client, ConnectOptions, Endpoint, Keepalive, Runtime, StartError,
+    auth::{Authenticator, Credentials},
     calls::Calls,
+    cluster::Upkeep,
     driver::Driver,
+    endpoint::Accepted,
     endpoints::Endpoints,
     hub::Hub,
     pool::{Dialer, Pool},
@@ -42,6 +43,8 @@ pub struct ClientBuilder<R> {
     connection: ConnectOptions,
     max_message_bytes: usize,
     seed: Option<u64>,
+    user: Option<Credentials>,
+    upkeep: Upkeep,
     #[cfg(feature = "tls")]
     tls: Option<crate::Tls>,
 }
@@ -58,6 +61,8 @@ impl<R: Runtime> ClientBuilder<R> {
             connection: ConnectOptions::default(),
             max_message_bytes: 512 << 20,
             seed: None,
+            user: None,
+            upkeep: Upkeep::default(),
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -81,6 +86,16 @@ impl<R: Runtime> ClientBuilder<R> {
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: crate::Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// The user, for a cluster with authentication: the client gets an auth token for it, and another when that
+    /// is not accepted any more. Where authentication is off, the client goes on without. Default: no user.
+    ///
+    /// Name and password are sent as they are: use `https` endpoints. The password is kept, but never shown
+    /// or logged.
+    pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
+        self.user = Some(Credentials::new(name, password));
         self
     }
 
@@ -134,6 +149,19 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
+    /// Reads the member list from the cluster this often, and uses the members' client URLs from then on, see
+    /// [`Client::sync_endpoints`]. Default: never.
+    pub fn sync_endpoints_every(mut self, interval: Duration) -> Self {
+        self.upkeep.sync_every = Some(interval);
+        self
+    }
+
+    /// Spreads the watch streams over the members this often, see [`Client::spread_watches`]. Default: never.
+    pub fn spread_watches_every(mut self, interval: Duration) -> Self {
+        self.upkeep.spread_every = Some(interval);
+        self
+    }
+
     /// The seed of the backoff's jitter. Default: random. With a fixed one clients back off in step: it
     /// is for tests.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -146,8 +174,11 @@ impl<R: Runtime> ClientBuilder<R> {
             return Err(BuildError::NoEndpoints);
         }
         let endpoints =
-            self.endpoints.iter().map(|text| self.endpoint(text)).collect::<Result<Vec<_>, _>>()?;
+            self.endpoints.iter().map(|text| self.accepted().parse(text)).collect::<Result<Vec<_>, _>>()?;
         self.watch.validate()?;
+        if let Some(user) = &self.user {
+            check("user", user.name(), !user.name().is_empty(), "the name of a user")?;
+        }
         let keepalive = self.connection.keepalive;
         let positive = |value| !Duration::is_zero(&value);
         let above = |low, value: Duration| value >= low;
@@ -159,6 +190,12 @@ impl<R: Runtime> ClientBuilder<R> {
             let allowed = "5 s or more: servers close connections that ping more often";
             check("keepalive interval", interval, above(MIN_KEEPALIVE, interval), allowed)?;
             check("keepalive timeout", timeout, positive(timeout), "above 0")?;
+        }
+        let Upkeep { sync_every, spread_every } = self.upkeep;
+        let second = "1 s or more: members are asked each time";
+        for (field, every) in [("sync_endpoints_every", sync_every), ("spread_watches_every", spread_every)] {
+            let every = every.unwrap_or(Duration::MAX);
+            check(field, every, every >= Duration::from_secs(1), second)?;
         }
         let (stream, connection) = (self.connection.stream_window, self.connection.connection_window);
         let window = MIN_WINDOW..=MAX_WINDOW;
@@ -172,55 +209,46 @@ impl<R: Runtime> ClientBuilder<R> {
         Ok(endpoints)
     }
 
-    /// Whether everything is to go over TLS.
-    fn wants_tls(&self) -> bool {
+    /// What endpoints may be.
+    fn accepted(&self) -> Accepted {
         #[cfg(feature = "tls")]
-        return self.tls.is_some();
+        return if self.tls.is_some() { Accepted::TlsOnly } else { Accepted::Any };
         #[cfg(not(feature = "tls"))]
-        false
-    }
-
-    fn endpoint(&self, text: &str) -> Result<Endpoint, EndpointError> {
-        let wants_tls = self.wants_tls();
-        let endpoint = Endpoint::parse_or(text, if wants_tls { Scheme::Https } else { Scheme::Http })?;
-        if cfg!(not(feature = "tls")) && endpoint.scheme() == Scheme::Https {
-            return Err(EndpointError::NoTls { endpoint: endpoint.to_string() });
-        }
-        if wants_tls && endpoint.scheme() != Scheme::Https {
-            return Err(EndpointError::NotTls { endpoint: endpoint.to_string() });
-        }
-        if let Address::Unix { path } = endpoint.address() {
-            is_socket(path).map_err(|problem| EndpointError::NoSocket {
-                endpoint: endpoint.to_string(),
-                path: path.into(),
-                problem,
-            })?;
-        }
-        Ok(endpoint)
+        Accepted::PlainOnly
     }
 
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "it is TLS that is added"))]
     fn build_on(mut self, runtime: R) -> Result<Client<R>, BuildError> {
         let endpoints = self.validate()?;
         #[cfg(feature = "tls")]
-        if let Some(tls) = self.tls.take().or_else(|| {
-            endpoints.iter().any(|endpoint| endpoint.scheme() == Scheme::Https).then(crate::Tls::new)
-        }) {
-            self.connection.tls = Some(crate::tls::TlsConnector::new(tls)?);
-        }
+        let accepted = {
+            let secure = endpoints.iter().any(|endpoint| endpoint.scheme() == crate::Scheme::Https);
+            let accepted = self.accepted();
+            let tls = self.tls.take().or_else(|| secure.then(crate::Tls::new));
+            self.connection.tls = tls.map(crate::tls::TlsConnector::new).transpose()?;
+            // Without an endpoint that needs them the system's roots are not read.
+            if self.connection.tls.is_some() { accepted } else { Accepted::PlainOnly }
+        };
+        #[cfg(not(feature = "tls"))]
+        let accepted = self.accepted();
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         let machine = Watcher::new(self.watch, seed)?;
         let dialer = Arc::new(Dialer {
             runtime: runtime.clone(),
             endpoints: Arc::new(Endpoints::new(endpoints)),
+            accepted,
             options: self.connection,
             dial_timeout: self.dial_timeout,
             max_message_bytes: self.max_message_bytes,
+            auth: self.user.map(Authenticator::new),
         });
         let calls = Calls::new(Pool::new(dialer), self.request_timeout);
         let clock = runtime.clone();
         let hub = Arc::new(Hub::new(machine, move || clock.now()));
         runtime.spawn(Driver::new(hub.clone(), calls.clone()));
+        if self.upkeep.is_wanted() {
+            runtime.spawn(self.upkeep.run(calls.clone(), hub.clone()));
+        }
         Ok(Client::new(hub, calls))
     }
 }
@@ -243,36 +271,28 @@ impl<R: AmbientRuntime> ClientBuilder<R> {
     /// waits until an endpoint answers.
     ///
     /// # Errors
-    /// A setting that can't be used, or no answer within `connect_timeout`.
+    /// A setting that can't be used, a wrong name or password, or no answer within `connect_timeout`.
     pub async fn connect(self) -> Result<Client<R>, StartError> {
         let connect_timeout = self.connect_timeout;
         let client = self.build()?;
         let Some(after) = connect_timeout else { return Ok(client) };
         let last = Mutex::new(None);
         let answered = client.calls().answered(&last);
-        if timeout(client.calls().runtime(), after, answered).await.is_some() {
-            return Ok(client);
+        match timeout(client.calls().runtime(), after, answered).await {
+            Some(Ok(())) => return Ok(client),
+            Some(Err(Failure::Status { message, .. })) => {
+                return Err(StartError::AuthenticationFailed { message });
+            }
+            Some(Err(failure)) => {
+                return Err(StartError::AuthenticationFailed { message: failure.to_string() });
+            }
+            None => {}
         }
         let endpoints = client.calls().pool.dialer.endpoints.all().iter().map(ToString::to_string).collect();
         let last = lock(&last).take();
         let last = last.unwrap_or_else(|| Failure::connection("no attempt has come to an end"));
         Err(StartError::Unreachable { endpoints, after, last })
     }
-}
-
-#[cfg(unix)]
-fn is_socket(path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::FileTypeExt;
-    match path.metadata() {
-        Ok(metadata) if metadata.file_type().is_socket() => Ok(()),
-        Ok(_) => Err("what is there is no socket".into()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-#[cfg(not(unix))]
-fn is_socket(_: &Path) -> Result<(), String> {
-    Err("this system has no unix sockets".into())
 }
 
 fn check(
@@ -328,6 +348,7 @@ mod tests {
         assert_eq!(refused(builder().http2_windows(1, 1 << 20)), "http2_windows stream");
         assert_eq!(refused(builder().http2_windows(1 << 20, 1 << 19)), "http2_windows connection");
         assert_eq!(refused(builder().max_message_bytes(0)), "max_message_bytes");
+        assert_eq!(refused(builder().user("", "password")), "user");
     }
 
     #[test]

@@ -7,6 +7,9 @@
 //! made, the transport says that the request was not sent, or the server turned it away at the door (`no
 //! leader`, `too many requests`). Any other loss of the answer is reported as
 //! [`CallError::MaybeExecuted`].
+//!
+//! With a user, every request carries the auth token. One that is refused for its token was not executed: it is
+//! made again with another, a few times at most.
 
 use std::{
     sync::{
@@ -18,6 +21,8 @@ use std::{
 
 use etcd_watch_core::{Code, Failure, KeyRange, RangeDone, Remedy, StreamOptions, remedy};
 use etcd_watch_proto::etcdserverpb as pb;
+
+use tonic::metadata::MetadataMap;
 
 use crate::{
     CallError, Runtime,
@@ -38,6 +43,10 @@ pub(crate) struct Calls<R: Runtime> {
 /// Waits before another round over the endpoints: short at first, a second at most.
 const RETRY_FLOOR: Duration = Duration::from_millis(50);
 const RETRY_CEILING: Duration = Duration::from_secs(1);
+
+/// How many tokens may be refused to one call. A restarted member or a change of users takes one, another such
+/// change right then a second; what refuses more than that refuses all.
+const TOKENS_PER_CALL: u32 = 4;
 
 /// Where a call is, for the case that its time runs out.
 #[derive(Debug)]
@@ -116,6 +125,7 @@ impl<R: Runtime> Calls<R> {
         let several = self.pool.dialer.endpoints.len() > 1;
         let mut attempt = 0;
         let mut avoid = None;
+        let mut tokens = 0;
         loop {
             let pooled = match self.pool.get(avoid).await {
                 Ok(pooled) => pooled,
@@ -127,11 +137,10 @@ impl<R: Runtime> Calls<R> {
                     continue;
                 }
             };
-            lock(progress).out_on = Some(pooled.clone());
-            let answer = self.attempt(&pooled, request.clone());
+            let answer = self.attempt(&pooled, request.clone(), progress);
             let result = if repeat == Repeat::Freely && several && attempt == 0 {
                 // A member that hangs must not take all the time there is.
-                let silent = || Err(CallFailure { failure: no_answer(within / 2), not_sent: false });
+                let silent = || Err(CallFailure::sent(no_answer(within / 2)));
                 timeout(self.runtime(), within / 2, answer).await.unwrap_or_else(silent)
             } else {
                 answer.await
@@ -148,7 +157,8 @@ impl<R: Runtime> Calls<R> {
                 self.pool.discard(&pooled, &failed.failure);
                 avoid = Some(pooled.endpoint);
             }
-            if next(repeat, &failed) == Next::GiveUp {
+            tokens += u32::from(failed.token_refused);
+            if tokens >= TOKENS_PER_CALL || next(repeat, &failed) == Next::GiveUp {
                 return Err(error(Q::method(), repeat, failed.failure));
             }
             lock(progress).last = Some(failed.failure);
@@ -161,12 +171,38 @@ impl<R: Runtime> Calls<R> {
         &self,
         pooled: &Pooled<R::Transport>,
         request: Q,
+        progress: &Mutex<Progress<R::Transport>>,
     ) -> Result<Q::Response, CallFailure> {
-        let metadata = wire::metadata(request.needs_leader(), [])
-            .map_err(|failure| CallFailure { failure, not_sent: true })?;
+        let metadata = wire::metadata(request.needs_leader(), []).map_err(CallFailure::not_sent)?;
+        self.with_token(pooled, request, metadata, || lock(progress).out_on = Some(pooled.clone())).await
+    }
+
+    /// Makes the call with the user's token, if there is a user; `sending` is told when the token is there.
+    async fn with_token<Q: Unary>(
+        &self,
+        pooled: &Pooled<R::Transport>,
+        request: Q,
+        mut metadata: MetadataMap,
+        sending: impl FnOnce(),
+    ) -> Result<Q::Response, CallFailure> {
         let dialer = &self.pool.dialer;
         let endpoint = dialer.endpoints.get(pooled.endpoint);
-        rpc::unary(pooled.transport.clone(), &endpoint, request, metadata, dialer.max_message_bytes).await
+        let transport = pooled.transport.clone();
+        let token = dialer.token(&transport, &endpoint).await.map_err(CallFailure::not_sent)?;
+        if let Some(token) = &token {
+            token.attach(&mut metadata);
+        }
+        sending();
+        let answer = rpc::unary(transport, &endpoint, request, metadata, dialer.max_message_bytes).await;
+        answer.map_err(|mut failed| {
+            if let Some(token) = token
+                && remedy(&failed.failure) == Remedy::Reauthenticate
+            {
+                dialer.token_refused(token.generation());
+                failed.token_refused = true;
+            }
+            failed
+        })
     }
 
     /// As many attempts as there are endpoints follow the first at once; then with pauses that grow.
@@ -220,28 +256,33 @@ impl<R: Runtime> Calls<R> {
         };
         let extra = options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
         let metadata = wire::metadata(options.require_leader, extra)?;
-        let dialer = &self.pool.dialer;
-        let endpoint = dialer.endpoints.get(pooled.endpoint);
-        let transport = pooled.transport.clone();
-        let response = rpc::unary(transport, &endpoint, request, metadata, dialer.max_message_bytes).await;
+        let response = self.with_token(pooled, request, metadata, || {}).await;
         let header = response.map_err(|failed| failed.failure)?.header.unwrap_or_default();
         Ok(RangeDone { revision: header.revision, cluster_id: header.cluster_id })
     }
 
-    /// Waits until some endpoint answers anything at all.
-    pub(crate) async fn answered(&self, last: &Mutex<Option<Failure>>) {
+    /// Waits until some endpoint answers anything at all; with a user, until one has checked the password.
+    /// Fails if that is wrong.
+    pub(crate) async fn answered(&self, last: &Mutex<Option<Failure>>) -> Result<(), Failure> {
+        let progress = Mutex::new(Progress { out_on: None, last: None });
         let mut attempt = 0;
         let mut avoid = None;
         loop {
             match self.pool.get(avoid).await {
-                Ok(pooled) => match self.attempt(&pooled, pb::StatusRequest {}).await {
+                Ok(pooled) => match self.attempt(&pooled, pb::StatusRequest {}, &progress).await {
+                    Err(failed) if remedy(&failed.failure) == Remedy::BadCredentials => {
+                        return Err(failed.failure);
+                    }
                     Err(failed) if members_fault(&failed.failure) => {
                         self.pool.discard(&pooled, &failed.failure);
                         avoid = Some(pooled.endpoint);
                         *lock(last) = Some(failed.failure);
                     }
                     // A refusal is an answer, too.
-                    _ => return self.pool.dialer.endpoints.answered(pooled.endpoint),
+                    _ => {
+                        self.pool.dialer.endpoints.answered(pooled.endpoint);
+                        return Ok(());
+                    }
                 },
                 Err(failure) => {
                     avoid = None;
@@ -273,19 +314,42 @@ fn turned_away(failure: &Failure) -> bool {
     remedy(failure) == Remedy::NoLeader || message.contains("too many requests")
 }
 
+/// Whether every further attempt would come to the same.
+fn is_final(failure: &Failure) -> bool {
+    matches!(
+        remedy(failure),
+        Remedy::BadCredentials | Remedy::Denied | Remedy::Refused | Remedy::Unsupported | Remedy::TooLarge
+    )
+}
+
 fn next(repeat: Repeat, failed: &CallFailure) -> Next {
+    if is_final(&failed.failure) {
+        return Next::GiveUp;
+    }
     let harmless = repeat == Repeat::Freely && members_fault(&failed.failure);
-    if harmless || failed.not_sent || turned_away(&failed.failure) { Next::Retry } else { Next::GiveUp }
+    let unexecuted = failed.not_sent || failed.token_refused || turned_away(&failed.failure);
+    if harmless || unexecuted { Next::Retry } else { Next::GiveUp }
 }
 
 fn error(method: &'static str, repeat: Repeat, failure: Failure) -> CallError {
+    let remedy = remedy(&failure);
     match failure {
+        Failure::Status { message, .. } if remedy == Remedy::BadCredentials => {
+            CallError::AuthenticationFailed { method, message }
+        }
         Failure::ResponseTooLarge { bytes, limit } => CallError::ResponseTooLarge { method, bytes, limit },
-        Failure::Status { code, message } if repeat == Repeat::Freely || surely_refused(code) => {
+        Failure::Status { code, message }
+            if repeat == Repeat::Freely || surely_refused(code) || says_no_to_the_user(remedy) =>
+        {
             CallError::Refused { method, code, message }
         }
         failure => CallError::MaybeExecuted { method, failure },
     }
+}
+
+/// What is looked at before anything is done, whatever the code it is said with.
+fn says_no_to_the_user(remedy: Remedy) -> bool {
+    matches!(remedy, Remedy::Reauthenticate | Remedy::Denied)
 }
 
 /// Codes by which a server says no, rather than that it doesn't know.
@@ -309,7 +373,7 @@ mod tests {
     use super::*;
 
     fn failed(failure: Failure) -> CallFailure {
-        CallFailure { failure, not_sent: false }
+        CallFailure::sent(failure)
     }
 
     #[test]
@@ -329,8 +393,29 @@ mod tests {
         assert_eq!(write(Failure::status(14, "etcdserver: request timed out")), Next::GiveUp);
         assert_eq!(write(Failure::status(14, "etcdserver: no leader")), Next::Retry);
         assert_eq!(write(Failure::status(8, "etcdserver: too many requests")), Next::Retry);
-        let not_sent = CallFailure { failure: Failure::connection("closed"), not_sent: true };
+        let not_sent = CallFailure::not_sent(Failure::connection("closed"));
         assert_eq!(next(Repeat::IfNotExecuted, &not_sent), Next::Retry);
+    }
+
+    #[test]
+    fn a_write_refused_for_its_token_is_made_with_another_unless_there_is_no_user() {
+        for text in ["invalid auth token", "revision of auth store is old", "user name is empty"] {
+            let failure = Failure::status(2, format!("etcdserver: {text}"));
+            let with_user = CallFailure { token_refused: true, ..failed(failure.clone()) };
+            assert_eq!(next(Repeat::IfNotExecuted, &with_user), Next::Retry);
+            assert_eq!(next(Repeat::IfNotExecuted, &failed(failure.clone())), Next::GiveUp);
+            let error = error("Put", Repeat::IfNotExecuted, failure);
+            assert!(matches!(error, CallError::Refused { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_password_is_final_and_told_apart() {
+        let wrong = "etcdserver: authentication failed, invalid user ID or password";
+        let failed = CallFailure::not_sent(Failure::status(3, wrong));
+        assert_eq!(next(Repeat::IfNotExecuted, &failed), Next::GiveUp);
+        let error = error("Put", Repeat::IfNotExecuted, failed.failure);
+        assert_eq!(error, CallError::AuthenticationFailed { method: "Put", message: wrong.into() });
     }
 
     #[test]

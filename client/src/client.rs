@@ -55,6 +55,10 @@ impl<R: Runtime> Client<R> {
         Self { lifeline: Arc::new(Lifeline(hub)), calls }
     }
 
+    pub(crate) fn hub(&self) -> &Arc<Hub> {
+        &self.lifeline.0
+    }
+
     pub(crate) fn calls(&self) -> &Arc<Calls<R>> {
         &self.calls
     }

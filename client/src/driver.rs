@@ -19,6 +19,7 @@ use etcd_watch_core::{
 
 use crate::{
     Runtime,
+    auth::Generation,
     calls::Calls,
     endpoints::{EndpointId, Endpoints},
     hub::{Hub, Parked},
@@ -44,6 +45,8 @@ pub(crate) struct Driver<R: Runtime> {
     /// The endpoint each of the machine's lanes was last opened on, by the lane's number.
     last_endpoints: BTreeMap<u32, EndpointId>,
     last_read: Option<EndpointId>,
+    /// The auth token that each of them last carried.
+    last_tokens: BTreeMap<u32, Generation>,
     /// Whether the hub knows that some stream is not being read.
     paused: bool,
     actions: Vec<Action>,
@@ -77,6 +80,7 @@ impl<R: Runtime> Driver<R> {
             timer: None,
             last_endpoints: BTreeMap::new(),
             last_read: None,
+            last_tokens: BTreeMap::new(),
             paused: false,
             actions: Vec::new(),
             wake: Vec::new(),
@@ -86,6 +90,7 @@ impl<R: Runtime> Driver<R> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS_PER_TURN {
             let stopping = self.hub.stopping();
+            self.spread();
             let mut round = self.perform();
             if stopping {
                 // The last actions are performed; the streams are reset by dropping them.
@@ -130,15 +135,18 @@ impl<R: Runtime> Driver<R> {
 
     fn perform_one(&mut self, action: Action) {
         match action {
-            Action::Open { stream, options, endpoint, fresh_token: _ } => {
+            Action::Open { stream, options, endpoint, fresh_token } => {
+                if fresh_token && let Some(&token) = self.last_tokens.get(&stream.lane()) {
+                    self.calls.pool.dialer.token_refused(token);
+                }
                 let last = self.last_endpoints.get(&stream.lane()).copied();
                 let dialer = &self.calls.pool.dialer;
-                let id = dialer.endpoints.pick(avoid(endpoint, last));
+                let id = dialer.endpoints.pick_for_stream(avoid(endpoint, last), &self.streams());
                 self.last_endpoints.insert(stream.lane(), id);
                 tracing::debug!(?stream, endpoint = %dialer.endpoints.get(id), "opening a watch stream");
                 self.lanes.push(Lane::open(dialer, id, stream, options));
             }
-            Action::Send { stream, request } => {
+            Action::Send { stream, request, creates: _ } => {
                 if let Some(lane) = self.lanes.iter().find(|lane| lane.stream == stream) {
                     lane.send(request);
                 }
@@ -149,18 +157,46 @@ impl<R: Runtime> Driver<R> {
                     self.closed(&lane, &reason);
                 }
             }
+            // A read that is refused for its token says so itself, and the next one has another.
             Action::Range { range, keys, options, endpoint, fresh_token: _ } => {
                 let avoid = avoid(endpoint, self.last_read);
                 let calls = self.calls.clone();
                 let result = async move { calls.current_revision(keys, &options, avoid).await };
                 self.reads.push(Read { key: range, result: Box::pin(result) });
             }
+            Action::Overflowed { watch, policy, queued_bytes, resume_revision } => {
+                tracing::debug!(?watch, ?policy, queued_bytes, resume_revision, "a consumer is too slow");
+            }
             // Taken out by `Hub::drain`, which has the lock that the consumers' wakers are under.
             Action::Deliver { .. } => {}
         }
     }
 
+    /// How many streams there are on each endpoint.
+    fn streams(&self) -> BTreeMap<EndpointId, usize> {
+        let mut streams = BTreeMap::new();
+        for lane in &self.lanes {
+            *streams.entry(lane.endpoint).or_default() += 1;
+        }
+        streams
+    }
+
+    /// Moves streams to where there are fewer, and away from endpoints that are not in use any more.
+    fn spread(&mut self) {
+        if !self.hub.take_spread() {
+            return;
+        }
+        let on: Vec<EndpointId> = self.lanes.iter().map(|lane| lane.endpoint).collect();
+        let now = self.hub.now();
+        let mut state = self.hub.lock();
+        for at in self.calls.pool.dialer.endpoints.misplaced(&on) {
+            // One that is not open yet is left where it is: should it fail, it is opened elsewhere.
+            let _ = state.machine.move_stream(now, self.lanes[at].stream);
+        }
+    }
+
     fn closed(&mut self, lane: &Lane<R::Transport>, reason: &StreamEnd) {
+        self.remember_token(lane);
         let endpoints = &self.calls.pool.dialer.endpoints;
         let (stream, endpoint) = (lane.stream, endpoints.get(lane.endpoint));
         match reason {
@@ -171,6 +207,7 @@ impl<R: Runtime> Driver<R> {
         }
         if *reason == StreamEnd::Idle {
             self.last_endpoints.remove(&stream.lane());
+            self.last_tokens.remove(&stream.lane());
         }
     }
 
@@ -197,7 +234,14 @@ impl<R: Runtime> Driver<R> {
         round
     }
 
+    fn remember_token(&mut self, lane: &Lane<R::Transport>) {
+        if let Some(token) = lane.token() {
+            self.last_tokens.insert(lane.stream.lane(), token);
+        }
+    }
+
     fn failed(&mut self, lane: &Lane<R::Transport>, failure: Failure) {
+        self.remember_token(lane);
         let endpoints = &self.calls.pool.dialer.endpoints;
         let (stream, endpoint) = (lane.stream, endpoints.get(lane.endpoint));
         if lane.is_opened() {

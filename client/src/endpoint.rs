@@ -178,6 +178,60 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Which endpoints a client can use: whether it has TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// TLS settings were given: nothing is to go without.
+    TlsOnly,
+    /// TLS is there for those endpoints that name it.
+    Any,
+    /// There is no TLS.
+    PlainOnly,
+}
+
+impl Accepted {
+    /// Reads an endpoint, and checks that it can be used.
+    pub(crate) fn parse(self, text: &str) -> Result<Endpoint, EndpointError> {
+        let default = if self == Self::TlsOnly { Scheme::Https } else { Scheme::Http };
+        let endpoint = Endpoint::parse_or(text, default)?;
+        match (self, endpoint.scheme()) {
+            (Self::PlainOnly, Scheme::Https) => Err(EndpointError::NoTls { endpoint: endpoint.to_string() }),
+            (Self::TlsOnly, Scheme::Http | Scheme::Unix) => {
+                Err(EndpointError::NotTls { endpoint: endpoint.to_string() })
+            }
+            _ => endpoint.with_socket(),
+        }
+    }
+}
+
+impl Endpoint {
+    /// The endpoint, if there is a socket where it says that there is one.
+    fn with_socket(self) -> Result<Self, EndpointError> {
+        let Address::Unix { path } = self.address() else { return Ok(self) };
+        match is_socket(path) {
+            Ok(()) => Ok(self),
+            Err(problem) => {
+                Err(EndpointError::NoSocket { endpoint: self.to_string(), path: path.into(), problem })
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_socket(path: &Path) -> Result<(), String> {
+    use std::os::unix::fs::FileTypeExt;
+    match path.metadata() {
+        Ok(metadata) if metadata.file_type().is_socket() => Ok(()),
+        Ok(_) => Err("what is there is no socket".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(not(unix))]
+fn is_socket(_: &Path) -> Result<(), String> {
+    Err("this system has no unix sockets".into())
+}
+
 /// The text is no endpoint that can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -208,8 +262,11 @@ pub enum EndpointError {
         /// What was found there.
         problem: String,
     },
-    /// The endpoint says `https`, and the crate was built without TLS.
-    #[error("endpoint {endpoint}: TLS is not built in: enable the feature tls-ring or tls-aws-lc")]
+    /// The endpoint says `https`, and the client has no TLS: the crate was built without it, or the endpoint
+    /// came up later and the client was built without TLS settings.
+    #[error(
+        "endpoint {endpoint}: the client has no TLS: enable the feature tls-ring or tls-aws-lc, and set tls"
+    )]
     NoTls {
         /// The endpoint.
         endpoint: String,

@@ -134,6 +134,32 @@ impl Endpoints {
         *least.or_else(|| candidates().next()).unwrap_or(&list.preference[0])
     }
 
+    /// Which of the streams, given the endpoint each is on, are to move so that all endpoints that are up have
+    /// as many, but for one. They move to where [`pick_for_stream`](Self::pick_for_stream) says.
+    pub(crate) fn misplaced(&self, streams: &[EndpointId]) -> Vec<usize> {
+        let list = lock(&self.0);
+        let up = list.preference.iter().filter(|id| !list.known[id.0].down);
+        let mut on: BTreeMap<EndpointId, Vec<usize>> = up.map(|&id| (id, Vec::new())).collect();
+        let mut misplaced = Vec::new();
+        if on.is_empty() {
+            return misplaced;
+        }
+        for (at, id) in streams.iter().enumerate() {
+            on.get_mut(id).unwrap_or(&mut misplaced).push(at);
+        }
+        let least = streams.len() / on.len();
+        let mut with_one_more = streams.len() % on.len();
+        // Those with the most keep the one more.
+        let mut on: Vec<Vec<usize>> = on.into_values().collect();
+        on.sort_by_key(|streams| std::cmp::Reverse(streams.len()));
+        for streams in &mut on {
+            let fair = least + usize::from(with_one_more > 0);
+            with_one_more = with_one_more.saturating_sub(1);
+            misplaced.extend(streams.drain(fair.min(streams.len())..));
+        }
+        misplaced
+    }
+
     /// The endpoint can't be reached, or its member is of no use: it goes to the back.
     pub(crate) fn failed(&self, id: EndpointId, now: Instant, failure: &Failure) {
         let warn = lock(&self.0).failed(id, now);
@@ -243,5 +269,24 @@ mod tests {
         fail(&endpoints, 0);
         fail(&endpoints, 1);
         assert_eq!(endpoints.pick_for_stream(None, &streams(&[1, 1, 0])), EndpointId(2), "it failed first");
+    }
+
+    #[test]
+    fn streams_are_spread_over_the_endpoints_that_are_up() {
+        let endpoints = endpoints(3);
+        let misplaced = |on: &[usize]| {
+            let on: Vec<_> = on.iter().map(|&id| EndpointId(id)).collect();
+            endpoints.misplaced(&on)
+        };
+        assert_eq!(misplaced(&[0]), [0; 0]);
+        assert_eq!(misplaced(&[0, 0, 0]).len(), 2);
+        assert_eq!(misplaced(&[0, 1, 2, 2]), [0; 0]);
+        assert_eq!(misplaced(&[0, 0, 0, 0, 1]), [2, 3]);
+        fail(&endpoints, 2);
+        assert_eq!(misplaced(&[0, 1, 2]), [2], "nothing stays where it is down");
+        assert_eq!(misplaced(&[0, 0]), [1]);
+        fail(&endpoints, 0);
+        fail(&endpoints, 1);
+        assert_eq!(misplaced(&[0, 0, 0]), [0; 0], "there is nowhere to go");
     }
 }

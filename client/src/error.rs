@@ -30,6 +30,14 @@ pub enum CallError {
         /// The server's text.
         message: String,
     },
+    /// The user's name or password is wrong, or the user was deleted. The call was not made.
+    #[error("{method} was not made: {message}; check the user and the password given to the client")]
+    AuthenticationFailed {
+        /// The call.
+        method: &'static str,
+        /// The server's text.
+        message: String,
+    },
     /// No endpoint answered within the time limit. The call was not executed, or it changes nothing.
     #[error("{method} was not answered within {after:?}{}", last_failure(.last.as_ref()))]
     Timeout {
@@ -112,6 +120,12 @@ pub enum StartError {
     /// It can't be built.
     #[error(transparent)]
     Build(#[from] BuildError),
+    /// The user's name or password is wrong.
+    #[error("{message}; check the user and the password given to the client")]
+    AuthenticationFailed {
+        /// The server's text.
+        message: String,
+    },
     /// No endpoint answered within `connect_timeout`.
     #[error("none of {} answered within {after:?}; the last failure: {last}", .endpoints.join(", "))]
     Unreachable {

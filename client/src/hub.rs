@@ -30,6 +30,8 @@ pub(crate) struct State {
     armed: Option<Instant>,
     /// Some stream is not being read until a consumer has made room.
     paused: bool,
+    /// The driver is to spread the streams over the endpoints.
+    spread: bool,
     phase: Phase,
     /// The tasks that wait for the driver's end.
     closing: Vec<Waker>,
@@ -62,6 +64,7 @@ impl Hub {
             driver: None,
             armed: None,
             paused: false,
+            spread: false,
             phase: Phase::Running,
             closing: Vec::new(),
         };
@@ -115,6 +118,16 @@ impl Hub {
         self.lock().machine.stats()
     }
 
+    /// Asks the driver to spread the streams over the endpoints.
+    pub(crate) fn spread(&self) {
+        self.command(|state, _| state.spread = true);
+    }
+
+    /// Whether the driver is to do that now.
+    pub(crate) fn take_spread(&self) -> bool {
+        std::mem::take(&mut self.lock().spread)
+    }
+
     /// Asks the driver to end everything.
     pub(crate) fn stop(&self) {
         let driver = {
@@ -164,7 +177,7 @@ impl Hub {
         let reopened = streams.into_iter().any(|stream| state.machine.wants_frame(stream));
         let action = state.machine.poll_action();
         state.pending.extend(action);
-        if reopened || !state.pending.is_empty() {
+        if reopened || state.spread || !state.pending.is_empty() {
             return Parked::MoreToDo;
         }
         let armed = state.machine.poll_timeout();

@@ -168,7 +168,11 @@ async fn keep<R: Runtime>(calls: &Calls<R>, id: i64, mut ttl: Duration, shared: 
                 last = None;
                 pause = ttl / 3;
             }
-            Err(error @ (CallError::Refused { .. } | CallError::Closed { .. })) => {
+            Err(
+                error @ (CallError::Refused { .. }
+                | CallError::AuthenticationFailed { .. }
+                | CallError::Closed { .. }),
+            ) => {
                 return LeaseLost::Refused { id, error };
             }
             Err(error) => {

@@ -17,14 +17,15 @@ use std::{
 };
 
 use bytes::Bytes;
-use etcd_watch_core::{Failure, Opened, StreamKey, StreamOptions};
+use etcd_watch_core::{Code, Failure, Opened, Remedy, ServerVersion, StreamKey, StreamOptions, remedy};
 use etcd_watch_proto::etcdserverpb as pb;
 use futures_core::Stream;
 use http::uri::PathAndQuery;
 use tonic::{Extensions, Request, Streaming, client::Grpc, metadata::MetadataMap};
 
 use crate::{
-    Runtime,
+    Endpoint, Runtime,
+    auth::{Generation, Token},
     codec::FrameCodec,
     endpoints::EndpointId,
     outbox::{Outbox, Requests, outbox},
@@ -50,6 +51,8 @@ pub(crate) struct Lane<T> {
     outbox: Outbox,
     max_message_bytes: usize,
     opened: bool,
+    /// The auth token that the stream carries.
+    token: Option<Generation>,
     paused: bool,
 }
 
@@ -64,6 +67,7 @@ enum LaneState<T> {
 struct Connected<T> {
     transport: T,
     opened: Opened,
+    token: Option<Generation>,
     origin: http::Uri,
     metadata: MetadataMap,
     requests: Requests,
@@ -89,7 +93,7 @@ impl<T: crate::Transport> Lane<T> {
         let connecting = connect(dialer.clone(), endpoint, options, requests);
         let state = LaneState::Connecting(Box::pin(connecting));
         let max_message_bytes = dialer.max_message_bytes;
-        Self { stream, endpoint, state, outbox, max_message_bytes, opened: false, paused: false }
+        Self { stream, endpoint, state, outbox, max_message_bytes, opened: false, token: None, paused: false }
     }
 
     pub(crate) fn send(&self, request: etcd_watch_core::Request) {
@@ -99,6 +103,11 @@ impl<T: crate::Transport> Lane<T> {
     /// Whether the connection was up.
     pub(crate) fn is_opened(&self) -> bool {
         self.opened
+    }
+
+    /// The auth token that the stream carries, once it is opened.
+    pub(crate) fn token(&self) -> Option<Generation> {
+        self.token
     }
 
     /// Whether it is not being read, since the machine has no room.
@@ -122,6 +131,7 @@ impl<T: crate::Transport> Lane<T> {
                     Poll::Ready(Ok(connected)) => {
                         let opened = connected.opened;
                         self.opened = true;
+                        self.token = connected.token;
                         self.state = LaneState::Opening(Box::pin(open(connected, self.max_message_bytes)));
                         return Poll::Ready(LaneEvent::Opened(opened));
                     }
@@ -153,7 +163,14 @@ impl<T: crate::Transport> Lane<T> {
     }
 }
 
-/// Connects, and asks the member for its version on the same connection.
+/// What stands for the version of a member that knows its user and yet keeps it from all but root: only
+/// servers from this one on do that (the repair of CVE-2026-33413, taken back later, and all of 3.6 before
+/// that).
+const KEEPS_ITS_VERSION: ServerVersion = ServerVersion::new(3, 5, 28);
+
+/// Connects, gets an auth token if one is needed, and asks the member for its version on the same
+/// connection. A member that looks at the token then saves the stream from being opened with one that has
+/// expired.
 async fn connect<R: Runtime>(
     dialer: Arc<Dialer<R>>,
     id: EndpointId,
@@ -161,34 +178,64 @@ async fn connect<R: Runtime>(
     requests: Requests,
 ) -> Result<Connected<R::Transport>, Failure> {
     let extra = || options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
-    let metadata = wire::metadata(options.require_leader, extra())?;
+    let mut metadata = wire::metadata(options.require_leader, extra())?;
     let transport = dialer.dial(id).await?;
     let endpoint = dialer.endpoints.get(id);
-    let status = rpc::unary(
-        transport.clone(),
-        &endpoint,
-        pb::StatusRequest {},
-        wire::metadata(false, extra())?,
-        dialer.max_message_bytes,
-    );
-    let version = match timeout(&dialer.runtime, STATUS_TIMEOUT, status).await {
-        Some(Ok(status)) => status.version.parse().ok(),
-        Some(Err(failed)) => match failed.failure {
-            dead @ (Failure::Connection { .. } | Failure::EndOfStream) => return Err(dead),
-            failure => {
-                tracing::debug!(%endpoint, reason = %failure, "the member does not tell its version");
-                None
-            }
-        },
-        None => None,
+    let ask = async |token: &Option<Token>| {
+        let mut metadata = wire::metadata(false, extra())?;
+        if let Some(token) = token {
+            token.attach(&mut metadata);
+        }
+        version_of(&dialer, transport.clone(), &endpoint, metadata).await
     };
+    let mut token = dialer.token(&transport, &endpoint).await?;
+    let mut version = ask(&token).await;
+    if let (Err(failure), Some(refused)) = (&version, &token)
+        && remedy(failure) == Remedy::Reauthenticate
+    {
+        dialer.token_refused(refused.generation());
+        token = dialer.token(&transport, &endpoint).await?;
+        version = ask(&token).await;
+    }
+    let version = match version {
+        Ok(version) => version,
+        Err(dead @ (Failure::Connection { .. } | Failure::EndOfStream)) => return Err(dead),
+        Err(Failure::Status { code: Code::PermissionDenied, message })
+            if token.is_some() && message == "etcdserver: permission denied" =>
+        {
+            Some(KEEPS_ITS_VERSION)
+        }
+        Err(failure) => {
+            tracing::debug!(%endpoint, reason = %failure, "the member does not tell its version");
+            None
+        }
+    };
+    if let Some(token) = &token {
+        token.attach(&mut metadata);
+    }
     Ok(Connected {
         transport,
-        opened: Opened { version, ..Opened::default() },
+        opened: Opened { version, authenticated: token.as_ref().is_some_and(Token::is_present) },
+        token: token.as_ref().map(Token::generation),
         origin: endpoint.uri().clone(),
         metadata,
         requests,
     })
+}
+
+/// The member's version; `None` if it takes too long to tell, or tells nonsense.
+async fn version_of<R: Runtime>(
+    dialer: &Dialer<R>,
+    transport: R::Transport,
+    endpoint: &Endpoint,
+    metadata: MetadataMap,
+) -> Result<Option<ServerVersion>, Failure> {
+    let status = rpc::unary(transport, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
+    match timeout(&dialer.runtime, STATUS_TIMEOUT, status).await {
+        Some(Ok(status)) => Ok(status.version.parse().ok()),
+        Some(Err(failed)) => Err(failed.failure),
+        None => Ok(None),
+    }
 }
 
 /// Makes the streaming call; completes with the response's headers.

@@ -19,9 +19,11 @@
 //! an endpoint fails (at most one in 10 s for each), a stream is replaced because its server misbehaved, or a
 //! lease is lost; an info when an open stream is lost and when an endpoint answers again.
 
+mod auth;
 mod builder;
 mod calls;
 mod client;
+mod cluster;
 mod codec;
 mod connection;
 mod dial;
@@ -49,6 +51,7 @@ mod wire;
 
 pub use builder::ClientBuilder;
 pub use client::Client;
+pub use cluster::SyncError;
 pub use connection::Connection;
 pub use dial::first_to_connect;
 pub use endpoint::{Address, Endpoint, EndpointError, Scheme};

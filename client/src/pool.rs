@@ -9,6 +9,8 @@ use etcd_watch_core::Failure;
 
 use crate::{
     ConnectOptions, Runtime,
+    auth::Authenticator,
+    endpoint::Accepted,
     endpoints::{EndpointId, Endpoints},
     sync::{lock, timeout},
     wire,
@@ -18,9 +20,13 @@ use crate::{
 pub(crate) struct Dialer<R> {
     pub(crate) runtime: R,
     pub(crate) endpoints: Arc<Endpoints>,
+    /// What endpoints to come may be.
+    pub(crate) accepted: Accepted,
     pub(crate) options: ConnectOptions,
     pub(crate) dial_timeout: Duration,
     pub(crate) max_message_bytes: usize,
+    /// For a client with a user.
+    pub(crate) auth: Option<Authenticator>,
 }
 
 impl<R: Runtime> Dialer<R> {

@@ -54,9 +54,11 @@ unary! {
     PutRequest -> PutResponse, "/etcdserverpb.KV/Put", Repeat::IfNotExecuted;
     DeleteRangeRequest -> DeleteRangeResponse, "/etcdserverpb.KV/DeleteRange", Repeat::IfNotExecuted;
     CompactionRequest -> CompactionResponse, "/etcdserverpb.KV/Compact", Repeat::IfNotExecuted;
+    AuthenticateRequest -> AuthenticateResponse, "/etcdserverpb.Auth/Authenticate", Repeat::Freely;
     LeaseGrantRequest -> LeaseGrantResponse, "/etcdserverpb.Lease/LeaseGrant", Repeat::IfNotExecuted;
     LeaseRevokeRequest -> LeaseRevokeResponse, "/etcdserverpb.Lease/LeaseRevoke", Repeat::IfNotExecuted;
     LeaseTimeToLiveRequest -> LeaseTimeToLiveResponse, "/etcdserverpb.Lease/LeaseTimeToLive", Repeat::Freely;
+    MemberListRequest -> MemberListResponse, "/etcdserverpb.Cluster/MemberList", Repeat::Freely;
     // A stream on the wire, but one request and its answer look the same there as a unary call. Renewing
     // a lease twice is renewing it.
     LeaseKeepAliveRequest -> LeaseKeepAliveResponse, "/etcdserverpb.Lease/LeaseKeepAlive", Repeat::Freely;
@@ -112,6 +114,20 @@ pub(crate) struct CallFailure {
     pub(crate) failure: Failure,
     /// The request never left this process.
     pub(crate) not_sent: bool,
+    /// The server did not accept the auth token, and did not execute the request; the next attempt has
+    /// another token.
+    pub(crate) token_refused: bool,
+}
+
+impl CallFailure {
+    /// It was sent; whether it was executed, only the failure can tell.
+    pub(crate) fn sent(failure: Failure) -> Self {
+        Self { failure, not_sent: false, token_refused: false }
+    }
+
+    pub(crate) fn not_sent(failure: Failure) -> Self {
+        Self { failure, not_sent: true, token_refused: false }
+    }
 }
 
 /// Makes the call on this connection.
@@ -126,7 +142,7 @@ pub(crate) async fn unary<T: Transport, Q: Unary>(
         Grpc::with_origin(transport, endpoint.uri().clone()).max_decoding_message_size(max_message_bytes);
     if let Err(error) = grpc.ready().await {
         let error = error.into();
-        return Err(CallFailure { failure: Failure::connection(wire::chain(&*error)), not_sent: true });
+        return Err(CallFailure::not_sent(Failure::connection(wire::chain(&*error))));
     }
     let request = Request::from_parts(metadata, Extensions::default(), request);
     let codec = ProstCodec::default();
@@ -135,6 +151,7 @@ pub(crate) async fn unary<T: Transport, Q: Unary>(
         Err(status) => Err(CallFailure {
             failure: wire::failure_of(&status, max_message_bytes),
             not_sent: wire::not_sent(&status),
+            token_refused: false,
         }),
     }
 }
