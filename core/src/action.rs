@@ -2,7 +2,9 @@
 
 use alloc::sync::Arc;
 
-use crate::{KeyRange, RangeKey, Request, ServerVersion, StreamEnd, StreamKey, StreamOptions, WatchKey};
+use crate::{
+    KeyRange, Overflow, RangeKey, Request, ServerVersion, StreamEnd, StreamKey, StreamOptions, WatchKey,
+};
 
 /// One thing for the driver to do. Exhaustive on purpose: a driver that misses one must not compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub enum Action {
         stream: StreamKey,
         /// What to send.
         request: Request,
+        /// Whose watch a create is for, for the log; `None` for other requests.
+        creates: Option<Creates>,
     },
     /// Reset the stream and forget it. Nothing is to be said about it any more.
     Close {
@@ -34,7 +38,8 @@ pub enum Action {
         reason: StreamEnd,
     },
     /// Read the store's current revision by a linearizable count-only `Range` of limit 1, then say
-    /// `handle_range_done`.
+    /// `handle_range_done`. Watches "from now" begin at what it finds; and that it is allowed at all tells
+    /// a watch that was denied for its stream's old token from one that the user may not have.
     Range {
         /// The read's key.
         range: RangeKey,
@@ -53,6 +58,27 @@ pub enum Action {
         /// The watch.
         watch: WatchKey,
     },
+    /// For the log: the watch's consumer was so slow that its buffer is full, or all buffers together are,
+    /// and its policy applies. Said once each time that happens, not again while it lasts.
+    Overflowed {
+        /// The watch.
+        watch: WatchKey,
+        /// What is done about it.
+        policy: Overflow,
+        /// Bytes that wait for its consumer.
+        queued_bytes: usize,
+        /// The revision it goes on at, after what waits.
+        resume_revision: i64,
+    },
+}
+
+/// The watch that a create request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Creates {
+    /// The watch.
+    pub watch: WatchKey,
+    /// Whether it has run before, and goes on; otherwise this is its first creation.
+    pub resumes: bool,
 }
 
 /// Which endpoint a stream or a read should use.
@@ -69,6 +95,9 @@ pub enum EndpointHint {
 pub struct Opened {
     /// The member's version, by Maintenance Status on the same connection; `None` when it wouldn't say.
     pub version: Option<ServerVersion>,
+    /// Whether the stream carries an auth token. Some servers say "permission denied" where they mean that
+    /// the token has expired, so a denial on such a stream is looked into before it ends a watch.
+    pub authenticated: bool,
 }
 
 /// The answer to [`Action::Range`]. Proxies leave header fields out; 0 stands for that.

@@ -21,6 +21,11 @@ impl Backoff {
         Duration::from_nanos(rng.u64(nanos(config.backoff_floor)..=nanos(highest)))
     }
 
+    /// Failures in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures
+    }
+
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }

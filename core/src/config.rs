@@ -27,6 +27,7 @@ pub struct Config {
     pub(crate) batch_events: usize,
     pub(crate) max_revision_bytes: usize,
     pub(crate) max_watches_per_stream: usize,
+    pub(crate) streams: usize,
     pub(crate) backoff_floor: Duration,
     pub(crate) backoff_base: Duration,
     pub(crate) backoff_ceiling: Duration,
@@ -52,6 +53,7 @@ impl Default for Config {
             batch_events: 4096,
             max_revision_bytes: 512 << 20,
             max_watches_per_stream: 10_000,
+            streams: 1,
             backoff_floor: Duration::from_millis(10),
             backoff_base: Duration::from_millis(50),
             backoff_ceiling: Duration::from_secs(5),
@@ -127,6 +129,14 @@ impl Config {
     /// The most watches on one gRPC stream; beyond it another stream is opened. Default: 10,000.
     pub fn max_watches_per_stream(mut self, watches: usize) -> Self {
         self.max_watches_per_stream = watches;
+        self
+    }
+
+    /// Over how many gRPC streams watches with equal options are spread: each new watch goes to the one with
+    /// the fewest. A driver that opens each on another endpoint spreads the load over a cluster's members.
+    /// Default: 1: few connections, and each fills up before the next is opened.
+    pub fn streams(mut self, streams: usize) -> Self {
+        self.streams = streams;
         self
     }
 
@@ -221,6 +231,7 @@ impl Config {
             ("batch_events", self.batch_events),
             ("max_revision_bytes", self.max_revision_bytes),
             ("max_watches_per_stream", self.max_watches_per_stream),
+            ("streams", self.streams),
         ];
         if let Some(&(field, _)) = sizes.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError::Zero { field });
@@ -252,6 +263,8 @@ mod tests {
     fn zeros_and_contradictions_are_refused_by_name() {
         let zero = Config::default().batch_events(0).validate();
         assert_eq!(zero, Err(ConfigError::Zero { field: "batch_events" }));
+        let zero = Config::default().streams(0).validate();
+        assert_eq!(zero, Err(ConfigError::Zero { field: "streams" }));
         let zero = Config::default().probe(Some(Duration::ZERO)).validate();
         assert_eq!(zero, Err(ConfigError::Zero { field: "probe" }));
         let inverted = Config::default().total_buffer_bytes(1).validate();

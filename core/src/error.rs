@@ -5,7 +5,7 @@
 use alloc::string::String;
 use bytes::Bytes;
 
-use crate::WatchKey;
+use crate::{StreamKey, WatchKey};
 
 /// A watch request that can't be served. Fix the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +73,11 @@ pub enum ApiMisuse {
     /// The machine has been shut down.
     #[error("the watcher has been shut down: no new watch can be opened")]
     ShutDown,
+    /// The stream is not open: it is being opened, waits to be, or is gone.
+    #[error(
+        "{0:?} is not open: only a stream that was reported as opened, and has not ended since, can be moved"
+    )]
+    StreamNotOpen(StreamKey),
     /// The request can't be served.
     #[error(transparent)]
     Request(#[from] RequestError),
@@ -166,6 +171,21 @@ pub enum CloseReason {
         /// The server's text.
         message: String,
     },
+    /// The server does not know the user, or the password is wrong. Fix the credentials.
+    #[error("authentication failed: {message}")]
+    AuthenticationFailed {
+        /// The server's text.
+        message: String,
+    },
+    /// New auth tokens were refused 8 times in a row, though the credentials they were got for were accepted:
+    /// the members do not share their keys, or their clocks are far apart.
+    #[error("{tokens} new auth tokens in a row were refused; the server's last word: {message}")]
+    TokenRefused {
+        /// How many, for the stream or the read that the watch waited for.
+        tokens: u32,
+        /// The server's text.
+        message: String,
+    },
     /// The server refused the watch for good.
     #[error("the server refused the watch: {message}")]
     Refused {
@@ -255,6 +275,9 @@ pub enum StreamEnd {
     /// The server no longer accepts the stream's auth token.
     #[error("the auth token is no longer accepted")]
     TokenExpired,
+    /// The driver asked for it to be opened anew.
+    #[error("it moves to another connection")]
+    Moved,
     /// The machine was shut down.
     #[error("the client was shut down")]
     ShutDown,

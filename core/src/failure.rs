@@ -63,6 +63,13 @@ pub enum Failure {
         /// What the transport said.
         message: String,
     },
+    /// One side refused the other in the TLS handshake: until settings or certificates change, every attempt
+    /// on this endpoint ends the same way.
+    #[error("{message}")]
+    Tls {
+        /// Which side refused what, and what to do about it.
+        message: String,
+    },
     /// The server ended the stream without an error. A failure like any other: a watch stream has no end.
     #[error("the server ended the stream")]
     EndOfStream,
@@ -90,11 +97,20 @@ impl Failure {
         Self::Connection { message: message.into() }
     }
 
+    /// A TLS handshake that one side refused.
+    pub fn tls(message: impl Into<String>) -> Self {
+        Self::Tls { message: message.into() }
+    }
+
     /// A gRPC status.
     pub fn status(code: impl Into<Code>, message: impl Into<String>) -> Self {
         Self::Status { code: code.into(), message: message.into() }
     }
 }
+
+/// How many new auth tokens in a row may be refused before watches end with
+/// [`TokenRefused`](CloseReason::TokenRefused).
+pub(crate) const TOKEN_LIMIT: u32 = 8;
 
 /// What a failure calls for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +124,8 @@ pub enum Remedy {
     NoLeader,
     /// Get a new auth token, then try again.
     Reauthenticate,
+    /// Retrying won't help: the user is not known, or the password is wrong.
+    BadCredentials,
     /// Retrying won't help: the user may not do this.
     Denied,
     /// Retrying won't help: the request is refused.
@@ -123,7 +141,9 @@ pub enum Remedy {
 #[must_use]
 pub fn remedy(failure: &Failure) -> Remedy {
     let (code, message) = match failure {
-        Failure::Connection { .. } | Failure::EndOfStream => return Remedy::RetryElsewhere,
+        Failure::Connection { .. } | Failure::Tls { .. } | Failure::EndOfStream => {
+            return Remedy::RetryElsewhere;
+        }
         Failure::ResponseTooLarge { .. } => return Remedy::TooLarge,
         Failure::Status { code, message } => (*code, message.as_str()),
     };
@@ -151,11 +171,9 @@ pub fn remedy(failure: &Failure) -> Remedy {
 
 /// Why a watch ends for which retrying won't help; `None` where it may.
 pub(crate) fn final_reason(remedy: Remedy, failure: &Failure) -> Option<CloseReason> {
-    let message = || match failure {
-        Failure::Status { message, .. } => message.clone(),
-        other => other.to_string(),
-    };
+    let message = || message_of(failure);
     match remedy {
+        Remedy::BadCredentials => Some(CloseReason::AuthenticationFailed { message: message() }),
         Remedy::Denied => Some(CloseReason::PermissionDenied { message: message() }),
         Remedy::Refused => Some(CloseReason::Refused { message: message() }),
         Remedy::Unsupported => Some(CloseReason::Unsupported { message: message() }),
@@ -167,10 +185,19 @@ pub(crate) fn final_reason(remedy: Remedy, failure: &Failure) -> Option<CloseRea
     }
 }
 
+/// The server's own text, where there is one.
+pub(crate) fn message_of(failure: &Failure) -> String {
+    match failure {
+        Failure::Status { message, .. } => message.clone(),
+        other => other.to_string(),
+    }
+}
+
 /// The part of the table that goes by etcd's text; also what a refused or cancelled watch's
 /// `cancel_reason` is looked up in.
 pub(crate) fn remedy_by_text(message: &str) -> Option<Remedy> {
-    const TEXTS: [(&str, Remedy); 12] = [
+    const TEXTS: [(&str, Remedy); 13] = [
+        ("authentication failed", Remedy::BadCredentials),
         ("permission denied", Remedy::Denied),
         ("no leader", Remedy::NoLeader),
         ("invalid auth token", Remedy::Reauthenticate),
@@ -208,6 +235,8 @@ mod tests {
         assert_eq!(remedy(&denied), Remedy::Denied);
         let token = Failure::status(2, "etcdserver: invalid auth token");
         assert_eq!(remedy(&token), Remedy::Reauthenticate);
+        let user = Failure::status(3, "etcdserver: authentication failed, invalid user ID or password");
+        assert_eq!(remedy(&user), Remedy::BadCredentials);
     }
 
     #[test]

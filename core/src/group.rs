@@ -1,4 +1,4 @@
-//! Watches with equal stream options, and the read of the current revision they share.
+//! Watches with equal stream options, and the reads they share.
 
 use alloc::{
     collections::{BTreeSet, VecDeque},
@@ -14,18 +14,45 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) lanes: BTreeSet<u32>,
-    /// Watches that start "now" and whose now is not known.
-    pub(crate) waiting: VecDeque<WatchKey>,
-    pub(crate) read: RevisionRead,
-    pub(crate) backoff: Backoff,
-    pub(crate) patience: Patience,
-    pub(crate) elsewhere: bool,
-    pub(crate) fresh_token: bool,
+    /// For watches that start "now" and whose now is not known.
+    pub(crate) now: Read,
+    /// For watches that were denied on a stream whose token may have expired.
+    pub(crate) denial: Read,
 }
 
-/// The read of the store's current revision.
+/// What a read is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To learn the current revision.
+    Now,
+    /// To learn whether the user may have the keys.
+    Denial,
+}
+
+/// One kind of read: one at a time, and those who wait for the next.
 #[derive(Debug, Default)]
-pub(crate) enum RevisionRead {
+pub(crate) struct Read {
+    /// Watches that wait for the next one, in order.
+    pub(crate) waiting: VecDeque<WatchKey>,
+    pub(crate) state: ReadState,
+    pub(crate) backoff: Backoff,
+    pub(crate) patience: Patience,
+    /// Ask another endpoint next time.
+    pub(crate) elsewhere: bool,
+    /// Ask with a new token, until an answer shows that one is good.
+    pub(crate) fresh_token: bool,
+    /// New tokens refused in a row.
+    pub(crate) refused_tokens: u32,
+    /// The newest revision that an answer has had.
+    pub(crate) shown: Shown,
+    /// Since when the answers have been behind what was shown before.
+    pub(crate) behind_since: Option<Instant>,
+    pub(crate) behind: Backoff,
+}
+
+/// Where a read stands.
+#[derive(Debug, Default)]
+pub(crate) enum ReadState {
     /// None is under way.
     #[default]
     Idle,
@@ -33,8 +60,10 @@ pub(crate) enum RevisionRead {
     InFlight {
         /// Its key.
         key: RangeKey,
-        /// Whose now it will be. Watches opened after it was sent wait for the next one.
+        /// Whose it is. Watches that came after it was sent wait for the next one.
         watches: Vec<WatchKey>,
+        /// What the store had shown when it was sent: what it finds can't be less.
+        shown: Shown,
     },
     /// It failed and is tried again.
     Backoff {
@@ -43,19 +72,97 @@ pub(crate) enum RevisionRead {
     },
 }
 
-impl Group {
+/// The highest revision that a cluster has shown to exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    cluster_id: u64,
+    revision: i64,
+}
+
+impl Shown {
+    /// A header has told a revision. Another cluster's history is another; 0 is no id.
+    pub(crate) fn note(&mut self, cluster_id: u64, revision: i64) {
+        if !self.is_of(cluster_id) {
+            *self = Self::default();
+        }
+        self.cluster_id = if cluster_id == 0 { self.cluster_id } else { cluster_id };
+        self.revision = self.revision.max(revision);
+    }
+
+    pub(crate) fn note_all(&mut self, other: Self) {
+        self.note(other.cluster_id, other.revision);
+    }
+
+    /// What this cluster has shown; 0 if that was another.
+    pub(crate) fn by(&self, cluster_id: u64) -> i64 {
+        if self.is_of(cluster_id) { self.revision } else { 0 }
+    }
+
+    fn is_of(&self, cluster_id: u64) -> bool {
+        cluster_id == 0 || self.cluster_id == 0 || cluster_id == self.cluster_id
+    }
+}
+
+impl Read {
     pub(crate) fn is_unused(&self) -> bool {
-        self.lanes.is_empty() && self.waiting.is_empty() && matches!(self.read, RevisionRead::Idle)
+        self.waiting.is_empty() && matches!(self.state, ReadState::Idle)
+    }
+
+    pub(crate) fn is_in_flight(&self, range: RangeKey) -> bool {
+        matches!(&self.state, ReadState::InFlight { key, .. } if *key == range)
+    }
+
+    /// The server has answered, whatever it said, but for the token.
+    pub(crate) fn answered(&mut self) {
+        self.patience.proved();
+        self.backoff.reset();
+        self.fresh_token = false;
+        self.refused_tokens = 0;
+    }
+
+    /// Everything the read waits for.
+    fn timeouts(&self, config: &Config) -> impl Iterator<Item = (Instant, TimeoutReason)> + use<> {
+        let retry = match self.state {
+            ReadState::Backoff { until } => Some((until, TimeoutReason::RetryRange)),
+            ReadState::Idle | ReadState::InFlight { .. } => None,
+        };
+        let is_reading = !matches!(self.state, ReadState::Idle);
+        let give_up = self.patience.due(config).filter(|_| is_reading).map(|at| (at, TimeoutReason::GiveUp));
+        [retry, give_up].into_iter().flatten()
+    }
+}
+
+impl Group {
+    pub(crate) fn read(&mut self, purpose: Purpose) -> &mut Read {
+        match purpose {
+            Purpose::Now => &mut self.now,
+            Purpose::Denial => &mut self.denial,
+        }
+    }
+
+    pub(crate) fn is_unused(&self) -> bool {
+        self.lanes.is_empty() && self.now.is_unused() && self.denial.is_unused()
     }
 
     /// Everything the group waits for.
     pub(crate) fn timeouts(&self, config: &Config) -> impl Iterator<Item = (Instant, TimeoutReason)> + use<> {
-        let retry = match self.read {
-            RevisionRead::Backoff { until } => Some((until, TimeoutReason::RetryRange)),
-            RevisionRead::Idle | RevisionRead::InFlight { .. } => None,
-        };
-        let is_reading = !matches!(self.read, RevisionRead::Idle);
-        let give_up = self.patience.due(config).filter(|_| is_reading).map(|at| (at, TimeoutReason::GiveUp));
-        [retry, give_up].into_iter().flatten()
+        self.now.timeouts(config).chain(self.denial.timeouts(config))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_cluster_starts_over_and_no_cluster_id_counts_as_the_same() {
+        let mut shown = Shown::default();
+        shown.note(0, 5);
+        shown.note(7, 3);
+        assert_eq!((shown.by(7), shown.by(0), shown.by(8)), (5, 5, 0));
+        shown.note(0, 9);
+        assert_eq!(shown.by(7), 9);
+        shown.note(8, 2);
+        assert_eq!((shown.by(7), shown.by(8)), (0, 2));
     }
 }

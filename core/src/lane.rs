@@ -9,6 +9,7 @@ use core::time::Duration;
 use crate::{
     Config, Instant, Opened, ServerMisbehaved, StreamKey, TimeoutReason, WatchKey,
     backoff::{Backoff, Patience},
+    group::Shown,
     substream::SharedOptions,
 };
 
@@ -44,8 +45,12 @@ pub(crate) struct Lane {
     pub(crate) patience: Patience,
     /// Open the next incarnation on another endpoint.
     pub(crate) elsewhere: bool,
-    /// Open the next incarnation with a new token.
+    /// Open the next incarnation with a new token, until one has shown that its token is good.
     pub(crate) fresh_token: bool,
+    /// New tokens refused in a row.
+    pub(crate) refused_tokens: u32,
+    /// The newest revision that a header has had.
+    pub(crate) shown: Shown,
     /// Member lag, which outlives the stream it was seen on.
     pub(crate) lag: Option<Lag>,
     /// Since when it has had no watches.
@@ -132,6 +137,8 @@ pub(crate) struct GrpcStream {
     pub(crate) lied: bool,
     /// Whether silence after a progress request means something is wrong.
     pub(crate) answers_probes: bool,
+    /// Whether it carries an auth token.
+    pub(crate) authenticated: bool,
     pub(crate) opened: Instant,
     pub(crate) last_frame: Instant,
     pub(crate) answer_due: Option<Instant>,
@@ -158,6 +165,7 @@ impl GrpcStream {
             ordered_progress: opened.version.is_some_and(|version| version.orders_manual_progress()),
             lied: false,
             answers_probes: opened.version.is_some_and(|version| version.answers_progress_when_quiet()),
+            authenticated: opened.authenticated,
             opened: now,
             last_frame: now,
             answer_due: None,
@@ -247,6 +255,8 @@ impl Lane {
             patience: Patience::default(),
             elsewhere: false,
             fresh_token: false,
+            refused_tokens: 0,
+            shown: Shown::default(),
             lag: None,
             empty_since: None,
             holds: 0,
@@ -266,8 +276,8 @@ impl Lane {
         }
     }
 
-    /// A lawful frame has come.
-    pub(crate) fn proved(&mut self, now: Instant, config: &Config) {
+    /// A lawful frame has come. A refusal proves that the stream works, but not that its token does.
+    pub(crate) fn proved(&mut self, now: Instant, config: &Config, is_refusal: bool) {
         let LaneState::Open(stream) = &mut self.state else { return };
         stream.last_frame = now;
         stream.probe_due = None;
@@ -279,7 +289,10 @@ impl Lane {
             stream.proven = true;
             self.backoff.reset();
             self.patience.proved();
+        }
+        if !is_refusal {
             self.fresh_token = false;
+            self.refused_tokens = 0;
         }
     }
 

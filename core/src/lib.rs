@@ -46,7 +46,7 @@ mod time;
 mod version;
 mod watcher;
 
-pub use action::{Action, EndpointHint, Opened, RangeDone, TimeoutReason};
+pub use action::{Action, Creates, EndpointHint, Opened, RangeDone, TimeoutReason};
 pub use config::Config;
 pub use decode::{DecodeError, Header};
 pub use error::{ApiMisuse, CloseReason, ConfigError, RequestError, ServerMisbehaved, StreamEnd};
@@ -56,7 +56,7 @@ pub use request::{
     CreateRequest, Filters, KeyRange, Overflow, Request, StartAt, StreamOptions, WatchRequest,
 };
 pub use response::{Delivery, Event, EventKind, KeyValue, ResponseKind, WatchResponse};
-pub use stats::Stats;
+pub use stats::{Stats, WatchState, WatchStats};
 pub use time::Instant;
 pub use version::{ParseVersionError, ServerVersion};
 pub use watcher::Watcher;

@@ -65,6 +65,16 @@ impl Queue {
         self.bytes
     }
 
+    /// How much may wait now, in bytes.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// What waits, oldest first.
+    pub(crate) fn responses(&self) -> &VecDeque<WatchResponse> {
+        &self.responses
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.responses.is_empty()
     }

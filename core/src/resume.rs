@@ -39,6 +39,16 @@ impl ResumePoint {
         self.resume
     }
 
+    /// The last revision whose events were all accepted; before the first, the one before the start.
+    pub(crate) fn accepted(&self) -> i64 {
+        self.accepted
+    }
+
+    /// The first revision wanted.
+    pub(crate) fn start(&self) -> i64 {
+        self.start
+    }
+
     pub(crate) fn arrival(&self, revision: i64) -> Arrival {
         if revision <= self.accepted {
             Arrival::Stale

@@ -2,15 +2,17 @@
 //!
 //! ```text
 //!   AwaitingRevision --range done--> Waiting --create sent--> Creating --created--> Active
-//!         (from now only)              ^  ^                      |                    |  |
-//!                                      |  +---- stream lost -----+--------------------+  |
-//!                                      |                                                 |
-//!                                      +--- consumer drained --- Overflowed <---full-----+
+//!         (from now only)            ^  ^  ^                  |     |                 |  |
+//!                                    |  |  +--- stream lost --|-----+-----------------+  |
+//!                                    |  |                     |                          |
+//!                                    |  +- range done - Denied <- denied, with a token   |
+//!                                    |                                                   |
+//!                                    +--- consumer drained --- Overflowed <----full------+
 //!
 //!   every state --cancel, compaction, refusal, ...--> Closed
 //! ```
 
-use alloc::sync::Arc;
+use alloc::{string::String, sync::Arc};
 
 use crate::{
     CreateRequest, Filters, Header, KeyRange, Overflow, ServerMisbehaved, WatchResponse,
@@ -27,6 +29,8 @@ pub(crate) enum State {
     AwaitingRevision,
     /// It knows where to start, and waits for its turn on the stream.
     Waiting,
+    /// Its create was denied on a stream whose token may have expired; a read of its keys tells.
+    Denied(Denial),
     /// Its create request is on its way.
     Creating,
     /// It runs on the server.
@@ -36,6 +40,15 @@ pub(crate) enum State {
     Overflowed,
     /// It has ended; what waits can still be taken.
     Closed,
+}
+
+/// A refusal that may be due to the stream's token.
+#[derive(Debug)]
+pub(crate) struct Denial {
+    /// The incarnation of the lane that it came on.
+    pub(crate) incarnation: u32,
+    /// The server's text.
+    pub(crate) message: String,
 }
 
 /// What belongs to one life of a watch on one stream.
@@ -75,13 +88,27 @@ pub(crate) struct Substream {
     pub(crate) known: i64,
     /// The cluster its history is from; 0 until one said.
     pub(crate) cluster_id: u64,
-    /// Refusals and unexplained cancels in a row.
+    /// Creates refused in a row.
     pub(crate) refusals: u8,
+    /// Times in a row that the server ended it before it had said anything else.
+    pub(crate) cancels: u8,
     /// Whether it has been created on a server before.
     pub(crate) created_before: bool,
     /// Whether it keeps its stream from being read.
     pub(crate) holding: bool,
     pub(crate) queue: Queue,
+    pub(crate) counts: Counts,
+}
+
+/// What has happened to a watch, for its statistics.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// The consumer has taken everything up to this revision.
+    pub(crate) taken: i64,
+    pub(crate) events: u64,
+    pub(crate) recreates: u32,
+    pub(crate) overflows: u32,
+    pub(crate) stale_events: u32,
 }
 
 /// What the events of a frame come to.

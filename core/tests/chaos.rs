@@ -147,12 +147,16 @@ impl Chaos {
             Call::Opened(stream, patch) => {
                 let version = (*patch < 35).then(|| ServerVersion::new(3, 5, *patch));
                 if let Some(stream) = pick(&self.streams, *stream) {
-                    self.watcher.handle_opened(now, stream, Opened { version });
+                    self.watcher.handle_opened(
+                        now,
+                        stream,
+                        Opened { version, authenticated: patch % 2 == 0 },
+                    );
                 }
             }
             Call::Answer(stream) => {
                 let Some(stream) = pick(&self.streams, stream % 3) else { return };
-                self.watcher.handle_opened(now, stream, Opened { version: None });
+                self.watcher.handle_opened(now, stream, Opened::default());
                 self.drain();
                 if let Some(at) = self.creates.iter().position(|&(of, _)| of == stream) {
                     let (_, watch_id) = self.creates.remove(at);
@@ -218,12 +222,12 @@ impl Chaos {
             match action {
                 Action::Open { stream, .. } => self.streams.push(stream),
                 Action::Range { range, .. } => self.ranges.push(range),
-                Action::Send { stream, request: Request::Create(create) } => {
+                Action::Send { stream, request: Request::Create(create), .. } => {
                     self.ids.push(create.watch_id);
                     self.creates.push((stream, create.watch_id));
                 }
                 Action::Close { stream, .. } => self.running.retain(|&(running, _)| running != stream),
-                Action::Send { .. } | Action::Deliver { .. } => {}
+                Action::Send { .. } | Action::Deliver { .. } | Action::Overflowed { .. } => {}
             }
         }
         count

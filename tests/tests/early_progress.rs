@@ -122,7 +122,7 @@ fn resume_revision_before_the_last(recorded: &[WireResponse], believed: ServerVe
     let request = WatchRequest::new(KeyRange::prefix("p/")).start_revision(1);
     let watch: WatchKey = watcher.watch(now, request).expect("lawful");
     let Some(Action::Open { stream, .. }) = watcher.poll_action() else { panic!("it opens a stream") };
-    watcher.handle_opened(now, stream, Opened { version: Some(believed) });
+    watcher.handle_opened(now, stream, Opened { version: Some(believed), ..Opened::default() });
     let Some(Action::Send { request: Request::Create(create), .. }) = watcher.poll_action() else {
         panic!("it creates the watch")
     };

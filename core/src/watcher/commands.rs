@@ -5,10 +5,11 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use super::Watcher;
 use crate::{
     Action, ApiMisuse, CloseReason, Instant, Request, StartAt, StreamEnd, WatchKey, WatchRequest,
+    group::Purpose,
     lane::{Lane, LaneState, Route},
     queue::Queue,
     resume::ResumePoint,
-    substream::{SharedOptions, State, Substream},
+    substream::{Counts, SharedOptions, State, Substream},
 };
 
 impl Watcher {
@@ -48,9 +49,11 @@ impl Watcher {
             known: 0,
             cluster_id: 0,
             refusals: 0,
+            cancels: 0,
             created_before: false,
             holding: false,
             queue: Queue::new(self.config.buffer_floor_bytes, budget),
+            counts: Counts::default(),
         };
         self.watches.insert(key, Box::new(substream));
         if resume.is_some() {
@@ -116,13 +119,24 @@ impl Watcher {
         self.groups.clear();
     }
 
-    /// The lane a new watch travels on; a new one if all are full.
+    /// The lane a new watch travels on: of the first lanes, as many as watches are spread over, the one with
+    /// the fewest; past those, the first that has room; a new one if all are full.
     fn lane_with_room(&mut self, now: Instant, options: &SharedOptions) -> u32 {
         let group = self.groups.entry(options.clone()).or_default();
         let limit = self.config.max_watches_per_stream;
-        let has_room = |number: &&u32| self.lanes.get(number).is_some_and(|lane| lane.watches.len() < limit);
-        let number = match group.lanes.iter().find(has_room) {
-            Some(&number) => number,
+        let with_room = |number: &u32| {
+            let count = self.lanes.get(number)?.watches.len();
+            (count < limit).then_some((count, *number))
+        };
+        let streams = self.config.streams;
+        let emptiest = group.lanes.iter().take(streams).filter_map(with_room).min();
+        let chosen = match emptiest {
+            Some((1.., _)) if group.lanes.len() < streams => None,
+            Some(emptiest) => Some(emptiest),
+            None => group.lanes.iter().skip(streams).find_map(with_room),
+        };
+        let number = match chosen {
+            Some((_, number)) => number,
             None => {
                 let number = self.next_lane;
                 self.next_lane += 1;
@@ -175,10 +189,15 @@ impl Watcher {
             lane.holds -= 1;
         }
         let stream_key = lane.key();
-        if matches!(was, State::AwaitingRevision)
+        let purpose = match was {
+            State::AwaitingRevision => Some(Purpose::Now),
+            State::Denied(_) => Some(Purpose::Denial),
+            _ => None,
+        };
+        if let Some(purpose) = purpose
             && let Some(group) = self.groups.get_mut(&lane.options)
         {
-            group.waiting.retain(|&waiting| waiting != key);
+            group.read(purpose).waiting.retain(|&waiting| waiting != key);
         }
         let LaneState::Open(stream) = &mut lane.state else { return };
         stream.wanting.remove(&key);
@@ -190,7 +209,7 @@ impl Watcher {
                 {
                     *route = Route::Cancelled;
                     let request = Request::Cancel { watch_id: active.id };
-                    self.cancels.push_back(Action::Send { stream: stream_key, request });
+                    self.cancels.push_back(Action::Send { stream: stream_key, request, creates: None });
                 }
             }
             State::Creating => {
@@ -199,7 +218,7 @@ impl Watcher {
                 }
             }
             State::Waiting => stream.to_create.retain(|&waiting| waiting != key),
-            State::AwaitingRevision | State::Overflowed | State::Closed => {}
+            State::AwaitingRevision | State::Denied(_) | State::Overflowed | State::Closed => {}
         }
     }
 }

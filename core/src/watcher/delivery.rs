@@ -16,6 +16,11 @@ impl Watcher {
             self.watches.remove(&watch);
             return delivery;
         }
+        if let Some(Delivery::Response(response)) = &delivery {
+            self.stats.responses += 1;
+            substream.counts.events += response.len() as u64;
+            substream.counts.taken = response.resume_revision().saturating_sub(1);
+        }
         let number = substream.lane;
         let is_released = substream.holding && substream.queue.has_room();
         substream.holding &= !is_released;
@@ -61,6 +66,13 @@ impl Watcher {
             return;
         }
         self.stats.overflows += 1;
+        watch.counts.overflows = watch.counts.overflows.saturating_add(1);
+        self.actions.push_back(Action::Overflowed {
+            watch: key,
+            policy: watch.overflow,
+            queued_bytes: watch.queue.bytes(),
+            resume_revision: watch.next_revision(),
+        });
         match watch.overflow {
             Overflow::Replay => self.detach(key, State::Overflowed),
             Overflow::Pause => {

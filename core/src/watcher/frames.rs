@@ -30,9 +30,14 @@ impl Watcher {
             _ => return,
         }
         self.stats.frames += 1;
+        self.stats.frame_bytes += frame.len() as u64;
         let number = stream.lane;
+        let mut is_refusal = false;
         let outcome = match decode(&frame) {
-            Ok(decoded) => self.handle_decoded(now, number, frame, decoded),
+            Ok(decoded) => {
+                is_refusal = decoded.created && is_refused(&decoded);
+                self.handle_decoded(now, number, frame, decoded)
+            }
             Err(error) => Err(error.into()),
         };
         match outcome {
@@ -41,7 +46,7 @@ impl Watcher {
                 if let Some(lane) = self.lanes.get_mut(&number)
                     && lane.incarnation == stream.incarnation
                 {
-                    lane.proved(now, &self.config);
+                    lane.proved(now, &self.config, is_refusal);
                 }
             }
             Err(what) => self.misbehaved(now, number, what),
@@ -55,11 +60,14 @@ impl Watcher {
         bytes: Bytes,
         mut frame: Frame,
     ) -> Result<(), ServerMisbehaved> {
-        self.follow_lag(number, frame.header.revision);
+        self.follow_lag(number, frame.header);
         let reason = || String::from_utf8_lossy(frame.cancel_reason.of(&bytes)).into_owned();
         if frame.created {
             let Some((key, id)) = self.match_created(number, &frame)? else { return Ok(()) };
             if is_refused(&frame) {
+                if self.is_other_store(key, frame.header) {
+                    return Ok(());
+                }
                 if frame.compact_revision > 0 {
                     self.cancelled(now, number, key, frame.compact_revision, String::new());
                     return Ok(());
@@ -103,6 +111,7 @@ impl Watcher {
             return Ok(());
         }
         if frame.events.is_empty() {
+            self.stats.progress_notifications += 1;
             self.watch_progress(now, key, frame.header, false);
             return Ok(());
         }
@@ -144,7 +153,7 @@ impl Watcher {
             if pending.watch.is_none() {
                 // It was cancelled while its create was on the way.
                 let request = crate::Request::Cancel { watch_id };
-                self.cancels.push_back(crate::Action::Send { stream: key, request });
+                self.cancels.push_back(crate::Action::Send { stream: key, request, creates: None });
             }
         }
         self.send_creates(number);
@@ -159,6 +168,7 @@ impl Watcher {
         let active = Active { id, created_at: header.revision, requests_before, heard: false, partial: None };
         watch.state = State::Active(active);
         watch.created_before = true;
+        watch.refusals = 0;
         if self.is_other_store(key, header) {
             return;
         }
@@ -231,7 +241,9 @@ impl Watcher {
     ) -> Result<(), ServerMisbehaved> {
         let Some(watch) = self.watches.get_mut(&key) else { return Ok(()) };
         let admitted = watch.admit(chunk, header, more)?;
-        watch.refusals = 0;
+        watch.cancels = 0;
+        let stale = u32::try_from(admitted.stale).unwrap_or(u32::MAX);
+        watch.counts.stale_events = watch.counts.stale_events.saturating_add(stale);
         let partial_bytes = watch.partial_bytes();
         // Those of a revision that is not complete yet may come again.
         self.stats.events += admitted.response.as_ref().map_or(0, |response| response.len() as u64);
@@ -281,6 +293,7 @@ impl Watcher {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         let Some(stream) = lane.stream() else { return };
         stream.progress_replies += 1;
+        self.stats.progress_notifications += 1;
         let replies = stream.progress_replies;
         if !stream.trusts_manual_progress() {
             self.stats.untrusted_progress += 1;
@@ -294,7 +307,9 @@ impl Watcher {
         };
         let watches: Vec<WatchKey> = lane.watches.iter().filter(|key| speaks_for(key)).copied().collect();
         for watch in watches {
-            self.watch_progress(now, watch, header, true);
+            if !self.is_other_store(watch, header) {
+                self.watch_progress(now, watch, header, true);
+            }
         }
     }
 
@@ -303,7 +318,7 @@ impl Watcher {
         let Some(watch) = self.watches.get_mut(&key) else { return };
         let (State::Active(active), Some(point)) = (&mut watch.state, &mut watch.resume) else { return };
         active.heard = true;
-        watch.refusals = 0;
+        watch.cancels = 0;
         let lied = self.lanes.get_mut(&watch.lane).and_then(|lane| lane.stream()).is_some_and(|s| s.lied);
         if lied
             || active.partial.is_some()
@@ -324,15 +339,23 @@ impl Watcher {
     }
 
     /// A member that lagged may have caught up.
-    fn follow_lag(&mut self, number: u32, revision: i64) {
+    fn follow_lag(&mut self, number: u32, header: Header) {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
+        lane.shown.note(header.cluster_id, header.revision);
         let Some(lag) = &mut lane.lag else { return };
+        let revision = header.revision;
         if revision == 0 {
             return;
         }
         lag.revision = revision;
         lag.watches.retain(|watch| self.watches.get(watch).is_some_and(|watch| watch.known > revision));
-        if lag.watches.is_empty() && matches!(&lane.state, LaneState::Open(stream) if stream.proven) {
+        // Not before all its watches are back on the server: one that is ahead may still be among them.
+        if lag.watches.is_empty()
+            && let LaneState::Open(stream) = &lane.state
+            && stream.proven
+            && stream.to_create.is_empty()
+            && stream.pending.is_empty()
+        {
             lane.lag = None;
         }
     }

@@ -2,8 +2,10 @@
 
 mod commands;
 mod delivery;
+mod denials;
 mod frames;
 mod ranges;
+mod status;
 mod streams;
 mod timers;
 
@@ -16,7 +18,7 @@ use alloc::{
 use crate::{
     Action, Config, ConfigError, Instant, Stats, StreamKey, TimeoutReason, WatchKey,
     group::Group,
-    lane::{GrpcStream, Lane, LaneState},
+    lane::{GrpcStream, Lane},
     queue::Spares,
     substream::{SharedOptions, Substream},
 };
@@ -141,7 +143,7 @@ impl Watcher {
     pub fn poll_action(&mut self) -> Option<Action> {
         if self.actions.is_empty() && core::mem::take(&mut self.reads_due) {
             // As late as possible, so that all the watches opened in one go share one read.
-            self.ask_for_revisions();
+            self.ask_for_reads();
         }
         if let Some(action) = self.actions.pop_front() {
             return Some(action);
@@ -151,6 +153,7 @@ impl Watcher {
             if let Action::Send { stream, .. } = &cancel
                 && self.lane_of(*stream).is_some()
             {
+                self.stats.cancels += 1;
                 return Some(cancel);
             }
         }
@@ -176,35 +179,6 @@ impl Watcher {
         let lanes = self.lanes.values().flat_map(|lane| lane.timeouts(&self.config));
         let groups = self.groups.values().flat_map(|group| group.timeouts(&self.config));
         lanes.chain(groups).min()
-    }
-
-    /// Whether to read more from the stream. False while a slow consumer with
-    /// [`Overflow::Pause`](crate::Overflow::Pause) is behind, and for a stream that is gone.
-    #[must_use]
-    pub fn wants_frame(&self, stream: StreamKey) -> bool {
-        self.lanes.get(&stream.lane).is_some_and(|lane| {
-            lane.incarnation == stream.incarnation
-                && lane.holds == 0
-                && matches!(lane.state, LaneState::Open(_))
-        })
-    }
-
-    /// The revision at which the watch would go on if its stream broke now: 0 while a watch "from now"
-    /// does not know its now, `None` for a watch that has ended.
-    #[must_use]
-    pub fn resume_revision(&self, watch: WatchKey) -> Option<i64> {
-        self.watches.get(&watch).map(|watch| watch.next_revision())
-    }
-
-    /// What has been done so far, and what is held now.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        Stats {
-            watches: self.lanes.values().map(|lane| lane.watches.len()).sum(),
-            streams: self.lanes.len(),
-            queued_bytes: self.queued_bytes,
-            ..self.stats
-        }
     }
 
     /// Time never goes back.

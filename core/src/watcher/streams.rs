@@ -2,12 +2,12 @@
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
-use super::Watcher;
+use super::{Watcher, denials::DENIAL_LIMIT};
 use crate::{
-    Action, CloseReason, EndpointHint, Failure, Instant, Opened, Remedy, Request, ServerMisbehaved,
-    StreamEnd, StreamKey, WatchKey,
-    failure::final_reason,
-    lane::{Echo, GrpcStream, LaneState, Pending},
+    Action, ApiMisuse, CloseReason, Creates, EndpointHint, Failure, Instant, Opened, Remedy, Request,
+    ServerMisbehaved, StreamEnd, StreamKey, WatchKey,
+    failure::{TOKEN_LIMIT, final_reason, message_of},
+    lane::{Echo, GrpcStream, Lane, LaneState, Pending},
     remedy,
     substream::State,
 };
@@ -86,8 +86,11 @@ impl Watcher {
             stream.pending.push_back(Pending { id, watch: Some(watch) });
             stream.answer_due.get_or_insert(now + self.config.answer_timeout);
             self.stats.creates += 1;
-            self.stats.recreates += u64::from(substream.created_before);
-            self.actions.push_back(Action::Send { stream: key, request: Request::Create(create) });
+            let resumes = substream.created_before;
+            self.stats.recreates += u64::from(resumes);
+            substream.counts.recreates = substream.counts.recreates.saturating_add(resumes.into());
+            let creates = Some(Creates { watch, resumes });
+            self.actions.push_back(Action::Send { stream: key, request: Request::Create(create), creates });
         }
     }
 
@@ -107,6 +110,10 @@ impl Watcher {
             && lane.too_large >= TOO_LARGE_LIMIT
         {
             self.close_unheard(stream.lane, &CloseReason::TooLarge { what: "a response", bytes, limit });
+        }
+        if remedy == Remedy::Reauthenticate {
+            self.token_refused(now, stream.lane, message_of(&failure), None);
+            return;
         }
         if let Some(reason) = ended {
             // What the whole stream is refused for, every watch on it is.
@@ -154,6 +161,51 @@ impl Watcher {
         self.replace_stream(now, number, Remedy::RetryElsewhere, Some(what.into()));
     }
 
+    /// The server does not accept the token of a lane's stream: the next one is opened with a new token.
+    /// Where new ones are refused too, that ends.
+    pub(super) fn token_refused(
+        &mut self,
+        now: Instant,
+        number: u32,
+        message: String,
+        end: Option<StreamEnd>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        // The first to be refused had not been asked for anew.
+        lane.refused_tokens += u32::from(lane.fresh_token);
+        let tokens = lane.refused_tokens;
+        self.replace_stream(now, number, Remedy::Reauthenticate, end);
+        if tokens >= TOKEN_LIMIT {
+            self.close_all(number, &CloseReason::TokenRefused { tokens, message });
+        } else {
+            self.give_up_if_due(now, number);
+        }
+    }
+
+    /// Gives an open stream up at once and opens it anew, because the driver has a better place for it. Its
+    /// watches go on there at exactly the next revision. It is no failure: there is no backoff, and nothing
+    /// is held against the endpoint. The driver chooses the endpoint ([`EndpointHint::Any`]). A stream
+    /// without watches is only closed.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::StreamNotOpen`], and nothing changes, when the stream is gone, or is being opened or
+    /// waiting to be: then the driver has its choice of endpoint already.
+    pub fn move_stream(&mut self, now: Instant, stream: StreamKey) -> Result<(), ApiMisuse> {
+        let now = self.advance(now);
+        let number = stream.lane;
+        if self.lane_of(stream).and_then(Lane::stream).is_none() {
+            return Err(ApiMisuse::StreamNotOpen(stream));
+        }
+        self.stats.moves += 1;
+        self.leave_stream(number, Some(StreamEnd::Moved));
+        if self.lanes.get(&number).is_some_and(|lane| lane.watches.is_empty()) {
+            self.drop_lane(number);
+        } else {
+            self.open_lane(now, number);
+        }
+        Ok(())
+    }
+
     /// Gives a lane's stream up and schedules the next one. `end` is said to a driver that does not know
     /// yet. A lane without watches goes away instead.
     pub(super) fn replace_stream(
@@ -164,10 +216,26 @@ impl Watcher {
         end: Option<StreamEnd>,
     ) {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
+        self.stats.reconnects += u64::from(matches!(lane.state, LaneState::Open(_)));
+        lane.elsewhere = !matches!(remedy, Remedy::Retry | Remedy::Reauthenticate);
+        lane.fresh_token |= remedy == Remedy::Reauthenticate;
+        // Misbehaviour isn't forgiven by the frames before it.
+        lane.backoff.at_least(lane.penalty);
+        self.leave_stream(number, end);
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let until = now + lane.backoff.next(&self.config, &mut self.rng);
+        lane.state = LaneState::Backoff { until };
+        if lane.watches.is_empty() {
+            self.drop_lane(number);
+        }
+    }
+
+    /// The end of an incarnation: its watches wait for the next one, and what it still says is ignored.
+    fn leave_stream(&mut self, number: u32, end: Option<StreamEnd>) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
         if let Some(reason) = end {
             self.actions.push_back(Action::Close { stream: lane.key(), reason });
         }
-        self.stats.reconnects += u64::from(matches!(lane.state, LaneState::Open(_)));
         for key in &lane.watches {
             let Some(watch) = self.watches.get_mut(key) else { continue };
             watch.holding = false;
@@ -177,17 +245,8 @@ impl Watcher {
         }
         lane.holds = 0;
         lane.incarnation = lane.incarnation.wrapping_add(1);
-        lane.elsewhere = !matches!(remedy, Remedy::Retry | Remedy::Reauthenticate);
-        lane.fresh_token |= remedy == Remedy::Reauthenticate;
         if let Some(lag) = &mut lane.lag {
             lag.watches.clear();
-        }
-        // Misbehaviour isn't forgiven by the frames before it.
-        lane.backoff.at_least(lane.penalty);
-        let until = now + lane.backoff.next(&self.config, &mut self.rng);
-        lane.state = LaneState::Backoff { until };
-        if lane.watches.is_empty() {
-            self.drop_lane(number);
         }
     }
 
@@ -219,16 +278,27 @@ impl Watcher {
     ) {
         /// How often in a row before it counts as final.
         const LIMIT: u8 = 8;
+        let has_token = self.has_token(number);
         let Some(watch) = self.watches.get_mut(&key) else { return };
-        watch.refusals = watch.refusals.saturating_add(1);
-        let remedy = crate::failure::remedy_by_text(&message);
-        let is_final = watch.refusals >= LIMIT;
-        match remedy {
-            Some(Remedy::Denied) => self.close_watch(key, CloseReason::PermissionDenied { message }),
-            Some(_) if is_final => self.close_watch(key, CloseReason::Refused { message }),
-            Some(Remedy::Reauthenticate) => {
-                self.replace_stream(now, number, Remedy::Reauthenticate, Some(StreamEnd::TokenExpired));
+        let times = if running { &mut watch.cancels } else { &mut watch.refusals };
+        *times = times.saturating_add(1);
+        let is_final = *times >= LIMIT;
+        let is_token_hopeless = u32::from(*times) > TOKEN_LIMIT;
+        match crate::failure::remedy_by_text(&message) {
+            Some(Remedy::Denied) if has_token && !running && *times < DENIAL_LIMIT => {
+                self.doubt(number, key, message);
             }
+            Some(Remedy::BadCredentials) => {
+                self.close_watch(key, CloseReason::AuthenticationFailed { message });
+            }
+            Some(Remedy::Denied) => self.close_watch(key, CloseReason::PermissionDenied { message }),
+            Some(Remedy::Reauthenticate) if is_token_hopeless => {
+                self.close_watch(key, CloseReason::TokenRefused { tokens: TOKEN_LIMIT, message });
+            }
+            Some(Remedy::Reauthenticate) => {
+                self.token_refused(now, number, message, Some(StreamEnd::TokenExpired));
+            }
+            Some(_) if is_final => self.close_watch(key, CloseReason::Refused { message }),
             Some(Remedy::Retry) => {
                 watch.state = State::Waiting;
                 self.enqueue_create(number, key);

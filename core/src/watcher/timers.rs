@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::Watcher;
 use crate::{
     Action, CloseReason, Instant, Remedy, Request, ServerMisbehaved, StreamEnd, TimeoutReason, WatchKey,
-    substream::SharedOptions, time::millis,
+    group::Shown, substream::SharedOptions, time::millis,
 };
 
 /// How often a member that lags is asked for its revision, as a part of the deadline.
@@ -72,7 +72,7 @@ impl Watcher {
         let key = lane.key();
         let Some(stream) = lane.stream() else { return };
         if stream.take_progress_turn(now) {
-            self.actions.push_back(Action::Send { stream: key, request: Request::Progress });
+            self.actions.push_back(Action::Send { stream: key, request: Request::Progress, creates: None });
         }
     }
 
@@ -103,6 +103,8 @@ impl Watcher {
             }
             if let Some(lane) = self.lanes.get_mut(&number) {
                 lane.lag = None;
+                // What it has shown is history of a store that is gone.
+                lane.shown = Shown::default();
             }
         } else {
             let known = watches.iter().map(known).max().unwrap_or(0);

@@ -30,7 +30,7 @@ impl Kind {
             Self::Untrusted => Some(ServerVersion::new(3, 4, 23)),
             Self::Proxy => None,
         };
-        Opened { version }
+        Opened { version, authenticated: true }
     }
 }
 
@@ -145,7 +145,8 @@ impl Server {
         }
         if watch.next < store.compacted {
             self.watches.remove(&id);
-            self.data.push_back(compacted(id, store.compacted));
+            let header = header(store.revision);
+            self.data.push_back(Frame { header, ..compacted(id, store.compacted) });
             return true;
         }
         let to = (watch.next + revisions - 1).min(store.revision);

@@ -83,7 +83,7 @@ impl World {
             assert!(self.log.len() < 100_000, "no end of actions: {action:?}");
             match action {
                 Action::Open { stream, .. } => self.opening.push_back(stream),
-                Action::Send { stream, request } => {
+                Action::Send { stream, request, .. } => {
                     let server = self.servers.get_mut(&stream);
                     server.expect("requests are for streams that are open").inbox.push_back(request);
                 }
@@ -96,6 +96,9 @@ impl World {
                     self.opening.retain(|&opening| opening != stream);
                 }
                 Action::Range { range, .. } => self.reads.push_back((range, self.store.revision)),
+                Action::Overflowed { watch, .. } => {
+                    assert!(self.watches.iter().any(|known| known.key == watch && !known.closed));
+                }
                 Action::Deliver { watch } => {
                     assert!(self.ready.insert(watch), "{watch:?} is announced once per edge");
                 }

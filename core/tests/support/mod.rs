@@ -17,9 +17,11 @@ use etcd_watch_proto::{
 use prost::Message;
 
 /// Its manual progress replies are believed, and silence after a request means something.
-pub(crate) const TRUSTED: Opened = Opened { version: Some(ServerVersion::new(3, 5, 30)) };
+pub(crate) const TRUSTED: Opened =
+    Opened { version: Some(ServerVersion::new(3, 5, 30)), authenticated: false };
 /// Its manual progress replies can overtake events.
-pub(crate) const UNTRUSTED: Opened = Opened { version: Some(ServerVersion::new(3, 4, 23)) };
+pub(crate) const UNTRUSTED: Opened =
+    Opened { version: Some(ServerVersion::new(3, 4, 23)), authenticated: false };
 
 pub(crate) const CLUSTER: u64 = 0xc1;
 
@@ -67,13 +69,16 @@ impl Driver {
     pub(crate) fn collect(&mut self) {
         while let Some(action) = self.watcher.poll_action() {
             match &action {
-                Action::Send { stream, request } => {
+                Action::Send { stream, request, .. } => {
                     assert!(self.open.contains(stream), "{request:?} for {stream:?}, which is not open");
                 }
                 Action::Close { stream, .. } => {
                     self.open.remove(stream);
                 }
-                Action::Open { .. } | Action::Range { .. } | Action::Deliver { .. } => {}
+                Action::Open { .. }
+                | Action::Range { .. }
+                | Action::Deliver { .. }
+                | Action::Overflowed { .. } => {}
             }
             self.actions.push(action);
         }

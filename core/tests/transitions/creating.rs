@@ -1,6 +1,6 @@
 //! Creates: the first alone, then together; refusals.
 
-use etcd_watch_core::{CloseReason, Config, ServerMisbehaved, StreamEnd};
+use etcd_watch_core::{CloseReason, Config, Failure, ServerMisbehaved, StreamEnd};
 
 use crate::support::*;
 
@@ -140,18 +140,17 @@ fn an_expired_token_opens_the_next_stream_with_a_fresh_one() {
 }
 
 #[test]
-fn a_token_that_stays_expired_ends_the_watch_after_a_limited_number_of_refusals() {
+fn a_member_that_does_not_know_the_user_ends_the_watch_as_not_authenticated() {
+    let text = "etcdserver: authentication failed, invalid user ID or password";
     let mut driver = Driver::new(Config::default());
-    let watch = driver.watch(all_from(3));
-    for refusals in 1..=8 {
-        let stream = driver.open(TRUSTED);
-        assert_eq!(driver.creates().len(), 1);
-        driver.frame(stream, refused(-1, "etcdserver: invalid auth token"));
-        if refusals < 8 {
-            driver.sleep_to_timeout();
-        }
+    let watches = driver.watch_together([all_from(3), from_now("a")]);
+    let stream = driver.opens().remove(0).stream;
+    driver.failed(stream, Failure::status(3, text));
+    for watch in watches {
+        let reason = CloseReason::AuthenticationFailed { message: text.into() };
+        assert_eq!(driver.closed(watch), reason);
     }
-    assert!(matches!(driver.closed(watch), CloseReason::Refused { .. }));
+    assert_eq!(driver.stats().streams, 0);
 }
 
 #[test]

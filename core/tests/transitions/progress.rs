@@ -24,7 +24,7 @@ fn a_manual_reply_counts_only_from_servers_that_keep_its_order() {
         let mut driver = Driver::new(Config::default());
         let watch = driver.watch(all_from(3));
         let version: ServerVersion = version.parse().unwrap();
-        let stream = driver.open(Opened { version: Some(version) });
+        let stream = driver.open(Opened { version: Some(version), ..Opened::default() });
         driver.create_one(stream);
         driver.request_progress(watch);
         assert_eq!(driver.progress_requests(), 1);
