@@ -1,6 +1,6 @@
 //! Flags and variables, as etcdctl has them.
 
-use std::{env, ffi::OsString, time::Duration};
+use std::{env, ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use clap::{
     ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
@@ -61,6 +61,41 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "ETCDCTL_KEEPALIVE_TIMEOUT", default_value = "6s")]
     #[arg(value_parser = duration::parse, value_name = "DURATION")]
     pub(crate) keepalive_timeout: Duration,
+    /// Trust the certificates in this PEM file, rather than the system's roots; endpoints without a scheme are
+    /// https then
+    #[arg(long, global = true, env = "ETCDCTL_CACERT", value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+    /// Show servers the certificate in this PEM file
+    #[arg(long, global = true, env = "ETCDCTL_CERT", value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The PEM file with the certificate's key
+    #[arg(long, global = true, env = "ETCDCTL_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// The name servers' certificates must have, if it isn't the endpoint's host
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) tls_server_name: Option<String>,
+    /// The user, if authentication is on; asks for the password if it isn't given here or by --password
+    #[arg(long, global = true, env = "ETCDCTL_USER", hide_env_values = true, value_name = "NAME[:PASSWORD]")]
+    pub(crate) user: Option<Secret>,
+    /// The user's password; better set the variable, since others on this machine can see flags
+    #[arg(long, global = true, env = "ETCDCTL_PASSWORD", hide_env_values = true, value_name = "PASSWORD")]
+    pub(crate) password: Option<Secret>,
+}
+
+/// Text that is not to be shown.
+#[derive(Clone)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
 }
 
 /// How to print responses.
@@ -193,14 +228,10 @@ fn lease(text: &str) -> Result<i64, String> {
     i64::from_str_radix(text, 16).map_err(|_| "not a lease id: it is a hexadecimal number".to_owned())
 }
 
-/// etcdctl's variables for what this release can't do yet.
-const NOT_YET: [&str; 6] = [
-    "ETCDCTL_CACERT",
-    "ETCDCTL_CERT",
-    "ETCDCTL_KEY",
-    "ETCDCTL_USER",
-    "ETCDCTL_PASSWORD",
-    "ETCDCTL_DISCOVERY_SRV",
+/// etcdctl's variables for what can't be done here, and what to do instead.
+const NOT_HERE: [(&str, &str); 2] = [
+    ("ETCDCTL_DISCOVERY_SRV", "give the endpoints with --endpoints"),
+    ("ETCDCTL_INSECURE_SKIP_TLS_VERIFY", "give the servers' CA with --cacert"),
 ];
 
 impl Cli {
@@ -215,9 +246,9 @@ impl Cli {
 }
 
 impl Global {
-    /// Variables that are set and can't be followed.
-    pub(crate) fn ignored() -> impl Iterator<Item = &'static str> {
-        NOT_YET.into_iter().filter(|name| env::var_os(name).is_some_and(|value| !value.is_empty()))
+    /// Variables that are set and can't be followed, and what to do instead.
+    pub(crate) fn ignored() -> impl Iterator<Item = (&'static str, &'static str)> {
+        NOT_HERE.into_iter().filter(|(name, _)| env::var_os(name).is_some_and(|value| !value.is_empty()))
     }
 }
 
@@ -268,6 +299,12 @@ mod tests {
         };
         assert_eq!(args.command, ["echo", "-n", "--prefix"]);
         assert!(args.keys.range_end.is_none() && !args.keys.prefix);
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let cli = parse("etcd-watch get k --user root:s3cret --password s3cret").unwrap();
+        assert!(!format!("{cli:?}").contains("s3cret"));
     }
 
     #[test]
