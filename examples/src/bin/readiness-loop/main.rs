@@ -1,0 +1,236 @@
+//! An etcd watch in a readiness loop written by hand: one thread, one `mio::Poll`, no async runtime.
+//!
+//! ```text
+//! readiness-loop ENDPOINT[,ENDPOINT...] PREFIX [--rev REVISION] [--events COUNT]
+//! ```
+//!
+//! It prints a line for each event, and ends after so many events or when its standard input is closed.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `main` | the loop: the machine's actions, inputs and timeouts |
+//! | `link` | one connection and the call on it, as states that are polled |
+//! | `socket` | a non-blocking socket behind the traits `h2` wants |
+
+mod link;
+mod socket;
+
+use std::{
+    error::Error,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Wake, Waker},
+    thread,
+};
+
+use etcd_watch_core::{Action, Config, EndpointHint, Failure, Instant, StreamOptions, Watcher};
+use etcd_watch_examples::{
+    args::Args,
+    call::broken,
+    clock::Clock,
+    endpoints::{Endpoint, Endpoints},
+    output::{Printer, log, until_stdin_closes},
+};
+use link::{Link, News, Purpose};
+use mio::{Events, Token};
+use socket::Socket;
+
+/// What a link may say before the others have their turn.
+const NEWS_PER_ROUND: usize = 64;
+
+/// The token of what other threads have to say.
+const WAKE: Token = Token(0);
+
+/// What `h2` wakes: on one thread a flag is enough, which says that there is more to do.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+struct Loop {
+    machine: Watcher,
+    clock: Clock,
+    poll: mio::Poll,
+    endpoints: Endpoints,
+    links: Vec<Link>,
+    next_token: usize,
+    woken: Arc<Woken>,
+    printer: Printer,
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse(std::env::args().skip(1))?;
+    let clock = Clock::start();
+    let mut machine = Watcher::new(Config::default(), u64::from(std::process::id()))?;
+    machine.watch(clock.now(), args.watch())?;
+
+    let poll = mio::Poll::new()?;
+    let waker = mio::Waker::new(poll.registry(), WAKE)?;
+    let stdin_closed = Arc::new(AtomicBool::new(false));
+    // Not every standard input can be polled; a thread that only waits for its end is simplest.
+    thread::spawn({
+        let stdin_closed = stdin_closed.clone();
+        move || {
+            until_stdin_closes();
+            stdin_closed.store(true, Relaxed);
+            waker.wake()
+        }
+    });
+
+    let printer = Printer::new(args.events);
+    let (links, woken) = (Vec::new(), Arc::default());
+    let mut driver =
+        Loop { machine, clock, poll, endpoints: args.endpoints, links, next_token: 1, woken, printer };
+    driver.run(&stdin_closed)
+}
+
+impl Loop {
+    fn run(&mut self, stdin_closed: &AtomicBool) -> Result<(), Box<dyn Error>> {
+        let mut events = Events::with_capacity(64);
+        loop {
+            // Everything that can be done now, until nothing is left.
+            while self.perform() | self.poll_links() | self.woken.0.swap(false, Relaxed) {}
+            if stdin_closed.load(Relaxed) {
+                // Its last actions close the streams, and `Closed` is delivered.
+                self.machine.shutdown(self.clock.now());
+                self.perform();
+            }
+            if let Some(end) = self.printer.end() {
+                return end;
+            }
+            // Then sleep until a socket is ready or it is time for something.
+            let now = self.clock.now();
+            let deadlines = self.links.iter().filter_map(Link::deadline);
+            let timeout = deadlines.chain(self.machine.poll_timeout()).min().map(|at| at.since(now));
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error.into()),
+                // Which socket is ready doesn't matter: there are few, and each is polled until it is not.
+                _ => self.machine.handle_timeout(self.clock.now()),
+            }
+        }
+    }
+
+    /// Does what the machine says; whether there was anything.
+    fn perform(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(action) = self.machine.poll_action() {
+            busy = true;
+            match action {
+                // A new auth token is not needed where there is none.
+                Action::Open { stream, options, endpoint, fresh_token: _ } => {
+                    self.connect(Purpose::Stream(stream), Some(stream.lane()), options, endpoint);
+                }
+                Action::Send { stream, request, .. } => {
+                    let link = self.links.iter_mut().find(|link| link.is_for(stream));
+                    if let Some(link) = link {
+                        link.send(request);
+                    }
+                }
+                Action::Close { stream, reason } => {
+                    log(format_args!("closing {stream:?}: {reason}"));
+                    self.links.retain(|link| !link.is_for(stream));
+                }
+                Action::Range { range, keys, options, endpoint, fresh_token: _ } => {
+                    self.connect(Purpose::Read(range, keys), None, options, endpoint);
+                }
+                Action::Deliver { watch } => {
+                    while let Some(delivery) = self.machine.next(self.clock.now(), watch) {
+                        self.printer.deliver(delivery);
+                    }
+                }
+                Action::Overflowed { watch, policy, .. } => log(format_args!("{watch:?} lags: {policy:?}")),
+            }
+        }
+        busy
+    }
+
+    /// A connection for each stream, so that what holds one up holds up nothing else; and one for each
+    /// read.
+    fn connect(
+        &mut self,
+        purpose: Purpose,
+        lane: Option<u32>,
+        options: Arc<StreamOptions>,
+        hint: EndpointHint,
+    ) {
+        let endpoint = self.endpoints.pick(lane, hint);
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        match Socket::connect(&endpoint, self.poll.registry(), token) {
+            Ok(socket) => {
+                let now = self.clock.now();
+                self.links.push(Link::new(purpose, endpoint, options, socket, now));
+            }
+            Err(error) => self.failed(&purpose, &endpoint, broken(&error)),
+        }
+    }
+
+    /// Lets every link go on; whether one had news.
+    fn poll_links(&mut self) -> bool {
+        let waker = Waker::from(self.woken.clone());
+        let mut cx = Context::from_waker(&waker);
+        let (mut busy, mut at) = (false, 0);
+        while let Some(link) = self.links.get_mut(at) {
+            let now = self.clock.now();
+            let mut polled = link.drive(&mut cx, now);
+            let mut is_done = false;
+            for _ in 0..NEWS_PER_ROUND {
+                if polled.is_err() || is_done || !is_wanted(&self.machine, link) {
+                    break;
+                }
+                match link.poll(&mut cx, now) {
+                    Poll::Ready(Ok(news)) => {
+                        is_done = matches!(news, News::Read(..));
+                        tell(&mut self.machine, now, news);
+                    }
+                    Poll::Ready(Err(failure)) => polled = Err(failure),
+                    Poll::Pending => break,
+                }
+                busy = true;
+            }
+            if polled.is_ok() && !is_done {
+                at += 1;
+                continue;
+            }
+            let link = self.links.swap_remove(at);
+            busy = true;
+            if let Err(failure) = polled {
+                self.failed(&link.purpose, &link.endpoint, failure);
+            }
+        }
+        busy
+    }
+
+    fn failed(&mut self, purpose: &Purpose, endpoint: &Endpoint, failure: Failure) {
+        log(format_args!("{}: {purpose}: {failure}", endpoint.authority));
+        self.endpoints.failed(endpoint);
+        let now = self.clock.now();
+        match *purpose {
+            Purpose::Stream(stream) => self.machine.handle_failed(now, stream, failure),
+            Purpose::Read(range, _) => self.machine.handle_range_done(now, range, Err(failure)),
+        }
+    }
+}
+
+/// Not asking for frames is backpressure: the flow-control window stays closed.
+fn is_wanted(machine: &Watcher, link: &Link) -> bool {
+    match link.purpose {
+        Purpose::Stream(stream) => !link.is_open() || machine.wants_frame(stream),
+        Purpose::Read(..) => true,
+    }
+}
+
+fn tell(machine: &mut Watcher, now: Instant, news: News) {
+    match news {
+        News::Opened(stream, opened) => machine.handle_opened(now, stream, opened),
+        News::Frame(stream, frame) => machine.handle_frame(now, stream, frame),
+        News::Read(range, done) => machine.handle_range_done(now, range, Ok(done)),
+    }
+}
