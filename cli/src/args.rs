@@ -69,7 +69,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "ETCDCTL_CERT", value_name = "FILE")]
     pub(crate) cert: Option<PathBuf>,
     /// The PEM file with the certificate's key
-    #[arg(long, global = true, env = "ETCDCTL_KEY", value_name = "FILE")]
+    #[arg(id = "tls-key", long = "key", global = true, env = "ETCDCTL_KEY", value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
     /// The name servers' certificates must have, if it isn't the endpoint's host
     #[arg(long, global = true, value_name = "NAME")]
