@@ -53,6 +53,16 @@ pub enum HarnessError {
         /// What was attempted.
         action: &'static str,
     },
+    /// The members of a cluster did not come to agree, or did not cease to.
+    #[error("waited {waited:?} in vain until {what}; the members: {views}")]
+    NoLeader {
+        /// What was waited for.
+        what: &'static str,
+        /// How long they were given.
+        waited: Duration,
+        /// What each of them said last.
+        views: String,
+    },
     /// The server's metrics have no such metric.
     #[error("no metric `{name}` among those of etcd {version}")]
     NoMetric {

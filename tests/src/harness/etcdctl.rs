@@ -2,7 +2,8 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
+    fmt,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -25,10 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Runs `etcdctl` against an endpoint: a real server's, the model's or a proxy's.
 ///
 /// Commands are asynchronous, so that a server on the same single-threaded runtime can answer them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Etcdctl {
     program: PathBuf,
     endpoint: String,
+    /// Variables rather than flags: a password has no place where every process can read it, or in an error.
+    settings: Vec<(&'static str, OsString)>,
 }
 
 impl Etcdctl {
@@ -48,7 +51,34 @@ impl Etcdctl {
     /// # Errors
     /// If none came with it and there is none on `PATH`.
     pub fn of(binary: &EtcdBinary, endpoint: impl Into<String>) -> Result<Etcdctl, HarnessError> {
-        Ok(Etcdctl { program: binary.etcdctl()?.to_owned(), endpoint: endpoint.into() })
+        Ok(Etcdctl { program: binary.etcdctl()?.to_owned(), endpoint: endpoint.into(), settings: Vec::new() })
+    }
+
+    /// Runs commands as this user.
+    pub fn user(self, name: &str, password: &str) -> Etcdctl {
+        self.set("ETCDCTL_USER", format!("{name}:{password}"))
+    }
+
+    /// Trusts servers whose certificate this authority issued; a file with its certificate.
+    pub fn cacert(self, path: impl Into<PathBuf>) -> Etcdctl {
+        self.set("ETCDCTL_CACERT", path.into())
+    }
+
+    /// Shows servers this certificate; files with it and with its key.
+    pub fn certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Etcdctl {
+        self.set("ETCDCTL_CERT", certificate.into()).set("ETCDCTL_KEY", key.into())
+    }
+
+    /// Runs commands against another endpoint, all else being as it is.
+    pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Etcdctl {
+        self.endpoint = endpoint.into();
+        self
+    }
+
+    /// The last value counts.
+    fn set(mut self, name: &'static str, value: impl Into<OsString>) -> Etcdctl {
+        self.settings.push((name, value.into()));
+        self
     }
 
     /// Runs a command to its end, and returns its standard output if it succeeds.
@@ -109,6 +139,7 @@ impl Etcdctl {
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCDCTL_")) {
             command.env_remove(name);
         }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint]).args(arguments);
         let words = command.as_std().get_args().skip(2).map(OsStr::to_string_lossy);
         let line = words.collect::<Vec<_>>().join(" ");
@@ -124,6 +155,17 @@ impl Etcdctl {
         let stderr = Arc::new(Mutex::new(String::new()));
         let collecting = child.stderr.take().map(|pipe| tokio::spawn(collect(pipe, Arc::clone(&stderr))));
         Ok(EtcdctlProcess { child, command: line, stdin, stdout, stderr, collecting })
+    }
+}
+
+impl fmt::Debug for Etcdctl {
+    /// Without its settings, which may be a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (program, endpoint) = (&self.program, &self.endpoint);
+        f.debug_struct("Etcdctl")
+            .field("program", program)
+            .field("endpoint", endpoint)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,8 @@
 //! Real etcd servers, started and driven by tests.
 //!
 //! [`EtcdServer`] starts a server of a wanted version on ports and a data directory of its own, waits until it
-//! really serves, and can then stop, kill, freeze and restart it. [`Etcdctl`] runs the command-line client that
+//! really serves, and can then stop, kill, freeze and restart it. [`EtcdCluster`] does so with several that are one
+//! cluster, and cuts them off from each other. [`Etcdctl`] runs the command-line client that
 //! came with it, against any endpoint. Which servers are on this machine, and how to get the missing ones, is
 //! [`binaries`]; tests never download, `cargo xtask etcd` does.
 //!
@@ -19,26 +20,46 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `cluster` | several members, and the network between them |
 //! | `version` | which server a test asks for |
 //! | `ports` | ports nobody else is on |
 //! | `process` | the child process: signals, its end, its log |
-//! | `server` | a member's configuration, and when it is ready |
+//! | `builder` | what a member is to be like |
+//! | `tls`, `tokens` | its certificates, and the key that signs its tokens |
+//! | `server` | a member, running or not |
+//! | `start` | a start under way, and when it is over |
+//! | `auth` | its users, roles and permissions |
+//! | `metrics` | what it counts |
+//! | `snapshot` | stores that go back |
 //! | `http` | requests to its `/health`, `/metrics` and `/members` |
 //! | `etcdctl` | the command-line client |
 //! | `wait` | waiting for a condition, with a deadline |
 
+mod auth;
+mod builder;
+mod cluster;
 mod error;
 mod etcdctl;
 mod http;
+mod metrics;
 mod ports;
 mod process;
 mod server;
+mod snapshot;
+mod start;
+mod tls;
+mod tokens;
 mod version;
 mod wait;
 
+pub use auth::{Access, Auth, Keys};
+pub use builder::EtcdServerBuilder;
+pub use cluster::{EtcdCluster, EtcdClusterBuilder};
 pub use error::HarnessError;
 pub use etcd_watch_binaries as binaries;
 pub use etcdctl::{Etcdctl, EtcdctlOutput, EtcdctlProcess};
-pub use server::{EtcdServer, EtcdServerBuilder};
+pub use server::EtcdServer;
+pub use snapshot::RestoreAs;
+pub use tls::ServerTls;
 pub use version::EtcdVersion;
 pub use wait::{wait_until, wait_until_blocking};

@@ -10,6 +10,8 @@ use std::{
 pub(super) struct Ports {
     pub(super) client: u16,
     pub(super) peer: u16,
+    /// For metrics and health, where they can't be on the client port.
+    pub(super) pages: u16,
 }
 
 /// Ports below this one need privileges or are likely to be somebody's.
@@ -17,15 +19,16 @@ const LOWEST: u16 = 10_000;
 const ATTEMPTS: usize = 200;
 
 impl Ports {
-    /// Two ports that nobody listens on now.
+    /// Ports that nobody listens on now.
     ///
     /// They lie below the range the system takes outgoing ports from. A port of that range would not do for a
     /// server that goes down and comes back: meanwhile it can become the near end of somebody's connection, even
     /// of a client that keeps dialing that very port and ends up connected to itself.
     pub(super) fn free() -> io::Result<Ports> {
-        // Both are held until both are known, or they could be the same.
-        let (client, peer) = (free_listener()?, free_listener()?);
-        Ok(Ports { client: client.local_addr()?.port(), peer: peer.local_addr()?.port() })
+        // All are held until all are known, or they could be the same.
+        let (client, peer, pages) = (free_listener()?, free_listener()?, free_listener()?);
+        let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
+        Ok(Ports { client: port(&client)?, peer: port(&peer)?, pages: port(&pages)? })
     }
 
     pub(super) fn client_address(self) -> SocketAddr {
@@ -35,9 +38,14 @@ impl Ports {
     pub(super) fn peer_address(self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.peer))
     }
+
+    pub(super) fn pages_address(self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.pages))
+    }
 }
 
-fn free_listener() -> io::Result<TcpListener> {
+/// A listener on such a port.
+pub(super) fn free_listener() -> io::Result<TcpListener> {
     let end = first_outgoing_port();
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..ATTEMPTS {
@@ -65,9 +73,9 @@ mod tests {
     fn ports_are_distinct_and_outside_the_range_of_outgoing_ones() {
         for _ in 0..50 {
             let ports = Ports::free().unwrap();
-            assert_ne!(ports.client, ports.peer);
-            assert!((LOWEST..first_outgoing_port()).contains(&ports.client), "{ports:?}");
-            assert!((LOWEST..first_outgoing_port()).contains(&ports.peer), "{ports:?}");
+            let all = [ports.client, ports.peer, ports.pages];
+            assert!(all[0] != all[1] && all[1] != all[2] && all[2] != all[0], "{ports:?}");
+            assert!(all.iter().all(|port| (LOWEST..first_outgoing_port()).contains(port)), "{ports:?}");
         }
     }
 }

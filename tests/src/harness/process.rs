@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     env, fs, io,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
@@ -19,11 +19,21 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts `program`; what it writes is appended to `log`.
-    pub(super) fn start(program: &Path, flags: &[String], log: &Log) -> io::Result<Process> {
+    /// Starts `program` in a directory; what it writes is appended to `log`.
+    pub(super) fn start(
+        program: &Path,
+        flags: &[String],
+        directory: &Path,
+        log: &Log,
+    ) -> io::Result<Process> {
         let output = fs::OpenOptions::new().create(true).append(true).open(&log.path)?;
-        let mut command = Command::new(program);
-        command.args(flags).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        let mut command = Command::new(program_from_here(program)?);
+        command
+            .current_dir(directory)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
         // etcd takes settings from the environment, ours are all flags.
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD_")) {
             command.env_remove(name);
@@ -89,6 +99,11 @@ impl Process {
     }
 }
 
+/// A path is meant from here, not from the directory that the program is to run in; a mere name is found on `PATH`.
+fn program_from_here(program: &Path) -> io::Result<PathBuf> {
+    if program.components().count() > 1 { path::absolute(program) } else { Ok(program.to_owned()) }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         // It may have ended already; there is nobody to tell.
@@ -142,7 +157,7 @@ mod tests {
 
     fn sleeper(directory: &Path) -> Process {
         let log = Log::new(directory.join("log"));
-        Process::start(Path::new("sleep"), &["600".to_owned()], &log).unwrap()
+        Process::start(Path::new("sleep"), &["600".to_owned()], directory, &log).unwrap()
     }
 
     fn state(process: &Process) -> char {
@@ -173,7 +188,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let log = Log::new(directory.path().join("log"));
         let script = "trap '' TERM; echo ready; while true; do sleep 1; done".to_owned();
-        let mut process = Process::start(Path::new("sh"), &["-c".to_owned(), script], &log).unwrap();
+        let mut process =
+            Process::start(Path::new("sh"), &["-c".to_owned(), script], directory.path(), &log).unwrap();
         super::super::wait_until_blocking("it ignores SIGTERM", Duration::from_secs(10), || log.length() > 0);
         assert!(process.terminate(Duration::from_millis(100)).unwrap().is_none());
         assert!(process.ended().unwrap().is_some());

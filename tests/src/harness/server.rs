@@ -1,10 +1,9 @@
-//! One real member: its configuration, and when it is ready.
+//! One real member, running or not.
 
 use std::{
-    fmt::Display,
     fs, io,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitStatus,
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -15,162 +14,120 @@ use etcd_watch_binaries::{EtcdBinary, Version};
 use tempfile::TempDir;
 
 use super::{
-    EtcdVersion, Etcdctl, HarnessError, http,
+    EtcdServerBuilder, EtcdVersion, Etcdctl, HarnessError,
     ports::Ports,
     process::{Log, Process},
+    start::{Probe, Start},
+    tls::ServerTls,
     wait::INTERVAL,
 };
 
-/// How long a page of the server may take.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a server may take to end after SIGTERM. With open streams etcd itself waits up to 7 s.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
 /// How many lines of log an error shows.
-const TAIL: usize = 40;
-/// How many pairs of ports are tried.
-const PORT_ATTEMPTS: usize = 5;
+pub(super) const TAIL: usize = 40;
+/// What etcd calls a cluster that was given no name.
+const DEFAULT_TOKEN: &str = "etcd-cluster";
+/// The socket's name in the server's directory. etcd 3.4 takes only what looks like a host and a port.
+const SOCKET: &str = "etcd.sock:1";
 
-/// What a server is to be like; made by [`EtcdServer::builder`].
-#[derive(Clone, Debug)]
-#[must_use = "nothing is started before `start`"]
-pub struct EtcdServerBuilder {
-    version: EtcdVersion,
-    flags: Vec<(String, String)>,
-    progress_notify_interval: Option<Duration>,
-    ready_within: Duration,
-}
-
-impl EtcdServerBuilder {
-    /// Any flag of `etcd`, without its dashes: `.flag("max-txn-ops", 1024)`. The last value of a flag counts.
-    pub fn flag(mut self, name: &str, value: impl Display) -> Self {
-        self.flags.push((name.trim_start_matches('-').to_owned(), value.to_string()));
-        self
-    }
-
-    /// How often a synced watch that asked for it hears of the store's progress. Default: 10 minutes, etcd's own.
-    pub fn progress_notify_interval(mut self, interval: Duration) -> Self {
-        self.progress_notify_interval = Some(interval);
-        self
-    }
-
-    /// The largest request that is accepted, in bytes; fragments are cut 512 KiB above it. Default: 1.5 MiB,
-    /// etcd's own.
-    pub fn max_request_bytes(self, bytes: usize) -> Self {
-        self.flag("max-request-bytes", bytes)
-    }
-
-    /// Compacts history older than this, over and over. Default: never.
-    pub fn auto_compaction(self, retention: Duration) -> Self {
-        self.flag("auto-compaction-mode", "periodic")
-            .flag("auto-compaction-retention", go_duration(retention))
-    }
-
-    /// After how many transactions a snapshot is written to disk. Default: 100,000, etcd's own.
-    pub fn snapshot_count(self, transactions: u64) -> Self {
-        self.flag("snapshot-count", transactions)
-    }
-
-    /// How long the server may take to serve before its start is an error. Default: 30 s, for machines that are
-    /// busy with other tests; it takes half a second where they aren't.
-    pub fn ready_within(mut self, deadline: Duration) -> Self {
-        self.ready_within = deadline;
-        self
-    }
-
-    /// Starts the server and waits, blocking the thread, until it serves.
-    ///
-    /// # Errors
-    /// If there is no such server on this machine, or it ends or doesn't serve in time, with the end of its log.
-    pub fn start(self) -> Result<EtcdServer, HarnessError> {
-        let mut server = self.build()?;
-        server.restart()?;
-        Ok(server)
-    }
-
-    /// The same without blocking the thread, for tests on a single-threaded runtime.
-    ///
-    /// # Errors
-    /// As [`start`](EtcdServerBuilder::start).
-    pub async fn start_async(self) -> Result<EtcdServer, HarnessError> {
-        let mut server = self.build()?;
-        server.restart_async().await?;
-        Ok(server)
-    }
-
-    fn build(self) -> Result<EtcdServer, HarnessError> {
-        let binary = self.version.find()?;
-        let temporary = tempfile::Builder::new().prefix("etcd-watch-").tempdir();
-        let directory = temporary.map_err(HarnessError::io("make a directory for a server"))?;
-        let ports = Ports::free().map_err(HarnessError::io("find free ports"))?;
-        let mut flags = self.flags;
-        if let Some(interval) = self.progress_notify_interval {
-            let name = progress_notify_flag(binary.version).to_owned();
-            flags.insert(0, (name, go_duration(interval)));
-        }
-        if binary.version >= Version::new(3, 5, 0) {
-            // Tests kill the process, never the machine, and that leaves the system's own buffers alone.
-            flags.insert(0, ("unsafe-no-fsync".to_owned(), "true".to_owned()));
-        }
-        Ok(EtcdServer {
-            process: None,
-            log: Log::new(directory.path().join("etcd.log")),
-            name: unique_name(),
-            binary,
-            flags,
-            ports,
-            ready_within: self.ready_within,
-            has_served: false,
-            directory,
-        })
-    }
-}
-
-/// A real etcd server of one member, with ports and data of its own, killed and removed when dropped.
+/// A real etcd server, with ports and data of its own, killed and removed when dropped.
 ///
 /// If it is dropped by a panic, the end of its log is printed to standard error.
 pub struct EtcdServer {
     // Before the directory: the process goes first.
-    process: Option<Process>,
-    log: Log,
-    name: String,
-    binary: EtcdBinary,
-    flags: Vec<(String, String)>,
-    ports: Ports,
-    ready_within: Duration,
+    pub(super) process: Option<Process>,
+    pub(super) log: Log,
+    pub(super) name: String,
+    pub(super) member: Member,
+    pub(super) ports: Ports,
     /// Whether these ports have been its own, so that they stay.
-    has_served: bool,
+    pub(super) has_served: bool,
+    /// What the cluster's id is made of, besides the peer URLs.
+    pub(super) token: String,
     directory: TempDir,
+}
+
+/// What a server is like, over all its restarts.
+pub(super) struct Member {
+    pub(super) binary: EtcdBinary,
+    pub(super) flags: Vec<(String, String)>,
+    pub(super) tls: Option<ServerTls>,
+    pub(super) has_unix_socket: bool,
+    /// `None` if it is alone.
+    pub(super) membership: Option<Membership>,
+    pub(super) ready_within: Duration,
+}
+
+/// What a member of a cluster is told of the others.
+#[derive(Clone)]
+pub(super) struct Membership {
+    pub(super) name: String,
+    /// Where the others reach it: not the address it listens on.
+    pub(super) advertised: SocketAddr,
+    /// All members, as `--initial-cluster` has them.
+    pub(super) initial_cluster: String,
 }
 
 impl EtcdServer {
     /// A server of this version, with etcd's own defaults.
     pub fn builder(version: impl Into<EtcdVersion>) -> EtcdServerBuilder {
-        EtcdServerBuilder {
-            version: version.into(),
-            flags: Vec::new(),
-            progress_notify_interval: None,
-            ready_within: Duration::from_secs(30),
+        EtcdServerBuilder::new(version.into())
+    }
+
+    pub(super) fn new(member: Member, ports: Ports, log: Log, directory: TempDir) -> EtcdServer {
+        let name = member.membership.as_ref().map_or_else(unique_name, |membership| membership.name.clone());
+        EtcdServer {
+            process: None,
+            log,
+            name,
+            member,
+            ports,
+            has_served: false,
+            token: DEFAULT_TOKEN.to_owned(),
+            directory,
         }
     }
 
-    /// Where clients reach it, as `http://127.0.0.1:port`; the same over all restarts.
+    /// Where clients reach it, the same over all restarts: `http://127.0.0.1:port`, with TLS
+    /// `https://127.0.0.1:port`, or `unix:///path` if it was asked to have a socket.
     pub fn endpoint(&self) -> String {
-        format!("http://{}", self.address())
+        if self.member.has_unix_socket {
+            // Sound in a URL: the system's directory for temporary files and a random name.
+            format!("unix://{}", self.directory.path().join(SOCKET).display())
+        } else {
+            self.tcp_endpoint()
+        }
     }
 
-    /// The address clients reach it at.
+    fn tcp_endpoint(&self) -> String {
+        let scheme = if self.member.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address())
+    }
+
+    /// The TCP address clients reach it at.
     pub fn address(&self) -> SocketAddr {
         self.ports.client_address()
     }
 
+    /// Where `/metrics` and `/health` are, without TLS. On a port of their own they answer even while a member of a
+    /// cluster doesn't serve clients.
+    pub(super) fn pages_address(&self) -> SocketAddr {
+        if self.has_pages_port() { self.ports.pages_address() } else { self.address() }
+    }
+
+    fn has_pages_port(&self) -> bool {
+        self.member.tls.is_some() || self.member.membership.is_some()
+    }
+
     /// What it runs.
     pub fn binary(&self) -> &EtcdBinary {
-        &self.binary
+        &self.member.binary
     }
 
     /// Its exact version.
     pub fn version(&self) -> Version {
-        self.binary.version
+        self.member.binary.version
     }
 
     /// The id of its process, if it runs.
@@ -188,12 +145,17 @@ impl EtcdServer {
         self.log.tail(lines)
     }
 
-    /// The `etcdctl` that came with it, aimed at this server.
+    /// The `etcdctl` that came with it, aimed at this server. With TLS it trusts the server's authority, and has a
+    /// certificate if the server asks for one.
     ///
     /// # Errors
     /// If no `etcdctl` came with it and there is none on `PATH`.
     pub fn etcdctl(&self) -> Result<Etcdctl, HarnessError> {
-        Etcdctl::of(&self.binary, self.endpoint())
+        let etcdctl = Etcdctl::of(&self.member.binary, self.endpoint())?;
+        Ok(match &self.member.tls {
+            Some(tls) if !self.member.has_unix_socket => tls.equip(etcdctl, self.directory.path()),
+            _ => etcdctl,
+        })
     }
 
     /// Kills it (SIGKILL) and waits for its end. Connections to it are reset. Nothing happens if it doesn't run.
@@ -232,7 +194,7 @@ impl EtcdServer {
     }
 
     /// Kills it if it runs, starts it again on the same ports with its data, and waits, blocking the thread, until
-    /// it serves.
+    /// it serves. A member of a cluster need only be up: it may wait for the others before it serves.
     ///
     /// # Errors
     /// If it ends or doesn't serve in time, with the end of its log.
@@ -249,12 +211,13 @@ impl EtcdServer {
     /// # Errors
     /// As [`restart`](EtcdServer::restart).
     pub async fn restart_async(&mut self) -> Result<(), HarnessError> {
-        let mut start = Start::new(self)?;
+        let start = Start::new(self)?;
+        self.finish_start(start).await
+    }
+
+    pub(super) async fn finish_start(&mut self, mut start: Start) -> Result<(), HarnessError> {
         loop {
-            let probe = Probe::of(self);
-            let found = tokio::task::spawn_blocking(move || probe.run())
-                .await
-                .map_err(|error| HarnessError::io("look at etcd")(io::Error::other(error)))?;
+            let found = look(Probe::of_start(self)).await?;
             if start.step(self, |_| found)? {
                 return Ok(());
             }
@@ -262,73 +225,87 @@ impl EtcdServer {
         }
     }
 
-    /// The value of one of its metrics, summed over the metric's labels.
+    /// Waits until it serves: it knows a leader, and what it proposes is committed. A restart waits for that by
+    /// itself, except in a cluster.
     ///
     /// # Errors
-    /// If the server doesn't answer, or has no such metric.
-    pub fn metric(&self, name: &str) -> Result<f64, HarnessError> {
-        let page = http::get(self.address(), "/metrics", PAGE_TIMEOUT);
-        let page = page.map_err(HarnessError::io("read etcd's metrics"))?;
-        sum_of_metric(&page, name).ok_or_else(|| HarnessError::NoMetric {
-            name: name.to_owned(),
-            version: self.version().to_string(),
-        })
+    /// If it doesn't within the time it had for its start.
+    pub async fn wait_until_healthy(&self) -> Result<(), HarnessError> {
+        let waited = self.member.ready_within;
+        let end = Instant::now() + waited;
+        while let Err(last) = look(Probe::of(self)).await? {
+            if Instant::now() >= end {
+                return Err(HarnessError::NotReady { waited, last, log: self.log.tail(TAIL) });
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+        Ok(())
     }
 
-    /// How many watches it holds, over all clients.
-    ///
-    /// # Errors
-    /// If the server doesn't answer.
-    pub fn watcher_count(&self) -> Result<u64, HarnessError> {
-        Ok(self.metric("etcd_debugging_mvcc_watcher_total")? as u64)
-    }
-
-    /// How many of its watches still catch up with history.
-    ///
-    /// # Errors
-    /// If the server doesn't answer.
-    pub fn slow_watcher_count(&self) -> Result<u64, HarnessError> {
-        Ok(self.metric("etcd_debugging_mvcc_slow_watcher_total")? as u64)
-    }
-
-    /// How many watch streams it holds, over all clients.
-    ///
-    /// # Errors
-    /// If the server doesn't answer.
-    pub fn watch_stream_count(&self) -> Result<u64, HarnessError> {
-        Ok(self.metric("etcd_debugging_mvcc_watch_stream_total")? as u64)
-    }
-
-    fn launch(&mut self) -> Result<(), HarnessError> {
-        let (client, peer) = (self.endpoint(), format!("http://{}", self.ports.peer_address()));
-        let data = self.directory.path().join("data").display().to_string();
-        let mut flags = vec![
-            format!("--name={}", self.name),
-            format!("--data-dir={data}"),
-            format!("--listen-client-urls={client}"),
-            format!("--advertise-client-urls={client}"),
-            format!("--listen-peer-urls={peer}"),
-            format!("--initial-advertise-peer-urls={peer}"),
-            format!("--initial-cluster={}={peer}", self.name),
-            "--logger=zap".to_owned(),
-            "--log-outputs=stderr".to_owned(),
-        ];
-        flags.extend(self.flags.iter().map(|(name, value)| format!("--{name}={value}")));
-        let server = &self.binary.server;
-        let started = Process::start(server, &flags, &self.log);
+    pub(super) fn launch(&mut self) -> Result<(), HarnessError> {
+        if self.member.has_unix_socket {
+            // A killed server leaves it, and then can't listen on it again.
+            remove(fs::remove_file(self.directory.path().join(SOCKET)), "remove a server's socket")?;
+        }
+        let flags = self.launch_flags();
+        let server = &self.member.binary.server;
+        let started = Process::start(server, &flags, self.directory.path(), &self.log);
         self.process = Some(started.map_err(HarnessError::io(format!("start {}", server.display())))?);
         Ok(())
     }
 
-    /// Takes other ports; only for a member that never served, since its data names the ports.
-    fn move_to_other_ports(&mut self) -> Result<(), HarnessError> {
-        self.ports = Ports::free().map_err(HarnessError::io("find free ports"))?;
-        match fs::remove_dir_all(self.directory.path().join("data")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(HarnessError::io("remove a server's data")(error))
-            }
-            _ => Ok(()),
+    fn launch_flags(&self) -> Vec<String> {
+        let client = self.tcp_endpoint();
+        let mut listening = client.clone();
+        if self.member.has_unix_socket {
+            // Relative to the directory it runs in.
+            listening.push_str(&format!(",unix://{SOCKET}"));
         }
+        let (peer, initial_cluster) = (self.advertised_peer_url(), self.initial_cluster());
+        let mut flags = vec![
+            format!("--name={}", self.name),
+            format!("--data-dir={}", self.data_directory().display()),
+            format!("--listen-client-urls={listening}"),
+            format!("--advertise-client-urls={client}"),
+            format!("--listen-peer-urls=http://{}", self.ports.peer_address()),
+            format!("--initial-advertise-peer-urls={peer}"),
+            format!("--initial-cluster={initial_cluster}"),
+            format!("--initial-cluster-token={}", self.token),
+            "--logger=zap".to_owned(),
+            "--log-outputs=stderr".to_owned(),
+        ];
+        if self.has_pages_port() {
+            flags.push(format!("--listen-metrics-urls=http://{}", self.ports.pages_address()));
+        }
+        flags.extend(self.member.flags.iter().map(|(name, value)| format!("--{name}={value}")));
+        flags
+    }
+
+    pub(super) fn advertised_peer_url(&self) -> String {
+        let advertised = self.member.membership.as_ref().map(|membership| membership.advertised);
+        format!("http://{}", advertised.unwrap_or_else(|| self.ports.peer_address()))
+    }
+
+    /// All members, with their names and where the others reach them.
+    pub(super) fn initial_cluster(&self) -> String {
+        match &self.member.membership {
+            Some(membership) => membership.initial_cluster.clone(),
+            None => format!("{}={}", self.name, self.advertised_peer_url()),
+        }
+    }
+
+    pub(super) fn data_directory(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    pub(super) fn remove_data(&self) -> Result<(), HarnessError> {
+        remove(fs::remove_dir_all(self.data_directory()), "remove a server's data")
+    }
+
+    /// Takes other ports; only for a member that never served, since its data names the ports.
+    pub(super) fn move_to_other_ports(&mut self) -> Result<(), HarnessError> {
+        self.ports = Ports::free().map_err(HarnessError::io("find free ports"))?;
+        self.remove_data()
     }
 }
 
@@ -342,139 +319,28 @@ impl Drop for EtcdServer {
     }
 }
 
-/// A start under way.
-struct Start {
-    end: Instant,
-    log_length: u64,
-    ports_tried: usize,
-}
-
-impl Start {
-    fn new(server: &mut EtcdServer) -> Result<Start, HarnessError> {
-        server.kill();
-        let log_length = server.log.length();
-        server.launch()?;
-        Ok(Start { end: Instant::now() + server.ready_within, log_length, ports_tried: 1 })
-    }
-
-    /// Looks at the server once; whether it serves.
-    fn step(
-        &mut self,
-        server: &mut EtcdServer,
-        probe: impl FnOnce(Probe) -> Result<(), String>,
-    ) -> Result<bool, HarnessError> {
-        let process = server.process.as_mut().ok_or(HarnessError::NotRunning { action: "wait for it" })?;
-        if let Some(status) = process.ended().map_err(HarnessError::io("wait for etcd"))? {
-            self.recover_from_end(server, status)?;
-            return Ok(false);
-        }
-        match probe(Probe::of(server)) {
-            Ok(()) => {
-                server.has_served = true;
-                Ok(true)
-            }
-            Err(_) if Instant::now() < self.end => Ok(false),
-            Err(last) => {
-                server.kill();
-                let log = server.log.tail(TAIL);
-                Err(HarnessError::NotReady { waited: server.ready_within, last, log })
-            }
-        }
-    }
-
-    /// A server whose ports somebody else took starts over: on other ports, or once they are free again if clients
-    /// know them.
-    fn recover_from_end(&mut self, server: &mut EtcdServer, status: ExitStatus) -> Result<(), HarnessError> {
-        let clashed = server.log.since(self.log_length).contains("address already in use");
-        let try_again = clashed
-            && if server.has_served { Instant::now() < self.end } else { self.ports_tried < PORT_ATTEMPTS };
-        server.kill();
-        if !try_again {
-            return Err(HarnessError::Exited { status: status.to_string(), log: server.log.tail(TAIL) });
-        }
-        if !server.has_served {
-            self.ports_tried += 1;
-            server.move_to_other_ports()?;
-        }
-        self.log_length = server.log.length();
-        server.launch()
+/// It may be that nothing is there to be removed.
+fn remove(removed: io::Result<()>, action: &str) -> Result<(), HarnessError> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(HarnessError::io(action)(error)),
+        _ => Ok(()),
     }
 }
 
-/// A look at whether a server serves.
-struct Probe {
-    ports: Ports,
-    name: String,
-}
-
-impl Probe {
-    fn of(server: &EtcdServer) -> Probe {
-        Probe { ports: server.ports, name: server.name.clone() }
-    }
-
-    /// The member list comes from the peer port and names the member: so both ports are this server's, and not of
-    /// another one that took them first. Healthy is one that has a leader and commits.
-    fn run(self) -> Result<(), String> {
-        let members = page(self.ports.peer_address(), "/members")?;
-        if !members.contains(&format!("\"{}\"", self.name)) {
-            return Err(format!("another server is on port {}: {members}", self.ports.peer));
-        }
-        let health = page(self.ports.client_address(), "/health")?;
-        if health.contains("\"true\"") { Ok(()) } else { Err(format!("/health says {health}")) }
-    }
-}
-
-fn page(address: SocketAddr, path: &str) -> Result<String, String> {
-    http::get(address, path, PAGE_TIMEOUT).map_err(|error| format!("{path}: {error}"))
+/// Looks without blocking the thread.
+async fn look(probe: Probe) -> Result<Result<(), String>, HarnessError> {
+    let looking = tokio::task::spawn_blocking(move || probe.run());
+    looking.await.map_err(|error| HarnessError::io("look at etcd")(io::Error::other(error)))
 }
 
 /// A name that no other server of a test has, in this process or another.
-fn unique_name() -> String {
+pub(super) fn unique_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("test-{}-{count}-{:08x}", std::process::id(), fastrand::u32(..))
 }
 
-/// From 3.6 on it isn't experimental any more.
-fn progress_notify_flag(version: Version) -> &'static str {
-    if version >= Version::new(3, 6, 0) {
-        "watch-progress-notify-interval"
-    } else {
-        "experimental-watch-progress-notify-interval"
-    }
-}
-
 /// A duration as Go's flags have it.
-fn go_duration(duration: Duration) -> String {
+pub(super) fn go_duration(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
-}
-
-/// The sum of a metric's samples in a page of metrics.
-fn sum_of_metric(page: &str, name: &str) -> Option<f64> {
-    let values = page.lines().filter_map(|line| {
-        let rest = line.strip_prefix(name)?;
-        let (labels, value) = rest.rsplit_once(' ')?;
-        (labels.is_empty() || labels.starts_with('{')).then(|| value.parse::<f64>().ok())?
-    });
-    values.fold(None, |sum: Option<f64>, value| Some(sum.unwrap_or(0.0) + value))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_metric_is_summed_over_its_labels_and_not_mixed_with_others() {
-        let page = "# HELP watcher_total Watchers.\n# TYPE watcher_total gauge\nwatcher_total 3\n\
-                    watcher_total_more 100\nsent{to=\"a b\"} 1.5e+06\nsent{to=\"c\"} 2\n";
-        assert_eq!(sum_of_metric(page, "watcher_total"), Some(3.0));
-        assert_eq!(sum_of_metric(page, "sent"), Some(1_500_002.0));
-        assert_eq!(sum_of_metric(page, "watcher"), None);
-    }
-
-    #[test]
-    fn the_progress_flag_is_named_as_the_version_has_it() {
-        assert!(progress_notify_flag(Version::new(3, 5, 30)).starts_with("experimental-"));
-        assert!(progress_notify_flag(Version::new(3, 6, 0)).starts_with("watch-"));
-    }
 }

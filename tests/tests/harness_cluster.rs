@@ -1,0 +1,202 @@
+//! Clusters of three real members: they elect, lose and find leaders, and partitions do what networks do.
+
+#![cfg(unix)]
+
+use std::time::Duration;
+
+use etcd_watch_proto::etcdserverpb::{
+    PutRequest, RangeRequest, kv_client::KvClient, watch_client::WatchClient,
+};
+use etcd_watch_testkit::harness::{
+    EtcdCluster, EtcdServer, EtcdVersion, Etcdctl, HarnessError, RestoreAs, wait_until,
+};
+use tonic::{
+    Code, Request, Status,
+    transport::{Channel, Endpoint},
+};
+
+type Result<T = ()> = std::result::Result<T, HarnessError>;
+
+const SOON: Duration = Duration::from_secs(30);
+
+async fn channel(server: &EtcdServer) -> Channel {
+    let endpoint = Endpoint::try_from(server.endpoint()).expect("it is a URL");
+    endpoint.connect().await.expect("the member accepts connections")
+}
+
+async fn kv(server: &EtcdServer) -> KvClient<Channel> {
+    KvClient::new(channel(server).await)
+}
+
+/// A request that is to fail rather than wait where there is no leader.
+fn require_leader<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("hasleader", "true".parse().expect("it is ASCII"));
+    request.set_timeout(Duration::from_secs(5));
+    request
+}
+
+async fn linearizable_get(server: &EtcdServer) -> std::result::Result<u64, Status> {
+    let range = RangeRequest { key: "key".into(), ..RangeRequest::default() };
+    let answer = kv(server).await.range(require_leader(range)).await?;
+    Ok(answer.into_inner().kvs.first().map_or(0, |kv| kv.mod_revision as u64))
+}
+
+async fn value_at(etcdctl: &Etcdctl, endpoint: String) -> Result<String> {
+    Ok(etcdctl
+        .clone()
+        .with_endpoint(endpoint)
+        .run(["get", "key", "--print-value-only"])
+        .await?
+        .trim()
+        .to_owned())
+}
+
+fn versions() -> Result<Vec<EtcdVersion>> {
+    Ok(EtcdVersion::under_test()?)
+}
+
+#[tokio::test]
+async fn a_cluster_commits_with_one_member_down_and_the_member_catches_up() -> Result {
+    for version in versions()? {
+        let mut cluster = EtcdCluster::builder(version).start_async().await?;
+        assert_eq!((cluster.size(), cluster.endpoints().len()), (3, 3));
+        let leader = cluster.wait_for_leader().await?;
+        assert_eq!(cluster.leader().await?, Some(leader));
+        let etcdctl = cluster.etcdctl()?;
+        etcdctl.run(["put", "key", "one"]).await?;
+
+        cluster.member_mut(leader).kill();
+        let rest = cluster.all_but(leader);
+        let next = cluster.wait_for_leader_among(&rest).await?;
+        assert_ne!(next, leader);
+        let survivor = etcdctl.clone().with_endpoint(cluster.member(next).endpoint());
+        survivor.run(["put", "key", "two"]).await?;
+
+        cluster.member_mut(leader).restart_async().await?;
+        cluster.member(leader).wait_until_healthy().await?;
+        assert_eq!(value_at(&etcdctl, cluster.member(leader).endpoint()).await?, "two");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_member_whose_majority_is_down_restarts_and_waits_for_it() -> Result {
+    for version in versions()? {
+        let mut cluster = EtcdCluster::builder(version).start_async().await?;
+        cluster.etcdctl()?.run(["put", "key", "one"]).await?;
+        for number in 0..3 {
+            cluster.member_mut(number).kill();
+        }
+        cluster.member_mut(0).restart_async().await?;
+        assert!(!cluster.member(0).has_leader()?);
+        assert_eq!(cluster.leader().await?, None);
+        cluster.member_mut(1).restart_async().await?;
+        cluster.wait_for_leader_among(&[0, 1]).await?;
+        cluster.member(0).wait_until_healthy().await?;
+        assert_eq!(value_at(&cluster.etcdctl()?, cluster.member(0).endpoint()).await?, "one");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_steps_down_and_comes_back_when_the_partition_heals() -> Result {
+    for version in versions()? {
+        let cluster = EtcdCluster::builder(version).start_async().await?;
+        let etcdctl = cluster.etcdctl()?;
+        etcdctl.run(["put", "key", "before"]).await?;
+        let old = cluster.wait_for_leader().await?;
+        let majority = cluster.all_but(old);
+
+        cluster.partition(&[old]);
+        cluster.wait_until_leaderless(old).await?;
+        let refused = linearizable_get(cluster.member(old)).await.expect_err("there is no leader");
+        assert_eq!((refused.code(), refused.message()), (Code::Unavailable, "etcdserver: no leader"));
+        let put = PutRequest { key: "key".into(), value: "lost".into(), ..PutRequest::default() };
+        let refused = kv(cluster.member(old)).await.put(require_leader(put)).await.expect_err("no leader");
+        assert_eq!(refused.message(), "etcdserver: no leader");
+        let mut watch = WatchClient::new(channel(cluster.member(old)).await);
+        let refused = watch.watch(require_leader(tokio_stream::pending())).await.expect_err("no leader");
+        assert_eq!(refused.message(), "etcdserver: no leader");
+
+        let new = cluster.wait_for_leader_among(&majority).await?;
+        assert!(majority.contains(&new));
+        let through_new = etcdctl.clone().with_endpoint(cluster.member(new).endpoint());
+        through_new.run(["put", "key", "meanwhile"]).await?;
+        let stale = etcdctl.clone().with_endpoint(cluster.member(old).endpoint());
+        let value = stale.run(["get", "key", "--consistency=s", "--print-value-only"]).await?;
+        assert_eq!(value, "before\n", "the other side's write got through");
+
+        cluster.heal();
+        cluster.wait_for_leader().await?;
+        for endpoint in cluster.endpoints() {
+            assert_eq!(value_at(&etcdctl, endpoint).await?, "meanwhile");
+        }
+        stale.run(["put", "key", "after"]).await?;
+        assert_eq!(value_at(&etcdctl, cluster.member(new).endpoint()).await?, "after");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_follower_that_is_cut_off_changes_nothing_for_the_rest_and_partitions_replace_each_other() -> Result
+{
+    for version in versions()? {
+        let cluster = EtcdCluster::builder(version).start_async().await?;
+        let etcdctl = cluster.etcdctl()?;
+        let leader = cluster.wait_for_leader().await?;
+        let followers = cluster.all_but(leader);
+        let at_leader = etcdctl.clone().with_endpoint(cluster.member(leader).endpoint());
+
+        cluster.partition(&[followers[0]]);
+        cluster.wait_until_leaderless(followers[0]).await?;
+        at_leader.run(["put", "key", "one"]).await?;
+        assert_eq!(cluster.wait_for_leader_among(&[leader, followers[1]]).await?, leader);
+
+        // Named from the other side, it is the other follower's turn.
+        cluster.partition(&[leader, followers[0]]);
+        cluster.wait_until_leaderless(followers[1]).await?;
+        let leader = cluster.wait_for_leader_among(&[leader, followers[0]]).await?;
+        etcdctl.clone().with_endpoint(cluster.member(leader).endpoint()).run(["put", "key", "two"]).await?;
+        assert_eq!(value_at(&etcdctl, cluster.member(followers[0]).endpoint()).await?, "two");
+        cluster.heal();
+        cluster.wait_for_leader().await?;
+        assert_eq!(value_at(&etcdctl, cluster.member(followers[1]).endpoint()).await?, "two");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_frozen_leader_is_replaced_and_follows_once_it_goes_on() -> Result {
+    let cluster = EtcdCluster::builder(EtcdVersion::V3_5).start_async().await?;
+    let frozen = cluster.wait_for_leader().await?;
+    cluster.member(frozen).pause()?;
+    let next = cluster.wait_for_leader_among(&cluster.all_but(frozen)).await?;
+    cluster.member(frozen).resume()?;
+    cluster.wait_for_leader().await?;
+    wait_until("it follows", SOON, || cluster.member(frozen).is_leader().is_ok_and(|leads| !leads)).await;
+    assert_ne!(next, frozen);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_whole_cluster_goes_back_to_a_snapshot_and_can_be_partitioned_after() -> Result {
+    let mut cluster = EtcdCluster::builder(EtcdVersion::V3_5).start_async().await?;
+    let etcdctl = cluster.etcdctl()?;
+    etcdctl.run(["put", "key", "early"]).await?;
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let snapshot = directory.path().join("snapshot.db");
+    let leader = cluster.wait_for_leader().await?;
+    cluster.member(leader).snapshot(&snapshot).await?;
+    etcdctl.run(["put", "key", "late"]).await?;
+    cluster.restore(&snapshot, RestoreAs::AnotherCluster).await?;
+    for endpoint in cluster.endpoints() {
+        assert_eq!(value_at(&etcdctl, endpoint).await?, "early");
+    }
+    let leader = cluster.wait_for_leader().await?;
+    cluster.partition(&[leader]);
+    cluster.wait_until_leaderless(leader).await?;
+    cluster.heal();
+    cluster.wait_for_leader().await?;
+    Ok(())
+}
