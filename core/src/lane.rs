@@ -9,6 +9,7 @@ use core::time::Duration;
 use crate::{
     Config, Instant, Opened, ServerMisbehaved, StreamKey, TimeoutReason, WatchKey,
     backoff::{Backoff, Patience},
+    failure::TOKEN_LIMIT,
     group::Shown,
     substream::SharedOptions,
 };
@@ -274,6 +275,11 @@ impl Lane {
             LaneState::Open(stream) => Some(stream),
             _ => None,
         }
+    }
+
+    /// Whether this stream's token was got anew, and is the last that may be refused.
+    pub(crate) fn is_last_token(&self) -> bool {
+        self.fresh_token && self.refused_tokens + 1 >= TOKEN_LIMIT
     }
 
     /// A lawful frame has come. A refusal proves that the stream works, but not that its token does.

@@ -172,10 +172,11 @@ impl Watcher {
     ) {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         // The first to be refused had not been asked for anew.
+        let is_last = lane.is_last_token();
         lane.refused_tokens += u32::from(lane.fresh_token);
         let tokens = lane.refused_tokens;
         self.replace_stream(now, number, Remedy::Reauthenticate, end);
-        if tokens >= TOKEN_LIMIT {
+        if is_last {
             self.close_all(number, &CloseReason::TokenRefused { tokens, message });
         } else {
             self.give_up_if_due(now, number);
@@ -279,11 +280,13 @@ impl Watcher {
         /// How often in a row before it counts as final.
         const LIMIT: u8 = 8;
         let has_token = self.has_token(number);
+        let is_last_token = self.lanes.get(&number).is_some_and(Lane::is_last_token);
         let Some(watch) = self.watches.get_mut(&key) else { return };
         let times = if running { &mut watch.cancels } else { &mut watch.refusals };
         *times = times.saturating_add(1);
         let is_final = *times >= LIMIT;
-        let is_token_hopeless = u32::from(*times) > TOKEN_LIMIT;
+        // Others of the stream may do well with its tokens.
+        let is_alone = u32::from(*times) > TOKEN_LIMIT && !is_last_token;
         match crate::failure::remedy_by_text(&message) {
             Some(Remedy::Denied) if has_token && !running && *times < DENIAL_LIMIT => {
                 self.doubt(number, key, message);
@@ -292,7 +295,7 @@ impl Watcher {
                 self.close_watch(key, CloseReason::AuthenticationFailed { message });
             }
             Some(Remedy::Denied) => self.close_watch(key, CloseReason::PermissionDenied { message }),
-            Some(Remedy::Reauthenticate) if is_token_hopeless => {
+            Some(Remedy::Reauthenticate) if is_alone => {
                 self.close_watch(key, CloseReason::TokenRefused { tokens: TOKEN_LIMIT, message });
             }
             Some(Remedy::Reauthenticate) => {

@@ -151,6 +151,10 @@ impl Driver {
         })
     }
 
+    pub(crate) fn overflows(&mut self) -> Vec<Action> {
+        self.take(|action| matches!(action, Action::Overflowed { .. }).then(|| action.clone()))
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         self.watcher.stats()
     }

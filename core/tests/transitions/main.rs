@@ -5,8 +5,12 @@ mod ending;
 mod events;
 mod from_now;
 mod misbehaving;
+mod moving;
 mod overflow;
 mod progress;
+mod status;
+mod store;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod users;

@@ -1,0 +1,117 @@
+//! Spreading watches over streams, and moving streams to where the driver wants them.
+
+use etcd_watch_core::{ApiMisuse, Config, EndpointHint, StreamEnd, TimeoutReason, WatchRequest};
+
+use crate::support::*;
+
+fn counts(driver: &Driver) -> Vec<usize> {
+    let mut counts = std::collections::BTreeMap::new();
+    for (_, stats) in driver.watcher.all_watch_stats() {
+        if let Some(stream) = stats.stream {
+            *counts.entry(stream).or_insert(0) += 1;
+        }
+    }
+    counts.into_values().collect()
+}
+
+#[test]
+fn watches_are_spread_over_as_many_streams_as_asked_for_the_fewest_first() {
+    let mut driver = Driver::new(Config::default().streams(3).max_watches_per_stream(4));
+    let watches = driver.watch_together((0..7).map(|_| all_from(1)));
+    assert_eq!(driver.opens().len(), 3);
+    assert_eq!(counts(&driver), [3, 2, 2]);
+    // Of the second stream, all but none are gone: the next ones go there.
+    driver.cancel(watches[1]);
+    driver.cancel(watches[4]);
+    driver.watch_together((0..2).map(|_| all_from(1)));
+    assert_eq!(counts(&driver), [3, 2, 2]);
+    driver.watch_together((0..6).map(|_| all_from(1)));
+    assert_eq!(counts(&driver), [4, 4, 4, 1], "past the limit another is opened");
+    driver.watch(all_from(1));
+    assert_eq!(counts(&driver), [4, 4, 4, 2]);
+}
+
+#[test]
+fn a_stream_that_is_moved_goes_on_at_once_at_exactly_the_next_revision() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(3));
+    let other = driver.watch(WatchRequest::new(etcd_watch_core::KeyRange::all()).start_revision(4));
+    driver.create_one(stream);
+    driver.frame(stream, events(id, &[5]));
+    // A part of a revision is there, and some that nobody has taken.
+    driver.frame(stream, fragment(id, vec![put(6, "a"), put(7, "k")]));
+    driver.watcher.move_stream(driver.now, stream).expect("it is open");
+    assert_eq!(driver.closes(), [(stream, StreamEnd::Moved)]);
+    let open = driver.opens().remove(0);
+    assert_eq!((open.endpoint, open.fresh_token), (EndpointHint::Any, false));
+    driver.frame(stream, events(id, &[8]));
+    driver.opened(open.stream, TRUSTED);
+    let first = driver.creates().remove(0);
+    assert_eq!(first.start_revision, 7);
+    driver.frame(open.stream, created(first.watch_id));
+    assert_eq!(driver.creates()[0].start_revision, 4);
+    driver.frame(open.stream, events(first.watch_id, &[7, 8]));
+    assert_eq!(driver.revisions(watch), [5, 6, 7, 8]);
+    assert_eq!(driver.watcher.resume_revision(other), Some(4));
+    let stats = driver.stats();
+    assert_eq!((stats.moves, stats.reconnects, stats.opens), (1, 0, 2));
+}
+
+#[test]
+fn moving_is_no_failure_however_often_it_happens() {
+    let config = Config::default().unreachable_deadline(Some(ms(3000)));
+    let mut driver = Driver::new(config);
+    let (watch, mut stream, _) = driver.running(all_from(3));
+    for _ in 0..50 {
+        driver.watcher.move_stream(driver.now, stream).expect("it is open");
+        stream = driver.open(TRUSTED);
+        driver.create_one(stream);
+        driver.sleep(ms(500));
+    }
+    assert_eq!(driver.watcher.failures_in_a_row(stream), 0);
+    driver.cut(stream);
+    assert_eq!(driver.watcher.timeout_reason(), Some(TimeoutReason::Reconnect));
+    assert!(driver.sleep_to_timeout() <= ms(50), "as after a first failure");
+    assert_eq!(driver.watcher.resume_revision(watch), Some(3));
+}
+
+#[test]
+fn only_an_open_stream_can_be_moved() {
+    let mut driver = Driver::new(Config::default());
+    let watch = driver.watch(all_from(1));
+    let stream = driver.opens().remove(0).stream;
+    let refused = Err(ApiMisuse::StreamNotOpen(stream));
+    assert_eq!(driver.watcher.move_stream(driver.now, stream), refused, "it is being opened");
+    driver.cut(stream);
+    assert_eq!(driver.watcher.move_stream(driver.now, stream), refused, "it is gone");
+    assert_eq!(driver.opens(), []);
+    let next = driver.reopen(TRUSTED);
+    assert_eq!(driver.watcher.move_stream(driver.now, stream), refused, "that was another");
+    driver.cancel(watch);
+    driver.closed(watch);
+    driver.watcher.move_stream(driver.now, next).expect("it is open, though nobody needs it");
+    assert_eq!(driver.closes(), [(next, StreamEnd::Moved)]);
+    assert_eq!(driver.opens(), []);
+    assert_eq!((driver.stats().streams, driver.watcher.poll_timeout()), (0, None));
+}
+
+#[test]
+fn a_paused_stream_and_an_overflowed_watch_move_as_well() {
+    use etcd_watch_core::Overflow;
+    let mut driver = Driver::new(Config::default().buffer_floor_bytes(4000).buffer_bytes(4000));
+    let (paused, stream, id) = driver.running(all_from(1).overflow(Overflow::Pause));
+    let replayed = driver.watch(all_from(1));
+    let other_id = driver.create_one(stream);
+    driver.frame(stream, big(other_id, 1, 9000));
+    driver.frame(stream, big(id, 1, 9000));
+    assert!(!driver.watcher.wants_frame(stream));
+    driver.watcher.move_stream(driver.now, stream).expect("it is open");
+    let stream = driver.open(TRUSTED);
+    assert!(driver.watcher.wants_frame(stream));
+    let create = driver.creates().remove(0);
+    assert_eq!(create.start_revision, 2);
+    driver.frame(stream, created(create.watch_id));
+    assert_eq!(driver.creates(), [], "the other's consumer has not drained yet");
+    assert_eq!((driver.revisions(paused), driver.revisions(replayed)), (vec![1], vec![1]));
+    assert_eq!(driver.creates()[0].start_revision, 2);
+}
