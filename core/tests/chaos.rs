@@ -29,6 +29,7 @@ enum Call {
     /// A lawful turn: a stream is opened, or its oldest create answered.
     Answer(usize),
     Failed(usize, i32, usize),
+    Move(usize),
     Garbage(usize, Vec<u8>),
     Frame(usize, Box<Wild>),
     RangeDone(usize, i64, Option<i32>),
@@ -86,6 +87,7 @@ fn call() -> impl Strategy<Value = Call> {
         30 => index().prop_map(Call::Answer),
         1 => (index(), code(), 0..REASONS.len())
             .prop_map(|(stream, code, reason)| Call::Failed(stream, code, reason)),
+        1 => (0..4_usize).prop_map(Call::Move),
         1 => (index(), prop::collection::vec(any::<u8>(), 0..24))
             .prop_map(|(stream, bytes)| Call::Garbage(stream, bytes)),
         40 => (index(), wild).prop_map(|(stream, frame)| Call::Frame(stream, frame)),
@@ -175,6 +177,13 @@ impl Chaos {
                     self.watcher.handle_failed(now, stream, failure);
                 }
             }
+            Call::Move(stream) => {
+                let Some(stream) = pick(&self.streams, *stream) else { return };
+                let is_read = self.watcher.wants_frame(stream);
+                let moved = self.watcher.move_stream(now, stream);
+                assert!(moved.is_ok() || !is_read, "a stream that is read is open");
+                assert!(!self.watcher.wants_frame(stream), "and is not any more");
+            }
             Call::Garbage(stream, bytes) => {
                 if let Some(stream) = pick(&self.streams, *stream) {
                     self.watcher.handle_frame(now, stream, Bytes::from(bytes.clone()));
@@ -216,7 +225,10 @@ impl Chaos {
     /// Takes what the machine says; how much that was.
     fn drain(&mut self) -> usize {
         let mut count = 0;
-        while let Some(action) = self.watcher.poll_action() {
+        loop {
+            let has_actions = self.watcher.has_actions();
+            let Some(action) = self.watcher.poll_action() else { break };
+            assert!(has_actions, "it denied having {action:?}");
             count += 1;
             assert!(count < 10_000, "no end of actions");
             match action {
@@ -230,6 +242,9 @@ impl Chaos {
                 Action::Send { .. } | Action::Deliver { .. } | Action::Overflowed { .. } => {}
             }
         }
+        assert!(!self.watcher.has_actions());
+        let queued = self.watcher.all_watch_stats().map(|(_, stats)| stats.queued_bytes).sum::<usize>();
+        assert_eq!(queued, self.watcher.stats().queued_bytes, "the watches' accounts and the whole");
         count
     }
 }
@@ -284,6 +299,7 @@ proptest! {
             .total_buffer_bytes(10_000)
             .max_revision_bytes(20_000)
             .max_watches_per_stream(3)
+            .streams(2)
             .probe(Some(Duration::from_secs(1)))
             .unreachable_deadline(Some(Duration::from_secs(30)));
         let watcher = Watcher::new(config, seed).expect("a valid configuration");

@@ -40,6 +40,8 @@ enum Step {
     OpenFails,
     Read { ok: bool },
     Cut(usize),
+    Move(usize),
+    ExpireToken(usize),
     ServerReads { stream: usize, count: usize, place: usize },
     Emit { stream: usize, watch: usize, revisions: i64, sizes: Vec<usize>, place: usize },
     Notify { stream: usize, watch: usize },
@@ -82,6 +84,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::OpenFails),
         6 => prop::bool::weighted(0.8).prop_map(|ok| Step::Read { ok }),
         4 => index().prop_map(Step::Cut),
+        3 => index().prop_map(Step::Move),
+        2 => index().prop_map(Step::ExpireToken),
         12 => (index(), 1..4_usize, index())
             .prop_map(|(stream, count, place)| Step::ServerReads { stream, count, place }),
         20 => (index(), index(), 1..6_i64, prop::collection::vec(1..4_usize, 0..4), index()).prop_map(
@@ -164,6 +168,16 @@ fn apply(world: &mut World, step: &Step) {
                 world.fail(stream);
             }
         }
+        Step::Move(which) => {
+            if let Some(stream) = stream_of(world, *which) {
+                world.move_stream(stream);
+            }
+        }
+        Step::ExpireToken(which) => {
+            if let Some(stream) = stream_of(world, *which) {
+                world.expire_token(stream);
+            }
+        }
         Step::Transmit { stream, prefer } => {
             if let Some(stream) = stream_of(world, *stream) {
                 for prefer in prefer {
@@ -208,19 +222,21 @@ struct Script {
     seed: u64,
     budget: usize,
     per_stream: usize,
+    streams: usize,
     batch_events: usize,
     steps: Vec<Step>,
 }
 
 fn script() -> impl Strategy<Value = Script> {
     let budget = prop_oneof![Just(600), Just(3000), Just(1 << 20)];
-    let per_stream = prop_oneof![Just(2), Just(100)];
+    let per_stream = prop_oneof![Just((2, 1)), Just((100, 1)), Just((100, 3))];
     let batch_events = prop_oneof![Just(1), Just(3), Just(1000)];
     (any::<u64>(), budget, per_stream, batch_events, prop::collection::vec(step(), 1..250)).prop_map(
-        |(seed, budget, per_stream, batch_events, steps)| Script {
+        |(seed, budget, (per_stream, streams), batch_events, steps)| Script {
             seed,
             budget,
             per_stream,
+            streams,
             batch_events,
             steps,
         },
@@ -233,6 +249,7 @@ fn run(script: &Script) -> Vec<String> {
     let config = Config::default()
         .buffer_floor_bytes((script.budget / 3).max(1))
         .max_watches_per_stream(script.per_stream)
+        .streams(script.streams)
         .batch_events(script.batch_events)
         .backoff(ms(1), ms(10), ms(100))
         .probe(Some(ms(5000)))

@@ -10,7 +10,7 @@ use prost::Message;
 
 use crate::{
     store::{Store, View, revision_of},
-    support::{canceled, compacted, created_at, header, progress},
+    support::{canceled, compacted, created_at, header, progress, refused},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ pub(crate) struct Server {
     /// Every id that was ever asked for on this stream.
     used: BTreeSet<i64>,
     next_id: i64,
+    /// The stream's token has expired: as 3.4 does, it says that everyone is denied.
+    pub(crate) is_expired: bool,
     /// The largest batch sent, by an upper bound of what it takes in the client's memory.
     pub(crate) largest: usize,
 }
@@ -69,6 +71,7 @@ impl Server {
             watches: BTreeMap::new(),
             used: BTreeSet::new(),
             next_id: 0,
+            is_expired: false,
             largest: 0,
         }
     }
@@ -99,6 +102,11 @@ impl Server {
     fn create(&mut self, store: &Store, create: CreateRequest) {
         assert!(create.start_revision > 0, "a watch without a start revision has no safe resume point");
         assert!(create.progress_notify, "progress is always asked for");
+        if self.is_expired {
+            let header = header(store.revision);
+            self.control.push_back(Frame { header, ..refused(-1, "etcdserver: permission denied") });
+            return;
+        }
         let id = if self.kind == Kind::Proxy || create.watch_id == 0 {
             self.next_id += 1;
             self.next_id - 1

@@ -52,6 +52,8 @@ pub(crate) struct World {
     pub(crate) ready: BTreeSet<WatchKey>,
     /// Everything the machine said.
     pub(crate) log: Vec<String>,
+    /// How many tokens have expired.
+    expiries: usize,
     budget: usize,
     total: usize,
     largest: usize,
@@ -70,6 +72,7 @@ impl World {
             reads: VecDeque::new(),
             ready: BTreeSet::new(),
             log: Vec::new(),
+            expiries: 0,
             budget,
             total,
             largest: 0,
@@ -105,7 +108,10 @@ impl World {
             }
         }
         self.largest = self.servers.values().map(|server| server.largest).fold(self.largest, usize::max);
+        assert!(!self.watcher.has_actions());
         let queued = self.watcher.stats().queued_bytes;
+        let by_watch: usize = self.watcher.all_watch_stats().map(|(_, stats)| stats.queued_bytes).sum();
+        assert_eq!(queued, by_watch);
         let open = self.watches.iter().filter(|watch| !watch.closed).count();
         let budgets = (open * self.budget).min(self.total);
         let notices = open * 512;
@@ -163,6 +169,24 @@ impl World {
         self.opening.retain(|&opening| opening != stream);
         self.watcher.handle_failed(self.now, stream, Failure::connection("reset"));
         self.settle();
+    }
+
+    /// The driver wants the stream elsewhere; it is open, since a server has its end.
+    pub(crate) fn move_stream(&mut self, stream: StreamKey) {
+        self.watcher.move_stream(self.now, stream).expect("an open stream");
+        self.settle();
+        assert!(!self.servers.contains_key(&stream), "the old stream is closed");
+    }
+
+    /// From now on the stream's server denies everyone. Twice in all: a watch that never gets through is
+    /// lawfully taken for one that may not.
+    pub(crate) fn expire_token(&mut self, stream: StreamKey) {
+        if self.expiries < 2
+            && let Some(server) = self.servers.get_mut(&stream)
+        {
+            self.expiries += 1;
+            server.is_expired = true;
+        }
     }
 
     pub(crate) fn answer_read(&mut self, ok: bool) -> bool {
@@ -263,6 +287,12 @@ impl World {
         let expected = self.store.seen(cursor, to, &watch.view);
         assert_eq!(seen, expected, "{key:?}: history from {cursor} to {to}, got {response:?}");
         watch.cursor = Some(to + 1);
+        let stats = self.watcher.watch_stats(key).expect("it has not ended");
+        assert_eq!(stats.taken_revision, to);
+        assert!(stats.accepted_revision >= to || response.kind() != ResponseKind::Events, "{stats:?}");
+        let newest = to + i64::try_from(stats.lag).expect("a small store");
+        assert!(newest <= self.store.revision.max(to), "{stats:?}");
+        assert!(stats.queued_responses > 0 || stats.lag == 0, "{stats:?}");
     }
 
     fn check_end(&mut self, index: usize, reason: &CloseReason) {
