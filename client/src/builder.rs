@@ -20,6 +20,7 @@ use crate::{
     hub::Hub,
     pool::{Dialer, Pool},
     sync::{lock, timeout},
+    telemetry::SlowConsumers,
 };
 
 /// HTTP/2's window before anyone says otherwise, and the largest there is (RFC 9113, section 6.9).
@@ -45,6 +46,9 @@ pub struct ClientBuilder<R> {
     seed: Option<u64>,
     user: Option<Credentials>,
     upkeep: Upkeep,
+    warn_slow_every: Option<Duration>,
+    #[cfg(feature = "metrics")]
+    name: String,
     #[cfg(feature = "tls")]
     tls: Option<crate::Tls>,
 }
@@ -63,6 +67,9 @@ impl<R: Runtime> ClientBuilder<R> {
             seed: None,
             user: None,
             upkeep: Upkeep::default(),
+            warn_slow_every: Some(Duration::from_secs(30)),
+            #[cfg(feature = "metrics")]
+            name: "etcd".into(),
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -162,6 +169,21 @@ impl<R: Runtime> ClientBuilder<R> {
         self
     }
 
+    /// How often at most each watch whose consumer is too slow is warned of in the log; `None` for never.
+    /// Default: every 30 s.
+    pub fn warn_slow_every(mut self, interval: Option<Duration>) -> Self {
+        self.warn_slow_every = interval;
+        self
+    }
+
+    /// What the label `client` of this client's metrics says. Default: `etcd`; give each its own where a
+    /// process has several.
+    #[cfg(feature = "metrics")]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// The seed of the backoff's jitter. Default: random. With a fixed one clients back off in step: it
     /// is for tests.
     pub fn seed(mut self, seed: u64) -> Self {
@@ -245,7 +267,10 @@ impl<R: Runtime> ClientBuilder<R> {
         let calls = Calls::new(Pool::new(dialer), self.request_timeout);
         let clock = runtime.clone();
         let hub = Arc::new(Hub::new(machine, move || clock.now()));
-        runtime.spawn(Driver::new(hub.clone(), calls.clone()));
+        let slow = SlowConsumers::new(self.warn_slow_every);
+        runtime.spawn(Driver::new(hub.clone(), calls.clone(), slow));
+        #[cfg(feature = "metrics")]
+        runtime.spawn(crate::metrics::export(self.name, calls.clone(), hub.clone()));
         if self.upkeep.is_wanted() {
             runtime.spawn(self.upkeep.run(calls.clone(), hub.clone()));
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use etcd_watch_core::{ApiMisuse, KeyRange, Stats, WatchRequest};
+use etcd_watch_core::{ApiMisuse, KeyRange, Stats, WatchKey, WatchRequest, WatchStats};
 
 use crate::{
     AmbientRuntime, ClientBuilder, Runtime, StartError, Watch,
@@ -85,6 +85,13 @@ impl<R: Runtime> Client<R> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.lifeline.0.stats()
+    }
+
+    /// How each watch is doing, in the order in which they were opened: where it is, what waits for its
+    /// consumer, how far that lags.
+    #[must_use]
+    pub fn watch_stats(&self) -> Vec<(WatchKey, WatchStats)> {
+        self.lifeline.0.all_watch_stats()
     }
 
     /// Ends every watch ([`ShutDown`](etcd_watch_core::CloseReason::ShutDown)), refuses further calls,

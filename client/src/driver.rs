@@ -14,7 +14,8 @@ use std::{
 };
 
 use etcd_watch_core::{
-    Action, EndpointHint, Failure, Instant, RangeDone, RangeKey, Remedy, StreamEnd, remedy,
+    Action, EndpointHint, Failure, Instant, RangeDone, RangeKey, Remedy, Request, StreamEnd, StreamKey,
+    remedy,
 };
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     endpoints::{EndpointId, Endpoints},
     hub::{Hub, Parked},
     lane::{BoxFuture, Lane, LaneEvent},
+    telemetry::{self, Backoff, Slow, SlowConsumers},
 };
 
 /// What a stream may deliver in a turn before others have theirs.
@@ -47,6 +49,7 @@ pub(crate) struct Driver<R: Runtime> {
     last_read: Option<EndpointId>,
     /// The auth token that each of them last carried.
     last_tokens: BTreeMap<u32, Generation>,
+    slow: SlowConsumers,
     /// Whether the hub knows that some stream is not being read.
     paused: bool,
     actions: Vec<Action>,
@@ -71,7 +74,7 @@ enum Round {
 }
 
 impl<R: Runtime> Driver<R> {
-    pub(crate) fn new(hub: Arc<Hub>, calls: Arc<Calls<R>>) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, calls: Arc<Calls<R>>, slow: SlowConsumers) -> Self {
         Self {
             hub,
             calls,
@@ -81,6 +84,7 @@ impl<R: Runtime> Driver<R> {
             last_endpoints: BTreeMap::new(),
             last_read: None,
             last_tokens: BTreeMap::new(),
+            slow,
             paused: false,
             actions: Vec::new(),
             wake: Vec::new(),
@@ -143,10 +147,13 @@ impl<R: Runtime> Driver<R> {
                 let dialer = &self.calls.pool.dialer;
                 let id = dialer.endpoints.pick_for_stream(avoid(endpoint, last), &self.streams());
                 self.last_endpoints.insert(stream.lane(), id);
-                tracing::debug!(?stream, endpoint = %dialer.endpoints.get(id), "opening a watch stream");
+                telemetry::opening(stream, &dialer.endpoints.get(id));
                 self.lanes.push(Lane::open(dialer, id, stream, options));
             }
-            Action::Send { stream, request, creates: _ } => {
+            Action::Send { stream, request, creates } => {
+                if let (Some(creates), Request::Create(create)) = (creates, &request) {
+                    telemetry::creating(stream, creates, create.start_revision);
+                }
                 if let Some(lane) = self.lanes.iter().find(|lane| lane.stream == stream) {
                     lane.send(request);
                 }
@@ -165,7 +172,11 @@ impl<R: Runtime> Driver<R> {
                 self.reads.push(Read { key: range, result: Box::pin(result) });
             }
             Action::Overflowed { watch, policy, queued_bytes, resume_revision } => {
-                tracing::debug!(?watch, ?policy, queued_bytes, resume_revision, "a consumer is too slow");
+                let now = self.hub.now();
+                let state = self.hub.lock();
+                let range = state.machine.range(watch);
+                let slow = Slow { watch, range, policy, queued_bytes, revision: resume_revision };
+                self.slow.tell(now, slow);
             }
             // Taken out by `Hub::drain`, which has the lock that the consumers' wakers are under.
             Action::Deliver { .. } => {}
@@ -199,12 +210,7 @@ impl<R: Runtime> Driver<R> {
         self.remember_token(lane);
         let endpoints = &self.calls.pool.dialer.endpoints;
         let (stream, endpoint) = (lane.stream, endpoints.get(lane.endpoint));
-        match reason {
-            StreamEnd::Misbehaved(_) | StreamEnd::Lagging { .. } => {
-                tracing::warn!(?stream, %endpoint, %reason, "replacing a watch stream");
-            }
-            reason => tracing::debug!(?stream, %endpoint, %reason, "closing a watch stream"),
-        }
+        telemetry::closing(stream, &endpoint, reason, self.backoff(stream));
         if *reason == StreamEnd::Idle {
             self.last_endpoints.remove(&stream.lane());
             self.last_tokens.remove(&stream.lane());
@@ -244,14 +250,20 @@ impl<R: Runtime> Driver<R> {
         self.remember_token(lane);
         let endpoints = &self.calls.pool.dialer.endpoints;
         let (stream, endpoint) = (lane.stream, endpoints.get(lane.endpoint));
-        if lane.is_opened() {
-            tracing::info!(?stream, %endpoint, reason = %failure, "lost a watch stream");
-        }
         let now = self.hub.now();
         if matches!(remedy(&failure), Remedy::RetryElsewhere | Remedy::NoLeader) {
             endpoints.failed(lane.endpoint, now, &failure);
         }
-        self.hub.lock().machine.handle_failed(now, stream, failure);
+        self.hub.lock().machine.handle_failed(now, stream, failure.clone());
+        telemetry::lost(stream, &endpoint, lane.is_opened(), &failure, self.backoff(stream));
+    }
+
+    /// When a stream that has just ended is opened again.
+    fn backoff(&self, stream: StreamKey) -> Backoff {
+        let now = self.hub.now();
+        let state = self.hub.lock();
+        let wait = state.machine.reopens_at(stream).map(|at| at.since(now));
+        Backoff { wait, failures: state.machine.failures_in_a_row(stream) }
     }
 
     fn read_ranges(&mut self, cx: &mut Context<'_>) -> Round {
@@ -315,6 +327,7 @@ fn read_lane<T: crate::Transport>(
     lane: &mut Lane<T>,
     cx: &mut Context<'_>,
 ) -> (Round, Option<Failure>) {
+    let _span = lane.span.clone().entered();
     let stream = lane.stream;
     let now = hub.now();
     let mut wanted = hub.lock().machine.wants_frame(stream);
@@ -336,6 +349,7 @@ fn read_lane<T: crate::Transport>(
         match event {
             LaneEvent::Opened(opened) => {
                 endpoints.answered(lane.endpoint);
+                telemetry::opened(stream, &endpoints.get(lane.endpoint), opened.version);
                 let mut state = hub.lock();
                 state.machine.handle_opened(now, stream, opened);
                 wanted = state.machine.wants_frame(stream);

@@ -8,7 +8,9 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use etcd_watch_core::{Action, ApiMisuse, Instant, Stats, StreamKey, WatchKey, WatchRequest, Watcher};
+use etcd_watch_core::{
+    Action, ApiMisuse, Instant, Stats, StreamKey, WatchKey, WatchRequest, WatchStats, Watcher,
+};
 
 use crate::sync::lock;
 
@@ -116,6 +118,25 @@ impl Hub {
 
     pub(crate) fn stats(&self) -> Stats {
         self.lock().machine.stats()
+    }
+
+    pub(crate) fn watch_stats(&self, watch: WatchKey) -> Option<WatchStats> {
+        self.lock().machine.watch_stats(watch)
+    }
+
+    pub(crate) fn all_watch_stats(&self) -> Vec<(WatchKey, WatchStats)> {
+        self.lock().machine.all_watch_stats().collect()
+    }
+
+    /// The lag of the watch that lags most.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn max_lag(&self) -> u64 {
+        self.lock().machine.all_watch_stats().map(|(_, stats)| stats.lag).max().unwrap_or(0)
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().phase == Phase::Ended
     }
 
     /// Asks the driver to spread the streams over the endpoints.

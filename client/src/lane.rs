@@ -22,6 +22,7 @@ use etcd_watch_proto::etcdserverpb as pb;
 use futures_core::Stream;
 use http::uri::PathAndQuery;
 use tonic::{Extensions, Request, Streaming, client::Grpc, metadata::MetadataMap};
+use tracing::Span;
 
 use crate::{
     Endpoint, Runtime,
@@ -32,7 +33,7 @@ use crate::{
     pool::Dialer,
     rpc,
     sync::timeout,
-    wire,
+    telemetry, wire,
 };
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -47,6 +48,7 @@ const WATCH: &str = "/etcdserverpb.Watch/Watch";
 pub(crate) struct Lane<T> {
     pub(crate) stream: StreamKey,
     pub(crate) endpoint: EndpointId,
+    pub(crate) span: Span,
     state: LaneState<T>,
     outbox: Outbox,
     max_message_bytes: usize,
@@ -93,7 +95,18 @@ impl<T: crate::Transport> Lane<T> {
         let connecting = connect(dialer.clone(), endpoint, options, requests);
         let state = LaneState::Connecting(Box::pin(connecting));
         let max_message_bytes = dialer.max_message_bytes;
-        Self { stream, endpoint, state, outbox, max_message_bytes, opened: false, token: None, paused: false }
+        let span = telemetry::stream_span(stream, &dialer.endpoints.get(endpoint));
+        Self {
+            stream,
+            endpoint,
+            span,
+            state,
+            outbox,
+            max_message_bytes,
+            opened: false,
+            token: None,
+            paused: false,
+        }
     }
 
     pub(crate) fn send(&self, request: etcd_watch_core::Request) {

@@ -36,11 +36,14 @@ mod keeper;
 mod kv;
 mod lane;
 mod lease;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod outbox;
 mod pool;
 mod rpc;
 mod runtime;
 mod sync;
+mod telemetry;
 #[cfg(test)]
 mod testing;
 #[cfg(feature = "tls")]
@@ -69,6 +72,6 @@ pub use watch::{Watch, WatchError};
 pub use etcd_watch_core::{
     ApiMisuse, CloseReason, Code, Config, ConfigError, Event, EventKind, Failure, Filters, Header, Instant,
     KeyRange, KeyValue, Overflow, RequestError, ResponseKind, ServerMisbehaved, ServerVersion, StartAt,
-    Stats, StreamOptions, WatchKey, WatchRequest, WatchResponse,
+    Stats, StreamOptions, WatchKey, WatchRequest, WatchResponse, WatchState, WatchStats,
 };
 pub use etcd_watch_proto as proto;

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use etcd_watch_core::{ApiMisuse, CloseReason, Delivery, WatchKey, WatchResponse};
+use etcd_watch_core::{ApiMisuse, CloseReason, Delivery, WatchKey, WatchResponse, WatchStats};
 use futures_core::{FusedStream, Stream};
 
 use crate::hub::{Lifeline, State};
@@ -81,6 +81,12 @@ impl Watch {
         self.next().await.transpose()
     }
 
+    /// How it is doing: where it is, what waits to be taken, how far that lags; `None` after the end.
+    #[must_use]
+    pub fn stats(&self) -> Option<WatchStats> {
+        self.lifeline.0.watch_stats(self.key)
+    }
+
     /// Asks the server for progress. The answer, if it can be trusted, comes as a
     /// [`Progress`](etcd_watch_core::ResponseKind::Progress) response: everything up to its revision has
     /// been delivered. Servers too old to answer in order (before 3.4.25 and 3.5.8) give none.
@@ -118,6 +124,7 @@ impl Watch {
             }
             Some(Delivery::Closed(reason)) => {
                 self.ended = true;
+                crate::telemetry::ended(key, &reason);
                 Poll::Ready(match reason {
                     CloseReason::Cancelled => None,
                     reason => Some(Err(WatchError(reason))),

@@ -2,7 +2,7 @@
 
 use super::Watcher;
 use crate::{
-    Instant, Stats, StreamKey, WatchKey, WatchState, WatchStats,
+    Instant, KeyRange, Stats, StreamKey, WatchKey, WatchState, WatchStats,
     lane::{Lane, LaneState},
     substream::{State, Substream},
 };
@@ -32,6 +32,12 @@ impl Watcher {
     #[must_use]
     pub fn resume_revision(&self, watch: WatchKey) -> Option<i64> {
         self.watches.get(&watch).map(|watch| watch.next_revision())
+    }
+
+    /// The keys that are watched; `None` for a watch that has ended.
+    #[must_use]
+    pub fn range(&self, watch: WatchKey) -> Option<&KeyRange> {
+        self.watches.get(&watch).map(|watch| &watch.range)
     }
 
     /// What has been done so far, and what is held now.
