@@ -57,7 +57,7 @@ const REJECTION_HOLDS: Duration = Duration::from_secs(1);
 /// this long is replaced at once.
 const SETTLED: Duration = Duration::from_secs(1);
 const PAUSE_FLOOR: Duration = Duration::from_millis(100);
-const PAUSE_CEILING: Duration = Duration::from_secs(2);
+const PAUSE_CEILING: Duration = Duration::from_secs(1);
 
 /// A user's name and password. The password is shown nowhere, and overwritten in memory when this is dropped
 /// (what the network's buffers held of it is not).
@@ -366,7 +366,7 @@ mod tests {
         assert!(ask(&auth, Ok(Some("two"))).is_none(), "it is put off");
         let mut state = State { fetched: Some(Instant::ZERO), ..State::default() };
         let pauses: Vec<_> = (0..7).map(|_| state.next_pause(Instant::ZERO).as_millis()).collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1_600, 2_000, 2_000]);
+        assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000, 1_000]);
         assert_eq!(state.next_pause(Instant::ZERO + SETTLED), Duration::ZERO);
         assert_eq!(state.next_pause(Instant::ZERO), PAUSE_FLOOR, "and from the start again");
     }

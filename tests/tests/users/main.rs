@@ -1,0 +1,129 @@
+//! Clients with a user, on real servers with authentication: who may do what, and tokens that go bad at any
+//! moment.
+//!
+//! A scenario is an async function that is given the server it is to start; the macro below makes a test of it
+//! for each version and kind of token. What a watch received is compared with all that was written to its keys.
+
+#![cfg(unix)]
+#![allow(clippy::print_stdout, reason = "tests say what they measured")]
+
+mod calls;
+mod changes;
+mod denied;
+mod expiry;
+mod hopeless;
+mod world;
+
+use std::time::Duration;
+
+use etcd_watch_testkit::harness::{EtcdServer, EtcdServerBuilder, EtcdVersion};
+use tokio::time::timeout;
+
+/// A scenario that takes longer hangs.
+const SCENARIO_DEADLINE: Duration = Duration::from_secs(100);
+
+/// How long tokens last that are to expire.
+const SHORT: Duration = Duration::from_secs(2);
+
+async fn run<F: Future<Output = ()>>(
+    server: EtcdServerBuilder,
+    scenario: impl FnOnce(EtcdServerBuilder) -> F,
+) {
+    timeout(SCENARIO_DEADLINE, scenario(server)).await.expect("the scenario ends in time");
+}
+
+macro_rules! tests_on {
+    ($server:expr, $($theme:ident: $($name:ident)*;)*) => {$($(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            run($server, crate::$theme::$name).await;
+        }
+    )*)*};
+}
+
+macro_rules! with_lasting_tokens {
+    ($($scenarios:tt)*) => {
+        mod v3_4 {
+            use super::*;
+            mod simple {
+                use super::*;
+                tests_on! { EtcdServer::builder(EtcdVersion::V3_4), $($scenarios)* }
+            }
+            mod signed {
+                use super::*;
+                tests_on! { EtcdServer::builder(EtcdVersion::V3_4).jwt(Duration::from_secs(300)), $($scenarios)* }
+            }
+        }
+        mod v3_5 {
+            use super::*;
+            mod simple {
+                use super::*;
+                tests_on! { EtcdServer::builder(EtcdVersion::V3_5), $($scenarios)* }
+            }
+            mod signed {
+                use super::*;
+                tests_on! { EtcdServer::builder(EtcdVersion::V3_5).jwt(Duration::from_secs(300)), $($scenarios)* }
+            }
+        }
+    };
+}
+
+with_lasting_tokens! {
+    denied:
+        denied_keys_end_only_their_own_watch
+        a_role_taken_away_ends_a_watch_when_it_is_resumed
+        a_role_given_back_before_the_watch_is_resumed_changes_nothing
+        progress_can_be_asked_for_by_those_who_are_not_root;
+    calls:
+        everything_a_client_does_at_once_costs_one_password_check
+        a_wrong_password_is_told_at_once_and_not_tried_again_and_again
+        a_client_that_waits_for_its_connection_hears_of_a_wrong_password_at_once;
+    changes:
+        a_change_of_users_moves_watches_without_a_loss
+        a_changed_password_is_told_apart_from_a_denial
+        a_deleted_user_is_told_apart_from_a_denial
+        authentication_turned_on_and_off_under_a_client_with_a_user
+        authentication_turned_on_under_a_client_without_a_user;
+}
+
+/// Simple tokens that expire need a flag that 3.4 doesn't have.
+macro_rules! with_short_tokens {
+    ($($scenarios:tt)*) => {
+        mod short_v3_4_signed {
+            use super::*;
+            tests_on! { EtcdServer::builder(EtcdVersion::V3_4).jwt(SHORT), $($scenarios)* }
+        }
+        mod short_v3_5_signed {
+            use super::*;
+            tests_on! { EtcdServer::builder(EtcdVersion::V3_5).jwt(SHORT), $($scenarios)* }
+        }
+        mod short_v3_5_simple {
+            use super::*;
+            tests_on! { EtcdServer::builder(EtcdVersion::V3_5).simple_token_ttl(SHORT), $($scenarios)* }
+        }
+    };
+}
+
+with_short_tokens! {
+    expiry:
+        watches_go_on_through_cuts_with_tokens_that_expire
+        calls_go_on_after_their_token_has_expired
+        a_lease_is_kept_alive_past_the_end_of_a_token;
+}
+
+/// Signed tokens outlive a restart.
+mod restarted_v3_4 {
+    use super::*;
+    tests_on! {
+        EtcdServer::builder(EtcdVersion::V3_4).snapshot_count(10),
+        expiry: watches_go_on_after_a_restart_that_forgot_the_tokens;
+    }
+}
+
+mod restarted_v3_5 {
+    use super::*;
+    tests_on! {
+        EtcdServer::builder(EtcdVersion::V3_5).snapshot_count(10),
+        expiry: watches_go_on_after_a_restart_that_forgot_the_tokens;
+    }
+}

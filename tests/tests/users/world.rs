@@ -1,0 +1,177 @@
+//! A server with users behind a fault proxy, and a watch that writes down what it receives.
+
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use etcd_watch_testkit::{
+    harness::{Access, Auth, EtcdServer, EtcdServerBuilder, Keys},
+    proxy::{Cut, FaultProxy},
+};
+use etcd_watch_tokio::{
+    Client, ClientBuilder, CloseReason, Config, KeyRange, Put, ResponseKind, Watch, WatchRequest,
+};
+use tokio::time::timeout;
+
+/// For any one thing a scenario waits for: much longer than it takes on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(crate) const PASSWORD: &str = "password-of-alice";
+const ROOT_PASSWORD: &str = "password-of-root";
+
+/// Revision, key and value of a put.
+pub(crate) type Change = (i64, String, String);
+
+/// One server. Alice may read and write `a/`, by her role `team`.
+pub(crate) struct World {
+    pub(crate) server: EtcdServer,
+    /// Between the server and the clients under test.
+    pub(crate) proxy: FaultProxy,
+    pub(crate) auth: Auth,
+    /// Past the proxy, to write with.
+    pub(crate) root: Client,
+    changes: Mutex<Vec<Change>>,
+}
+
+impl World {
+    /// Authentication is on.
+    pub(crate) async fn start(server: EtcdServerBuilder) -> Self {
+        let server = server.start_async().await.expect("etcd starts");
+        let etcdctl = server.etcdctl().expect("it has an etcdctl");
+        let auth = Auth::enable(&etcdctl, ROOT_PASSWORD).await.expect("authentication is turned on");
+        auth.add_user("alice", PASSWORD).await.expect("alice is added");
+        auth.add_role("team").await.expect("the role is added");
+        auth.grant("team", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
+        auth.give_role("alice", "team").await.expect("alice has the role");
+        let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
+        let root = Client::builder().endpoints([server.endpoint()]).user("root", ROOT_PASSWORD);
+        let root = root.build().expect("valid settings");
+        Self { server, proxy, auth, root, changes: Mutex::default() }
+    }
+
+    /// Alice's client, by way of the proxy.
+    pub(crate) fn alice(&self) -> Client {
+        self.builder().user("alice", PASSWORD).build().expect("valid settings")
+    }
+
+    pub(crate) fn builder(&self) -> ClientBuilder {
+        let quick = Config::default().backoff(
+            Duration::from_millis(5),
+            Duration::from_millis(10),
+            Duration::from_millis(200),
+        );
+        Client::builder().endpoints([self.proxy.endpoint()]).watch_config(quick)
+    }
+
+    /// Root writes.
+    pub(crate) async fn put(&self, key: &str, value: &str) -> i64 {
+        let answer = self.root.put(Put::new(key.to_owned(), value.to_owned())).await.expect("it is put");
+        let revision = answer.header.expect("etcd sends headers").revision;
+        self.changes.lock().expect("no panic").push((revision, key.into(), value.into()));
+        revision
+    }
+
+    /// Somebody else has written.
+    pub(crate) fn note_other(&self, key: &str, value: &str, revision: i64) {
+        self.changes.lock().expect("no panic").push((revision, key.into(), value.into()));
+    }
+
+    pub(crate) fn cut(&self) {
+        assert!(self.proxy.cut_all(Cut::Reset) > 0, "there was a connection to cut");
+    }
+
+    /// How often the server was asked to check a password since its start.
+    pub(crate) fn password_checks(&self) -> u64 {
+        let name = "grpc_server_started_total{grpc_method=\"Authenticate\",grpc_service=\"etcdserverpb.Auth\",\
+                    grpc_type=\"unary\"}";
+        self.server.metric(name).expect("etcd counts its calls") as u64
+    }
+
+    /// All that was written to the keys from this revision on.
+    pub(crate) fn written(&self, prefix: &str, from: i64) -> Vec<Change> {
+        let changes = self.changes.lock().expect("no panic");
+        changes
+            .iter()
+            .filter(|(revision, key, _)| *revision >= from && key.starts_with(prefix))
+            .cloned()
+            .collect()
+    }
+}
+
+/// A watch from now on, and all it has delivered.
+pub(crate) struct Observer {
+    watch: Watch,
+    prefix: String,
+    from: i64,
+    received: Vec<Change>,
+    pub(crate) progress: i64,
+}
+
+impl Observer {
+    /// Opens a watch from this revision on, 0 for now.
+    pub(crate) fn open(client: &Client, prefix: &str, from: i64) -> Self {
+        let request = WatchRequest::new(KeyRange::prefix(prefix.to_owned()))
+            .start_revision(from)
+            .created_notify(true)
+            .progress_notify(true);
+        let watch = client.watch(request).expect("a lawful request");
+        Self { watch, prefix: prefix.into(), from, received: Vec::new(), progress: 0 }
+    }
+
+    /// Opens a watch from now on, and waits until it runs.
+    pub(crate) async fn running(client: &Client, prefix: &str) -> Self {
+        let mut observer = Self::open(client, prefix, 0);
+        observer.step().await.expect("it is created");
+        observer.from = observer.watch.resume_revision().expect("it runs");
+        observer
+    }
+
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    /// Takes the next response.
+    pub(crate) async fn step(&mut self) -> Result<(), CloseReason> {
+        let response = timeout(DEADLINE, self.watch.next()).await.unwrap_or_else(|_| {
+            panic!("nothing came for {DEADLINE:?}; received so far: {:?}", self.received)
+        });
+        let response = response.expect("the watch goes on, or says why not");
+        let response = response.map_err(|error| error.into_reason())?;
+        if response.kind() == ResponseKind::Progress {
+            self.progress = response.revision();
+        }
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        self.received.extend(
+            response.events().map(|event| (event.mod_revision(), text(event.key()), text(event.value()))),
+        );
+        Ok(())
+    }
+
+    /// Takes responses until an event of this revision has come; all that was written has come by then, in
+    /// order and once.
+    pub(crate) async fn check_through(&mut self, world: &World, revision: i64) {
+        while self.received.last().is_none_or(|(last, ..)| *last < revision) {
+            if let Err(reason) = self.step().await {
+                panic!("the watch ended: {reason}");
+            }
+        }
+        let written = world.written(&self.prefix, self.from);
+        let through = written.iter().take_while(|(written, ..)| *written <= revision).count();
+        assert_eq!(self.received, written[..through]);
+    }
+
+    /// Takes responses until the watch ends, and returns why.
+    pub(crate) async fn end(&mut self) -> CloseReason {
+        loop {
+            if let Err(reason) = self.step().await {
+                return reason;
+            }
+        }
+    }
+}
+
+/// Waits until the time has come.
+pub(crate) async fn sleep_until(time: Instant) {
+    tokio::time::sleep_until(time.into()).await;
+}
