@@ -303,20 +303,22 @@ impl<R: AmbientRuntime> ClientBuilder<R> {
         let Some(after) = connect_timeout else { return Ok(client) };
         let last = Mutex::new(None);
         let answered = client.calls().answered(&last);
-        match timeout(client.calls().runtime(), after, answered).await {
+        let result = timeout(client.calls().runtime(), after, answered).await;
+        let endpoints = || client.endpoints().iter().map(ToString::to_string).collect();
+        match result {
             Some(Ok(())) => return Ok(client),
+            Some(Err(Failure::Tls { message })) => {
+                return Err(StartError::Tls { endpoints: endpoints(), message });
+            }
             Some(Err(Failure::Status { message, .. })) => {
                 return Err(StartError::AuthenticationFailed { message });
             }
-            Some(Err(failure)) => {
-                return Err(StartError::AuthenticationFailed { message: failure.to_string() });
-            }
+            Some(Err(failure)) => *lock(&last) = Some(failure),
             None => {}
         }
-        let endpoints = client.calls().pool.dialer.endpoints.all().iter().map(ToString::to_string).collect();
         let last = lock(&last).take();
         let last = last.unwrap_or_else(|| Failure::connection("no attempt has come to an end"));
-        Err(StartError::Unreachable { endpoints, after, last })
+        Err(StartError::Unreachable { endpoints: endpoints(), after, last })
     }
 }
 

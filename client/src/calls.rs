@@ -26,7 +26,7 @@ use tonic::metadata::MetadataMap;
 
 use crate::{
     CallError, Runtime,
-    endpoints::EndpointId,
+    endpoints::{EndpointId, Endpoints},
     pool::{Pool, Pooled},
     rpc::{self, CallFailure, Repeat, Unary},
     sync::{lock, timeout},
@@ -54,6 +54,18 @@ struct Progress<T> {
     /// The connection it is out on.
     out_on: Option<Pooled<T>>,
     last: Option<Failure>,
+}
+
+/// TLS refusals in a row. When every endpoint has ended in one, there is no point in going on: settings or
+/// certificates have to change.
+#[derive(Debug, Default)]
+struct TlsRefusals(usize);
+
+impl TlsRefusals {
+    fn are_all(&mut self, failure: &Failure, endpoints: &Endpoints) -> bool {
+        self.0 = if matches!(failure, Failure::Tls { .. }) { self.0 + 1 } else { 0 };
+        self.0 >= endpoints.len()
+    }
 }
 
 /// What to do after a failed attempt.
@@ -126,10 +138,14 @@ impl<R: Runtime> Calls<R> {
         let mut attempt = 0;
         let mut avoid = None;
         let mut tokens = 0;
+        let mut refusals = TlsRefusals::default();
         loop {
             let pooled = match self.pool.get(avoid).await {
                 Ok(pooled) => pooled,
                 Err(failure) => {
+                    if refusals.are_all(&failure, &self.pool.dialer.endpoints) {
+                        return Err(error(Q::method(), repeat, failure));
+                    }
                     lock(progress).last = Some(failure);
                     avoid = None;
                     self.pause(attempt).await;
@@ -158,7 +174,10 @@ impl<R: Runtime> Calls<R> {
                 avoid = Some(pooled.endpoint);
             }
             tokens += u32::from(failed.token_refused);
-            if tokens >= TOKENS_PER_CALL || next(repeat, &failed) == Next::GiveUp {
+            if tokens >= TOKENS_PER_CALL
+                || refusals.are_all(&failed.failure, &self.pool.dialer.endpoints)
+                || next(repeat, &failed) == Next::GiveUp
+            {
                 return Err(error(Q::method(), repeat, failed.failure));
             }
             lock(progress).last = Some(failed.failure);
@@ -262,13 +281,14 @@ impl<R: Runtime> Calls<R> {
     }
 
     /// Waits until some endpoint answers anything at all; with a user, until one has checked the password.
-    /// Fails if that is wrong.
+    /// Fails if that is wrong, or if TLS is refused at every endpoint.
     pub(crate) async fn answered(&self, last: &Mutex<Option<Failure>>) -> Result<(), Failure> {
         let progress = Mutex::new(Progress { out_on: None, last: None });
         let mut attempt = 0;
         let mut avoid = None;
+        let mut refusals = TlsRefusals::default();
         loop {
-            match self.pool.get(avoid).await {
+            let failure = match self.pool.get(avoid).await {
                 Ok(pooled) => match self.attempt(&pooled, pb::StatusRequest {}, &progress).await {
                     Err(failed) if remedy(&failed.failure) == Remedy::BadCredentials => {
                         return Err(failed.failure);
@@ -276,7 +296,7 @@ impl<R: Runtime> Calls<R> {
                     Err(failed) if members_fault(&failed.failure) => {
                         self.pool.discard(&pooled, &failed.failure);
                         avoid = Some(pooled.endpoint);
-                        *lock(last) = Some(failed.failure);
+                        failed.failure
                     }
                     // A refusal is an answer, too.
                     _ => {
@@ -286,9 +306,13 @@ impl<R: Runtime> Calls<R> {
                 },
                 Err(failure) => {
                     avoid = None;
-                    *lock(last) = Some(failure);
+                    failure
                 }
+            };
+            if refusals.are_all(&failure, &self.pool.dialer.endpoints) {
+                return Err(failure);
             }
+            *lock(last) = Some(failure);
             self.pause(attempt).await;
             attempt += 1;
         }
@@ -327,7 +351,9 @@ fn next(repeat: Repeat, failed: &CallFailure) -> Next {
         return Next::GiveUp;
     }
     let harmless = repeat == Repeat::Freely && members_fault(&failed.failure);
-    let unexecuted = failed.not_sent || failed.token_refused || turned_away(&failed.failure);
+    // A server that refuses a client's certificate reads nothing of what comes after it.
+    let refused = matches!(failed.failure, Failure::Tls { .. });
+    let unexecuted = failed.not_sent || failed.token_refused || refused || turned_away(&failed.failure);
     if harmless || unexecuted { Next::Retry } else { Next::GiveUp }
 }
 
@@ -337,6 +363,7 @@ fn error(method: &'static str, repeat: Repeat, failure: Failure) -> CallError {
         Failure::Status { message, .. } if remedy == Remedy::BadCredentials => {
             CallError::AuthenticationFailed { method, message }
         }
+        Failure::Tls { message } => CallError::Tls { method, message },
         Failure::ResponseTooLarge { bytes, limit } => CallError::ResponseTooLarge { method, bytes, limit },
         Failure::Status { code, message }
             if repeat == Repeat::Freely || surely_refused(code) || says_no_to_the_user(remedy) =>

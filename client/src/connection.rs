@@ -81,7 +81,7 @@ impl Service<Request<Body>> for Connection {
 fn explained(error: hyper::Error) -> BoxError {
     let chain = wire::chain(&error);
     match crate::runtime::alert_remedy(&chain) {
-        Some(remedy) => format!("{chain}: {remedy}").into(),
+        Some(remedy) => crate::runtime::TlsRefused(format!("{chain}: {remedy}")).into(),
         None => error.into(),
     }
 }

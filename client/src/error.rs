@@ -38,6 +38,14 @@ pub enum CallError {
         /// The server's text.
         message: String,
     },
+    /// The TLS handshake was refused, by one side or the other, at every endpoint. The call was not made.
+    #[error("{method} was not made: {message}")]
+    Tls {
+        /// The call.
+        method: &'static str,
+        /// Which side refused what, and what to do about it.
+        message: String,
+    },
     /// No endpoint answered within the time limit. The call was not executed, or it changes nothing.
     #[error("{method} was not answered within {after:?}{}", last_failure(.last.as_ref()))]
     Timeout {
@@ -124,6 +132,14 @@ pub enum StartError {
     #[error("{message}; check the user and the password given to the client")]
     AuthenticationFailed {
         /// The server's text.
+        message: String,
+    },
+    /// The TLS handshake was refused, by one side or the other, at every endpoint.
+    #[error("none of {} can be used: {message}", .endpoints.join(", "))]
+    Tls {
+        /// The endpoints tried.
+        endpoints: Vec<String>,
+        /// Which side refused what, and what to do about it; for the last endpoint tried.
         message: String,
     },
     /// No endpoint answered within `connect_timeout`.

@@ -188,6 +188,11 @@ pub(crate) fn alert_remedy(text: &str) -> Option<&'static str> {
         .then_some("the server wants a client certificate that its own CA has signed and that has not expired; give one with identity_files")
 }
 
+/// The other side refused the TLS handshake after this side had taken it for done.
+#[derive(Debug, thiserror::Error)]
+#[error("TLS: {0}")]
+pub(crate) struct TlsRefused(pub(crate) String);
+
 /// A request that surely never left this process: anywhere among the sources of a transport's error it
 /// tells the client that even a write may be tried again.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use tonic::{
     metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap},
 };
 
-use crate::NotSent;
+use crate::{NotSent, runtime::TlsRefused};
 
 /// Named by every request; etcd counts its clients by it.
 const API_VERSION: &str = "3.5";
@@ -73,7 +73,10 @@ pub(crate) fn metadata<'a>(
 pub(crate) fn failure_of(status: &Status, limit: usize) -> Failure {
     // A status with a source was made on this side, out of a transport's error.
     if let Some(source) = status.source() {
-        return Failure::connection(chain(source));
+        return match find::<TlsRefused>(source) {
+            Some(refused) => Failure::tls(refused.to_string()),
+            None => Failure::connection(chain(source)),
+        };
     }
     if let Some(bytes) = too_large(status) {
         return Failure::ResponseTooLarge { bytes, limit };
@@ -87,14 +90,19 @@ pub(crate) fn failure_of(status: &Status, limit: usize) -> Failure {
 
 /// Whether the transport knows that the request never left this process.
 pub(crate) fn not_sent(status: &Status) -> bool {
-    let mut cause = status.source();
+    status.source().and_then(find::<NotSent>).is_some()
+}
+
+/// The error of this type among an error and its sources.
+fn find<'e, E: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e E> {
+    let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<NotSent>() {
-            return true;
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         cause = error.source();
     }
-    false
+    None
 }
 
 /// tonic has no type for a message over the limit, only this text.
