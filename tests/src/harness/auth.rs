@@ -4,13 +4,15 @@ use super::{Etcdctl, HarnessError};
 
 /// A store with authentication on, administered through `etcdctl` as root.
 ///
+/// Passwords can't have white space in them: `etcdctl` would take what comes before it for the password.
+///
 /// ```no_run
 /// # async fn example() -> Result<(), etcd_watch_testkit::harness::HarnessError> {
 /// use etcd_watch_testkit::harness::{Access, Auth, EtcdServer, EtcdVersion, Keys};
 ///
 /// let server = EtcdServer::builder(EtcdVersion::V3_5).start_async().await?;
-/// let auth = Auth::enable(&server.etcdctl()?, "root's password").await?;
-/// auth.add_user("alice", "her password").await?;
+/// let auth = Auth::enable(&server.etcdctl()?, "root-password").await?;
+/// auth.add_user("alice", "alice-password").await?;
 /// auth.add_role("readers").await?;
 /// auth.grant("readers", Access::Read, Keys::Prefix("config/")).await?;
 /// auth.give_role("alice", "readers").await?;
@@ -52,6 +54,9 @@ impl Auth {
     ///
     /// # Errors
     /// If `etcdctl` can't; for one, if there is a root already.
+    ///
+    /// # Panics
+    /// If the password has white space in it.
     pub async fn enable(etcdctl: &Etcdctl, root_password: &str) -> Result<Auth, HarnessError> {
         let auth = Auth { root: etcdctl.clone().user("root", root_password), anonymous: etcdctl.clone() };
         add_user(&auth.anonymous, "root", root_password).await?;
@@ -95,6 +100,9 @@ impl Auth {
     ///
     /// # Errors
     /// If `etcdctl` can't.
+    ///
+    /// # Panics
+    /// If the password has white space in it.
     pub async fn add_user(&self, name: &str, password: &str) -> Result<(), HarnessError> {
         add_user(&self.root, name, password).await
     }
@@ -111,9 +119,12 @@ impl Auth {
     ///
     /// # Errors
     /// If `etcdctl` can't.
+    ///
+    /// # Panics
+    /// If the password has white space in it.
     pub async fn change_password(&self, name: &str, password: &str) -> Result<(), HarnessError> {
         let arguments = ["user", "passwd", name, "--interactive=false"];
-        self.root.run_with_input(arguments, &format!("{password}\n")).await.map(|_| ())
+        self.root.run_with_input(arguments, &line(password)).await.map(|_| ())
     }
 
     /// Adds a role that allows nothing yet.
@@ -183,5 +194,11 @@ impl<'a> Keys<'a> {
 
 async fn add_user(etcdctl: &Etcdctl, name: &str, password: &str) -> Result<(), HarnessError> {
     let arguments = ["user", "add", name, "--interactive=false"];
-    etcdctl.run_with_input(arguments, &format!("{password}\n")).await.map(|_| ())
+    etcdctl.run_with_input(arguments, &line(password)).await.map(|_| ())
+}
+
+/// A password as `etcdctl` reads it.
+fn line(password: &str) -> String {
+    assert!(!password.contains(char::is_whitespace), "a password with white space is not read to its end");
+    format!("{password}\n")
 }

@@ -83,6 +83,8 @@ impl EtcdServerBuilder {
 
     /// How long a token lives after its last use, rounded up to whole seconds, if authentication is on. etcd looks
     /// for expired ones once a second, so one can live a second longer. Default: 5 minutes, etcd's own.
+    ///
+    /// They are kept in memory, but a restarted server can know them again: see [`EtcdServer::flush`].
     pub fn simple_token_ttl(self, ttl: Duration) -> Self {
         self.flag("auth-token-ttl", ttl.as_millis().div_ceil(1000))
     }

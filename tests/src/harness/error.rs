@@ -63,6 +63,12 @@ pub enum HarnessError {
         /// What each of them said last.
         views: String,
     },
+    /// The server did not write to disk in time.
+    #[error("etcd has committed nothing to its database within {waited:?}")]
+    NotFlushed {
+        /// How long it was given.
+        waited: Duration,
+    },
     /// The server's metrics have no such metric.
     #[error("no metric `{name}` among those of etcd {version}")]
     NoMetric {

@@ -30,6 +30,7 @@
 //! | `start` | a start under way, and when it is over |
 //! | `auth` | its users, roles and permissions |
 //! | `metrics` | what it counts |
+//! | `flush` | what a restart finds on disk |
 //! | `snapshot` | stores that go back |
 //! | `http` | requests to its `/health`, `/metrics` and `/members` |
 //! | `etcdctl` | the command-line client |
@@ -40,6 +41,7 @@ mod builder;
 mod cluster;
 mod error;
 mod etcdctl;
+mod flush;
 mod http;
 mod metrics;
 mod ports;
