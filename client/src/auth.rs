@@ -23,10 +23,11 @@
 //!   runs goes on when its token expires, its user loses the role or is deleted. A refused create leaves the
 //!   stream and its other watches alone.
 //! - A stream has the token it was opened with for all its life, so another token takes another stream.
-//! - Simple tokens go through raft, so all members know them, and a restarted member that replays its log knows
-//!   them again; those from before its last snapshot it does not. The time they last (5 minutes by default) is
-//!   counted by each member from when it last saw them. A new password, and a user's end, make them unknown; a
-//!   role given or taken does not.
+//! - Simple tokens go through raft, so all members know them. A member that lags waits for what came before a
+//!   token, and refuses it if it is one entry behind. One that is restarted and replays its log knows the tokens
+//!   in it again, but not those from before its last snapshot.
+//! - The time a simple token lasts (5 minutes by default) is counted by each member from when it last saw it. A new
+//!   password, and a user's end, make it unknown; a role given or taken does not.
 //! - While authentication is off, 3.4 refuses a token that it doesn't know, 3.5 doesn't look.
 //! - Without a token 3.4 lets everything pass that names no key (leases, Status); 3.5.28 and newer nothing.
 //! - Checking a password takes 60 to 80 ms of a core (bcrypt); an unknown user is refused at once.
@@ -254,7 +255,6 @@ impl State {
     }
 }
 
-/// What the client is doing without a user, it does without a token.
 impl<R: Runtime> Dialer<R> {
     /// The token for a request on this connection; `None` for a client without a user.
     pub(crate) async fn token(

@@ -9,6 +9,7 @@
 
 mod calls;
 mod changes;
+mod cluster;
 mod denied;
 mod expiry;
 mod hopeless;

@@ -83,9 +83,7 @@ impl World {
 
     /// How often the server was asked to check a password since its start.
     pub(crate) fn password_checks(&self) -> u64 {
-        let name = "grpc_server_started_total{grpc_method=\"Authenticate\",grpc_service=\"etcdserverpb.Auth\",\
-                    grpc_type=\"unary\"}";
-        self.server.metric(name).expect("etcd counts its calls") as u64
+        password_checks(&self.server)
     }
 
     /// All that was written to the keys from this revision on.
@@ -97,6 +95,13 @@ impl World {
             .cloned()
             .collect()
     }
+}
+
+/// How often a server was asked to check a password since its start.
+pub(crate) fn password_checks(server: &EtcdServer) -> u64 {
+    let name = "grpc_server_started_total{grpc_method=\"Authenticate\",grpc_service=\"etcdserverpb.Auth\",\
+                grpc_type=\"unary\"}";
+    server.metric(name).expect("etcd counts its calls") as u64
 }
 
 /// A watch from now on, and all it has delivered.
@@ -151,14 +156,21 @@ impl Observer {
     /// Takes responses until an event of this revision has come; all that was written has come by then, in
     /// order and once.
     pub(crate) async fn check_through(&mut self, world: &World, revision: i64) {
-        while self.received.last().is_none_or(|(last, ..)| *last < revision) {
+        let mut written = world.written(&self.prefix, self.from);
+        written.retain(|(written, ..)| *written <= revision);
+        self.check(&written).await;
+    }
+
+    /// Takes responses until the last of these changes has come; they are what has come by then, in order and
+    /// once.
+    pub(crate) async fn check(&mut self, written: &[Change]) {
+        let (revision, ..) = written.last().expect("something was written");
+        while self.received.last().is_none_or(|(last, ..)| last < revision) {
             if let Err(reason) = self.step().await {
                 panic!("the watch ended: {reason}");
             }
         }
-        let written = world.written(&self.prefix, self.from);
-        let through = written.iter().take_while(|(written, ..)| *written <= revision).count();
-        assert_eq!(self.received, written[..through]);
+        assert_eq!(self.received, written);
     }
 
     /// Takes responses until the watch ends, and returns why.
