@@ -15,9 +15,10 @@
 //!
 //! # Logs
 //!
-//! By way of `tracing`, with the fields `endpoint`, `stream`, `range`, `lease` and `reason`: a warning when
-//! an endpoint fails (at most one in 10 s for each), a stream is replaced because its server misbehaved, or a
-//! lease is lost; an info when an open stream is lost and when an endpoint answers again.
+//! By way of `tracing`, with the fields `endpoint`, `stream`, `range`, `lease`, `user` and `reason`: a warning
+//! when an endpoint fails (at most one in 10 s for each), a stream is replaced because its server misbehaved, a
+//! lease is lost, or (once) a password goes over the network in plain text; an info when an open stream is lost
+//! and when an endpoint answers again. Passwords and auth tokens are in no log and no `Debug`, at any level.
 
 mod auth;
 mod builder;
