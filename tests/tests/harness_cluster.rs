@@ -7,8 +7,11 @@ use std::time::Duration;
 use etcd_watch_proto::etcdserverpb::{
     PutRequest, RangeRequest, kv_client::KvClient, watch_client::WatchClient,
 };
-use etcd_watch_testkit::harness::{
-    EtcdCluster, EtcdServer, EtcdVersion, Etcdctl, HarnessError, RestoreAs, wait_until,
+use etcd_watch_testkit::{
+    certificates::TestCa,
+    harness::{
+        Auth, EtcdCluster, EtcdServer, EtcdVersion, Etcdctl, HarnessError, RestoreAs, ServerTls, wait_until,
+    },
 };
 use tonic::{
     Code, Request, Status,
@@ -198,5 +201,24 @@ async fn a_whole_cluster_goes_back_to_a_snapshot_and_can_be_partitioned_after() 
     cluster.wait_until_leaderless(leader).await?;
     cluster.heal();
     cluster.wait_for_leader().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn settings_hold_for_all_members_and_users_are_the_same_everywhere() -> Result {
+    for version in versions()? {
+        let ca = TestCa::new();
+        let tls = ServerTls::new(&ca.server(["127.0.0.1"])).require_client_certificates(&ca);
+        let builder = EtcdCluster::builder(version).flag("max-txn-ops", 1);
+        let cluster = builder.each(|member| member.tls(tls)).start_async().await?;
+        let auth = Auth::enable(&cluster.etcdctl()?, "root-password").await?;
+        for endpoint in cluster.endpoints() {
+            assert!(endpoint.starts_with("https://"), "{endpoint}");
+            let root = auth.root().clone().with_endpoint(endpoint);
+            root.run(["put", "key", "value"]).await?;
+            let failed = root.run_with_input(["txn"], "\nput a 1\nput b 2\n\n\n").await.unwrap_err();
+            assert!(failed.to_string().contains("too many operations"), "{failed}");
+        }
+    }
     Ok(())
 }

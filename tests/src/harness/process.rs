@@ -140,7 +140,7 @@ impl Log {
     /// The last `count` lines.
     pub(super) fn tail(&self, count: usize) -> String {
         let text = self.since(0);
-        let mut tail = VecDeque::with_capacity(count);
+        let mut tail = VecDeque::new();
         for line in text.lines() {
             if tail.len() == count {
                 tail.pop_front();
