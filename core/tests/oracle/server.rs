@@ -206,6 +206,13 @@ impl Server {
         }
     }
 
+    /// The client does not read on: what was to reach it next still is.
+    pub(crate) fn take_back(&mut self, mut frames: VecDeque<Frame>) {
+        self.announced.extend(frames.iter().map(|frame| frame.watch_id));
+        frames.append(&mut self.data);
+        self.data = frames;
+    }
+
     /// What reaches the client next.
     pub(crate) fn transmit(&mut self, prefer_control: bool) -> Vec<Frame> {
         let use_control = !self.control.is_empty() && (prefer_control || self.data.is_empty());

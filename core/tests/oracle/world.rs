@@ -218,8 +218,13 @@ impl World {
         let Some(server) = self.servers.get_mut(&stream).filter(|server| server.has_words()) else {
             return false;
         };
-        for frame in server.transmit(prefer_control) {
+        let mut frames = VecDeque::from(server.transmit(prefer_control));
+        while let Some(frame) = frames.pop_front() {
             self.watcher.handle_frame(self.now, stream, frame.encode_to_vec().into());
+            if !self.watcher.wants_frame(stream) {
+                server.take_back(frames);
+                break;
+            }
         }
         self.settle();
         true

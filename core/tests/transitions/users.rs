@@ -266,7 +266,7 @@ fn streams_whose_new_tokens_are_refused_again_and_again_end_their_watches() {
                 slept.push(driver.sleep_to_timeout());
             }
         }
-        assert_eq!(opens[0], false);
+        assert!(!opens[0]);
         assert_eq!(opens[1..], [true; 8], "a new token each time");
         assert!(slept.iter().any(|slept| *slept > ms(500)), "the backoff grows: {slept:?}");
         for watch in watches {
@@ -332,7 +332,7 @@ fn reads_whose_new_tokens_are_refused_again_and_again_end_their_watches() {
             slept.push(driver.sleep_to_timeout());
         }
     }
-    assert_eq!(fresh[0], false);
+    assert!(!fresh[0]);
     assert_eq!(fresh[1..], [true; 8]);
     assert!(slept.iter().any(|slept| *slept > ms(500)), "the backoff grows: {slept:?}");
     for watch in watches {
