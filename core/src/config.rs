@@ -177,7 +177,8 @@ impl Config {
     }
 
     /// How long a member may be behind what was already seen, before another is tried, and again before
-    /// [`StoreRegressed`](crate::CloseReason::StoreRegressed) is reported. Default: 10 s.
+    /// [`StoreRegressed`](crate::CloseReason::StoreRegressed) is reported. Also how long other members are asked
+    /// for the current revision when one tells less than was seen before; then it is believed. Default: 10 s.
     pub fn lag_deadline(mut self, deadline: Duration) -> Self {
         self.lag_deadline = deadline;
         self

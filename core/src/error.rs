@@ -177,8 +177,9 @@ pub enum CloseReason {
         /// The server's text.
         message: String,
     },
-    /// New auth tokens were refused 8 times in a row, though the credentials they were got for were accepted:
-    /// the members do not share their keys, or their clocks are far apart.
+    /// 8 new auth tokens in a row were refused, though the credentials they were got for were accepted: members
+    /// that do not share their keys, or clocks that are far apart. Or there were no credentials to get one for,
+    /// and the server wants a user.
     #[error("{tokens} new auth tokens in a row were refused; the server's last word: {message}")]
     TokenRefused {
         /// How many, for the stream or the read that the watch waited for.

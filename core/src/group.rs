@@ -1,4 +1,10 @@
 //! Watches with equal stream options, and the reads they share.
+//!
+//! ```text
+//!   Idle --someone waits--> InFlight --failed, or behind what was seen--> Backoff
+//!    ^                         |                                             |
+//!    +-------- answered -------+--------------- time is up ------------------+
+//! ```
 
 use alloc::{
     collections::{BTreeSet, VecDeque},

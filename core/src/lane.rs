@@ -1,4 +1,15 @@
 //! One gRPC stream of the client, through all its incarnations.
+//!
+//! ```text
+//!                  +-------- failed ---------+
+//!                  v                         |
+//!               Backoff --time is up--> Opening --opened--> Open
+//!                  ^                         ^                | |
+//!                  |                         +---- moved -----+ |
+//!                  +------ failed, misbehaved, token refused ---+
+//! ```
+//!
+//! Each way out of `Open` begins a new incarnation. Only moving is no failure: it costs no backoff.
 
 use alloc::{
     boxed::Box,

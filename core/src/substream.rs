@@ -257,3 +257,14 @@ fn survey(
 
 /// The options' own type: lanes and groups are found by it.
 pub(crate) type SharedOptions = Arc<crate::StreamOptions>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_at_rest_is_a_small_thing() {
+        // The rest of what an idle watch may cost in the whole client, 1 KiB, is for maps and handles.
+        assert!(size_of::<Substream>() <= 512, "{} bytes", size_of::<Substream>());
+    }
+}

@@ -1,9 +1,19 @@
 //! Denials that may be due to a stream's old token.
 //!
-//! A server looks at a stream's auth token when a watch is created on it, and some (3.4, early 3.5) say
-//! "permission denied" when it has expired. Whether the user may have the keys is found out by reading them,
-//! which goes by a token of its own: if that is denied too, the watch ends; if it is not, the stream is
-//! replaced by one with a new token. One read at a time, so that many denials make no flood.
+//! A server looks at a stream's auth token when a watch is created on it, and some say "permission denied" when
+//! they mean that it has expired. Whether the user may have the keys is found out by reading them, for which the
+//! driver uses its newest token: if that is denied too, the watch ends; if it is not, the stream is replaced by
+//! one with a new token. One read at a time, so that many denials make no flood.
+//!
+//! ```text
+//!   Creating --denied, with a token--> Denied --read denied, or refused otherwise--> Closed
+//!                                        |  |
+//!                                        |  +--read fails in a way that may pass--> Denied, after a backoff
+//!                                        |
+//!                                        +--read allowed, or its token refused--> Waiting, stream replaced
+//! ```
+//!
+//! A watch that is denied for the third time in a row ends without a read.
 
 use alloc::{
     boxed::Box,

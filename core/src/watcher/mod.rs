@@ -33,8 +33,8 @@ const KEPT_ACTIONS: usize = 64;
 ///
 /// - **commands** are the application's: [`watch`](Self::watch), [`cancel`](Self::cancel),
 ///   [`request_progress`](Self::request_progress), [`shutdown`](Self::shutdown), and
-///   [`next`](Self::next) to take what a watch has. Only they return errors, and only for the caller's
-///   own misuse.
+///   [`next`](Self::next) to take what a watch has; and the driver's own, [`move_stream`](Self::move_stream).
+///   Only they return errors, and only for the caller's own misuse.
 /// - **`handle_*`** tell it what happened: [`handle_opened`](Self::handle_opened),
 ///   [`handle_frame`](Self::handle_frame), [`handle_failed`](Self::handle_failed),
 ///   [`handle_range_done`](Self::handle_range_done), [`handle_timeout`](Self::handle_timeout). They
@@ -42,6 +42,9 @@ const KEPT_ACTIONS: usize = 64;
 ///   answer to input), allocate without bound or loop without bound.
 /// - **`poll_*`** say what to do: after any call, take [`poll_action`](Self::poll_action) until it
 ///   returns `None`, then ask [`poll_timeout`](Self::poll_timeout) when to call `handle_timeout`.
+///   [`has_actions`](Self::has_actions) says whether it is worth it.
+/// - **getters** change nothing: [`stats`](Self::stats), [`watch_stats`](Self::watch_stats),
+///   [`resume_revision`](Self::resume_revision), and for the log [`reopens_at`](Self::reopens_at).
 ///
 /// Time comes in as `now`; when it goes backwards it is taken to stand still. A call of `handle_timeout`
 /// that is early does nothing. The same calls give the same actions, bit for bit: jitter comes from the

@@ -357,3 +357,20 @@ fn a_read_asks_for_a_new_token_until_one_has_worked() {
     driver.watch(from_now("a"));
     assert!(!driver.ranges()[0].fresh_token);
 }
+
+#[test]
+fn a_denial_does_not_show_that_a_stream_s_new_token_is_good() {
+    let mut driver = Driver::new(Config::default());
+    driver.watch(on_key("a"));
+    let stream = driver.open(WITH_TOKEN);
+    driver.creates();
+    driver.frame(stream, refused(-1, OLD_TOKEN));
+    driver.sleep_to_timeout();
+    let open = driver.opens().remove(0);
+    driver.opened(open.stream, WITH_TOKEN);
+    driver.creates();
+    driver.frame(open.stream, refused(-1, DENIED));
+    driver.cut(open.stream);
+    driver.sleep_to_timeout();
+    assert!(driver.opens()[0].fresh_token);
+}
