@@ -51,6 +51,9 @@ use crate::{
 /// not take long; but many clients that come at once wait for each other's bcrypt.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a token is waited for in all: long enough to ask another member after one that hangs.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A wrong password is not sent again so soon: whoever asks meanwhile is told the same.
 const REJECTION_HOLDS: Duration = Duration::from_secs(1);
 
@@ -263,7 +266,14 @@ impl<R: Runtime> Dialer<R> {
         endpoint: &Endpoint,
     ) -> Result<Option<Token>, Failure> {
         let Some(auth) = &self.auth else { return Ok(None) };
-        auth.token(&self.runtime, auth.authenticate(self, transport.clone(), endpoint)).await.map(Some)
+        if let Some(known) = auth.known(self.runtime.now()) {
+            return known.map(Some);
+        }
+        // Rare, and large: in a box it doesn't make the future of every call large.
+        let fetch = Box::pin(auth.authenticate(self, transport.clone(), endpoint));
+        let token = auth.token(&self.runtime, fetch);
+        let late = || Err(Failure::connection(format!("no auth token within {TOKEN_TIMEOUT:?}")));
+        timeout(&self.runtime, TOKEN_TIMEOUT, token).await.unwrap_or_else(late).map(Some)
     }
 
     /// A server did not accept the token.

@@ -153,7 +153,8 @@ impl<R: Runtime> Calls<R> {
                     continue;
                 }
             };
-            let answer = self.attempt(&pooled, request.clone(), progress);
+            // In a box: an attempt's future is large, and callers put calls in futures of their own.
+            let answer = Box::pin(self.attempt(&pooled, request.clone(), progress));
             let result = if repeat == Repeat::Freely && several && attempt == 0 {
                 // A member that hangs must not take all the time there is.
                 let silent = || Err(CallFailure::sent(no_answer(within / 2)));
@@ -289,7 +290,7 @@ impl<R: Runtime> Calls<R> {
         let mut refusals = TlsRefusals::default();
         loop {
             let failure = match self.pool.get(avoid).await {
-                Ok(pooled) => match self.attempt(&pooled, pb::StatusRequest {}, &progress).await {
+                Ok(pooled) => match Box::pin(self.attempt(&pooled, pb::StatusRequest {}, &progress)).await {
                     Err(failed) if remedy(&failed.failure) == Remedy::BadCredentials => {
                         return Err(failed.failure);
                     }

@@ -2,8 +2,9 @@
 
 use std::{
     future::Future,
+    io,
     pin::Pin,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -16,7 +17,11 @@ use hyper::{
 };
 use tonic::{body::Body, codegen::Service};
 
-use crate::{BoxError, ConnectError, ConnectOptions, NotSent, Runtime, wire};
+use crate::{
+    BoxError, ConnectError, ConnectOptions, NotSent, Runtime,
+    runtime::{TlsRefused, alert_remedy},
+    wire,
+};
 
 /// An HTTP/2 connection: what gRPC calls are made on.
 ///
@@ -24,7 +29,10 @@ use crate::{BoxError, ConnectError, ConnectOptions, NotSent, Runtime, wire};
 /// other end (its version, above all) holds for every call on it, and once it has broken calls fail, so
 /// that the client decides where to connect next.
 #[derive(Clone, Debug)]
-pub struct Connection(SendRequest<Body>);
+pub struct Connection {
+    sender: SendRequest<Body>,
+    cause: Cause,
+}
 
 impl Connection {
     /// Speaks HTTP/2 over `io`, a connected socket (with TLS on it or not). The runtime runs the
@@ -47,12 +55,14 @@ impl Connection {
                 .keep_alive_timeout(keepalive.timeout)
                 .keep_alive_while_idle(false);
         }
+        let cause = Cause::default();
+        let io = Recorded { io, cause: cause.clone() };
         let (sender, connection) = http.handshake(io).await.map_err(ConnectError::new)?;
         runtime.spawn(async move {
             // Why it broke is told to each call on it.
             let _ = connection.await;
         });
-        Ok(Self(sender))
+        Ok(Self { sender, cause })
     }
 }
 
@@ -62,27 +72,95 @@ impl Service<Request<Body>> for Connection {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx).map_err(Into::into)
+        self.sender.poll_ready(cx).map_err(|error| self.cause.explain(error))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let response = self.0.try_send_request(request);
+        let response = self.sender.try_send_request(request);
+        let cause = self.cause.clone();
         Box::pin(async move {
             response.await.map_err(|mut failed| {
                 let unsent = failed.take_message().is_some();
-                let error = explained(failed.into_error());
+                let error = cause.explain(failed.into_error());
                 if unsent { NotSent::new(error).into() } else { error }
             })
         })
     }
 }
 
-/// In TLS 1.3 a server refuses a client's certificate only after the handshake, on the first call.
-fn explained(error: hyper::Error) -> BoxError {
-    let chain = wire::chain(&error);
-    match crate::runtime::alert_remedy(&chain) {
-        Some(remedy) => crate::runtime::TlsRefused(format!("{chain}: {remedy}")).into(),
-        None => error.into(),
+/// Why a connection broke, as its socket said it: hyper tells that only to calls that were under way.
+#[derive(Clone, Debug, Default)]
+struct Cause(Arc<OnceLock<String>>);
+
+impl Cause {
+    fn explain(&self, error: hyper::Error) -> BoxError {
+        let chain = wire::chain(&error);
+        let cause = self.0.get().map_or(chain.as_str(), String::as_str);
+        // In TLS 1.3 a server refuses a client's certificate only after the handshake.
+        if let Some(remedy) = alert_remedy(cause) {
+            return TlsRefused(format!("{cause}: {remedy}")).into();
+        }
+        if chain.contains(cause) { error.into() } else { format!("{chain}: {cause}").into() }
+    }
+}
+
+/// A socket that remembers why it broke.
+#[derive(Debug)]
+struct Recorded<I> {
+    io: I,
+    cause: Cause,
+}
+
+impl<I: Unpin> Recorded<I> {
+    fn io(&mut self) -> Pin<&mut I> {
+        Pin::new(&mut self.io)
+    }
+
+    fn record<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &polled {
+            let _ = self.cause.0.set(error.to_string());
+        }
+        polled
+    }
+}
+
+impl<I: rt::Read + Unpin> rt::Read for Recorded<I> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = self.io().poll_read(cx, buffer);
+        self.record(polled)
+    }
+}
+
+impl<I: rt::Write + Unpin> rt::Write for Recorded<I> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = self.io().poll_write(cx, bytes);
+        self.record(polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.io().poll_flush(cx);
+        self.record(polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io().poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = self.io().poll_write_vectored(cx, bytes);
+        self.record(polled)
     }
 }
 

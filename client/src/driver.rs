@@ -46,9 +46,9 @@ pub(crate) struct Driver<R: Runtime> {
     timer: Option<(Instant, BoxFuture<()>)>,
     /// The endpoint each of the machine's lanes was last opened on, by the lane's number.
     last_endpoints: BTreeMap<u32, EndpointId>,
-    last_read: Option<EndpointId>,
-    /// The auth token that each of them last carried.
+    /// The auth token each of them last carried.
     last_tokens: BTreeMap<u32, Generation>,
+    last_read: Option<EndpointId>,
     slow: SlowConsumers,
     /// Whether the hub knows that some stream is not being read.
     paused: bool,
@@ -82,8 +82,8 @@ impl<R: Runtime> Driver<R> {
             reads: Vec::new(),
             timer: None,
             last_endpoints: BTreeMap::new(),
-            last_read: None,
             last_tokens: BTreeMap::new(),
+            last_read: None,
             slow,
             paused: false,
             actions: Vec::new(),

@@ -260,7 +260,7 @@ async fn open<T: crate::Transport>(
         Grpc::with_origin(connected.transport, connected.origin).max_decoding_message_size(max_message_bytes);
     if let Err(error) = grpc.ready().await {
         let error = error.into();
-        return Err(Failure::connection(wire::chain(&*error)));
+        return Err(wire::broken(&*error));
     }
     let request = Request::from_parts(connected.metadata, Extensions::default(), connected.requests);
     match grpc.streaming(request, PathAndQuery::from_static(WATCH), FrameCodec).await {

@@ -33,7 +33,8 @@ impl<R: Runtime> Dialer<R> {
     /// Connects to the endpoint, within the time limit.
     pub(crate) async fn dial(&self, id: EndpointId) -> Result<R::Transport, Failure> {
         let endpoint = self.endpoints.get(id);
-        let connect = self.runtime.connect(&endpoint, &self.options);
+        // On some runtimes it holds a whole handshake: too much for the future of every call.
+        let connect = Box::pin(self.runtime.connect(&endpoint, &self.options));
         match timeout(&self.runtime, self.dial_timeout, connect).await {
             Some(Ok(transport)) => Ok(transport),
             Some(Err(error)) if error.is_tls_refusal() => Err(Failure::tls(wire::chain(&error))),

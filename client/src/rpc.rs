@@ -142,7 +142,7 @@ pub(crate) async fn unary<T: Transport, Q: Unary>(
         Grpc::with_origin(transport, endpoint.uri().clone()).max_decoding_message_size(max_message_bytes);
     if let Err(error) = grpc.ready().await {
         let error = error.into();
-        return Err(CallFailure::not_sent(Failure::connection(wire::chain(&*error))));
+        return Err(CallFailure::not_sent(wire::broken(&*error)));
     }
     let request = Request::from_parts(metadata, Extensions::default(), request);
     let codec = ProstCodec::default();

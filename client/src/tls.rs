@@ -379,6 +379,9 @@ pub(crate) fn explain(error: &io::Error) -> String {
             _ => "the server's certificate can't be trusted",
         },
         Some(rustls::Error::InvalidMessage(_)) => "the server does not speak TLS here; is the endpoint http?",
+        None if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the server hung up in the handshake; is the endpoint http?"
+        }
         _ => match crate::runtime::alert_remedy(&error.to_string()) {
             Some(remedy) => remedy,
             None => return format!("TLS: {error}"),

@@ -73,10 +73,7 @@ pub(crate) fn metadata<'a>(
 pub(crate) fn failure_of(status: &Status, limit: usize) -> Failure {
     // A status with a source was made on this side, out of a transport's error.
     if let Some(source) = status.source() {
-        return match find::<TlsRefused>(source) {
-            Some(refused) => Failure::tls(refused.to_string()),
-            None => Failure::connection(chain(source)),
-        };
+        return broken(source);
     }
     if let Some(bytes) = too_large(status) {
         return Failure::ResponseTooLarge { bytes, limit };
@@ -86,6 +83,14 @@ pub(crate) fn failure_of(status: &Status, limit: usize) -> Failure {
         return Failure::connection("the stream was cut within a message");
     }
     Failure::status(i32::from(status.code()), status.message())
+}
+
+/// What a transport's error means: its connection is broken, or was refused.
+pub(crate) fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
+    match find::<TlsRefused>(error) {
+        Some(refused) => Failure::tls(refused.to_string()),
+        None => Failure::connection(chain(error)),
+    }
 }
 
 /// Whether the transport knows that the request never left this process.
