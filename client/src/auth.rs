@@ -139,6 +139,8 @@ struct State {
     fetched: Option<Instant>,
     pause: Duration,
     rejected: Option<(Instant, Failure)>,
+    /// When a member took too long, and where.
+    silent: Option<(Instant, Endpoint)>,
     warned: bool,
 }
 
@@ -194,6 +196,10 @@ impl Authenticator {
         transport: R::Transport,
         endpoint: &Endpoint,
     ) -> Result<Option<String>, Failure> {
+        let late = || Failure::connection(format!("the password was not checked within {FETCH_TIMEOUT:?}"));
+        if self.is_silent(endpoint, dialer.runtime.now()) {
+            return Err(late());
+        }
         self.warn_of_plain_text(endpoint);
         let Credentials { name, password } = &self.credentials;
         let request = AuthenticateRequest { name: name.clone(), password: password.to_string() };
@@ -213,9 +219,17 @@ impl Authenticator {
                 Err(failed.failure)
             }
             None => {
-                Err(Failure::connection(format!("the password was not checked within {FETCH_TIMEOUT:?}")))
+                lock(&self.state).silent = Some((dialer.runtime.now(), endpoint.clone()));
+                Err(late())
             }
         }
+    }
+
+    /// Whether the member was asked in vain just now. All who have waited for that would otherwise do the
+    /// same, one after the other.
+    fn is_silent(&self, endpoint: &Endpoint, now: Instant) -> bool {
+        let state = lock(&self.state);
+        state.silent.as_ref().is_some_and(|(at, silent)| silent == endpoint && now.since(*at) < FETCH_TIMEOUT)
     }
 
     fn warn_of_plain_text(&self, endpoint: &Endpoint) {

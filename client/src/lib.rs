@@ -15,10 +15,32 @@
 //!
 //! # Logs
 //!
-//! By way of `tracing`, with the fields `endpoint`, `stream`, `range`, `lease`, `user` and `reason`: a warning
-//! when an endpoint fails (at most one in 10 s for each), a stream is replaced because its server misbehaved, a
-//! lease is lost, or (once) a password goes over the network in plain text; an info when an open stream is lost
-//! and when an endpoint answers again. Passwords and auth tokens are in no log and no `Debug`, at any level.
+//! By way of `tracing`. What happens to watches and their streams has stable names and fields, and happens in
+//! the span `etcd_watch.stream`:
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `watch_slow` | warn | `watch`, `range`, `policy`, `queued_bytes`, `revision`; at most one per watch in [`warn_slow_every`](ClientBuilder::warn_slow_every) |
+//! | `watch_slow_again` | debug | the same, in between |
+//! | `watch_created`, `watch_resumed` | debug | `watch`, `stream`, `revision` |
+//! | `watch_ended` | debug | `watch`, `reason` |
+//! | `stream_opening` | debug | `stream`, `endpoint` |
+//! | `stream_opened` | debug | `stream`, `endpoint`, `version` |
+//! | `stream_lost` | info | `stream`, `endpoint`, `reason`, `backoff`, `failures` (in a row) |
+//! | `stream_failed` | debug | the same, for one that could not be opened |
+//! | `stream_replaced` | warn | the same, for one whose server broke the protocol or lags |
+//! | `stream_closed` | debug | the same, for one that is not needed any more |
+//!
+//! Beside them: a warning when an endpoint fails (at most one in 10 s for each; `endpoint`, `reason`), when a
+//! lease is lost (`lease`, `reason`), and when a password goes over the network in plain text; an info when an
+//! endpoint answers again, and when other endpoints are used. Passwords and tokens are in none of them.
+//!
+//! # Statistics and metrics
+//!
+//! [`Client::stats`] counts for the client, [`Client::watch_stats`] and [`Watch::stats`] for each watch: where
+//! it is, what waits for its consumer, how many revisions that lags. With the feature `metrics` the client
+//! exports `etcd_watch_events_total` and its like once a second by the `metrics` facade, with the label `client`
+//! ([`ClientBuilder::name`](ClientBuilder#method.name)); install the recorder before you build the client.
 
 mod auth;
 mod builder;
