@@ -1,6 +1,6 @@
 //! Tokens in a cluster: fetched from one member, used on all.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_watch_testkit::harness::{Access, Auth, EtcdCluster, EtcdVersion, Keys};
 use etcd_watch_tokio::{Client, Config, Get, Put};
@@ -95,6 +95,26 @@ async fn watches_go_on_while_every_member_in_turn_forgets_the_tokens(version: Et
         assert!((1..=3).contains(&checks), "{checks} password checks");
         client.set_endpoints(cluster.endpoints()).expect("endpoints");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_hangs_over_the_password_is_left_for_another() {
+    let cluster = start(EtcdVersion::V3_5).await;
+    let leader = cluster.wait_for_leader().await.expect("there is one");
+    let hung = cluster.all_but(leader)[0];
+    let mut endpoints = cluster.endpoints();
+    endpoints.swap(0, hung);
+    cluster.member(hung).pause().expect("it runs");
+    let change = put(&client(vec![cluster.member(leader).endpoint()]), "a/1".into(), "x".into()).await;
+    let client = client(endpoints);
+    let started = Instant::now();
+    let mut observers: Vec<_> = (0..12).map(|_| Observer::open(&client, "a/", 1)).collect();
+    client.get(Get::key("a/1")).await.expect("another member answers in time");
+    for observer in &mut observers {
+        observer.check(std::slice::from_ref(&change)).await;
+    }
+    println!("it took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
