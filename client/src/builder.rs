@@ -10,7 +10,7 @@ use std::{
 use etcd_watch_core::{Config, Failure, Watcher};
 
 use crate::{
-    AmbientRuntime, BuildError, Client, ConnectOptions, Endpoint, Keepalive, Runtime, StartError,
+    AmbientRuntime, BuildError, Client, ConnectOptions, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
     auth::{Authenticator, Credentials},
     calls::Calls,
     cluster::Upkeep,
@@ -35,7 +35,7 @@ const MIN_KEEPALIVE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ClientBuilder<R> {
-    runtime: Option<R>,
+    runtime: Where<R>,
     endpoints: Vec<String>,
     watch: Config,
     dial_timeout: Duration,
@@ -53,8 +53,22 @@ pub struct ClientBuilder<R> {
     tls: Option<crate::Tls>,
 }
 
+/// The runtime a client is to be on.
+#[derive(Clone, Debug)]
+enum Where<R> {
+    Given(R),
+    /// The one `build` is called on.
+    Ambient(fn() -> Result<R, NoRuntime>),
+}
+
+impl<R: AmbientRuntime> ClientBuilder<R> {
+    pub(crate) fn on_ambient() -> Self {
+        Self::new(Where::Ambient(R::ambient))
+    }
+}
+
 impl<R: Runtime> ClientBuilder<R> {
-    pub(crate) fn new(runtime: Option<R>) -> Self {
+    fn new(runtime: Where<R>) -> Self {
         Self {
             runtime,
             endpoints: Vec::new(),
@@ -77,11 +91,11 @@ impl<R: Runtime> ClientBuilder<R> {
 
     /// A client on this runtime rather than on the one `build` is called on.
     pub fn on(runtime: R) -> Self {
-        Self::new(Some(runtime))
+        Self::new(Where::Given(runtime))
     }
 
     /// The members' addresses, best first: `http://host:port`, `https://host:port` or `unix:///path`;
-    /// `host:port` is `https` if [`tls`](Self::tls) is set, else `http`. At least one; several let the client
+    /// `host:port` is `https` if `tls` is set, else `http`. At least one; several let the client
     /// go on when a member is lost. One that fails goes to the back.
     pub fn endpoints<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
         self.endpoints = endpoints.into_iter().map(Into::into).collect();
@@ -239,9 +253,18 @@ impl<R: Runtime> ClientBuilder<R> {
         Accepted::PlainOnly
     }
 
+    /// Checks the settings and starts the client. It doesn't wait for anything: connections are made
+    /// when there is something to use them for.
+    ///
+    /// # Errors
+    /// Names the setting that can't be used.
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "it is TLS that is added"))]
-    fn build_on(mut self, runtime: R) -> Result<Client<R>, BuildError> {
+    pub fn build(mut self) -> Result<Client<R>, BuildError> {
         let endpoints = self.validate()?;
+        let runtime = match &self.runtime {
+            Where::Given(runtime) => runtime.clone(),
+            Where::Ambient(find) => find()?,
+        };
         #[cfg(feature = "tls")]
         let accepted = {
             let secure = endpoints.iter().any(|endpoint| endpoint.scheme() == crate::Scheme::Https);
@@ -275,21 +298,6 @@ impl<R: Runtime> ClientBuilder<R> {
             runtime.spawn(self.upkeep.run(calls.clone(), hub.clone()));
         }
         Ok(Client::new(hub, calls))
-    }
-}
-
-impl<R: AmbientRuntime> ClientBuilder<R> {
-    /// Checks the settings and starts the client. It doesn't wait for anything: connections are made
-    /// when there is something to use them for.
-    ///
-    /// # Errors
-    /// Names the setting that can't be used.
-    pub fn build(mut self) -> Result<Client<R>, BuildError> {
-        let runtime = match self.runtime.take() {
-            Some(runtime) => runtime,
-            None => R::ambient()?,
-        };
-        self.build_on(runtime)
     }
 
     /// Like [`build`](Self::build); then, if a [`connect_timeout`](Self::connect_timeout) was asked for,

@@ -46,7 +46,7 @@ impl<R: AmbientRuntime> Client<R> {
 
     /// A client with settings of its own.
     pub fn builder() -> ClientBuilder<R> {
-        ClientBuilder::new(None)
+        ClientBuilder::on_ambient()
     }
 }
 

@@ -40,7 +40,7 @@
 //! [`Client::stats`] counts for the client, [`Client::watch_stats`] and [`Watch::stats`] for each watch: where
 //! it is, what waits for its consumer, how many revisions that lags. With the feature `metrics` the client
 //! exports `etcd_watch_events_total` and its like once a second by the `metrics` facade, with the label `client`
-//! ([`ClientBuilder::name`](ClientBuilder#method.name)); install the recorder before you build the client.
+//! (`ClientBuilder::name`); install the recorder before you build the client.
 
 mod auth;
 mod builder;
