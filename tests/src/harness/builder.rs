@@ -90,7 +90,11 @@ impl EtcdServerBuilder {
     }
 
     /// Tokens are signed (JWT, ES256) with a key of this builder's own instead of kept by the server: they outlive a
-    /// restart, and die `ttl` after they were issued, used or not. Whole seconds: the signature counts no finer.
+    /// restart, and die `ttl` after they were issued, used or not, and with any change of users, roles and
+    /// permissions. Whole seconds: the signature counts no finer.
+    ///
+    /// # Panics
+    /// If the system has no random numbers.
     pub fn jwt(mut self, ttl: Duration) -> Self {
         self.jwt = Some((JwtKey::generate(), ttl));
         self

@@ -1,10 +1,11 @@
 //! Real etcd servers, started and driven by tests.
 //!
 //! [`EtcdServer`] starts a server of a wanted version on ports and a data directory of its own, waits until it
-//! really serves, and can then stop, kill, freeze and restart it. [`EtcdCluster`] does so with several that are one
-//! cluster, and cuts them off from each other. [`Etcdctl`] runs the command-line client that
-//! came with it, against any endpoint. Which servers are on this machine, and how to get the missing ones, is
-//! [`binaries`]; tests never download, `cargo xtask etcd` does.
+//! really serves, and can then stop, kill, freeze and restart it, or let its store go back to a snapshot.
+//! [`EtcdCluster`] does so with several that are one cluster, and cuts them off from each other. [`ServerTls`] and
+//! [`Auth`] say who is let in, and who may do what. [`Etcdctl`] runs the command-line client that came with a server,
+//! against any endpoint. Which servers are on this machine, and how to get the missing ones, is [`binaries`]; tests
+//! never download, `cargo xtask etcd` does.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), etcd_watch_testkit::harness::HarnessError> {
@@ -20,19 +21,18 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `cluster` | several members, and the network between them |
 //! | `version` | which server a test asks for |
+//! | `builder` | what a server is to be like |
+//! | `tls`, `tokens` | its certificates, and the key that signs its tokens |
 //! | `ports` | ports nobody else is on |
 //! | `process` | the child process: signals, its end, its log |
-//! | `builder` | what a member is to be like |
-//! | `tls`, `tokens` | its certificates, and the key that signs its tokens |
-//! | `server` | a member, running or not |
+//! | `server` | a server, running or not |
 //! | `start` | a start under way, and when it is over |
-//! | `auth` | its users, roles and permissions |
-//! | `metrics` | what it counts |
-//! | `flush` | what a restart finds on disk |
-//! | `snapshot` | stores that go back |
-//! | `http` | requests to its `/health`, `/metrics` and `/members` |
+//! | `cluster` | several servers that are one cluster, and the network between them |
+//! | `auth` | users, roles and permissions |
+//! | `flush`, `snapshot` | what a restart finds, and stores that go back |
+//! | `http` | requests to a server's `/health`, `/metrics` and `/members` |
+//! | `metrics` | what a server counts |
 //! | `etcdctl` | the command-line client |
 //! | `wait` | waiting for a condition, with a deadline |
 

@@ -39,7 +39,8 @@ pub struct EtcdServer {
     pub(super) process: Option<Process>,
     pub(super) log: Log,
     pub(super) name: String,
-    pub(super) member: Member,
+    /// Boxed, so that a server is cheap to move.
+    pub(super) member: Box<Member>,
     pub(super) ports: Ports,
     /// Whether these ports have been its own, so that they stay.
     pub(super) has_served: bool,
@@ -81,7 +82,7 @@ impl EtcdServer {
             process: None,
             log,
             name,
-            member,
+            member: Box::new(member),
             ports,
             has_served: false,
             token: DEFAULT_TOKEN.to_owned(),
