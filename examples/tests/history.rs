@@ -6,11 +6,14 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{IO_URING, PATIENCE, READINESS, Running, Store};
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, wait_until},
     proxy::{Cut, FaultProxy},
 };
+use tokio::time::timeout;
 
 /// Revisions written before the loop starts, while connections are cut, and after the restart.
 const PHASES: [usize; 3] = [200, 600, 100];
@@ -23,6 +26,9 @@ const LARGE: usize = 100 << 10;
 /// After how many bytes connections are cut: within the connection's first frames, within a prefix or a
 /// message, and within a large one.
 const CUTS: [u64; 8] = [40, 300, 1_001, 5_003, 20_011, 60_013, 150_001, 300_007];
+
+/// Less than the loops' shortest timeout once they watch.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// How many events a phase's revisions have.
 fn events(revisions: usize) -> usize {
@@ -115,8 +121,26 @@ async fn fails_over_and_notices_a_dead_connection(program: &str) {
     assert!(status.success(), "{status}: {said}");
     assert_eq!(rest, [""; 0]);
     assert!(said.contains("no answer to a ping"), "{said}");
-    let gone = || server.watcher_count().is_ok_and(|count| count == 0);
-    wait_until("its watches are gone", PATIENCE, gone).await;
+}
+
+/// Again and again, since what has to be noticed comes at another moment each time.
+async fn ends_when_its_standard_input_is_closed(program: &str) {
+    let server = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
+    let mut store = Store::of(&server).await;
+    for round in 0..20 {
+        let mut running = Running::start(program, &[&server.endpoint(), "k/"]);
+        let watching = || server.watcher_count().is_ok_and(|count| count > 0);
+        wait_until("it watches", PATIENCE, watching).await;
+        store.put("k/a", &round.to_string()).await;
+        assert_eq!(running.line().await.as_ref(), store.history.last());
+        running.close_stdin();
+        // Before a ping, or any other timeout, can wake it.
+        let (status, rest, said) = timeout(AT_ONCE, running.end()).await.expect("it ends at once");
+        assert!(status.success(), "{status}: {said}");
+        assert_eq!(rest, [""; 0]);
+        let gone = || server.watcher_count().is_ok_and(|count| count == 0);
+        wait_until("its watch is gone", PATIENCE, gone).await;
+    }
 }
 
 async fn says_that_history_is_compacted(program: &str) {
@@ -156,6 +180,10 @@ tests! {
         fails_over_and_notices_a_dead_connection(READINESS);
     the_io_uring_loop_fails_over_and_notices_a_dead_connection:
         fails_over_and_notices_a_dead_connection(IO_URING);
+    the_readiness_loop_ends_when_its_standard_input_is_closed:
+        ends_when_its_standard_input_is_closed(READINESS);
+    the_io_uring_loop_ends_when_its_standard_input_is_closed:
+        ends_when_its_standard_input_is_closed(IO_URING);
     the_readiness_loop_says_that_history_is_compacted: says_that_history_is_compacted(READINESS);
     the_io_uring_loop_says_that_history_is_compacted: says_that_history_is_compacted(IO_URING);
 }

@@ -72,11 +72,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     machine.watch(clock.now(), args.watch())?;
 
     let poll = mio::Poll::new()?;
-    let waker = mio::Waker::new(poll.registry(), WAKE)?;
+    // Kept to the end: what a dropped waker had to say may be lost.
+    let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
     let stdin_closed = Arc::new(AtomicBool::new(false));
     // Not every standard input can be polled; a thread that only waits for its end is simplest.
     thread::spawn({
-        let stdin_closed = stdin_closed.clone();
+        let (stdin_closed, waker) = (stdin_closed.clone(), waker.clone());
         move || {
             until_stdin_closes();
             stdin_closed.store(true, Relaxed);
