@@ -39,7 +39,7 @@ pub(crate) async fn a_wrong_password_is_told_at_once_and_not_tried_again_and_aga
         let mut calls = JoinSet::new();
         for _ in 0..20 {
             let client = client.clone();
-            calls.spawn(async move { client.put(Put::new("a/1", "x")).await.map(|_| ()).unwrap_err() });
+            calls.spawn(async move { client.put(Put::new("a/1", "x")).await.expect_err("it is refused") });
         }
         for error in calls.join_all().await {
             assert!(matches!(error, CallError::AuthenticationFailed { .. }), "{error}");
@@ -63,7 +63,7 @@ pub(crate) async fn a_client_that_waits_for_its_connection_hears_of_a_wrong_pass
     let world = World::start(server).await;
     let patient = || world.builder().connect_timeout(Duration::from_secs(60));
     let started = Instant::now();
-    let error = patient().user("alice", "not-hers").connect().await.map(|_| ()).unwrap_err();
+    let error = patient().user("alice", "not-hers").connect().await.expect_err("it is refused");
     assert!(matches!(error, StartError::AuthenticationFailed { .. }), "{error}");
     assert!(started.elapsed() < Duration::from_secs(20));
     let client = patient().user("alice", PASSWORD).connect().await.expect("the right one");

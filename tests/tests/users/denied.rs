@@ -19,8 +19,8 @@ pub(crate) async fn denied_keys_end_only_their_own_watch(server: EtcdServerBuild
         assert!(matches!(reason, CloseReason::PermissionDenied { .. }), "{reason}");
     }
     for error in [
-        client.get(Get::key("b/1")).await.map(|_| ()).unwrap_err(),
-        client.put(Put::new("b/1", "x")).await.map(|_| ()).unwrap_err(),
+        client.get(Get::key("b/1")).await.expect_err("it is denied"),
+        client.put(Put::new("b/1", "x")).await.expect_err("it is denied"),
     ] {
         assert!(matches!(error, CallError::Refused { code: Code::PermissionDenied, .. }), "{error}");
     }
@@ -42,7 +42,7 @@ pub(crate) async fn a_role_taken_away_ends_a_watch_when_it_is_resumed(server: Et
     world.auth.take_role("alice", "team").await.expect("it is taken");
     let last = world.put("a/1", "while it runs").await;
     observer.check_through(&world, last).await;
-    let error = client.get(Get::key("a/1")).await.map(|_| ()).unwrap_err();
+    let error = client.get(Get::key("a/1")).await.expect_err("it is refused");
     assert!(matches!(error, CallError::Refused { code: Code::PermissionDenied, .. }), "{error}");
 
     world.cut();
