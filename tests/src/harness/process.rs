@@ -16,7 +16,12 @@ use super::wait::INTERVAL;
 /// A running server, killed when dropped.
 pub(super) struct Process {
     child: Child,
+    guard: Child,
 }
+
+/// Waits for the end of its input, which comes when this process is gone, then kills the server and removes its
+/// directory: a process that is killed, or aborts, drops nothing.
+const GUARD: &str = r#"read -r _; kill -9 "$1"; rm -rf -- "$2""#;
 
 impl Process {
     /// Starts `program` in a directory; what it writes is appended to `log`.
@@ -42,7 +47,14 @@ impl Process {
         if env::consts::ARCH == "aarch64" {
             command.env("ETCD_UNSUPPORTED_ARCH", "arm64");
         }
-        Ok(Process { child: command.spawn()? })
+        let mut child = command.spawn()?;
+        match guard(&child, directory) {
+            Ok(guard) => Ok(Process { child, guard }),
+            Err(error) => {
+                let _ = child.kill().and_then(|()| child.wait());
+                Err(error)
+            }
+        }
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -104,9 +116,17 @@ fn program_from_here(program: &Path) -> io::Result<PathBuf> {
     if program.components().count() > 1 { path::absolute(program) } else { Ok(program.to_owned()) }
 }
 
+fn guard(server: &Child, directory: &Path) -> io::Result<Child> {
+    let mut command = Command::new("sh");
+    command.args(["-c", GUARD, "guard", &server.id().to_string()]).arg(directory);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already; there is nobody to tell.
+        // The guard first: the server's number can be another's once it is gone. Either may have ended already, and
+        // there is nobody to tell.
+        let _ = self.guard.kill().and_then(|()| self.guard.wait());
         let _ = self.kill();
     }
 }
@@ -153,6 +173,9 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
+    use std::os::unix::process::ExitStatusExt;
+
     use super::*;
 
     fn sleeper(directory: &Path) -> Process {
@@ -193,6 +216,32 @@ mod tests {
         super::super::wait_until_blocking("it ignores SIGTERM", Duration::from_secs(10), || log.length() > 0);
         assert!(process.terminate(Duration::from_millis(100)).unwrap().is_none());
         assert!(process.ended().unwrap().is_some());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_process_and_its_directory_do_not_outlive_one_that_could_not_drop_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let owned = directory.path().join("owned");
+        fs::create_dir(&owned).unwrap();
+        let mut process = sleeper(&owned);
+        // What the system does to a process that is gone: its end of the pipe is closed.
+        drop(process.guard.stdin.take());
+        super::super::wait_until_blocking("the directory is gone", Duration::from_secs(10), || {
+            !owned.exists()
+        });
+        assert_eq!(process.child.wait().unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn a_process_that_is_dropped_leaves_its_directory_to_its_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let process = sleeper(directory.path());
+        let (server, guard) = (process.id(), process.guard.id());
+        drop(process);
+        assert!(directory.path().exists());
+        let runs = |id: u32| Path::new(&format!("/proc/{id}")).exists();
+        assert!(cfg!(not(target_os = "linux")) || !(runs(server) || runs(guard)));
     }
 
     #[test]
