@@ -186,8 +186,7 @@ struct Timers<R>(R);
 impl<R: Runtime> rt::Timer for Timers<R> {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
         let runtime = self.0.clone();
-        let sleep = Box::pin(async move { runtime.sleep(duration).await });
-        Box::pin(Sleeping(Mutex::new(sleep)))
+        Box::pin(Sleeping::new(async move { runtime.sleep(duration).await }))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
@@ -195,15 +194,47 @@ impl<R: Runtime> rt::Timer for Timers<R> {
     }
 }
 
-/// The lock is never waited for; it makes the future `Sync`, as hyper wants it.
-struct Sleeping(Mutex<Pin<Box<dyn Future<Output = ()> + Send>>>);
+/// `None` once it has rung: hyper asks a timer again that has, on a connection without streams, and every answer
+/// has to be the same. The lock is never waited for; it makes the future `Sync`, as hyper wants it.
+struct Sleeping(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+
+impl Sleeping {
+    fn new(sleep: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(Mutex::new(Some(Box::pin(sleep))))
+    }
+}
 
 impl Future for Sleeping {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.get_mut().0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll(cx)
+        let sleep = self.get_mut().0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sleeping) = sleep
+            && sleeping.as_mut().poll(cx).is_pending()
+        {
+            return Poll::Pending;
+        }
+        *sleep = None;
+        Poll::Ready(())
     }
 }
 
 impl rt::Sleep for Sleeping {}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_timer_that_has_rung_says_so_as_often_as_it_is_asked() {
+        let mut timer = Box::pin(Sleeping::new(async {}));
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            assert!(timer.as_mut().poll(&mut cx).is_ready());
+        }
+        let mut never = Box::pin(Sleeping::new(std::future::pending()));
+        assert!(never.as_mut().poll(&mut cx).is_pending());
+    }
+}
