@@ -270,7 +270,9 @@ impl State {
 
     fn driver_of_take(&mut self) -> Option<Waker> {
         self.discard_after_end();
-        self.pending.extend(std::iter::from_fn(|| self.machine.poll_action()));
+        if self.machine.has_actions() {
+            self.pending.extend(std::iter::from_fn(|| self.machine.poll_action()));
+        }
         let timeout = self.machine.poll_timeout();
         let sooner = timeout.is_some_and(|at| self.armed.is_none_or(|armed| at < armed));
         if self.pending.is_empty() && !sooner && !self.paused {

@@ -1,0 +1,76 @@
+//! TLS and users on the command line, against a real etcd.
+
+#![cfg(unix)]
+
+mod common;
+
+use common::{Running, bare, output, text};
+use etcd_watch_testkit::{
+    certificates::TestCa,
+    harness::{Access, Auth, EtcdServer, EtcdVersion, Keys, ServerTls},
+};
+
+#[tokio::test]
+async fn certificates_users_and_passwords_are_given_as_to_etcdctl() {
+    for version in EtcdVersion::under_test().expect("the servers are on this machine") {
+        let ca = TestCa::new();
+        // The client's certificate must not name the user: its own password decides.
+        let tls = ServerTls::new(&ca.server(["127.0.0.1"])).require_client_certificates(&ca);
+        let server = EtcdServer::builder(version).tls(tls).start_async().await.expect("etcd starts");
+        let auth = Auth::enable(&server.etcdctl().expect("its etcdctl"), "r00t").await.expect("it is on");
+        auth.add_user("alice", "p4ss:word").await.expect("she is added");
+        auth.add_role("hers").await.expect("it is added");
+        auth.grant("hers", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
+        auth.give_role("alice", "hers").await.expect("it is given");
+
+        let directory = tempfile::tempdir().expect("a directory");
+        let files = ca.client("someone").write(directory.path(), "client").expect("they are written");
+        let tool = |arguments: &[&str]| {
+            let mut command = bare(arguments);
+            // Host and port alone, as etcdctl takes it.
+            command.env("ETCDCTL_ENDPOINTS", server.address().to_string());
+            command.env("ETCDCTL_CACERT", &files.ca).env("ETCDCTL_CERT", &files.certificate);
+            command.env("ETCDCTL_KEY", &files.key);
+            command
+        };
+        let with_user = |arguments: &[&str]| {
+            let mut command = tool(arguments);
+            command.env("ETCDCTL_USER", "alice:p4ss:word");
+            command
+        };
+        let mut watch = Running::start(with_user(&["watch", "--prefix", "a/", "--rev", "1"]));
+        let put = output(with_user(&["put", "a/1", "v"])).await;
+        assert!(put.status.success(), "{put:?}");
+        assert_eq!(watch.lines(3).await, ["PUT", "a/1", "v"]);
+
+        let denied = output(with_user(&["put", "b/1", "v"])).await;
+        assert!(!denied.status.success() && text(&denied.stderr).contains("permission denied"), "{denied:?}");
+        let denied = output(with_user(&["watch", "b/1"])).await;
+        assert!(!denied.status.success() && text(&denied.stderr).contains("permission denied"), "{denied:?}");
+
+        let wrong = output(tool(&["get", "a/1", "--user", "alice", "--password", "wr0ng"])).await;
+        assert!(!wrong.status.success(), "{wrong:?}");
+        assert!(text(&wrong.stderr).contains("check the user and the password"), "{wrong:?}");
+        assert!(!text(&wrong.stderr).contains("wr0ng"), "{wrong:?}");
+
+        let mut without = tool(&["get", "a/1"]);
+        without.env_remove("ETCDCTL_CERT").env_remove("ETCDCTL_KEY");
+        let without = output(without).await;
+        assert!(!without.status.success(), "{without:?}");
+        assert!(text(&without.stderr).contains("give one with identity_files"), "{without:?}");
+    }
+}
+
+#[tokio::test]
+async fn flags_that_make_no_sense_are_refused_by_name() {
+    let refused = async |arguments: &[&str]| {
+        let output = output(bare(arguments)).await;
+        assert!(!output.status.success(), "{output:?}");
+        text(&output.stderr)
+    };
+    assert!(refused(&["get", "k", "--cert", "c.pem"]).await.contains("give the certificate's key"));
+    assert!(refused(&["get", "k", "--password", "x"]).await.contains("--password is given without --user"));
+    assert!(refused(&["get", "k", "--cacert", "/none.pem"]).await.contains("can't read /none.pem"));
+    let unasked = refused(&["get", "k", "--user", "alice"]).await;
+    assert!(unasked.contains("ETCDCTL_PASSWORD"), "{unasked}");
+}
