@@ -16,13 +16,13 @@ use etcd_watch_testkit::{
 use tokio::time::timeout;
 
 /// Revisions written before the loop starts, while connections are cut, and after the restart.
-const PHASES: [usize; 3] = [200, 600, 100];
+const PHASES: [usize; 3] = [200, 400, 150];
 /// Every so many revisions, a transaction over several keys.
 const TXN_EVERY: usize = 10;
-/// Every so many revisions, a value that is larger than HTTP/2's frames. All of them together are larger
-/// than the connection's flow-control window.
+/// Every so many revisions, a value that is larger than HTTP/2's frames. Those after the restart come on one
+/// connection, and are together more than the stream's flow-control window.
 const LARGE_EVERY: usize = 12;
-const LARGE: usize = 100 << 10;
+const LARGE: usize = 300 << 10;
 /// After how many bytes connections are cut: within the connection's first frames, within a prefix or a
 /// message, and within a large one.
 const CUTS: [u64; 8] = [40, 300, 1_001, 5_003, 20_011, 60_013, 150_001, 300_007];

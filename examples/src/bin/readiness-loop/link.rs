@@ -138,9 +138,12 @@ impl Link {
         self.deadline
     }
 
-    /// Whether news would be frames: then they are asked for only while the machine wants some.
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(&self.state, State::Up(up) if matches!(up.step, Step::Watch { .. }))
+    /// The stream, once news are frames: then they are asked for only while the machine wants some.
+    pub(crate) fn open_stream(&self) -> Option<StreamKey> {
+        match (&self.state, &self.purpose) {
+            (State::Up(up), &Purpose::Stream(stream)) if up.step != Step::Version => Some(stream),
+            _ => None,
+        }
     }
 
     /// Sends a request on the watch stream.

@@ -39,7 +39,7 @@ use mio::{Events, Token};
 use socket::Socket;
 
 /// What a link may say before the others have their turn.
-const NEWS_PER_ROUND: usize = 64;
+const NEWS_PER_TURN: usize = 64;
 
 /// The token of what other threads have to say.
 const WAKE: Token = Token(0);
@@ -173,37 +173,21 @@ impl Loop {
         }
     }
 
-    /// Lets every link go on; whether one had news.
+    /// Gives every link its turn; whether one did anything.
     fn poll_links(&mut self) -> bool {
         let waker = Waker::from(self.woken.clone());
         let mut cx = Context::from_waker(&waker);
         let (mut busy, mut at) = (false, 0);
         while let Some(link) = self.links.get_mut(at) {
-            let now = self.clock.now();
-            let mut polled = link.drive(&mut cx, now);
-            let mut is_done = false;
-            for _ in 0..NEWS_PER_ROUND {
-                if polled.is_err() || is_done || !is_wanted(&self.machine, link) {
-                    break;
+            let turn = turn(&mut self.machine, link, &mut cx, self.clock.now());
+            busy |= !matches!(turn, Turn::Quiet);
+            match turn {
+                Turn::Quiet | Turn::Busy => at += 1,
+                Turn::Done => drop(self.links.swap_remove(at)),
+                Turn::Failed(failure) => {
+                    let link = self.links.swap_remove(at);
+                    self.failed(&link.purpose, &link.endpoint, failure);
                 }
-                match link.poll(&mut cx, now) {
-                    Poll::Ready(Ok(news)) => {
-                        is_done = matches!(news, News::Read(..));
-                        tell(&mut self.machine, now, news);
-                    }
-                    Poll::Ready(Err(failure)) => polled = Err(failure),
-                    Poll::Pending => break,
-                }
-                busy = true;
-            }
-            if polled.is_ok() && !is_done {
-                at += 1;
-                continue;
-            }
-            let link = self.links.swap_remove(at);
-            busy = true;
-            if let Err(failure) = polled {
-                self.failed(&link.purpose, &link.endpoint, failure);
             }
         }
         busy
@@ -220,18 +204,39 @@ impl Loop {
     }
 }
 
-/// Not asking for frames is backpressure: the flow-control window stays closed.
-fn is_wanted(machine: &Watcher, link: &Link) -> bool {
-    match link.purpose {
-        Purpose::Stream(stream) => !link.is_open() || machine.wants_frame(stream),
-        Purpose::Read(..) => true,
-    }
+/// How a link's turn went.
+enum Turn {
+    /// Nothing was left to do.
+    Quiet,
+    /// Something was done; there may be more.
+    Busy,
+    /// It isn't needed any more.
+    Done,
+    Failed(Failure),
 }
 
-fn tell(machine: &mut Watcher, now: Instant, news: News) {
-    match news {
-        News::Opened(stream, opened) => machine.handle_opened(now, stream, opened),
-        News::Frame(stream, frame) => machine.handle_frame(now, stream, frame),
-        News::Read(range, done) => machine.handle_range_done(now, range, Ok(done)),
+/// Tells the machine what has arrived on a link.
+fn turn(machine: &mut Watcher, link: &mut Link, cx: &mut Context<'_>, now: Instant) -> Turn {
+    if let Err(failure) = link.drive(cx, now) {
+        return Turn::Failed(failure);
     }
+    let mut turn = Turn::Quiet;
+    for _ in 0..NEWS_PER_TURN {
+        // Not asking for frames is backpressure: the flow-control window stays closed.
+        if link.open_stream().is_some_and(|stream| !machine.wants_frame(stream)) {
+            break;
+        }
+        match link.poll(cx, now) {
+            Poll::Ready(Ok(News::Opened(stream, opened))) => machine.handle_opened(now, stream, opened),
+            Poll::Ready(Ok(News::Frame(stream, frame))) => machine.handle_frame(now, stream, frame),
+            Poll::Ready(Ok(News::Read(range, done))) => {
+                machine.handle_range_done(now, range, Ok(done));
+                return Turn::Done;
+            }
+            Poll::Ready(Err(failure)) => return Turn::Failed(failure),
+            Poll::Pending => break,
+        }
+        turn = Turn::Busy;
+    }
+    turn
 }
