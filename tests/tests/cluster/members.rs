@@ -1,0 +1,86 @@
+//! Members that end, hang and come back.
+
+use std::time::Instant;
+
+use etcd_watch_testkit::harness::EtcdVersion;
+
+use crate::world::{NOTICED, NOTICED_BY_PROBE, SLACK, World};
+
+pub(crate) async fn members_are_killed_one_after_the_other(version: EtcdVersion) {
+    let mut world = World::busy(version).await;
+    let mut leaders = 0;
+    for number in world.all() {
+        let who = who(&world, number, &mut leaders).await;
+        let since = Instant::now();
+        world.cluster.member_mut(number).kill();
+        let away = world.back(format!("kill {who}"), since, &world.cluster.all_but(number)).await;
+        assert!(away.longest() < SLACK * 2, "an election and a reconnect take no longer");
+        restart(&mut world, number).await;
+    }
+    // The one that leads now, so that a leader was killed for sure.
+    let leader = world.cluster.wait_for_leader().await.expect("there is a leader");
+    let since = Instant::now();
+    world.cluster.member_mut(leader).kill();
+    world.back(format!("kill member {leader} (leads)"), since, &world.cluster.all_but(leader)).await;
+    restart(&mut world, leader).await;
+    for (name, party) in &world.parties {
+        let stats = party.stats();
+        assert!(stats.reconnects > 0 && stats.recreates > 0, "{name}: watches had to be resumed");
+        assert!(stats.overflows > 0, "{name}: the slow consumers were too slow");
+        assert_eq!(stats.misbehaved, 0, "{name}: killed members are no misbehaving ones");
+    }
+    world.finish().await;
+}
+
+pub(crate) async fn members_freeze_one_after_the_other(version: EtcdVersion) {
+    let world = World::busy(version).await;
+    let mut leaders = 0;
+    for number in world.all() {
+        let who = who(&world, number, &mut leaders).await;
+        // So that each freeze hits someone: the client with several streams has one here.
+        world.party("smol").spread_watches().await;
+        let since = Instant::now();
+        world.cluster.member(number).pause().expect("it freezes");
+        let away = world.back(format!("freeze {who}"), since, &world.cluster.all_but(number)).await;
+        assert!(away.longest() < NOTICED + SLACK, "a dead connection is noticed by keepalive");
+        assert!(away.of("async-std") < NOTICED_BY_PROBE + SLACK, "and sooner by a probe");
+        let since = Instant::now();
+        world.cluster.member(number).resume().expect("it thaws");
+        world.back("thaw it", since, &world.all()).await;
+    }
+    world.finish().await;
+}
+
+pub(crate) async fn members_are_restarted_one_after_the_other_twice(version: EtcdVersion) {
+    let mut world = World::busy(version).await;
+    let mut leaders = 0;
+    for _round in 0..2 {
+        for number in world.all() {
+            let who = who(&world, number, &mut leaders).await;
+            let since = Instant::now();
+            // It takes its leave of its clients first, for as long as their streams are open.
+            let stopped = tokio::task::block_in_place(|| world.cluster.member_mut(number).stop());
+            stopped.expect("it ends");
+            let left = Instant::now();
+            println!("  stop {who}: it took {:.1} s", (left - since).as_secs_f64());
+            let away = world.back("without it", left, &world.cluster.all_but(number)).await;
+            assert!(away.longest() < SLACK * 2, "an election and a reconnect take no longer");
+            restart(&mut world, number).await;
+        }
+    }
+    world.finish().await;
+}
+
+async fn restart(world: &mut World, number: usize) {
+    let since = Instant::now();
+    world.cluster.member_mut(number).restart_async().await.expect("it starts again");
+    world.cluster.member(number).wait_until_healthy().await.expect("it serves");
+    world.back(format!("start member {number}"), since, &world.all()).await;
+}
+
+/// A member, in words.
+async fn who(world: &World, number: usize, leaders: &mut usize) -> String {
+    let leads = world.cluster.wait_for_leader().await.expect("there is a leader") == number;
+    *leaders += usize::from(leads);
+    format!("member {number} ({})", if leads { "leads" } else { "follows" })
+}

@@ -1,0 +1,159 @@
+//! One client, whatever its runtime.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use etcd_watch_client::{
+    AmbientRuntime, CallError, Client, Config, Delete, Get, Keepalive, Put, Runtime, Stats, Txn, Watch,
+    WatchRequest, proto::etcdserverpb::ResponseHeader,
+};
+use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
+use etcd_watch_tokio::TokioRuntime;
+
+/// How often connections are pinged, and how long the answer may take: the shortest there is.
+pub(crate) const KEEPALIVE: Keepalive =
+    Keepalive { interval: Duration::from_secs(5), timeout: Duration::from_secs(1) };
+
+pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The runtimes there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum On {
+    Tokio,
+    Smol,
+    AsyncStd,
+}
+
+/// What a client is to be like.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) config: Config,
+    pub(crate) request_timeout: Duration,
+    pub(crate) sync_every: Option<Duration>,
+    pub(crate) spread_every: Option<Duration>,
+}
+
+impl Settings {
+    /// Quick to try again, so that scenarios are short.
+    pub(crate) fn new(endpoints: Vec<String>) -> Settings {
+        Settings {
+            endpoints,
+            config: quick(),
+            request_timeout: Duration::from_secs(5),
+            sync_every: None,
+            spread_every: None,
+        }
+    }
+
+    pub(crate) fn config(mut self, change: impl FnOnce(Config) -> Config) -> Settings {
+        self.config = change(self.config);
+        self
+    }
+}
+
+fn quick() -> Config {
+    Config::default()
+        .backoff(Duration::from_millis(5), Duration::from_millis(20), Duration::from_millis(300))
+        .answer_timeout(Duration::from_secs(2))
+}
+
+impl On {
+    pub(crate) const ALL: [On; 3] = [On::Tokio, On::Smol, On::AsyncStd];
+
+    /// What its client is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            On::Tokio => "tokio",
+            On::Smol => "smol",
+            On::AsyncStd => "async-std",
+        }
+    }
+
+    pub(crate) fn client(self, settings: Settings) -> Arc<dyn Party> {
+        match self {
+            On::Tokio => build::<TokioRuntime>(settings),
+            On::Smol => build::<SmolRuntime>(settings),
+            On::AsyncStd => build::<AsyncStdRuntime>(settings),
+        }
+    }
+}
+
+fn build<R: AmbientRuntime>(settings: Settings) -> Arc<dyn Party> {
+    let mut builder = Client::<R>::builder()
+        .endpoints(settings.endpoints)
+        .watch_config(settings.config)
+        .request_timeout(settings.request_timeout)
+        .dial_timeout(Duration::from_secs(1))
+        .keepalive(Some(KEEPALIVE));
+    if let Some(interval) = settings.sync_every {
+        builder = builder.sync_endpoints_every(interval);
+    }
+    if let Some(interval) = settings.spread_every {
+        builder = builder.spread_watches_every(interval);
+    }
+    Arc::new(builder.build().expect("valid settings"))
+}
+
+/// A client, with its runtime out of sight. Calls that write return the revision they made.
+pub(crate) trait Party: Send + Sync {
+    fn watch(&self, request: WatchRequest) -> Watch;
+    fn stats(&self) -> Stats;
+    fn put(&self, put: Put) -> BoxFuture<'_, Result<i64, CallError>>;
+    fn delete(&self, delete: Delete) -> BoxFuture<'_, Result<i64, CallError>>;
+    fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<i64, CallError>>;
+    /// The store's revision, by reading a key.
+    fn get(&self, get: Get) -> BoxFuture<'_, Result<i64, CallError>>;
+    fn endpoints(&self) -> Vec<String>;
+    fn set_endpoints(&self, endpoints: Vec<String>);
+    fn sync_endpoints(&self) -> BoxFuture<'_, Vec<String>>;
+    fn spread_watches(&self) -> BoxFuture<'_, ()>;
+}
+
+impl<R: Runtime> Party for Client<R> {
+    fn watch(&self, request: WatchRequest) -> Watch {
+        Client::watch(self, request).expect("a lawful request")
+    }
+
+    fn stats(&self) -> Stats {
+        Client::stats(self)
+    }
+
+    fn put(&self, put: Put) -> BoxFuture<'_, Result<i64, CallError>> {
+        Box::pin(async move { Ok(revision(Client::put(self, put).await?.header)) })
+    }
+
+    fn delete(&self, delete: Delete) -> BoxFuture<'_, Result<i64, CallError>> {
+        Box::pin(async move { Ok(revision(Client::delete(self, delete).await?.header)) })
+    }
+
+    fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<i64, CallError>> {
+        Box::pin(async move { Ok(revision(Client::txn(self, txn).await?.header)) })
+    }
+
+    fn get(&self, get: Get) -> BoxFuture<'_, Result<i64, CallError>> {
+        Box::pin(async move { Ok(revision(Client::get(self, get).await?.header)) })
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        Client::endpoints(self).iter().map(ToString::to_string).collect()
+    }
+
+    fn set_endpoints(&self, endpoints: Vec<String>) {
+        Client::set_endpoints(self, endpoints).expect("endpoints");
+    }
+
+    fn sync_endpoints(&self) -> BoxFuture<'_, Vec<String>> {
+        Box::pin(async move {
+            let endpoints = Client::sync_endpoints(self).await.expect("the member list is read");
+            endpoints.iter().map(ToString::to_string).collect()
+        })
+    }
+
+    fn spread_watches(&self) -> BoxFuture<'_, ()> {
+        Box::pin(Client::spread_watches(self))
+    }
+}
+
+fn revision(header: Option<ResponseHeader>) -> i64 {
+    header.expect("etcd sends headers").revision
+}

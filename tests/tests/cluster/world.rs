@@ -1,0 +1,302 @@
+//! A cluster, a proxy in front of each member, a client on each runtime, and a scenario's steps.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use etcd_watch_proto::mvccpb::Event;
+use etcd_watch_testkit::{
+    harness::{EtcdCluster, EtcdServer, EtcdVersion, wait_until},
+    proxy::{Cut, FaultProxy},
+};
+use etcd_watch_client::{Delete, Get, Put, Txn};
+
+use crate::{
+    history,
+    kinds::{self, DELETED, KEYS, Kind, key},
+    observer::Observer,
+    party::{KEEPALIVE, On, Party, Settings},
+    writers::Writers,
+};
+
+/// For any one thing a scenario waits for: much longer than it takes on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How much longer than on an idle machine something may take before that is a failure.
+pub(crate) const SLACK: Duration = Duration::from_secs(5);
+
+/// How long it takes to notice that a connection is dead, at most.
+pub(crate) const NOTICED: Duration = KEEPALIVE.interval.saturating_add(KEEPALIVE.timeout);
+
+/// How long a stream of [`prober`] may be silent, and then take to answer.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// How long it takes to notice a member that hangs where streams are asked for a sign of life.
+pub(crate) const NOTICED_BY_PROBE: Duration = PROBE.saturating_mul(2);
+
+/// How often watches that want to know hear how far they are.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// A cluster and all that is around it.
+pub(crate) struct World {
+    pub(crate) observers: Vec<Observer>,
+    pub(crate) parties: Vec<(String, Arc<dyn Party>)>,
+    pub(crate) cluster: EtcdCluster,
+    /// Between the clients and each member.
+    pub(crate) links: Vec<FaultProxy>,
+    /// A client past the links.
+    direct: Arc<dyn Party>,
+    writers: Option<Writers>,
+}
+
+/// How long the watches of each client were away, the slowest counts.
+pub(crate) struct Away(BTreeMap<String, Duration>);
+
+impl World {
+    pub(crate) async fn start(version: EtcdVersion) -> World {
+        let cluster = EtcdCluster::builder(version).each(|member| member.progress_notify_interval(PROGRESS));
+        let cluster = cluster.start_async().await.expect("the cluster starts");
+        let mut links = Vec::new();
+        for member in cluster.members() {
+            links.push(FaultProxy::start(member.endpoint()).await.expect("the proxy starts"));
+        }
+        let direct = On::Tokio.client(Settings::new(cluster.endpoints()));
+        let world =
+            World { observers: Vec::new(), parties: Vec::new(), cluster, links, direct, writers: None };
+        // A past, for watches that begin there.
+        for _ in 0..3 {
+            world.mark(&world.all()).await;
+        }
+        world
+    }
+
+    /// A client on each runtime, by way of the links: the one on smol spreads its watches, the one on async-std asks
+    /// quiet streams for a sign of life.
+    pub(crate) fn add_clients(&mut self) {
+        self.add_clients_with(|on, settings| match on {
+            On::Tokio => settings,
+            On::Smol => spread(settings),
+            On::AsyncStd => prober(settings),
+        });
+    }
+
+    pub(crate) fn add_clients_with(&mut self, change: impl Fn(On, Settings) -> Settings) {
+        for on in On::ALL {
+            let settings = change(on, Settings::new(self.link_endpoints()));
+            self.add_client(on.name(), on, settings);
+        }
+    }
+
+    pub(crate) fn add_client(&mut self, name: impl Into<String>, on: On, settings: Settings) {
+        self.parties.push((name.into(), on.client(settings)));
+    }
+
+    pub(crate) fn party(&self, name: &str) -> &Arc<dyn Party> {
+        let found = self.parties.iter().find(|(other, _)| other == name);
+        &found.expect("there is such a client").1
+    }
+
+    /// Watches of these kinds, by every client.
+    pub(crate) async fn watch_all(&mut self, kinds: impl Fn() -> Vec<Kind>) {
+        let names: Vec<String> = self.parties.iter().map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.watch(&name, kinds()).await;
+        }
+    }
+
+    /// Watches by one client; they run when this returns.
+    pub(crate) async fn watch(&mut self, client: &str, kinds: Vec<Kind>) {
+        let before = self.revision().await;
+        let first = self.observers.len();
+        for kind in kinds {
+            let observer = Observer::open(client, &**self.party(client), kind);
+            self.observers.push(observer);
+        }
+        let opened = &self.observers[first..];
+        wait_until("the watches run", DEADLINE, || opened.iter().all(Observer::is_created)).await;
+        let after = self.revision().await;
+        for observer in opened {
+            let from = observer.from();
+            assert!(from == 1 || (before < from && from <= after + 1), "{observer}: from {from}");
+        }
+    }
+
+    /// All of it: clients, watches of every kind, and writers.
+    pub(crate) async fn busy(version: EtcdVersion) -> World {
+        let mut world = World::start(version).await;
+        world.add_clients();
+        world.watch_all(kinds::all).await;
+        world.start_writers();
+        world
+    }
+
+    pub(crate) fn start_writers(&mut self) {
+        self.writers = Some(Writers::start(self.parties.iter().map(|(_, party)| party)));
+    }
+
+    pub(crate) async fn stop_writers(&mut self) {
+        if let Some(writers) = self.writers.take() {
+            assert!(writers.made() > 0, "something was written");
+            println!("  {}", writers.stop().await);
+        }
+    }
+
+    /// Where clients reach the members by way of the links.
+    pub(crate) fn link_endpoints(&self) -> Vec<String> {
+        self.links.iter().map(FaultProxy::endpoint).collect()
+    }
+
+    /// The numbers of all members.
+    pub(crate) fn all(&self) -> Vec<usize> {
+        (0..self.cluster.size()).collect()
+    }
+
+    /// The store's revision, as these members know it.
+    pub(crate) async fn revision(&self) -> i64 {
+        self.direct.get(Get::key("any")).await.expect("it is read")
+    }
+
+    /// Writes something that every watch sees, by way of these members, which must be a majority; its revision.
+    pub(crate) async fn mark(&self, up: &[usize]) -> i64 {
+        // A write that a lost leader still got would make the step look slower than it was.
+        self.cluster.wait_for_leader_among(up).await.expect("they have a leader");
+        self.direct.set_endpoints(up.iter().map(|&number| self.cluster.member(number).endpoint()).collect());
+        let end = Instant::now() + DEADLINE;
+        loop {
+            if let Some(revision) = self.try_mark().await {
+                return revision;
+            }
+            assert!(Instant::now() < end, "a majority is up, and yet nothing can be written");
+        }
+    }
+
+    async fn try_mark(&self) -> Option<i64> {
+        self.direct.put(Put::new(DELETED, "to be deleted")).await.ok()?;
+        let txn = Txn::new().and_then(Delete::key(DELETED));
+        let txn = (0..KEYS).fold(txn, |txn, index| txn.and_then(Put::new(key(index), "a mark")));
+        self.direct.txn(txn).await.ok()
+    }
+
+    /// Makes a mark and waits until every watch has seen it; how long that took since the step began.
+    pub(crate) async fn back(&self, what: impl Display, since: Instant, up: &[usize]) -> Away {
+        self.back_of(what, since, up, |_| true).await
+    }
+
+    /// The same, for some of the watches.
+    pub(crate) async fn back_of(
+        &self,
+        what: impl Display,
+        since: Instant,
+        up: &[usize],
+        whose: impl Fn(&Observer) -> bool,
+    ) -> Away {
+        let mark = self.mark(up).await;
+        let written = since.elapsed();
+        let observers: Vec<&Observer> = self.observers.iter().filter(|observer| whose(observer)).collect();
+        let away = self.seen(mark, since, &observers).await;
+        let count = observers.len();
+        println!("  {what}: mark made after {:.1} s, {count} watches had it after {away}", secs(written));
+        away
+    }
+
+    async fn seen(&self, mark: i64, since: Instant, observers: &[&Observer]) -> Away {
+        let end = Instant::now() + DEADLINE;
+        while let Some(missing) = observers.iter().find(|observer| observer.reached(mark).is_none()) {
+            assert!(missing.end().is_none() && missing.is_well(), "{missing}; the mark is at {mark}");
+            if Instant::now() >= end {
+                let missing = observers.iter().filter(|observer| observer.reached(mark).is_none());
+                let missing: Vec<String> = missing.map(ToString::to_string).collect();
+                panic!("the mark at {mark} was not seen by {missing:#?}");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut away: BTreeMap<String, Duration> = BTreeMap::new();
+        for observer in observers {
+            let took = observer.reached(mark).map_or(Duration::ZERO, |at| at.saturating_duration_since(since));
+            let slowest = away.entry(observer.client.clone()).or_default();
+            *slowest = took.max(*slowest);
+        }
+        Away(away)
+    }
+
+    /// Every change of the store so far.
+    pub(crate) async fn history(&self) -> Vec<Event> {
+        let revision = self.revision().await;
+        let up = self.cluster.wait_for_leader().await.expect("there is a leader");
+        history::read(self.cluster.member(up).endpoint(), revision).await
+    }
+
+    /// The end of a scenario: no more writes but the last, which every watch sees, and everything received is what
+    /// it had to be.
+    pub(crate) async fn finish(mut self) {
+        self.stop_writers().await;
+        let mark = self.mark(&self.all()).await;
+        let observers: Vec<&Observer> = self.observers.iter().collect();
+        let away = self.seen(mark, Instant::now(), &observers).await;
+        let history = self.history().await;
+        for observer in &self.observers {
+            observer.check(&history, mark);
+        }
+        println!("  the last mark had after {away}; {} events, all as they had to be", history.len());
+        for (name, party) in &self.parties {
+            let stats = party.stats();
+            assert_eq!(stats.overtaken_events, 0, "{name}: no progress was believed that lied");
+            println!(
+                "  {name}: {} reconnects, {} moves, {} watches resumed, {} overflows, {} events",
+                stats.reconnects, stats.moves, stats.recreates, stats.overflows, stats.events
+            );
+        }
+    }
+
+    /// Waits until a member holds so many watch streams.
+    pub(crate) async fn streams_on(&self, member: usize, wanted: u64) {
+        let what = format!("member {member} holds {wanted} watch streams");
+        let member = self.cluster.member(member);
+        wait_until(&what, DEADLINE, || member.watch_stream_count().is_ok_and(|count| count == wanted)).await;
+    }
+
+    /// Cuts the clients off from a member until the link is restored; they are told.
+    pub(crate) fn unlink(&self, member: usize) {
+        self.links[member].refuse();
+        self.links[member].cut_all(Cut::Reset);
+    }
+
+    /// How many watch streams each member holds.
+    pub(crate) fn streams(&self) -> Vec<u64> {
+        let count = |member: &EtcdServer| member.watch_stream_count().expect("the member tells");
+        self.cluster.members().map(count).collect()
+    }
+}
+
+impl Away {
+    pub(crate) fn of(&self, client: &str) -> Duration {
+        *self.0.get(client).expect("it has watches")
+    }
+
+    pub(crate) fn longest(&self) -> Duration {
+        self.0.values().copied().max().unwrap_or_default()
+    }
+}
+
+impl Display for Away {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each = self.0.iter().map(|(client, took)| format!("{:.1} s ({client})", secs(*took)));
+        write!(f, "{}", each.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// With three streams, so that there is one on each member.
+pub(crate) fn spread(settings: Settings) -> Settings {
+    settings.config(|config| config.streams(3))
+}
+
+fn prober(settings: Settings) -> Settings {
+    settings.config(|config| config.probe(Some(PROBE)).probe_timeout(PROBE))
+}
+
+pub(crate) fn secs(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
