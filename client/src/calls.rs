@@ -325,7 +325,7 @@ fn no_answer(within: Duration) -> Failure {
 }
 
 /// Whether another member may do better: the connection is of no use, or the member isn't.
-fn members_fault(failure: &Failure) -> bool {
+pub(crate) fn members_fault(failure: &Failure) -> bool {
     match failure {
         Failure::Connection { .. } | Failure::Tls { .. } | Failure::EndOfStream => true,
         Failure::Status { code: Code::Unavailable, .. } => true,

@@ -141,17 +141,24 @@ async fn probe_in_time<R: Runtime>(calls: &Calls<R>, id: EndpointId) {
 
 /// Whether the member serves: it answers, and knows a leader.
 async fn probe<R: Runtime>(calls: &Calls<R>, id: EndpointId) -> Result<(), Failure> {
+    match status(calls, id).await {
+        Ok(status) if status.leader == 0 => Err(Failure::connection("the member knows no leader")),
+        Err(failure) if members_fault(&failure) => Err(failure),
+        // A refusal (of a user who may not ask) is an answer, too.
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+async fn status<R: Runtime>(calls: &Calls<R>, id: EndpointId) -> Result<pb::StatusResponse, Failure> {
     let dialer = &calls.pool.dialer;
     let transport = dialer.dial(id).await?;
     let endpoint = dialer.endpoints.get(id);
-    let metadata = wire::metadata(false, [])?;
-    let status = rpc::unary(transport, &endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
-    match status.await {
-        Ok(status) if status.leader == 0 => Err(Failure::connection("the member knows no leader")),
-        // A refusal (of a user who may not ask) is an answer, too.
-        Ok(_) | Err(rpc::CallFailure { failure: Failure::Status { .. }, .. }) => Ok(()),
-        Err(failed) => Err(failed.failure),
+    let mut metadata = wire::metadata(false, [])?;
+    if let Some(token) = dialer.token(&transport, &endpoint).await? {
+        token.attach(&mut metadata);
     }
+    let status = rpc::unary(transport, &endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
+    status.await.map_err(|failed| failed.failure)
 }
 
 /// What is done over and over in the background.
