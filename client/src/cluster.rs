@@ -11,8 +11,14 @@ use futures_util::{
 };
 
 use crate::{
-    BuildError, CallError, Client, Endpoint, EndpointError, Runtime, calls::Calls, endpoint::Accepted,
-    endpoints::EndpointId, hub::Hub, rpc, sync::timeout, wire,
+    BuildError, CallError, Client, Endpoint, EndpointError, Runtime,
+    calls::{Calls, members_fault},
+    endpoint::Accepted,
+    endpoints::EndpointId,
+    hub::Hub,
+    rpc,
+    sync::timeout,
+    wire,
 };
 
 /// How long a member may take to tell how it is.
