@@ -25,3 +25,7 @@ pub mod wire;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/embedding-the-core.md")]
 mod embedding_the_core {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
