@@ -1,14 +1,12 @@
 //! The list of endpoints, as the cluster has it and as the application changes it.
 
-use std::{
-    net::{Ipv4Addr, TcpListener},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use etcd_watch_testkit::harness::{EtcdCluster, EtcdServer, EtcdVersion, wait_until};
+use etcd_watch_testkit::harness::{EtcdVersion, wait_until};
 
 use crate::{
     kinds,
+    learner::Learner,
     party::{On, Settings},
     world::{DEADLINE, SLACK, World},
 };
@@ -17,8 +15,8 @@ use crate::{
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) async fn the_member_list_is_followed(version: EtcdVersion) {
-    let mut world = World::start(version.clone()).await;
-    let learner = learner(&world.cluster, version).await;
+    let mut world = World::start(version).await;
+    let learner = Learner::start(&world.cluster).await;
     let mut all = world.cluster.endpoints();
     all.sort();
 
@@ -36,7 +34,7 @@ pub(crate) async fn the_member_list_is_followed(version: EtcdVersion) {
         assert_eq!(party.endpoints(), all[..1]);
         let mut synced = party.sync_endpoints().await;
         synced.sort();
-        assert_eq!(synced, all, "{name}: all members, and not the learner {}", learner.endpoint());
+        assert_eq!(synced, all, "{name}: all members, and not the learner {}", learner.endpoint);
     }
     for (name, party) in &world.parties[On::ALL.len()..] {
         wait_until("the endpoints are synced", DEADLINE, || {
@@ -73,33 +71,4 @@ pub(crate) async fn the_member_list_is_followed(version: EtcdVersion) {
     let moved = keep.iter().zip(moves).filter(|((_, party), before)| party.stats().moves > *before).count();
     assert!(moved > 0, "somebody was on that member");
     world.finish().await;
-}
-
-/// A fourth member that has no vote.
-async fn learner(cluster: &EtcdCluster, version: EtcdVersion) -> EtcdServer {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
-    let peer = format!("http://{}", listener.local_addr().expect("it has an address"));
-    let arguments = ["member", "add", "learner", "--learner"];
-    let etcdctl = cluster.etcdctl().expect("it has an etcdctl");
-    let urls = format!("--peer-urls={peer}");
-    let arguments = arguments.into_iter().chain([&urls[..]]);
-    let end = Instant::now() + DEADLINE;
-    // A cluster doesn't take members before all of it has been well for 5 s.
-    let added = loop {
-        match etcdctl.run(arguments.clone()).await {
-            Ok(added) => break added,
-            Err(error) if error.to_string().contains("unhealthy cluster") => assert!(Instant::now() < end),
-            Err(error) => panic!("the learner is not added: {error}"),
-        }
-    };
-    let initial = added.lines().find_map(|line| line.strip_prefix("ETCD_INITIAL_CLUSTER="));
-    let initial = initial.expect("it says how to start it").trim_matches('"').to_owned();
-    drop(listener);
-    let builder = EtcdServer::builder(version)
-        .flag("name", "learner")
-        .flag("listen-peer-urls", &peer)
-        .flag("initial-advertise-peer-urls", &peer)
-        .flag("initial-cluster", initial)
-        .flag("initial-cluster-state", "existing");
-    builder.start_async().await.expect("the learner starts")
 }

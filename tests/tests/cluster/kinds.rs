@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use etcd_watch_testkit::checks::Watched;
 use etcd_watch_client::{Filters, KeyRange, Overflow, StreamOptions, WatchRequest};
+use etcd_watch_testkit::checks::Watched;
 
 /// All that is written but for [`DELETED`] begins with this.
 pub(crate) const PREFIX: &str = "w/";
@@ -64,9 +64,9 @@ impl Kind {
         self.with(|request| request.filters(filters))
     }
 
-    fn slow(mut self, policy: Overflow) -> Kind {
+    fn slow(mut self, policy: Overflow, buffer_bytes: usize) -> Kind {
         self.rest = Some(REST);
-        self.with(|request| request.buffer_bytes(2 << 10).overflow(policy))
+        self.with(|request| request.buffer_bytes(buffer_bytes).overflow(policy))
     }
 
     /// For a watch that stays with a member whose leader is lost.
@@ -102,7 +102,7 @@ pub(crate) fn shared() -> Vec<Kind> {
         prefix("deletes", PREFIX).filtered(no_put),
         prefix("puts", "w/c").filtered(no_delete),
         prefix("without fragments", "w/a").prev_kv().with(|request| request.fragment(false)),
-        prefix("slow, replayed", PREFIX).from(1).slow(Overflow::Replay),
+        prefix("slow, replayed", PREFIX).from(1).slow(Overflow::Replay, 2 << 10),
     ]
 }
 
@@ -110,7 +110,8 @@ pub(crate) fn shared() -> Vec<Kind> {
 pub(crate) fn all() -> Vec<Kind> {
     let options =
         StreamOptions { metadata: vec![("of-its-own".into(), "yes".into())], ..StreamOptions::default() };
-    let paused = prefix("slow, paused", "w/b").slow(Overflow::Pause);
+    // One key, with which it can keep up between the bursts: what waits before it is not replayed but all there is.
+    let paused = one("slow, paused", 3).slow(Overflow::Pause, 512);
     let mut kinds = shared();
     kinds.push(paused.with(|request| request.stream_options(options)));
     kinds

@@ -13,6 +13,7 @@
 //! | `kinds` | what is watched |
 //! | `observer` | a watch, and all it has delivered |
 //! | `writers` | writes of every kind, through the clients |
+//! | `learner` | a member without a vote |
 //! | `history` | what really happened, by a watch that is none of ours |
 //! | the others | the scenarios, by theme |
 
@@ -23,6 +24,7 @@ mod endpoints;
 mod history;
 mod kinds;
 mod leaderless;
+mod learner;
 mod links;
 mod members;
 mod observer;

@@ -6,9 +6,9 @@ use std::{
     time::Instant,
 };
 
+use etcd_watch_client::{CloseReason, Event, EventKind, KeyValue, ResponseKind, Watch, WatchResponse};
 use etcd_watch_proto::mvccpb::{Event as WireEvent, KeyValue as WireKeyValue, event::EventType};
 use etcd_watch_testkit::checks::{Received, Watched, check};
-use etcd_watch_client::{CloseReason, Event, EventKind, KeyValue, ResponseKind, Watch, WatchResponse};
 use tokio::task::JoinHandle;
 
 use crate::{kinds::Kind, party::Party};
@@ -31,7 +31,7 @@ struct Log {
     received: Vec<Received>,
     /// When which revision came.
     arrivals: Vec<(i64, Instant)>,
-    end: Option<CloseReason>,
+    end: Option<(CloseReason, Instant)>,
 }
 
 impl Observer {
@@ -46,7 +46,7 @@ impl Observer {
                 match watch.next().await {
                     Some(Ok(response)) => lock(&writing).response(&watch, &response),
                     Some(Err(error)) => {
-                        lock(&writing).end = Some(error.into_reason());
+                        lock(&writing).end = Some((error.into_reason(), Instant::now()));
                         assert!(watch.next().await.is_none(), "the end comes once, and last");
                         return;
                     }
@@ -82,7 +82,8 @@ impl Observer {
         self.log().arrivals.last().map_or(0, |&(revision, _)| revision)
     }
 
-    pub(crate) fn end(&self) -> Option<CloseReason> {
+    /// Why it ended, and when.
+    pub(crate) fn end(&self) -> Option<(CloseReason, Instant)> {
         self.log().end.clone()
     }
 
@@ -113,7 +114,7 @@ impl fmt::Display for Observer {
         let log = self.log();
         let last = log.arrivals.last().map_or(0, |&(revision, _)| revision);
         write!(f, "{} of {}, at revision {last}", self.kind, self.client)?;
-        log.end.as_ref().map_or(Ok(()), |end| write!(f, ", ended: {end}"))
+        log.end.as_ref().map_or(Ok(()), |(end, _)| write!(f, ", ended: {end}"))
     }
 }
 

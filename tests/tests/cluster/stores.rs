@@ -5,15 +5,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_testkit::harness::{EtcdVersion, RestoreAs, wait_until};
 use etcd_watch_client::CloseReason;
+use etcd_watch_testkit::harness::{EtcdVersion, RestoreAs, wait_until};
 use tempfile::TempDir;
 
 use crate::{
     kinds::{self, Kind},
     observer::Observer,
-    world::{DEADLINE, World},
     party::On,
+    world::{DEADLINE, World},
 };
 
 /// How long a member may lag, and the store after that.
@@ -70,7 +70,9 @@ pub(crate) async fn another_store_at_the_same_addresses_ends_watches(version: Et
     println!("  another cluster at the same addresses: all watches ended after {:.1} s", took.as_secs_f64());
     for observer in &world.observers {
         let end = observer.end();
-        let Some(CloseReason::StoreChanged { before, after }) = end else { panic!("{observer}: {end:?}") };
+        let Some((CloseReason::StoreChanged { before, after }, _)) = end else {
+            panic!("{observer}: {end:?}")
+        };
         assert_ne!(before, after);
     }
     begin_anew(&mut world).await;
@@ -87,7 +89,7 @@ pub(crate) async fn a_store_that_goes_back_ends_watches_after_a_while(version: E
     assert!(restored < last);
     for observer in &world.observers {
         let end = observer.end();
-        let Some(CloseReason::StoreRegressed { known, revision }) = end else {
+        let Some((CloseReason::StoreRegressed { known, revision }, _)) = end else {
             panic!("{observer}: {end:?}")
         };
         assert!(revision <= restored && known > restored && known <= last, "{observer}: {known}, {revision}");

@@ -7,12 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use etcd_watch_client::{Delete, Get, Put, Txn};
 use etcd_watch_proto::mvccpb::Event;
 use etcd_watch_testkit::{
     harness::{EtcdCluster, EtcdServer, EtcdVersion, wait_until},
     proxy::{Cut, FaultProxy},
 };
-use etcd_watch_client::{Delete, Get, Put, Txn};
 
 use crate::{
     history,
@@ -52,8 +52,8 @@ pub(crate) struct World {
     writers: Option<Writers>,
 }
 
-/// How long the watches of each client were away, the slowest counts.
-pub(crate) struct Away(BTreeMap<String, Duration>);
+/// How long the watches of each client were away: the slowest counts, and is named.
+pub(crate) struct Away(BTreeMap<String, (Duration, &'static str)>);
 
 impl World {
     pub(crate) async fn start(version: EtcdVersion) -> World {
@@ -213,11 +213,12 @@ impl World {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let mut away: BTreeMap<String, Duration> = BTreeMap::new();
+        let mut away: BTreeMap<String, (Duration, &'static str)> = BTreeMap::new();
         for observer in observers {
-            let took = observer.reached(mark).map_or(Duration::ZERO, |at| at.saturating_duration_since(since));
+            let took =
+                observer.reached(mark).map_or(Duration::ZERO, |at| at.saturating_duration_since(since));
             let slowest = away.entry(observer.client.clone()).or_default();
-            *slowest = took.max(*slowest);
+            *slowest = (took, observer.kind).max(*slowest);
         }
         Away(away)
     }
@@ -273,17 +274,20 @@ impl World {
 
 impl Away {
     pub(crate) fn of(&self, client: &str) -> Duration {
-        *self.0.get(client).expect("it has watches")
+        self.0.get(client).expect("it has watches").0
     }
 
     pub(crate) fn longest(&self) -> Duration {
-        self.0.values().copied().max().unwrap_or_default()
+        self.0.values().copied().max().unwrap_or_default().0
     }
 }
 
 impl Display for Away {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let each = self.0.iter().map(|(client, took)| format!("{:.1} s ({client})", secs(*took)));
+        let each = self
+            .0
+            .iter()
+            .map(|(client, (took, slowest))| format!("{:.1} s ({client}: {slowest})", secs(*took)));
         write!(f, "{}", each.collect::<Vec<_>>().join(", "))
     }
 }

@@ -63,12 +63,7 @@ impl Writers {
         }
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let Counts { made, unsure, late } = &*self.counts;
-        format!(
-            "{} writes made, {} maybe, {} not for lack of time",
-            count(made),
-            count(unsure),
-            count(late)
-        )
+        format!("{} writes made, {} maybe, {} not for lack of time", count(made), count(unsure), count(late))
     }
 }
 
