@@ -2,12 +2,15 @@
 
 use std::{fmt, sync::Arc};
 
+use bytes::Bytes;
 use etcd_watch_core::{ApiMisuse, KeyRange, Stats, WatchKey, WatchRequest, WatchStats};
 
 use crate::{
-    AmbientRuntime, ClientBuilder, Runtime, StartError, Watch,
+    AmbientRuntime, CallError, ClientBuilder, EmptyNamespace, Runtime, StartError, Watch,
     calls::Calls,
     hub::{Hub, Lifeline},
+    namespace::{Namespace, Namespaced},
+    rpc::Unary,
 };
 
 /// A client of one etcd cluster. Cheap to clone; all clones share their connections.
@@ -17,11 +20,13 @@ use crate::{
 pub struct Client<R: Runtime> {
     lifeline: Arc<Lifeline>,
     calls: Arc<Calls<R>>,
+    namespace: Namespace,
 }
 
 impl<R: Runtime> Clone for Client<R> {
     fn clone(&self) -> Self {
-        Self { lifeline: self.lifeline.clone(), calls: self.calls.clone() }
+        let Self { lifeline, calls, namespace } = self;
+        Self { lifeline: lifeline.clone(), calls: calls.clone(), namespace: namespace.clone() }
     }
 }
 
@@ -52,7 +57,7 @@ impl<R: AmbientRuntime> Client<R> {
 
 impl<R: Runtime> Client<R> {
     pub(crate) fn new(hub: Arc<Hub>, calls: Arc<Calls<R>>) -> Self {
-        Self { lifeline: Arc::new(Lifeline(hub)), calls }
+        Self { lifeline: Arc::new(Lifeline(hub)), calls, namespace: Namespace::default() }
     }
 
     pub(crate) fn hub(&self) -> &Arc<Hub> {
@@ -69,16 +74,46 @@ impl<R: Runtime> Client<R> {
     /// # Errors
     /// A request that can't be served, or a client that has been closed.
     pub fn watch(&self, request: WatchRequest) -> Result<Watch, ApiMisuse> {
+        let prefix = self.namespace.prefix();
+        let request = if prefix.is_empty() { request } else { request.within(prefix) };
         let (key, start) = self.lifeline.0.watch(request)?;
-        Ok(Watch::new(key, start, self.lifeline.clone()))
+        Ok(Watch::new(key, start, self.lifeline.clone(), prefix.len()))
     }
 
     /// Opens a watch on every key with the prefix, from now on.
     ///
     /// # Errors
     /// A client that has been closed.
-    pub fn watch_prefix(&self, prefix: impl Into<bytes::Bytes>) -> Result<Watch, ApiMisuse> {
+    pub fn watch_prefix(&self, prefix: impl Into<Bytes>) -> Result<Watch, ApiMisuse> {
         self.watch(WatchRequest::new(KeyRange::prefix(prefix)))
+    }
+
+    /// A client that sees only the keys under a prefix, by their names without it: requests get the prefix,
+    /// responses and watches lose it. Everything made with it (locks, caches, discovery, ...) is in there, too.
+    /// Namespaces nest. Connections and [`stats`](Self::stats) are shared with this client, and
+    /// [`close`](Self::close) closes both.
+    ///
+    /// It is no protection against other clients: that is what users and roles are for.
+    ///
+    /// # Errors
+    /// An empty prefix.
+    pub fn namespaced(&self, prefix: impl AsRef<[u8]>) -> Result<Self, EmptyNamespace> {
+        Ok(Self { namespace: self.namespace.nested(prefix.as_ref())?, ..self.clone() })
+    }
+
+    /// The prefix that this client's keys have on the server; empty for the whole store.
+    #[must_use]
+    pub fn namespace(&self) -> &Bytes {
+        self.namespace.prefix()
+    }
+
+    /// Makes a call whose keys are in the namespace.
+    pub(crate) async fn call<Q>(&self, request: Q) -> Result<<Q as Unary>::Response, CallError>
+    where
+        Q: Unary + Namespaced<Response = <Q as Unary>::Response>,
+    {
+        let response = self.calls.call(request.enter(&self.namespace)).await?;
+        Ok(Q::leave(response, &self.namespace))
     }
 
     /// What the watches of this client have done so far, and what waits for their consumers.

@@ -289,7 +289,7 @@ impl<R: Runtime> Client<R> {
     /// # Errors
     /// An invalid option, the server's refusal (a compacted revision, say), or no answer in time.
     pub async fn get(&self, get: impl Into<Get>) -> Result<RangeResponse, CallError> {
-        self.calls().call(get.into().into_request("Range")?).await
+        self.call(get.into().into_request("Range")?).await
     }
 
     /// Writes a key.
@@ -297,7 +297,7 @@ impl<R: Runtime> Client<R> {
     /// # Errors
     /// An invalid option, the server's refusal, or an answer that didn't come.
     pub async fn put(&self, put: impl Into<Put>) -> Result<PutResponse, CallError> {
-        self.calls().call(put.into().into_request("Put")?).await
+        self.call(put.into().into_request("Put")?).await
     }
 
     /// Deletes one key or a range.
@@ -305,7 +305,7 @@ impl<R: Runtime> Client<R> {
     /// # Errors
     /// The server's refusal, or an answer that didn't come.
     pub async fn delete(&self, delete: impl Into<Delete>) -> Result<DeleteRangeResponse, CallError> {
-        self.calls().call(delete.into().into_request()).await
+        self.call(delete.into().into_request()).await
     }
 
     /// Runs a transaction. One that only reads is retried like a read.
@@ -313,7 +313,7 @@ impl<R: Runtime> Client<R> {
     /// # Errors
     /// An invalid option in it, the server's refusal, or an answer that didn't come.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResponse, CallError> {
-        self.calls().call(txn.into_request()?).await
+        self.call(txn.into_request()?).await
     }
 
     /// Throws away what was before `revision`: it can't be read or watched any more. `physical` waits

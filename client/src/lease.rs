@@ -51,7 +51,7 @@ impl<R: Runtime> Client<R> {
         id: i64,
         keys: bool,
     ) -> Result<LeaseTimeToLiveResponse, CallError> {
-        self.calls().call(LeaseTimeToLiveRequest { id, keys }).await
+        self.call(LeaseTimeToLiveRequest { id, keys }).await
     }
 
     /// Keeps a lease alive in the background until the keeper is dropped. `ttl_seconds` is what the

@@ -61,6 +61,7 @@ mod lane;
 mod lease;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod namespace;
 mod outbox;
 mod pool;
 mod rpc;
@@ -84,6 +85,7 @@ pub use endpoint::{Address, Endpoint, EndpointError, Scheme};
 pub use error::{BuildError, CallError, StartError};
 pub use keeper::{LeaseKeeper, LeaseLost};
 pub use kv::{Delete, Get, Put, SortBy, SortOrder};
+pub use namespace::EmptyNamespace;
 pub use runtime::{
     AmbientRuntime, BoxError, ConnectError, ConnectOptions, Keepalive, NoRuntime, NotSent, Runtime, Transport,
 };

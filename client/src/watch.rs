@@ -27,6 +27,8 @@ pub struct Watch {
     /// One past the last revision handed to the application.
     resume: Option<i64>,
     ended: bool,
+    /// How many bytes of each key are the client's namespace.
+    prefix: usize,
     lifeline: Arc<Lifeline>,
 }
 
@@ -50,8 +52,8 @@ impl WatchError {
 }
 
 impl Watch {
-    pub(crate) fn new(key: WatchKey, start: Option<i64>, lifeline: Arc<Lifeline>) -> Self {
-        Self { key, resume: start, ended: false, lifeline }
+    pub(crate) fn new(key: WatchKey, start: Option<i64>, lifeline: Arc<Lifeline>, prefix: usize) -> Self {
+        Self { key, resume: start, ended: false, prefix, lifeline }
     }
 
     /// What the machine and its logs call the watch.
@@ -120,6 +122,8 @@ impl Watch {
         match delivery {
             Some(Delivery::Response(response)) => {
                 self.resume = Some(response.resume_revision());
+                let prefix = self.prefix;
+                let response = if prefix > 0 { response.without_key_prefix(prefix) } else { response };
                 Poll::Ready(Some(Ok(response)))
             }
             Some(Delivery::Closed(reason)) => {

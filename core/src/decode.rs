@@ -73,6 +73,13 @@ impl Span {
     pub(crate) fn is_empty(self) -> bool {
         self.len == 0
     }
+
+    /// Leaves the first bytes out.
+    pub(crate) fn cut(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.len);
+        self.start += bytes;
+        self.len -= bytes;
+    }
 }
 
 /// etcd's `KeyValue`, as an index.

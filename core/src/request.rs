@@ -65,6 +65,18 @@ impl KeyRange {
         &self.range_end
     }
 
+    /// The range for what is kept under a prefix: as if every key began with it, and no other were there.
+    #[must_use]
+    pub fn within(&self, prefix: &[u8]) -> Self {
+        let prefixed = |key: &[u8]| Bytes::from([prefix, key].concat());
+        let range_end = match &self.range_end[..] {
+            b"" => Bytes::new(),
+            b"\0" => prefix_end(prefix),
+            end => prefixed(end),
+        };
+        Self { key: or_smallest(prefixed(&self.key)), range_end }
+    }
+
     /// Whether `key` lies in the range.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
@@ -183,6 +195,13 @@ impl WatchRequest {
             buffer_bytes: None,
             stream: StreamOptions::default(),
         }
+    }
+
+    /// The same watch on what is kept under a prefix, see [`KeyRange::within`]. What it delivers has the whole
+    /// keys: [`WatchResponse::without_key_prefix`](crate::WatchResponse::without_key_prefix).
+    pub fn within(mut self, prefix: &[u8]) -> Self {
+        self.range = self.range.within(prefix);
+        self
     }
 
     /// Begin at `revision` rather than now. 0 means now, as on the wire.
@@ -321,6 +340,18 @@ mod tests {
         assert_eq!(KeyRange::prefix(&b"\xff\xff"[..]).end(), &b"\0"[..]);
         assert_eq!(KeyRange::prefix("").start(), &b"\0"[..]);
         assert_eq!(KeyRange::prefix(""), KeyRange::all());
+    }
+
+    #[test]
+    fn a_range_under_a_prefix_does_not_leave_it() {
+        let within = |range: KeyRange| {
+            let range = range.within(b"n/");
+            (range.start().clone(), range.end().clone())
+        };
+        assert_eq!(within(KeyRange::key("a")), ("n/a".into(), "".into()));
+        assert_eq!(within(KeyRange::prefix("a")), ("n/a".into(), "n/b".into()));
+        assert_eq!(within(KeyRange::all()), ("n/\0".into(), "n0".into()));
+        assert_eq!(within(KeyRange::prefix(&b"\xff"[..])), (Bytes::from_static(b"n/\xff"), "n0".into()));
     }
 
     #[test]

@@ -80,6 +80,12 @@ impl Chunk {
         }
     }
 
+    /// Leaves the first bytes of each key out.
+    fn cut_keys(&mut self, bytes: usize) {
+        let prevs = self.prevs.iter_mut();
+        self.events.iter_mut().map(|event| &mut event.kv).chain(prevs).for_each(|kv| kv.key.cut(bytes));
+    }
+
     fn event(&self, index: usize) -> Event<'_> {
         Event { chunk: self, index: &self.events[index] }
     }
@@ -187,6 +193,14 @@ impl WatchResponse {
 
     pub(crate) fn detach(&mut self) {
         self.chunks.as_mut_slice().iter_mut().for_each(Chunk::detach);
+    }
+
+    /// The same with the first `bytes` of each key left out: for views on the keys under a prefix. A shorter
+    /// key is left empty.
+    #[must_use]
+    pub fn without_key_prefix(mut self, bytes: usize) -> Self {
+        self.chunks.as_mut_slice().iter_mut().for_each(|chunk| chunk.cut_keys(bytes));
+        self
     }
 
     /// What it holds in memory, in bytes: the received buffers and their index.
