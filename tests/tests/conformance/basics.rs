@@ -1,9 +1,9 @@
 //! What a watch sees with nothing in its way: ranges, starts, filters, previous values.
 
-use etcd_watch_proto::mvccpb::event::EventType;
-use etcd_watch_tokio::{
+use etcd_watch_client::{
     ApiMisuse, Compare, Delete, Filters, Is, KeyRange, Put, RequestError, Txn, WatchRequest,
 };
+use etcd_watch_proto::mvccpb::event::EventType;
 
 use crate::{
     observer::{Ask, Observer},

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use etcd_watch_client::{CallError, CloseReason, Watch};
 use etcd_watch_testkit::proxy::Cut;
-use etcd_watch_tokio::{CallError, CloseReason, Watch};
 use tokio::time::timeout;
 
 use crate::{
@@ -164,7 +164,7 @@ pub(crate) async fn a_client_that_is_dropped_or_closed_leaves_nothing_behind(bac
     client.close().await;
     assert_eq!(observer.end().await, CloseReason::ShutDown);
     assert!(client.watch_prefix("k").is_err());
-    assert!(matches!(client.put(etcd_watch_tokio::Put::new("k", "v")).await, Err(CallError::Closed { .. })));
+    assert!(matches!(client.put(etcd_watch_client::Put::new("k", "v")).await, Err(CallError::Closed { .. })));
     world.watchers(0).await;
 }
 

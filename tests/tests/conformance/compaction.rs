@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use etcd_watch_client::{CloseReason, Overflow};
 use etcd_watch_testkit::proxy::Cut;
-use etcd_watch_tokio::{CloseReason, Overflow};
 
 use crate::{
     observer::{Ask, Observer},
@@ -72,7 +72,7 @@ pub(crate) async fn a_compaction_while_a_slow_consumer_lags_is_reported(backend:
     let world = World::start(backend).await;
     let client = world.client();
     let lags =
-        |request: etcd_watch_tokio::WatchRequest| request.overflow(Overflow::Replay).buffer_bytes(64 << 10);
+        |request: etcd_watch_client::WatchRequest| request.overflow(Overflow::Replay).buffer_bytes(64 << 10);
     let mut slow = Ask::prefix("k/").from(1).with(lags).open(&client);
     slow.created(&world).await;
     let mut swift = Ask::prefix("k/").from(1).open(&client);

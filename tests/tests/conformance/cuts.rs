@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use etcd_watch_client::{Delete, KeyRange, Put, Txn};
 use etcd_watch_testkit::proxy::Cut;
-use etcd_watch_tokio::{Delete, KeyRange, Put, Txn};
 
 use crate::{
     basics::{check_all, every_kind, last_words},

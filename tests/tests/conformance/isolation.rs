@@ -1,7 +1,7 @@
 //! What happens to one watch is no business of another's.
 
+use etcd_watch_client::{CloseReason, Put, Txn};
 use etcd_watch_testkit::{model::Quirks, proxy::Cut};
-use etcd_watch_tokio::{CloseReason, Put, Txn};
 
 use crate::{
     observer::{Ask, Observer},

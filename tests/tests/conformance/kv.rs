@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use etcd_watch_proto::etcdserverpb::{RangeResponse, response_op::Response};
-use etcd_watch_testkit::proxy::Cut;
-use etcd_watch_tokio::{
+use etcd_watch_client::{
     CallError, Code, Compare, Delete, Get, Is, KeyRange, LeaseLost, Put, SortBy, SortOrder, Txn,
 };
+use etcd_watch_proto::etcdserverpb::{RangeResponse, response_op::Response};
+use etcd_watch_testkit::proxy::Cut;
 use tokio::time::timeout;
 
 use crate::{

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use etcd_watch_tokio::{Client, Keepalive};
+use etcd_watch_client::Keepalive;
 
 use crate::{
     observer::{Ask, Observer},
+    runtime::Client,
     world::{Backend, World, quick, stats},
 };
 

@@ -1,8 +1,10 @@
-//! One suite of scenarios, run against the model server, etcd 3.4.23 and etcd 3.5.30.
+//! One suite of scenarios, run with clients on tokio, smol and async-std against the model server, etcd 3.4.23 and
+//! etcd 3.5.30.
 //!
 //! A scenario is an async function that is given a [`Backend`](world::Backend); the macro below makes a test of
 //! it for each. What watches received is compared with the store's history by
-//! [`etcd_watch_testkit::checks`]. A server of another line in `ETCD_BIN` goes through all of them in one test.
+//! [`etcd_watch_testkit::checks`]. A server of another line in `ETCD_BIN` goes through all of them in one test for
+//! each runtime.
 
 mod basics;
 mod cancel;
@@ -13,54 +15,73 @@ mod kv;
 mod liveness;
 mod observer;
 mod progress;
+mod runtime;
 mod sizes;
 mod slow;
 mod workload;
 mod world;
 
 use etcd_watch_testkit::harness::EtcdVersion;
-use world::{Backend, run};
+use runtime::On;
+use world::{ServerKind, run};
 
 macro_rules! tests_on {
-    ($backend:expr, $($theme:ident: $($name:ident)*;)*) => {$($(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            run($backend, crate::$theme::$name).await;
+    ($server:expr, $on:expr, $($theme:ident: $($name:ident)*;)*) => {$($(
+        #[test]
+        fn $name() {
+            run($server, $on, crate::$theme::$name);
         }
     )*)*};
 }
 
-macro_rules! scenarios {
-    ($($scenarios:tt)*) => {
+macro_rules! tests_on_every_server {
+    ($on:expr, $($scenarios:tt)*) => {
         mod model {
             use super::*;
-            tests_on! { Backend::Model, $($scenarios)* }
+            tests_on! { ServerKind::Model, $on, $($scenarios)* }
         }
         mod v3_4 {
             use super::*;
-            tests_on! { Backend::Real(EtcdVersion::V3_4), $($scenarios)* }
+            tests_on! { ServerKind::Real(EtcdVersion::V3_4), $on, $($scenarios)* }
         }
         mod v3_5 {
             use super::*;
-            tests_on! { Backend::Real(EtcdVersion::V3_5), $($scenarios)* }
+            tests_on! { ServerKind::Real(EtcdVersion::V3_5), $on, $($scenarios)* }
         }
         mod given {
             use super::*;
-            every_one_of! { $($scenarios)* }
+            every_one_of! { $on, $($scenarios)* }
+        }
+    };
+}
+
+macro_rules! scenarios {
+    ($($scenarios:tt)*) => {
+        mod tokio {
+            use super::*;
+            tests_on_every_server! { On::Tokio, $($scenarios)* }
+        }
+        mod smol {
+            use super::*;
+            tests_on_every_server! { On::Smol, $($scenarios)* }
+        }
+        mod async_std {
+            use super::*;
+            tests_on_every_server! { On::AsyncStd, $($scenarios)* }
         }
     };
 }
 
 macro_rules! every_one_of {
-    ($($theme:ident: $($name:ident)*;)*) => {
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn every_scenario_on_another_line_in_etcd_bin() {
+    ($on:expr, $($theme:ident: $($name:ident)*;)*) => {
+        #[test]
+        fn every_scenario_on_another_line_in_etcd_bin() {
             let versions = EtcdVersion::under_test().expect("the servers are on this machine");
             // The first two have tests of their own.
             for version in versions.into_iter().skip(2) {
                 $($(
                     println!("{version}: {}", stringify!($name));
-                    run(Backend::Real(version.clone()), crate::$theme::$name).await;
+                    run(ServerKind::Real(version.clone()), $on, crate::$theme::$name);
                 )*)*
             }
         }
@@ -129,14 +150,30 @@ scenarios! {
         leases_are_kept_alive_and_revoked;
 }
 
-/// What no real server does without users and proxies.
-mod model_only {
-    use super::*;
-    tests_on! {
-        Backend::Model,
-        isolation:
-            a_refused_create_among_queued_ones_ends_only_its_own_watch
-            creates_through_a_proxy_that_reorders_replies_are_told_apart
-            a_watch_the_server_cancels_says_why;
-    }
+macro_rules! model_scenarios {
+    ($($scenarios:tt)*) => {
+        mod model_only {
+            use super::*;
+            mod tokio {
+                use super::*;
+                tests_on! { ServerKind::Model, On::Tokio, $($scenarios)* }
+            }
+            mod smol {
+                use super::*;
+                tests_on! { ServerKind::Model, On::Smol, $($scenarios)* }
+            }
+            mod async_std {
+                use super::*;
+                tests_on! { ServerKind::Model, On::AsyncStd, $($scenarios)* }
+            }
+        }
+    };
+}
+
+// What no real server does without users and proxies.
+model_scenarios! {
+    isolation:
+        a_refused_create_among_queued_ones_ends_only_its_own_watch
+        creates_through_a_proxy_that_reorders_replies_are_told_apart
+        a_watch_the_server_cancels_says_why;
 }

@@ -1,14 +1,17 @@
 //! A watch whose every response is written down and in the end compared with the store's history.
 
-use etcd_watch_proto::mvccpb::{Event as WireEvent, KeyValue as WireKeyValue, event::EventType};
-use etcd_watch_testkit::checks::{Received, Watched, check};
-use etcd_watch_tokio::{
-    Client, CloseReason, Event, EventKind, Filters, KeyRange, KeyValue, ResponseKind, Watch, WatchRequest,
+use etcd_watch_client::{
+    CloseReason, Event, EventKind, Filters, KeyRange, KeyValue, ResponseKind, Watch, WatchRequest,
     WatchResponse,
 };
+use etcd_watch_proto::mvccpb::{Event as WireEvent, KeyValue as WireKeyValue, event::EventType};
+use etcd_watch_testkit::checks::{Received, Watched, check};
 use tokio::time::timeout;
 
-use crate::world::{DEADLINE, World};
+use crate::{
+    runtime::Client,
+    world::{DEADLINE, World},
+};
 
 /// What to watch: the request, and the same in the checker's terms.
 #[derive(Clone, Debug)]

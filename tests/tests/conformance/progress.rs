@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_watch_tokio::KeyRange;
+use etcd_watch_client::KeyRange;
 
 use crate::{
     observer::Ask,

@@ -1,6 +1,6 @@
 //! Large values, large transactions, fragments.
 
-use etcd_watch_tokio::{KeyRange, Put, Txn};
+use etcd_watch_client::{KeyRange, Put, Txn};
 
 use crate::{
     observer::{Ask, Observer},

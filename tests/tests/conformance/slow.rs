@@ -1,7 +1,7 @@
 //! Consumers that don't keep up: by each policy nothing is lost in silence, and neighbours go on.
 
+use etcd_watch_client::{CloseReason, Overflow, StreamOptions, WatchRequest};
 use etcd_watch_testkit::proxy::Cut;
-use etcd_watch_tokio::{CloseReason, Overflow, StreamOptions, WatchRequest};
 
 use crate::{
     observer::{Ask, Observer},

@@ -5,8 +5,10 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use etcd_watch_tokio::{Client, Delete, KeyRange, Put, Txn};
+use etcd_watch_client::{Delete, KeyRange, Put, Txn};
 use tokio::task::JoinSet;
+
+use crate::runtime::Client;
 
 const WRITERS: u64 = 4;
 const KEYS: u32 = 12;

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use etcd_watch_client::{Config, Delete, Get, KeyRange, Put, ServerVersion, Stats, Txn};
 use etcd_watch_proto::{
     etcdserverpb::{
         WatchCreateRequest, WatchRequest as WireRequest, watch_client::WatchClient,
@@ -18,10 +19,9 @@ use etcd_watch_testkit::{
     proxy::{Cut, FaultProxy},
     server::EmbeddedEtcd,
 };
-use etcd_watch_tokio::{
-    Client, ClientBuilder, Config, Delete, Get, KeyRange, Put, ServerVersion, Stats, Txn,
-};
 use tokio::time::timeout;
+
+use crate::runtime::{AnyRuntime, Client, ClientBuilder, On};
 
 /// For any one thing a scenario waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
@@ -29,9 +29,15 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 /// A scenario that takes longer hangs.
 const SCENARIO_DEADLINE: Duration = Duration::from_secs(150);
 
-/// Which kind of server a scenario runs against.
+/// Which kind of server a scenario runs against, and what its clients run on.
 #[derive(Clone, Debug)]
-pub(crate) enum Backend {
+pub(crate) struct Backend {
+    pub(crate) server: ServerKind,
+    pub(crate) on: On,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum ServerKind {
     Model,
     Real(EtcdVersion),
 }
@@ -44,8 +50,12 @@ pub(crate) struct Setup {
 }
 
 /// Runs a scenario to its end, or fails in time.
-pub(crate) async fn run<F: Future<Output = ()>>(backend: Backend, scenario: impl FnOnce(Backend) -> F) {
-    timeout(SCENARIO_DEADLINE, scenario(backend)).await.expect("the scenario ends in time");
+pub(crate) fn run<F: Future<Output = ()>>(server: ServerKind, on: On, scenario: impl FnOnce(Backend) -> F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("tokio starts").block_on(async {
+        let scenario = scenario(Backend { server, on });
+        timeout(SCENARIO_DEADLINE, scenario).await.expect("the scenario ends in time");
+    });
 }
 
 enum Server {
@@ -65,6 +75,7 @@ impl Server {
 /// One server behind a fault proxy.
 pub(crate) struct World {
     server: Server,
+    runtime: AnyRuntime,
     /// Between the server and the clients made by [`client`](World::client).
     pub(crate) proxy: FaultProxy,
     /// A client past the proxy, to write with.
@@ -79,8 +90,8 @@ impl World {
     }
 
     pub(crate) async fn with(backend: Backend, setup: Setup) -> Self {
-        let server = match backend {
-            Backend::Model => {
+        let server = match backend.server {
+            ServerKind::Model => {
                 let mut config = ModelConfig::default();
                 if let Some(interval) = setup.progress_interval {
                     config.progress_interval = interval;
@@ -91,7 +102,7 @@ impl World {
                 }
                 Server::Model(EmbeddedEtcd::start(config).await.expect("the model starts"))
             }
-            Backend::Real(version) => {
+            ServerKind::Real(version) => {
                 let mut builder = EtcdServer::builder(version);
                 if let Some(interval) = setup.progress_interval {
                     builder = builder.progress_notify_interval(interval);
@@ -103,8 +114,10 @@ impl World {
             }
         };
         let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
-        let direct = Client::connect([server.endpoint()]).await.expect("a client");
-        Self { server, proxy, direct, history: Mutex::default() }
+        let runtime = AnyRuntime::new(backend.on);
+        let direct = ClientBuilder::on(runtime.clone()).endpoints([server.endpoint()]);
+        let direct = direct.build().expect("valid settings");
+        Self { server, runtime, proxy, direct, history: Mutex::default() }
     }
 
     /// The model, for what only it can do.
@@ -125,7 +138,8 @@ impl World {
     }
 
     pub(crate) fn builder(&self) -> ClientBuilder {
-        Client::builder().endpoints([self.proxy.endpoint()]).watch_config(quick())
+        let builder = ClientBuilder::on(self.runtime.clone());
+        builder.endpoints([self.proxy.endpoint()]).watch_config(quick())
     }
 
     /// Whether the server's manual progress replies stay behind events.
