@@ -211,6 +211,9 @@ impl<R: Runtime> Driver<R> {
         let endpoints = &self.calls.pool.dialer.endpoints;
         let (stream, endpoint) = (lane.stream, endpoints.get(lane.endpoint));
         telemetry::closing(stream, &endpoint, reason, self.backoff(stream));
+        if is_members_fault(reason) {
+            endpoints.failed(lane.endpoint, self.hub.now(), reason);
+        }
         if *reason == StreamEnd::Idle {
             self.last_endpoints.remove(&stream.lane());
             self.last_tokens.remove(&stream.lane());
@@ -310,6 +313,11 @@ impl<R: Runtime> Driver<R> {
     fn wake_consumers(&mut self) {
         self.wake.drain(..).for_each(Waker::wake);
     }
+}
+
+/// Whether another member may do better, so that this one is to be the last choice for every stream.
+fn is_members_fault(reason: &StreamEnd) -> bool {
+    matches!(reason, StreamEnd::Misbehaved(_) | StreamEnd::Unavailable { .. } | StreamEnd::Lagging { .. })
 }
 
 /// Which endpoint not to use.

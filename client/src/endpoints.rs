@@ -2,11 +2,12 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use etcd_watch_core::{Failure, Instant};
+use etcd_watch_core::Instant;
 
 use crate::{Endpoint, sync::lock};
 
@@ -161,13 +162,13 @@ impl Endpoints {
     }
 
     /// The endpoint can't be reached, or its member is of no use: it goes to the back.
-    pub(crate) fn failed(&self, id: EndpointId, now: Instant, failure: &Failure) {
+    pub(crate) fn failed(&self, id: EndpointId, now: Instant, why: &dyn Display) {
         let warn = lock(&self.0).failed(id, now);
         let endpoint = self.get(id);
         if warn {
-            tracing::warn!(%endpoint, reason = %failure, "etcd endpoint failed; trying on");
+            tracing::warn!(%endpoint, reason = %why, "etcd endpoint failed; trying on");
         } else {
-            tracing::debug!(%endpoint, reason = %failure, "etcd endpoint failed again");
+            tracing::debug!(%endpoint, reason = %why, "etcd endpoint failed again");
         }
     }
 
@@ -182,6 +183,8 @@ impl Endpoints {
 
 #[cfg(test)]
 mod tests {
+    use etcd_watch_core::Failure;
+
     use super::*;
 
     fn endpoints(count: u16) -> Endpoints {

@@ -64,9 +64,9 @@ impl Kind {
         self.with(|request| request.filters(filters))
     }
 
-    fn slow(mut self, policy: Overflow, buffer_bytes: usize) -> Kind {
+    fn slow(mut self, policy: Overflow) -> Kind {
         self.rest = Some(REST);
-        self.with(|request| request.buffer_bytes(buffer_bytes).overflow(policy))
+        self.with(|request| request.buffer_bytes(2 << 10).overflow(policy))
     }
 
     /// For a watch that stays with a member whose leader is lost.
@@ -102,7 +102,7 @@ pub(crate) fn shared() -> Vec<Kind> {
         prefix("deletes", PREFIX).filtered(no_put),
         prefix("puts", "w/c").filtered(no_delete),
         prefix("without fragments", "w/a").prev_kv().with(|request| request.fragment(false)),
-        prefix("slow, replayed", PREFIX).from(1).slow(Overflow::Replay, 2 << 10),
+        prefix("slow, replayed", PREFIX).from(1).slow(Overflow::Replay),
     ]
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn all() -> Vec<Kind> {
     let options =
         StreamOptions { metadata: vec![("of-its-own".into(), "yes".into())], ..StreamOptions::default() };
     // One key, with which it can keep up between the bursts: what waits before it is not replayed but all there is.
-    let paused = one("slow, paused", 3).slow(Overflow::Pause, 512);
+    let paused = one("slow, paused", 3).slow(Overflow::Pause);
     let mut kinds = shared();
     kinds.push(paused.with(|request| request.stream_options(options)));
     kinds

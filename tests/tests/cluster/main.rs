@@ -73,6 +73,7 @@ scenarios! {
     members:
         members_are_killed_one_after_the_other
         members_freeze_one_after_the_other
+        a_member_found_to_hang_is_the_last_choice
         members_are_restarted_one_after_the_other_twice;
     partitions:
         watches_leave_a_member_that_is_cut_off_unless_they_do_without_a_leader;

@@ -4,7 +4,10 @@ use std::time::Instant;
 
 use etcd_watch_testkit::harness::EtcdVersion;
 
-use crate::world::{NOTICED, NOTICED_BY_PROBE, SLACK, World};
+use crate::{
+    kinds,
+    world::{NOTICED, NOTICED_BY_PROBE, SLACK, World, prober},
+};
 
 pub(crate) async fn members_are_killed_one_after_the_other(version: EtcdVersion) {
     let mut world = World::busy(version).await;
@@ -48,6 +51,30 @@ pub(crate) async fn members_freeze_one_after_the_other(version: EtcdVersion) {
         world.cluster.member(number).resume().expect("it thaws");
         world.back("thaw it", since, &world.all()).await;
     }
+    world.finish().await;
+}
+
+pub(crate) async fn a_member_found_to_hang_is_the_last_choice(version: EtcdVersion) {
+    let mut world = World::start(version).await;
+    world.add_clients_with(|_, settings| prober(settings));
+    // One stream each, and no calls that would find out by themselves.
+    world.watch_all(|| kinds::shared().into_iter().take(1).collect()).await;
+    let clients = world.parties.len() as u64;
+    assert_eq!(world.streams(), [clients, 0, 0], "the first endpoint is the best");
+    let since = Instant::now();
+    world.cluster.member(0).pause().expect("it freezes");
+    world.back("freeze member 0", since, &[1, 2]).await;
+    world.streams_on(1, clients).await;
+    let opens: Vec<u64> = world.parties.iter().map(|(_, party)| party.stats().opens).collect();
+
+    let since = Instant::now();
+    world.unlink(1);
+    world.back("member 1 refuses connections", since, &[1, 2]).await;
+    world.streams_on(2, clients).await;
+    for ((name, party), before) in world.parties.iter().zip(opens) {
+        assert_eq!(party.stats().opens, before + 1, "{name}: nobody went back to the member that hangs");
+    }
+    world.cluster.member(0).resume().expect("it thaws");
     world.finish().await;
 }
 

@@ -297,7 +297,8 @@ pub(crate) fn spread(settings: Settings) -> Settings {
     settings.config(|config| config.streams(3))
 }
 
-fn prober(settings: Settings) -> Settings {
+/// With a question to streams that are quiet.
+pub(crate) fn prober(settings: Settings) -> Settings {
     settings.config(|config| config.probe(Some(PROBE)).probe_timeout(PROBE))
 }
 
