@@ -1,0 +1,146 @@
+//! What each runtime brings of its own: connecting, names, timers.
+
+#![cfg(unix)]
+
+mod common;
+
+use std::{
+    io::Read,
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use common::{DEADLINE, SECOND, everything_from, in_time, revisions_through, serve};
+use etcd_watch_client::{
+    AmbientRuntime, CallError, Client, ClientBuilder, Config, Endpoint, Get, Put, StartError,
+};
+use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
+use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until_blocking};
+
+/// A test of each for both runtimes.
+macro_rules! on_both_runtimes {
+    ($($name:ident)*) => {
+        mod smol_runtime {
+            $(#[test]
+            fn $name() {
+                smol::block_on(super::$name::<super::SmolRuntime>());
+            })*
+        }
+        mod async_std_runtime {
+            $(#[test]
+            fn $name() {
+                async_std::task::block_on(super::$name::<super::AsyncStdRuntime>());
+            })*
+        }
+    };
+}
+
+on_both_runtimes! {
+    a_name_is_resolved_and_its_addresses_tried
+    connecting_waits_only_if_asked_to
+    a_client_dropped_while_it_connects_gives_its_connection_up
+    a_read_that_hangs_is_made_elsewhere_in_time
+    a_write_without_an_answer_may_have_been_executed
+    an_idle_stream_is_reset_and_opened_again_when_needed
+}
+
+fn builder<R: AmbientRuntime>(endpoints: impl IntoIterator<Item = String>) -> ClientBuilder<R> {
+    Client::builder().endpoints(endpoints)
+}
+
+fn build<R: AmbientRuntime>(builder: ClientBuilder<R>) -> Client<R> {
+    builder.build().expect("valid settings")
+}
+
+fn server() -> EtcdServer {
+    serve(EtcdVersion::V3_5)
+}
+
+/// Takes connections, and never says anything.
+fn silent() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("bound"));
+    (listener, endpoint)
+}
+
+async fn a_name_is_resolved_and_its_addresses_tried<R: AmbientRuntime>() {
+    let server = server();
+    // Often two addresses, of which the server listens on one.
+    let endpoint = format!("http://localhost:{}", server.address().port());
+    let client = build(builder::<R>([endpoint.clone()]));
+    client.put(Put::new("key", "value")).await.expect("it is put");
+    assert_eq!(client.endpoints().iter().map(Endpoint::to_string).collect::<Vec<_>>(), [endpoint]);
+
+    let nowhere = "http://no-such-host.invalid:2379".to_owned();
+    let connecting = builder::<R>([nowhere]).connect_timeout(SECOND).connect().await;
+    let StartError::Unreachable { last, .. } = connecting.expect_err("it has no address") else {
+        panic!("it can't be reached")
+    };
+    assert!(!last.to_string().is_empty());
+}
+
+async fn connecting_waits_only_if_asked_to<R: AmbientRuntime>() {
+    let (listener, endpoint) = silent();
+    drop(listener);
+    let began = Instant::now();
+    let waiting = builder::<R>([endpoint.clone()]).connect_timeout(SECOND / 4).connect();
+    let error = in_time::<R, _>("connecting is given up", waiting).await.expect_err("nobody listens");
+    assert!(began.elapsed() >= SECOND / 4);
+    assert!(matches!(error, StartError::Unreachable { .. }), "{error}");
+    builder::<R>([endpoint]).connect().await.expect("it doesn't wait");
+    let server = server();
+    let waiting = builder::<R>([server.endpoint()]).connect_timeout(DEADLINE);
+    waiting.connect().await.expect("it answers");
+}
+
+async fn a_client_dropped_while_it_connects_gives_its_connection_up<R: AmbientRuntime>() {
+    let (listener, endpoint) = silent();
+    let client = build(builder::<R>([endpoint]));
+    let watch = client.watch(everything_from(1)).expect("it is opened");
+    let (mut accepted, _) = listener.accept().expect("it connects");
+    accepted.set_read_timeout(Some(DEADLINE)).expect("a socket");
+    drop((client, watch));
+    // It ends, or is reset, before the read's time is over.
+    if let Err(error) = accepted.read_to_end(&mut Vec::new()) {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    }
+}
+
+async fn a_read_that_hangs_is_made_elsewhere_in_time<R: AmbientRuntime>() {
+    let (_listener, endpoint) = silent();
+    let server = server();
+    let endpoints = [endpoint, server.endpoint()];
+    let client = build(builder::<R>(endpoints).request_timeout(4 * SECOND));
+    let began = Instant::now();
+    client.get(Get::key("key")).await.expect("it is read");
+    assert!(began.elapsed() >= 2 * SECOND, "half of the time went to the one that is silent");
+}
+
+async fn a_write_without_an_answer_may_have_been_executed<R: AmbientRuntime>() {
+    let server = server();
+    let client = build(builder::<R>([server.endpoint()]).request_timeout(SECOND));
+    client.put(Put::new("key", "before")).await.expect("it is put");
+    server.pause().expect("it runs");
+    let error = client.put(Put::new("key", "meanwhile")).await.expect_err("there is no answer");
+    assert!(matches!(error, CallError::MaybeExecuted { method: "Put", .. }), "{error}");
+    server.resume().expect("it runs");
+    let client = build(builder::<R>([server.endpoint()]));
+    let last = client.put(Put::new("key", "after")).await.expect("it is put");
+    let last = last.header.expect("a header").revision;
+    let mut watch = client.watch(everything_from(last)).expect("it is opened");
+    assert_eq!(revisions_through::<R>(&mut watch, last).await, [last]);
+}
+
+async fn an_idle_stream_is_reset_and_opened_again_when_needed<R: AmbientRuntime>() {
+    let server = server();
+    let config = Config::default().linger(Duration::from_millis(50));
+    let client = build(builder::<R>([server.endpoint()]).watch_config(config));
+    let streams = || server.watch_stream_count().ok();
+    let watch = client.watch(everything_from(1)).expect("it is opened");
+    wait_until_blocking("the stream is open", DEADLINE, || streams() == Some(1));
+    drop(watch);
+    wait_until_blocking("the stream is gone", DEADLINE, || streams() == Some(0));
+    let mut watch = client.watch(everything_from(1)).expect("it is opened");
+    client.put(Put::new("key", "value")).await.expect("it is put");
+    assert_eq!(revisions_through::<R>(&mut watch, 2).await, [2]);
+}
