@@ -310,3 +310,29 @@ async fn a_watch_goes_on_at_another_endpoint() {
     seen.read_until(&mut watch, 3).await;
     assert_eq!(seen.revisions, [2, 3]);
 }
+
+#[tokio::test]
+async fn a_client_dropped_while_it_connects_gives_its_connection_up() {
+    // Takes connections, and never says anything.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::connect([format!("http://{}", listener.local_addr().unwrap())]).await.unwrap();
+    let watch = client.watch(everything_from(1)).unwrap();
+    let (mut accepted, _) = timeout(5 * SECOND, listener.accept()).await.unwrap().unwrap();
+    drop((client, watch));
+    let end = timeout(5 * SECOND, tokio::io::copy(&mut accepted, &mut tokio::io::sink())).await.unwrap();
+    if let Err(error) = end {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_resolved_and_its_addresses_tried() {
+    // Often two addresses, of which the server listens on one.
+    let (etcd, _) = start().await;
+    let endpoint = etcd.endpoint();
+    let (_, port) = endpoint.rsplit_once(':').unwrap();
+    let client = Client::connect([format!("http://localhost:{port}")]).await.unwrap();
+    let mut watch = client.watch(everything_from(1)).unwrap();
+    put(&client, 0).await;
+    Recorder::default().read_until(&mut watch, 2).await;
+}
