@@ -54,21 +54,28 @@ pub(crate) async fn the_member_list_is_followed(version: EtcdVersion) {
     world.cluster.member_mut(first).restart_async().await.expect("it starts again");
     world.cluster.member(first).wait_until_healthy().await.expect("it serves");
 
+    // Those that read the list themselves would read it back.
+    world.retire(|observer| observer.client.ends_with("by itself")).await;
+    let clients = On::ALL.len() as u64;
+    wait_until("their streams are closed", DEADLINE, || world.streams().iter().sum::<u64>() == clients).await;
     // The member that is left out now is one with streams.
     let left = (0..world.cluster.size()).max_by_key(|&number| world.streams()[number]).expect("a member");
-    let rest: Vec<usize> = world.cluster.all_but(left);
+    let on_it = world.streams()[left];
+    let rest: Vec<String> =
+        world.cluster.all_but(left).into_iter().map(|number| endpoint(&world, number)).collect();
     let since = Instant::now();
-    let keep = &world.parties[..On::ALL.len()];
-    // Those that read the list themselves would read it back.
-    world.parties[On::ALL.len()..].iter().for_each(|(_, party)| party.set_endpoints(all.clone()));
-    let moves: Vec<u64> = keep.iter().map(|(_, party)| party.stats().moves).collect();
-    for (_, party) in keep {
-        party.set_endpoints(rest.iter().map(|&number| world.cluster.member(number).endpoint()).collect());
+    for (_, party) in &world.parties[..On::ALL.len()] {
+        party.set_endpoints(rest.clone());
     }
     let what = format!("member {left} is taken off the list");
     let away = world.back(what, since, &world.all()).await;
     assert!(away.longest() < SLACK, "nothing has to be found out");
-    let moved = keep.iter().zip(moves).filter(|((_, party), before)| party.stats().moves > *before).count();
-    assert!(moved > 0, "somebody was on that member");
+    world.streams_on(left, 0).await;
+    let moves: u64 = world.parties.iter().map(|(_, party)| party.stats().moves).sum();
+    assert_eq!(moves, on_it, "all that was there moved, and nothing else");
     world.finish().await;
+}
+
+fn endpoint(world: &World, number: usize) -> String {
+    world.cluster.member(number).endpoint()
 }

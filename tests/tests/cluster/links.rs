@@ -9,9 +9,13 @@ use crate::{
     party::{KEEPALIVE, Settings},
     world::{NOTICED, NOTICED_BY_PROBE, SLACK, World},
 };
+use tokio::time::timeout;
 
 /// How long nobody can be reached.
 const OUTAGE: Duration = Duration::from_secs(3);
+
+/// How long a call is waited for that can't be answered.
+const GIVEN_UP: Duration = Duration::from_millis(300);
 
 pub(crate) async fn links_are_lost_in_every_way(version: EtcdVersion) {
     let world = World::busy(version).await;
@@ -58,20 +62,24 @@ pub(crate) async fn links_are_lost_in_every_way(version: EtcdVersion) {
     world.finish().await;
 }
 
-pub(crate) async fn a_call_after_a_rest_finds_the_connection_there_is(version: EtcdVersion) {
+pub(crate) async fn a_call_that_was_given_up_leaves_its_connection_of_use(version: EtcdVersion) {
     let mut world = World::start(version).await;
     let only = vec![world.links[0].endpoint()];
     world.add_clients_with(|_, settings| Settings { endpoints: only.clone(), ..settings });
-    for (_, party) in &world.parties {
-        party.get(Get::key("k")).await.expect("it is read");
+    let link = &world.links[0];
+    link.hold();
+    for (name, party) in &world.parties {
+        let given_up = timeout(GIVEN_UP, party.get(Get::key("k"))).await;
+        assert!(given_up.is_err(), "{name}: nothing arrives");
     }
-    let accepted = world.links[0].accepted();
-    assert_eq!(accepted, world.parties.len() as u64);
-    // Long enough for a ping, of which there is none on a connection without streams.
+    let accepted = link.accepted();
+    assert_eq!(accepted, world.parties.len() as u64, "each has a connection");
+    // Past the time for a ping, of which there is none on a connection without streams.
     tokio::time::sleep(KEEPALIVE.interval + KEEPALIVE.timeout).await;
+    link.release();
     for (name, party) in &world.parties {
         party.put(Put::new("k", "after a rest")).await.expect(name);
         party.get(Get::key("k")).await.expect(name);
     }
-    assert_eq!(world.links[0].accepted(), accepted, "no connection was lost meanwhile");
+    assert_eq!(link.accepted(), accepted, "no connection was lost meanwhile");
 }

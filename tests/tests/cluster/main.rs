@@ -79,7 +79,7 @@ scenarios! {
         watches_leave_a_member_that_is_cut_off_unless_they_do_without_a_leader;
     links:
         links_are_lost_in_every_way
-        a_call_after_a_rest_finds_the_connection_there_is;
+        a_call_that_was_given_up_leaves_its_connection_of_use;
     endpoints:
         the_member_list_is_followed;
     spreading:

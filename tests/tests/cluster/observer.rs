@@ -87,6 +87,11 @@ impl Observer {
         self.log().end.clone()
     }
 
+    /// Lets the watch go; what it has delivered stays.
+    pub(crate) fn stop(&self) {
+        self.consuming.abort();
+    }
+
     /// Whether it consumes still: it has not ended, and nothing it received was absurd.
     pub(crate) fn is_well(&self) -> bool {
         self.end().is_some() || !self.consuming.is_finished()

@@ -55,6 +55,7 @@ fn quick() -> Config {
     Config::default()
         .backoff(Duration::from_millis(5), Duration::from_millis(20), Duration::from_millis(300))
         .answer_timeout(Duration::from_secs(2))
+        .linger(Duration::from_millis(200))
 }
 
 impl On {

@@ -82,6 +82,7 @@ pub(crate) async fn another_store_at_the_same_addresses_ends_watches(version: Et
 pub(crate) async fn a_store_that_goes_back_ends_watches_after_a_while(version: EtcdVersion) {
     let (mut world, snapshot, _directory) = saved(version).await;
     let last = world.revision().await;
+    let since = Instant::now();
     world.cluster.restore(&snapshot, RestoreAs::SameCluster).await.expect("the cluster starts again");
     let took = ends(&world, Instant::now()).await;
     println!("  the store went back: all watches ended after {:.1} s", took.as_secs_f64());
@@ -89,9 +90,10 @@ pub(crate) async fn a_store_that_goes_back_ends_watches_after_a_while(version: E
     assert!(restored < last);
     for observer in &world.observers {
         let end = observer.end();
-        let Some((CloseReason::StoreRegressed { known, revision }, _)) = end else {
+        let Some((CloseReason::StoreRegressed { known, revision }, at)) = end else {
             panic!("{observer}: {end:?}")
         };
+        assert!(at - since >= LAG_DEADLINE * 2, "{observer}: first another member is tried");
         assert!(revision <= restored && known > restored && known <= last, "{observer}: {known}, {revision}");
     }
     begin_anew(&mut world).await;

@@ -230,6 +230,18 @@ impl World {
         history::read(self.cluster.member(up).endpoint(), revision).await
     }
 
+    /// Compares what some of the watches have received so far with what they had to, and lets them go.
+    pub(crate) async fn retire(&mut self, whose: impl Fn(&Observer) -> bool) {
+        let (retired, stay) = std::mem::take(&mut self.observers).into_iter().partition(&whose);
+        self.observers = stay;
+        let retired: Vec<Observer> = retired;
+        retired.iter().for_each(Observer::stop);
+        let history = self.history().await;
+        for observer in &retired {
+            observer.check(&history, observer.last());
+        }
+    }
+
     /// The end of a scenario: no more writes but the last, which every watch sees, and everything received is what
     /// it had to be.
     pub(crate) async fn finish(mut self) {
