@@ -109,7 +109,7 @@ pub struct RangeDone {
     pub cluster_id: u64,
 }
 
-/// Why the machine wants to be called at [`poll_timeout`](crate::Watcher::poll_timeout).
+/// Why a machine wants to be called at [`poll_timeout`](crate::Watcher::poll_timeout).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum TimeoutReason {
@@ -117,6 +117,8 @@ pub enum TimeoutReason {
     Reconnect,
     /// A read of the current revision is to be tried again.
     RetryRange,
+    /// A page of a [`Mirror`](crate::Mirror)'s list is to be asked for again.
+    RetryList,
     /// A stream has not answered a create request.
     AnswerDue,
     /// A stream has been idle; ask it for a sign of life.

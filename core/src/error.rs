@@ -33,6 +33,9 @@ pub enum RequestError {
     /// The filters leave out puts and deletes.
     #[error("filters leave out both puts and deletes: such a watch never sees an event")]
     NothingLeft,
+    /// A mirror's pages have no room for a key.
+    #[error("page_keys is 0: list at least 1 key at a time, or leave the default")]
+    ZeroPage,
     /// A metadata entry is no valid header.
     #[error(
         "stream metadata {name:?} is no valid header: names are lower-case ASCII without `grpc-` or `-bin`, values printable ASCII"
@@ -81,6 +84,9 @@ pub enum ApiMisuse {
     /// The request can't be served.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The configuration can't work.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
 }
 
 /// What a server did that etcd's protocol doesn't allow. The stream it happened on is replaced, and

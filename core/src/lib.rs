@@ -20,7 +20,8 @@
 //! | isolated | one watch's error, slowness or end never disturbs another |
 //! | live | a dead or silent stream is noticed within a configured time |
 //!
-//! Start with [`Watcher`]: its documentation is the contract between machine and driver.
+//! Start with [`Watcher`]: its documentation is the contract between machine and driver. [`Mirror`] is a
+//! second machine, beside it: it lists a key range and then watches it, as one consistent history of states.
 //!
 //! The crate is `no_std` and needs `alloc`.
 #![no_std]
@@ -36,6 +37,7 @@ mod failure;
 mod group;
 mod key;
 mod lane;
+mod mirror;
 mod queue;
 mod request;
 mod response;
@@ -52,6 +54,10 @@ pub use decode::{DecodeError, Header};
 pub use error::{ApiMisuse, CloseReason, ConfigError, RequestError, ServerMisbehaved, StreamEnd};
 pub use failure::{Code, Failure, Remedy, remedy};
 pub use key::{RangeKey, StreamKey, WatchKey};
+pub use mirror::{
+    ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, MirrorRequest, Page, PageKv,
+    SnapshotPart,
+};
 pub use request::{
     CreateRequest, Filters, KeyRange, Overflow, Request, StartAt, StreamOptions, WatchRequest,
 };

@@ -170,6 +170,8 @@ impl Default for StreamOptions {
 pub struct WatchRequest {
     pub(crate) range: KeyRange,
     pub(crate) start: StartAt,
+    /// The cluster and the highest revision that are known from before; 0 for not.
+    pub(crate) known: (u64, i64),
     pub(crate) prev_kv: bool,
     pub(crate) filters: Filters,
     pub(crate) progress_notify: bool,
@@ -186,6 +188,7 @@ impl WatchRequest {
         Self {
             range,
             start: StartAt::Now,
+            known: (0, 0),
             prev_kv: false,
             filters: Filters::default(),
             progress_notify: false,
@@ -207,6 +210,17 @@ impl WatchRequest {
     /// Begin at `revision` rather than now. 0 means now, as on the wire.
     pub fn start_revision(mut self, revision: i64) -> Self {
         self.start = if revision == 0 { StartAt::Now } else { StartAt::Revision(revision) };
+        self
+    }
+
+    /// What is known of the store from before, by the header of a response: the cluster's id and the highest
+    /// revision seen; 0 for one that is not known. Should another cluster answer, or the store be behind
+    /// that, the watch ends with [`StoreChanged`](crate::CloseReason::StoreChanged) or
+    /// [`StoreRegressed`](crate::CloseReason::StoreRegressed) rather than wait in silence for a revision of a
+    /// history that is gone. For watches with a start revision; one from now learns it by itself. Default:
+    /// nothing.
+    pub fn known_store(mut self, cluster_id: u64, revision: i64) -> Self {
+        self.known = (cluster_id, revision);
         self
     }
 
@@ -264,6 +278,12 @@ impl WatchRequest {
     #[must_use]
     pub fn range(&self) -> &KeyRange {
         &self.range
+    }
+
+    /// Where it begins.
+    #[must_use]
+    pub fn start_at(&self) -> StartAt {
+        self.start
     }
 
     /// Checks what the types can't: [`Watcher::watch`](crate::Watcher::watch) does so too.

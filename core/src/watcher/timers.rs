@@ -62,7 +62,7 @@ impl Watcher {
                     lane.patience.proved();
                 }
             }
-            TimeoutReason::RetryRange => {}
+            TimeoutReason::RetryRange | TimeoutReason::RetryList => {}
         }
     }
 

@@ -1,0 +1,355 @@
+//! Listing the range, page by page at one revision.
+//!
+//! ```text
+//!   Due --what was brought before is taken--> InFlight --answered--> Due
+//!    ^                                           |
+//!    +----------- time is up ---- Backoff <------+ failed, or behind what was seen
+//! ```
+//!
+//! A page is refused because its revision was compacted meanwhile: the list begins again, at the present
+//! revision. What the consumer already has of it is corrected by the new one.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{
+    ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, Page, PageKv, Phase, merge::Merge,
+};
+use crate::{
+    CloseReason, Code, Config, EndpointHint, Failure, Instant, KeyRange, Remedy, TimeoutReason,
+    backoff::{Backoff, Patience},
+    failure::{TOKEN_LIMIT, final_reason, message_of},
+    remedy,
+};
+
+/// How far a list has come.
+#[derive(Debug)]
+pub(super) struct Position {
+    /// Why it was begun, until that has been said.
+    reason: Option<ListReason>,
+    /// The revision it is at; 0 until the first page tells.
+    revision: i64,
+    /// The last key listed.
+    after: Option<Bytes>,
+}
+
+impl Position {
+    pub(super) fn first(reason: ListReason) -> Self {
+        Self { reason: Some(reason), revision: 0, after: None }
+    }
+}
+
+/// Where the asking for pages stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ask {
+    /// The next page may be asked for, once the consumer has taken the one before.
+    Due,
+    /// The driver is at it.
+    InFlight(ListKey),
+    /// It failed and is tried again.
+    Backoff {
+        /// When.
+        until: Instant,
+    },
+}
+
+/// How pages are asked for.
+#[derive(Debug)]
+pub(super) struct Lister {
+    ask: Ask,
+    /// How many keys to ask for: fewer than wanted where that was too much.
+    page_keys: usize,
+    backoff: Backoff,
+    patience: Patience,
+    /// Ask another endpoint next time.
+    elsewhere: bool,
+    /// Ask with a new token, until an answer shows that one is good.
+    fresh_token: bool,
+    /// New tokens refused in a row.
+    refused_tokens: u32,
+    /// Since when the answers have been behind what was shown before.
+    behind_since: Option<Instant>,
+    next_key: u64,
+}
+
+impl Lister {
+    pub(super) fn new(page_keys: usize) -> Self {
+        Self {
+            ask: Ask::Due,
+            page_keys,
+            backoff: Backoff::default(),
+            patience: Patience::default(),
+            elsewhere: false,
+            fresh_token: false,
+            refused_tokens: 0,
+            behind_since: None,
+            next_key: 0,
+        }
+    }
+
+    /// The server has answered, whatever it said, but for the token.
+    fn answered(&mut self) {
+        self.patience.proved();
+        self.fresh_token = false;
+        self.refused_tokens = 0;
+    }
+
+    /// Everything it waits for.
+    pub(super) fn timeouts(&self, config: &Config) -> impl Iterator<Item = (Instant, TimeoutReason)> + use<> {
+        let retry = match self.ask {
+            Ask::Backoff { until } => Some((until, TimeoutReason::RetryList)),
+            Ask::Due | Ask::InFlight(_) => None,
+        };
+        let is_asking = !matches!(self.ask, Ask::Due);
+        let give_up = self.patience.due(config).filter(|_| is_asking).map(|at| (at, TimeoutReason::GiveUp));
+        [retry, give_up].into_iter().flatten()
+    }
+}
+
+impl Mirror {
+    pub(super) fn may_ask(&self) -> bool {
+        matches!((&self.phase, self.lister.ask), (Phase::Listing(_), Ask::Due)) && !self.has_events()
+    }
+
+    /// Asks for the next page, when it is time.
+    pub(super) fn ask(&mut self) -> Option<MirrorAction> {
+        if !self.may_ask() {
+            return None;
+        }
+        let Phase::Listing(position) = &self.phase else { return None };
+        let range = rest_of(&self.request.range, position.after.as_deref())?;
+        let list = ListKey(self.lister.next_key);
+        self.lister.next_key += 1;
+        self.lister.ask = Ask::InFlight(list);
+        self.lister.patience.attempt(self.now);
+        let is_elsewhere = core::mem::take(&mut self.lister.elsewhere);
+        let request = ListRequest {
+            range,
+            revision: position.revision,
+            limit: self.lister.page_keys,
+            keys_only: self.request.keys_only,
+            options: self.request.stream.clone(),
+            endpoint: if is_elsewhere { EndpointHint::Another } else { EndpointHint::Any },
+            fresh_token: self.lister.fresh_token,
+        };
+        Some(MirrorAction::List { list, request })
+    }
+
+    /// The answer to [`MirrorAction::List`]. An answer nobody waits for is ignored.
+    pub fn handle_page(&mut self, now: Instant, list: ListKey, result: Result<Page, Failure>) {
+        let now = self.advance(now);
+        let is_awaited = matches!(self.lister.ask, Ask::InFlight(asked) if asked == list);
+        if !is_awaited || !matches!(self.phase, Phase::Listing(_)) {
+            return;
+        }
+        self.lister.ask = Ask::Due;
+        match result {
+            Ok(page) => self.page(now, page),
+            Err(failure) => self.list_failed(now, &failure),
+        }
+    }
+
+    fn page(&mut self, now: Instant, mut page: Page) {
+        let Phase::Listing(position) = &self.phase else { return };
+        if let Some(flaw) = flaw_of(&page, &self.request.range, position) {
+            return self.retry_list(now, &Failure::connection(flaw), Remedy::RetryElsewhere);
+        }
+        self.lister.answered();
+        let is_first = position.revision == 0;
+        let (before, after) = (self.cluster_id, page.cluster_id);
+        if before != 0 && after != 0 && before != after {
+            let reason = ListReason::StoreChanged { before, after };
+            if !is_first {
+                return self.list_again(now, reason);
+            }
+            self.other_store(reason);
+        } else if is_first && page.revision < self.known {
+            if self.wait_for_others(now) {
+                return;
+            }
+            self.other_store(ListReason::StoreRegressed { known: self.known, revision: page.revision });
+        }
+        self.lister.backoff.reset();
+        self.lister.behind_since = None;
+        self.cluster_id = if after == 0 { self.cluster_id } else { after };
+        self.known = self.known.max(page.revision);
+        let Phase::Listing(position) = &mut self.phase else { return };
+        if is_first {
+            position.revision = page.revision;
+        }
+        let revision = position.revision;
+        if let Some(reason) = position.reason.take() {
+            self.events.push_back(MirrorEvent::Listing { revision, reason });
+        }
+        let kvs = core::mem::take(&mut page.kvs);
+        // A copy: a slice would keep the whole page alive.
+        let last = kvs.last().map(|kv| Bytes::copy_from_slice(&kv.key));
+        let has_more = page.more && rest_of(&self.request.range, last.as_deref()).is_some();
+        let before = core::mem::replace(&mut position.after, last.clone());
+        let completes = (!has_more).then_some(revision);
+        self.merge = Some(Merge::new(kvs, before, last.filter(|_| has_more), completes));
+        if !has_more {
+            self.watch_from(revision);
+        }
+    }
+
+    fn watch_from(&mut self, revision: i64) {
+        self.phase = Phase::Watching;
+        let watch = self.request.watch().start_revision(revision.saturating_add(1));
+        self.actions.push_back(MirrorAction::Watch(watch.known_store(self.cluster_id, self.known)));
+    }
+
+    /// An answer is behind what was seen. Another member is asked, until the deadline for members that lag;
+    /// false after that: then it was the store that went back.
+    fn wait_for_others(&mut self, now: Instant) -> bool {
+        let deadline = *self.lister.behind_since.get_or_insert(now) + self.config.lag_deadline;
+        if now >= deadline {
+            return false;
+        }
+        self.lister.elsewhere = true;
+        let delay = self.lister.backoff.next(&self.config, &mut self.rng);
+        self.lister.ask = Ask::Backoff { until: (now + delay).min(deadline) };
+        true
+    }
+
+    /// What is known of revisions is known of another store.
+    fn other_store(&mut self, reason: ListReason) {
+        if let Some(index) = &mut self.index {
+            index.forget_revisions();
+        }
+        (self.cluster_id, self.known, self.synced) = (0, 0, 0);
+        if let Phase::Listing(position) = &mut self.phase {
+            position.reason = Some(reason);
+        }
+    }
+
+    /// Begins the list from its first page: at once, but not time and again without a watch that works.
+    pub(super) fn list_again(&mut self, now: Instant, reason: ListReason) {
+        self.phase = Phase::Listing(Position::first(reason.clone()));
+        if reason.is_other_store() {
+            self.other_store(reason);
+        }
+        self.lister.page_keys = self.lister.page_keys.saturating_mul(2).min(self.request.page_keys);
+        self.lister.ask = if self.restarts.failures() == 0 {
+            self.restarts.at_least(1);
+            Ask::Due
+        } else {
+            Ask::Backoff { until: now + self.restarts.next(&self.config, &mut self.rng) }
+        };
+    }
+
+    fn list_failed(&mut self, now: Instant, failure: &Failure) {
+        let Phase::Listing(position) = &self.phase else { return };
+        let is_pinned = position.revision != 0;
+        if is_pinned && says(failure, "required revision has been compacted") {
+            self.lister.answered();
+            return self.list_again(now, ListReason::Interrupted);
+        }
+        if is_pinned && says(failure, "required revision is a future revision") {
+            self.lister.answered();
+            if !self.wait_for_others(now) {
+                // The first page will show how far back the store went.
+                self.list_again(now, ListReason::Interrupted);
+            }
+            return;
+        }
+        let remedy = remedy(failure);
+        if (remedy == Remedy::TooLarge || is_too_large(failure)) && self.lister.page_keys > 1 {
+            self.lister.answered();
+            self.lister.page_keys /= 2;
+            return;
+        }
+        if let Failure::ResponseTooLarge { bytes, limit } = *failure {
+            return self.close(CloseReason::TooLarge { what: "a response", bytes, limit });
+        }
+        match final_reason(remedy, failure) {
+            Some(reason) => self.close(reason),
+            None => self.retry_list(now, failure, remedy),
+        }
+    }
+
+    /// A page failed in a way that may pass. A token that is refused is replaced by a new one; where new ones
+    /// are refused too, that ends.
+    fn retry_list(&mut self, now: Instant, failure: &Failure, remedy: Remedy) {
+        let lister = &mut self.lister;
+        if remedy == Remedy::Reauthenticate {
+            // The first one to be refused had not been asked for anew.
+            lister.refused_tokens += u32::from(lister.fresh_token);
+            lister.fresh_token = true;
+            let tokens = lister.refused_tokens;
+            if tokens >= TOKEN_LIMIT {
+                return self.close(CloseReason::TokenRefused { tokens, message: message_of(failure) });
+            }
+        }
+        lister.patience.failed(now, failure, remedy == Remedy::NoLeader);
+        lister.elsewhere = !matches!(remedy, Remedy::Retry | Remedy::Reauthenticate);
+        lister.ask = Ask::Backoff { until: now + lister.backoff.next(&self.config, &mut self.rng) };
+        self.give_up_if_due(now);
+    }
+
+    /// Does what is due at `now`; nothing, if it is early.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let now = self.advance(now);
+        if !matches!(self.phase, Phase::Listing(_)) {
+            return;
+        }
+        if !matches!(self.lister.ask, Ask::Due) {
+            self.give_up_if_due(now);
+        }
+        if let Ask::Backoff { until } = self.lister.ask
+            && now >= until
+        {
+            self.lister.ask = Ask::Due;
+        }
+    }
+
+    fn give_up_if_due(&mut self, now: Instant) {
+        if let Some(reason) = self.lister.patience.verdict(now, &self.config) {
+            self.close(reason);
+        }
+    }
+}
+
+/// What of the range lies behind a key; `None` if nothing does.
+fn rest_of(range: &KeyRange, after: Option<&[u8]>) -> Option<KeyRange> {
+    let Some(after) = after else { return Some(range.clone()) };
+    // The next key there could be.
+    let mut start = BytesMut::with_capacity(after.len() + 1);
+    start.put_slice(after);
+    start.put_u8(0);
+    KeyRange::range(start.freeze(), range.end().clone()).ok()
+}
+
+/// What is wrong with a page, so that nothing can be made of it.
+fn flaw_of(page: &Page, range: &KeyRange, position: &Position) -> Option<&'static str> {
+    if page.revision <= 0 {
+        return Some("the endpoint leaves the revision out of its responses");
+    }
+    if page.more && page.kvs.is_empty() {
+        return Some("the endpoint says that there are more keys, and returns none");
+    }
+    let revision = if position.revision == 0 { page.revision } else { position.revision };
+    let mut last = position.after.as_deref();
+    for PageKv { key, mod_revision, .. } in &page.kvs {
+        if last.is_some_and(|last| last >= &key[..]) {
+            return Some("the endpoint does not list keys in ascending order");
+        }
+        if key.is_empty() || !range.contains(key) {
+            return Some("the endpoint lists a key outside of the range");
+        }
+        if !(1..=revision).contains(mod_revision) {
+            return Some("the endpoint lists a key at another revision than asked for");
+        }
+        last = Some(key);
+    }
+    None
+}
+
+fn says(failure: &Failure, text: &str) -> bool {
+    matches!(failure, Failure::Status { message, .. } if message.contains(text))
+}
+
+/// What grpc-go says when a message is over one side's limit.
+fn is_too_large(failure: &Failure) -> bool {
+    matches!(failure, Failure::Status { code: Code::ResourceExhausted, .. })
+        && says(failure, "larger than max")
+}

@@ -1,0 +1,315 @@
+//! The snapshot-then-watch machine: list, hand out, watch; and when history breaks, list again and hand out
+//! the difference.
+//!
+//! ```text
+//!             +--compacted under way, or another store: from the first page--+
+//!             v                                                              |
+//!   new --> Listing --page, failed: after a backoff--> Listing --------------+
+//!             ^  |
+//!             |  +--last page--> Watching --final end--> Closed
+//!             |                     |
+//!             +--Compacted, Lagged, TooLarge, StoreChanged, StoreRegressed
+//! ```
+//!
+//! Inside `Listing` one page is asked for, brought, handed out, and only then the next is asked for
+//! (`list.rs`). What a page comes to for the consumer is in `merge.rs`, what a watch delivers in `watch.rs`.
+
+mod event;
+mod list;
+mod merge;
+mod request;
+mod watch;
+
+pub use event::{ListReason, MirrorEvent, SnapshotPart};
+pub use request::{ListKey, ListRequest, MirrorAction, MirrorRequest, Page, PageKv};
+
+use alloc::collections::VecDeque;
+
+use crate::{
+    ApiMisuse, CloseReason, Config, Delivery, Instant, TimeoutReason,
+    backoff::Backoff,
+    mirror::{
+        list::{Lister, Position},
+        merge::{Index, Merge},
+    },
+};
+
+/// A key range of the store, listed and then watched, as one consistent history of states: a synchronous
+/// machine like [`Watcher`](crate::Watcher), which it sits beside.
+///
+/// What its consumer gets, and what it may rely on, is [`MirrorEvent`]'s documentation.
+///
+/// The range is listed in pages, all at one revision R, and watched from R + 1: nothing is missed and
+/// nothing comes twice. Where a watch can't go on (history is compacted, the store is another one or was
+/// restored, the consumer lagged and asked for that), the range is listed again, and the difference to what
+/// had been handed out is handed out, deletes included. Ends that listing can't cure end the mirror, with the
+/// watch's reason. Failures of lists are retried as those of the `Watcher` are: by the same
+/// [table](crate::remedy), backoff and deadlines.
+///
+/// It owns no `Watcher` and no connection. A *driver* stands between:
+///
+/// - **commands** are the consumer's: [`next`](Self::next), [`request_progress`](Self::request_progress),
+///   [`cancel`](Self::cancel).
+/// - **`handle_*`** tell it what happened: [`handle_page`](Self::handle_page),
+///   [`handle_delivery`](Self::handle_delivery), [`handle_timeout`](Self::handle_timeout). They never fail.
+/// - **`poll_*`** say what to do: after any call, `next` too, take [`poll_action`](Self::poll_action) until
+///   it returns `None`, then ask [`poll_timeout`](Self::poll_timeout) when to call `handle_timeout`.
+/// - **getters** change nothing: [`has_events`](Self::has_events), [`wants_delivery`](Self::wants_delivery),
+///   [`synced_revision`](Self::synced_revision), [`index_keys`](Self::index_keys),
+///   [`is_closed`](Self::is_closed).
+///
+/// # Bounds
+/// What waits for the consumer is a page or a delivery, never both and never two: the next page is asked for
+/// once the one before has been taken, and the driver takes from the watch only while `wants_delivery` is
+/// true; what it leaves there, the `Watcher` bounds. The index of keys
+/// ([`keep_index`](MirrorRequest::keep_index)) is the only thing that grows with the range.
+///
+/// # Driving it by hand
+/// ```
+/// use bytes::Bytes;
+/// use etcd_watch_core::{
+///     CloseReason, Config, Delivery, Instant, KeyRange, ListReason, Mirror, MirrorAction, MirrorEvent,
+///     MirrorRequest, Page, PageKv,
+/// };
+///
+/// fn kv(key: &'static str, mod_revision: i64) -> PageKv {
+///     PageKv { key: Bytes::from_static(key.as_bytes()), mod_revision, ..PageKv::default() }
+/// }
+///
+/// let now = Instant::ZERO;
+/// let request = MirrorRequest::new(KeyRange::prefix("k")).page_keys(2);
+/// let mut mirror = Mirror::new(&Config::default(), request, 1)?;
+///
+/// // It wants the first page, at whatever revision the store is.
+/// let Some(MirrorAction::List { list, request }) = mirror.poll_action() else { panic!() };
+/// assert_eq!((request.revision, request.limit), (0, 2));
+/// let page = Page { revision: 7, cluster_id: 1, more: true, kvs: vec![kv("k1", 3), kv("k2", 7)] };
+/// mirror.handle_page(now, list, Ok(page));
+///
+/// // The consumer takes it, and the next page is asked for, at the same revision.
+/// assert_eq!(mirror.next(now), Some(MirrorEvent::Listing { revision: 7, reason: ListReason::First }));
+/// let Some(MirrorEvent::Snapshot(part)) = mirror.next(now) else { panic!() };
+/// assert_eq!(part.puts().len(), 2);
+/// assert_eq!(mirror.next(now), None);
+/// let Some(MirrorAction::List { list, request }) = mirror.poll_action() else { panic!() };
+/// assert_eq!((request.revision, &request.range.start()[..]), (7, &b"k2\0"[..]));
+/// mirror.handle_page(now, list, Ok(Page { revision: 9, cluster_id: 1, more: false, kvs: vec![kv("k5", 4)] }));
+///
+/// // That was the last: it is watched on from there.
+/// let Some(MirrorAction::Watch(watch)) = mirror.poll_action() else { panic!() };
+/// assert_eq!(watch.start_at(), etcd_watch_core::StartAt::Revision(8));
+/// assert!(matches!(mirror.next(now), Some(MirrorEvent::Snapshot(_))));
+/// assert_eq!(mirror.next(now), Some(MirrorEvent::Synced { revision: 7 }));
+///
+/// // The driver now takes what the watch has. Here it has come too late: history is gone.
+/// assert!(mirror.wants_delivery());
+/// let reason = CloseReason::Compacted { compact_revision: 12, next_revision: 8 };
+/// mirror.handle_delivery(now, Delivery::Closed(reason));
+///
+/// // So the keys are listed again, and the difference is handed out: k1 has changed, k2 is gone.
+/// let Some(MirrorAction::List { list, .. }) = mirror.poll_action() else { panic!() };
+/// let page = Page { revision: 13, cluster_id: 1, more: false, kvs: vec![kv("k1", 10), kv("k5", 4)] };
+/// mirror.handle_page(now, list, Ok(page));
+/// assert_eq!(mirror.next(now), Some(MirrorEvent::Listing { revision: 13, reason: ListReason::Compacted }));
+/// let Some(MirrorEvent::Snapshot(part)) = mirror.next(now) else { panic!() };
+/// assert_eq!((part.puts(), part.deletes()), (&[kv("k1", 10)][..], &[Bytes::from_static(b"k2")][..]));
+/// assert_eq!(mirror.next(now), Some(MirrorEvent::Synced { revision: 13 }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Mirror {
+    config: Config,
+    request: MirrorRequest,
+    rng: fastrand::Rng,
+    now: Instant,
+    phase: Phase,
+    lister: Lister,
+    /// Lists begun again, with no word from a watch between them.
+    restarts: Backoff,
+    index: Option<Index>,
+    /// The cluster's id, 0 while it is not known.
+    cluster_id: u64,
+    /// The highest revision that this store has shown.
+    known: i64,
+    /// The highest revision of this store that was handed out as synced.
+    synced: i64,
+    /// Whether the fold is there, and not in the middle of a list.
+    is_synced: bool,
+    actions: VecDeque<MirrorAction>,
+    events: VecDeque<MirrorEvent>,
+    /// The page that is being handed out, after `events`.
+    merge: Option<Merge>,
+    /// What the watch delivered, after that.
+    deliveries: VecDeque<Delivery>,
+}
+
+/// What it is at.
+#[derive(Debug)]
+enum Phase {
+    Listing(Position),
+    Watching,
+    Closed,
+}
+
+impl Mirror {
+    /// A mirror that wants its first page. `config` is the `Watcher`'s: its backoff and deadlines hold for
+    /// lists too. `seed` is for the jitter: any number, different for each mirror.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Request`] when the request [can't be served](MirrorRequest::validate),
+    /// [`ApiMisuse::Config`] when `config` [contradicts itself](Config::validate).
+    pub fn new(config: &Config, request: MirrorRequest, seed: u64) -> Result<Self, ApiMisuse> {
+        config.validate()?;
+        request.validate()?;
+        Ok(Self {
+            config: config.clone(),
+            rng: fastrand::Rng::with_seed(seed),
+            now: Instant::ZERO,
+            phase: Phase::Listing(Position::first(ListReason::First)),
+            lister: Lister::new(request.page_keys),
+            restarts: Backoff::default(),
+            index: request.keep_index.then(Index::default),
+            request,
+            cluster_id: 0,
+            known: 0,
+            synced: 0,
+            is_synced: false,
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            merge: None,
+            deliveries: VecDeque::new(),
+        })
+    }
+
+    /// Takes what is next for the consumer; `None` when there is nothing until something happens. What it
+    /// takes makes room: drain the actions afterwards.
+    pub fn next(&mut self, now: Instant) -> Option<MirrorEvent> {
+        let now = self.advance(now);
+        let event = self.take();
+        self.digest(now);
+        event
+    }
+
+    fn take(&mut self) -> Option<MirrorEvent> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                let revision = event.synced_revision();
+                self.synced = self.synced.max(revision.unwrap_or(0));
+                self.is_synced = revision.is_some();
+                return Some(event);
+            }
+            let merge = self.merge.as_mut()?;
+            if let Some(part) = merge.next_part(self.index.as_mut(), self.request.page_keys) {
+                return Some(MirrorEvent::Snapshot(part));
+            }
+            let completes = merge.completes;
+            self.merge = None;
+            if let Some(revision) = completes {
+                self.events.push_back(MirrorEvent::Synced { revision });
+            }
+        }
+    }
+
+    /// Asks the server how far the watch is, for a [`Synced`](MirrorEvent::Synced) at the store's present
+    /// revision; [`Watcher::request_progress`](crate::Watcher::request_progress) says when it is not
+    /// answered. While keys are listed there is nothing to ask for: the list ends with a `Synced`.
+    pub fn request_progress(&mut self, now: Instant) {
+        self.advance(now);
+        if matches!(self.phase, Phase::Watching) && !self.actions.contains(&MirrorAction::RequestProgress) {
+            self.actions.push_back(MirrorAction::RequestProgress);
+        }
+    }
+
+    /// Ends the mirror: what waits is thrown away, and `next` hands out `Closed(Cancelled)`. One that has
+    /// ended already stays as it is.
+    pub fn cancel(&mut self, now: Instant) {
+        self.advance(now);
+        if self.is_closed() {
+            return;
+        }
+        // Not before the driver has seen it is there a watch to cancel.
+        let is_asked_for = self.actions.iter().any(|action| matches!(action, MirrorAction::Watch(_)));
+        self.actions.clear();
+        if matches!(self.phase, Phase::Watching) && !is_asked_for {
+            self.actions.push_back(MirrorAction::Cancel);
+        }
+        self.events.clear();
+        self.close(CloseReason::Cancelled);
+    }
+
+    /// The next thing to do, or `None` when there is nothing until the next call or timeout.
+    pub fn poll_action(&mut self) -> Option<MirrorAction> {
+        self.actions.pop_front().or_else(|| self.ask())
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` when nothing waits for time.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.next_timeout().map(|(at, _)| at)
+    }
+
+    /// Why: the reason for [`poll_timeout`](Self::poll_timeout).
+    #[must_use]
+    pub fn timeout_reason(&self) -> Option<TimeoutReason> {
+        self.next_timeout().map(|(_, reason)| reason)
+    }
+
+    fn next_timeout(&self) -> Option<(Instant, TimeoutReason)> {
+        match self.phase {
+            Phase::Listing(_) => self.lister.timeouts(&self.config).min(),
+            Phase::Watching | Phase::Closed => None,
+        }
+    }
+
+    /// Whether [`poll_action`](Self::poll_action) has something to say.
+    #[must_use]
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty() || self.may_ask()
+    }
+
+    /// Whether [`next`](Self::next) may have something. `false` is certain; `true` can turn out to be
+    /// nothing, when a page has nothing new. Call it all the same: the next page waits for that.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty() || self.merge.is_some()
+    }
+
+    /// Whether to take from the watch: the list has been handed out, and so has what the watch had before.
+    #[must_use]
+    pub fn wants_delivery(&self) -> bool {
+        matches!(self.phase, Phase::Watching) && !self.has_events() && self.deliveries.is_empty()
+    }
+
+    /// The revision that the fold of what was handed out is exactly at; `None` while it is a mix, between a
+    /// [`Listing`](MirrorEvent::Listing) and its `Synced`, and after the end.
+    #[must_use]
+    pub fn synced_revision(&self) -> Option<i64> {
+        self.is_synced.then_some(self.synced)
+    }
+
+    /// How many keys the index has: those of the consumer's fold. 0 without an index.
+    #[must_use]
+    pub fn index_keys(&self) -> usize {
+        self.index.as_ref().map_or(0, Index::len)
+    }
+
+    /// Whether it has ended: it wants nothing more, and `next` has its end or has handed it out.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.phase = Phase::Closed;
+        self.merge = None;
+        self.index = None;
+        self.deliveries.clear();
+        self.events.push_back(MirrorEvent::Closed(reason));
+    }
+
+    /// Time never goes back.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+}

@@ -1,0 +1,213 @@
+//! What a mirror is asked for ([`MirrorRequest`]), what it asks of its driver ([`MirrorAction`]), and what
+//! the driver brings back ([`Page`]).
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::fmt;
+
+use crate::{EndpointHint, KeyRange, Overflow, RequestError, StreamOptions, WatchRequest};
+
+/// A mirror to make.
+///
+/// ```
+/// use etcd_watch_core::{KeyRange, MirrorRequest};
+///
+/// let request = MirrorRequest::new(KeyRange::prefix("services/")).page_keys(500).prev_kv(true);
+/// assert!(request.validate().is_ok());
+/// assert!(MirrorRequest::new(KeyRange::all()).page_keys(0).validate().is_err());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct MirrorRequest {
+    pub(super) range: KeyRange,
+    pub(super) page_keys: usize,
+    pub(super) keys_only: bool,
+    pub(super) keep_index: bool,
+    pub(super) prev_kv: bool,
+    pub(super) overflow: Option<Overflow>,
+    pub(super) buffer_bytes: Option<usize>,
+    pub(super) stream: StreamOptions,
+}
+
+impl MirrorRequest {
+    /// A mirror of `range`, with every option at its default.
+    pub fn new(range: KeyRange) -> Self {
+        Self {
+            range,
+            page_keys: 1000,
+            keys_only: false,
+            keep_index: true,
+            prev_kv: false,
+            overflow: None,
+            buffer_bytes: None,
+            stream: StreamOptions::default(),
+        }
+    }
+
+    /// How many keys to list at once. Default: 1,000: few round trips, and small values stay far below any
+    /// limit on a response. A page that is refused as too large is asked for again at half the size.
+    pub fn page_keys(mut self, keys: usize) -> Self {
+        self.page_keys = keys;
+        self
+    }
+
+    /// List keys without their values. Default: off. A watch can't leave values out: those of
+    /// [`Changes`](crate::MirrorEvent::Changes) come all the same.
+    pub fn keys_only(mut self, on: bool) -> Self {
+        self.keys_only = on;
+        self
+    }
+
+    /// Keep an index of what was handed out, so that listing again yields the difference. Default: on. It
+    /// takes about 80 bytes and the key's own length for each key; values are never kept.
+    ///
+    /// Off is for a consumer that holds the keys itself, in order: see
+    /// [`SnapshotPart`](crate::SnapshotPart) for what it then does with one.
+    pub fn keep_index(mut self, on: bool) -> Self {
+        self.keep_index = on;
+        self
+    }
+
+    /// Send the previous key-value pair with each change that is watched. Default: off.
+    pub fn prev_kv(mut self, on: bool) -> Self {
+        self.prev_kv = on;
+        self
+    }
+
+    /// What the watch is to do when the consumer is too slow. Default: the [`Config`](crate::Config)'s. With
+    /// [`Fail`](Overflow::Fail), a consumer that lags has the keys listed again.
+    pub fn overflow(mut self, policy: Overflow) -> Self {
+        self.overflow = Some(policy);
+        self
+    }
+
+    /// How many bytes of changes may wait for the consumer. Default: the [`Config`](crate::Config)'s.
+    pub fn buffer_bytes(mut self, bytes: usize) -> Self {
+        self.buffer_bytes = Some(bytes);
+        self
+    }
+
+    /// The stream the watch travels on; the lists carry the same metadata. Default: the one shared by all
+    /// watches without options of their own.
+    pub fn stream_options(mut self, options: StreamOptions) -> Self {
+        self.stream = options;
+        self
+    }
+
+    /// The keys mirrored.
+    #[must_use]
+    pub fn range(&self) -> &KeyRange {
+        &self.range
+    }
+
+    /// Checks what the types can't: [`Mirror::new`](crate::Mirror::new) does so too.
+    ///
+    /// # Errors
+    /// Pages of 0 keys, and whatever the [watch](WatchRequest::validate) would be refused for.
+    pub fn validate(&self) -> Result<(), RequestError> {
+        if self.page_keys == 0 {
+            return Err(RequestError::ZeroPage);
+        }
+        self.watch().validate()
+    }
+
+    /// The watch that follows a list, but for where it starts.
+    pub(super) fn watch(&self) -> WatchRequest {
+        let mut watch = WatchRequest::new(self.range.clone())
+            .prev_kv(self.prev_kv)
+            .progress_notify(true)
+            .stream_options(self.stream.clone());
+        watch.overflow = self.overflow;
+        watch.buffer_bytes = self.buffer_bytes;
+        watch
+    }
+}
+
+/// One thing for the driver of a [`Mirror`](crate::Mirror) to do. Exhaustive on purpose: a driver that misses
+/// one must not compile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MirrorAction {
+    /// List one page, then say `handle_page`, whatever came of it. One is under way at a time.
+    List {
+        /// The page's key, for the answer.
+        list: ListKey,
+        /// What to list.
+        request: ListRequest,
+    },
+    /// Open this watch, and from now on hand what it delivers to `handle_delivery`, its end too, whenever
+    /// `wants_delivery` says so. A driver whose `Watcher` refuses it says
+    /// `handle_delivery(Delivery::Closed(..))` with the reason.
+    Watch(WatchRequest),
+    /// Cancel the watch and forget it: nothing it still has is wanted.
+    Cancel,
+    /// Ask for the watch's progress ([`Watcher::request_progress`](crate::Watcher::request_progress)).
+    RequestProgress,
+}
+
+/// One page that the mirror asked its driver for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListKey(pub(super) u64);
+
+impl fmt::Debug for ListKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "list {}", self.0)
+    }
+}
+
+/// A page to list: a linearizable etcd `Range`, ascending by key, as the server does it when no order is
+/// asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListRequest {
+    /// The keys: what is left of the mirror's range. For a page after the first it starts right behind the
+    /// last key of the page before.
+    pub range: KeyRange,
+    /// The revision to read at; 0 for the current one, which the answer's header then tells.
+    pub revision: i64,
+    /// The most keys to return.
+    pub limit: usize,
+    /// Leave the values out.
+    pub keys_only: bool,
+    /// Metadata to send along.
+    pub options: StreamOptions,
+    /// Which endpoint to ask.
+    pub endpoint: EndpointHint,
+    /// Get a new auth token first: the last one was refused.
+    pub fresh_token: bool,
+}
+
+/// The answer to [`MirrorAction::List`]: the fields of etcd's `RangeResponse`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The store's revision, by the response header; 0 where a proxy left it out.
+    pub revision: i64,
+    /// The cluster's id, by the response header; 0 where a proxy left it out.
+    pub cluster_id: u64,
+    /// Whether there are more keys than were returned.
+    pub more: bool,
+    /// The pairs, ascending by key.
+    pub kvs: Vec<PageKv>,
+}
+
+/// A key-value pair that was listed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct PageKv {
+    /// The key.
+    pub key: Bytes,
+    /// The value; empty when only keys were asked for.
+    pub value: Bytes,
+    /// The revision that created the key.
+    pub create_revision: i64,
+    /// The revision of the last change.
+    pub mod_revision: i64,
+    /// How often the key has been put since it was created.
+    pub version: i64,
+    /// The lease the key hangs on; 0 for none.
+    pub lease: i64,
+}
+
+impl fmt::Debug for PageKv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = alloc::string::String::from_utf8_lossy(&self.key);
+        write!(f, "{key:?}@{} ({} bytes)", self.mod_revision, self.value.len())
+    }
+}

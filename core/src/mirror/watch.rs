@@ -1,0 +1,78 @@
+//! What the watch delivers.
+
+use super::{ListReason, Mirror, MirrorEvent, Phase};
+use crate::{CloseReason, Delivery, EventKind, Instant, ResponseKind, WatchResponse};
+
+impl Mirror {
+    /// What the watch delivered. Hand it in only while [`wants_delivery`](Self::wants_delivery): what comes
+    /// sooner is kept, without a bound. What comes when there is no watch is ignored.
+    pub fn handle_delivery(&mut self, now: Instant, delivery: Delivery) {
+        let now = self.advance(now);
+        if matches!(self.phase, Phase::Watching) {
+            self.deliveries.push_back(delivery);
+            self.digest(now);
+        }
+    }
+
+    /// Takes in what the watch delivered, once everything before it has been taken.
+    pub(super) fn digest(&mut self, now: Instant) {
+        while !self.has_events()
+            && matches!(self.phase, Phase::Watching)
+            && let Some(delivery) = self.deliveries.pop_front()
+        {
+            match delivery {
+                Delivery::Response(response) => self.response(response),
+                Delivery::Closed(reason) => self.watch_ended(now, reason),
+            }
+        }
+    }
+
+    fn response(&mut self, response: WatchResponse) {
+        self.restarts.reset();
+        let revision = response.revision();
+        self.known = self.known.max(revision);
+        match response.kind() {
+            ResponseKind::Events => {
+                if let Some(index) = &mut self.index {
+                    for event in response.events() {
+                        match event.kind() {
+                            EventKind::Put => {
+                                index.put(event.key(), event.mod_revision());
+                            }
+                            EventKind::Delete => index.delete(event.key()),
+                        }
+                    }
+                }
+                self.events.push_back(MirrorEvent::Changes(response));
+            }
+            ResponseKind::Progress if revision >= self.synced => {
+                self.events.push_back(MirrorEvent::Synced { revision });
+            }
+            ResponseKind::Progress | ResponseKind::Created => {}
+        }
+    }
+
+    fn watch_ended(&mut self, now: Instant, reason: CloseReason) {
+        // There is no watch any more to ask for its progress.
+        self.actions.clear();
+        let reason = match reason {
+            CloseReason::Compacted { .. } => ListReason::Compacted,
+            CloseReason::Lagged { .. } => ListReason::Lagged,
+            CloseReason::TooLarge { .. } => ListReason::TooLarge,
+            CloseReason::StoreChanged { before, after } => ListReason::StoreChanged { before, after },
+            CloseReason::StoreRegressed { known, revision } => ListReason::StoreRegressed { known, revision },
+            // Listing would end the same way, or what ended it was asked for.
+            CloseReason::Cancelled
+            | CloseReason::ShutDown
+            | CloseReason::PermissionDenied { .. }
+            | CloseReason::AuthenticationFailed { .. }
+            | CloseReason::TokenRefused { .. }
+            | CloseReason::Refused { .. }
+            | CloseReason::CancelledByServer { .. }
+            | CloseReason::Unsupported { .. }
+            | CloseReason::NoLeader { .. }
+            | CloseReason::Unreachable { .. } => return self.close(reason),
+        };
+        self.list_again(now, reason);
+    }
+}
