@@ -7,6 +7,7 @@
 //! - [`Watch`]: a running watch, a stream of [`WatchResponse`]s.
 //! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover.
 //! - [`LeaseKeeper`]: keeps a lease alive.
+//! - [`concurrency`]: locks and elections.
 //! - [`Runtime`], [`Transport`]: what it takes to run on another runtime.
 //!
 //! The guarantees of watches, and the machine that keeps them, are in [`etcd_watch_core`], whose types
@@ -48,8 +49,11 @@ mod calls;
 mod client;
 mod cluster;
 mod codec;
+pub mod concurrency;
 mod connection;
 mod dial;
+#[cfg(feature = "discovery")]
+pub mod discovery;
 mod driver;
 mod endpoint;
 mod endpoints;
@@ -61,6 +65,7 @@ mod lane;
 mod lease;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod mirror;
 mod namespace;
 mod outbox;
 mod pool;
@@ -85,6 +90,7 @@ pub use endpoint::{Address, Endpoint, EndpointError, Scheme};
 pub use error::{BuildError, CallError, StartError};
 pub use keeper::{LeaseKeeper, LeaseLost};
 pub use kv::{Delete, Get, Put, SortBy, SortOrder};
+pub use mirror::Mirror;
 pub use namespace::EmptyNamespace;
 pub use runtime::{
     AmbientRuntime, BoxError, ConnectError, ConnectOptions, Keepalive, NoRuntime, NotSent, Runtime, Transport,
@@ -96,7 +102,8 @@ pub use watch::{Watch, WatchError};
 
 pub use etcd_watch_core::{
     ApiMisuse, CloseReason, Code, Config, ConfigError, Event, EventKind, Failure, Filters, Header, Instant,
-    KeyRange, KeyValue, Overflow, RequestError, ResponseKind, ServerMisbehaved, ServerVersion, StartAt,
-    Stats, StreamOptions, WatchKey, WatchRequest, WatchResponse, WatchState, WatchStats,
+    KeyRange, KeyValue, ListReason, MirrorEvent, MirrorRequest, Overflow, PageKv, RequestError, ResponseKind,
+    ServerMisbehaved, ServerVersion, SnapshotPart, StartAt, Stats, StreamOptions, WatchKey, WatchRequest,
+    WatchResponse, WatchState, WatchStats,
 };
 pub use etcd_watch_proto as proto;
