@@ -6,6 +6,7 @@
 mod ci;
 mod codegen;
 mod etcd;
+mod go;
 mod run;
 mod test;
 
@@ -22,7 +23,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Fetch the real etcd servers that tests need, and run every test of the workspace.
+    /// Fetch the real etcd servers and the Go client that tests need, and run every test of the workspace.
     Test {
         /// Arguments for the test runner (nextest if it is installed, else `cargo test`), such as a filter.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -37,6 +38,12 @@ enum Chore {
         #[arg(long, value_name = "VERSION")]
         with: Vec<Version>,
     },
+    /// Fetch Go and etcd's Go client, and build the program of it that tests run.
+    ///
+    /// ETCD_WATCH_GO, the path of a `go` or its name on PATH (1.24 or newer), takes the place of the Go that would
+    /// be fetched. ETCD_WATCH_GOPATH, a GOPATH with go.etcd.io/etcd/client/v3 and all it imports, takes that of the
+    /// packages.
+    Go,
     /// Generate the Rust code of the wire messages from the .proto files.
     Codegen {
         /// Change nothing; fail if the code is out of date.
@@ -51,6 +58,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
         Chore::Test { arguments } => test::run_tests(&arguments),
         Chore::Etcd { with } => etcd::run(&with),
+        Chore::Go => go::run(),
         Chore::Codegen { check } => codegen::run(check),
         Chore::Ci => ci::run_all(),
     }

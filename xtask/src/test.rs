@@ -3,13 +3,15 @@
 use anyhow::Result;
 
 use crate::{
-    etcd,
+    etcd, go,
     run::{cargo, run},
 };
 
-/// Fetches the servers that are missing, then runs all tests and doctests; `arguments` go to the test runner.
+/// Fetches the servers and the Go client that are missing, then runs all tests and doctests; `arguments` go to the
+/// test runner.
 pub(crate) fn run_tests(arguments: &[String]) -> Result<()> {
     etcd::run(&[])?;
+    go::run()?;
     let all: &[&str] = if names_packages(arguments) { &[] } else { &["--workspace"] };
     if !has_nextest() {
         return run(cargo(&["test"]).args(all).args(arguments));

@@ -24,28 +24,36 @@ pub(crate) fn fetch(
     say: &mut dyn FnMut(&str),
 ) -> Result<Vec<PathBuf>, BinaryError> {
     let staging = Staging::new(store)?;
-    let apt =
-        Apt::new(&staging, &mirror(Path::new("/etc/apt"))?, &keyring(Path::new("/usr/share/keyrings"))?)?;
-    say("reading Debian's package lists");
-    staging::run(apt.command("apt-get").args(["--quiet", "--quiet", "update"]))?;
-    let offered = staging::run(apt.command("apt-cache").args(["madison", SERVER_PACKAGE]))?;
+    let apt = Apt::open(&staging, say)?;
     lines
         .iter()
         .map(|&line| {
-            let package_version = newest_of_line(&offered, line)
-                .ok_or_else(|| BinaryError::NotOffered { line, offered: offered.trim().to_owned() })?;
-            say(&format!("downloading {SERVER_PACKAGE} and {CLIENT_PACKAGE} {package_version}"));
-            apt.unpack(&staging, &package_version)
+            let offer = apt.newest(SERVER_PACKAGE, line)?;
+            say(&format!("downloading {SERVER_PACKAGE} and {CLIENT_PACKAGE} {}", offer.package_version));
+            let root = staging.dir(&format!("root-{}", offer.version))?;
+            let wanted =
+                [SERVER_PACKAGE, CLIENT_PACKAGE].map(|name| format!("{name}={}", offer.package_version));
+            apt.unpack(&staging, &wanted, &root)?;
+            staging.publish(offer.version, &root.join("usr/bin/etcd"), &root.join("usr/bin/etcdctl"))
         })
         .collect()
 }
 
 /// `apt` on a private state directory.
-struct Apt {
+pub(crate) struct Apt {
     options: Vec<String>,
 }
 
 impl Apt {
+    /// With the package lists of now, in this directory.
+    pub(crate) fn open(staging: &Staging, say: &mut dyn FnMut(&str)) -> Result<Apt, BinaryError> {
+        let mirror = mirror(Path::new("/etc/apt"))?;
+        let apt = Apt::new(staging, &mirror, &keyring(Path::new("/usr/share/keyrings"))?)?;
+        say("reading Debian's package lists");
+        staging::run(apt.command("apt-get").args(["--quiet", "--quiet", "update"]))?;
+        Ok(apt)
+    }
+
     fn new(staging: &Staging, mirror: &str, keyring: &Path) -> Result<Apt, BinaryError> {
         let state = staging.dir("apt/state")?;
         let lists = staging.dir("apt/state/lists/partial")?;
@@ -80,31 +88,57 @@ impl Apt {
         command
     }
 
-    /// Downloads and unpacks both packages of this version, and publishes the two executables.
-    fn unpack(&self, staging: &Staging, package_version: &str) -> Result<PathBuf, BinaryError> {
-        let version: Version = package_version.parse()?;
-        let packages = staging.dir(&format!("packages-{version}"))?;
-        let root = staging.dir(&format!("root-{version}"))?;
-        let wanted = [SERVER_PACKAGE, CLIENT_PACKAGE].map(|name| format!("{name}={package_version}"));
+    /// The newest version of the line that the package is offered in.
+    pub(crate) fn newest(&self, package: &str, line: Line) -> Result<Offer, BinaryError> {
+        let offered = staging::run(self.command("apt-cache").args(["madison", package]))?;
+        newest_of_line(&offered, line).ok_or_else(|| BinaryError::NotOffered {
+            package: package.to_owned(),
+            line,
+            offered: offered.trim().to_owned(),
+        })
+    }
+
+    /// Downloads packages, each named as `apt-get download` takes it, and unpacks them all into `root`.
+    pub(crate) fn unpack(
+        &self,
+        staging: &Staging,
+        wanted: &[String],
+        root: &Path,
+    ) -> Result<(), BinaryError> {
+        let packages = staging.fresh_dir("packages")?;
         let mut download = self.command("apt-get");
         staging::run(download.args(["--quiet", "--quiet", "download"]).args(wanted).current_dir(&packages))?;
         for entry in fs::read_dir(&packages).map_err(BinaryError::io("read", &packages))? {
             let package = entry.map_err(BinaryError::io("read", &packages))?.path();
-            staging::run(Command::new("dpkg").arg("-x").arg(&package).arg(&root))?;
+            staging::run(Command::new("dpkg").arg("-x").arg(&package).arg(root))?;
         }
-        staging.publish(version, &root.join("usr/bin/etcd"), &root.join("usr/bin/etcdctl"))
+        Ok(())
     }
 }
 
-/// The newest package version of the line among the rows of `apt-cache madison`.
-fn newest_of_line(madison: &str, line: Line) -> Option<String> {
+/// A version of a package, and where it is offered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// The version of what is packaged.
+    pub(crate) version: Version,
+    /// The same with what the distribution appends.
+    pub(crate) package_version: String,
+    /// The suite it is in, whose other packages fit it.
+    pub(crate) suite: String,
+}
+
+/// The newest version of the line among the rows of `apt-cache madison`: `package | version | uri suite/main ...`.
+fn newest_of_line(madison: &str, line: Line) -> Option<Offer> {
     madison
         .lines()
-        .filter_map(|row| row.split('|').nth(1).map(str::trim))
-        .filter_map(|text| text.parse::<Version>().ok().map(|version| (version, text)))
-        .filter(|(version, _)| version.line() == line)
-        .max_by_key(|(version, _)| *version)
-        .map(|(_, text)| text.to_owned())
+        .filter_map(|row| {
+            let mut columns = row.split('|').map(str::trim).skip(1);
+            let package_version = columns.next()?.to_owned();
+            let suite = columns.next()?.split_whitespace().nth(1)?.split('/').next()?.to_owned();
+            Some(Offer { version: package_version.parse().ok()?, package_version, suite })
+        })
+        .filter(|offer| offer.version.line() == line)
+        .max_by_key(|offer| offer.version)
 }
 
 fn keyring(keyrings: &Path) -> Result<PathBuf, BinaryError> {
@@ -229,8 +263,12 @@ etcd-server | 3.4.23-4+b4 | http://mirror.example/debian bookworm/main amd64 Pac
 
     #[test]
     fn the_newest_version_of_each_line_is_chosen() {
-        assert_eq!(newest_of_line(MADISON, Line::V3_4).as_deref(), Some("3.4.23-4+b4"));
-        assert_eq!(newest_of_line(MADISON, Line::V3_5).as_deref(), Some("3.5.30-2"));
+        let offer = |version, package_version: &str, suite: &str| {
+            Some(Offer { version, package_version: package_version.to_owned(), suite: suite.to_owned() })
+        };
+        let newest_3_4 = offer(Version::new(3, 4, 23), "3.4.23-4+b4", "bookworm");
+        assert_eq!(newest_of_line(MADISON, Line::V3_4), newest_3_4);
+        assert_eq!(newest_of_line(MADISON, Line::V3_5), offer(Version::new(3, 5, 30), "3.5.30-2", "sid"));
         assert_eq!(newest_of_line(MADISON, Line { major: 3, minor: 6 }), None);
     }
 

@@ -1,10 +1,13 @@
-//! What can go wrong while finding or fetching a server, each with its remedy.
+//! What can go wrong while finding or fetching a server, or Go's etcd client, each with its remedy.
 
 use std::{fmt, io, path::PathBuf};
 
 use crate::{Line, Version};
 
 const REMEDY: &str = "run `cargo xtask etcd`, or set ETCD_BIN to the path of an etcd executable of that line";
+const OR_GIVE: &str =
+    "set ETCD_BIN to an etcd executable, and for Go's client ETCD_WATCH_GO and ETCD_WATCH_GOPATH";
+const GO_REMEDY: &str = "run `cargo xtask go`";
 
 /// Why a server could not be found or fetched.
 ///
@@ -43,20 +46,22 @@ pub enum BinaryError {
     #[error("`{0}` is not an etcd version of the form 3.5.30")]
     BadVersion(String),
     /// The system's package sources name no Debian mirror.
-    #[error("no Debian mirror with component `main` found in {} to fetch etcd from; {REMEDY}", .apt.display())]
+    #[error("no Debian mirror with component `main` found in {} to fetch from; {OR_GIVE}", .apt.display())]
     NoMirror {
         /// The directory whose source lists were read.
         apt: PathBuf,
     },
     /// The keys that sign Debian's archives are not installed.
-    #[error("Debian's archive keyring is not in {}: install `debian-archive-keyring`, or set ETCD_BIN", .keyrings.display())]
+    #[error("Debian's archive keyring is not in {}: install `debian-archive-keyring`, or {OR_GIVE}", .keyrings.display())]
     NoKeyring {
         /// The directory that was searched.
         keyrings: PathBuf,
     },
-    /// The package sources hold no server of the line.
-    #[error("no package of etcd {line} among those offered: {offered}; set ETCD_BIN to one")]
+    /// The package sources hold no version of the line.
+    #[error("no {package} of etcd {line} among the packages offered: {offered}; {OR_GIVE}")]
     NotOffered {
+        /// The package that was wanted.
+        package: String,
         /// The line that was wanted.
         line: Line,
         /// What the package client listed.
@@ -65,6 +70,49 @@ pub enum BinaryError {
     /// There is no package source for this very version.
     #[error("there is no way to fetch etcd {0}; ask for 3.5.1, or set ETCD_BIN")]
     NoSource(Version),
+    /// The program that runs Go's etcd client has not been built on this machine.
+    #[error("no program of Go's etcd client at {}; {GO_REMEDY}", .program.display())]
+    NoInterop {
+        /// Where it was looked for.
+        program: PathBuf,
+    },
+    /// The program that runs Go's etcd client was built from other sources than those there are now.
+    #[error("{} was not built from what is in {} now; {GO_REMEDY}", .program.display(), .sources.display())]
+    StaleInterop {
+        /// The program.
+        program: PathBuf,
+        /// Its sources.
+        sources: PathBuf,
+    },
+    /// An executable does not answer `version` as Go does.
+    #[error("{} is not a working Go: {reason}; set ETCD_WATCH_GO to one, or unset it and {GO_REMEDY}", .path.display())]
+    NotGo {
+        /// The executable.
+        path: PathBuf,
+        /// What it did instead.
+        reason: String,
+    },
+    /// The given GOPATH has no etcd client in it.
+    #[error("no src/{package} in ETCD_WATCH_GOPATH ({}); set it to a GOPATH with etcd's client and all it needs, or unset it and {GO_REMEDY}", .gopath.display())]
+    NotGopath {
+        /// Its value.
+        gopath: PathBuf,
+        /// The package that was looked for.
+        package: &'static str,
+    },
+    /// Go could not build the program that runs its etcd client.
+    #[error(
+        "can't build {}: {source}\nif it lacks packages, set ETCD_WATCH_GOPATH to a GOPATH that has them; to fetch Go and its packages anew, remove {}",
+        .sources.display(), .store.display()
+    )]
+    NotBuilt {
+        /// The program's sources.
+        sources: PathBuf,
+        /// Where Go and its packages are kept.
+        store: PathBuf,
+        /// What Go said.
+        source: Box<BinaryError>,
+    },
     /// A command failed.
     #[error("`{command}` failed ({status}):\n{output}")]
     CommandFailed {
@@ -76,7 +124,7 @@ pub enum BinaryError {
         output: String,
     },
     /// A command could not be started.
-    #[error("can't run `{command}`: {source}; it is needed to fetch etcd (or set ETCD_BIN)")]
+    #[error("can't run `{command}`: {source}; it is needed to fetch what tests need (or {OR_GIVE})")]
     CantRun {
         /// The command line.
         command: String,

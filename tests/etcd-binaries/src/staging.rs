@@ -11,7 +11,7 @@ use std::{
 
 use crate::{BinaryError, Version};
 
-/// A directory of this process's own beside the fetched servers; removed when dropped.
+/// A directory of this process's own beside what has been fetched; removed when dropped.
 ///
 /// Processes that fetch at the same time each use their own, and the first to [`publish`](Staging::publish) wins:
 /// no lock to leave behind, and never a half-unpacked server to be found.
@@ -21,10 +21,12 @@ pub(crate) struct Staging {
 
 const PREFIX: &str = ".staging-";
 
+/// Makes names within this process unique.
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
 impl Staging {
     /// Makes one in `store`, and removes those that killed processes left there more than a day ago.
     pub(crate) fn new(store: &Path) -> Result<Staging, BinaryError> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         fs::create_dir_all(store).map_err(BinaryError::io("create", store))?;
         remove_stale(store);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -47,6 +49,12 @@ impl Staging {
         Ok(path)
     }
 
+    /// Makes a directory within that nobody else uses, whose name begins so.
+    pub(crate) fn fresh_dir(&self, name: &str) -> Result<PathBuf, BinaryError> {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        self.dir(&format!("{name}-{count}"))
+    }
+
     /// Puts an unpacked `etcd` and `etcdctl` where they are found, under `<store>/<version>/`, in one step.
     pub(crate) fn publish(
         &self,
@@ -58,13 +66,32 @@ impl Staging {
         for (from, name) in [(server, "etcd"), (client, "etcdctl")] {
             fs::rename(from, unpacked.join(name)).map_err(BinaryError::io("move", from))?;
         }
-        let published = self.path.with_file_name(version.to_string());
-        match fs::rename(&unpacked, &published) {
+        self.publish_dir(&unpacked, &version.to_string(), "etcd")
+    }
+
+    /// Puts a directory where it is found, under `<store>/<name>/`, in one step. `proof` is a file or directory in
+    /// it, by which the copy of another process is known.
+    pub(crate) fn publish_dir(
+        &self,
+        unpacked: &Path,
+        name: &str,
+        proof: &str,
+    ) -> Result<PathBuf, BinaryError> {
+        let published = self.path.with_file_name(name);
+        match fs::rename(unpacked, &published) {
             Ok(()) => Ok(published),
             // Another process was faster; its copy is as good.
-            Err(_) if published.join("etcd").is_file() => Ok(published),
+            Err(_) if published.join(proof).exists() => Ok(published),
             Err(source) => Err(BinaryError::Io { action: "create", path: published, source }),
         }
+    }
+
+    /// Puts a file where it is found, in the place of what is there; `to` is on the same file system.
+    pub(crate) fn publish_file(&self, from: &Path, to: &Path) -> Result<(), BinaryError> {
+        if let Some(directory) = to.parent() {
+            fs::create_dir_all(directory).map_err(BinaryError::io("create", directory))?;
+        }
+        fs::rename(from, to).map_err(BinaryError::io("create", to))
     }
 }
 
