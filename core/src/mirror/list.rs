@@ -190,6 +190,7 @@ impl Mirror {
         if !has_more {
             self.watch_from(revision);
         }
+        self.fill();
     }
 
     fn watch_from(&mut self, revision: i64) {

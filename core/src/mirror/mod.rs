@@ -137,7 +137,7 @@ pub struct Mirror {
     is_synced: bool,
     actions: VecDeque<MirrorAction>,
     events: VecDeque<MirrorEvent>,
-    /// The page that is being handed out, after `events`.
+    /// The page that is being handed out, after `events`; never without something there.
     merge: Option<Merge>,
     /// What the watch delivered, after that.
     deliveries: VecDeque<Delivery>,
@@ -185,28 +185,29 @@ impl Mirror {
     /// takes makes room: drain the actions afterwards.
     pub fn next(&mut self, now: Instant) -> Option<MirrorEvent> {
         let now = self.advance(now);
-        let event = self.take();
+        let event = self.events.pop_front();
+        if let Some(event) = &event {
+            let revision = event.synced_revision();
+            self.synced = self.synced.max(revision.unwrap_or(0));
+            self.is_synced = revision.is_some();
+        }
+        self.fill();
         self.digest(now);
         event
     }
 
-    fn take(&mut self) -> Option<MirrorEvent> {
-        loop {
-            if let Some(event) = self.events.pop_front() {
-                let revision = event.synced_revision();
-                self.synced = self.synced.max(revision.unwrap_or(0));
-                self.is_synced = revision.is_some();
-                return Some(event);
-            }
-            let merge = self.merge.as_mut()?;
+    /// Puts the next part of the page before the consumer, once it has taken what was there.
+    fn fill(&mut self) {
+        while self.events.is_empty()
+            && let Some(merge) = &mut self.merge
+        {
             if let Some(part) = merge.next_part(self.index.as_mut(), self.request.page_keys) {
-                return Some(MirrorEvent::Snapshot(part));
+                self.events.push_back(MirrorEvent::Snapshot(part));
+                return;
             }
             let completes = merge.completes;
             self.merge = None;
-            if let Some(revision) = completes {
-                self.events.push_back(MirrorEvent::Synced { revision });
-            }
+            self.events.extend(completes.map(|revision| MirrorEvent::Synced { revision }));
         }
     }
 
@@ -267,11 +268,10 @@ impl Mirror {
         !self.actions.is_empty() || self.may_ask()
     }
 
-    /// Whether [`next`](Self::next) may have something. `false` is certain; `true` can turn out to be
-    /// nothing, when a page has nothing new. Call it all the same: the next page waits for that.
+    /// Whether [`next`](Self::next) has something.
     #[must_use]
     pub fn has_events(&self) -> bool {
-        !self.events.is_empty() || self.merge.is_some()
+        !self.events.is_empty()
     }
 
     /// Whether to take from the watch: the list has been handed out, and so has what the watch had before.
@@ -291,6 +291,11 @@ impl Mirror {
     #[must_use]
     pub fn index_keys(&self) -> usize {
         self.index.as_ref().map_or(0, Index::len)
+    }
+
+    /// What it was asked for.
+    pub fn request(&self) -> &MirrorRequest {
+        &self.request
     }
 
     /// Whether it has ended: it wants nothing more, and `next` has its end or has handed it out.

@@ -1,0 +1,1 @@
+//! Transitions, one by one.
