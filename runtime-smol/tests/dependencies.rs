@@ -3,7 +3,7 @@
 
 use std::{env, process::Command};
 
-/// The features of tokio that belong to a runtime, with the two that mean all.
+/// The features of tokio that belong to a runtime, or bring one.
 const OF_A_RUNTIME: [&str; 10] =
     ["rt", "rt-multi-thread", "net", "time", "process", "signal", "fs", "full", "io-std", "test-util"];
 
