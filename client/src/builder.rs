@@ -277,12 +277,13 @@ impl<R: Runtime> ClientBuilder<R> {
         #[cfg(not(feature = "tls"))]
         let accepted = self.accepted();
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let machine = Watcher::new(self.watch, seed)?;
+        let machine = Watcher::new(self.watch.clone(), seed)?;
         let dialer = Arc::new(Dialer {
             runtime: runtime.clone(),
             endpoints: Arc::new(Endpoints::new(endpoints)),
             accepted,
             options: self.connection,
+            watch_config: self.watch,
             dial_timeout: self.dial_timeout,
             max_message_bytes: self.max_message_bytes,
             auth: self.user.map(Authenticator::new),

@@ -84,6 +84,10 @@ impl<R: Runtime> Calls<R> {
         &self.pool.dialer.runtime
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
     /// No more calls.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
@@ -103,7 +107,7 @@ impl<R: Runtime> Calls<R> {
         within: Duration,
     ) -> Result<Q::Response, CallError> {
         let method = Q::method();
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_closed() {
             return Err(CallError::Closed { method });
         }
         let repeat = request.repeat();
@@ -235,20 +239,42 @@ impl<R: Runtime> Calls<R> {
         self.runtime().sleep((RETRY_FLOOR * 2_u32.pow(doublings)).min(RETRY_CEILING)).await;
     }
 
-    /// The machine's read of the current revision: one attempt, the machine decides on the next. Also
-    /// says which endpoint was asked, if any could be.
+    /// The machine's read of the current revision.
     pub(crate) async fn current_revision(
         &self,
         keys: KeyRange,
         options: &StreamOptions,
         avoid: Option<EndpointId>,
     ) -> (Option<EndpointId>, Result<RangeDone, Failure>) {
+        let request = pb::RangeRequest {
+            key: keys.start().clone(),
+            range_end: keys.end().clone(),
+            limit: 1,
+            count_only: true,
+            ..Default::default()
+        };
+        let (endpoint, result) = self.read(request, options, avoid).await;
+        let done = result.map(|response| {
+            let header = response.header.unwrap_or_default();
+            RangeDone { revision: header.revision, cluster_id: header.cluster_id }
+        });
+        (endpoint, done)
+    }
+
+    /// A machine's read: one attempt, the machine decides on the next. Also says which endpoint was asked, if
+    /// any could be.
+    pub(crate) async fn read(
+        &self,
+        request: pb::RangeRequest,
+        options: &StreamOptions,
+        avoid: Option<EndpointId>,
+    ) -> (Option<EndpointId>, Result<pb::RangeResponse, Failure>) {
         let attempt = async {
             let pooled = match self.pool.get(avoid).await {
                 Ok(pooled) => pooled,
                 Err(failure) => return (None, Err(failure)),
             };
-            let result = self.read_revision(&pooled, keys, options).await;
+            let result = self.read_on(&pooled, request, options).await;
             match &result {
                 Ok(_) => self.pool.dialer.endpoints.answered(pooled.endpoint),
                 Err(failure) if members_fault(failure) => self.pool.discard(&pooled, failure),
@@ -261,24 +287,15 @@ impl<R: Runtime> Calls<R> {
             .unwrap_or_else(|| (None, Err(no_answer(self.request_timeout))))
     }
 
-    async fn read_revision(
+    async fn read_on(
         &self,
         pooled: &Pooled<R::Transport>,
-        keys: KeyRange,
+        request: pb::RangeRequest,
         options: &StreamOptions,
-    ) -> Result<RangeDone, Failure> {
-        let request = pb::RangeRequest {
-            key: keys.start().clone(),
-            range_end: keys.end().clone(),
-            limit: 1,
-            count_only: true,
-            ..Default::default()
-        };
+    ) -> Result<pb::RangeResponse, Failure> {
         let extra = options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
         let metadata = wire::metadata(options.require_leader, extra)?;
-        let response = self.with_token(pooled, request, metadata, || {}).await;
-        let header = response.map_err(|failed| failed.failure)?.header.unwrap_or_default();
-        Ok(RangeDone { revision: header.revision, cluster_id: header.cluster_id })
+        self.with_token(pooled, request, metadata, || {}).await.map_err(|failed| failed.failure)
     }
 
     /// Waits until some endpoint answers anything at all; with a user, until one has checked the password.

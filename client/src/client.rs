@@ -60,6 +60,10 @@ impl<R: Runtime> Client<R> {
         Self { lifeline: Arc::new(Lifeline(hub)), calls, namespace: Namespace::default() }
     }
 
+    pub(crate) fn keys(&self) -> &Namespace {
+        &self.namespace
+    }
+
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         &self.lifeline.0
     }

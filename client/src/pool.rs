@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use etcd_watch_core::Failure;
+use etcd_watch_core::{Config, Failure};
 
 use crate::{
     ConnectOptions, Runtime,
@@ -23,6 +23,8 @@ pub(crate) struct Dialer<R> {
     /// What endpoints to come may be.
     pub(crate) accepted: Accepted,
     pub(crate) options: ConnectOptions,
+    /// The settings of the watches: their backoff and deadlines are those of a mirror's lists, too.
+    pub(crate) watch_config: Config,
     pub(crate) dial_timeout: Duration,
     pub(crate) max_message_bytes: usize,
     /// For a client with a user.

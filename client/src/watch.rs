@@ -38,6 +38,10 @@ pub struct Watch {
 pub struct WatchError(CloseReason);
 
 impl WatchError {
+    pub(crate) fn new(reason: CloseReason) -> Self {
+        Self(reason)
+    }
+
     /// The reason.
     #[must_use]
     pub fn reason(&self) -> &CloseReason {
@@ -105,7 +109,10 @@ impl Watch {
         let _ = self.lifeline.0.command(|state, now| state.machine.cancel(now, self.key));
     }
 
-    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<WatchResponse, WatchError>>> {
+    pub(crate) fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<WatchResponse, WatchError>>> {
         if self.ended {
             return Poll::Ready(None);
         }
