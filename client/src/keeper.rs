@@ -120,8 +120,19 @@ impl fmt::Debug for Shared {
 }
 
 pub(crate) fn start<R: Runtime>(calls: Arc<Calls<R>>, id: i64, ttl: Duration) -> LeaseKeeper {
+    let now = calls.runtime().now();
+    start_since(calls, id, ttl, now)
+}
+
+/// Keeps a lease that was granted or renewed by a call sent at `since`.
+pub(crate) fn start_since<R: Runtime>(
+    calls: Arc<Calls<R>>,
+    id: i64,
+    ttl: Duration,
+    since: Instant,
+) -> LeaseKeeper {
     let runtime = calls.runtime().clone();
-    let state = State { until: runtime.now() + ttl, lost: None, waiting: Vec::new() };
+    let state = State { until: since + ttl, lost: None, waiting: Vec::new() };
     let clock = runtime.clone();
     let clock = Box::new(move || clock.now());
     let shared = Arc::new(Shared { state: Mutex::new(state), clock });

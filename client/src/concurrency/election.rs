@@ -1,0 +1,121 @@
+//! A leadership: a lock with a value.
+
+use bytes::Bytes;
+
+use super::{ContendError, Leader, Lost, NameError, Observe, Session, claim::Place, leader, name::Name};
+use crate::{Compare, Runtime};
+
+/// An election with a name: one leader at a time among all clients of the cluster, those in Go too, with a value
+/// that everybody can see; whoever campaigned first is next. Cheap to make and to clone.
+///
+/// A session is one candidate per election: its own campaigners queue among themselves first, in no certain order.
+/// [What is guaranteed, and what isn't](super#what-is-guaranteed).
+#[derive(Clone, Debug)]
+pub struct Election<R: Runtime> {
+    session: Session<R>,
+    name: Name,
+}
+
+impl<R: Runtime> Election<R> {
+    /// The election with this name, to be won by this session.
+    ///
+    /// # Errors
+    /// A [name](super#names) that can't be one.
+    pub fn new(session: &Session<R>, name: impl Into<String>) -> Result<Self, NameError> {
+        Ok(Self { session: session.clone(), name: Name::new(name)? })
+    }
+
+    /// Waits for the leadership, with a value that is seen once it is won. Failures that may pass are waited out for
+    /// as long as the session lives.
+    ///
+    /// Cancel-safe: dropping the future withdraws the candidate, in the background.
+    ///
+    /// # Errors
+    /// The session is lost, the key was deleted, or a call or a watch was refused for good.
+    pub async fn campaign(&self, value: impl Into<Bytes>) -> Result<Leadership<R>, ContendError> {
+        let value = value.into();
+        let (place, entered) = Place::enter(&self.session, &self.name, value.clone()).await?;
+        if entered.found.is_some_and(|found| found != value) {
+            place.put(value).await?;
+        }
+        if !entered.is_first {
+            place.become_first().await?;
+        }
+        place.hold()?;
+        Ok(Leadership { place })
+    }
+
+    /// Who leads; `None` if nobody does.
+    ///
+    /// # Errors
+    /// The read failed.
+    pub async fn leader(&self) -> Result<Option<Leader>, ContendError> {
+        leader::current(self.session.client(), &self.name).await
+    }
+
+    /// Follows who leads, and with which value. It needs no session, so it goes on when this one is lost.
+    pub fn observe(&self) -> Observe {
+        Observe::new(self.session.client().clone(), &self.name)
+    }
+}
+
+/// A leadership that was won. Dropping it resigns in the background.
+#[derive(Debug)]
+#[must_use = "dropping it resigns"]
+pub struct Leadership<R: Runtime> {
+    place: Place<R>,
+}
+
+impl<R: Runtime> Leadership<R> {
+    /// The leader's key.
+    #[must_use]
+    pub fn key(&self) -> &Bytes {
+        &self.place.claim().key
+    }
+
+    /// The revision that created the key: the *fencing token*. It is greater than that of every leader before.
+    #[must_use]
+    pub fn create_revision(&self) -> i64 {
+        self.place.claim().create_revision
+    }
+
+    /// The condition that this is still the leader, for a transaction of the application's own.
+    pub fn is_owner(&self) -> Compare {
+        self.place.claim().exists()
+    }
+
+    /// Whether this is the leader, as far as this side knows: by its clock, and by what it has heard.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.lost_reason().is_none()
+    }
+
+    /// Whether the leadership is lost, and why.
+    #[must_use]
+    pub fn lost_reason(&self) -> Option<Lost> {
+        self.place.lost_reason()
+    }
+
+    /// Completes when the leadership is lost. Cancel-safe.
+    pub async fn lost(&self) -> Lost {
+        self.place.lost().await
+    }
+
+    /// Leads on with another value. What may pass is waited out; the value may then be put more than once, and
+    /// if the future is dropped, it may or may not be.
+    ///
+    /// # Errors
+    /// The leadership is lost, or the call was refused.
+    pub async fn proclaim(&self, value: impl Into<Bytes>) -> Result<(), ContendError> {
+        self.place.put(value.into()).await
+    }
+
+    /// Gives the leadership up, and waits until that is done; what may pass is waited out. Goes on in the
+    /// background when the future is dropped.
+    ///
+    /// # Errors
+    /// The leadership had been lost before, or the key could not be removed.
+    pub async fn resign(self) -> Result<(), ContendError> {
+        self.place.leave().await
+    }
+}

@@ -1,0 +1,57 @@
+//! The name of a lock or an election, and the keys it stands for.
+
+use bytes::Bytes;
+
+use super::NameError;
+
+/// A name that was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name(String);
+
+impl Name {
+    pub(super) fn new(name: impl Into<String>) -> Result<Self, NameError> {
+        let name = name.into();
+        if name.is_empty() {
+            return Err(NameError::Empty);
+        }
+        if name.ends_with('/') {
+            return Err(NameError::TrailingSlash { name });
+        }
+        Ok(Self(name))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What the keys of all contenders begin with.
+    pub(super) fn prefix(&self) -> Bytes {
+        format!("{}/", self.0).into()
+    }
+
+    /// The key of the contender with this lease.
+    pub(super) fn key(&self, lease: i64) -> Bytes {
+        format!("{}/{lease:x}", self.0).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_those_of_other_clients() {
+        let name = Name::new("locks/a").unwrap();
+        assert_eq!(name.prefix(), "locks/a/");
+        assert_eq!(name.key(0x00ab_cdef), "locks/a/abcdef");
+        assert_eq!(name.key(0x694d_8f3c_1b2a_4c05), "locks/a/694d8f3c1b2a4c05");
+    }
+
+    #[test]
+    fn names_that_would_contend_for_more_than_themselves_are_refused() {
+        assert_eq!(Name::new(""), Err(NameError::Empty));
+        assert!(matches!(Name::new("a/"), Err(NameError::TrailingSlash { name }) if name == "a/"));
+        assert!(matches!(Name::new("/"), Err(NameError::TrailingSlash { .. })));
+        assert!(Name::new("/a").is_ok());
+    }
+}

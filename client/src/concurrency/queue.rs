@@ -1,0 +1,195 @@
+//! The queue that the keys under a name are: entering it, looking ahead in it, leaving it. Transactions are those
+//! of Go's `clientv3/concurrency`.
+
+use std::{future::Future, time::Duration};
+
+use bytes::Bytes;
+use etcd_watch_core::{EventKind, Filters, KeyRange, WatchRequest};
+use etcd_watch_proto::{etcdserverpb as pb, mvccpb::KeyValue};
+use pb::response_op::Response;
+
+use super::{
+    ContendError,
+    error::{can_start_over, may_pass},
+};
+use crate::{CallError, Client, Compare, Delete, Get, Is, Put, Runtime, SortBy, SortOrder, Txn};
+
+/// Between two attempts at a call, which has waited for endpoints itself.
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
+
+/// A contender's key, from its creation to its deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) key: Bytes,
+    pub(super) create_revision: i64,
+}
+
+impl Claim {
+    /// The condition that the key is there, and is this one.
+    pub(super) fn exists(&self) -> Compare {
+        Compare::create_revision(self.key.clone(), Is::Equal, self.create_revision)
+    }
+
+    fn is(&self, kv: &KeyValue) -> bool {
+        self.key == kv.key && self.create_revision == kv.create_revision
+    }
+}
+
+impl From<KeyValue> for Claim {
+    fn from(kv: KeyValue) -> Self {
+        Self { key: kv.key, create_revision: kv.create_revision }
+    }
+}
+
+/// What came of entering a queue.
+#[derive(Clone, Debug)]
+pub(super) struct Entered {
+    pub(super) claim: Claim,
+    /// The store's revision then.
+    pub(super) revision: i64,
+    /// Whether it is the owner already.
+    pub(super) is_first: bool,
+    /// The value that the key had already.
+    pub(super) found: Option<Bytes>,
+}
+
+/// Where a claim is in its queue.
+#[derive(Debug)]
+pub(super) enum Standing {
+    First,
+    Behind {
+        next: Claim,
+        /// The revision this was so at.
+        at: i64,
+    },
+    Gone,
+}
+
+/// Enters the queue, or finds the key there already: doing it twice is doing it once.
+pub(super) async fn enter<R: Runtime>(
+    client: &Client<R>,
+    prefix: &Bytes,
+    key: &Bytes,
+    lease: i64,
+    value: &Bytes,
+) -> Result<Entered, CallError> {
+    let first = || Get::prefix(prefix.clone()).sort(SortBy::CreateRevision, SortOrder::Ascending).limit(1);
+    let txn = Txn::new()
+        .when(Compare::create_revision(key.clone(), Is::Equal, 0))
+        .and_then(Put::new(key.clone(), value.clone()).lease(lease))
+        .and_then(first())
+        .or_else(Get::key(key.clone()))
+        .or_else(first());
+    let response = client.txn(txn).await?;
+    let revision = header_revision(response.header);
+    let mut ranges = ranges(response.responses);
+    let first = ranges.pop().and_then(only);
+    // The put is no range: where the key was found, that is what is left.
+    let found = ranges.pop().and_then(only);
+    let create_revision = found.as_ref().map_or(revision, |kv| kv.create_revision);
+    let claim = Claim { key: key.clone(), create_revision };
+    let is_first = first.is_some_and(|kv| claim.is(&kv));
+    Ok(Entered { claim, revision, is_first, found: found.map(|kv| kv.value) })
+}
+
+/// Looks for the claim, and for the one right before it.
+pub(super) async fn standing<R: Runtime>(
+    client: &Client<R>,
+    prefix: &Bytes,
+    claim: &Claim,
+) -> Result<Standing, CallError> {
+    let before = Get::prefix(prefix.clone())
+        .max_create_revision(claim.create_revision - 1)
+        .sort(SortBy::CreateRevision, SortOrder::Descending)
+        .limit(1)
+        .keys_only(true);
+    // Both at one revision. It changes nothing, so it is repeated like any read.
+    let txn = Txn::new().and_then(before).and_then(Get::key(claim.key.clone()).keys_only(true));
+    let response = client.txn(txn).await?;
+    let at = header_revision(response.header);
+    let mut ranges = ranges(response.responses);
+    let (own, before) = (ranges.pop().and_then(only), ranges.pop().and_then(only));
+    Ok(match (own, before) {
+        (Some(own), None) if claim.is(&own) => Standing::First,
+        (Some(own), Some(next)) if claim.is(&own) => Standing::Behind { next: next.into(), at },
+        _ => Standing::Gone,
+    })
+}
+
+/// Completes when the claim, which was there at revision `at`, is gone.
+pub(super) async fn gone<R: Runtime>(
+    client: &Client<R>,
+    claim: &Claim,
+    mut at: i64,
+) -> Result<(), ContendError> {
+    loop {
+        let deletes = WatchRequest::new(KeyRange::key(claim.key.clone()))
+            .start_revision(at + 1)
+            .filters(Filters { no_put: true, no_delete: false });
+        let closed = || CallError::Closed { method: "Watch" };
+        let mut watch = client.watch(deletes).map_err(|_| closed())?;
+        let pause = loop {
+            match watch.try_next().await {
+                Ok(Some(response)) => {
+                    if response.events().any(|event| event.kind() == EventKind::Delete) {
+                        return Ok(());
+                    }
+                }
+                Ok(None) => return Err(closed().into()),
+                Err(ended) if can_start_over(ended.reason()) => {
+                    // History that is gone is no reason to wait.
+                    let compacted = matches!(ended.reason(), etcd_watch_core::CloseReason::Compacted { .. });
+                    break if compacted { Duration::ZERO } else { PAUSE };
+                }
+                Err(ended) => return Err(ended.into_reason().into()),
+            }
+        };
+        drop(watch);
+        client.calls().runtime().sleep(pause).await;
+        let read = || client.get(Get::key(claim.key.clone()).keys_only(true));
+        let response = persist(client, read).await?;
+        if !response.kvs.iter().any(|kv| claim.is(kv)) {
+            return Ok(());
+        }
+        at = header_revision(response.header);
+    }
+}
+
+/// Deletes the key if the condition holds; says whether it did.
+pub(super) async fn remove<R: Runtime>(
+    client: &Client<R>,
+    key: &Bytes,
+    condition: Compare,
+) -> Result<bool, CallError> {
+    let txn = Txn::new().when(condition).and_then(Delete::key(key.clone()));
+    Ok(client.txn(txn).await?.succeeded)
+}
+
+/// Makes a call until it goes well or can't.
+pub(super) async fn persist<R: Runtime, T, F: Future<Output = Result<T, CallError>>>(
+    client: &Client<R>,
+    mut call: impl FnMut() -> F,
+) -> Result<T, CallError> {
+    loop {
+        match call().await {
+            Err(error) if may_pass(&error) => client.calls().runtime().sleep(PAUSE).await,
+            result => return result,
+        }
+    }
+}
+
+pub(super) fn header_revision(header: Option<pb::ResponseHeader>) -> i64 {
+    header.map_or(0, |header| header.revision)
+}
+
+fn ranges(responses: Vec<pb::ResponseOp>) -> Vec<pb::RangeResponse> {
+    let range = |op: pb::ResponseOp| match op.response {
+        Some(Response::ResponseRange(range)) => Some(range),
+        _ => None,
+    };
+    responses.into_iter().filter_map(range).collect()
+}
+
+fn only(response: pb::RangeResponse) -> Option<KeyValue> {
+    response.kvs.into_iter().next()
+}
