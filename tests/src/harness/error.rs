@@ -99,6 +99,28 @@ pub enum HarnessError {
         /// What it wrote to standard error.
         stderr: String,
     },
+    /// The program around Go's etcd client ended, with a failure or too early.
+    #[error("`interop {command}` ended ({status}):\n{output}")]
+    GoFailed {
+        /// Its arguments.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// What it wrote that had not been taken, standard error last.
+        output: String,
+    },
+    /// The program around Go's etcd client did not end, or did not write, in time.
+    #[error("`interop {command}` {missing} within {waited:?}; its standard error:\n{stderr}")]
+    GoHung {
+        /// Its arguments.
+        command: String,
+        /// What it was expected to do.
+        missing: &'static str,
+        /// How long it was given.
+        waited: Duration,
+        /// What it wrote to standard error.
+        stderr: String,
+    },
 }
 
 impl fmt::Debug for HarnessError {

@@ -4,8 +4,9 @@
 //! really serves, and can then stop, kill, freeze and restart it, or let its store go back to a snapshot.
 //! [`EtcdCluster`] does so with several that are one cluster, and cuts them off from each other. [`ServerTls`] and
 //! [`Auth`] say who is let in, and who may do what. [`Etcdctl`] runs the command-line client that came with a server,
-//! against any endpoint. Which servers are on this machine, and how to get the missing ones, is [`binaries`]; tests
-//! never download, `cargo xtask etcd` does.
+//! against any endpoint; [`Go`] runs etcd's own client, with which ours has to get on. Which servers are on this
+//! machine, and how to get the missing ones, is [`binaries`]; tests never download, `cargo xtask etcd` and
+//! `cargo xtask go` do.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), etcd_watch_testkit::harness::HarnessError> {
@@ -34,6 +35,7 @@
 //! | `http` | requests to a server's `/health`, `/metrics` and `/members` |
 //! | `metrics` | what a server counts |
 //! | `etcdctl` | the command-line client |
+//! | `go` | etcd's own client, in Go, as a program |
 //! | `wait` | waiting for a condition, with a deadline |
 
 mod auth;
@@ -42,6 +44,7 @@ mod cluster;
 mod error;
 mod etcdctl;
 mod flush;
+mod go;
 mod http;
 mod metrics;
 mod ports;
@@ -60,6 +63,7 @@ pub use cluster::{EtcdCluster, EtcdClusterBuilder};
 pub use error::HarnessError;
 pub use etcd_watch_binaries as binaries;
 pub use etcdctl::{Etcdctl, EtcdctlOutput, EtcdctlProcess};
+pub use go::{Go, GoProcess};
 pub use server::EtcdServer;
 pub use snapshot::RestoreAs;
 pub use tls::ServerTls;
