@@ -102,7 +102,7 @@ pub enum BinaryError {
     },
     /// Go could not build the program that runs its etcd client.
     #[error(
-        "can't build {}: {source}\nif it lacks packages, set ETCD_WATCH_GOPATH to a GOPATH that has them; to fetch Go and its packages anew, remove {}",
+        "can't build {}: {reason}\nif it lacks packages, set ETCD_WATCH_GOPATH to a GOPATH that has them; to fetch Go and its packages anew, remove {}",
         .sources.display(), .store.display()
     )]
     NotBuilt {
@@ -110,8 +110,8 @@ pub enum BinaryError {
         sources: PathBuf,
         /// Where Go and its packages are kept.
         store: PathBuf,
-        /// What Go said.
-        source: Box<BinaryError>,
+        /// What Go said, which may be long; the remedy comes after it.
+        reason: Box<BinaryError>,
     },
     /// A command failed.
     #[error("`{command}` failed ({status}):\n{output}")]

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use crate::{BinaryError, go_fetch, staging, staging::Staging, target_dir};
+use crate::{BinaryError, Origin, go_fetch, staging, staging::Staging, target_dir};
 
 /// The package that a GOPATH has to have; those it depends on are not looked for.
 pub(crate) const CLIENT_PACKAGE: &str = "go.etcd.io/etcd/client/v3";
@@ -40,25 +40,27 @@ pub struct GoClient {
     pub program: PathBuf,
     /// What it says about itself: the versions of etcd's client and of Go.
     pub versions: String,
-    /// The `go` executable, and whether it was given.
-    pub go: (PathBuf, bool),
-    /// The GOPATH, and whether it was given.
-    pub gopath: (OsString, bool),
+    /// The `go` executable.
+    pub go: PathBuf,
+    /// How that was found.
+    pub go_origin: Origin,
+    /// The GOPATH: a list, separated like `PATH`.
+    pub gopath: OsString,
+    /// How that was found.
+    pub gopath_origin: Origin,
 }
 
 impl fmt::Display for GoClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origin = |given: bool, name: &'static str| if given { name } else { "fetched" };
-        write!(
-            f,
-            "client of {} ({}), built by {} ({}) from {} ({})",
-            self.versions,
-            self.program.display(),
-            self.go.0.display(),
-            origin(self.go.1, "ETCD_WATCH_GO"),
-            self.gopath.0.display(),
-            origin(self.gopath.1, "ETCD_WATCH_GOPATH"),
-        )
+        let origin = |origin: Origin, variable: &'static str| match origin {
+            Origin::Given => variable,
+            other => other.as_str(),
+        };
+        writeln!(f, "client of {}: {}", self.versions, self.program.display())?;
+        let go_origin = origin(self.go_origin, "ETCD_WATCH_GO");
+        writeln!(f, "  built by ({go_origin}): {}", self.go.display())?;
+        let gopath_origin = origin(self.gopath_origin, "ETCD_WATCH_GOPATH");
+        write!(f, "  from ({gopath_origin}): {}", self.gopath.display())
     }
 }
 
@@ -100,17 +102,17 @@ impl GoTools {
     /// # Errors
     /// Everything that can go wrong with the package clients and with Go, with the remedy.
     pub fn prepare(&self, say: &mut dyn FnMut(&str)) -> Result<GoClient, BinaryError> {
-        let go = match &self.given_go {
-            Some(given) => (given.clone(), true),
-            None => (go_fetch::toolchain(&self.store, say)?, false),
+        let (go, go_origin) = match &self.given_go {
+            Some(given) => (given.clone(), Origin::Given),
+            None => (go_fetch::toolchain(&self.store, say)?, Origin::Fetched),
         };
-        check_go(&go.0)?;
-        let gopath = match &self.given_gopath {
-            Some(given) => (checked_gopath(given)?, true),
-            None => (go_fetch::gopath(&self.store, say)?.into_os_string(), false),
+        check_go(&go)?;
+        let (gopath, gopath_origin) = match &self.given_gopath {
+            Some(given) => (checked_gopath(given)?, Origin::Given),
+            None => (go_fetch::gopath(&self.store, say)?.into_os_string(), Origin::Fetched),
         };
-        let versions = self.build(&go.0, &gopath.0, say)?;
-        Ok(GoClient { program: self.program(), versions, go, gopath })
+        let versions = self.build(&go, &gopath, say)?;
+        Ok(GoClient { program: self.program(), versions, go, go_origin, gopath, gopath_origin })
     }
 
     /// Builds the program, and returns what it says about itself. Go itself knows what has changed since the last
@@ -139,10 +141,10 @@ impl GoTools {
         let built = staging.path().join(PROGRAM);
         let mut build = self.command(go, &gopath);
         build.args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"]).arg(&built);
-        let not_built = |source| BinaryError::NotBuilt {
+        let not_built = |reason| BinaryError::NotBuilt {
             sources: self.sources.clone(),
             store: self.store.clone(),
-            source: Box::new(source),
+            reason: Box::new(reason),
         };
         staging::run(build.arg(PROGRAM).current_dir(&own)).map_err(not_built)?;
         let versions = staging::run(Command::new(&built).arg("version"))?.trim().to_owned();

@@ -40,10 +40,10 @@ impl fmt::Display for EtcdBinary {
     }
 }
 
-/// How a server was found.
+/// How a server, or what it takes to build Go's client, was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Named by `ETCD_BIN`.
+    /// Named by `ETCD_BIN`, or by the variable that is for it.
     Given,
     /// Fetched into the target directory.
     Fetched,
@@ -52,7 +52,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Origin::Given => "ETCD_BIN",
             Origin::Fetched => "fetched",
