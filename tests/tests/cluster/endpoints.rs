@@ -8,7 +8,7 @@ use crate::{
     kinds,
     learner::Learner,
     party::{On, Settings},
-    world::{DEADLINE, SLACK, World},
+    world::{DEADLINE, PATIENCE, SLACK, World},
 };
 
 /// How often clients that do so by themselves read the member list.
@@ -21,7 +21,9 @@ pub(crate) async fn the_member_list_is_followed(version: EtcdVersion) {
     all.sort();
 
     // Each client is given one endpoint only.
-    world.add_clients_with(|_, settings| Settings { endpoints: vec![all[0].clone()], ..settings });
+    let given =
+        |settings| Settings { endpoints: vec![all[0].clone()], request_timeout: PATIENCE, ..settings };
+    world.add_clients_with(|_, settings| given(settings));
     let first = world.cluster.members().position(|member| member.endpoint() == all[0]).expect("it is one");
     for on in On::ALL {
         let name = format!("{} by itself", on.name());

@@ -6,7 +6,7 @@ use etcd_watch_testkit::harness::EtcdVersion;
 
 use crate::{
     kinds,
-    world::{NOTICED, NOTICED_BY_PROBE, SLACK, World, prober},
+    world::{NOTICED, NOTICED_BY_PROBE, SLACK, World, prober, secs},
 };
 
 pub(crate) async fn members_are_killed_one_after_the_other(version: EtcdVersion) {
@@ -89,7 +89,11 @@ pub(crate) async fn members_are_restarted_one_after_the_other_twice(version: Etc
             let stopped = tokio::task::block_in_place(|| world.cluster.member_mut(number).stop());
             stopped.expect("it ends");
             let left = Instant::now();
-            println!("  stop {who}: it took {:.1} s", (left - since).as_secs_f64());
+            let everything = world.observers.iter().filter(|observer| observer.kind == "everything");
+            let silence = everything.map(|observer| observer.longest_silence(since, left)).max();
+            let silence = silence.expect("everything is watched");
+            println!("  stop {who}: it took {:.1} s, silence for {:.1} s", secs(left - since), secs(silence));
+            assert!(silence < SLACK, "while it takes its leave, its watches go on");
             let away = world.back("without it", left, &world.cluster.all_but(number)).await;
             assert!(away.longest() < SLACK * 2, "an election and a reconnect take no longer");
             restart(&mut world, number).await;

@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use etcd_watch_client::{CloseReason, Event, EventKind, KeyValue, ResponseKind, Watch, WatchResponse};
@@ -80,6 +80,19 @@ impl Observer {
     /// The last revision that came.
     pub(crate) fn last(&self) -> i64 {
         self.log().arrivals.last().map_or(0, |&(revision, _)| revision)
+    }
+
+    /// The longest time between two events that came from one moment to another.
+    pub(crate) fn longest_silence(&self, from: Instant, to: Instant) -> Duration {
+        let log = self.log();
+        let arrivals = log.arrivals.iter().map(|&(_, at)| at).filter(|at| (from..to).contains(at));
+        let mut last = from;
+        let mut longest = Duration::ZERO;
+        for at in arrivals.chain([to]) {
+            longest = longest.max(at.saturating_duration_since(last));
+            last = at;
+        }
+        longest
     }
 
     /// Why it ended, and when.

@@ -39,7 +39,8 @@ impl Settings {
         Settings {
             endpoints,
             config: quick(),
-            request_timeout: Duration::from_secs(5),
+            // A follower that doesn't know yet that its leader is gone takes writes, and answers after 6 s.
+            request_timeout: Duration::from_secs(2),
             sync_every: None,
             spread_every: None,
         }

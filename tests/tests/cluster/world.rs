@@ -31,11 +31,17 @@ pub(crate) const SLACK: Duration = Duration::from_secs(5);
 /// How long it takes to notice that a connection is dead, at most.
 pub(crate) const NOTICED: Duration = KEEPALIVE.interval.saturating_add(KEEPALIVE.timeout);
 
+/// How long a call may take that is to succeed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a stream of [`prober`] may be silent, and then take to answer.
 const PROBE: Duration = Duration::from_secs(1);
 
 /// How long it takes to notice a member that hangs where streams are asked for a sign of life.
 pub(crate) const NOTICED_BY_PROBE: Duration = PROBE.saturating_mul(2);
+
+/// How many writes there are between two steps at least.
+const ENOUGH: u64 = 12;
 
 /// How often watches that want to know hear how far they are.
 const PROGRESS: Duration = Duration::from_millis(500);
@@ -63,7 +69,8 @@ impl World {
         for member in cluster.members() {
             links.push(FaultProxy::start(member.endpoint()).await.expect("the proxy starts"));
         }
-        let direct = On::Tokio.client(Settings::new(cluster.endpoints()));
+        let settings = Settings { request_timeout: PATIENCE, ..Settings::new(cluster.endpoints()) };
+        let direct = On::Tokio.client(settings);
         let world =
             World { observers: Vec::new(), parties: Vec::new(), cluster, links, direct, writers: None };
         // A past, for watches that begin there.
@@ -199,6 +206,11 @@ impl World {
         let away = self.seen(mark, since, &observers).await;
         let count = observers.len();
         println!("  {what}: mark made after {:.1} s, {count} watches had it after {away}", secs(written));
+        if let Some(writers) = self.writers.as_ref().filter(|_| up.len() == self.cluster.size()) {
+            // Those that a fault had stopped are to go on before the next one.
+            let made = writers.made();
+            wait_until("the clients write again", DEADLINE, || writers.made() >= made + ENOUGH).await;
+        }
         away
     }
 
