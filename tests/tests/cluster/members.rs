@@ -11,9 +11,8 @@ use crate::{
 
 pub(crate) async fn members_are_killed_one_after_the_other(version: EtcdVersion) {
     let mut world = World::busy(version).await;
-    let mut leaders = 0;
     for number in world.all() {
-        let who = who(&world, number, &mut leaders).await;
+        let who = who(&world, number).await;
         let since = Instant::now();
         world.cluster.member_mut(number).kill();
         let away = world.back(format!("kill {who}"), since, &world.cluster.all_but(number)).await;
@@ -37,9 +36,8 @@ pub(crate) async fn members_are_killed_one_after_the_other(version: EtcdVersion)
 
 pub(crate) async fn members_freeze_one_after_the_other(version: EtcdVersion) {
     let world = World::busy(version).await;
-    let mut leaders = 0;
     for number in world.all() {
-        let who = who(&world, number, &mut leaders).await;
+        let who = who(&world, number).await;
         // So that each freeze hits someone: the client with several streams has one here.
         world.party("smol").spread_watches().await;
         let since = Instant::now();
@@ -80,10 +78,9 @@ pub(crate) async fn a_member_found_to_hang_is_the_last_choice(version: EtcdVersi
 
 pub(crate) async fn members_are_restarted_one_after_the_other_twice(version: EtcdVersion) {
     let mut world = World::busy(version).await;
-    let mut leaders = 0;
     for _round in 0..2 {
         for number in world.all() {
-            let who = who(&world, number, &mut leaders).await;
+            let who = who(&world, number).await;
             let since = Instant::now();
             // It takes its leave of its clients first, for as long as their streams are open.
             let stopped = tokio::task::block_in_place(|| world.cluster.member_mut(number).stop());
@@ -110,8 +107,7 @@ async fn restart(world: &mut World, number: usize) {
 }
 
 /// A member, in words.
-async fn who(world: &World, number: usize, leaders: &mut usize) -> String {
+async fn who(world: &World, number: usize) -> String {
     let leads = world.cluster.wait_for_leader().await.expect("there is a leader") == number;
-    *leaders += usize::from(leads);
     format!("member {number} ({})", if leads { "leads" } else { "follows" })
 }

@@ -103,7 +103,7 @@ pub(crate) async fn a_store_that_goes_back_ends_watches_after_a_while(version: E
 pub(crate) async fn a_member_that_lags_is_left_and_nothing_is_lost(version: EtcdVersion) {
     let mut world = World::start(version).await;
     world.add_clients_with(|_, settings| settings.config(|config| config.lag_deadline(LAG_DEADLINE)));
-    // With a leader required, the member would not be asked twice.
+    // Those that require a leader it would send away at once.
     world.watch_all(|| kinds::shared().into_iter().map(Kind::without_leader).collect()).await;
     world.start_writers();
     world.back("all is well", Instant::now(), &world.all()).await;

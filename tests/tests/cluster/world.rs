@@ -161,7 +161,7 @@ impl World {
         (0..self.cluster.size()).collect()
     }
 
-    /// The store's revision, as these members know it.
+    /// The store's revision.
     pub(crate) async fn revision(&self) -> i64 {
         self.direct.get(Get::key("any")).await.expect("it is read")
     }
