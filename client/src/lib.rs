@@ -50,6 +50,7 @@ mod client;
 mod cluster;
 mod codec;
 pub mod concurrency;
+pub mod config;
 mod connection;
 mod dial;
 #[cfg(feature = "discovery")]
@@ -79,6 +80,7 @@ mod testing;
 mod tls;
 mod txn;
 mod watch;
+mod watchable;
 mod wire;
 
 pub use builder::ClientBuilder;
