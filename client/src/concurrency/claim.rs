@@ -213,10 +213,12 @@ impl<R: Runtime> Task<R> {
         let lost = || Err(Lost::KeyDeleted { key: self.key.clone() }.into());
         self.shared.removed.set(match removed {
             Ok(true) => Ok(()),
-            // An attempt whose answer was lost may have been the one that did it.
             Ok(false) => self.shared.lost.get().map_or_else(lost, |lost| Err(lost.into())),
-            Err(error) => Err(error),
+            Err(ref error) => Err(error.clone()),
         });
+        if removed == Ok(false) {
+            self.session.check().await;
+        }
         self.remove_latecomer(slot).await;
     }
 
@@ -271,7 +273,6 @@ impl<R: Runtime> Task<R> {
             let was_deleted = matches!(lost, Lost::KeyDeleted { .. });
             self.shared.lost.set(lost);
             if was_deleted {
-                // Most likely with its lease: others who hang on that want to know, too.
                 self.session.check().await;
             }
         };
@@ -292,6 +293,7 @@ impl<R: Runtime> Task<R> {
             let error = match queue::remove(client, &self.key, condition.clone()).await {
                 Ok(removed) => {
                     telemetry::claim_left(&self.key);
+                    // An attempt whose answer was lost may have been the one that did it.
                     return Ok(removed || unanswered);
                 }
                 Err(error) => error,

@@ -236,8 +236,12 @@ impl<R: Runtime> Session<R> {
         self.inner.id
     }
 
-    /// Asks the server whether the lease is still there, which renews it; if it isn't, the session is lost.
+    /// A key of the session's was deleted, most likely with its lease: asks the server whether that is still there,
+    /// which renews it. If it isn't, the session is lost, and others who hang on it needn't wait for the next renewal.
     pub(super) async fn check(&self) {
+        if self.is_lost() {
+            return;
+        }
         if let Ok(answer) = self.inner.client.lease_keep_alive_once(self.inner.id).await
             && answer.ttl <= 0
         {
