@@ -25,6 +25,8 @@
 //! sockets and timers under them run on the tokio runtime the client was built on, which needs its I/O
 //! and time drivers enabled (as `#[tokio::main]` has them).
 
+#[cfg(feature = "tonic-channel")]
+pub mod balance;
 mod connection;
 mod runtime;
 

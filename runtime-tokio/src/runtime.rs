@@ -22,6 +22,13 @@ impl TokioRuntime {
     pub fn new(handle: Handle) -> Self {
         Self { handle, epoch: tokio::time::Instant::now() }
     }
+
+    /// Does what has to be done on the runtime.
+    #[cfg(feature = "tonic-channel")]
+    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
+        let _context = self.handle.enter();
+        work()
+    }
 }
 
 impl AmbientRuntime for TokioRuntime {

@@ -126,6 +126,12 @@ impl<R: Runtime> Discovery<R> {
         self.prefix.strip_suffix('/').unwrap_or(&self.prefix)
     }
 
+    /// The runtime its client runs on.
+    #[must_use]
+    pub fn runtime(&self) -> &R {
+        self.client.calls().runtime()
+    }
+
     /// Registers an endpoint under a lease of [`DEFAULT_TTL`], and keeps it registered for as long as the
     /// handle exists. Returns at once; [`registered`](Registration::registered) waits until it is done.
     ///

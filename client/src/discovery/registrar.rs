@@ -120,7 +120,7 @@ impl<R: Runtime> Registrar<R> {
                 Err(error) => {
                     tracing::warn!(key = self.key, %error, "an endpoint could not be registered, trying again");
                     self.shared.status.change(|status| status.failure = Some((version, error)));
-                    runtime.sleep(self.retry.next()).await;
+                    self.pause(version).await;
                     continue;
                 }
             };
@@ -137,7 +137,21 @@ impl<R: Runtime> Registrar<R> {
             if runtime.now().since(since) >= CALM {
                 self.retry.reset();
             }
-            runtime.sleep(self.retry.next()).await;
+            self.pause(version).await;
+        }
+    }
+
+    /// Waits before another attempt, unless another thing is wanted.
+    async fn pause(&mut self, version: u64) {
+        let runtime = self.client.calls().runtime().clone();
+        let mut pause = pin!(runtime.sleep(self.retry.next()));
+        let mut ordered = pin!(self.shared.orders.until(|_, now| (now > version).then_some(())));
+        let is_ordered = poll_fn(|cx| match ordered.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => pause.as_mut().poll(cx).map(|()| false),
+        });
+        if is_ordered.await {
+            self.retry.reset();
         }
     }
 
@@ -171,21 +185,27 @@ impl<R: Runtime> Registrar<R> {
     /// Puts the key, unless it is there or another's.
     async fn claim(&mut self, value: &Bytes) -> Result<Claim, CallError> {
         let lease = self.lease().await?;
-        let put = Put::new(self.key.clone(), value.clone()).lease(lease);
-        let claim = if self.claimed.is_none() || self.blind {
-            let answer = self.client.put(put).await;
-            answer.map(|answer| Claim::Ours { lease, revision: revision(answer.header.as_ref()) })
-        } else {
-            self.claim_again(lease, put, value).await
-        };
-        if matches!(claim, Err(CallError::Refused { code: Code::NotFound, .. })) {
-            // The lease is gone, which its keeper will learn only with the next renewal.
-            self.keeper = None;
-            if self.is_registered() {
-                self.lost(LeaseLost::NotFound { id: lease }.into());
+        match self.claim_on(lease, value).await {
+            // The lease is gone, which its keeper would learn only with the next renewal.
+            Err(CallError::Refused { code: Code::NotFound, .. }) => {
+                self.keeper = None;
+                if self.is_registered() {
+                    self.lost(LeaseLost::NotFound { id: lease }.into());
+                }
+                let lease = self.lease().await?;
+                self.claim_on(lease, value).await
             }
+            claim => claim,
         }
-        claim
+    }
+
+    async fn claim_on(&mut self, lease: i64, value: &Bytes) -> Result<Claim, CallError> {
+        let put = Put::new(self.key.clone(), value.clone()).lease(lease);
+        if self.claimed.is_some() && !self.blind {
+            return self.claim_again(lease, put, value).await;
+        }
+        let answer = self.client.put(put).await?;
+        Ok(Claim::Ours { lease, revision: revision(answer.header.as_ref()) })
     }
 
     async fn claim_again(&mut self, lease: i64, put: Put, value: &Bytes) -> Result<Claim, CallError> {

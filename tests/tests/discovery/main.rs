@@ -1,0 +1,85 @@
+//! Services that register, and clients that follow them: on the model and on real servers, on every runtime.
+
+#![cfg(unix)]
+#![allow(clippy::print_stdout, reason = "on which server a test failed is worth knowing")]
+
+mod follow;
+mod register;
+mod world;
+
+/// A test of each for every runtime and every kind of server.
+macro_rules! everywhere {
+    ($($module:ident { $($name:ident)* })*) => {
+        everywhere! { @on tokio_runtime etcd_watch_tokio::TokioRuntime, $($module { $($name)* })* }
+        everywhere! { @on smol_runtime etcd_watch_smol::SmolRuntime, $($module { $($name)* })* }
+        everywhere! { @on async_std_runtime etcd_watch_smol::async_std::AsyncStdRuntime, $($module { $($name)* })* }
+    };
+    (@on $runtime:ident $type:ty, $($module:ident { $($name:ident)* })*) => {
+        mod $runtime {
+            use crate::world::{Backend, World, in_time};
+            $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                for backend in Backend::all() {
+                    println!("{backend:?}");
+                    in_time(crate::$module::$name::<$type>(World::start(backend).await)).await;
+                }
+            })*)*
+        }
+    };
+}
+
+everywhere! {
+    follow {
+        what_is_added_is_listed_and_watched
+        every_change_is_told_once_through_cut_connections
+        what_was_removed_in_a_compacted_span_is_told_as_removed
+        what_is_no_endpoint_is_told_and_leaves_the_last_good_one
+        a_thousand_endpoints_are_listed_in_pages_and_followed
+        an_empty_target_is_refused
+        a_watch_waits_while_etcd_is_down
+        a_closed_client_ends_the_watch
+    }
+    register {
+        an_endpoint_is_there_until_it_is_deregistered
+        dropping_a_registration_deregisters
+        an_updated_endpoint_is_put_under_the_same_lease
+        a_revoked_lease_is_replaced_and_the_key_put_again
+        a_deleted_key_is_put_again
+        a_lease_that_expires_during_a_partition_is_replaced
+        a_name_that_another_takes_is_theirs_until_it_is_free
+        a_registration_waits_for_etcd
+    }
+}
+
+/// What the model can't do.
+mod on_real_servers {
+    use crate::{
+        follow, register,
+        world::{Backend, World, in_time},
+    };
+    use etcd_watch_tokio::TokioRuntime;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_restored_store_is_told_as_a_difference() {
+        for backend in Backend::real() {
+            in_time(follow::a_restored_store_is_told_as_a_difference::<TokioRuntime>(backend)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_endpoint_is_registered_again_in_a_restored_store() {
+        for backend in Backend::real() {
+            in_time(register::an_endpoint_is_registered_again_in_a_restored_store::<TokioRuntime>(backend))
+                .await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_user_who_may_not_register_is_told_and_one_who_may_only_write_can() {
+        for backend in Backend::real() {
+            let world = World::start(backend).await;
+            in_time(register::permissions_are_told_and_enough_of_them_are_enough::<TokioRuntime>(world))
+                .await;
+        }
+    }
+}

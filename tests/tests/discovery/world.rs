@@ -1,0 +1,162 @@
+//! One server of some kind behind a fault proxy.
+
+use std::time::Duration;
+
+use etcd_watch_client::{
+    AmbientRuntime, Client, ClientBuilder, Config, Get, Runtime,
+    discovery::{Discovery, EndpointUpdate, EndpointWatch},
+};
+use etcd_watch_testkit::{
+    harness::{EtcdServer, EtcdVersion},
+    model::ModelConfig,
+    proxy::{Cut, FaultProxy},
+    server::EmbeddedEtcd,
+};
+use tokio::time::timeout;
+
+/// For any one thing a test waits for: much longer than it takes on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+pub(crate) const TARGET: &str = "services/greeter";
+
+#[derive(Clone, Debug)]
+pub(crate) enum Backend {
+    Model,
+    Real(EtcdVersion),
+}
+
+impl Backend {
+    pub(crate) fn all() -> Vec<Self> {
+        [vec![Self::Model], Self::real()].concat()
+    }
+
+    pub(crate) fn real() -> Vec<Self> {
+        let versions = EtcdVersion::under_test().expect("the servers are on this machine");
+        versions.into_iter().map(Self::Real).collect()
+    }
+}
+
+pub(crate) enum Server {
+    Model(EmbeddedEtcd),
+    Real(EtcdServer),
+}
+
+pub(crate) struct World {
+    pub(crate) server: Server,
+    pub(crate) proxy: FaultProxy,
+}
+
+pub(crate) async fn in_time<F: Future>(scenario: F) -> F::Output {
+    timeout(2 * DEADLINE, scenario).await.expect("the scenario ends in time")
+}
+
+/// What comes within the deadline.
+pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
+    match timeout(DEADLINE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited {DEADLINE:?} in vain until {what}"),
+    }
+}
+
+impl World {
+    pub(crate) async fn start(backend: Backend) -> Self {
+        let server = match backend {
+            Backend::Model => {
+                Server::Model(EmbeddedEtcd::start(ModelConfig::default()).await.expect("the model starts"))
+            }
+            Backend::Real(version) => {
+                Server::Real(EtcdServer::builder(version).start_async().await.expect("etcd starts"))
+            }
+        };
+        let proxy = FaultProxy::start("http://127.0.0.1:1").await.expect("a proxy");
+        let world = Self { server, proxy };
+        world.proxy.set_upstream(world.endpoint());
+        world
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        match &self.server {
+            Server::Model(server) => server.endpoint(),
+            Server::Real(server) => server.endpoint(),
+        }
+    }
+
+    pub(crate) fn real(&mut self) -> &mut EtcdServer {
+        match &mut self.server {
+            Server::Real(server) => server,
+            Server::Model(_) => panic!("the scenario is for real servers"),
+        }
+    }
+
+    /// A client's settings by way of the proxy.
+    pub(crate) fn builder<R: AmbientRuntime>(&self) -> ClientBuilder<R> {
+        quick(self.proxy.endpoint())
+    }
+
+    /// The service by way of the proxy, from a client of its own.
+    pub(crate) fn service<R: AmbientRuntime>(&self) -> Discovery<R> {
+        let client = self.builder().build().expect("valid settings");
+        Discovery::new(&client, TARGET).expect("a good target")
+    }
+
+    /// A client past the proxy.
+    pub(crate) fn direct<R: AmbientRuntime>(&self) -> Client<R> {
+        quick(self.endpoint()).build().expect("valid settings")
+    }
+
+    /// The service past the proxy.
+    pub(crate) fn direct_service<R: AmbientRuntime>(&self) -> Discovery<R> {
+        Discovery::new(&self.direct(), TARGET).expect("a good target")
+    }
+
+    /// Lets nothing through any more, on connections old or new.
+    pub(crate) fn unplug(&self) {
+        self.proxy.refuse();
+        self.proxy.cut_all(Cut::Reset);
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        match &mut self.server {
+            Server::Model(server) => server.stop().await,
+            Server::Real(server) => server.kill(),
+        }
+    }
+
+    pub(crate) async fn restart(&mut self) {
+        match &mut self.server {
+            Server::Model(server) => server.restart().await.expect("the model starts again"),
+            Server::Real(server) => server.restart_async().await.expect("etcd starts again"),
+        }
+    }
+}
+
+fn quick<R: AmbientRuntime>(endpoint: String) -> ClientBuilder<R> {
+    let config = Config::default().lag_deadline(Duration::from_secs(1));
+    let config =
+        config.backoff(Duration::from_millis(5), Duration::from_millis(10), Duration::from_millis(200));
+    let (dial, request) = (Duration::from_secs(1), Duration::from_secs(2));
+    let builder = Client::<R>::builder().endpoints([endpoint]).watch_config(config);
+    builder.dial_timeout(dial).request_timeout(request)
+}
+
+pub(crate) async fn next<R: Runtime>(watch: &mut EndpointWatch<R>) -> EndpointUpdate {
+    let next = soon("an update comes", watch.next()).await;
+    next.expect("the watch goes on").expect("the watch does not fail")
+}
+
+/// Takes updates until the addresses, in order of names, are these.
+pub(crate) async fn until_addresses<R: Runtime>(watch: &mut EndpointWatch<R>, wanted: &[&str]) {
+    let reached = async {
+        while watch.endpoints().values().map(|endpoint| endpoint.addr.as_str()).ne(wanted.iter().copied()) {
+            watch.try_next().await.expect("the watch does not fail").expect("the watch goes on");
+        }
+    };
+    soon(&format!("the addresses are {wanted:?}"), reached).await;
+}
+
+/// What a key hangs on and holds.
+pub(crate) async fn key<R: Runtime>(client: &Client<R>, name: &str) -> Option<(i64, String)> {
+    let answer = client.get(Get::key(format!("{TARGET}/{name}"))).await.expect("it is read");
+    let kv = answer.kvs.first()?;
+    Some((kv.lease, String::from_utf8(kv.value.to_vec()).expect("it is text")))
+}
