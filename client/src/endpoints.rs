@@ -114,6 +114,12 @@ impl Endpoints {
         lock(&self.0).preference.contains(&id)
     }
 
+    /// Whether there is another endpoint that is not known to be down.
+    pub(crate) fn another_is_up(&self, id: EndpointId) -> bool {
+        let list = lock(&self.0);
+        list.preference.iter().any(|&other| other != id && !list.known[other.0].down)
+    }
+
     /// The best endpoint; another one than `avoid`, if there is another.
     pub(crate) fn pick(&self, avoid: Option<EndpointId>) -> EndpointId {
         let list = lock(&self.0);
@@ -270,6 +276,7 @@ mod tests {
         assert_eq!(endpoints.pick_for_stream(None, &streams(&[1, 1, 0])), EndpointId(0));
         assert_eq!(endpoints.pick_for_stream(Some(EndpointId(0)), &streams(&[1, 1, 0])), EndpointId(1));
         fail(&endpoints, 0);
+        assert!(endpoints.another_is_up(EndpointId(0)) && !endpoints.another_is_up(EndpointId(1)));
         fail(&endpoints, 1);
         assert_eq!(endpoints.pick_for_stream(None, &streams(&[1, 1, 0])), EndpointId(2), "it failed first");
     }

@@ -38,8 +38,9 @@ use crate::{
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// How long the member may take to tell its version. Without it its manual progress replies are not
-/// believed, that is all; so there is no point in waiting for long.
+/// How long the member may take to tell its version. One that takes longer may hang, and is passed over for
+/// another that isn't known to be down. Where there is none it is used all the same: its manual progress
+/// replies are not believed then, that is all.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 const WATCH: &str = "/etcdserverpb.Watch/Watch";
@@ -199,7 +200,13 @@ async fn connect<R: Runtime>(
         if let Some(token) = token {
             token.attach(&mut metadata);
         }
-        version_of(&dialer, transport.clone(), &endpoint, metadata).await
+        match version_of(&dialer, transport.clone(), &endpoint, metadata).await {
+            Some(version) => version,
+            None if dialer.endpoints.another_is_up(id) => {
+                Err(Failure::connection(format!("the member has told nothing within {STATUS_TIMEOUT:?}")))
+            }
+            None => Ok(None),
+        }
     };
     let mut token = dialer.token(&transport, &endpoint).await?;
     let mut version = ask(&token).await;
@@ -212,7 +219,9 @@ async fn connect<R: Runtime>(
     }
     let version = match version {
         Ok(version) => version,
-        Err(dead @ (Failure::Connection { .. } | Failure::EndOfStream)) => return Err(dead),
+        Err(dead @ (Failure::Connection { .. } | Failure::Tls { .. } | Failure::EndOfStream)) => {
+            return Err(dead);
+        }
         Err(Failure::Status { code: Code::PermissionDenied, message })
             if token.is_some() && message == "etcdserver: permission denied" =>
         {
@@ -236,19 +245,16 @@ async fn connect<R: Runtime>(
     })
 }
 
-/// The member's version; `None` if it takes too long to tell, or tells nonsense.
+/// The member's version, which it may tell in a way that means nothing; `None` if it takes too long to tell.
 async fn version_of<R: Runtime>(
     dialer: &Dialer<R>,
     transport: R::Transport,
     endpoint: &Endpoint,
     metadata: MetadataMap,
-) -> Result<Option<ServerVersion>, Failure> {
+) -> Option<Result<Option<ServerVersion>, Failure>> {
     let status = rpc::unary(transport, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
-    match timeout(&dialer.runtime, STATUS_TIMEOUT, status).await {
-        Some(Ok(status)) => Ok(status.version.parse().ok()),
-        Some(Err(failed)) => Err(failed.failure),
-        None => Ok(None),
-    }
+    let status = timeout(&dialer.runtime, STATUS_TIMEOUT, status).await?;
+    Some(status.map(|status| status.version.parse().ok()).map_err(|failed| failed.failure))
 }
 
 /// Makes the streaming call; completes with the response's headers.

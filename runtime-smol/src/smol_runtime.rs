@@ -31,7 +31,8 @@ impl SmolRuntime {
         Self { executor: None, epoch: StdInstant::now() }
     }
 
-    /// On an executor that the application runs.
+    /// On an executor that the application runs, for as long as there are clients on it: one that is not run any
+    /// more leaves them, and whoever waits on them, where they are. Close or drop clients first.
     #[must_use]
     pub fn on(executor: Arc<Executor<'static>>) -> Self {
         Self { executor: Some(executor), ..Self::new() }
