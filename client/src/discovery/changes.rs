@@ -1,29 +1,17 @@
-//! Where changes of a range come from: a listing, a watch from there on, and when that can't go on, another
-//! listing and what differs from what was known.
+//! Where the changes of a range come from: a mirror, whose lists are gathered here until they are complete.
 
 use std::{
-    collections::BTreeSet,
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use etcd_watch_core::{CloseReason, Code, EventKind, KeyRange, ResponseKind, WatchRequest, WatchResponse};
+use etcd_watch_core::{CloseReason, EventKind, KeyRange, MirrorEvent, MirrorRequest};
 use futures_core::Stream;
 
-use super::{
-    error::{DiscoveryError, ends_for_good, is_final},
-    retry::Retry,
-    watch::UpdateKind,
-};
-use crate::{CallError, Client, Get, Runtime, Watch, WatchError};
-
-/// Keys and values as they are at one revision.
-#[derive(Debug)]
-pub(super) struct Listing {
-    pub(super) revision: i64,
-    pub(super) pairs: Vec<(Bytes, Bytes)>,
-}
+use super::{error::DiscoveryError, watch::UpdateKind};
+use crate::{Client, Mirror, Runtime};
 
 /// What has become of keys up to a revision; a key without a value is gone.
 #[derive(Debug)]
@@ -35,167 +23,76 @@ pub(super) struct Batch {
 
 /// The state of a range first, then its changes, for as long as they can be had.
 pub(super) struct Changes<R: Runtime> {
-    client: Client<R>,
-    range: KeyRange,
-    state: State,
-    /// The keys there are, to find out after another listing which ones are gone; `None` before the first.
-    known: Option<BTreeSet<Vec<u8>>>,
-    retry: Retry,
-}
-
-type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-enum State {
-    Listing(BoxFuture<Result<Listing, CallError>>),
-    Pausing(BoxFuture<()>),
-    Watching(Watch),
-    Ended,
+    /// `None` once it has ended.
+    mirror: Option<Result<Mirror<R>, DiscoveryError>>,
+    /// What the lists under way have told, while there are some.
+    listed: Option<Vec<(Bytes, Option<Bytes>)>>,
+    is_first: bool,
 }
 
 impl<R: Runtime> Changes<R> {
-    pub(super) fn new(client: Client<R>, range: KeyRange) -> Self {
-        let state = listing(&client, &range);
-        Self { client, range, state, known: None, retry: Retry::default() }
+    pub(super) fn new(client: &Client<R>, range: KeyRange) -> Self {
+        // With an index, a list tells only what differs from what was told before.
+        let mirror = client.mirror(MirrorRequest::new(range).keep_index(true)).map_err(DiscoveryError::from);
+        Self { mirror: Some(mirror), listed: None, is_first: true }
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended)
+        self.mirror.is_none()
     }
 
     /// The next batch; after an error, none. Cancel-safe.
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Batch, DiscoveryError>>> {
         loop {
-            let step = match &mut self.state {
-                State::Ended => return Poll::Ready(None),
-                State::Pausing(pause) => {
-                    ready!(pause.as_mut().poll(cx));
-                    self.state = listing(&self.client, &self.range);
-                    continue;
-                }
-                State::Listing(listing) => match ready!(listing.as_mut().poll(cx)) {
-                    Ok(listing) => self.listed(listing).map(Some),
-                    Err(error) if is_final(&error) => Err(error.into()),
-                    Err(error) => {
-                        tracing::warn!(%error, "endpoints could not be listed, trying again");
-                        self.pause();
-                        continue;
-                    }
-                },
-                State::Watching(watch) => match ready!(Pin::new(watch).poll_next(cx)) {
-                    Some(Ok(response)) => Ok(self.received(&response)),
-                    Some(Err(error)) => self.lost(error).map(|()| None),
-                    None => Err(DiscoveryError::Closed),
+            let event = match &mut self.mirror {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => Err(error.clone()),
+                Some(Ok(mirror)) => match ready!(Pin::new(mirror).poll_next(cx)) {
+                    Some(Ok(event)) => Ok(event),
+                    Some(Err(error)) if *error.reason() != CloseReason::ShutDown => Err(error.into()),
+                    _ => Err(DiscoveryError::Closed),
                 },
             };
-            match step {
+            match event.map(|event| self.told(event)) {
                 Ok(None) => {}
                 Ok(Some(batch)) => return Poll::Ready(Some(Ok(batch))),
                 Err(error) => {
-                    self.state = State::Ended;
+                    self.mirror = None;
                     return Poll::Ready(Some(Err(error)));
                 }
             }
         }
     }
 
-    fn pause(&mut self) {
-        let (runtime, pause) = (self.client.calls().runtime().clone(), self.retry.next());
-        self.state = State::Pausing(Box::pin(async move { runtime.sleep(pause).await }));
-    }
-
-    /// Watches on from a listing; the listing, or how it differs from what was known.
-    fn listed(&mut self, listing: Listing) -> Result<Batch, DiscoveryError> {
-        // Created tells that it runs: whatever comes after that is a failure of its own.
-        let request =
-            WatchRequest::new(self.range.clone()).start_revision(listing.revision + 1).created_notify(true);
-        self.state = State::Watching(self.client.watch(request)?);
-        let keys = listing.pairs.iter().map(|(key, _)| key.to_vec()).collect::<BTreeSet<_>>();
-        let before = self.known.replace(keys);
-        let kind = if before.is_none() { UpdateKind::Snapshot } else { UpdateKind::Resync };
-        let now = self.known.as_ref();
-        let is_gone = |key: &Vec<u8>| !now.is_some_and(|now| now.contains(key));
-        let gone = before.into_iter().flatten().filter(is_gone).map(|key| (key.into(), None));
-        let there = listing.pairs.into_iter().map(|(key, value)| (key, Some(value)));
-        Ok(Batch { kind, revision: listing.revision, changes: gone.chain(there).collect() })
-    }
-
-    fn received(&mut self, response: &WatchResponse) -> Option<Batch> {
-        self.retry.reset();
-        if response.kind() != ResponseKind::Events {
-            return None;
-        }
-        let known = self.known.get_or_insert_default();
-        let changes = response.events().map(|event| {
-            let value = (event.kind() == EventKind::Put).then(|| event.kv().value_bytes());
-            // Copies: a slice of the response would keep all of it.
-            if value.is_some() {
-                known.insert(event.key().to_vec());
-            } else {
-                known.remove(event.key());
+    fn told(&mut self, event: MirrorEvent) -> Option<Batch> {
+        match event {
+            // What an interrupted list has told stays true, and this one goes on from there.
+            MirrorEvent::Listing { .. } => {
+                self.listed.get_or_insert_default();
+                None
             }
-            (event.kv().key_bytes(), value)
-        });
-        let changes = changes.collect();
-        Some(Batch { kind: UpdateKind::Changes, revision: response.revision(), changes })
-    }
-
-    /// The watch has ended. List again, unless that would end as it did.
-    fn lost(&mut self, error: WatchError) -> Result<(), DiscoveryError> {
-        let reason = error.reason();
-        if *reason == CloseReason::ShutDown {
-            return Err(DiscoveryError::Closed);
-        }
-        if ends_for_good(reason) {
-            return Err(error.into());
-        }
-        tracing::info!(%reason, "endpoints are listed again");
-        self.pause();
-        Ok(())
-    }
-}
-
-fn listing<R: Runtime>(client: &Client<R>, range: &KeyRange) -> State {
-    let (client, range) = (client.clone(), range.clone());
-    State::Listing(Box::pin(async move { list(&client, &range).await }))
-}
-
-/// Keys in one answer: few enough for an answer of moderate size, many enough for few round trips.
-const PAGE_KEYS: i64 = 1_000;
-
-/// How often a listing is begun anew because history went away under it.
-const LISTINGS: usize = 5;
-
-/// The range at one revision, in pages.
-pub(super) async fn list<R: Runtime>(client: &Client<R>, range: &KeyRange) -> Result<Listing, CallError> {
-    let mut listings = 1;
-    loop {
-        match list_once(client, range).await {
-            // The revision of the first page was compacted meanwhile, or the store is another one now.
-            Err(CallError::Refused { code: Code::OutOfRange, .. }) if listings < LISTINGS => listings += 1,
-            result => return result,
-        }
-    }
-}
-
-async fn list_once<R: Runtime>(client: &Client<R>, range: &KeyRange) -> Result<Listing, CallError> {
-    let mut listing = Listing { revision: 0, pairs: Vec::new() };
-    let mut rest = range.clone();
-    let mut limit = PAGE_KEYS;
-    loop {
-        let page = match client.get(Get::new(rest.clone()).limit(limit).revision(listing.revision)).await {
-            Err(CallError::ResponseTooLarge { .. }) if limit > 1 => {
-                limit = (limit / 8).max(1);
-                continue;
+            MirrorEvent::Snapshot(part) => {
+                let listed = self.listed.get_or_insert_default();
+                listed.extend(part.deletes().iter().map(|key| (key.clone(), None)));
+                listed.extend(part.into_puts().into_iter().map(|kv| (kv.key, Some(kv.value))));
+                None
             }
-            page => page?,
-        };
-        if listing.revision == 0 {
-            listing.revision = page.header.map_or(0, |header| header.revision);
+            MirrorEvent::Synced { revision } => {
+                let changes = self.listed.take()?;
+                let first = mem::replace(&mut self.is_first, false);
+                let kind = if first { UpdateKind::Snapshot } else { UpdateKind::Resync };
+                Some(Batch { kind, revision, changes })
+            }
+            MirrorEvent::Changes(response) => {
+                let change = |event: etcd_watch_core::Event<'_>| {
+                    let value = (event.kind() == EventKind::Put).then(|| event.kv().value_bytes());
+                    (event.kv().key_bytes(), value)
+                };
+                let changes = response.events().map(change).collect();
+                Some(Batch { kind: UpdateKind::Changes, revision: response.revision(), changes })
+            }
+            // The stream ends with it; and what is to come is not for this release.
+            _ => None,
         }
-        listing.pairs.extend(page.kvs.into_iter().map(|kv| (kv.key, kv.value)));
-        let Some((last, _)) = listing.pairs.last().filter(|_| page.more) else { return Ok(listing) };
-        let next = [&last[..], b"\0"].concat();
-        let Ok(next) = KeyRange::range(next, range.end().clone()) else { return Ok(listing) };
-        rest = next;
     }
 }

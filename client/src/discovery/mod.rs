@@ -15,7 +15,9 @@
 //! |---|---|
 //! | `endpoint` | an endpoint, and its JSON |
 //! | `set` | the endpoints known, and what a changed key comes to |
-//! | `changes` | list, watch, list again |
+//! | `changes` | what a mirror of the keys tells |
+//! | `list` | one listing of the keys |
+//! | `batch` | changes made in one transaction |
 //! | `watch` | the handle of a watch |
 //! | `registration` | the handle of a registration, and what state it is in |
 //! | `registrar` | the task behind it |
@@ -24,6 +26,7 @@ mod batch;
 mod changes;
 mod endpoint;
 mod error;
+mod list;
 mod registrar;
 mod registration;
 mod retry;
@@ -173,7 +176,7 @@ impl<R: Runtime> Discovery<R> {
     /// # Errors
     /// The server's refusal, or no answer in time.
     pub async fn list(&self) -> Result<Endpoints, DiscoveryError> {
-        let listing = changes::list(&self.client, &self.range()).await?;
+        let listing = list::list(&self.client, &self.range()).await?;
         let mut endpoints =
             Endpoints { revision: listing.revision, endpoints: EndpointMap::new(), undecodable: Vec::new() };
         for (key, value) in listing.pairs {
@@ -202,7 +205,7 @@ impl<R: Runtime> Discovery<R> {
     /// ago is of more use than none; the update says so.
     #[must_use]
     pub fn watch(&self) -> EndpointWatch<R> {
-        EndpointWatch::new(Changes::new(self.client.clone(), self.range()), self.prefix.len())
+        EndpointWatch::new(Changes::new(&self.client, self.range()), self.prefix.len())
     }
 
     /// Adds an endpoint, or replaces it, without a lease: it stays until it is deleted. The revision.

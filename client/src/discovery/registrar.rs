@@ -75,8 +75,15 @@ struct Registrar<R: Runtime> {
 
 /// Whose the key is.
 enum Claim {
-    Ours { lease: i64, revision: i64 },
-    Anothers { lease: i64, revision: i64 },
+    Ours { lease: i64, seen: Seen },
+    Anothers { lease: i64, seen: Seen },
+}
+
+/// Of which store that is known.
+#[derive(Clone, Copy)]
+struct Seen {
+    cluster_id: u64,
+    revision: i64,
 }
 
 /// Why to look at the key again.
@@ -157,7 +164,7 @@ impl<R: Runtime> Registrar<R> {
 
     fn tell(&mut self, claim: &Claim, version: u64) {
         match *claim {
-            Claim::Ours { lease, revision } => {
+            Claim::Ours { lease, seen: Seen { revision, .. } } => {
                 self.claimed = Some(lease);
                 tracing::debug!(key = self.key, lease, revision, "an endpoint is registered");
                 self.shared.status.change(|status| {
@@ -205,7 +212,7 @@ impl<R: Runtime> Registrar<R> {
             return self.claim_again(lease, put, value).await;
         }
         let answer = self.client.put(put).await?;
-        Ok(Claim::Ours { lease, revision: revision(answer.header.as_ref()) })
+        Ok(Claim::Ours { lease, seen: seen(answer.header.as_ref()) })
     }
 
     async fn claim_again(&mut self, lease: i64, put: Put, value: &Bytes) -> Result<Claim, CallError> {
@@ -214,27 +221,27 @@ impl<R: Runtime> Registrar<R> {
                 Err(CallError::Refused { code: Code::PermissionDenied, .. }) => {
                     self.go_blind();
                     let answer = self.client.put(put).await?;
-                    return Ok(Claim::Ours { lease, revision: revision(answer.header.as_ref()) });
+                    return Ok(Claim::Ours { lease, seen: seen(answer.header.as_ref()) });
                 }
                 answer => answer?,
             };
-            let mut seen = 0;
+            let mut mod_revision = 0;
             if let Some(kv) = answer.kvs.first() {
-                let revision = revision(answer.header.as_ref());
+                let seen = seen(answer.header.as_ref());
                 if kv.lease == lease && kv.value == *value {
-                    return Ok(Claim::Ours { lease, revision });
+                    return Ok(Claim::Ours { lease, seen });
                 }
                 if !self.leases.contains(&kv.lease) {
-                    return Ok(Claim::Anothers { lease: kv.lease, revision });
+                    return Ok(Claim::Anothers { lease: kv.lease, seen });
                 }
-                seen = kv.mod_revision;
+                mod_revision = kv.mod_revision;
             } else if self.is_registered() {
                 self.lost(LossReason::Deleted);
             }
-            let unchanged = Compare::mod_revision(self.key.clone(), Is::Equal, seen);
+            let unchanged = Compare::mod_revision(self.key.clone(), Is::Equal, mod_revision);
             let answer = self.client.txn(Txn::new().when(unchanged).and_then(put.clone())).await?;
             if answer.succeeded {
-                return Ok(Claim::Ours { lease, revision: revision(answer.header.as_ref()) });
+                return Ok(Claim::Ours { lease, seen: seen(answer.header.as_ref()) });
             }
         }
     }
@@ -287,9 +294,11 @@ impl<R: Runtime> Registrar<R> {
         if self.blind {
             return pending().await;
         }
-        let (&Claim::Ours { lease, revision } | &Claim::Anothers { lease, revision }) = claim;
+        let (&Claim::Ours { lease, seen } | &Claim::Anothers { lease, seen }) = claim;
         let ours = matches!(claim, Claim::Ours { .. });
-        let request = WatchRequest::new(KeyRange::key(self.key.clone())).start_revision(revision + 1);
+        let request = WatchRequest::new(KeyRange::key(self.key.clone()))
+            .start_revision(seen.revision + 1)
+            .known_store(seen.cluster_id, seen.revision);
         let Ok(mut watch) = self.client.watch(request) else { return Stirred::Closed };
         loop {
             match watch.next().await {
@@ -338,6 +347,9 @@ impl<R: Runtime> Registrar<R> {
     }
 }
 
-fn revision(header: Option<&ResponseHeader>) -> i64 {
-    header.map_or(0, |header| header.revision)
+fn seen(header: Option<&ResponseHeader>) -> Seen {
+    header.map_or(Seen { cluster_id: 0, revision: 0 }, |header| Seen {
+        cluster_id: header.cluster_id,
+        revision: header.revision,
+    })
 }

@@ -70,10 +70,11 @@ impl EndpointUpdate {
 /// there are.
 ///
 /// It goes on through lost connections, compaction and restored stores, and while etcd can't be reached it
-/// waits. It ends, with an error, only when it is refused (a permission, a password) or the client is closed.
+/// waits. It ends, with an error, when it is refused (a permission, a password), when the client is closed, or
+/// by the deadlines for giving up, if any were given to the client.
 ///
-/// Nothing runs in the background: what isn't taken waits at the client, or at the server. Taking is
-/// cancel-safe. Dropping the handle ends it.
+/// It runs while it is polled: what isn't taken waits at the client, or at the server. Taking is cancel-safe.
+/// Dropping the handle ends it.
 pub struct EndpointWatch<R: Runtime> {
     changes: Changes<R>,
     set: Set,
