@@ -20,8 +20,8 @@ const NO_STD_TARGETS: [&str; 4] =
 /// Crates with features, and the sets of them to check apart from the workspace, whose members turn each
 /// other's features on. (`tls-aws-lc` is left out: it needs CMake on some machines.)
 const FEATURES: [(&str, &[&str]); 3] = [
-    ("etcd-watch-client", &["", "tls", "tls-ring", "metrics"]),
-    ("etcd-watch-tokio", &["", "tls-ring"]),
+    ("etcd-watch-client", &["", "discovery", "json", "metrics", "tls", "tls-ring"]),
+    ("etcd-watch-tokio", &["", "tls-ring", "tonic-channel"]),
     ("etcd-watch-smol", &["", "async-std", "async-std,metrics,tls-ring"]),
 ];
 

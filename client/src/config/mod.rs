@@ -19,7 +19,7 @@
 //! }
 //! ```
 //!
-//! With the feature `json`, [`json()`] and [`json_tree()`] decode into anything that implements serde's
+//! With the feature `json`, the functions `json` and `json_tree` decode into anything that implements serde's
 //! `Deserialize`.
 
 #[cfg(feature = "json")]
