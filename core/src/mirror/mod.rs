@@ -2,17 +2,17 @@
 //! the difference.
 //!
 //! ```text
-//!             +--compacted under way, or another store: from the first page--+
-//!             v                                                              |
-//!   new --> Listing --page, failed: after a backoff--> Listing --------------+
-//!             ^  |
-//!             |  +--last page--> Watching --final end--> Closed
-//!             |                     |
-//!             +--Compacted, Lagged, TooLarge, StoreChanged, StoreRegressed
+//!            +------ Compacted, Lagged, TooLarge, StoreChanged, StoreRegressed ------+
+//!            v                                                                       |
+//!   new -> Listing -- page -> Listing -- last page --------------------------> Watching
+//!            ^                  | |                                                  |
+//!            +-- compacted, or -+ +-- denied, given up, ... --> Closed <-- final end +
+//!                another store
 //! ```
 //!
-//! Inside `Listing` one page is asked for, brought, handed out, and only then the next is asked for
+//! While it is listing, one page is asked for, brought, handed out, and only then the next is asked for
 //! (`list.rs`). What a page comes to for the consumer is in `merge.rs`, what a watch delivers in `watch.rs`.
+//! A page that fails in a way that may pass is asked for again after a backoff.
 
 mod event;
 mod list;
@@ -46,7 +46,9 @@ use crate::{
 /// watch's reason. Failures of lists are retried as those of the `Watcher` are: by the same
 /// [table](crate::remedy), backoff and deadlines.
 ///
-/// It owns no `Watcher` and no connection. A *driver* stands between:
+/// It owns no `Watcher` and no connection. A *driver* stands between, reads pages, and hands on what the
+/// watch has: `if mirror.wants_delivery() && let Some(delivery) = watcher.next(now, watch)`, then
+/// `mirror.handle_delivery(now, delivery)`.
 ///
 /// - **commands** are the consumer's: [`next`](Self::next), [`request_progress`](Self::request_progress),
 ///   [`cancel`](Self::cancel).
@@ -54,9 +56,9 @@ use crate::{
 ///   [`handle_delivery`](Self::handle_delivery), [`handle_timeout`](Self::handle_timeout). They never fail.
 /// - **`poll_*`** say what to do: after any call, `next` too, take [`poll_action`](Self::poll_action) until
 ///   it returns `None`, then ask [`poll_timeout`](Self::poll_timeout) when to call `handle_timeout`.
-/// - **getters** change nothing: [`has_events`](Self::has_events), [`wants_delivery`](Self::wants_delivery),
-///   [`synced_revision`](Self::synced_revision), [`index_keys`](Self::index_keys),
-///   [`is_closed`](Self::is_closed).
+/// - **getters** change nothing: [`has_events`](Self::has_events), [`has_actions`](Self::has_actions),
+///   [`wants_delivery`](Self::wants_delivery), [`synced_revision`](Self::synced_revision),
+///   [`index_keys`](Self::index_keys), [`is_closed`](Self::is_closed).
 ///
 /// # Bounds
 /// What waits for the consumer is a page or a delivery, never both and never two: the next page is asked for

@@ -1,7 +1,7 @@
 //! What a mirror is asked for ([`MirrorRequest`]), what it asks of its driver ([`MirrorAction`]), and what
 //! the driver brings back ([`Page`]).
 
-use alloc::vec::Vec;
+use alloc::{sync::Arc, vec::Vec};
 use bytes::Bytes;
 use core::fmt;
 
@@ -26,7 +26,7 @@ pub struct MirrorRequest {
     pub(super) prev_kv: bool,
     pub(super) overflow: Option<Overflow>,
     pub(super) buffer_bytes: Option<usize>,
-    pub(super) stream: StreamOptions,
+    pub(super) stream: Arc<StreamOptions>,
 }
 
 impl MirrorRequest {
@@ -40,7 +40,7 @@ impl MirrorRequest {
             prev_kv: false,
             overflow: None,
             buffer_bytes: None,
-            stream: StreamOptions::default(),
+            stream: Arc::default(),
         }
     }
 
@@ -90,7 +90,7 @@ impl MirrorRequest {
     /// The stream the watch travels on; the lists carry the same metadata. Default: the one shared by all
     /// watches without options of their own.
     pub fn stream_options(mut self, options: StreamOptions) -> Self {
-        self.stream = options;
+        self.stream = Arc::new(options);
         self
     }
 
@@ -116,7 +116,7 @@ impl MirrorRequest {
         let mut watch = WatchRequest::new(self.range.clone())
             .prev_kv(self.prev_kv)
             .progress_notify(true)
-            .stream_options(self.stream.clone());
+            .stream_options((*self.stream).clone());
         watch.overflow = self.overflow;
         watch.buffer_bytes = self.buffer_bytes;
         watch
@@ -168,7 +168,7 @@ pub struct ListRequest {
     /// Leave the values out.
     pub keys_only: bool,
     /// Metadata to send along.
-    pub options: StreamOptions,
+    pub options: Arc<StreamOptions>,
     /// Which endpoint to ask.
     pub endpoint: EndpointHint,
     /// Get a new auth token first: the last one was refused.

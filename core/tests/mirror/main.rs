@@ -1,10 +1,14 @@
 //! The mirror: by hand, and against stores whose history is known, through random faults.
 
-mod by_hand;
+mod chaos;
+mod failing;
+mod hand;
+mod listing;
 mod server;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
+mod watching;
 mod world;
 
 use std::time::Duration;
@@ -28,6 +32,7 @@ enum Step {
     Answer(Option<Fault>),
     Feed,
     Take(usize),
+    Flow,
     RequestProgress,
     Timeout,
     Sleep(u64),
@@ -57,6 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
         20 => prop::option::weighted(0.2, fault).prop_map(Step::Answer),
         16 => Just(Step::Feed),
         20 => (1..5_usize).prop_map(Step::Take),
+        3 => Just(Step::Flow),
         3 => Just(Step::RequestProgress),
         8 => Just(Step::Timeout),
         2 => (1..4000_u64).prop_map(Step::Sleep),
@@ -103,6 +109,7 @@ fn apply(world: &mut World, step: &Step) {
                 world.settle();
             }
         }
+        Step::Flow => drop(world.flow()),
         Step::RequestProgress => world.mirror.request_progress(world.now),
         Step::Timeout => {
             if let Some(at) = world.next_timeout() {
@@ -155,7 +162,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(800))]
+    #![proptest_config(config(500))]
 
     #[test]
     fn the_fold_is_the_store_at_every_revision_announced_whatever_happens(script in script()) {

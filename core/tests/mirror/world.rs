@@ -389,17 +389,23 @@ impl World {
             && self.announced == self.present().revision
     }
 
+    /// Everything works as it should, until nothing more happens without time; whether anything did.
+    pub(crate) fn flow(&mut self) -> bool {
+        let mut happened = false;
+        while self.answer(None) || self.open(true) || self.serve(3, false) || self.feed() || self.take() {
+            self.settle();
+            happened = true;
+        }
+        happened
+    }
+
     /// Live: once faults stop, it comes to the store's revision in a bounded number of steps; then it is
     /// cancelled, and leaves nothing behind.
     pub(crate) fn finish(&mut self) {
         let mut has_asked = false;
         for round in 0.. {
             assert!(round < 300, "too long: {:#?}\n{:#?}", self.mirror, self.watcher);
-            let mut happened = false;
-            while self.answer(None) || self.open(true) || self.serve(3, false) || self.feed() || self.take() {
-                self.settle();
-                happened = true;
-            }
+            let happened = self.flow();
             if self.is_caught_up() {
                 break;
             }

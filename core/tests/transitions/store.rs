@@ -215,3 +215,37 @@ fn a_now_of_another_cluster_is_not_measured_by_this_one() {
     driver.watcher.handle_range_done(driver.now, read.range, Ok(done));
     assert_eq!(driver.watcher.resume_revision(watch), Some(10));
 }
+
+#[test]
+fn a_watch_that_knows_its_store_from_before_notices_another_one_at_once() {
+    let mut driver = Driver::new(Config::default());
+    let watch = driver.watch(all_from(91).known_store(OTHER, 90));
+    let stream = driver.open(TRUSTED);
+    driver.create_one(stream);
+    assert_eq!(driver.closed(watch), CloseReason::StoreChanged { before: OTHER, after: CLUSTER });
+}
+
+#[test]
+fn a_watch_that_knows_its_store_from_before_does_not_wait_for_a_history_that_is_gone() {
+    let mut driver = Driver::new(lagging());
+    let watch = driver.watch(all_from(91).known_store(0, 90));
+    for _ in 0..2 {
+        let stream = driver.open(TRUSTED);
+        answer_creates(&mut driver, stream, 50);
+        while driver.closes().is_empty() && driver.delivers().is_empty() {
+            driver.sleep_to_timeout();
+        }
+        if driver.watcher.timeout_reason() == Some(TimeoutReason::Reconnect) {
+            driver.sleep_to_timeout();
+        }
+    }
+    assert_eq!(driver.closed(watch), CloseReason::StoreRegressed { known: 90, revision: 50 });
+}
+
+#[test]
+fn a_watch_whose_store_has_gone_on_since_then_just_runs() {
+    let mut driver = Driver::new(lagging());
+    let (watch, stream, id) = driver.running(all_from(91).known_store(CLUSTER, 100));
+    driver.frame(stream, events(id, &[95, 101]));
+    assert_eq!(driver.revisions(watch), [95, 101]);
+}

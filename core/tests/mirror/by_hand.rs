@@ -1,1 +1,0 @@
-//! Transitions, one by one.

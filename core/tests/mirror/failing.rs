@@ -1,0 +1,196 @@
+//! Pages that fail, or that nothing can be made of.
+
+use etcd_watch_core::{
+    CloseReason, Config, Delivery, EndpointHint, Failure, ListReason, MirrorEvent, Page, TimeoutReason,
+};
+
+use crate::{
+    hand::{CLUSTER, Hand, compacted, of_k, page},
+    support::ms,
+};
+
+#[test]
+fn pages_that_are_too_large_are_halved_down_to_one_key() {
+    let mut hand = Hand::new(&Config::default(), of_k().page_keys(5));
+    let large = || Err(Failure::ResponseTooLarge { bytes: 9000, limit: 4000 });
+    assert_eq!(hand.answer(large()).limit, 5);
+    let grpc = "grpc: received message larger than max (9000 vs. 4000)";
+    assert_eq!(hand.fail(8, grpc).limit, 2);
+    assert_eq!(hand.answer(Ok(page(9, &[("k1", 3)], true))).limit, 1);
+    assert_eq!(hand.told(), "=9 +k1");
+    assert_eq!(hand.answer(large()).limit, 1);
+    let end = CloseReason::TooLarge { what: "a response", bytes: 9000, limit: 4000 };
+    assert_eq!(hand.events(), [MirrorEvent::Closed(end)]);
+}
+
+#[test]
+fn a_new_list_dares_larger_pages_again() {
+    let mut hand = Hand::new(&Config::default(), of_k().page_keys(5));
+    hand.answer(Err(Failure::ResponseTooLarge { bytes: 9000, limit: 4000 }));
+    hand.watching(9, &[]);
+    hand.watch_ends(compacted());
+    assert_eq!(hand.asked().1.limit, 4);
+}
+
+#[test]
+fn failures_that_may_pass_are_retried_elsewhere_after_a_backoff() {
+    let mut hand = Hand::of_k();
+    hand.answer(Err(Failure::connection("refused")));
+    assert!(hand.is_idle());
+    assert_eq!(hand.sleep_to_timeout(), TimeoutReason::RetryList);
+    let request = hand.fail(14, "etcdserver: no leader");
+    assert_eq!(request.endpoint, EndpointHint::Another);
+    hand.sleep_to_timeout();
+    hand.answer(Ok(page(9, &[("k1", 3)], true)));
+    hand.events();
+    hand.answer(Err(Failure::connection("refused")));
+    hand.sleep_to_timeout();
+    let request = hand.answer(Ok(page(11, &[], false)));
+    assert_eq!((request.revision, &request.range.start()[..]), (9, &b"k1\0"[..]), "it goes on where it was");
+    assert_eq!(hand.told(), "!9");
+}
+
+#[test]
+fn failures_that_do_not_pass_end_the_mirror() {
+    let reasons = [
+        (7, "etcdserver: permission denied", "permission denied"),
+        (3, "etcdserver: authentication failed, invalid user ID or password", "authentication failed"),
+        (12, "unknown service", "no etcd v3"),
+    ];
+    for (code, message, expected) in reasons {
+        let mut hand = Hand::of_k();
+        hand.fail(code, message);
+        let events = hand.events();
+        let [MirrorEvent::Closed(reason)] = &events[..] else { panic!("{events:?}") };
+        assert!(reason.to_string().contains(expected), "{reason}");
+    }
+}
+
+#[test]
+fn a_refused_token_is_replaced_until_there_have_been_too_many() {
+    let mut hand = Hand::of_k();
+    let mut fresh = Vec::new();
+    while !hand.mirror.is_closed() {
+        let request = hand.fail(16, "etcdserver: invalid auth token");
+        fresh.push(request.fresh_token);
+        if !hand.mirror.is_closed() {
+            hand.sleep_to_timeout();
+        }
+    }
+    assert_eq!(fresh, [false, true, true, true, true, true, true, true, true]);
+    let events = hand.events();
+    assert!(matches!(events[..], [MirrorEvent::Closed(CloseReason::TokenRefused { tokens: 8, .. })]));
+}
+
+#[test]
+fn it_gives_up_when_the_deadline_for_an_answer_has_passed() {
+    let mut hand = Hand::new(&Config::default().unreachable_deadline(Some(ms(3000))), of_k());
+    hand.asked();
+    assert_eq!(hand.sleep_to_timeout(), TimeoutReason::GiveUp);
+    let events = hand.events();
+    assert!(matches!(events[..], [MirrorEvent::Closed(CloseReason::Unreachable { millis: 3000, .. })]));
+}
+
+#[test]
+fn a_consumer_that_takes_its_time_is_no_reason_to_give_up() {
+    let mut hand = Hand::new(&Config::default().unreachable_deadline(Some(ms(3000))), of_k());
+    hand.answer(Ok(page(9, &[("k1", 3)], true)));
+    assert_eq!(hand.mirror.poll_timeout(), None);
+    hand.now = hand.now + ms(60_000);
+    hand.mirror.handle_timeout(hand.now);
+    assert_eq!(hand.told(), "=9 +k1");
+    hand.asked();
+}
+
+#[test]
+fn a_list_behind_what_was_seen_is_doubted_until_the_deadline_and_then_believed() {
+    let mut hand = Hand::new(&Config::default().lag_deadline(ms(200)), of_k());
+    hand.watching(9, &[("k1", 3), ("k2", 4)]);
+    hand.watch_ends(compacted());
+    let start = hand.now;
+    while !hand.mirror.has_events() {
+        let request = hand.answer(Ok(page(5, &[("k1", 3)], false)));
+        assert!(request.endpoint == EndpointHint::Another || hand.now == start);
+        if !hand.mirror.has_events() {
+            hand.sleep_to_timeout();
+        }
+    }
+    assert_eq!(hand.now, start + ms(200));
+    let reason = ListReason::StoreRegressed { known: 9, revision: 5 };
+    assert_eq!(hand.mirror.next(hand.now), Some(MirrorEvent::Listing { revision: 5, reason }));
+    assert_eq!(hand.told(), "+k1 -k2 !5", "k1 is another one, even at its old revision");
+}
+
+#[test]
+fn a_list_at_a_revision_that_no_member_has_is_begun_again() {
+    let mut hand = Hand::new(&Config::default().lag_deadline(ms(200)), of_k());
+    hand.answer(Ok(page(9, &[("k1", 3)], true)));
+    hand.events();
+    let start = hand.now;
+    let future = "etcdserver: mvcc: required revision is a future revision";
+    while hand.now < start + ms(200) {
+        assert_eq!(hand.fail(11, future).revision, 9);
+        hand.sleep_to_timeout();
+    }
+    assert_eq!(hand.fail(11, future).revision, 9, "at the deadline it is asked for once more");
+    let request = hand.answer(Ok(page(9, &[("k1", 3)], false)));
+    assert_eq!(request.revision, 0);
+    assert_eq!(hand.told(), "=9 !9");
+}
+
+#[test]
+fn another_cluster_in_the_middle_of_a_list_begins_it_again() {
+    let mut hand = Hand::of_k();
+    hand.answer(Ok(page(9, &[("k1", 3), ("k2", 4)], true)));
+    hand.events();
+    hand.answer(Ok(Page { cluster_id: 8, ..page(30, &[("k5", 4)], false) }));
+    assert!(!hand.mirror.has_events(), "nothing of that page is handed out");
+    hand.answer(Ok(Page { cluster_id: 8, ..page(4, &[("k2", 4)], false) }));
+    let reason = ListReason::StoreChanged { before: CLUSTER, after: 8 };
+    assert_eq!(hand.mirror.next(hand.now), Some(MirrorEvent::Listing { revision: 4, reason }));
+    assert_eq!(hand.told(), "+k2 -k1 !4");
+}
+
+#[test]
+fn a_missing_cluster_id_says_nothing() {
+    let mut hand = Hand::of_k();
+    hand.answer(Ok(page(9, &[("k1", 3)], true)));
+    hand.events();
+    hand.answer(Ok(Page { cluster_id: 0, ..page(9, &[("k5", 4)], false) }));
+    assert_eq!(hand.told(), "+k5 !9");
+}
+
+#[test]
+fn pages_that_nothing_can_be_made_of_are_asked_for_elsewhere() {
+    let flawed = [
+        page(0, &[("k1", 3)], false),
+        page(9, &[], true),
+        page(9, &[("k2", 3), ("k1", 3)], false),
+        page(9, &[("k1", 3), ("k1", 4)], false),
+        page(9, &[("a", 3)], false),
+        page(9, &[("k1", 10)], false),
+        page(9, &[("k1", 0)], false),
+    ];
+    for flawed in flawed {
+        let mut hand = Hand::of_k();
+        hand.answer(Ok(flawed));
+        assert!(hand.is_idle());
+        hand.sleep_to_timeout();
+        let request = hand.answer(Ok(page(9, &[("k1", 3)], true)));
+        assert_eq!(request.endpoint, EndpointHint::Another);
+        assert_eq!(hand.told(), "=9 +k1");
+        hand.answer(Ok(page(12, &[("k1", 3)], false)));
+        assert!(hand.is_idle(), "a key comes once in a list");
+    }
+}
+
+#[test]
+fn answers_nobody_waits_for_are_ignored() {
+    let mut hand = Hand::of_k();
+    let (list, _) = hand.asked();
+    hand.mirror.handle_page(hand.now, list, Err(Failure::connection("refused")));
+    hand.mirror.handle_page(hand.now, list, Ok(page(9, &[("k1", 3)], false)));
+    assert!(hand.is_idle());
+    hand.mirror.handle_delivery(hand.now, Delivery::Closed(CloseReason::ShutDown));
+    assert!(hand.is_idle() && !hand.mirror.is_closed(), "there is no watch yet");
+}

@@ -1,0 +1,80 @@
+//! Lists: their pages, and what they come to for the consumer.
+
+use etcd_watch_core::{
+    ApiMisuse, Config, KeyRange, ListReason, Mirror, MirrorEvent, MirrorRequest, RequestError,
+};
+
+use crate::hand::{Hand, compacted, of_k, page};
+
+#[test]
+fn bad_requests_and_configurations_are_refused() {
+    let refused = |request| Mirror::new(&Config::default(), request, 1).err();
+    assert_eq!(refused(of_k().page_keys(0)), Some(ApiMisuse::Request(RequestError::ZeroPage)));
+    assert_eq!(refused(of_k().buffer_bytes(0)), Some(ApiMisuse::Request(RequestError::ZeroBuffer)));
+    let config = Config::default().buffer_bytes(0);
+    assert!(matches!(Mirror::new(&config, of_k(), 1), Err(ApiMisuse::Config(_))));
+}
+
+#[test]
+fn a_page_waits_until_the_one_before_has_been_taken() {
+    let mut hand = Hand::of_k();
+    hand.answer(Ok(page(9, &[("k1", 3), ("k2", 4)], true)));
+    assert_eq!(hand.mirror.poll_action(), None, "the consumer has taken nothing yet");
+    assert!(matches!(hand.mirror.next(hand.now), Some(MirrorEvent::Listing { .. })));
+    assert_eq!(hand.mirror.poll_action(), None, "nor all of it");
+    assert_eq!(hand.told(), "+k1 +k2");
+    let (_, request) = hand.asked();
+    let rest = KeyRange::range(&b"k2\0"[..], "l").expect("a range");
+    assert_eq!((request.range, request.revision), (rest, 9));
+    assert_eq!(hand.mirror.synced_revision(), None);
+}
+
+#[test]
+fn a_page_without_news_does_not_wait_for_the_consumer() {
+    let mut hand = Hand::of_k();
+    hand.watching(9, &[("k1", 3), ("k2", 4)]);
+    hand.watch_ends(compacted());
+    hand.answer(Ok(page(20, &[("k1", 3)], true)));
+    assert_eq!(hand.told(), "=20");
+    hand.answer(Ok(page(20, &[("k2", 4)], true)));
+    hand.answer(Ok(page(20, &[("k3", 5)], false)));
+    assert_eq!(hand.told(), "+k3 !20");
+}
+
+#[test]
+fn a_list_whose_revision_is_compacted_begins_again_and_corrects_itself() {
+    let mut hand = Hand::of_k();
+    hand.answer(Ok(page(9, &[("k1", 3), ("k2", 4)], true)));
+    assert_eq!(hand.told(), "=9 +k1 +k2");
+    hand.fail(11, "etcdserver: mvcc: required revision has been compacted");
+    let list = hand.answer(Ok(page(12, &[("k2", 11), ("k3", 10)], false)));
+    assert_eq!((list.revision, list.range), (0, KeyRange::prefix("k")), "from its start, at what is now");
+    let event = hand.mirror.next(hand.now);
+    assert_eq!(event, Some(MirrorEvent::Listing { revision: 12, reason: ListReason::Interrupted }));
+    assert_eq!(hand.told(), "+k2 -k1 +k3 !12");
+    assert_eq!(hand.mirror.synced_revision(), Some(12));
+    assert_eq!(hand.mirror.index_keys(), 2);
+}
+
+#[test]
+fn one_key_is_a_list_of_one_page_whatever_the_server_says() {
+    let mut hand = Hand::new(&Config::default(), MirrorRequest::new(KeyRange::key("k1")));
+    hand.answer(Ok(page(9, &[("k1", 3)], true)));
+    assert_eq!(hand.told(), "=9 +k1 !9");
+}
+
+#[test]
+fn without_an_index_every_page_is_handed_out_whole() {
+    let mut hand = Hand::new(&Config::default(), of_k().keep_index(false));
+    hand.watching(9, &[("k1", 3), ("k2", 4)]);
+    assert_eq!(hand.mirror.index_keys(), 0);
+    hand.watch_ends(compacted());
+    hand.answer(Ok(page(20, &[("k1", 3)], true)));
+    let event = hand.events().remove(1);
+    let MirrorEvent::Snapshot(part) = event else { panic!("a part: {event:?}") };
+    assert!(part.missing(["k0", "k1"]).eq(["k0"]));
+    hand.answer(Ok(page(20, &[], false)));
+    let event = hand.events().remove(0);
+    let MirrorEvent::Snapshot(part) = event else { panic!("it says that there is no more: {event:?}") };
+    assert!(part.missing(["k2", "k3"]).eq(["k2", "k3"]));
+}
