@@ -57,7 +57,6 @@ pub(crate) struct World {
     is_anew: bool,
     announced: i64,
     closed: Option<CloseReason>,
-    pub(crate) lists: usize,
     pub(crate) log: Vec<String>,
 }
 
@@ -93,7 +92,6 @@ impl World {
             is_anew: false,
             announced: 0,
             closed: None,
-            lists: 0,
             log: Vec::new(),
         };
         world.settle();
@@ -288,7 +286,6 @@ impl World {
         let synced = event.synced_revision();
         match event {
             MirrorEvent::Listing { revision, reason } => {
-                self.lists += 1;
                 self.believed = self.listed;
                 if reason.is_other_store() {
                     (self.announced, self.is_anew) = (0, true);
