@@ -21,7 +21,7 @@ use tonic::{
 };
 
 /// How long an instance that has crashed stays listed: 2 s is the least that etcd allows by default.
-pub const TTL: Duration = Duration::from_secs(2);
+pub(crate) const TTL: Duration = Duration::from_secs(2);
 
 /// A service of one method: it says who answers.
 struct Greeter(String);
@@ -36,7 +36,7 @@ impl Maintenance for Greeter {
 /// An instance of the service: a server, and its registration. It has a runtime of its own, as it would have
 /// a process, so that it can crash.
 #[derive(Debug)]
-pub struct Instance {
+pub(crate) struct Instance {
     runtime: Runtime,
     registration: Registration,
     address: SocketAddr,
@@ -44,7 +44,7 @@ pub struct Instance {
 
 impl Instance {
     /// Starts a server and registers it.
-    pub async fn start(etcd: &str, service: &str, name: &str) -> Result<Self, BoxError> {
+    pub(crate) async fn start(etcd: &str, service: &str, name: &str) -> Result<Self, BoxError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (etcd, service, greeter) = (etcd.to_owned(), service.to_owned(), Greeter(name.to_owned()));
         let started = runtime.spawn(async move {
@@ -63,12 +63,12 @@ impl Instance {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.address.to_string()
     }
 
     /// Deregisters first, so that no more calls come, and stops then.
-    pub async fn leave(self, clients_know: impl Future<Output = ()>) -> Result<(), BoxError> {
+    pub(crate) async fn leave(self, clients_know: impl Future<Output = ()>) -> Result<(), BoxError> {
         self.registration.deregister().await?;
         clients_know.await;
         self.runtime.shutdown_background();
@@ -76,13 +76,13 @@ impl Instance {
     }
 
     /// Stops without a word. It stays listed until its lease is over.
-    pub fn crash(self) {
+    pub(crate) fn crash(self) {
         self.runtime.shutdown_background();
     }
 }
 
 /// Asks who answers. An instance that has just crashed doesn't: another is asked then.
-pub async fn ask(channel: &Channel) -> Result<String, BoxError> {
+pub(crate) async fn ask(channel: &Channel) -> Result<String, BoxError> {
     const ATTEMPTS: u32 = 50;
     let mut attempt = 1;
     loop {

@@ -3,7 +3,12 @@
 #![cfg(unix)]
 #![allow(clippy::print_stdout, reason = "on which server a test failed is worth knowing")]
 
+mod balance;
+#[allow(dead_code, reason = "its main runs when it is started")]
+#[path = "../../../runtime-tokio/examples/discovery.rs"]
+mod example;
 mod follow;
+mod go;
 mod register;
 mod world;
 
@@ -48,6 +53,11 @@ everywhere! {
         a_lease_that_expires_during_a_partition_is_replaced
         a_name_that_another_takes_is_theirs_until_it_is_free
         a_registration_waits_for_etcd
+    }
+    go {
+        what_go_adds_is_listed_and_watched
+        what_is_added_here_go_lists_and_watches
+        both_write_the_same_bytes
     }
 }
 
