@@ -8,6 +8,7 @@
 //! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover.
 //! - [`LeaseKeeper`]: keeps a lease alive.
 //! - [`concurrency`]: locks and elections.
+//! - `discovery`, with the feature of that name: services register their endpoints, clients follow them.
 //! - [`Runtime`], [`Transport`]: what it takes to run on another runtime.
 //!
 //! The guarantees of watches, and the machine that keeps them, are in [`etcd_watch_core`], whose types

@@ -20,6 +20,9 @@
 //! }
 //! ```
 //!
+//! With the feature `discovery` services register their endpoints, and clients follow them; with `tonic-channel`
+//! a balanced tonic `Channel` does.
+//!
 //! Everything but [`TokioRuntime`] comes from `etcd-watch-client` and is documented there; the
 //! [`Client`] is that crate's, on this runtime. Its handles and futures may be polled anywhere; the
 //! sockets and timers under them run on the tokio runtime the client was built on, which needs its I/O

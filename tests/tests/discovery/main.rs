@@ -52,6 +52,7 @@ everywhere! {
         a_deleted_key_is_put_again
         a_lease_that_expires_during_a_partition_is_replaced
         a_name_that_another_takes_is_theirs_until_it_is_free
+        cut_connections_lose_no_registration
         a_registration_waits_for_etcd
     }
     go {

@@ -1,12 +1,15 @@
 //! Registrations, and what is done to them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use etcd_watch_client::{
-    AmbientRuntime, CallError, Client, Delete, LeaseLost, Runtime,
+    AmbientRuntime, CallError, Client, Delete, Get, LeaseLost, Runtime,
     discovery::{Discovery, DiscoveryError, LossReason, Registration, RegistrationState, ServiceEndpoint},
 };
-use etcd_watch_testkit::harness::{Access, Auth, Keys, RestoreAs, wait_until};
+use etcd_watch_testkit::{
+    harness::{Access, Auth, Keys, RestoreAs, wait_until},
+    proxy::Cut,
+};
 
 use crate::world::{Backend, DEADLINE, TARGET, World, key, next, soon, until_addresses};
 
@@ -158,6 +161,35 @@ pub(crate) async fn a_name_that_another_takes_is_theirs_until_it_is_free<R: Ambi
     assert_eq!(key(&client, "a").await, Some((lease(&first), value.to_owned())));
     assert_ne!(lease(&first), own);
     assert_eq!(first.losses(), 1);
+}
+
+pub(crate) async fn cut_connections_lose_no_registration<R: AmbientRuntime>(world: World) {
+    let (service, client) = (world.service::<R>(), world.direct::<R>());
+    let registration = register(&service, "1").await;
+    let state = registration.state();
+    // For longer than its lease lasts, and often enough that most renewals are hit.
+    let until = Instant::now() + 2 * TTL;
+    let mut others = Vec::new();
+    while Instant::now() < until {
+        world.proxy.cut_each_after_bytes(1_000, Cut::Reset);
+        let name = format!("other {}", others.len());
+        others.push(service.register(name, at("2")).expect("it can be registered"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.proxy.cut_all(Cut::Reset);
+    }
+    assert!(world.proxy.cuts() > 20, "{} cuts", world.proxy.cuts());
+    world.proxy.restore();
+    for other in &others {
+        soon("it is registered", other.registered()).await.expect("it is registered");
+    }
+    assert_eq!((registration.state(), registration.losses()), (state, 0));
+    assert_eq!(service.list().await.expect("they are listed").endpoints.len(), others.len() + 1);
+    world.proxy.cut_next_after_bytes(500, Cut::Reset);
+    for other in others {
+        soon("it is deregistered", other.deregister()).await.expect("it is deregistered");
+    }
+    soon("it is deregistered", registration.deregister()).await.expect("it is deregistered");
+    assert_eq!(client.get(Get::prefix(TARGET)).await.expect("they are read").kvs, []);
 }
 
 pub(crate) async fn a_registration_waits_for_etcd<R: AmbientRuntime>(mut world: World) {
