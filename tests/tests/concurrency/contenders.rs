@@ -155,9 +155,20 @@ async fn contend(arena: &Arena, number: usize, mut rng: Rng) {
 async fn be_killed(arena: &Arena, number: usize, kill: Kill, rng: &mut Rng) {
     let remote = arena.world.remote_on(runtime_of(rng.usize(..3))).await;
     let session = Session::builder(&remote.client).ttl(SHORT_TTL).open().await.expect("a session opens");
-    let (after, late) = (Duration::from_millis(rng.u64(..3000)), Duration::from_millis(rng.u64(..3000)));
+    let late = Duration::from_millis(rng.u64(..3000));
+    // Half of them most likely in the queue, the others as holders.
+    let holds = tokio::sync::Notify::new();
+    let (until_held, after) = (rng.bool(), Duration::from_millis(rng.u64(..3000)));
     let killing = async {
-        tokio::time::sleep(after).await;
+        if until_held {
+            tokio::select! {
+                () = holds.notified() => tokio::time::sleep(after / 20).await,
+                // A busy machine.
+                _ = session.lost() => {}
+            }
+        } else {
+            tokio::time::sleep(after).await;
+        }
         arena.kills[kill as usize].fetch_add(1, Ordering::Relaxed);
         match kill {
             Kill::Revoke => {
@@ -175,6 +186,7 @@ async fn be_killed(arena: &Arena, number: usize, kill: Kill, rng: &mut Rng) {
     };
     let contending = async {
         let Ok(guard) = mutex(&session, NAME).lock().await else { return };
+        holds.notify_one();
         let guard = Arc::new(guard);
         // Who loses its lease by somebody else's command can't know at once.
         arena.announce(&guard, kill != Kill::Revoke);

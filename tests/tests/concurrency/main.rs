@@ -8,6 +8,7 @@
 
 mod contenders;
 mod election;
+mod go;
 mod loss;
 mod mutex;
 #[path = "../conformance/runtime.rs"]
@@ -86,6 +87,11 @@ on_every_server! {
         the_next_candidate_follows_a_leader_that_is_lost
         observers_miss_nothing_through_cuts_and_catch_up_after_compaction
         a_campaign_given_up_is_withdrawn;
+    go:
+        go_and_rust_lock_in_turn
+        waiters_in_go_and_rust_that_give_up_block_nobody
+        go_and_rust_never_hold_it_at_once
+        go_and_rust_elect_and_observe_each_other;
     contenders:
         a_hundred_contenders_never_hold_it_at_once_and_all_get_it;
 }
