@@ -1,4 +1,5 @@
-//! Servers come and go, a client follows: `cargo run --features tonic-channel --example discovery`
+//! Servers come and go, a client follows:
+//! `cargo run -p etcd-watch-tokio --features tonic-channel --example discovery`
 //!
 //! Give it an etcd: it talks to http://127.0.0.1:2379 unless told otherwise by its first argument.
 #![allow(clippy::print_stdout, reason = "it is there to be read")]

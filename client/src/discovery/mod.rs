@@ -203,7 +203,6 @@ impl<R: Runtime> Discovery<R> {
     ///
     /// An endpoint whose new value can't be decoded stays as it was, since an address that was good a moment
     /// ago is of more use than none; the update says so.
-    #[must_use]
     pub fn watch(&self) -> EndpointWatch<R> {
         EndpointWatch::new(Changes::new(&self.client, self.range()), self.prefix.len())
     }

@@ -22,6 +22,7 @@ use crate::{CallError, LeaseLost};
 ///
 /// Dropping the handle deregisters in the background; [`deregister`](Self::deregister) waits for it. The
 /// [`Discovery`](super::Discovery) it came from may be dropped, the client not be closed.
+#[must_use = "dropping it deregisters"]
 pub struct Registration {
     key: String,
     shared: Arc<Shared>,

@@ -75,6 +75,7 @@ impl EndpointUpdate {
 ///
 /// It runs while it is polled: what isn't taken waits at the client, or at the server. Taking is cancel-safe.
 /// Dropping the handle ends it.
+#[must_use = "it does nothing unless it is polled"]
 pub struct EndpointWatch<R: Runtime> {
     changes: Changes<R>,
     set: Set,
