@@ -1,6 +1,12 @@
 //! The same locks and elections, with etcd's own client in Go on the other side.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use etcd_watch_client::{
     Put, Txn,
@@ -92,28 +98,34 @@ pub(crate) async fn waiters_in_go_and_rust_that_give_up_block_nobody(world: Worl
 
 pub(crate) async fn go_and_rust_never_hold_it_at_once(world: World) {
     const EACH: usize = 4;
+    let busy = Arc::new(AtomicBool::new(false));
     let mut contenders = JoinSet::new();
     for number in 0..EACH {
         let session = session(&world.client()).await;
-        let client = world.direct.clone();
+        let (client, is_busy) = (world.direct.clone(), busy.clone());
         contenders.spawn(async move {
             let mut tokens = Vec::new();
             for _ in 0..3 {
                 let guard = mutex(&session, "a").lock().await.expect("it locks");
+                assert!(!is_busy.swap(true, Ordering::SeqCst), "one at a time");
                 let line = Put::new("log", format!("rust {number}"));
                 let txn = Txn::new().when(guard.is_owner()).and_then(line);
                 assert!(client.txn(txn).await.expect("it is made").succeeded, "it is the holder");
                 tokens.push(guard.create_revision());
+                is_busy.store(false, Ordering::SeqCst);
                 guard.unlock().await.expect("it unlocks");
             }
             tokens
         });
-        let go = go(&world);
+        let (go, is_busy) = (go(&world), busy.clone());
         contenders.spawn(async move {
             let mut tokens = Vec::new();
             for _ in 0..3 {
                 let mut holder = go.spawn(["lock", "a"]).expect("it starts");
                 tokens.push(got(&mut holder, "locked").await.1);
+                assert!(!is_busy.swap(true, Ordering::SeqCst), "one at a time");
+                tokio::task::yield_now().await;
+                is_busy.store(false, Ordering::SeqCst);
                 assert_eq!(holder.end().await.expect("it ends well"), ["unlocked"]);
             }
             tokens

@@ -13,6 +13,7 @@ mod loss;
 mod mutex;
 #[path = "../conformance/runtime.rs"]
 mod runtime;
+mod servers;
 mod session;
 mod waiting;
 mod world;

@@ -177,13 +177,16 @@ fn endpoint(server: &Server) -> String {
 }
 
 fn client_on(on: On, endpoint: String) -> Client {
+    builder_on(on, [endpoint]).build().expect("valid settings")
+}
+
+pub(crate) fn builder_on(on: On, endpoints: impl IntoIterator<Item = String>) -> ClientBuilder {
     let quick = Config::default().backoff(
         Duration::from_millis(5),
         Duration::from_millis(10),
         Duration::from_millis(200),
     );
-    let builder = ClientBuilder::on(AnyRuntime::new(on)).endpoints([endpoint]).watch_config(quick);
-    builder.build().expect("valid settings")
+    ClientBuilder::on(AnyRuntime::new(on)).endpoints(endpoints).watch_config(quick)
 }
 
 /// A session that ends only if somebody ends it.

@@ -1,0 +1,108 @@
+//! What only real servers do: users, tokens that expire, leaders that change.
+
+use std::time::Duration;
+
+use etcd_watch_client::concurrency::{ContendError, Election, Session, leader};
+use etcd_watch_testkit::harness::{
+    Access, Auth, EtcdCluster, EtcdServer, EtcdServerBuilder, EtcdVersion, Keys,
+};
+use tokio::time::timeout;
+
+use crate::{
+    runtime::{Client, On},
+    world::{builder_on, joined, locking, mutex, opened, session, within},
+};
+
+const SCENARIO_DEADLINE: Duration = Duration::from_secs(100);
+
+fn run(scenario: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("tokio starts").block_on(async {
+        timeout(SCENARIO_DEADLINE, scenario).await.expect("the scenario ends in time");
+    });
+}
+
+/// A server on which alice may read and write `a/`.
+async fn with_alice(server: EtcdServerBuilder) -> (EtcdServer, Client) {
+    let server = server.start_async().await.expect("etcd starts");
+    let etcdctl = server.etcdctl().expect("it has an etcdctl");
+    let auth = Auth::enable(&etcdctl, "password-of-root").await.expect("authentication is turned on");
+    auth.add_user("alice", "password-of-alice").await.expect("alice is added");
+    auth.add_role("team").await.expect("the role is added");
+    auth.grant("team", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
+    auth.give_role("alice", "team").await.expect("alice has the role");
+    let alice = builder_on(On::Tokio, [server.endpoint()]).user("alice", "password-of-alice");
+    let alice = alice.build().expect("valid settings");
+    (server, alice)
+}
+
+async fn those_without_permission_are_told_so(version: EtcdVersion) {
+    let (_server, alice) = with_alice(EtcdServer::builder(version)).await;
+    let session = session(&alice).await;
+    let denied = within(mutex(&session, "b").lock()).await.expect_err("it is not hers");
+    assert!(matches!(&denied, ContendError::Denied { .. }), "{denied}");
+    let denied = within(mutex(&session, "b").try_lock()).await.expect_err("it is not hers");
+    assert!(matches!(&denied, ContendError::Denied { .. }), "{denied}");
+    let election = Election::new(&session, "b").expect("a lawful name");
+    let denied = within(election.campaign("alice")).await.expect_err("it is not hers");
+    assert!(matches!(&denied, ContendError::Denied { .. }), "{denied}");
+    let denied = within(election.observe().next()).await.expect("an error, then the end");
+    assert!(matches!(&denied, Err(ContendError::Denied { .. })), "{denied:?}");
+    within(leader(&alice, "b")).await.expect_err("it is not hers");
+
+    assert!(!session.is_lost(), "a denial costs nothing else");
+    let guard = within(mutex(&session, "a/lock").lock()).await.expect("it is hers");
+    within(guard.unlock()).await.expect("it unlocks");
+    within(session.close()).await.expect("it closes");
+}
+
+async fn a_lock_outlives_its_tokens(version: EtcdVersion) {
+    let short = Duration::from_secs(2);
+    let (_server, alice) = with_alice(EtcdServer::builder(version).jwt(short)).await;
+    let one = opened(Session::builder(&alice).ttl(Duration::from_secs(3))).await;
+    let two = opened(Session::builder(&alice).ttl(Duration::from_secs(3))).await;
+    let guard = within(mutex(&one, "a/lock").lock()).await.expect("it locks");
+    let waiter = locking(&two, "a/lock");
+    // Past the end of the tokens, and of the leases had they not been renewed.
+    tokio::time::sleep(short * 3).await;
+    assert!(guard.is_held() && !waiter.is_finished(), "{:?}", guard.lost_reason());
+    within(guard.unlock()).await.expect("it unlocks");
+    assert!(joined(waiter).await.expect("it locks").is_held());
+}
+
+async fn a_lock_outlives_the_leader(version: EtcdVersion) {
+    let mut cluster = EtcdCluster::builder(version).start_async().await.expect("the cluster starts");
+    let client = || builder_on(On::Tokio, cluster.endpoints()).build().expect("valid settings");
+    let (one, two) = (client(), client());
+    let ttl = Duration::from_secs(10);
+    let (one, two) =
+        (opened(Session::builder(&one).ttl(ttl)).await, opened(Session::builder(&two).ttl(ttl)).await);
+    let guard = within(mutex(&one, "a").lock()).await.expect("it locks");
+    let waiter = locking(&two, "a");
+    let leader = cluster.wait_for_leader().await.expect("there is a leader");
+    cluster.member_mut(leader).kill();
+    // Past the time the leases had when it went.
+    tokio::time::sleep(ttl + Duration::from_secs(1)).await;
+    assert!(guard.is_held() && !waiter.is_finished(), "{:?}", guard.lost_reason());
+    within(guard.unlock()).await.expect("it unlocks");
+    assert!(joined(waiter).await.expect("it locks").is_held());
+}
+
+macro_rules! on_every_version {
+    ($($name:ident)*) => {
+        mod v3_4 {
+            use super::*;
+            $(#[test] fn $name() { run(super::$name(EtcdVersion::V3_4)); })*
+        }
+        mod v3_5 {
+            use super::*;
+            $(#[test] fn $name() { run(super::$name(EtcdVersion::V3_5)); })*
+        }
+    };
+}
+
+on_every_version! {
+    those_without_permission_are_told_so
+    a_lock_outlives_its_tokens
+    a_lock_outlives_the_leader
+}
