@@ -32,7 +32,6 @@ mod registration;
 mod retry;
 mod set;
 mod watch;
-mod watchable;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -20,9 +20,10 @@ use super::{
     error::ends_for_good,
     registration::{LossReason, Orders, Registration, RegistrationState, Shared, Status},
     retry::Retry,
-    watchable::Watchable,
 };
-use crate::{CallError, Client, Compare, Get, Is, LeaseKeeper, LeaseLost, Put, Runtime, Txn};
+use crate::{
+    CallError, Client, Compare, Get, Is, LeaseKeeper, LeaseLost, Put, Runtime, Txn, watchable::Watchable,
+};
 
 /// After so long without a loss the next one counts as the first.
 const CALM: Duration = Duration::from_secs(10);

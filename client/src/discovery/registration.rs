@@ -7,9 +7,8 @@ use bytes::Bytes;
 use super::{
     endpoint::ServiceEndpoint,
     error::{DiscoveryError, check_addr, is_final},
-    watchable::Watchable,
 };
-use crate::{CallError, LeaseLost};
+use crate::{CallError, LeaseLost, watchable::Watchable};
 
 /// An endpoint that is kept registered for as long as this exists.
 ///
