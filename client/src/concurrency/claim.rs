@@ -98,7 +98,8 @@ impl<R: Runtime> Place<R> {
             shared: handle.0.clone(),
             unanswered: None,
         };
-        session.client().calls().runtime().spawn(task.run(slot));
+        let promise = Promise(handle.0.clone());
+        session.client().calls().runtime().spawn(task.run(slot, promise));
         let entered = match select(handle.0.entered.wait(), pin!(session.lost())).await {
             Either::Left((entered, _)) => entered?,
             Either::Right((lost, _)) => return Err(lost.into()),
@@ -185,6 +186,17 @@ impl<R: Runtime> fmt::Debug for Place<R> {
     }
 }
 
+/// Nobody waits in vain for a task that was given up: its runtime was shut down.
+struct Promise(Arc<Shared>);
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        let gone = || ContendError::Call(CallError::Closed { method: "Txn" });
+        self.0.entered.set(Err(gone()));
+        self.0.removed.set(Err(gone()));
+    }
+}
+
 /// What happens to the key in the background.
 struct Task<R: Runtime> {
     session: Session<R>,
@@ -197,29 +209,40 @@ struct Task<R: Runtime> {
 }
 
 impl<R: Runtime> Task<R> {
-    /// The slot keeps others of the session away from the key until it is gone for good.
-    async fn run(mut self, slot: OwnedMutexGuard<()>) {
+    /// The slot keeps others of the session away from the key until it is gone for good; it is given back before the
+    /// outcome is told, so that whoever hears of that finds it free.
+    async fn run(mut self, slot: OwnedMutexGuard<()>, _promise: Promise) {
         let entered = self.enter().await;
-        self.shared.entered.set(entered.clone());
         let removed = match entered {
             Ok(entered) => {
+                self.shared.entered.set(Ok(entered.clone()));
                 self.watch_over(&entered).await;
                 self.remove(&entered.claim.exists()).await
             }
-            Err(_) if self.unanswered.is_some() => self.remove(&self.any_key()).await.map(|_| true),
-            // Nothing was executed.
-            Err(_) => return,
+            Err(error) if self.unanswered.is_some() => {
+                self.shared.entered.set(Err(error));
+                self.remove(&self.any_key()).await.map(|_| true)
+            }
+            Err(error) => {
+                // Nothing was executed.
+                drop(slot);
+                self.shared.entered.set(Err(error));
+                return;
+            }
         };
-        let lost = || Err(Lost::KeyDeleted { key: self.key.clone() }.into());
+        let slot = self.unanswered.is_some().then_some(slot);
+        let lost = || Lost::KeyDeleted { key: self.key.clone() };
+        let was_gone = removed == Ok(false);
         self.shared.removed.set(match removed {
             Ok(true) => Ok(()),
-            Ok(false) => self.shared.lost.get().map_or_else(lost, |lost| Err(lost.into())),
-            Err(ref error) => Err(error.clone()),
+            Ok(false) => Err(self.shared.lost.get().unwrap_or_else(lost).into()),
+            Err(error) => Err(error),
         });
-        if removed == Ok(false) {
+        if was_gone {
             self.session.check().await;
         }
-        self.remove_latecomer(slot).await;
+        self.remove_latecomer().await;
+        drop(slot);
     }
 
     fn any_key(&self) -> Compare {
@@ -321,7 +344,7 @@ impl<R: Runtime> Task<R> {
     }
 
     /// Removes the key that a transaction has created that was believed dead.
-    async fn remove_latecomer(self, slot: OwnedMutexGuard<()>) {
+    async fn remove_latecomer(self) {
         let Some(sent) = self.unanswered else { return };
         let any_key = self.any_key();
         let Self { session, key, .. } = self;
@@ -335,6 +358,5 @@ impl<R: Runtime> Task<R> {
         if let Err(error) = queue::persist(session.client(), remove).await {
             telemetry::claim_not_removed(&key, &error.into());
         }
-        drop(slot);
     }
 }

@@ -96,7 +96,8 @@ impl<R: Runtime> Leadership<R> {
         self.place.lost_reason()
     }
 
-    /// Completes when the leadership is lost. Cancel-safe.
+    /// Completes when the leadership is lost; by a timer's delay later than [`is_held`](Self::is_held) tells of a lease
+    /// whose time is over. Cancel-safe.
     pub async fn lost(&self) -> Lost {
         self.place.lost().await
     }

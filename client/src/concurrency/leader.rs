@@ -198,9 +198,11 @@ impl Candidates {
             if event.kind() == EventKind::Delete {
                 self.by_key.remove(event.key());
             } else {
+                // Copied: a part of a received buffer would keep all of it alive for as long as somebody is
+                // a candidate.
                 let leader = Leader {
-                    key: kv.key_bytes(),
-                    value: kv.value_bytes(),
+                    key: Bytes::copy_from_slice(kv.key()),
+                    value: Bytes::copy_from_slice(kv.value()),
                     create_revision: kv.create_revision(),
                     mod_revision: kv.mod_revision(),
                 };

@@ -10,7 +10,8 @@ use crate::{Compare, Runtime, sync::timeout};
 /// A lock with a name: one holder at a time among all clients of the cluster, those in Go too; first come, first
 /// served. Cheap to make and to clone: nothing happens before somebody locks.
 ///
-/// A session is one contender per name: its own lockers queue among themselves first, in no certain order.
+/// A session is one contender per name: its own lockers queue among themselves first, in no certain order. If the
+/// answer to an attempt was lost, the next of them waits until 10 s after it, in case a server executes that only then.
 /// [What is guaranteed, and what isn't](super#what-is-guaranteed).
 #[derive(Clone, Debug)]
 pub struct Mutex<R: Runtime> {
@@ -106,7 +107,8 @@ impl<R: Runtime> MutexGuard<R> {
         self.place.lost_reason()
     }
 
-    /// Completes when the lock is lost. Cancel-safe.
+    /// Completes when the lock is lost; by a timer's delay later than [`is_held`](Self::is_held) tells of a lease whose
+    /// time is over. Cancel-safe.
     pub async fn lost(&self) -> Lost {
         self.place.lost().await
     }

@@ -143,3 +143,17 @@ pub(crate) async fn a_campaign_given_up_is_withdrawn(world: World) {
     assert!(third.is_held());
     assert_eq!(world.keys("e").await.len(), 1);
 }
+
+pub(crate) async fn a_leadership_goes_over_with_its_lease(world: World) {
+    let one = session(&world.direct).await;
+    let first = within(election(&one).campaign("a")).await.expect("it is elected");
+    let mut observer = election(&one).observe();
+    assert_eq!(seen(&mut observer).await, "a");
+    let heir = opened(Session::builder(&world.client()).lease(one.orphan())).await;
+    assert!(!first.is_held());
+    let second = within(election(&heir).campaign("b")).await.expect("its key is there already");
+    assert_eq!(second.create_revision(), first.create_revision());
+    assert_eq!(seen(&mut observer).await, "b");
+    within(second.resign()).await.expect("it resigns");
+    within(first.resign()).await.expect_err("it was lost");
+}

@@ -73,7 +73,9 @@ on_every_server! {
         a_waiter_given_up_in_the_middle_blocks_nobody
         a_lock_given_up_at_any_moment_leaves_no_key
         lockers_of_one_session_exclude_each_other
-        keys_of_others_are_honoured;
+        keys_of_others_are_honoured
+        a_lock_given_back_is_free_at_once
+        a_lock_in_a_namespace_is_the_one_with_the_whole_name;
     waiting:
         a_key_deleted_while_disconnected_wakes_its_successor
         a_compaction_while_waiting_loses_no_wake_up
@@ -87,7 +89,8 @@ on_every_server! {
         one_leads_and_everybody_sees_every_value
         the_next_candidate_follows_a_leader_that_is_lost
         observers_miss_nothing_through_cuts_and_catch_up_after_compaction
-        a_campaign_given_up_is_withdrawn;
+        a_campaign_given_up_is_withdrawn
+        a_leadership_goes_over_with_its_lease;
     go:
         go_and_rust_lock_in_turn
         waiters_in_go_and_rust_that_give_up_block_nobody

@@ -139,3 +139,29 @@ pub(crate) async fn keys_of_others_are_honoured(world: World) {
     joined(waiter).await.expect("it locks").unlock().await.expect("it unlocks");
     assert_eq!(world.keys("a").await, ["a/0"]);
 }
+
+pub(crate) async fn a_lock_in_a_namespace_is_the_one_with_the_whole_name(world: World) {
+    let within_it = world.direct.namespaced("space/").expect("a prefix");
+    let (one, two) = (session(&within_it).await, session(&world.client()).await);
+    let guard = within(mutex(&one, "a").lock()).await.expect("it locks");
+    assert_eq!(world.keys("space/a").await, [format!("space/a/{:x}", one.id())]);
+    assert_eq!(guard.key(), &format!("a/{:x}", one.id()));
+    let fenced = Txn::new().when(guard.is_owner()).and_then(Put::new("fenced", ""));
+    assert!(within_it.txn(fenced).await.expect("it is made").succeeded);
+    let waiter = locking(&two, "space/a");
+    world.queued("space/a", 2).await;
+    assert!(guard.is_held() && !waiter.is_finished());
+    within(guard.unlock()).await.expect("it unlocks");
+    let guard = joined(waiter).await.expect("it locks");
+    assert!(within(mutex(&one, "a").try_lock()).await.expect("it is told").is_none());
+    within(guard.unlock()).await.expect("it unlocks");
+}
+
+pub(crate) async fn a_lock_given_back_is_free_at_once(world: World) {
+    let session = session(&world.direct).await;
+    let mutex = mutex(&session, "a");
+    for _ in 0..50 {
+        let guard = within(mutex.try_lock()).await.expect("it is told").expect("it is free");
+        within(guard.unlock()).await.expect("it unlocks");
+    }
+}
