@@ -28,8 +28,8 @@ use super::{
 };
 use crate::{CallError, Compare, Is, Put, Runtime, Txn};
 
-/// How long after it was sent a transaction may still be executed though its answer was lost: a server gives up on
-/// a proposal after its 5 s and two election timeouts.
+/// How long a transaction may still be executed after its answer was given up: a server gives up on a proposal after
+/// 5 s and two election timeouts.
 const LATE: Duration = Duration::from_secs(10);
 
 /// A place in a queue. Dropping it takes the key away in the background.
@@ -204,7 +204,7 @@ struct Task<R: Runtime> {
     key: Bytes,
     value: Bytes,
     shared: Arc<Shared>,
-    /// When a transaction that enters was last sent whose answer was lost: it may be executed yet.
+    /// When the answer to a transaction that enters was last given up: it may be executed yet.
     unanswered: Option<Instant>,
 }
 
@@ -255,7 +255,6 @@ impl<R: Runtime> Task<R> {
             if let Some(lost) = self.session.lost_reason() {
                 return Err(lost.into());
             }
-            let sent = client.calls().runtime().now();
             let entering = queue::enter(client, &self.prefix, &self.key, self.session.id(), &self.value);
             match entering.await {
                 Ok(entered) => {
@@ -267,7 +266,7 @@ impl<R: Runtime> Task<R> {
                 }
                 Err(error) => {
                     if matches!(error, CallError::MaybeExecuted { .. }) {
-                        self.unanswered = Some(sent);
+                        self.unanswered = Some(client.calls().runtime().now());
                     }
                     if !may_pass(&error) || self.shared.unwanted.get().is_some() {
                         return Err(error.into());
@@ -345,14 +344,14 @@ impl<R: Runtime> Task<R> {
 
     /// Removes the key that a transaction has created that was believed dead.
     async fn remove_latecomer(self) {
-        let Some(sent) = self.unanswered else { return };
+        let Some(given_up) = self.unanswered else { return };
         let any_key = self.any_key();
         let Self { session, key, .. } = self;
         let runtime = session.client().calls().runtime().clone();
         // The end of the session sees to it, too: that isn't to wait for this.
         let weak = session.downgrade();
         drop(session);
-        runtime.sleep((sent + LATE).since(runtime.now())).await;
+        runtime.sleep((given_up + LATE).since(runtime.now())).await;
         let Some(session) = weak.upgrade() else { return };
         let remove = || queue::remove(session.client(), &key, any_key.clone());
         if let Err(error) = queue::persist(session.client(), remove).await {
