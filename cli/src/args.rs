@@ -1,5 +1,8 @@
 //! Flags and variables, as etcdctl has them.
 
+mod contend;
+mod mirror;
+
 use std::{env, ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use clap::{
@@ -8,6 +11,8 @@ use clap::{
 };
 
 use crate::duration;
+pub(crate) use contend::{ElectArgs, EndpointsArgs, LockArgs};
+pub(crate) use mirror::MirrorArgs;
 
 /// etcd from the command line, with watches that survive every cut.
 #[derive(Debug, Parser)]
@@ -48,7 +53,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "ETCDCTL_DIAL_TIMEOUT", default_value = "2s")]
     #[arg(value_parser = duration::parse, value_name = "DURATION")]
     pub(crate) dial_timeout: Duration,
-    /// How long get, put and del may take
+    /// How long get, put and del, and each call of other commands, may take
     #[arg(long, global = true, env = "ETCDCTL_COMMAND_TIMEOUT", default_value = "5s")]
     #[arg(value_parser = duration::parse, value_name = "DURATION")]
     pub(crate) command_timeout: Duration,
@@ -119,6 +124,14 @@ pub(crate) enum Command {
     Put(PutArgs),
     /// Delete keys
     Del(DelArgs),
+    /// Mirror keys: print them as they are, then their changes; or keep another etcd equal
+    Mirror(MirrorArgs),
+    /// Take a lock, and hold it until Ctrl-C, or while a command runs
+    Lock(LockArgs),
+    /// Take part in an election and lead until Ctrl-C, or follow who leads
+    Elect(ElectArgs),
+    /// List the endpoints of a service, as Go's clientv3/naming registers them
+    Endpoints(EndpointsArgs),
     /// See it work: an etcd of its own, connections that keep breaking, and watches that lose nothing
     Demo(DemoArgs),
 }
@@ -222,6 +235,14 @@ pub(crate) struct DemoArgs {
     /// End with one line that holds the result as a JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// For commands whose output etcdctl doesn't have.
+pub(crate) fn refuse_fields(global: &Global, command: &str) -> anyhow::Result<()> {
+    if global.write_out == Format::Fields {
+        anyhow::bail!("{command} has no output format fields: use -w simple or -w json");
+    }
+    Ok(())
 }
 
 fn lease(text: &str) -> Result<i64, String> {

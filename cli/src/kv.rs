@@ -53,7 +53,8 @@ fn standard_input() -> anyhow::Result<Bytes> {
     Ok(value.into())
 }
 
-fn print(write: impl FnOnce(&mut Vec<u8>)) -> anyhow::Result<ExitCode> {
+/// Writes to standard output.
+pub(crate) fn print(write: impl FnOnce(&mut Vec<u8>)) -> anyhow::Result<ExitCode> {
     let mut out = Vec::new();
     write(&mut out);
     let mut stdout = io::stdout().lock();

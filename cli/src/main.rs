@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `args` | flags and variables |
 //! | `connect` | the client they ask for |
-//! | `watch`, `kv` | the commands |
+//! | `watch`, `kv`, `lock`, `elect`, `endpoints` | the commands |
+//! | `mirror` | the command `mirror`, and what replicates into another etcd |
 //! | `command` | what `watch` runs for each event |
-//! | `until` | when `watch --until-rev` is done |
+//! | `held` | what `lock` runs while it holds the lock |
+//! | `until` | when `--until-rev` is done |
 //! | `output` | etcdctl's formats |
 //! | `signals` | Ctrl-C and SIGTERM |
 //! | `demo` | the demonstration |
@@ -16,7 +18,12 @@ mod command;
 mod connect;
 mod demo;
 mod duration;
+mod elect;
+mod endpoints;
+mod held;
 mod kv;
+mod lock;
+mod mirror;
 mod output;
 mod signals;
 mod until;
@@ -45,6 +52,10 @@ fn main() -> ExitCode {
             Command::Get(args) => kv::get(&global, &args).await,
             Command::Put(args) => kv::put(&global, args).await,
             Command::Del(args) => kv::delete(&global, &args).await,
+            Command::Mirror(args) => mirror::run(&global, &args).await,
+            Command::Lock(args) => lock::run(&global, &args).await,
+            Command::Elect(args) => elect::run(&global, &args).await,
+            Command::Endpoints(args) => endpoints::run(&global, &args).await,
             Command::Demo(args) => demo::run(&args).await,
         }
     });

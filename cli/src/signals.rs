@@ -64,25 +64,50 @@ pub(crate) fn listen(hurry: bool) -> Stop {
     Stop(told)
 }
 
-#[cfg(unix)]
 async fn next() -> Signal {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    Signals::listen().next().await
+}
+
+/// The signals themselves, every one, for those who do more than end.
+#[cfg(unix)]
+pub(crate) struct Signals(Option<(tokio::signal::unix::Signal, tokio::signal::unix::Signal)>);
+
+#[cfg(unix)]
+impl Signals {
+    /// Hears every signal from now on.
+    pub(crate) fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        let handlers = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
         // Without handlers signals end the process, which is what they are for.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => Signal::Interrupt,
-        _ = terminate.recv() => Signal::Terminate,
+        Self(if let (Ok(interrupt), Ok(terminate)) = handlers { Some((interrupt, terminate)) } else { None })
+    }
+
+    /// Completes with the next. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Signal {
+        let Some((interrupt, terminate)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = interrupt.recv() => Signal::Interrupt,
+            _ = terminate.recv() => Signal::Terminate,
+        }
     }
 }
 
+/// The signals themselves, every one, for those who do more than end.
 #[cfg(not(unix))]
-async fn next() -> Signal {
-    match tokio::signal::ctrl_c().await {
-        Ok(()) => Signal::Interrupt,
-        Err(_) => std::future::pending().await,
+pub(crate) struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    /// Hears every signal from now on.
+    pub(crate) fn listen() -> Self {
+        Self
+    }
+
+    /// Completes with the next. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Signal {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Signal::Interrupt,
+            Err(_) => std::future::pending().await,
+        }
     }
 }

@@ -1,8 +1,7 @@
-//! When `watch --until-rev` is done.
+//! When `--until-rev` is done.
 
 use std::time::Duration;
 
-use etcd_watch_tokio::WatchResponse;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 /// How often to ask for progress: often enough that nobody waits for it, and nothing to a server.
@@ -21,9 +20,9 @@ impl Until {
         Self { revision, clock }
     }
 
-    /// Whether everything has arrived with this response.
-    pub(crate) fn reached(&self, response: &WatchResponse) -> bool {
-        response.revision() >= self.revision
+    /// Whether everything has arrived, now that everything up to this revision has.
+    pub(crate) fn reached(&self, revision: i64) -> bool {
+        revision >= self.revision
     }
 
     /// Waits until it is time to ask for progress; without an end to wait for, for ever.

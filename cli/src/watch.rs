@@ -94,7 +94,7 @@ impl<'a> Session<'a> {
                         signal = stop.asked() => return Ok(signal.exit_code()),
                     };
                     handled?;
-                    if self.until.as_ref().is_some_and(|until| until.reached(&response)) {
+                    if self.until.as_ref().is_some_and(|until| until.reached(response.revision())) {
                         self.flush()?;
                         return Ok(ExitCode::SUCCESS);
                     }

@@ -112,7 +112,7 @@ fn list<T>(out: &mut Vec<u8>, items: impl Iterator<Item = T>, mut item: impl FnM
 }
 
 /// An object being written.
-struct Object<'a> {
+pub(super) struct Object<'a> {
     out: &'a mut Vec<u8>,
     empty: bool,
 }
@@ -123,6 +123,13 @@ impl<'a> Object<'a> {
         Self { out, empty: true }
     }
 
+    /// An object whose first field is its type.
+    pub(super) fn of_type(out: &'a mut Vec<u8>, kind: &str) -> Self {
+        let mut object = Self::open(out);
+        object.text("type", kind);
+        object
+    }
+
     /// Where to write the field's value.
     fn field(&mut self, name: &str) -> &mut Vec<u8> {
         let comma = if self.empty { "" } else { "," };
@@ -131,13 +138,18 @@ impl<'a> Object<'a> {
         self.out
     }
 
-    fn number(&mut self, name: &str, value: i128) {
+    pub(super) fn text(&mut self, name: &str, text: &str) {
+        let text = serde_json::Value::from(text).to_string();
+        self.field(name).extend_from_slice(text.as_bytes());
+    }
+
+    pub(super) fn number(&mut self, name: &str, value: i128) {
         if value != 0 {
             self.field(name).extend_from_slice(value.to_string().as_bytes());
         }
     }
 
-    fn bytes(&mut self, name: &str, value: &[u8]) {
+    pub(super) fn bytes(&mut self, name: &str, value: &[u8]) {
         if !value.is_empty() {
             let text = STANDARD.encode(value);
             let out = self.field(name);
@@ -151,7 +163,7 @@ impl<'a> Object<'a> {
         self.out.push(b'}');
     }
 
-    fn close_line(self) {
+    pub(super) fn close_line(self) {
         self.out.extend_from_slice(b"}\n");
     }
 }

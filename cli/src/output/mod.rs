@@ -1,13 +1,16 @@
-//! Responses as etcdctl prints them.
+//! Responses as etcdctl prints them, and what it doesn't have.
 
+mod endpoints;
 mod fields;
 mod json;
+mod mirror;
 mod pair;
 pub(crate) mod quote;
 mod simple;
 
 use etcd_watch_tokio::{
-    Header, WatchResponse,
+    Header, MirrorEvent, WatchResponse,
+    discovery::{EndpointUpdate, Endpoints},
     proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse},
 };
 
@@ -57,6 +60,30 @@ impl Printer {
             Format::Simple => simple::get(out, response, show, self.hex),
             Format::Json => json::get(out, response),
             Format::Fields => fields::get(out, response),
+        }
+    }
+
+    /// An event of a mirror; the keys of a list are those of revision `listed_at`. Has no `fields`.
+    pub(crate) fn mirror(&self, out: &mut Vec<u8>, event: &MirrorEvent, listed_at: i64) {
+        match self.format {
+            Format::Json => mirror::json(out, event, listed_at),
+            Format::Simple | Format::Fields => mirror::simple(out, event, self.hex),
+        }
+    }
+
+    /// The endpoints of a service. Has no `fields`.
+    pub(crate) fn endpoints(&self, out: &mut Vec<u8>, found: &Endpoints) {
+        match self.format {
+            Format::Json => endpoints::json(out, found),
+            Format::Simple | Format::Fields => endpoints::simple(out, found),
+        }
+    }
+
+    /// Changes of a service's endpoints. Has no `fields`.
+    pub(crate) fn endpoint_update(&self, out: &mut Vec<u8>, update: &EndpointUpdate) {
+        match self.format {
+            Format::Json => endpoints::update_json(out, update),
+            Format::Simple | Format::Fields => endpoints::update_simple(out, update),
         }
     }
 

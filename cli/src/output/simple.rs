@@ -11,6 +11,10 @@ pub(super) fn watch(out: &mut Vec<u8>, response: &WatchResponse, hex: bool) {
     if response.kind() == ResponseKind::Progress {
         line!(out, "progress notify: {}", response.revision());
     }
+    events(out, response, hex);
+}
+
+pub(super) fn events(out: &mut Vec<u8>, response: &WatchResponse, hex: bool) {
     for event in response.events() {
         let deleted = event.kind() == EventKind::Delete;
         out.extend_from_slice(if deleted { b"DELETE\n" } else { b"PUT\n" });
@@ -44,7 +48,7 @@ pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteRangeResponse, hex: boo
     response.prev_kvs.iter().for_each(|kv| pair(out, kv.into(), hex));
 }
 
-fn pair(out: &mut Vec<u8>, kv: Pair<'_>, hex: bool) {
+pub(super) fn pair(out: &mut Vec<u8>, kv: Pair<'_>, hex: bool) {
     bytes(out, kv.key, hex);
     bytes(out, kv.value, hex);
 }

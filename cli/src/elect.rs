@@ -1,0 +1,90 @@
+//! `elect`.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context, anyhow, bail};
+use etcd_watch_tokio::{
+    Client, Config, Get,
+    concurrency::{Election, Leader, Session, observe},
+    proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue},
+};
+use tokio::time::timeout;
+
+use crate::{
+    args::{ElectArgs, Global},
+    connect,
+    kv::print,
+    output::{Printer, Show},
+    signals::{self, Stop},
+};
+
+/// How long the server may take to hear that nobody stands any more.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+pub(crate) async fn run(global: &Global, args: &ElectArgs) -> anyhow::Result<ExitCode> {
+    let mut stop = signals::listen(true);
+    let client = tokio::select! {
+        client = connect::connect(global, Config::default()) => client?,
+        signal = stop.asked() => return Ok(signal.exit_code()),
+    };
+    if args.listen {
+        return listen(global, args, &client, &mut stop).await;
+    }
+    let proposal = args.proposal.as_deref().map(connect::bytes).unwrap_or_default();
+    let session = tokio::select! {
+        session = Session::builder(&client).ttl(args.ttl).open() => session.context("can't open a session")?,
+        signal = stop.asked() => return Ok(signal.exit_code()),
+    };
+    let election = Election::new(&session, &args.name)?;
+    let leadership = tokio::select! {
+        leadership = election.campaign(proposal) => leadership.context("can't be elected")?,
+        signal = stop.asked() => {
+            // The candidacy goes with the lease.
+            let _ = timeout(GOODBYE, session.close()).await;
+            return Ok(signal.exit_code());
+        }
+    };
+    let response = client.get(Get::key(leadership.key().clone())).await?;
+    if response.kvs.is_empty() {
+        bail!("the leadership was lost at once: its key is gone");
+    }
+    print(|out| Printer::new(global).get(out, &response, Show::Pairs))?;
+    tokio::select! {
+        _ = stop.asked() => {}
+        lost = leadership.lost() => return Err(anyhow!(lost).context("the leadership is lost")),
+    }
+    leadership.resign().await.context("can't resign")?;
+    // Its lease is of no more use; if it can't be revoked, it ends by itself.
+    let _ = timeout(GOODBYE, session.close()).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn listen(
+    global: &Global,
+    args: &ElectArgs,
+    client: &Client,
+    stop: &mut Stop,
+) -> anyhow::Result<ExitCode> {
+    let mut leaders = observe(client, &args.name)?;
+    let printer = Printer::new(global);
+    loop {
+        let leader = tokio::select! {
+            leader = leaders.next() => leader,
+            _ = stop.asked() => return Ok(ExitCode::SUCCESS),
+        };
+        match leader {
+            Some(leader) => {
+                let response = found(leader.context("can't follow the election")?);
+                print(|out| printer.get(out, &response, Show::Pairs))?;
+            }
+            None => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// A leader as the read that would have found it.
+fn found(leader: Leader) -> RangeResponse {
+    let Leader { key, value, create_revision, mod_revision, .. } = leader;
+    let kv = KeyValue { key, value, create_revision, mod_revision, ..KeyValue::default() };
+    RangeResponse { kvs: vec![kv], count: 1, ..RangeResponse::default() }
+}

@@ -1,0 +1,268 @@
+//! The etcd that is written to.
+
+use std::{io, io::Write as _, time::Duration};
+
+use anyhow::{Context, anyhow, bail};
+use bytes::Bytes;
+use etcd_watch_tokio::{
+    CallError, Client, Code, Compare, Get, Is, KeyRange, Put, Txn,
+    proto::{
+        etcdserverpb::{RangeResponse, ResponseHeader, TxnResponse, response_op},
+        mvccpb::KeyValue,
+    },
+};
+use tokio::time::sleep;
+
+use super::{batch::Changes, checkpoint::Checkpoint, mapping::behind};
+
+/// Pauses between attempts, while the destination can't be reached.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How many keys to list at once.
+const PAGE_KEYS: i64 = 1000;
+
+/// The destination, as long as this mirror is the one that writes there.
+///
+/// Every transaction has the condition that the checkpoint is the one that this mirror wrote last. That keeps
+/// apart mirrors that run at the same time, the leftovers of one that was killed, and repeated attempts at a
+/// transaction whose answer was lost: only one can be executed, and the checkpoint tells which.
+pub(super) struct Destination {
+    client: Client,
+    key: Bytes,
+    /// The checkpoint, as it was written last.
+    checkpoint: Checkpoint,
+    /// The revision that the checkpoint has at the destination.
+    mod_revision: i64,
+    /// The revision there that created it: keys older than that were not written by this mirror.
+    create_revision: i64,
+    max_ops: usize,
+    pub(super) transactions: u64,
+}
+
+/// A transaction that is not to be tried again as it is.
+pub(super) enum Refused {
+    /// It is too large for the server.
+    TooLarge(CallError),
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Refused {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Refused> for anyhow::Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::TooLarge(error) => anyhow!(error)
+                .context("too large for the destination: raise its --max-request-bytes and start again"),
+            Refused::Other(error) => error,
+        }
+    }
+}
+
+impl Destination {
+    /// Takes the destination over from whoever wrote there before. `begin` makes the checkpoint to go on from
+    /// of the one that is there, or says what is wrong with it; it is also told the destination's cluster id.
+    pub(super) async fn take_over(
+        client: Client,
+        key: Bytes,
+        max_ops: usize,
+        begin: impl AsyncFn(Option<Checkpoint>, u64) -> anyhow::Result<Checkpoint>,
+    ) -> anyhow::Result<Self> {
+        let writer = format!("{:016x}", fastrand::u64(..));
+        loop {
+            let found = retried(|| client.get(Get::key(key.clone()))).await;
+            let found = found.context("can't read the destination")?;
+            let cluster_id = found.header.as_ref().map_or(0, |header| header.cluster_id);
+            let before = found.kvs.first();
+            let known = before.map(|kv| Checkpoint::decode(&kv.value)).transpose();
+            let name = key.escape_ascii();
+            let known = known.with_context(|| format!("key {name} at the destination is no checkpoint"))?;
+            let checkpoint =
+                Checkpoint { writer: writer.clone(), sequence: 0, ..begin(known, cluster_id).await? };
+            let mut destination = Self {
+                client: client.clone(),
+                key: key.clone(),
+                checkpoint: checkpoint.clone(),
+                mod_revision: before.map_or(0, |kv| kv.mod_revision),
+                create_revision: before.map_or(0, |kv| kv.create_revision),
+                max_ops,
+                transactions: 0,
+            };
+            match destination.transact(&Changes::default(), checkpoint).await? {
+                Outcome::Done => return Ok(destination),
+                // Another writer's last transaction came in between.
+                Outcome::Superseded(_) => {}
+            }
+        }
+    }
+
+    pub(super) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    pub(super) fn checkpoint_key(&self) -> &Bytes {
+        &self.key
+    }
+
+    /// Whether this mirror, or one before it with this checkpoint, may have written the key.
+    pub(super) fn may_have_written(&self, kv: &KeyValue) -> bool {
+        kv.mod_revision >= self.create_revision
+    }
+
+    /// How many changes fit into a transaction beside the checkpoint.
+    pub(super) fn changes_per_transaction(&self) -> usize {
+        self.max_ops - 1
+    }
+
+    /// Makes changes in one transaction, and moves the checkpoint with them. Goes on until it is known to have
+    /// been executed; dropping the future leaves that open.
+    pub(super) async fn write(
+        &mut self,
+        changes: &Changes,
+        revision: i64,
+        is_exact: bool,
+    ) -> Result<(), Refused> {
+        let sequence = self.checkpoint.sequence + 1;
+        let checkpoint = Checkpoint { revision, is_exact, sequence, ..self.checkpoint.clone() };
+        match self.transact(changes, checkpoint).await? {
+            Outcome::Done => {
+                self.transactions += 1;
+                Ok(())
+            }
+            Outcome::Superseded(by) => {
+                let by = by.map_or_else(|| "was deleted".to_owned(), |by| format!("is now {}'s", by.writer));
+                let key = self.key.escape_ascii();
+                let error = anyhow!(
+                    "the checkpoint {key} {by}: another mirror writes here; let one run, or give each its own \
+                     keys and --checkpoint"
+                );
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn transact(&mut self, changes: &Changes, checkpoint: Checkpoint) -> Result<Outcome, Refused> {
+        let txn = Txn::new()
+            .when(Compare::mod_revision(self.key.clone(), Is::Equal, self.mod_revision))
+            .and_then(Put::new(self.key.clone(), checkpoint.encode()))
+            .or_else(Get::key(self.key.clone()));
+        let txn = changes.add_to(txn, self.max_ops);
+        let response = match retried(|| self.client.txn(txn.clone())).await {
+            Ok(response) => response,
+            Err(error) if is_too_large(&error) => return Err(Refused::TooLarge(error)),
+            Err(error @ CallError::Refused { .. }) if error.to_string().contains("too many operations") => {
+                let what = "a transaction is too long for the destination: lower --max-txn-ops";
+                return Err(anyhow!(error).context(what).into());
+            }
+            Err(error) => return Err(anyhow!(error).context("can't write to the destination").into()),
+        };
+        let (mod_revision, create_revision) = if response.succeeded {
+            (revision(response.header.as_ref())?, None)
+        } else {
+            let found = found(response);
+            let known = found.as_ref().and_then(|kv| Checkpoint::decode(&kv.value).ok());
+            match (found, known) {
+                // An earlier attempt had been executed after all.
+                (Some(kv), Some(known)) if known.is_of(&checkpoint.writer, checkpoint.sequence) => {
+                    (kv.mod_revision, Some(kv.create_revision))
+                }
+                (_, known) => return Ok(Outcome::Superseded(known)),
+            }
+        };
+        if self.create_revision == 0 {
+            self.create_revision = create_revision.unwrap_or(mod_revision);
+        }
+        self.mod_revision = mod_revision;
+        self.checkpoint = checkpoint;
+        Ok(Outcome::Done)
+    }
+
+    /// The pairs of a range, without the checkpoint.
+    pub(super) async fn list(&self, range: KeyRange) -> anyhow::Result<Vec<KeyValue>> {
+        let mut rest = range;
+        let mut limit = PAGE_KEYS;
+        let mut pairs = Vec::new();
+        loop {
+            let page = match retried(|| self.client.get(Get::new(rest.clone()).limit(limit))).await {
+                Ok(page) => page,
+                Err(error) if is_too_large(&error) && limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                Err(error) => return Err(error).context("can't list keys at the destination"),
+            };
+            let RangeResponse { kvs, more, .. } = page;
+            let last = kvs.last().map(|kv| behind(&kv.key));
+            pairs.extend(kvs.into_iter().filter(|kv| kv.key != self.key));
+            let (true, Some(next)) = (more, last) else { return Ok(pairs) };
+            rest = match &rest.end()[..] {
+                b"\0" => KeyRange::from_key(next),
+                end => KeyRange::range(next, Bytes::copy_from_slice(end))?,
+            };
+        }
+    }
+}
+
+enum Outcome {
+    Done,
+    /// The checkpoint is another's, or is no more.
+    Superseded(Option<Checkpoint>),
+}
+
+fn revision(header: Option<&ResponseHeader>) -> anyhow::Result<i64> {
+    match header {
+        Some(header) => Ok(header.revision),
+        None => bail!("the destination's answers have no header: use an endpoint that is etcd itself"),
+    }
+}
+
+fn found(response: TxnResponse) -> Option<KeyValue> {
+    match response.responses.into_iter().next()?.response? {
+        response_op::Response::ResponseRange(range) => range.kvs.into_iter().next(),
+        _ => None,
+    }
+}
+
+fn is_too_large(error: &CallError) -> bool {
+    match error {
+        CallError::ResponseTooLarge { .. } => true,
+        // By etcd's own limit, and by that of its gRPC, which has the same code as a full disk.
+        CallError::Refused { code: Code::InvalidArgument, message, .. } => message.contains("too large"),
+        CallError::Refused { code: Code::ResourceExhausted, message, .. } => {
+            message.contains("larger than max")
+        }
+        _ => false,
+    }
+}
+
+/// Makes a call until it is answered. Only for calls that may be executed twice.
+async fn retried<T, F: Future<Output = Result<T, CallError>>>(
+    mut call: impl FnMut() -> F,
+) -> Result<T, CallError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let error = match call().await {
+            Err(error) if may_pass(&error) => error,
+            result => return result,
+        };
+        if pause == FIRST_PAUSE {
+            // With standard error gone there is nobody to tell.
+            let _ = writeln!(io::stderr(), "warning: the destination: {error}; trying again");
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn may_pass(error: &CallError) -> bool {
+    matches!(
+        error,
+        CallError::Timeout { .. }
+            | CallError::MaybeExecuted { .. }
+            | CallError::Refused { code: Code::Unavailable, .. }
+    )
+}

@@ -1,0 +1,114 @@
+//! `mirror` without `--to`: prints.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context;
+use etcd_watch_tokio::{Client, KeyRange, Mirror, MirrorEvent, MirrorRequest, TokioRuntime};
+use tokio::time::timeout;
+
+use crate::{
+    args::{Global, MirrorArgs},
+    output::Printer,
+    signals::Stop,
+    until::Until,
+};
+
+/// Output that has become so long is written before more is added to it.
+const FLUSH_BYTES: usize = 256 << 10;
+
+/// How long the server may take to hear that the watch is over.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(
+    global: &Global,
+    args: &MirrorArgs,
+    client: Client,
+    range: KeyRange,
+    stop: &mut Stop,
+) -> anyhow::Result<ExitCode> {
+    let session = Session {
+        printer: Printer::new(global),
+        mirror: client.mirror(MirrorRequest::new(range))?,
+        until: args.until_rev.map(Until::new),
+        listed_at: 0,
+        output: Vec::new(),
+    };
+    let result = session.run(stop).await;
+    // Closing resets the stream, which cancels the watch on the server.
+    let _ = timeout(GOODBYE, client.close()).await;
+    result
+}
+
+/// A mirror, and what is printed of it.
+struct Session {
+    printer: Printer,
+    mirror: Mirror<TokioRuntime>,
+    until: Option<Until>,
+    /// The revision of the list under way, or of the last.
+    listed_at: i64,
+    /// Printed, not yet written.
+    output: Vec<u8>,
+}
+
+impl Session {
+    async fn run(mut self, stop: &mut Stop) -> anyhow::Result<ExitCode> {
+        loop {
+            let next = tokio::select! {
+                biased;
+                signal = stop.asked() => {
+                    self.flush()?;
+                    // Ctrl-C is how a mirror ends, unless it was to end by itself.
+                    return Ok(if self.until.is_some() { signal.exit_code() } else { ExitCode::SUCCESS });
+                }
+                next = self.mirror.try_next() => next,
+                // Nothing more is there: time to write what was.
+                () = std::future::ready(()), if !self.output.is_empty() => {
+                    self.flush()?;
+                    continue;
+                }
+                () = Until::time_to_ask(&mut self.until) => {
+                    self.mirror.request_progress();
+                    continue;
+                }
+            };
+            match next {
+                Ok(Some(event)) => {
+                    if self.handle(&event)? {
+                        self.flush()?;
+                        return Ok(ExitCode::SUCCESS);
+                    }
+                }
+                Ok(None) => return Ok(ExitCode::SUCCESS),
+                Err(error) => {
+                    self.flush()?;
+                    return Err(error).context("the mirror ended");
+                }
+            }
+        }
+    }
+
+    /// Prints an event. Whether it was the last that was wanted.
+    fn handle(&mut self, event: &MirrorEvent) -> anyhow::Result<bool> {
+        if let MirrorEvent::Listing { revision, .. } = event {
+            self.listed_at = *revision;
+        }
+        self.printer.mirror(&mut self.output, event, self.listed_at);
+        if self.output.len() >= FLUSH_BYTES {
+            self.flush()?;
+        }
+        let reached = |revision| self.until.as_ref().is_some_and(|until| until.reached(revision));
+        Ok(event.synced_revision().is_some_and(reached))
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(&self.output)?;
+        stdout.flush()?;
+        self.output.clear();
+        Ok(())
+    }
+}

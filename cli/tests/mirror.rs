@@ -1,0 +1,186 @@
+//! `etcd-watch mirror` against the embedded etcd, directly and through a proxy.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use common::{PATIENCE, Running, World, bare, output, text};
+use etcd_watch_testkit::{
+    harness::wait_until,
+    proxy::{Cut, FaultProxy},
+};
+use etcd_watch_tokio::proto::etcdserverpb::CompactionRequest;
+use serde_json::Value;
+
+/// What follows the lines, folded as the help text says.
+#[derive(Default)]
+struct Fold {
+    keys: BTreeMap<String, String>,
+    synced: i64,
+    listings: Vec<String>,
+}
+
+impl Fold {
+    fn line(&mut self, line: &str) {
+        let event: Value = serde_json::from_str(line).expect("each line is an object");
+        let field = |name: &str| {
+            let bytes = STANDARD.decode(event[name].as_str().unwrap_or_default()).expect("base64");
+            String::from_utf8(bytes).expect("the test writes text")
+        };
+        let revision = event["revision"].as_i64().expect("every event has a revision");
+        match event["type"].as_str().expect("every event has a type") {
+            "listing" => self.listings.push(event["reason"].as_str().expect("a reason").to_owned()),
+            "snapshot" | "put" => drop(self.keys.insert(field("key"), field("value"))),
+            "delete" => drop(self.keys.remove(&field("key"))),
+            "synced" => self.synced = revision,
+            other => panic!("an event of type {other}"),
+        }
+    }
+
+    async fn until(&mut self, tool: &mut Running, reached: impl Fn(&Self) -> bool) {
+        while !reached(self) {
+            self.line(&tool.line().await);
+        }
+    }
+
+    fn is(&self, expected: &[(&str, &str)]) -> bool {
+        self.keys.iter().map(|(key, value)| (key.as_str(), value.as_str())).eq(expected.iter().copied())
+    }
+}
+
+#[tokio::test]
+async fn keys_are_printed_as_they_are_and_then_as_they_change() {
+    let world = World::new().await;
+    world.put("a/1", "x");
+    world.put("b", "other");
+    let mut tool = Running::start(world.tool(&["mirror", "--prefix", "a/", "-w", "json"]));
+    assert_eq!(
+        tool.lines(3).await,
+        [
+            r#"{"type":"listing","revision":3,"reason":"the first list"}"#,
+            r#"{"type":"snapshot","revision":3,"key":"YS8x","value":"eA==","create_revision":2,"mod_revision":2,"version":1}"#,
+            r#"{"type":"synced","revision":3}"#,
+        ]
+    );
+    world.put("a/2", "y");
+    world.delete("a/1");
+    assert_eq!(
+        tool.lines(2).await,
+        [
+            r#"{"type":"put","revision":4,"key":"YS8y","value":"eQ==","create_revision":4,"mod_revision":4,"version":1}"#,
+            r#"{"type":"delete","revision":5,"key":"YS8x"}"#,
+        ]
+    );
+}
+
+#[tokio::test]
+async fn until_a_revision_it_ends_by_itself() {
+    let world = World::new().await;
+    for value in ["1", "2"] {
+        world.put("a", value);
+        world.put("b", value);
+    }
+    let output = world.run(&["mirror", "a", "--until-rev", "5"]).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(text(&output.stdout), "listing: 5 (the first list)\nSNAPSHOT\na\n2\nsynced: 5\n");
+
+    let mut tool = Running::start(world.tool(&["mirror", "a", "--until-rev", "7", "--hex"]));
+    tool.lines(5).await;
+    world.delete("a");
+    // What comes to 7 is another key's: progress tells.
+    world.put("b", "3");
+    let (status, lines, stderr) = tool.end().await;
+    assert!(status.success(), "{stderr}");
+    assert_eq!(lines, ["DELETE", r"\x61", "", "synced: 7"]);
+}
+
+#[tokio::test]
+async fn history_that_is_lost_behind_a_cut_is_made_up_for_by_a_list() {
+    let world = World::new().await;
+    for key in ["k1", "k2", "k3"] {
+        world.put(key, "1");
+    }
+    let proxy = FaultProxy::start(world.etcd.endpoint()).await.expect("a proxy");
+    let arguments = ["mirror", "--prefix", "k", "-w", "json", "--endpoints", &proxy.endpoint()];
+    let mut tool = Running::start(bare(&arguments));
+    let mut fold = Fold::default();
+    fold.until(&mut tool, |fold| fold.synced == 4).await;
+    assert!(fold.is(&[("k1", "1"), ("k2", "1"), ("k3", "1")]), "{:?}", fold.keys);
+
+    // A cut alone is not seen.
+    world.until_watchers(1).await;
+    proxy.cut_all(Cut::Reset);
+    world.put("k4", "1");
+    fold.until(&mut tool, |fold| fold.keys.contains_key("k4")).await;
+    assert_eq!(fold.listings.len(), 1);
+
+    proxy.refuse();
+    proxy.cut_all(Cut::Reset);
+    wait_until("the watch is gone", PATIENCE, || world.watchers() == 0).await;
+    world.put("k1", "2");
+    world.delete("k2");
+    let revision = world.put("k5", "1");
+    let compact = CompactionRequest { revision, physical: false };
+    world.etcd.with_model(|model| model.compact(&compact).expect("it is compacted"));
+    proxy.restore();
+    fold.until(&mut tool, |fold| fold.synced >= revision).await;
+    assert_eq!(fold.listings, ["the first list", "history was compacted"]);
+    assert!(fold.is(&[("k1", "2"), ("k3", "1"), ("k4", "1"), ("k5", "1")]), "{:?}", fold.keys);
+
+    let last = world.put("k3", "3");
+    fold.until(&mut tool, |fold| fold.keys.get("k3").is_some_and(|value| value == "3")).await;
+    assert!(last > revision);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn ctrl_c_ends_it_cleanly() {
+    use rustix::process::Signal;
+    for (until, code) in [(false, 0), (true, 130)] {
+        let world = World::new().await;
+        world.put("a", "1");
+        let mut arguments = vec!["mirror", "a"];
+        if until {
+            arguments.extend(["--until-rev", "100"]);
+        }
+        let mut tool = Running::start(world.tool(&arguments));
+        assert_eq!(tool.lines(5).await.last().map(String::as_str), Some("synced: 2"));
+        tool.signal(Signal::INT);
+        let (status, _, stderr) = tool.end().await;
+        assert_eq!((status.code(), stderr.as_str()), (Some(code), ""));
+        world.until_watchers(0).await;
+    }
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_by_name() {
+    let to = ["--to", "127.0.0.1:1"];
+    let cases: [(&[&str], &str); 9] = [
+        (&["mirror"], "<KEY>"),
+        (&["mirror", "a", "-w", "fields"], "no output format fields"),
+        (&["mirror", "b", "a"], "must be above"),
+        (&["mirror", "a", "--until-rev", "0"], "--until-rev"),
+        (&["mirror", "a", "--prefix", "--dest-prefix", "b"], "--to"),
+        (&["mirror", "a", "--dest-prefix", "b"], "--prefix"),
+        (&["mirror", "a", "--delete-extra"], "--to"),
+        (&["mirror", "a", "--max-txn-ops", "1"], "--max-txn-ops"),
+        (&["mirror", "a", "--prefix", "--dest-prefix", "b", "--no-dest-prefix"], "cannot be used with"),
+    ];
+    for (arguments, expected) in cases {
+        let output = output(bare(arguments)).await;
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(text(&output.stderr).contains(expected), "{arguments:?}: {}", text(&output.stderr));
+    }
+    let world = World::new().await;
+    let cases: [(&[&str], &str); 3] = [
+        (&["--checkpoint", "a/b"], "give another with --checkpoint"),
+        (&["--dest-cert", "x"], "--dest-cert is given without --dest-key"),
+        (&["--dest-password", "x"], "--dest-password is given without --dest-user"),
+    ];
+    for (flags, expected) in cases {
+        let output = world.run(&[&["mirror", "--prefix", "a"][..], &to, flags].concat()).await;
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains(expected), "{flags:?}: {}", text(&output.stderr));
+    }
+}
