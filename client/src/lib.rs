@@ -8,6 +8,7 @@
 //! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover.
 //! - [`LeaseKeeper`]: keeps a lease alive.
 //! - [`concurrency`]: locks and elections.
+//! - [`cache`]: a local view of keys, kept current.
 //! - `discovery`, with the feature of that name: services register their endpoints, clients follow them.
 //! - [`Runtime`], [`Transport`]: what it takes to run on another runtime.
 //!
@@ -46,6 +47,7 @@
 
 mod auth;
 mod builder;
+pub mod cache;
 mod calls;
 mod client;
 mod cluster;

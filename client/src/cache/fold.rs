@@ -1,0 +1,129 @@
+//! Folds what a mirror hands out into states, and publishes them.
+
+use std::{mem, sync::Arc};
+
+use etcd_watch_core::{EventKind, ListReason, SnapshotPart, WatchResponse};
+
+use super::{
+    change::CacheChange,
+    entry::{CachedKv, Fresh},
+    request::Make,
+    shared::Shared,
+    snapshot::Snapshot,
+};
+
+/// The state that is being worked on. Between a list's begin and its end it is a mix, and is not published.
+pub(super) struct Fold<P> {
+    pub(super) shared: Arc<Shared<P>>,
+    work: Snapshot<P>,
+    make: Make<P>,
+    /// While keys are listed: whether what was there before is of another store.
+    listing: Option<bool>,
+}
+
+impl<P> Fold<P> {
+    pub(super) fn new(shared: Arc<Shared<P>>, make: Make<P>) -> Self {
+        Self { shared, work: Snapshot::none(), make, listing: None }
+    }
+
+    /// The revision and the number of keys of the state; `None` for a mix.
+    pub(super) fn at(&self) -> Option<(i64, usize)> {
+        let is_state = self.listing.is_none() && self.work.revision > 0;
+        is_state.then(|| (self.work.revision, self.work.len()))
+    }
+
+    pub(super) fn listing(&mut self, reason: &ListReason) {
+        let is_other_store = self.listing.unwrap_or(false) || reason.is_other_store();
+        self.listing = Some(is_other_store);
+        self.shared.listing(reason.clone());
+    }
+
+    pub(super) fn part(&mut self, part: &SnapshotPart) {
+        let is_other_store = self.listing.unwrap_or(false);
+        let gone: Vec<Vec<u8>> = {
+            let (after, through) = part.span();
+            let known = self.work.tree.iter_from(after).map(CachedKv::key);
+            let known = known.take_while(|key| match through {
+                std::ops::Bound::Included(last) => *key <= last,
+                std::ops::Bound::Excluded(end) => *key < end,
+                std::ops::Bound::Unbounded => true,
+            });
+            part.missing(known).map(<[u8]>::to_vec).collect()
+        };
+        for key in gone {
+            self.remove(&key);
+        }
+        for kv in part.puts() {
+            let held = self.work.get(&kv.key);
+            // In one store, revision and version of a key say all; what is the same stays shared.
+            let is_held = !is_other_store
+                && held.is_some_and(|held| {
+                    (held.mod_revision(), held.version()) == (kv.mod_revision, kv.version)
+                });
+            if !is_held {
+                self.put(Fresh::from(kv), is_other_store);
+            }
+        }
+    }
+
+    /// The state is the store's at this revision.
+    pub(super) fn synced(&mut self, revision: i64) {
+        match self.listing.take() {
+            Some(is_other_store) => {
+                self.work.revision = revision;
+                self.shared.publish_list(self.work.clone(), is_other_store);
+            }
+            None if revision > self.work.revision => {
+                self.work.revision = revision;
+                self.shared.extend(revision);
+            }
+            None => {}
+        }
+    }
+
+    /// Publishes a state for each revision of a response.
+    pub(super) fn changes(&mut self, response: &WatchResponse) {
+        let mut changes = Vec::new();
+        let mut revision = 0;
+        for event in response.events() {
+            if event.mod_revision() != revision {
+                self.publish(revision, mem::take(&mut changes));
+                revision = event.mod_revision();
+            }
+            let (kv, prev) = match event.kind() {
+                EventKind::Delete => (None, self.remove(event.key())),
+                _ => {
+                    let (kv, prev) = self.put(Fresh::from(&event), false);
+                    (Some(kv), prev)
+                }
+            };
+            changes.extend(CacheChange::new(revision, kv, prev));
+        }
+        self.publish(revision, changes);
+        self.synced(response.revision());
+    }
+
+    fn publish(&mut self, revision: i64, changes: Vec<CacheChange<P>>) {
+        if !changes.is_empty() {
+            // A faulty server may send what belongs before a revision it has vouched for.
+            self.work.revision = self.work.revision.max(revision);
+            self.shared.publish_changes(self.work.clone(), changes);
+        }
+    }
+
+    fn put(&mut self, fresh: Fresh<'_>, is_other_store: bool) -> (CachedKv<P>, Option<CachedKv<P>>) {
+        let prev = self.work.tree.get(fresh.key).filter(|_| !is_other_store);
+        let payload = (self.make)(&fresh, prev, &self.shared.counters);
+        let kv = CachedKv::new(fresh, payload);
+        let prev = self.work.tree.insert(kv.clone());
+        self.work.bytes += kv.bytes();
+        self.work.bytes -= prev.as_ref().map_or(0, CachedKv::bytes);
+        (kv, prev)
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Option<CachedKv<P>> {
+        let prev = self.work.tree.remove(key)?;
+        self.work.bytes -= prev.bytes();
+        Some(prev)
+    }
+}

@@ -1,0 +1,145 @@
+//! What waits for the cache's subscribers.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex},
+    task::Waker,
+};
+
+use etcd_watch_core::{EventKind, Filters, KeyRange};
+
+use super::{change::CacheChange, error::CacheError, snapshot::Snapshot, stats::Counters};
+use crate::sync::lock;
+
+/// What one revision changed, shared by all subscribers.
+pub(super) struct Batch<P> {
+    pub(super) changes: Vec<CacheChange<P>>,
+    pub(super) after: Snapshot<P>,
+}
+
+pub(super) enum Item<P> {
+    Changes(Arc<Batch<P>>),
+    /// The keys were listed: whatever has changed is in the difference.
+    Listed(Snapshot<P>),
+}
+
+impl<P> Clone for Item<P> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Changes(batch) => Self::Changes(batch.clone()),
+            Self::Listed(snapshot) => Self::Listed(snapshot.clone()),
+        }
+    }
+}
+
+/// Which changes a subscriber wants.
+#[derive(Clone, Debug)]
+pub(super) struct Interest {
+    pub(super) range: KeyRange,
+    pub(super) filters: Filters,
+}
+
+impl Interest {
+    pub(super) fn wants<P>(&self, change: &CacheChange<P>) -> bool {
+        let is_left_out = match change.kind() {
+            EventKind::Delete => self.filters.no_delete,
+            _ => self.filters.no_put,
+        };
+        !is_left_out && self.range.contains(change.key())
+    }
+}
+
+/// All subscribers.
+pub(super) struct Registry<P> {
+    next: u64,
+    inboxes: BTreeMap<u64, Arc<Inbox<P>>>,
+}
+
+impl<P> Default for Registry<P> {
+    fn default() -> Self {
+        Self { next: 0, inboxes: BTreeMap::new() }
+    }
+}
+
+impl<P> Registry<P> {
+    pub(super) fn add(&mut self, inbox: Arc<Inbox<P>>) -> u64 {
+        self.next += 1;
+        self.inboxes.insert(self.next, inbox);
+        self.next
+    }
+
+    pub(super) fn remove(&mut self, id: u64) -> Option<Arc<Inbox<P>>> {
+        self.inboxes.remove(&id)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    /// Offers what made the state with this number.
+    pub(super) fn offer(&self, state: u64, item: &Item<P>, counters: &Counters) {
+        for inbox in self.inboxes.values() {
+            inbox.offer(state, item, counters);
+        }
+    }
+
+    pub(super) fn end(&self, error: &CacheError) {
+        for inbox in self.inboxes.values() {
+            let waker = {
+                let mut waiting = lock(&inbox.waiting);
+                waiting.ended.get_or_insert_with(|| error.clone());
+                waiting.waker.take()
+            };
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+}
+
+/// What waits for one subscriber.
+pub(super) struct Inbox<P> {
+    pub(super) interest: Interest,
+    pub(super) limit: usize,
+    pub(super) waiting: Mutex<Waiting<P>>,
+}
+
+pub(super) struct Waiting<P> {
+    pub(super) queue: VecDeque<Item<P>>,
+    /// More came than the queue holds: all that is thrown away, and the difference takes its place.
+    pub(super) lags: bool,
+    /// The number of the state that the subscriber was brought to by a difference: what led there is not news.
+    pub(super) state: u64,
+    pub(super) waker: Option<Waker>,
+    pub(super) ended: Option<CacheError>,
+}
+
+impl<P> Inbox<P> {
+    pub(super) fn new(interest: Interest, limit: usize, state: u64) -> Self {
+        let waiting = Waiting { queue: VecDeque::new(), lags: false, state, waker: None, ended: None };
+        Self { interest, limit, waiting: Mutex::new(waiting) }
+    }
+
+    fn offer(&self, state: u64, item: &Item<P>, counters: &Counters) {
+        if let Item::Changes(batch) = item
+            && !batch.changes.iter().any(|change| self.interest.wants(change))
+        {
+            return;
+        }
+        let (thrown_away, waker) = {
+            let mut waiting = lock(&self.waiting);
+            if waiting.lags || state <= waiting.state {
+                return;
+            }
+            let mut thrown_away = VecDeque::new();
+            if waiting.queue.len() < self.limit {
+                waiting.queue.push_back(item.clone());
+            } else {
+                counters.slow_resyncs.add(1);
+                waiting.lags = true;
+                thrown_away = std::mem::take(&mut waiting.queue);
+            }
+            (thrown_away, waiting.waker.take())
+        };
+        waker.into_iter().for_each(Waker::wake);
+        drop(thrown_away);
+    }
+}

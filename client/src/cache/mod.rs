@@ -1,0 +1,319 @@
+//! A local, ordered view of a key range that is kept current: reads without a round trip, at a known revision.
+//!
+//! [`Client::cache`](crate::Client::cache) lists the keys and watches them, by one [`Mirror`](crate::Mirror) on a
+//! task of its own. What it publishes is only ever the store at one revision: while keys have to be listed again
+//! (compacted history, a restored store) readers see the last state there was.
+//!
+//! - **Reads** never wait for updates: a [`Snapshot`] is a version of a persistent map, cheap to take and to keep.
+//! - **How new?** [`Cache::get`] answers from the last state; [`Cache::wait_for`] waits until the cache is at a
+//!   revision, such as that of one's own write; [`Cache::consistent`] is as new as the store at the time of the
+//!   call, at the price of one small read, which calls share. [`Cache::snapshot_at`] goes back.
+//! - **Changes** come by [`Cache::subscribe`], to any number of subscribers on the one watch, with previous
+//!   values, whole revisions at once, and never with a gap.
+//! - **Values** can be decoded once for all readers: [`CacheRequest::typed`].
+//!
+//! # Memory
+//! A key costs its own bytes and its value's, and about 130 bytes: 88 for the pair and what etcd tells of it, 8 to
+//! 10 in the tree, the rest the allocator's rounding. A typed value adds 16 bytes and whatever it is. A state in the
+//! [history](CacheRequest::history), and one that a reader or a slow subscriber holds, costs only what differs.
+//!
+//! ```no_run
+//! use etcd_watch_client::{Client, KeyRange, Put, Runtime, cache::{CacheEvent, CacheRequest, SubscribeRequest}};
+//!
+//! async fn follow<R: Runtime>(client: &Client<R>) -> Result<(), Box<dyn std::error::Error>> {
+//!     let services = KeyRange::prefix("services/");
+//!     let cache = client.cache(CacheRequest::new(services.clone()))?;
+//!     cache.ready().await?;
+//!
+//!     // What was just written is seen.
+//!     let put = client.put(Put::new("services/a", "10.0.0.1")).await?;
+//!     let now = cache.wait_for(put.header.unwrap_or_default().revision).await?;
+//!     for kv in now.prefix("services/").take(10) {
+//!         println!("{}", String::from_utf8_lossy(kv.key()));
+//!     }
+//!
+//!     let mut changes = cache.subscribe(SubscribeRequest::new(services).initial_state(true))?;
+//!     while let Some(event) = changes.try_next().await? {
+//!         match event {
+//!             CacheEvent::Initial(keys) => println!("{} keys", keys.iter().count()),
+//!             CacheEvent::Changes(batch) | CacheEvent::Resynced { changes: batch, .. } => {
+//!                 batch.changes().iter().for_each(|change| println!("{change:?}, was {:?}", change.prev()));
+//!             }
+//!             _ => {}
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+
+mod catch_up;
+mod change;
+mod entry;
+mod error;
+mod fold;
+mod follower;
+mod history;
+mod inbox;
+mod request;
+mod shared;
+mod snapshot;
+mod stats;
+mod subscription;
+mod tree;
+mod waiters;
+
+pub use change::CacheChange;
+pub use entry::{CachedKv, Decoded, LastGood, Undecodable};
+pub use error::{CacheError, CacheRequestError, RevisionNotHeld, SubscribeError};
+pub use request::CacheRequest;
+pub use shared::CacheStatus;
+pub use snapshot::{Range, Snapshot};
+pub use stats::CacheStats;
+pub use subscription::{CacheChanges, CacheEvent, Initial, ResyncReason, SubscribeRequest, Subscription};
+
+use std::{fmt, sync::Arc};
+
+use etcd_watch_core::KeyRange;
+
+use crate::{Client, Runtime, sync::lock};
+use follower::Follower;
+use shared::Shared;
+use waiters::Wants;
+
+/// A local view of a key range. Cheap to clone; all clones are one cache.
+///
+/// It ends when the last clone and the last [`Subscription`] are gone, or with [`close`](Self::close): nothing is
+/// left here or on the server. It also ends when the mirror does (a permission was denied, the client was closed).
+/// What was read stays readable after that: [`status`](Self::status) tells.
+pub struct Cache<P = ()> {
+    alive: Arc<Alive<P>>,
+}
+
+/// A cache whose values are decoded.
+pub type TypedCache<T> = Cache<Decoded<T>>;
+
+/// A state of a [`TypedCache`].
+pub type TypedSnapshot<T> = Snapshot<Decoded<T>>;
+
+/// What keeps a cache alive.
+struct Alive<P>(Arc<Shared<P>>);
+
+impl<P> Drop for Alive<P> {
+    fn drop(&mut self) {
+        self.0.end(CacheError::Closed);
+    }
+}
+
+impl<R: Runtime> Client<R> {
+    /// Caches a key range. Returns at once; [`Cache::ready`] waits for the keys.
+    ///
+    /// # Errors
+    /// A request that can't be served, or a client that has been closed.
+    pub fn cache<P: Send + Sync + 'static>(
+        &self,
+        request: impl Into<CacheRequest<P>>,
+    ) -> Result<Cache<P>, CacheRequestError> {
+        let request = request.into();
+        let mirror = self.mirror(request.mirror()?)?;
+        let shared = Arc::new(Shared::new(request.range, request.history));
+        let follower = Follower::new(self.clone(), mirror, shared.clone(), request.make);
+        self.calls().runtime().spawn(follower.run());
+        Ok(Cache { alive: Arc::new(Alive(shared)) })
+    }
+}
+
+impl<P> Cache<P> {
+    fn shared(&self) -> &Shared<P> {
+        &self.alive.0
+    }
+
+    /// Waits for the first state.
+    ///
+    /// # Errors
+    /// When the cache ended before.
+    pub async fn ready(&self) -> Result<Snapshot<P>, CacheError> {
+        let shared = self.shared();
+        let look = || {
+            let published = shared.read();
+            match &published.status {
+                _ if published.state > 0 => Some(Ok(published.snapshot.clone())),
+                CacheStatus::Ended(error) => Some(Err(error.clone())),
+                _ => None,
+            }
+        };
+        shared.waiters.wait(Wants::Ready, || {}, look).await
+    }
+
+    /// The last state; before the first there are no keys in it, and its revision is 0.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot<P> {
+        self.shared().snapshot()
+    }
+
+    /// The store exactly as it was at a revision, if that is [held](CacheRequest::history).
+    ///
+    /// # Errors
+    /// When it is not: which ones are.
+    pub fn snapshot_at(&self, revision: i64) -> Result<Snapshot<P>, RevisionNotHeld> {
+        self.shared().read().history.at(revision)
+    }
+
+    /// A key in the last state. For more than one, take a [`snapshot`](Self::snapshot): they are of one revision
+    /// then.
+    #[must_use]
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<CachedKv<P>> {
+        self.snapshot().get(key).cloned()
+    }
+
+    /// The keys of a range in the last state, in order. None of them is copied, but
+    /// [`Snapshot::range`] makes no list either.
+    #[must_use]
+    pub fn range(&self, range: &KeyRange) -> Vec<CachedKv<P>> {
+        self.snapshot().range(range).cloned().collect()
+    }
+
+    /// The keys cached. Of others, a read finds nothing, whether the store has them or not.
+    #[must_use]
+    pub fn key_range(&self) -> &KeyRange {
+        &self.shared().range
+    }
+
+    /// Whether it has all keys of a range.
+    #[must_use]
+    pub fn covers(&self, range: &KeyRange) -> bool {
+        subscription::covers(self.key_range(), range)
+    }
+
+    /// Waits until the cache is at a revision or past it: that of one's own write, or one that was heard of. It
+    /// doesn't wait for a change of the cached keys: the server is asked. There is no time limit.
+    ///
+    /// Servers that don't answer that are asked another way: see the [`proof_reads`](CacheStats::proof_reads).
+    ///
+    /// # Errors
+    /// When the cache ends before it is there, or another store takes the place of the one the revision is of.
+    pub async fn wait_for(&self, revision: i64) -> Result<Snapshot<P>, CacheError> {
+        let shared = self.shared();
+        let store = {
+            let published = shared.read();
+            (published.state > 0).then_some(published.store)
+        };
+        self.wait_in(store, revision).await
+    }
+
+    /// Waits for a revision of this store; `None` before the first state.
+    async fn wait_in(&self, store: Option<u64>, revision: i64) -> Result<Snapshot<P>, CacheError> {
+        let shared = self.shared();
+        let look = || {
+            let published = shared.read();
+            match &published.status {
+                _ if store.unwrap_or(0) != published.store => Some(Err(CacheError::OtherStore)),
+                _ if published.state > 0 && published.snapshot.revision >= revision => {
+                    Some(Ok(published.snapshot.clone()))
+                }
+                CacheStatus::Ended(error) => Some(Err(error.clone())),
+                _ => None,
+            }
+        };
+        shared.waiters.wait(Wants::Revision(revision), || shared.task.wake(), look).await
+    }
+
+    /// A state at least as new as the store was when this was called: a linearizable read. It asks the store for
+    /// its revision, by a read of one key that calls at the same time share, and waits until the cache is there.
+    ///
+    /// # Errors
+    /// When the revision can't be read, the cache ends, or another store takes the place of this one.
+    pub async fn consistent(&self) -> Result<Snapshot<P>, CacheError> {
+        let shared = self.shared();
+        let store = shared.read().store;
+        if shared.has_ended() {
+            return Err(self.ended());
+        }
+        let number = shared.ask_for_read();
+        let ended = || shared.has_ended().then(|| Err(self.ended()));
+        let look = || shared.read_result(number).or_else(ended);
+        let revision = shared.waiters.wait(Wants::Read(number), || shared.task.wake(), look).await?;
+        self.wait_in(Some(store), revision).await
+    }
+
+    /// Why it has ended.
+    fn ended(&self) -> CacheError {
+        match self.status() {
+            CacheStatus::Ended(error) => error,
+            _ => CacheError::Closed,
+        }
+    }
+
+    /// Subscribes to the changes of keys.
+    ///
+    /// # Errors
+    /// An option out of range, keys that the cache doesn't have, a start revision that is not held.
+    pub fn subscribe(&self, request: impl Into<SubscribeRequest>) -> Result<Subscription<P>, SubscribeError> {
+        Subscription::new(self.alive.clone(), request.into())
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub fn status(&self) -> CacheStatus {
+        self.shared().read().status.clone()
+    }
+
+    /// What it has, and what it has done so far.
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        let shared = self.shared();
+        let counters = &shared.counters;
+        let subscribers = lock(&shared.registry).len();
+        let snapshot = self.snapshot();
+        CacheStats {
+            keys: snapshot.len(),
+            bytes: snapshot.bytes(),
+            revision: snapshot.revision(),
+            subscribers,
+            lists: counters.lists.get(),
+            decode_errors: counters.decode_errors.get(),
+            slow_resyncs: counters.slow_resyncs.get(),
+            progress_requests: counters.progress_requests.get(),
+            proof_reads: counters.proof_reads.get(),
+            revision_reads: counters.revision_reads.get(),
+        }
+    }
+
+    /// Ends it, for all clones: the watch is cancelled, subscriptions end, who waits is told
+    /// ([`CacheError::Closed`]). The last state stays readable.
+    pub fn close(&self) {
+        self.shared().end(CacheError::Closed);
+    }
+
+    /// Completes when it has ended, with the reason.
+    pub async fn closed(&self) -> CacheError {
+        let shared = self.shared();
+        let look = || shared.has_ended().then(|| self.ended());
+        shared.waiters.wait(Wants::End, || {}, look).await
+    }
+}
+
+impl<T> TypedCache<T> {
+    /// The decoded value of a key in the last state; `None` if there is no such key.
+    ///
+    /// # Errors
+    /// (Inside the option.) Why the value it has does not decode, with the last one that did.
+    #[must_use]
+    pub fn value(&self, key: impl AsRef<[u8]>) -> Option<Result<Arc<T>, Arc<Undecodable<T>>>> {
+        self.get(key).map(|kv| kv.decoded().cloned().map_err(Clone::clone))
+    }
+}
+
+impl<P> Clone for Cache<P> {
+    fn clone(&self) -> Self {
+        Self { alive: self.alive.clone() }
+    }
+}
+
+impl<P> fmt::Debug for Cache<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("status", &self.status())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

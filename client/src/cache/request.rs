@@ -1,0 +1,164 @@
+//! What a cache is asked for.
+
+use std::{fmt, sync::Arc};
+
+use etcd_watch_core::{KeyRange, MirrorRequest, StreamOptions};
+
+use super::{
+    entry::{CachedKv, Decoded, Fresh, Undecodable},
+    error::{CacheRequestError, at_least_one},
+    stats::Counters,
+};
+use crate::BoxError;
+
+/// Makes what is kept beside a pair, from it and the pair before.
+pub(super) type Make<P> = Arc<dyn Fn(&Fresh<'_>, Option<&CachedKv<P>>, &Counters) -> P + Send + Sync>;
+
+/// A cache to make: [`Client::cache`](crate::Client::cache).
+///
+/// ```
+/// use etcd_watch_client::{KeyRange, cache::CacheRequest};
+///
+/// let limits = CacheRequest::new(KeyRange::prefix("limits/"))
+///     .history(100)
+///     .typed(|_key, value| std::str::from_utf8(value)?.parse::<u64>().map_err(Box::<dyn std::error::Error + Send + Sync>::from));
+/// # let _ = limits;
+/// ```
+#[must_use]
+pub struct CacheRequest<P = ()> {
+    pub(super) range: KeyRange,
+    page_keys: usize,
+    pub(super) history: usize,
+    buffer_bytes: Option<usize>,
+    stream: StreamOptions,
+    pub(super) make: Make<P>,
+}
+
+impl CacheRequest {
+    /// A cache of `range`, with every option at its default.
+    pub fn new(range: KeyRange) -> Self {
+        Self {
+            range,
+            page_keys: 1000,
+            history: 64,
+            buffer_bytes: None,
+            stream: StreamOptions::default(),
+            make: Arc::new(|_, _, _| ()),
+        }
+    }
+
+    /// Decode values: what the cache keeps beside each pair is then what `decode` made of its key and value.
+    ///
+    /// Each value is decoded once, when it comes, on the cache's task, and shared from then on: keep it short.
+    /// A value that does not decode is an error of its key alone ([`CachedKv::decoded`]); it is counted and
+    /// warned of once, and the last good value of the key stays at hand.
+    pub fn typed<T, E>(
+        self,
+        decode: impl Fn(&[u8], &[u8]) -> Result<T, E> + Send + Sync + 'static,
+    ) -> CacheRequest<Decoded<T>>
+    where
+        E: Into<BoxError>,
+    {
+        let Self { range, page_keys, history, buffer_bytes, stream, make: _ } = self;
+        let make: Make<Decoded<T>> = Arc::new(move |fresh, prev, counters| {
+            Decoded(match decode(fresh.key, fresh.value) {
+                Ok(value) => Ok(Arc::new(value)),
+                Err(error) => {
+                    counters.decode_errors.add(1);
+                    let source: BoxError = error.into();
+                    let (key, revision) = (String::from_utf8_lossy(fresh.key), fresh.mod_revision);
+                    tracing::warn!(name: "cache_undecodable", %key, revision, error = %source, "a cached value does not decode");
+                    // A key that was deleted and made anew has nothing to do with the one before.
+                    let prev = prev.filter(|prev| prev.create_revision() == fresh.create_revision);
+                    let last_good = prev.and_then(|prev| prev.payload().good(prev.mod_revision()));
+                    let (key, mod_revision) = (fresh.key.to_vec().into(), fresh.mod_revision);
+                    Err(Arc::new(Undecodable { key, mod_revision, last_good, source }))
+                }
+            })
+        });
+        CacheRequest { range, page_keys, history, buffer_bytes, stream, make }
+    }
+}
+
+impl<P> CacheRequest<P> {
+    /// How many states to keep for [`Cache::snapshot_at`](super::Cache::snapshot_at) and for subscriptions that
+    /// start at a revision, the current one among them. Default: 64. A state costs what changed since the one
+    /// before: the old value, and about 2 KB of nodes.
+    pub fn history(mut self, states: usize) -> Self {
+        self.history = states;
+        self
+    }
+
+    /// How many keys to list at once. Default: 1,000, see [`MirrorRequest::page_keys`].
+    pub fn page_keys(mut self, keys: usize) -> Self {
+        self.page_keys = keys;
+        self
+    }
+
+    /// How many bytes of changes may wait for the cache's task. Default: the client's, see
+    /// [`MirrorRequest::buffer_bytes`].
+    pub fn buffer_bytes(mut self, bytes: usize) -> Self {
+        self.buffer_bytes = Some(bytes);
+        self
+    }
+
+    /// The stream the watch travels on; the lists carry the same metadata. Default: the one shared by all
+    /// watches without options of their own.
+    pub fn stream_options(mut self, options: StreamOptions) -> Self {
+        self.stream = options;
+        self
+    }
+
+    /// The keys cached.
+    #[must_use]
+    pub fn range(&self) -> &KeyRange {
+        &self.range
+    }
+
+    /// The mirror it stands on.
+    pub(super) fn mirror(&self) -> Result<MirrorRequest, CacheRequestError> {
+        let out_of_range = |(field, value, allowed)| CacheRequestError::OutOfRange { field, value, allowed };
+        at_least_one("history", self.history).map_err(out_of_range)?;
+        at_least_one("page_keys", self.page_keys).map_err(out_of_range)?;
+        // The cache has the keys in order itself.
+        let mut mirror = MirrorRequest::new(self.range.clone())
+            .keep_index(false)
+            .page_keys(self.page_keys)
+            .stream_options(self.stream.clone());
+        if let Some(bytes) = self.buffer_bytes {
+            at_least_one("buffer_bytes", bytes).map_err(out_of_range)?;
+            mirror = mirror.buffer_bytes(bytes);
+        }
+        Ok(mirror)
+    }
+}
+
+impl From<KeyRange> for CacheRequest {
+    fn from(range: KeyRange) -> Self {
+        Self::new(range)
+    }
+}
+
+impl<P> Clone for CacheRequest<P> {
+    fn clone(&self) -> Self {
+        let Self { range, page_keys, history, buffer_bytes, stream, make } = self;
+        Self {
+            range: range.clone(),
+            page_keys: *page_keys,
+            history: *history,
+            buffer_bytes: *buffer_bytes,
+            stream: stream.clone(),
+            make: make.clone(),
+        }
+    }
+}
+
+impl<P> fmt::Debug for CacheRequest<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheRequest")
+            .field("range", &self.range)
+            .field("history", &self.history)
+            .field("page_keys", &self.page_keys)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,53 @@
+//! What a cache has done so far.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a cache has, and what it has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// Keys it has.
+    pub keys: usize,
+    /// Bytes of these keys and their values.
+    pub bytes: usize,
+    /// The revision it is at; 0 before the first list.
+    pub revision: i64,
+    /// Subscriptions open.
+    pub subscribers: usize,
+    /// Lists begun: 1 for one that never had to list again.
+    pub lists: u64,
+    /// Values that did not decode.
+    pub decode_errors: u64,
+    /// Resyncs of subscribers that were too slow.
+    pub slow_resyncs: u64,
+    /// Progress asked of the server because somebody waited.
+    pub progress_requests: u64,
+    /// Reads that were to show that nothing had changed, because progress was not answered.
+    pub proof_reads: u64,
+    /// Reads of the store's revision for [`consistent`](super::Cache::consistent).
+    pub revision_reads: u64,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub(super) struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) lists: Count,
+    pub(super) decode_errors: Count,
+    pub(super) slow_resyncs: Count,
+    pub(super) progress_requests: Count,
+    pub(super) proof_reads: Count,
+    pub(super) revision_reads: Count,
+}
