@@ -6,27 +6,29 @@ use clap::Args;
 
 use super::{Keys, Secret};
 
-/// Mirror keys: print them as they are, then their changes; or keep another etcd equal
-///
-/// What is printed leads to the exact state of the store at every "synced" and after every change, through cuts
-/// and compaction: where history is lost, the keys are listed again, and what differs is printed.
-///
-/// With -w simple, SNAPSHOT, PUT or DELETE, the key and the value, each on a line, and between them
-/// "listing: REVISION (why)" before keys are listed and "synced: REVISION" when the state of a revision is
-/// reached. With -w json, an object a line:
-///
-///   {"type":"listing","revision":N,"reason":TEXT}           keys are listed, at revision N
-///   {"type":"snapshot","revision":N,"key":KEY,"value":VALUE,"create_revision":..,
-///    "mod_revision":..,"version":..,"lease":..}             a key as it is at revision N
-///   {"type":"put", ..the same fields..}                     a key was put by revision N
-///   {"type":"delete","revision":N,"key":KEY}                a key was deleted by revision N, or while listing
-///                                                           found to be gone by then
-///   {"type":"synced","revision":N}                          the state of revision N is reached
-///
-/// Keys and values are in base64, and fields that are zero or empty are left out, as elsewhere. Between "listing"
-/// and "synced" the state is a mix of two.
+/// What is printed, for the end of the help text; as wide as that.
+const OUTPUT: &str = r#"Output:
+  What is printed leads to the exact state of the store at every "synced" and after every change,
+  through cuts and compaction: where history is lost, the keys are listed again, and what differs
+  is printed. Between "listing" and "synced" the state is a mix of two.
+
+  With -w simple: SNAPSHOT, PUT or DELETE, the key and the value, each on a line of its own, and
+  "listing: REVISION (WHY)" before keys are listed, "synced: REVISION" when a state is reached.
+  With -w json, one object a line; keys and values in base64, fields that are zero left out:
+
+  {"type":"listing","revision":N,"reason":TEXT}  the keys are listed, at revision N
+  {"type":"snapshot","revision":N,"key":KEY,"value":VALUE,"create_revision":N,"mod_revision":N,
+   "version":N,"lease":ID}                       a key as it is at revision N
+  {"type":"put", the same fields}                a key was put by revision N
+  {"type":"delete","revision":N,"key":KEY}       a key was deleted by revision N, or, between
+                                                 "listing" and "synced", was found to be gone
+  {"type":"synced","revision":N}                 the state of revision N is reached
+
+  With --to, one line at the end: how far the mirror has come, and what it has done; with -w json
+  the fields type ("end"), revision, exact, puts, deletes, left_alone, transactions and lists."#;
+
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = OUTPUT)]
 pub(crate) struct MirrorArgs {
     #[command(flatten)]
     pub(crate) keys: Keys,

@@ -19,6 +19,12 @@ use super::{batch::Changes, checkpoint::Checkpoint, mapping::behind};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// How often to try to get in between two transactions of another mirror before it is interrupted.
+const POLITE_ATTEMPTS: u32 = 3;
+
+/// How often to try it in all.
+const ATTEMPTS: u32 = 20;
+
 /// How many keys to list at once.
 const PAGE_KEYS: i64 = 1000;
 
@@ -73,16 +79,13 @@ impl Destination {
         begin: impl AsyncFn(Option<Checkpoint>, u64) -> anyhow::Result<Checkpoint>,
     ) -> anyhow::Result<Self> {
         let writer = format!("{:016x}", fastrand::u64(..));
-        loop {
+        for attempt in 0..ATTEMPTS {
             let found = retried(|| client.get(Get::key(key.clone()))).await;
             let found = found.context("can't read the destination")?;
             let cluster_id = found.header.as_ref().map_or(0, |header| header.cluster_id);
             let before = found.kvs.first();
-            let known = before.map(|kv| Checkpoint::decode(&kv.value)).transpose();
-            let name = key.escape_ascii();
-            let known = known.with_context(|| format!("key {name} at the destination is no checkpoint"))?;
-            let checkpoint =
-                Checkpoint { writer: writer.clone(), sequence: 0, ..begin(known, cluster_id).await? };
+            let checkpoint = begin(before.map(decoded).transpose()?, cluster_id).await?;
+            let checkpoint = Checkpoint { writer: writer.clone(), sequence: 0, ..checkpoint };
             let mut destination = Self {
                 client: client.clone(),
                 key: key.clone(),
@@ -92,12 +95,25 @@ impl Destination {
                 max_ops,
                 transactions: 0,
             };
-            match destination.transact(&Changes::default(), checkpoint).await? {
-                Outcome::Done => return Ok(destination),
-                // Another writer's last transaction came in between.
-                Outcome::Superseded(_) => {}
+            if attempt == POLITE_ATTEMPTS {
+                destination.interrupt().await?;
+                continue;
+            }
+            // If another writer's transaction came in between, again.
+            if let Outcome::Done = destination.transact(&Changes::default(), checkpoint).await? {
+                return Ok(destination);
             }
         }
+        bail!("the destination can't be taken over: other mirrors write there all the time")
+    }
+
+    /// Puts the checkpoint, whatever it is now: whoever writes all the time has no other pause to use. How far
+    /// that had come is not known then, so it says that the keys are to be listed.
+    async fn interrupt(&self) -> anyhow::Result<()> {
+        let checkpoint = Checkpoint { is_exact: false, ..self.checkpoint.clone() };
+        let put = Put::new(self.key.clone(), checkpoint.encode());
+        retried(|| self.client.put(put.clone())).await.context("can't write to the destination")?;
+        Ok(())
     }
 
     pub(super) fn checkpoint(&self) -> &Checkpoint {
@@ -211,6 +227,11 @@ enum Outcome {
     Done,
     /// The checkpoint is another's, or is no more.
     Superseded(Option<Checkpoint>),
+}
+
+fn decoded(kv: &KeyValue) -> anyhow::Result<Checkpoint> {
+    let what = || format!("key {} at the destination is no checkpoint", kv.key.escape_ascii());
+    Checkpoint::decode(&kv.value).with_context(what)
 }
 
 fn revision(header: Option<&ResponseHeader>) -> anyhow::Result<i64> {
