@@ -1,0 +1,145 @@
+//! How caches end, and what they leave behind.
+
+use etcd_watch_client::{
+    AmbientRuntime, Client, CloseReason, KeyRange,
+    cache::{CacheError, CacheRequest, CacheStatus, SubscribeRequest},
+};
+use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
+use etcd_watch_testkit::{
+    harness::{EtcdServer, EtcdVersion, wait_until},
+    model::ModelConfig,
+    server::EmbeddedEtcd,
+};
+use etcd_watch_tokio::TokioRuntime;
+
+use crate::{DEADLINE, cache, client, in_time, model, put, real, state, write};
+
+async fn watches(server: &EtcdServer, count: u64) {
+    let what = format!("{count} watches are left");
+    wait_until(&what, DEADLINE, || server.watcher_count().expect("it tells") == count).await;
+}
+
+async fn nothing_is_left_behind<R: AmbientRuntime>() {
+    let server = real(EtcdVersion::V3_5).await;
+    let client: Client<R> = client(server.endpoint());
+    write(&client, 0).await;
+
+    // The last handle counts, of whatever kind.
+    let cached = cache(&client);
+    in_time(cached.ready()).await.expect("it is listed");
+    watches(&server, 1).await;
+    let (other, mut subscription) = (cached.clone(), cached.subscribe(KeyRange::key("c/x")).expect("valid"));
+    let snapshot = cached.snapshot();
+    drop((cached, other));
+    put(&client, "c/x", "still told").await;
+    in_time(subscription.try_next()).await.expect("it goes on").expect("an event");
+    assert_eq!(server.watcher_count().expect("it tells"), 1);
+    drop(subscription);
+    watches(&server, 0).await;
+    assert!(!snapshot.is_empty(), "what was taken stays");
+
+    // So does closing it.
+    let cached = cache(&client);
+    let last = in_time(cached.ready()).await.expect("it is listed");
+    watches(&server, 1).await;
+    let mut subscription = cached.subscribe(SubscribeRequest::new(KeyRange::prefix("c/"))).expect("valid");
+    let waiting = tokio::spawn({
+        let cached = cached.clone();
+        async move { cached.wait_for(i64::MAX).await.map(drop) }
+    });
+    cached.close();
+    watches(&server, 0).await;
+    assert_eq!(in_time(waiting).await.expect("it runs"), Err(CacheError::Closed));
+    assert!(in_time(subscription.next()).await.is_none(), "closing is no error");
+    assert_eq!(cached.status(), CacheStatus::Ended(CacheError::Closed));
+    assert_eq!(state(&cached.snapshot()), state(&last));
+    assert!(cached.wait_for(last.revision()).await.is_ok(), "it has been there");
+    assert_eq!(in_time(cached.consistent()).await.map(drop), Err(CacheError::Closed));
+}
+
+async fn a_closed_client_ends_it_with_the_reason<R: AmbientRuntime>() {
+    let server = model().await;
+    let client: Client<R> = client(server.endpoint());
+    write(&client, 0).await;
+    let cached = cache(&client);
+    let last = in_time(cached.ready()).await.expect("it is listed");
+    let mut subscription = cached.subscribe(KeyRange::prefix("c/")).expect("valid");
+    client.close().await;
+    let CacheError::Ended(end) = in_time(cached.closed()).await else { panic!("{:?}", cached.status()) };
+    assert_eq!(end.reason(), &CloseReason::ShutDown);
+    assert_eq!(in_time(subscription.try_next()).await.map(drop), Err(CacheError::Ended(end)));
+    assert!(subscription.next().await.is_none());
+    assert_eq!(state(&cached.snapshot()), state(&last));
+    assert!(client.cache(CacheRequest::new(KeyRange::all())).is_err());
+}
+
+macro_rules! on {
+    ($($module:ident: $runtime:ty;)*) => {$(
+        mod $module {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn nothing_is_left_behind() {
+                super::nothing_is_left_behind::<$runtime>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_closed_client_ends_it_with_the_reason() {
+                super::a_closed_client_ends_it_with_the_reason::<$runtime>().await;
+            }
+        }
+    )*};
+}
+
+on! {
+    tokio_runtime: crate::ending::TokioRuntime;
+    smol_runtime: crate::ending::SmolRuntime;
+    async_std_runtime: crate::ending::AsyncStdRuntime;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_panic_in_the_decoder_ends_the_cache_and_not_its_readers() {
+    let server = model().await;
+    let client: Client<TokioRuntime> = client(server.endpoint());
+    put(&client, "c/a", "fine").await;
+    let decode = |_: &[u8], value: &[u8]| {
+        assert_ne!(value, b"boom", "on purpose");
+        Ok::<_, std::convert::Infallible>(value.len())
+    };
+    let cached = client.cache(CacheRequest::new(KeyRange::prefix("c/")).typed(decode)).expect("valid");
+    in_time(cached.ready()).await.expect("it is listed");
+    put(&client, "c/a", "boom").await;
+    assert_eq!(in_time(cached.closed()).await, CacheError::Stopped);
+    assert_eq!(cached.get("c/a").expect("the last state").value(), b"fine");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_store_is_followed_and_its_predecessors_revisions_are_given_up() {
+    let mut server = model().await;
+    let client: Client<TokioRuntime> = client(server.endpoint());
+    let last = write(&client, 0).await;
+    let cached = cache(&client);
+    in_time(cached.ready()).await.expect("it is listed");
+    let mut subscription = cached.subscribe(KeyRange::prefix("c/")).expect("valid");
+    let waiting = tokio::spawn({
+        let cached = cached.clone();
+        async move { cached.wait_for(last + 1_000).await.map(drop) }
+    });
+    wait_until("it is waited for", DEADLINE, || cached.stats().progress_requests > 0).await;
+    let address = server.address();
+    server.stop().await;
+    let config = ModelConfig { cluster_id: 77, ..ModelConfig::default() };
+    let model = etcd_watch_testkit::model::ModelEtcd::new(config);
+    let server = EmbeddedEtcd::start_on(address, model).await.expect("it starts");
+    // By a client whose connections are not those that have just been cut.
+    let direct: Client<TokioRuntime> = crate::client(server.endpoint());
+    let revision = put(&direct, "c/new", "of another store").await;
+    assert!(revision < last);
+    assert_eq!(in_time(waiting).await.expect("it runs"), Err(CacheError::OtherStore));
+    let now = in_time(cached.consistent()).await.expect("it goes on");
+    assert_eq!((now.len(), now.revision()), (1, revision));
+    let held = cached.snapshot_at(last).expect_err("that was another store");
+    assert!(held.held.iter().all(|held| *held.end() < last));
+    let event = in_time(subscription.try_next()).await.expect("it goes on").expect("an event");
+    let (changes, after) = crate::changes(event);
+    assert_eq!(after.len(), 1);
+    assert!(changes.len() > 40, "what the other store doesn't have is deleted");
+}

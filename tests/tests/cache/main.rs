@@ -1,0 +1,113 @@
+//! A cache is only ever the store at one revision, tells its subscribers all that changes, and comes to any revision
+//! that is waited for, whatever happens to connections, history and servers.
+
+mod ending;
+mod following;
+mod subscribing;
+mod waiting;
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use etcd_watch_client::{
+    AmbientRuntime, Client, Config, Delete, Get, KeyRange, Put, Txn,
+    cache::{Cache, CacheChange, CacheEvent, CacheRequest, Snapshot},
+};
+use etcd_watch_testkit::{
+    harness::{EtcdServer, EtcdVersion},
+    model::ModelConfig,
+    server::EmbeddedEtcd,
+};
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Keys with their values and the revisions they are of.
+pub(crate) type State = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
+
+pub(crate) fn state<P>(snapshot: &Snapshot<P>) -> State {
+    let pair = |kv: &etcd_watch_client::cache::CachedKv<P>| {
+        (kv.key().to_vec(), (kv.value().to_vec(), kv.mod_revision()))
+    };
+    snapshot.iter().map(pair).collect()
+}
+
+/// Folds changes into a state, and checks that they say right what was before.
+pub(crate) fn fold<P>(state: &mut State, changes: &[CacheChange<P>]) {
+    for change in changes {
+        let was = match change.kv() {
+            Some(kv) => state.insert(kv.key().to_vec(), (kv.value().to_vec(), kv.mod_revision())),
+            None => state.remove(change.key()),
+        };
+        let prev = change.prev().map(|prev| (prev.value().to_vec(), prev.mod_revision()));
+        assert_eq!(prev, was, "{change:?}");
+    }
+}
+
+pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, what).await.expect("in time")
+}
+
+pub(crate) fn client<R: AmbientRuntime>(endpoint: String) -> Client<R> {
+    let config = Config::default().backoff(
+        Duration::from_millis(5),
+        Duration::from_millis(10),
+        Duration::from_millis(100),
+    );
+    Client::builder().endpoints([endpoint]).watch_config(config).build().expect("valid")
+}
+
+pub(crate) fn cache<R: AmbientRuntime>(client: &Client<R>) -> Cache {
+    client.cache(CacheRequest::new(KeyRange::prefix("c/")).page_keys(9)).expect("it is made")
+}
+
+/// The keys under the cache's prefix, as they were.
+pub(crate) async fn stored<R: AmbientRuntime>(client: &Client<R>, revision: i64) -> Option<State> {
+    let read = client.get(Get::prefix("c/").revision(revision)).await.ok()?;
+    Some(read.kvs.into_iter().map(|kv| (kv.key.into(), (kv.value.into(), kv.mod_revision))).collect())
+}
+
+pub(crate) async fn put<R: AmbientRuntime>(client: &Client<R>, key: &str, value: &str) -> i64 {
+    let put = in_time(client.put(Put::new(key.to_owned(), value.to_owned()))).await;
+    put.expect("it is put").header.expect("a header").revision
+}
+
+/// Keys come, change and go, some of them many at once; the last revision.
+pub(crate) async fn write<R: AmbientRuntime>(client: &Client<R>, round: usize) -> i64 {
+    for index in 0..40 {
+        put(client, &format!("c/{:03}", (round * 37 + index * 7) % 200), &format!("{round}.{index}")).await;
+    }
+    let range = KeyRange::range(format!("c/{:03}", round * 20), format!("c/{:03}", round * 20 + 9));
+    let mut txn = Txn::new().and_then(Delete::new(range.expect("a range")));
+    for index in 0..5 {
+        txn = txn.and_then(Put::new(format!("c/{:03}", 300 + round * 5 + index), "at once"));
+    }
+    in_time(client.txn(txn)).await.expect("it is made");
+    put(client, "other", "not cached").await;
+    put(client, "c/last", &round.to_string()).await
+}
+
+/// The next changes and the state after them.
+pub(crate) fn changes<P>(event: CacheEvent<P>) -> (Vec<CacheChange<P>>, Snapshot<P>) {
+    match event {
+        CacheEvent::Changes(changes) | CacheEvent::Resynced { changes, .. } => {
+            let after = changes.snapshot().clone();
+            (changes.into_changes(), after)
+        }
+        other => panic!("{:?} are no changes", std::mem::discriminant(&other)),
+    }
+}
+
+pub(crate) async fn model() -> EmbeddedEtcd {
+    EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts")
+}
+
+pub(crate) async fn real(version: EtcdVersion) -> EtcdServer {
+    EtcdServer::builder(version).start_async().await.expect("etcd starts")
+}
+
+pub(crate) async fn real_servers() -> Vec<EtcdServer> {
+    let mut servers = Vec::new();
+    for version in EtcdVersion::under_test().expect("the servers are on this machine") {
+        servers.push(real(version).await);
+    }
+    servers
+}
