@@ -4,8 +4,8 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
-    Client, Config, Get,
-    concurrency::{Election, Leader, Session, observe},
+    Client, Config, Get, TokioRuntime,
+    concurrency::{Election, Leader, Leadership, Session, observe},
     proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue},
 };
 use tokio::time::timeout;
@@ -44,19 +44,31 @@ pub(crate) async fn run(global: &Global, args: &ElectArgs) -> anyhow::Result<Exi
             return Ok(signal.exit_code());
         }
     };
+    let led = lead(global, &client, &leadership, &mut stop).await;
+    let resigned = if led.is_ok() { leadership.resign().await.context("can't resign") } else { Ok(()) };
+    // Its lease is of no more use; if it can't be revoked, it ends by itself.
+    let _ = timeout(GOODBYE, session.close()).await;
+    let status = led?;
+    resigned?;
+    Ok(status)
+}
+
+/// Prints the leader's key and proposal, and waits for a signal.
+async fn lead(
+    global: &Global,
+    client: &Client,
+    leadership: &Leadership<TokioRuntime>,
+    stop: &mut Stop,
+) -> anyhow::Result<ExitCode> {
     let response = client.get(Get::key(leadership.key().clone())).await?;
     if response.kvs.is_empty() {
         bail!("the leadership was lost at once: its key is gone");
     }
     print(|out| Printer::new(global).get(out, &response, Show::Pairs))?;
     tokio::select! {
-        _ = stop.asked() => {}
-        lost = leadership.lost() => return Err(anyhow!(lost).context("the leadership is lost")),
+        _ = stop.asked() => Ok(ExitCode::SUCCESS),
+        lost = leadership.lost() => Err(anyhow!(lost).context("the leadership is lost")),
     }
-    leadership.resign().await.context("can't resign")?;
-    // Its lease is of no more use; if it can't be revoked, it ends by itself.
-    let _ = timeout(GOODBYE, session.close()).await;
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn listen(

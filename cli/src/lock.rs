@@ -39,19 +39,28 @@ pub(crate) async fn run(global: &Global, args: &LockArgs) -> anyhow::Result<Exit
             return Ok(signal.exit_code());
         }
     };
-    let status = if args.command.is_empty() {
-        hold(global, &session, &guard, &mut signals).await?
+    let held = if args.command.is_empty() {
+        hold(global, &session, &guard, &mut signals).await
     } else {
-        held::run(&args.command, &guard, &mut signals).await?
+        held::run(&args.command, &guard, &mut signals).await
     };
-    tokio::select! {
-        unlocked = guard.unlock() => unlocked.context("can't unlock")?,
-        // Somebody is in a hurry.
-        signal = signals.next() => return Ok(signal.exit_code()),
+    match held {
+        Ok(status) => {
+            tokio::select! {
+                unlocked = guard.unlock() => unlocked.context("can't unlock")?,
+                // Somebody is in a hurry.
+                signal = signals.next() => return Ok(signal.exit_code()),
+            }
+            // Its lease is of no more use; if it can't be revoked, it ends by itself.
+            let _ = timeout(GOODBYE, session.close()).await;
+            Ok(status)
+        }
+        Err(error) => {
+            // Nobody else has to wait for what has failed; the key goes with the lease.
+            let _ = timeout(GOODBYE, session.close()).await;
+            Err(error)
+        }
     }
-    // Its lease is of no more use; if it can't be revoked, it ends by itself.
-    let _ = timeout(GOODBYE, session.close()).await;
-    Ok(status)
 }
 
 /// Prints the key that holds the lock, and waits for a signal.

@@ -102,8 +102,9 @@ async fn a_command_runs_while_the_lock_is_held_and_its_status_is_the_tools() {
 
     let killed = world.run(&["lock", "l", "--", "sh", "-c", "kill -9 $$"]).await;
     assert_eq!(killed.status.code(), Some(137));
-    let missing = world.run(&["lock", "l", "--", "/nonexistent/program"]).await;
+    let missing = world.run(&["lock", "l", "--ttl", "600", "--", "/nonexistent/program"]).await;
     assert_eq!(missing.status.code(), Some(1));
+    until_keys(&client(&world.etcd.endpoint()).await, "l/", 0).await;
     assert!(text(&missing.stderr).contains("can't run"), "{missing:?}");
     let cases: [(&[&str], &str); 4] = [
         (&["lock", ""], "name is empty"),

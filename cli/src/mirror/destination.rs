@@ -280,10 +280,12 @@ async fn retried<T, F: Future<Output = Result<T, CallError>>>(
 }
 
 fn may_pass(error: &CallError) -> bool {
-    matches!(
-        error,
-        CallError::Timeout { .. }
-            | CallError::MaybeExecuted { .. }
-            | CallError::Refused { code: Code::Unavailable, .. }
-    )
+    match error {
+        CallError::Timeout { .. } | CallError::MaybeExecuted { .. } => true,
+        CallError::Refused { code: Code::Unavailable, .. } => true,
+        CallError::Refused { code: Code::ResourceExhausted, message, .. } => {
+            message.contains("too many requests")
+        }
+        _ => false,
+    }
 }

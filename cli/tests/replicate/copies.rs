@@ -177,3 +177,21 @@ async fn everything_there_is_can_be_mirrored_and_etcdctl_can_go_before() {
     there.retain(|key, _| !key.starts_with("etcd-watch/mirror/"));
     assert_eq!(there, expected(&[("a", "1"), ("c", "1"), ("d", "1")]));
 }
+
+#[tokio::test]
+async fn a_transaction_too_long_for_the_destination_is_an_error_with_a_remedy() {
+    let world = World::start().await;
+    for part in 0..2 {
+        world.source.txn(put_all(part * 100..(part + 1) * 100, "a")).await.expect("it is made");
+    }
+    let refused = output(world.tool(&["--until-rev", "3", "--max-txn-ops", "1000"])).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("lower --max-txn-ops"), "{refused:?}");
+    // What it had come to is told all the same.
+    assert!(
+        text(&refused.stdout).starts_with("in the middle of a copy of revision 3: 0 puts"),
+        "{refused:?}"
+    );
+    let copied = world.copy(&["--max-txn-ops", "11"]).await;
+    assert_eq!((&copied["puts"], &copied["transactions"]), (&200.into(), &22.into()), "{copied}");
+}
