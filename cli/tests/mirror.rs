@@ -17,6 +17,7 @@ use serde_json::Value;
 #[derive(Default)]
 struct Fold {
     keys: BTreeMap<String, String>,
+    /// 0 while keys are listed.
     synced: i64,
     listings: Vec<String>,
 }
@@ -30,7 +31,10 @@ impl Fold {
         };
         let revision = event["revision"].as_i64().expect("every event has a revision");
         match event["type"].as_str().expect("every event has a type") {
-            "listing" => self.listings.push(event["reason"].as_str().expect("a reason").to_owned()),
+            "listing" => {
+                self.synced = 0;
+                self.listings.push(event["reason"].as_str().expect("a reason").to_owned());
+            }
             "snapshot" | "put" => drop(self.keys.insert(field("key"), field("value"))),
             "delete" => drop(self.keys.remove(&field("key"))),
             "synced" => self.synced = revision,
@@ -131,6 +135,53 @@ async fn history_that_is_lost_behind_a_cut_is_made_up_for_by_a_list() {
     let last = world.put("k3", "3");
     fold.until(&mut tool, |fold| fold.keys.get("k3").is_some_and(|value| value == "3")).await;
     assert!(last > revision);
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_real_etcd_what_is_printed_leads_to_the_store_through_cuts_and_compaction() {
+    use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
+    use etcd_watch_tokio::{Client, Get};
+    for version in EtcdVersion::under_test().expect("the servers are on this machine") {
+        let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
+        let client = Client::connect([server.endpoint()]).await.expect("a client");
+        let proxy = FaultProxy::start(server.endpoint()).await.expect("a proxy");
+        let arguments = ["mirror", "--prefix", "k", "-w", "json", "--endpoints", &proxy.endpoint()];
+        let mut tool = Running::start(bare(&arguments));
+        let mut fold = Fold::default();
+        fold.until(&mut tool, |fold| fold.synced > 0).await;
+        let mut rng = fastrand::Rng::with_seed(5);
+        for step in 0..1000 {
+            let key = format!("k{}", rng.u32(..100));
+            if rng.u32(..4) == 0 {
+                client.delete(key).await.expect("it is deleted");
+            } else {
+                client.put((key, step.to_string())).await.expect("it is put");
+            }
+            match step {
+                // Away for a while, in which its history goes.
+                500 => {
+                    proxy.refuse();
+                    proxy.cut_all(Cut::Reset);
+                }
+                600 => {
+                    let now = client.put(("k", "600")).await.expect("it is put");
+                    let revision = now.header.expect("a header").revision;
+                    client.compact(revision, false).await.expect("it is compacted");
+                    proxy.restore();
+                }
+                _ if step % 50 == 0 => drop(proxy.cut_all(Cut::Reset)),
+                _ => {}
+            }
+        }
+        client.put(("k/end", "1")).await.expect("it is put");
+        fold.until(&mut tool, |fold| fold.synced > 0 && fold.keys.contains_key("k/end")).await;
+        let there = client.get(Get::prefix("k")).await.expect("a read").kvs;
+        let there: BTreeMap<_, _> = there.iter().map(|kv| (text(&kv.key), text(&kv.value))).collect();
+        assert_eq!(fold.keys, there);
+        assert_eq!(fold.listings, ["the first list", "history was compacted"]);
+        assert!(proxy.cuts() > 10, "only {} cuts", proxy.cuts());
+    }
 }
 
 #[cfg(unix)]

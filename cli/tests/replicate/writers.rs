@@ -1,6 +1,7 @@
 //! Copies that are interrupted, replaced and refused, while others write.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -8,12 +9,12 @@ use std::{
     time::Duration,
 };
 
-use etcd_watch_tokio::{Client, Put, Txn};
+use etcd_watch_tokio::{Client, KeyRange, Put, Txn, WatchRequest};
 use rustix::process::Signal;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    common::{Running, output, text},
+    common::{PATIENCE, Running, output, text},
     world::{CHECKPOINT, World, expected, put_all, values},
 };
 
@@ -35,6 +36,30 @@ async fn write(client: Client, writer: u64, stop: Arc<AtomicBool>) -> u64 {
         writes += 1;
     }
     writes
+}
+
+/// Looks through the whole history: the writers' values are numbers that go up, each key has one writer, and so
+/// no value is below one that the key had before. Returns how many there were.
+async fn no_value_goes_back(client: &Client) -> usize {
+    let until = client.put(("k/end", "")).await.expect("it is put").header.expect("a header").revision;
+    let request = WatchRequest::new(KeyRange::prefix("k/")).start_revision(1);
+    let mut watch = client.watch(request).expect("a watch");
+    let mut last: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
+    let mut puts = 0;
+    loop {
+        let next = timeout(PATIENCE, watch.try_next()).await.expect("the history in time");
+        let response = next.expect("the history").expect("more of it");
+        for event in response.events() {
+            let Ok(value) = text(event.value()).parse() else { continue };
+            puts += 1;
+            let before = last.insert(event.key().to_vec(), value);
+            let (key, revision) = (text(event.key()), event.mod_revision());
+            assert!(before <= Some(value), "{key}: {value} at {revision}, after {before:?}");
+        }
+        if response.revision() >= until {
+            return puts;
+        }
+    }
 }
 
 /// At one revision, keys that are always written together have one value.
@@ -96,6 +121,9 @@ async fn a_mirror_that_is_killed_again_and_again_while_writers_write_ends_equal(
     let (here, there) = (values(&world.source, "k/").await, values(&world.destination, "k/").await);
     assert!(here.len() > 2000);
     assert_eq!(here, there);
+    let puts = no_value_goes_back(&world.destination).await;
+    println!("{puts} values at the destination, each as new as the one before or newer");
+    assert!(puts > 1000, "only {puts} puts");
 }
 
 #[tokio::test]
