@@ -37,6 +37,8 @@ pub(super) struct Follower<R: Runtime, P> {
     /// A read of the keys.
     keys_read: Option<Read>,
     timer: Option<(Instant, BoxFuture<()>)>,
+    #[cfg(feature = "metrics")]
+    exported: Option<super::metrics::Exported>,
 }
 
 impl<R: Runtime, P> Follower<R, P> {
@@ -51,7 +53,15 @@ impl<R: Runtime, P> Follower<R, P> {
             revision_read: None,
             keys_read: None,
             timer: None,
+            #[cfg(feature = "metrics")]
+            exported: None,
         }
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(super) fn exporting(mut self, name: &str) -> Self {
+        self.exported = Some(super::metrics::Exported::new(name));
+        self
     }
 
     /// Runs until the cache has ended.
@@ -71,6 +81,10 @@ impl<R: Runtime, P> Follower<R, P> {
         }
         self.poll_revision_read(cx);
         self.poll_catching_up(cx);
+        #[cfg(feature = "metrics")]
+        if let Some(exported) = &mut self.exported {
+            exported.export(self.shared.stats());
+        }
         Poll::Pending
     }
 

@@ -17,6 +17,12 @@
 //! 10 in the tree, the rest the allocator's rounding. A typed value adds 16 bytes and whatever it is. A state in the
 //! [history](CacheRequest::history), and one that a reader or a slow subscriber holds, costs only what differs.
 //!
+//! # Logs and metrics
+//! By way of `tracing`: `cache_undecodable` (warn; `key`, `revision`, `error`; once for each value), `cache_ended`
+//! (warn; `range`, `reason`). With the feature `metrics`, gauges and counters `etcd_watch_cache_...`, with the label
+//! `cache` (`CacheRequest::name`): keys, bytes, revision, subscribers; lists, decode errors, resyncs of slow
+//! subscribers.
+//!
 //! ```no_run
 //! use etcd_watch_client::{Client, KeyRange, Put, Runtime, cache::{CacheEvent, CacheRequest, SubscribeRequest}};
 //!
@@ -54,6 +60,8 @@ mod fold;
 mod follower;
 mod history;
 mod inbox;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod request;
 mod shared;
 mod snapshot;
@@ -75,7 +83,7 @@ use std::{fmt, sync::Arc};
 
 use etcd_watch_core::KeyRange;
 
-use crate::{Client, Runtime, sync::lock};
+use crate::{Client, Runtime};
 use follower::Follower;
 use shared::Shared;
 use waiters::Wants;
@@ -117,6 +125,8 @@ impl<R: Runtime> Client<R> {
         let mirror = self.mirror(request.mirror()?)?;
         let shared = Arc::new(Shared::new(request.range, request.history));
         let follower = Follower::new(self.clone(), mirror, shared.clone(), request.make);
+        #[cfg(feature = "metrics")]
+        let follower = follower.exporting(&request.name);
         self.calls().runtime().spawn(follower.run());
         Ok(Cache { alive: Arc::new(Alive(shared)) })
     }
@@ -260,22 +270,7 @@ impl<P> Cache<P> {
     /// What it has, and what it has done so far.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        let shared = self.shared();
-        let counters = &shared.counters;
-        let subscribers = lock(&shared.registry).len();
-        let snapshot = self.snapshot();
-        CacheStats {
-            keys: snapshot.len(),
-            bytes: snapshot.bytes(),
-            revision: snapshot.revision(),
-            subscribers,
-            lists: counters.lists.get(),
-            decode_errors: counters.decode_errors.get(),
-            slow_resyncs: counters.slow_resyncs.get(),
-            progress_requests: counters.progress_requests.get(),
-            proof_reads: counters.proof_reads.get(),
-            revision_reads: counters.revision_reads.get(),
-        }
+        self.shared().stats()
     }
 
     /// Ends it, for all clones: the watch is cancelled, subscriptions end, who waits is told

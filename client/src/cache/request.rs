@@ -31,6 +31,8 @@ pub struct CacheRequest<P = ()> {
     pub(super) history: usize,
     buffer_bytes: Option<usize>,
     stream: StreamOptions,
+    #[cfg(feature = "metrics")]
+    pub(super) name: String,
     pub(super) make: Make<P>,
 }
 
@@ -38,6 +40,8 @@ impl CacheRequest {
     /// A cache of `range`, with every option at its default.
     pub fn new(range: KeyRange) -> Self {
         Self {
+            #[cfg(feature = "metrics")]
+            name: String::from_utf8_lossy(range.start()).into_owned(),
             range,
             page_keys: 1000,
             history: 64,
@@ -59,7 +63,6 @@ impl CacheRequest {
     where
         E: Into<BoxError>,
     {
-        let Self { range, page_keys, history, buffer_bytes, stream, make: _ } = self;
         let make: Make<Decoded<T>> = Arc::new(move |fresh, prev, counters| {
             Decoded(match decode(fresh.key, fresh.value) {
                 Ok(value) => Ok(Arc::new(value)),
@@ -76,7 +79,16 @@ impl CacheRequest {
                 }
             })
         });
-        CacheRequest { range, page_keys, history, buffer_bytes, stream, make }
+        CacheRequest {
+            range: self.range,
+            page_keys: self.page_keys,
+            history: self.history,
+            buffer_bytes: self.buffer_bytes,
+            stream: self.stream,
+            #[cfg(feature = "metrics")]
+            name: self.name,
+            make,
+        }
     }
 }
 
@@ -106,6 +118,14 @@ impl<P> CacheRequest<P> {
     /// watches without options of their own.
     pub fn stream_options(mut self, options: StreamOptions) -> Self {
         self.stream = options;
+        self
+    }
+
+    /// What metrics call it: their label `cache`. Default: the first key of the range, as text. Caches of one
+    /// name overwrite each other's gauges.
+    #[cfg(feature = "metrics")]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
         self
     }
 
@@ -141,14 +161,15 @@ impl From<KeyRange> for CacheRequest {
 
 impl<P> Clone for CacheRequest<P> {
     fn clone(&self) -> Self {
-        let Self { range, page_keys, history, buffer_bytes, stream, make } = self;
         Self {
-            range: range.clone(),
-            page_keys: *page_keys,
-            history: *history,
-            buffer_bytes: *buffer_bytes,
-            stream: stream.clone(),
-            make: make.clone(),
+            range: self.range.clone(),
+            page_keys: self.page_keys,
+            history: self.history,
+            buffer_bytes: self.buffer_bytes,
+            stream: self.stream.clone(),
+            #[cfg(feature = "metrics")]
+            name: self.name.clone(),
+            make: self.make.clone(),
         }
     }
 }

@@ -14,7 +14,7 @@ use super::{
     history::History,
     inbox::{Batch, Item, Registry},
     snapshot::Snapshot,
-    stats::Counters,
+    stats::{CacheStats, Counters},
     waiters::{Waiters, Wants},
 };
 use crate::sync::lock;
@@ -94,6 +94,24 @@ impl<P> Shared<P> {
 
     pub(super) fn snapshot(&self) -> Snapshot<P> {
         self.read().snapshot.clone()
+    }
+
+    pub(super) fn stats(&self) -> CacheStats {
+        let counters = &self.counters;
+        let subscribers = lock(&self.registry).len();
+        let snapshot = self.snapshot();
+        CacheStats {
+            keys: snapshot.len(),
+            bytes: snapshot.bytes(),
+            revision: snapshot.revision(),
+            subscribers,
+            lists: counters.lists.get(),
+            decode_errors: counters.decode_errors.get(),
+            slow_resyncs: counters.slow_resyncs.get(),
+            progress_requests: counters.progress_requests.get(),
+            proof_reads: counters.proof_reads.get(),
+            revision_reads: counters.revision_reads.get(),
+        }
     }
 
     pub(super) fn has_ended(&self) -> bool {

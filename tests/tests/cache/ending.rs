@@ -143,3 +143,30 @@ async fn another_store_is_followed_and_its_predecessors_revisions_are_given_up()
     assert_eq!(after.len(), 1);
     assert!(changes.len() > 40, "what the other store doesn't have is deleted");
 }
+
+#[tokio::test]
+async fn metrics_tell_of_a_cache_by_its_name() {
+    let recorder = metrics_util::debugging::DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    recorder.install().expect("the first in this process");
+    let server = model().await;
+    let client: Client<TokioRuntime> = client(server.endpoint());
+    write(&client, 0).await;
+    let request = CacheRequest::new(KeyRange::prefix("c/")).name("settings");
+    let cached = client.cache(request).expect("it is made");
+    in_time(cached.ready()).await.expect("it is listed");
+    let told = |name: &str| {
+        let all = snapshotter.snapshot().into_vec();
+        let of = all.into_iter().find(|(key, ..)| {
+            let label = key.key().labels().find(|label| label.key() == "cache");
+            key.key().name() == name && label.is_some_and(|label| label.value() == "settings")
+        });
+        of.map(|(.., value)| value)
+    };
+    let gauge = |value: f64| Some(metrics_util::debugging::DebugValue::Gauge(value.into()));
+    #[expect(clippy::cast_precision_loss, reason = "there are few")]
+    let keys = cached.snapshot().len() as f64;
+    wait_until("the keys are told", DEADLINE, || told("etcd_watch_cache_keys") == gauge(keys)).await;
+    cached.close();
+    wait_until("they are gone", DEADLINE, || told("etcd_watch_cache_keys") == gauge(0.0)).await;
+}

@@ -1,0 +1,68 @@
+//! Gauges and counters of a cache, by way of the `metrics` facade: set whenever its task has had a turn.
+
+use metrics::{Counter, Gauge, Label};
+
+use super::stats::CacheStats;
+
+/// A name, what it tells, and where that is.
+type Of<T> = (&'static str, &'static str, fn(&CacheStats) -> T);
+
+const COUNTERS: [Of<u64>; 3] = [
+    ("etcd_watch_cache_lists_total", "Lists begun.", |stats| stats.lists),
+    ("etcd_watch_cache_decode_errors_total", "Values that did not decode.", |stats| stats.decode_errors),
+    ("etcd_watch_cache_slow_resyncs_total", "Resyncs of subscribers that were too slow.", |stats| {
+        stats.slow_resyncs
+    }),
+];
+
+#[expect(clippy::cast_precision_loss, reason = "the facade has no other gauges, and these are small")]
+const GAUGES: [Of<f64>; 4] = [
+    ("etcd_watch_cache_keys", "Keys cached.", |stats| stats.keys as f64),
+    ("etcd_watch_cache_bytes", "Bytes of these keys and their values.", |stats| stats.bytes as f64),
+    ("etcd_watch_cache_revision", "The revision the cache is at.", |stats| stats.revision as f64),
+    ("etcd_watch_cache_subscribers", "Subscriptions open.", |stats| stats.subscribers as f64),
+];
+
+/// What a cache exports.
+pub(super) struct Exported {
+    last: CacheStats,
+    counters: [Counter; COUNTERS.len()],
+    gauges: [Gauge; GAUGES.len()],
+}
+
+impl Exported {
+    pub(super) fn new(cache: &str) -> Self {
+        let labels = || vec![Label::new("cache", cache.to_owned())];
+        Self {
+            last: CacheStats::default(),
+            counters: COUNTERS.map(|(name, help, _)| {
+                metrics::describe_counter!(name, help);
+                metrics::counter!(name, labels())
+            }),
+            gauges: GAUGES.map(|(name, help, _)| {
+                metrics::describe_gauge!(name, help);
+                metrics::gauge!(name, labels())
+            }),
+        }
+    }
+
+    pub(super) fn export(&mut self, stats: CacheStats) {
+        for ((_, _, value), counter) in COUNTERS.iter().zip(&self.counters) {
+            let more = value(&stats).saturating_sub(value(&self.last));
+            if more > 0 {
+                counter.increment(more);
+            }
+        }
+        for ((_, _, value), gauge) in GAUGES.iter().zip(&self.gauges) {
+            gauge.set(value(&stats));
+        }
+        self.last = stats;
+    }
+}
+
+impl Drop for Exported {
+    /// What is gone has no keys.
+    fn drop(&mut self) {
+        self.export(CacheStats::default());
+    }
+}
