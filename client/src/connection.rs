@@ -116,11 +116,40 @@ impl<I: Unpin> Recorded<I> {
         Pin::new(&mut self.io)
     }
 
-    fn record<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn record(&self, error: &io::Error) {
+        let _ = self.cause.0.set(error.to_string());
+    }
+}
+
+impl<I: rt::Read + Unpin> Recorded<I> {
+    /// A write has failed. Before it closed the connection the other end may have said why, and that is still to
+    /// be read: a TLS alert, above all.
+    fn record_after_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(error)) = &polled {
-            let _ = self.cause.0.set(error.to_string());
+            match self.last_words(cx) {
+                Some(said) => self.record(&said),
+                None => self.record(error),
+            }
         }
         polled
+    }
+
+    /// The error that reading on ends with. What is read before it is of no use any more.
+    fn last_words(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
+        let mut space = [0; 4096];
+        for _ in 0..64 {
+            let mut buffer = rt::ReadBuf::new(&mut space);
+            match self.io().poll_read(cx, buffer.unfilled()) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}
+                Poll::Ready(Err(said)) => return Some(said),
+                Poll::Ready(Ok(())) | Poll::Pending => return None,
+            }
+        }
+        None
     }
 }
 
@@ -131,19 +160,22 @@ impl<I: rt::Read + Unpin> rt::Read for Recorded<I> {
         buffer: rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let polled = self.io().poll_read(cx, buffer);
-        self.record(polled)
+        if let Poll::Ready(Err(error)) = &polled {
+            self.record(error);
+        }
+        polled
     }
 }
 
-impl<I: rt::Write + Unpin> rt::Write for Recorded<I> {
+impl<I: rt::Read + rt::Write + Unpin> rt::Write for Recorded<I> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = self.io().poll_write(cx, bytes);
-        self.record(polled)
+        self.record_after_write(cx, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = self.io().poll_flush(cx);
-        self.record(polled)
+        self.record_after_write(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -160,7 +192,7 @@ impl<I: rt::Write + Unpin> rt::Write for Recorded<I> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = self.io().poll_write_vectored(cx, bytes);
-        self.record(polled)
+        self.record_after_write(cx, polled)
     }
 }
 

@@ -19,10 +19,10 @@ pub(super) type Make<P> = Arc<dyn Fn(&Fresh<'_>, Option<&CachedKv<P>>, &Counters
 /// ```
 /// use etcd_watch_client::{KeyRange, cache::CacheRequest};
 ///
-/// let limits = CacheRequest::new(KeyRange::prefix("limits/"))
+/// let names = CacheRequest::new(KeyRange::prefix("names/"))
 ///     .history(100)
-///     .typed(|_key, value| std::str::from_utf8(value)?.parse::<u64>().map_err(Box::<dyn std::error::Error + Send + Sync>::from));
-/// # let _ = limits;
+///     .typed(|_key, value| String::from_utf8(value.to_vec()));
+/// # let _ = names;
 /// ```
 #[must_use]
 pub struct CacheRequest<P = ()> {
@@ -43,7 +43,7 @@ impl CacheRequest {
             #[cfg(feature = "metrics")]
             name: String::from_utf8_lossy(range.start()).into_owned(),
             range,
-            page_keys: 1000,
+            page_keys: 10_000,
             history: 64,
             buffer_bytes: None,
             stream: StreamOptions::default(),
@@ -95,13 +95,15 @@ impl CacheRequest {
 impl<P> CacheRequest<P> {
     /// How many states to keep for [`Cache::snapshot_at`](super::Cache::snapshot_at) and for subscriptions that
     /// start at a revision, the current one among them. Default: 64. A state costs what changed since the one
-    /// before: the old value, and about 2 KB of nodes.
+    /// before: the old value, and a few KB of nodes.
     pub fn history(mut self, states: usize) -> Self {
         self.history = states;
         self
     }
 
-    /// How many keys to list at once. Default: 1,000, see [`MirrorRequest::page_keys`].
+    /// How many keys to list at once. Default: 10,000. For each page etcd (3.5 and before) counts all keys that are
+    /// left of the range, so a list of a million keys in pages of 1,000 takes minutes of the server's time. A page
+    /// that is refused as too large is asked for again at half the size.
     pub fn page_keys(mut self, keys: usize) -> Self {
         self.page_keys = keys;
         self

@@ -32,7 +32,8 @@ pub struct SubscribeRequest {
 }
 
 impl SubscribeRequest {
-    /// A subscription to the changes of these keys, from now on, with every option at its default.
+    /// A subscription to the changes of these keys, from now on, with every option at its default. One that is
+    /// made before the cache's first state begins with that.
     pub fn new(range: KeyRange) -> Self {
         let interest = Interest { range, filters: Filters::default() };
         Self { interest, initial_state: false, start_revision: 0, queue: 64 }
