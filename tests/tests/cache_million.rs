@@ -152,9 +152,10 @@ async fn a_million_keys_through_cuts_and_compaction() {
     // The same through cuts, while keys change.
     let stop = Arc::new(AtomicBool::new(false));
     let changing = tokio::spawn(change(direct.clone(), keys, stop.clone()));
-    proxy.cut_each_after_bytes(1 << 20, Cut::Reset);
+    // About two pages.
+    proxy.cut_each_after_bytes(2 << 20, Cut::Reset);
     let begun = Instant::now();
-    let cache = client.cache(CacheRequest::new(range.clone()).page_keys(2_000)).expect("it is made");
+    let cache = client.cache(CacheRequest::new(range.clone())).expect("it is made");
     let mut changes = cache.subscribe(SubscribeRequest::new(range).initial_state(true)).expect("valid");
     in_time(cache.ready()).await.expect("it is listed");
     println!("listed in {:.1?} through {} cut connections", begun.elapsed(), proxy.cuts());

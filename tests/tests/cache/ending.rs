@@ -6,7 +6,7 @@ use etcd_watch_client::{
 };
 use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::{
-    harness::{EtcdServer, EtcdVersion, wait_until},
+    harness::{Access, Auth, EtcdServer, EtcdVersion, Keys, wait_until},
     model::ModelConfig,
     server::EmbeddedEtcd,
 };
@@ -169,4 +169,37 @@ async fn metrics_tell_of_a_cache_by_its_name() {
     wait_until("the keys are told", DEADLINE, || told("etcd_watch_cache_keys") == gauge(keys)).await;
     cached.close();
     wait_until("they are gone", DEADLINE, || told("etcd_watch_cache_keys") == gauge(0.0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_needs_no_more_than_to_read_the_range() {
+    for version in [EtcdVersion::V3_4, EtcdVersion::V3_5] {
+        let server = real(version).await;
+        let auth = Auth::enable(&server.etcdctl().expect("it came along"), "password-of-root").await;
+        let auth = auth.expect("authentication is turned on");
+        auth.add_user("reader", "password-of-reader").await.expect("it is added");
+        auth.add_role("readers").await.expect("it is added");
+        auth.grant("readers", Access::Read, Keys::Prefix("c/")).await.expect("it is granted");
+        auth.give_role("reader", "readers").await.expect("it is given");
+        let client = |name: &str, password: &str| -> Client<TokioRuntime> {
+            Client::builder().endpoints([server.endpoint()]).user(name, password).build().expect("valid")
+        };
+        let root = client("root", "password-of-root");
+        let reader = client("reader", "password-of-reader");
+        put(&root, "c/a", "1").await;
+
+        // Lists, watches, and whatever is asked to be as new as the store, are of these keys alone.
+        let cached = cache(&reader);
+        in_time(cached.ready()).await.expect("it is listed");
+        let other = put(&root, "other", "").await;
+        assert!(in_time(cached.wait_for(other)).await.expect("it goes on").revision() >= other);
+        let other = put(&root, "other", "").await;
+        assert!(in_time(cached.consistent()).await.expect("it goes on").revision() >= other);
+
+        let denied = reader.cache(CacheRequest::new(KeyRange::prefix("d/"))).expect("it is made");
+        let CacheError::Ended(end) = in_time(denied.ready()).await.expect_err("it is denied") else {
+            panic!("{:?}", denied.status());
+        };
+        assert!(matches!(end.reason(), CloseReason::PermissionDenied { .. }), "{end}");
+    }
 }
