@@ -4,7 +4,10 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -90,17 +93,36 @@ impl Service<Request<Body>> for Connection {
 
 /// Why a connection broke, as its socket said it: hyper tells that only to calls that were under way.
 #[derive(Clone, Debug, Default)]
-struct Cause(Arc<OnceLock<String>>);
+struct Cause(Arc<Heard>);
+
+#[derive(Debug, Default)]
+struct Heard {
+    error: OnceLock<String>,
+    /// Whether the other end has said anything at all.
+    anything: AtomicBool,
+}
+
+/// What to look for where it hasn't. A refused certificate shows as this when the alert is lost on the way.
+const NOT_A_WORD: &str = "the server hung up without a word: if it wants TLS, write https://; if it wants a client certificate, give one with identity_files";
 
 impl Cause {
     fn explain(&self, error: hyper::Error) -> BoxError {
-        let chain = wire::chain(&error);
-        let cause = self.0.get().map_or(chain.as_str(), String::as_str);
+        let mut chain = wire::chain(&error);
+        let cause = self.0.error.get().map_or(chain.as_str(), String::as_str);
         // In TLS 1.3 a server refuses a client's certificate only after the handshake.
         if let Some(remedy) = alert_remedy(cause) {
             return TlsRefused(format!("{cause}: {remedy}")).into();
         }
-        if chain.contains(cause) { error.into() } else { format!("{chain}: {cause}").into() }
+        let mut is_plain = true;
+        if !chain.contains(cause) {
+            chain = format!("{chain}: {cause}");
+            is_plain = false;
+        }
+        if !self.0.anything.load(Ordering::Relaxed) {
+            chain = format!("{chain}: {NOT_A_WORD}");
+            is_plain = false;
+        }
+        if is_plain { error.into() } else { chain.into() }
     }
 }
 
@@ -117,7 +139,7 @@ impl<I: Unpin> Recorded<I> {
     }
 
     fn record(&self, error: &io::Error) {
-        let _ = self.cause.0.set(error.to_string());
+        let _ = self.cause.0.error.set(error.to_string());
     }
 }
 
@@ -157,9 +179,22 @@ impl<I: rt::Read + Unpin> rt::Read for Recorded<I> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: rt::ReadBufCursor<'_>,
+        mut buffer: rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = self.io().poll_read(cx, buffer);
+        let polled = if self.cause.0.anything.load(Ordering::Relaxed) {
+            self.io().poll_read(cx, buffer)
+        } else {
+            // A cursor doesn't tell how much was read; so the first words go by way of a buffer that does.
+            let mut space = [0; 1024];
+            let room = buffer.remaining().min(space.len());
+            let mut first = rt::ReadBuf::new(&mut space[..room]);
+            let polled = self.io().poll_read(cx, first.unfilled());
+            if !first.filled().is_empty() {
+                self.cause.0.anything.store(true, Ordering::Relaxed);
+                buffer.put_slice(first.filled());
+            }
+            polled
+        };
         if let Poll::Ready(Err(error)) = &polled {
             self.record(error);
         }
