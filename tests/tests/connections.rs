@@ -147,8 +147,13 @@ async fn refused_twice<R: AmbientRuntime>(endpoint: String, tls: Tls) -> String 
     let call = client.get(Get::key("k")).await.expect_err("it is refused");
     let CallError::Tls { message, .. } = call else { panic!("it is TLS that is refused: {call:?}") };
     assert!(started.elapsed() < DEADLINE, "a refusal is not retried until the time is over");
-    assert_eq!(connecting, message);
+    assert_eq!(without_times(&connecting), without_times(&message));
     message
+}
+
+/// What rustls says of an expired certificate tells the time, in seconds, and a second may begin between two refusals.
+fn without_times(message: &str) -> String {
+    message.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 async fn a_refusal_says_which_side_refuses_what<R: AmbientRuntime>() {
