@@ -1,8 +1,9 @@
 //! Whether what a watch received is what it had to receive: the nine rules of etcd's own robustness tests.
 //!
 //! [`check`] compares what a watch received, from its start and over all its reconnects, with the store's
-//! history, and names every rule that was broken. It knows nothing of clients: both sides are events as etcd
-//! sends them.
+//! history, and names every rule that was broken. It knows nothing of clients: both sides are [`Change`]s, which
+//! whatever has events can be seen as. A [`Checker`] does the same as responses come, in little memory; and a
+//! [`StateAt`] is what the store was at a revision, for whoever folds changes.
 //!
 //! | rule | what it demands |
 //! |---|---|
@@ -19,11 +20,18 @@
 //! And, since nothing else would mean much without it, [`Content`](Rule::Content): every event is one of the
 //! store's.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod change;
+mod checker;
+mod state;
+
 use std::fmt;
 
 use bytes::Bytes;
-use etcd_watch_proto::mvccpb::{Event, KeyValue, event::EventType};
+use etcd_watch_proto::mvccpb::Event;
+
+pub use change::{Change, History, Pair};
+pub use checker::Checker;
+pub use state::StateAt;
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +45,7 @@ pub struct Watched {
     pub range_end: Bytes,
     /// The first revision it had to see.
     pub from: i64,
-    /// Everything up to this revision had to arrive.
+    /// Everything up to this revision had to arrive; of no meaning before the [end](Checker::finish).
     pub through: i64,
     /// Puts were filtered out.
     pub no_put: bool,
@@ -48,19 +56,18 @@ pub struct Watched {
 }
 
 impl Watched {
-    fn contains(&self, key: &[u8]) -> bool {
+    /// Whether a key lies in the range.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
         if self.range_end.is_empty() {
             return self.key == key;
         }
         key >= &self.key[..] && (self.range_end == b"\0"[..] || key < &self.range_end[..])
     }
 
-    fn passes(&self, event: &Event) -> bool {
-        let filtered = match event.r#type() {
-            EventType::Put => self.no_put,
-            EventType::Delete => self.no_delete,
-        };
-        !filtered && self.contains(&kv(event).key)
+    fn passes(&self, change: &Change<'_>) -> bool {
+        let filtered = if change.is_delete { self.no_delete } else { self.no_put };
+        !filtered && self.contains(change.kv.key)
     }
 }
 
@@ -122,140 +129,9 @@ impl fmt::Display for Violation {
 /// # Errors
 /// Every rule that was broken, each time it was.
 pub fn check(history: &[Event], watched: &Watched, received: &[Received]) -> Result<(), Vec<Violation>> {
-    let mut checker = Checker::new(history, watched);
+    let mut checker = Checker::new(watched.clone());
     for response in received {
-        checker.response(response);
+        checker.response(history, response.events.iter().map(Change::from), response.bookmark);
     }
-    checker.missing_through(watched.through, None);
-    if checker.violations.is_empty() { Ok(()) } else { Err(checker.violations) }
-}
-
-/// A revision and a key: what identifies an event.
-type Id = (i64, Bytes);
-
-struct Checker<'a> {
-    watched: &'a Watched,
-    history: BTreeMap<Id, &'a Event>,
-    /// What had to come, in order, and how much of it has been accounted for.
-    expected: Vec<Id>,
-    accounted: usize,
-    seen: BTreeSet<Id>,
-    seen_revisions: BTreeSet<i64>,
-    last: i64,
-    bookmark: i64,
-    violations: Vec<Violation>,
-}
-
-impl<'a> Checker<'a> {
-    fn new(history: &'a [Event], watched: &'a Watched) -> Self {
-        let wanted = |event: &&Event| kv(event).mod_revision >= watched.from && watched.passes(event);
-        Self {
-            watched,
-            history: history.iter().map(|event| (id(event), event)).collect(),
-            expected: history.iter().filter(wanted).map(id).collect(),
-            accounted: 0,
-            seen: BTreeSet::new(),
-            seen_revisions: BTreeSet::new(),
-            last: 0,
-            bookmark: 0,
-            violations: Vec::new(),
-        }
-    }
-
-    fn broken(&mut self, rule: Rule, (revision, key): Id) {
-        self.violations.push(Violation { rule, revision, key });
-    }
-
-    fn response(&mut self, response: &Received) {
-        let before = self.last;
-        for event in &response.events {
-            self.event(event, before);
-        }
-        if let Some(bookmark) = response.bookmark {
-            self.missing_through(bookmark, Some(Rule::Bookmarkable));
-            self.bookmark = self.bookmark.max(bookmark);
-        }
-    }
-
-    /// `before` is the last revision of the responses before this event's.
-    fn event(&mut self, event: &Event, before: i64) {
-        let id = id(event);
-        let revision = id.0;
-        let mut broken = Vec::new();
-        if !self.watched.passes(event) {
-            broken.push(Rule::Filter);
-        }
-        if revision < self.watched.from {
-            broken.push(Rule::Resumable);
-        }
-        if revision < self.last {
-            broken.push(Rule::Ordered);
-        }
-        if !self.seen.insert(id.clone()) {
-            broken.push(Rule::Unique);
-        } else if revision == before {
-            broken.push(Rule::Atomic);
-        }
-        if revision <= self.bookmark {
-            broken.push(Rule::Bookmarkable);
-        }
-        match self.history.get(&id) {
-            Some(truth) if truth.kv == event.kv && truth.r#type == event.r#type => {
-                let wanted = if self.watched.prev_kv { truth.prev_kv.as_ref() } else { None };
-                if event.prev_kv.as_ref() != wanted {
-                    broken.push(Rule::PrevValue);
-                }
-            }
-            Some(truth) if truth.r#type == event.r#type && is_create(truth) != is_create(event) => {
-                broken.push(Rule::IsCreate);
-            }
-            _ => broken.push(Rule::Content),
-        }
-        self.last = self.last.max(revision);
-        self.seen_revisions.insert(revision);
-        for rule in broken {
-            self.broken(rule, id.clone());
-        }
-    }
-
-    /// What should have come by a revision and has not; reported once. Without a rule, the one that its
-    /// absence breaks.
-    fn missing_through(&mut self, revision: i64, rule: Option<Rule>) {
-        while let Some(id) = self.expected.get(self.accounted).filter(|id| id.0 <= revision).cloned() {
-            self.accounted += 1;
-            if self.seen.contains(&id) {
-                continue;
-            }
-            let first = self.seen_revisions.first();
-            let rule = match rule {
-                Some(rule) => rule,
-                None if self.seen_revisions.contains(&id.0) => Rule::Atomic,
-                None if first.is_some_and(|first| *first < id.0) => Rule::Reliable,
-                None => Rule::Resumable,
-            };
-            self.broken(rule, id);
-        }
-    }
-}
-
-/// An event without a pair is a change of the empty key at revision 0, which no store has.
-fn kv(event: &Event) -> &KeyValue {
-    static NONE: KeyValue = KeyValue {
-        key: Bytes::new(),
-        create_revision: 0,
-        mod_revision: 0,
-        version: 0,
-        value: Bytes::new(),
-        lease: 0,
-    };
-    event.kv.as_ref().unwrap_or(&NONE)
-}
-
-fn is_create(event: &Event) -> bool {
-    event.r#type() == EventType::Put && kv(event).create_revision == kv(event).mod_revision
-}
-
-fn id(event: &Event) -> Id {
-    let kv = kv(event);
-    (kv.mod_revision, kv.key.clone())
+    checker.finish(history)
 }

@@ -5,6 +5,7 @@
 //! - [`harness`]: real etcd servers, found on this machine, started and driven.
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
 //! - [`proxy`]: a TCP proxy that cuts, delays, holds and swallows, on command.
+//! - [`sim`]: whole clusters and clients in virtual time, from one seed.
 //! - [`server`]: a gRPC server around the model, in the process.
 
 pub mod certificates;
@@ -14,3 +15,4 @@ pub mod harness;
 pub mod model;
 pub mod proxy;
 pub mod server;
+pub mod sim;

@@ -1,5 +1,7 @@
 //! Each rule is found broken, and nothing else is, where exactly that rule is broken.
 
+use etcd_watch_proto::mvccpb::{KeyValue, event::EventType};
+
 use super::*;
 
 fn put(key: &str, revision: i64) -> Event {
@@ -125,7 +127,7 @@ fn a_bookmark_before_its_events_is_none() {
 fn a_gap_is_not_reliable() {
     for missing in [1, 3, 4] {
         let mut received = perfect();
-        let revision = kv(&received.remove(missing).events[0]).mod_revision;
+        let revision = Change::from(&received.remove(missing).events[0]).revision();
         assert_eq!(broken(&watched(), &received), [(Rule::Reliable, revision)]);
     }
 }

@@ -1,0 +1,209 @@
+//! Reads: of the current revision, and of the pages of mirrors.
+
+use std::time::Duration;
+
+use etcd_watch_core::{
+    EndpointHint, Failure, KeyRange, ListKey, ListRequest, RangeDone, RangeKey, Remedy, remedy,
+};
+use etcd_watch_proto::etcdserverpb::{RangeRequest, RangeResponse};
+
+use super::cluster::DENIED;
+use super::net::no_leader;
+use super::plan::{Planted, SECRET};
+use super::schedule::Wake;
+use super::wire::{list_request, page};
+use super::world::World;
+
+/// When an answer is not waited for any more.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a member waits for a leader before it says that there is none.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A read under way.
+#[derive(Debug)]
+pub(super) struct Call {
+    client: usize,
+    member: usize,
+    request: RangeRequest,
+    purpose: Purpose,
+    begun: Duration,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    Now(RangeKey),
+    Page { mirror: usize, list: ListKey, first: bool },
+}
+
+#[derive(Debug)]
+enum State {
+    /// On its way to the member.
+    Sent,
+    /// Linearizable: waits until the member has applied so much of the log.
+    Waiting { epoch: usize, until: usize },
+    /// On its way back.
+    Answered(Result<RangeResponse, Failure>, usize),
+    Done,
+}
+
+impl World {
+    pub(super) fn ask_for_revision(
+        &mut self,
+        client: usize,
+        range: RangeKey,
+        keys: &KeyRange,
+        _require_leader: bool,
+        endpoint: EndpointHint,
+    ) {
+        let request = RangeRequest {
+            key: keys.start().clone(),
+            range_end: keys.end().clone(),
+            limit: 1,
+            count_only: true,
+            ..RangeRequest::default()
+        };
+        self.call(client, request, Purpose::Now(range), endpoint);
+    }
+
+    pub(super) fn ask_for_page(&mut self, mirror: usize, list: ListKey, request: &ListRequest) {
+        let client = self.mirrors[mirror].client;
+        let purpose = Purpose::Page { mirror, list, first: request.revision == 0 };
+        self.call(client, list_request(request), purpose, request.endpoint);
+    }
+
+    fn call(&mut self, client: usize, request: RangeRequest, purpose: Purpose, endpoint: EndpointHint) {
+        let state = &mut self.clients[client];
+        // A call that is refused for its token gets another one and is made again.
+        state.token = self.cluster.tokens_from;
+        let avoid = state.last_read.filter(|_| endpoint == EndpointHint::Another);
+        let member = state.pick(avoid);
+        state.last_read = Some(member);
+        self.calls.push(Call { client, member, request, purpose, begun: self.now, state: State::Sent });
+        let at = self.now + self.flight();
+        self.schedule.at(at, Wake::Call(self.calls.len() - 1));
+    }
+
+    fn flight(&mut self) -> Duration {
+        Duration::from_micros(self.random.u64(100..5_000))
+    }
+
+    pub(super) fn call_turn(&mut self, at: usize) {
+        let now = self.now;
+        let call = &mut self.calls[at];
+        match std::mem::replace(&mut call.state, State::Done) {
+            State::Done => {}
+            State::Answered(answer, epoch) => {
+                let purpose = call.purpose;
+                self.answer(at, purpose, answer, epoch);
+            }
+            State::Sent => self.call_arrives(at),
+            State::Waiting { epoch, until } => {
+                let (client, member) = (call.client, call.member);
+                let is_late = now >= call.begun + CALL_TIMEOUT;
+                let blocked = self.cluster.members[member].frozen_until.max(self.holes[client][member]);
+                if epoch != self.cluster.epoch() || !self.cluster.members[member].is_up {
+                    self.reply(at, Err(Failure::connection("reset by peer")));
+                } else if is_late {
+                    self.reply(at, Err(Failure::status(4, "deadline exceeded")));
+                } else if self.cluster.members[member].applied >= until && blocked <= now {
+                    let answer = self.read(at);
+                    self.reply(at, answer);
+                } else {
+                    self.calls[at].state = State::Waiting { epoch, until };
+                    self.schedule.at(now + Duration::from_millis(20), Wake::Call(at));
+                }
+            }
+        }
+    }
+
+    fn call_arrives(&mut self, at: usize) {
+        let now = self.now;
+        let (client, member, begun) = {
+            let call = &self.calls[at];
+            (call.client, call.member, call.begun)
+        };
+        let blocked = self.cluster.members[member].frozen_until.max(self.holes[client][member]);
+        if blocked > now {
+            if now >= begun + CALL_TIMEOUT {
+                self.reply(at, Err(Failure::connection("timed out")));
+                return;
+            }
+            self.calls[at].state = State::Sent;
+            self.schedule.at(blocked.min(begun + CALL_TIMEOUT), Wake::Call(at));
+            return;
+        }
+        if !self.cluster.members[member].is_up {
+            self.reply(at, Err(Failure::connection("connection refused")));
+            return;
+        }
+        if self.calls[at].request.key == SECRET.as_bytes() {
+            self.reply(at, Err(Failure::status(7, DENIED)));
+            return;
+        }
+        if self.planted(Planted::ReadsStale) {
+            let answer = self.read(at);
+            self.reply(at, answer);
+            return;
+        }
+        if !self.cluster.has_leader(member, now) {
+            if now < begun + LEADER_TIMEOUT {
+                self.calls[at].state = State::Sent;
+                self.schedule.at(begun + LEADER_TIMEOUT, Wake::Call(at));
+            } else {
+                self.reply(at, Err(no_leader()));
+            }
+            return;
+        }
+        let until = self.cluster.log.len();
+        self.calls[at].state = State::Waiting { epoch: self.cluster.epoch(), until };
+        self.schedule.at(now, Wake::Call(at));
+    }
+
+    fn read(&mut self, at: usize) -> Result<RangeResponse, Failure> {
+        let call = &self.calls[at];
+        let answer = self.cluster.members[call.member].etcd.range(&call.request);
+        answer.map_err(|error| Failure::status(11, error.to_string()))
+    }
+
+    fn reply(&mut self, at: usize, answer: Result<RangeResponse, Failure>) {
+        self.calls[at].state = State::Answered(answer, self.cluster.epoch());
+        let arrives = self.now + self.flight();
+        self.schedule.at(arrives, Wake::Call(at));
+    }
+
+    fn answer(&mut self, at: usize, purpose: Purpose, answer: Result<RangeResponse, Failure>, epoch: usize) {
+        let (client, member) = (self.calls[at].client, self.calls[at].member);
+        match &answer {
+            Ok(_) => self.clients[client].answered(member),
+            Err(failure) => {
+                if matches!(remedy(failure), Remedy::RetryElsewhere | Remedy::NoLeader) {
+                    self.clients[client].failed(member);
+                }
+            }
+        }
+        match purpose {
+            Purpose::Now(range) => {
+                let done = answer.map(|response| {
+                    let header = response.header.unwrap_or_default();
+                    RangeDone { revision: header.revision, cluster_id: header.cluster_id }
+                });
+                self.note(|| format!("client {client}: {range:?} finds {done:?}"));
+                let now = self.machine_now();
+                self.clients[client].watcher.handle_range_done(now, range, done);
+                self.find_starts(client, epoch);
+                self.settle(client);
+            }
+            Purpose::Page { mirror, list, first } => {
+                if first && answer.is_ok() {
+                    self.mirrors[mirror].listed = epoch;
+                }
+                let page = answer.map(page);
+                self.note(|| format!("mirror {mirror}: {list:?} brings {page:?}"));
+                let now = self.machine_now();
+                self.mirrors[mirror].machine.handle_page(now, list, page);
+                self.drive_mirror(mirror);
+            }
+        }
+    }
+}
