@@ -8,6 +8,7 @@ mod codegen;
 mod etcd;
 mod go;
 mod run;
+mod simulate;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +51,14 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Simulate clusters and clients in virtual time, with everything that can go wrong, and check every promise.
+    ///
+    /// For example `--minutes 10 --jobs 2`, `--seed 42 --transcript`, or `--planted` for bugs planted on purpose.
+    Simulate {
+        /// Arguments for the simulator; `--help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Everything that has to hold before a change goes in: format, lints, docs, generated code, tests.
     Ci,
 }
@@ -60,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Etcd { with } => etcd::run(&with),
         Chore::Go => go::run(),
         Chore::Codegen { check } => codegen::run(check),
+        Chore::Simulate { arguments } => simulate::run_seeds(&arguments),
         Chore::Ci => ci::run_all(),
     }
 }

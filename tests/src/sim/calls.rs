@@ -195,10 +195,10 @@ impl World {
                 self.settle(client);
             }
             Purpose::Page { mirror, list, first } => {
-                if first && answer.is_ok() {
-                    self.mirrors[mirror].listed = epoch;
-                }
                 let page = answer.map(page);
+                if let (true, Ok(page)) = (first, &page) {
+                    self.mirrors[mirror].listed = Some((epoch, page.revision));
+                }
                 self.note(|| format!("mirror {mirror}: {list:?} brings {page:?}"));
                 let now = self.machine_now();
                 self.mirrors[mirror].machine.handle_page(now, list, page);

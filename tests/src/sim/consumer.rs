@@ -314,7 +314,9 @@ impl World {
     /// Whether some consumer has to notice that its store is gone, and its machine has not yet.
     pub(super) fn consumers_are_noticing(&self) -> bool {
         self.consumers.iter().any(|consumer| {
+            // One that never takes anything again has no need to know.
             self.cluster.is_replaced_in_silence(consumer.epoch)
+                && consumer.stalled_until < Duration::MAX
                 && consumer.watch().is_some_and(|watch| {
                     let stats = self.clients[consumer.plan.client].watcher.watch_stats(watch);
                     stats.is_some_and(|stats| stats.state != WatchState::Closed)

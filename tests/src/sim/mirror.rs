@@ -28,8 +28,8 @@ pub(super) struct Mirror {
     expected: StateAt,
     /// The store that the fold is of.
     epoch: usize,
-    /// The store that answered the list's first page.
-    pub(super) listed: usize,
+    /// The store that answered a list's first page, and at what revision, until the consumer hears of the list.
+    pub(super) listed: Option<(usize, i64)>,
     /// The revision of the list that is not complete.
     listing: Option<i64>,
     announced: i64,
@@ -51,7 +51,7 @@ impl World {
             fold: BTreeMap::new(),
             expected: StateAt::new(),
             epoch: self.cluster.epoch(),
-            listed: self.cluster.epoch(),
+            listed: None,
             listing: None,
             announced: 0,
             is_closed: false,
@@ -167,7 +167,8 @@ impl World {
                     state.announced = 0;
                 }
                 self.counts.lists += 1;
-                let epoch = self.cluster.successor(state.listed, revision);
+                let (listed, _) = state.listed.take().unwrap_or((state.epoch, revision));
+                let epoch = self.cluster.successor(listed, revision);
                 if epoch != state.epoch {
                     (state.epoch, state.expected) = (epoch, StateAt::new());
                 }
@@ -251,7 +252,9 @@ impl World {
         self.mirrors.iter().any(|mirror| {
             let watch = mirror.watch.and_then(|watch| self.clients[mirror.client].watcher.watch_stats(watch));
             let has_noticed = watch.is_some_and(|stats| stats.state == WatchState::Closed);
-            !mirror.is_closed && self.cluster.is_replaced_in_silence(mirror.epoch) && !has_noticed
+            let listed = mirror.listed.map(|(epoch, revision)| self.cluster.successor(epoch, revision));
+            let is_gone = |epoch| self.cluster.is_replaced_in_silence(epoch);
+            !mirror.is_closed && (is_gone(mirror.epoch) || listed.is_some_and(is_gone)) && !has_noticed
         })
     }
 

@@ -402,19 +402,19 @@ impl World {
     /// A connection breaks; what is under way may still come, or not.
     pub(super) fn cut(&mut self, id: LinkId) {
         let keeps = self.fork().bool();
-        let link = &mut self.links[id.0];
         if !keeps {
-            link.to_client.clear();
+            self.drop_under_way(id);
         }
-        link.to_server.clear();
+        self.links[id.0].to_server.clear();
         self.end_by_server(id, Failure::connection("reset by peer"));
     }
 
     /// Frames that have been sent and not read are lost.
     pub(super) fn drop_under_way(&mut self, id: LinkId) {
         let link = &mut self.links[id.0];
-        link.to_client.clear();
-        link.inbox.clear();
+        let is_end = |packet: &Packet| matches!(packet, Packet::End(_));
+        link.to_client.retain(|(_, packet)| is_end(packet));
+        link.inbox.retain(is_end);
     }
 
     pub(super) fn mute(&mut self, id: LinkId) {

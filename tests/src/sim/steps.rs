@@ -235,9 +235,14 @@ impl World {
             return;
         }
         let client = link.client;
-        // Whose it is only the client knows: all of its consumers may have to do with it.
-        for consumer in &mut self.consumers {
-            consumer.was_ended_by_server |= consumer.plan.client == client;
+        // Whose it is only the client knows: all of its consumers may have to do with it. As in etcd, what is
+        // still on its way for it goes out without previous pairs.
+        let revision = self.cluster.revision();
+        for consumer in self.consumers.iter_mut().filter(|consumer| consumer.plan.client == client) {
+            consumer.was_ended_by_server = true;
+            if let Some(checker) = &mut consumer.checker {
+                checker.compacted(revision + 1);
+            }
         }
         self.cluster.members[member].etcd.cancel_watch(model, ids[watch % ids.len()], "");
         self.pump_member(member);

@@ -228,6 +228,25 @@ impl World {
         {
             self.broken(format!("{RECOVERY:?} after the last fault, {who}"));
         }
+        let soon = self.now + Duration::from_secs(1);
+        self.run_until(soon, |_| false);
+        self.look_for_leaks();
+    }
+
+    /// While everything is well, members hold no watches but those that clients have.
+    fn look_for_leaks(&mut self) {
+        for client in 0..self.clients.len() {
+            let on_member = |id: &LinkId| {
+                let link = &self.links[id.0];
+                let etcd = &self.cluster.members[link.member].etcd;
+                link.model.map_or(0, |model| etcd.watch_ids(model).len())
+            };
+            let held: usize = self.clients[client].links.values().map(on_member).sum();
+            let wanted = self.clients[client].watcher.stats().watches;
+            if held > wanted {
+                self.broken(format!("members hold {held} watches for client {client}, which has {wanted}"));
+            }
+        }
     }
 
     /// Nobody watches any more: nothing may be left.
