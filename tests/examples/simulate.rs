@@ -103,7 +103,8 @@ fn one(seed: u64, arguments: &Arguments) -> bool {
 fn many(arguments: &Arguments) -> bool {
     let begun = Instant::now();
     let next = AtomicU64::new(arguments.first);
-    let last = arguments.first + arguments.seeds.unwrap_or(if arguments.minutes.is_some() { u64::MAX / 2 } else { 1_000 });
+    let last = arguments.first
+        + arguments.seeds.unwrap_or(if arguments.minutes.is_some() { u64::MAX / 2 } else { 1_000 });
     let ends = arguments.minutes.map(|minutes| begun + Duration::from_secs(60 * minutes));
     let total = Mutex::new(Counts::default());
     let failed = AtomicBool::new(false);
@@ -121,7 +122,11 @@ fn many(arguments: &Arguments) -> bool {
                             let mut total = total.lock().expect("no one panics with it");
                             *total += &counts;
                             if total.runs.is_multiple_of(50_000) {
-                                println!("after {:.0?}, {}", begun.elapsed(), total.to_string().lines().next().unwrap_or(""));
+                                println!(
+                                    "after {:.0?}, {}",
+                                    begun.elapsed(),
+                                    total.to_string().lines().next().unwrap_or("")
+                                );
                             }
                         }
                         Err(failure) => {
@@ -151,15 +156,20 @@ fn many(arguments: &Arguments) -> bool {
 fn find_planted(arguments: &Arguments) -> bool {
     let mut all_found = true;
     for planted in Planted::ALL {
-        let failure = (arguments.first..arguments.first + arguments.seeds.unwrap_or(1_000)).find_map(|seed| {
-            let plan = Plan { planted: Some(planted), ..Plan::generate(seed, arguments.settings) };
-            run(&plan).err()
-        });
+        let failure =
+            (arguments.first..arguments.first + arguments.seeds.unwrap_or(1_000)).find_map(|seed| {
+                let plan = Plan { planted: Some(planted), ..Plan::generate(seed, arguments.settings) };
+                run(&plan).err()
+            });
         match failure {
             Some(failure) => {
                 let seeds = failure.plan.seed - arguments.first + 1;
                 let smallest = failure.shrink();
-                println!("{planted:?}: found with seed {seeds} of these, {} steps: {}", smallest.plan.steps.len(), smallest.what);
+                println!(
+                    "{planted:?}: found with seed {seeds} of these, {} steps: {}",
+                    smallest.plan.steps.len(),
+                    smallest.what
+                );
                 if arguments.transcript {
                     println!("{smallest}");
                 }

@@ -234,11 +234,9 @@ impl Checker {
     fn absence_of(&self, history: &(impl History + ?Sized), change: &Change<'_>) -> Rule {
         let revision = change.revision();
         let first = history.place_of(revision);
-        let of_revision =
-            (first..self.accounted).take_while(|&at| history.change(at).revision() == revision);
-        let has_come = |at: usize| {
-            self.is_expected(&history.change(at)) && !self.outstanding.contains_key(&at)
-        };
+        let of_revision = (first..self.accounted).take_while(|&at| history.change(at).revision() == revision);
+        let has_come =
+            |at: usize| self.is_expected(&history.change(at)) && !self.outstanding.contains_key(&at);
         let is_stranger = self.strangers.range((revision, Bytes::new())..).next();
         if of_revision.into_iter().any(has_come) || is_stranger.is_some_and(|(other, _)| *other == revision) {
             Rule::Atomic

@@ -30,7 +30,12 @@ impl StateAt {
 
     /// Goes on to a revision, or begins again if it is an earlier one; `contains` says which keys count, and has to
     /// say the same every time.
-    pub fn advance(&mut self, history: &[Arc<HistoryEvent>], revision: i64, contains: impl Fn(&[u8]) -> bool) {
+    pub fn advance(
+        &mut self,
+        history: &[Arc<HistoryEvent>],
+        revision: i64,
+        contains: impl Fn(&[u8]) -> bool,
+    ) {
         if revision < self.revision || self.place > history.len() {
             *self = Self::default();
         }

@@ -41,7 +41,10 @@ enum State {
     /// On its way to the member.
     Sent,
     /// Linearizable: waits until the member has applied so much of the log.
-    Waiting { epoch: usize, until: usize },
+    Waiting {
+        epoch: usize,
+        until: usize,
+    },
     /// On its way back.
     Answered(Result<RangeResponse, Failure>, usize),
     Done,

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use etcd_watch_core::{
-    Action, Delivery, EndpointHint, Failure, Instant, Remedy, Request, ServerMisbehaved, StreamEnd, StreamKey, WatchKey,
-    Watcher, remedy,
+    Action, Delivery, EndpointHint, Failure, Instant, Remedy, Request, ServerMisbehaved, StreamEnd,
+    StreamKey, WatchKey, Watcher, remedy,
 };
 
 use super::net::LinkId;

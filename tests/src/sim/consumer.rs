@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use etcd_watch_core::{CloseReason, Delivery, Overflow, ResponseKind, StreamOptions, WatchKey, WatchRequest, WatchState};
+use etcd_watch_core::{
+    CloseReason, Delivery, Overflow, ResponseKind, StreamOptions, WatchKey, WatchRequest, WatchState,
+};
 
 use super::client::Owner;
 use super::plan::{Planted, RangePlan, WatchPlan};
@@ -23,6 +25,8 @@ pub(super) struct Consumer {
     opened_epoch: usize,
     /// The store's revision then.
     opened_at: i64,
+    /// How often tokens had expired then.
+    opened_tokens: u64,
     /// Where its present watch began; 0 until that is known.
     start: i64,
     /// A revision that its present watch knew of when it began; 0 for none.
@@ -39,7 +43,11 @@ pub(super) struct Consumer {
 enum State {
     Watching(WatchKey),
     /// Its watch was cancelled, and it will come back to go on at a revision, of a cluster.
-    Away { resume: i64, cluster: u64, seen: i64 },
+    Away {
+        resume: i64,
+        cluster: u64,
+        seen: i64,
+    },
     Done,
 }
 
@@ -76,6 +84,7 @@ impl World {
             epoch: self.cluster.epoch(),
             opened_epoch: self.cluster.epoch(),
             opened_at: self.cluster.revision(),
+            opened_tokens: self.cluster.tokens_from,
             start: 0,
             known: 0,
             stalled_until: Duration::ZERO,
@@ -125,7 +134,8 @@ impl World {
             if state.plan.client != client {
                 continue;
             }
-            let Some(from) = self.clients[client].watcher.resume_revision(watch).filter(|from| *from > 0) else {
+            let Some(from) = self.clients[client].watcher.resume_revision(watch).filter(|from| *from > 0)
+            else {
                 continue;
             };
             if from <= state.opened_at && state.opened_epoch == epoch {
@@ -215,7 +225,10 @@ impl World {
                 next_revision < compact_revision && *compact_revision <= self.cluster.compacted
             }
             CloseReason::Lagged { .. } => state.plan.overflow == Overflow::Fail,
-            CloseReason::PermissionDenied { .. } => state.plan.range == RangePlan::Secret,
+            // Denied three times over because its token had just expired, it takes that for what it says.
+            CloseReason::PermissionDenied { .. } => {
+                state.plan.range == RangePlan::Secret || self.cluster.tokens_from >= state.opened_tokens + 3
+            }
             CloseReason::StoreChanged { .. } => opened_epoch < self.cluster.epoch(),
             CloseReason::StoreRegressed { .. } => self.may_seem_restored(opened_epoch),
             CloseReason::CancelledByServer { .. } | CloseReason::Refused { .. } => state.was_ended_by_server,
@@ -286,7 +299,8 @@ impl World {
             }
             let from = consumer.checker.as_ref().map_or(0, |checker| checker.watched().from);
             let is_behind = reached < revision && from <= revision;
-            is_behind.then(|| format!("consumer {number} ({watch:?}) is at {reached}, the store at {revision}"))
+            is_behind
+                .then(|| format!("consumer {number} ({watch:?}) is at {reached}, the store at {revision}"))
         })
     }
 
@@ -339,7 +353,11 @@ impl World {
                 && let Some(watch) = self.consumers[consumer].watch()
             {
                 let now = self.machine_now();
-                if self.clients[client].watcher.watch_stats(watch).is_some_and(|stats| stats.queued_events > 0) {
+                if self.clients[client]
+                    .watcher
+                    .watch_stats(watch)
+                    .is_some_and(|stats| stats.queued_events > 0)
+                {
                     drop(self.clients[client].watcher.next(now, watch));
                     self.settle(client);
                 }

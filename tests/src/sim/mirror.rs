@@ -39,7 +39,8 @@ pub(super) struct Mirror {
 
 impl World {
     pub(super) fn open_mirror(&mut self, plan: MirrorPlan) {
-        let request = MirrorRequest::new(plan.range.range()).page_keys(plan.page_keys).keep_index(plan.keep_index);
+        let request =
+            MirrorRequest::new(plan.range.range()).page_keys(plan.page_keys).keep_index(plan.keep_index);
         let seed = self.fork().u64(..);
         let machine = Machine::new(&self.setup.config(), request, seed).expect("a lawful request");
         let mirror = self.mirrors.len();
@@ -217,7 +218,9 @@ impl World {
         let differs = !expected.eq(state.fold.iter().map(|(key, (revision, value))| (key, *revision, value)));
         if differs {
             let keys = |keys: Vec<(&Bytes, i64)>| {
-                keys.into_iter().map(|(key, at)| format!("{}@{at}", String::from_utf8_lossy(key))).collect::<Vec<_>>()
+                keys.into_iter()
+                    .map(|(key, at)| format!("{}@{at}", String::from_utf8_lossy(key)))
+                    .collect::<Vec<_>>()
             };
             let has = keys(state.fold.iter().map(|(key, (at, _))| (key, *at)).collect());
             let wants = keys(state.expected.keys().iter().map(|(key, put)| (key, put.revision)).collect());

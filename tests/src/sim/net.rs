@@ -52,7 +52,7 @@ pub(super) struct Link {
     /// Whether the client's end is there.
     pub(super) is_held: bool,
     /// Nothing passes any more, and nobody is told.
-    is_mute: bool,
+    pub(super) is_mute: bool,
     to_server: VecDeque<(Duration, Request)>,
     to_client: VecDeque<(Duration, Packet)>,
     inbox: VecDeque<Packet>,
@@ -194,9 +194,8 @@ impl World {
             return;
         }
         // A member that has no room for the reply takes no request; its turn comes when a frame has been read.
-        let has_room = link
-            .model
-            .is_none_or(|model| self.cluster.members[link.member].etcd.wants_watch_request(model));
+        let has_room =
+            link.model.is_none_or(|model| self.cluster.members[link.member].etcd.wants_watch_request(model));
         let request = link.to_server.front().map(|(at, _)| *at).filter(|_| has_room);
         let due = [request, link.to_client.front().map(|(at, _)| *at)];
         if let Some(at) = due.into_iter().flatten().min() {

@@ -118,9 +118,8 @@ impl World {
     }
 
     fn pick_consumer(&self, which: usize) -> Option<usize> {
-        let watching = || {
-            (0..self.consumers.len()).filter(|&consumer| self.consumers[consumer].watch().is_some())
-        };
+        let watching =
+            || (0..self.consumers.len()).filter(|&consumer| self.consumers[consumer].watch().is_some());
         let count = watching().count();
         if count == 0 { None } else { watching().nth(which % count) }
     }

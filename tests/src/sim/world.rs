@@ -57,8 +57,7 @@ impl World {
     pub(super) fn new(plan: &Plan, with_transcript: bool) -> Self {
         let setup = plan.setup.clone();
         let mut random = Rng::with_seed(plan.seed);
-        let clients =
-            (0..setup.clients).map(|number| Client::new(&setup, number, random.u64(..))).collect();
+        let clients = (0..setup.clients).map(|number| Client::new(&setup, number, random.u64(..))).collect();
         Self {
             now: Duration::from_millis(1),
             schedule: Schedule::default(),
@@ -198,7 +197,8 @@ impl World {
         for (number, consumer) in self.consumers.iter_mut().enumerate() {
             consumer.plan.pause = consumer.plan.pause.min(QUICK);
             let is_harmless = consumer.plan.overflow != etcd_watch_core::Overflow::Pause;
-            consumer.stalled_until = if number == stalls_forever && is_harmless { Duration::MAX } else { now };
+            consumer.stalled_until =
+                if number == stalls_forever && is_harmless { Duration::MAX } else { now };
         }
         for consumer in 0..self.consumers.len() {
             if self.consumers[consumer].stalled_until < Duration::MAX {
@@ -239,7 +239,8 @@ impl World {
             let on_member = |id: &LinkId| {
                 let link = &self.links[id.0];
                 let etcd = &self.cluster.members[link.member].etcd;
-                link.model.map_or(0, |model| etcd.watch_ids(model).len())
+                // Over a half-open link nothing can be cancelled.
+                link.model.filter(|_| !link.is_mute).map_or(0, |model| etcd.watch_ids(model).len())
             };
             let held: usize = self.clients[client].links.values().map(on_member).sum();
             let wanted = self.clients[client].watcher.stats().watches;
@@ -273,9 +274,12 @@ impl World {
         for client in 0..self.clients.len() {
             let stats = self.clients[client].watcher.stats();
             let state = &self.clients[client];
-            let left = (stats.watches, stats.streams, stats.queued_bytes, state.links.len(), state.owners.len());
+            let left =
+                (stats.watches, stats.streams, stats.queued_bytes, state.links.len(), state.owners.len());
             if left != (0, 0, 0, 0, 0) {
-                self.broken(format!("client {client} is left with {left:?} watches, streams, bytes, links, owners"));
+                self.broken(format!(
+                    "client {client} is left with {left:?} watches, streams, bytes, links, owners"
+                ));
             }
             self.counts.absorb(&stats);
         }
