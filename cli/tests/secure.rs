@@ -62,6 +62,28 @@ async fn certificates_users_and_passwords_are_given_as_to_etcdctl() {
 }
 
 #[tokio::test]
+async fn without_a_ca_the_roots_of_the_system_are_trusted() {
+    let (ca, other) = (TestCa::new(), TestCa::new());
+    let tls = ServerTls::new(&ca.server(["127.0.0.1"]));
+    let server = EtcdServer::builder(EtcdVersion::V3_5).tls(tls).start_async().await.expect("etcd starts");
+    let directory = tempfile::tempdir().expect("a directory");
+    let get = async |ca: &TestCa| {
+        let roots = directory.path().join("roots.pem");
+        std::fs::write(&roots, ca.pem()).expect("it is written");
+        let mut command = bare(&["get", "k", "--endpoints", &server.endpoint()]);
+        // Where OpenSSL and those after it look first.
+        command.env("SSL_CERT_FILE", roots).env_remove("SSL_CERT_DIR");
+        output(command).await
+    };
+    let read = get(&ca).await;
+    assert!(read.status.success(), "{read:?}");
+    let refused = get(&other).await;
+    let stderr = text(&refused.stderr);
+    assert!(!refused.status.success() && stderr.contains("none of the trusted roots"), "{refused:?}");
+    assert!(stderr.contains("ca_file"), "{stderr}");
+}
+
+#[tokio::test]
 async fn flags_that_make_no_sense_are_refused_by_name() {
     let refused = async |arguments: &[&str]| {
         let output = output(bare(arguments)).await;

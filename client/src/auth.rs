@@ -207,15 +207,15 @@ impl Authenticator {
         let answer = rpc::unary(transport, endpoint, request, metadata, dialer.max_message_bytes);
         match timeout(&dialer.runtime, FETCH_TIMEOUT, answer).await {
             Some(Ok(answer)) => {
-                tracing::debug!(%endpoint, user = %name, "got an auth token");
+                tracing::debug!(name: "token_fetched", %endpoint, user = %name, "got an auth token");
                 Ok(Some(answer.token))
             }
             Some(Err(failed)) if says_not_enabled(&failed.failure) => {
-                tracing::debug!(%endpoint, user = %name, "authentication is not enabled: going on without a token");
+                tracing::debug!(name: "token_not_needed", %endpoint, user = %name, "authentication is not enabled: going on without a token");
                 Ok(None)
             }
             Some(Err(failed)) => {
-                tracing::debug!(%endpoint, user = %name, reason = %failed.failure, "got no auth token");
+                tracing::debug!(name: "token_not_fetched", %endpoint, user = %name, reason = %failed.failure, "got no auth token");
                 Err(failed.failure)
             }
             None => {
@@ -235,7 +235,7 @@ impl Authenticator {
     fn warn_of_plain_text(&self, endpoint: &Endpoint) {
         let plain = endpoint.scheme() == Scheme::Http;
         if plain && !std::mem::replace(&mut lock(&self.state).warned, true) {
-            tracing::warn!(%endpoint, "password and token go over the network in plain text; use https");
+            tracing::warn!(name: "password_in_plain_text", %endpoint, "password and token go over the network in plain text; use https");
         }
     }
 }

@@ -368,6 +368,14 @@ mod tests {
     }
 
     #[test]
+    fn connections_are_pinged_by_default_and_less_often_than_servers_forbid() {
+        let keepalive = builder().connection.keepalive.expect("keepalive is on");
+        assert_eq!(keepalive, Keepalive::default());
+        // etcd closes connections that are pinged more often (`--grpc-keepalive-min-time`).
+        assert!(keepalive.interval > Duration::from_secs(5), "{keepalive:?}");
+    }
+
+    #[test]
     fn what_is_out_of_range_is_refused_by_name() {
         let zero = Duration::ZERO;
         assert_eq!(refused(builder().dial_timeout(zero)), "dial_timeout");

@@ -96,7 +96,7 @@ fn use_endpoints<R: Runtime>(calls: &Calls<R>, hub: &Hub, endpoints: Vec<Endpoin
     let list = &calls.pool.dialer.endpoints;
     if list.replace(endpoints) {
         let names: Vec<String> = list.all().iter().map(ToString::to_string).collect();
-        tracing::info!(endpoints = %names.join(","), "using other etcd endpoints");
+        tracing::info!(name: "endpoints_changed", endpoints = %names.join(","), "using other etcd endpoints");
         hub.spread();
     }
 }
@@ -121,7 +121,7 @@ fn usable(
         match accepted.parse(&url) {
             Ok(endpoint) => endpoints.push(endpoint),
             Err(error) => {
-                tracing::warn!(reason = %error, "a member's client URL is left out");
+                tracing::warn!(name: "endpoint_left_out", reason = %error, "a member's client URL is left out");
                 refused = Some(error);
             }
         }
@@ -194,7 +194,7 @@ async fn keep_synced<R: Runtime>(calls: Arc<Calls<R>>, hub: Arc<Hub>, interval: 
     loop {
         calls.runtime().sleep(interval).await;
         if let Err(error) = sync(&calls, &hub).await {
-            tracing::warn!(reason = %error, "the endpoints were not refreshed from the member list");
+            tracing::warn!(name: "endpoints_not_synced", reason = %error, "the endpoints were not refreshed from the member list");
         }
     }
 }

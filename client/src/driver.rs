@@ -280,7 +280,7 @@ impl<R: Runtime> Driver<R> {
             let key = self.reads.swap_remove(at).key;
             self.last_read = endpoint.or(self.last_read);
             if let Err(failure) = &result {
-                tracing::debug!(range = ?key, reason = %failure, "reading the current revision failed");
+                tracing::debug!(name: "revision_not_read", range = ?key, reason = %failure, "reading the current revision failed");
             }
             let now = self.hub.now();
             self.hub.lock().machine.handle_range_done(now, key, result);

@@ -172,9 +172,9 @@ impl Endpoints {
         let warn = lock(&self.0).failed(id, now);
         let endpoint = self.get(id);
         if warn {
-            tracing::warn!(%endpoint, reason = %why, "etcd endpoint failed; trying on");
+            tracing::warn!(name: "endpoint_failed", %endpoint, reason = %why, "etcd endpoint failed; trying on");
         } else {
-            tracing::debug!(%endpoint, reason = %why, "etcd endpoint failed again");
+            tracing::debug!(name: "endpoint_failed_again", %endpoint, reason = %why, "etcd endpoint failed again");
         }
     }
 
@@ -182,7 +182,7 @@ impl Endpoints {
     pub(crate) fn answered(&self, id: EndpointId) {
         let was_down = std::mem::take(&mut lock(&self.0).known[id.0].down);
         if was_down {
-            tracing::info!(endpoint = %self.get(id), "etcd endpoint answers again");
+            tracing::info!(name: "endpoint_answers", endpoint = %self.get(id), "etcd endpoint answers again");
         }
     }
 }

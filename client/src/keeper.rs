@@ -140,7 +140,7 @@ pub(crate) fn start_since<R: Runtime>(
         let shared = shared.clone();
         async move {
             let lost = keep(&calls, id, ttl, &shared).await;
-            tracing::warn!(lease = id, reason = %lost, "lost a lease");
+            tracing::warn!(name: "lease_lost", lease = id, reason = %lost, "lost a lease");
             let waiting = {
                 let mut state = lock(&shared.state);
                 state.lost = Some(lost);

@@ -228,7 +228,7 @@ async fn connect<R: Runtime>(
             Some(KEEPS_ITS_VERSION)
         }
         Err(failure) => {
-            tracing::debug!(%endpoint, reason = %failure, "the member does not tell its version");
+            tracing::debug!(name: "version_unknown", %endpoint, reason = %failure, "the member does not tell its version");
             None
         }
     };

@@ -18,8 +18,8 @@
 //!
 //! # Logs
 //!
-//! By way of `tracing`. What happens to watches and their streams has stable names and fields, and happens in
-//! the span `etcd_watch.stream`:
+//! By way of `tracing`. Every event has a stable name and stable fields; what happens to watches and their streams
+//! happens in the span `etcd_watch.stream`:
 //!
 //! | event | level | fields |
 //! |---|---|---|
@@ -34,9 +34,28 @@
 //! | `stream_replaced` | warn | the same, for one whose server broke the protocol or lags |
 //! | `stream_closed` | debug | the same, for one that is not needed any more |
 //!
-//! Beside them: a warning when an endpoint fails (at most one in 10 s for each; `endpoint`, `reason`), when a
-//! lease is lost (`lease`, `reason`), and when a password goes over the network in plain text; an info when an
-//! endpoint answers again, and when other endpoints are used. Passwords and tokens are in none of them.
+//! | `revision_not_read` | debug | `range`, `reason`; the current revision, for watches from now on |
+//! | `version_unknown` | debug | `endpoint`, `reason` |
+//!
+//! Beside them, of members, calls and users; passwords and tokens are in none of them:
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `endpoint_failed` | warn | `endpoint`, `reason`; at most one in 10 s for each |
+//! | `endpoint_failed_again` | debug | the same, in between |
+//! | `endpoint_answers` | info | `endpoint`; after it had failed |
+//! | `endpoints_changed` | info | `endpoints`, all that are used from now on |
+//! | `endpoints_not_synced` | warn | `reason`; the member list could not be read |
+//! | `endpoint_left_out` | warn | `reason`; a URL in the member list is of no use |
+//! | `calls_connected` | debug | `endpoint` |
+//! | `lease_lost` | warn | `lease`, `reason` |
+//! | `token_fetched`, `token_not_needed` | debug | `endpoint`, `user` |
+//! | `token_not_fetched` | debug | `endpoint`, `user`, `reason` |
+//! | `password_in_plain_text` | warn | `endpoint`; once |
+//! | `tls_files_unusable` | warn | `reason`; certificates that changed can't be used, the last ones stay |
+//!
+//! Mirrors (`mirror_listing`), caches, configurations, locks and discovery have events of their own; [`cache`],
+//! [`config`], [`concurrency`] and `discovery` list them.
 //!
 //! # Statistics and metrics
 //!

@@ -16,7 +16,7 @@ const LAG_EVERY: u32 = 5;
 /// A counter's name, what it counts, and where that is.
 type CounterOf = (&'static str, &'static str, fn(&Stats) -> u64);
 
-const COUNTERS: [CounterOf; 15] = [
+const COUNTERS: [CounterOf; 16] = [
     ("etcd_watch_frames_total", "Frames received on watch streams.", |stats| stats.frames),
     ("etcd_watch_frame_bytes_total", "Bytes in these frames.", |stats| stats.frame_bytes),
     ("etcd_watch_events_total", "Events accepted for delivery.", |stats| stats.events),
@@ -31,6 +31,7 @@ const COUNTERS: [CounterOf; 15] = [
     ("etcd_watch_responses_total", "Responses handed to consumers.", |stats| stats.responses),
     ("etcd_watch_creates_total", "Create requests sent.", |stats| stats.creates),
     ("etcd_watch_recreates_total", "Create requests that resumed a watch.", |stats| stats.recreates),
+    ("etcd_watch_cancels_total", "Cancel requests sent.", |stats| stats.cancels),
     ("etcd_watch_opens_total", "Watch streams opened.", |stats| stats.opens),
     ("etcd_watch_reconnects_total", "Watch streams lost or replaced.", |stats| stats.reconnects),
     ("etcd_watch_moves_total", "Watch streams moved to another endpoint.", |stats| stats.moves),

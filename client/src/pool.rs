@@ -86,7 +86,7 @@ impl<R: Runtime> Pool<R> {
         let endpoint = self.dialer.endpoints.pick(avoid);
         match self.dialer.dial(endpoint).await {
             Ok(transport) => {
-                tracing::debug!(endpoint = %self.dialer.endpoints.get(endpoint), "connected for calls");
+                tracing::debug!(name: "calls_connected", endpoint = %self.dialer.endpoints.get(endpoint), "connected for calls");
                 let mut slot = lock(&self.slot);
                 slot.serial += 1;
                 let pooled = Pooled { transport, endpoint, serial: slot.serial };

@@ -121,13 +121,14 @@ impl Tls {
             .map_err(|error| TlsError::Settings { problem: error.to_string() })?
             .with_root_certificates(self.load_roots()?);
         let Some((certificate, key)) = &self.identity else { return Ok(builder.with_no_client_auth()) };
-        let chain = certificate.certificates("identity certificate")?;
+        let chain = certificate.certificates(Use::Identity)?;
+        let option = Use::Identity.option(certificate);
         builder.with_client_auth_cert(chain, key.key()?).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
-                TlsError::KeyMismatch { certificate: certificate.to_string(), key: key.to_string() }
+                TlsError::KeyMismatch { option, certificate: certificate.to_string(), key: key.to_string() }
             }
             error => TlsError::Unusable {
-                option: "identity",
+                option,
                 file: format!("{certificate} with {key}"),
                 problem: error.to_string(),
             },
@@ -146,9 +147,9 @@ impl Tls {
             }
         }
         for root in &self.roots {
-            for certificate in root.certificates("ca")? {
+            for certificate in root.certificates(Use::Root)? {
                 store.add(certificate).map_err(|error| TlsError::Unusable {
-                    option: "ca",
+                    option: Use::Root.option(root),
                     file: root.to_string(),
                     problem: error.to_string(),
                 })?;
@@ -166,36 +167,59 @@ impl Tls {
     }
 }
 
+/// What PEM text is for.
+#[derive(Clone, Copy)]
+enum Use {
+    Root,
+    Identity,
+}
+
+impl Use {
+    /// The option that it was given with.
+    fn option(self, pem: &Pem) -> &'static str {
+        match (self, pem) {
+            (Self::Root, Pem::Given(_)) => "ca_pem",
+            (Self::Root, Pem::File(_)) => "ca_file",
+            (Self::Identity, Pem::Given(_)) => "identity_pem",
+            (Self::Identity, Pem::File(_)) => "identity_files",
+        }
+    }
+}
+
 impl Pem {
-    fn text(&self, option: &'static str) -> Result<Arc<[u8]>, TlsError> {
+    fn text(&self, purpose: Use) -> Result<Arc<[u8]>, TlsError> {
         match self {
             Self::Given(text) => Ok(text.clone()),
             Self::File(path) => fs::read(path).map(Into::into).map_err(|error| TlsError::Unreadable {
-                option,
+                option: purpose.option(self),
                 path: path.clone(),
                 problem: error.to_string(),
             }),
         }
     }
 
-    fn certificates(&self, option: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    fn certificates(&self, purpose: Use) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let option = purpose.option(self);
         let unusable = |problem| TlsError::Unusable { option, file: self.to_string(), problem };
-        let text = self.text(option)?;
+        let text = self.text(purpose)?;
         let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
         let found = found.map_err(|error| unusable(format!("it is no PEM file: {error}")))?;
         if found.is_empty() {
-            return Err(unusable("it has no BEGIN CERTIFICATE in it".into()));
+            return Err(unusable("it has no BEGIN CERTIFICATE in it; give the certificate as PEM".into()));
         }
         Ok(found)
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let option = "identity key";
-        PrivateKeyDer::from_pem_slice(&self.text(option)?).map_err(|error| TlsError::Unusable {
-            option,
+        let text = self.text(Use::Identity)?;
+        PrivateKeyDer::from_pem_slice(&text).map_err(|error| TlsError::Unusable {
+            option: Use::Identity.option(self),
             file: self.to_string(),
             problem: match error {
-                pem::Error::NoItemsFound => "it has no unencrypted PRIVATE KEY in it".into(),
+                pem::Error::NoItemsFound => {
+                    "it has no unencrypted PRIVATE KEY in it; decrypt it, or give the certificate's key"
+                        .into()
+                }
                 error => format!("it is no PEM file: {error}"),
             },
         })
@@ -223,14 +247,17 @@ fn provider() -> Result<Arc<CryptoProvider>, TlsError> {
     Err(TlsError::NoProvider)
 }
 
-/// TLS settings that can't be used. Each names the option; nothing has been connected to.
+/// TLS settings that can't be used. Each names the option and says what to do; nothing has been connected to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
     /// A file can't be read.
-    #[error("tls {option}: can't read {}: {problem}", .path.display())]
+    #[error(
+        "tls {option}: can't read {}: {problem}; give {option} a PEM file that is there and that this process may read",
+        .path.display()
+    )]
     Unreadable {
-        /// The option.
+        /// The option: `ca_file` or `identity_files`.
         option: &'static str,
         /// The file.
         path: PathBuf,
@@ -240,7 +267,7 @@ pub enum TlsError {
     /// A certificate or key is not what it should be.
     #[error("tls {option}: {file} can't be used: {problem}")]
     Unusable {
-        /// The option.
+        /// The option: `ca_file`, `ca_pem`, `identity_files` or `identity_pem`.
         option: &'static str,
         /// The file.
         file: String,
@@ -248,15 +275,21 @@ pub enum TlsError {
         problem: String,
     },
     /// The client certificate and the key are not a pair.
-    #[error("tls identity: the key in {key} does not belong to the certificate in {certificate}")]
+    #[error(
+        "tls {option}: the key in {key} does not belong to the certificate in {certificate}; give {option} the key that the certificate was made for"
+    )]
     KeyMismatch {
+        /// The option: `identity_files` or `identity_pem`.
+        option: &'static str,
         /// The certificate's file.
         certificate: String,
         /// The key's file.
         key: String,
     },
     /// The name is neither a DNS name nor an IP address.
-    #[error("tls server_name: {name:?} is neither a DNS name nor an IP address")]
+    #[error(
+        "tls server_name: {name:?} is neither a DNS name nor an IP address; give server_name a name that is in the server's certificate, without scheme and port"
+    )]
     ServerName {
         /// The name.
         name: String,
@@ -334,7 +367,9 @@ impl TlsConnector {
             match settings.load() {
                 Ok(config) => *loaded = Loaded { config: Arc::new(config), stamps },
                 // Files are seldom replaced all at once: the next connection looks again.
-                Err(error) => tracing::warn!(reason = %error, "changed TLS files can't be used yet"),
+                Err(error) => {
+                    tracing::warn!(name: "tls_files_unusable", reason = %error, "changed TLS files can't be used yet")
+                }
             }
         }
         loaded.config.clone()
@@ -397,9 +432,9 @@ mod tests {
     #[test]
     fn what_is_no_certificate_is_refused_by_option_and_file() {
         let missing = TlsConnector::new(Tls::new().ca_file("/nonexistent/ca.pem")).unwrap_err();
-        assert!(matches!(missing, TlsError::Unreadable { option: "ca", .. }), "{missing}");
+        assert!(matches!(missing, TlsError::Unreadable { option: "ca_file", .. }), "{missing}");
         let empty = TlsConnector::new(Tls::new().ca_pem("nothing here")).unwrap_err();
-        assert!(matches!(empty, TlsError::Unusable { option: "ca", .. }), "{empty}");
+        assert!(matches!(empty, TlsError::Unusable { option: "ca_pem", .. }), "{empty}");
     }
 
     #[test]

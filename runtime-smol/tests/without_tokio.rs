@@ -38,8 +38,8 @@ async fn put<R: AmbientRuntime>(client: &etcd_watch_client::Client<R>, key: &str
 
 /// A watch, keys and a lease go on through kills; then all that there was ends, dropped or closed.
 async fn everything_goes_on_through_kills<R: AmbientRuntime>(server: &mut EtcdServer) {
-    // Long enough for a restart between two renewals.
-    const TTL: u32 = 6;
+    // Long enough for a restart between two renewals, on a busy machine, too.
+    const TTL: u32 = 12;
     let endpoint = server.endpoint();
     let builder = || etcd_watch_client::Client::<R>::builder().endpoints([endpoint.clone()]);
     let client = builder().connect_timeout(DEADLINE).connect().await.expect("etcd serves");

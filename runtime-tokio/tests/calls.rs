@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Instant;
 
-use common::{SECOND, put, runtime, start, through_proxy};
+use common::{DEADLINE, SECOND, put, runtime, start, through_proxy};
 use etcd_watch_testkit::{model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
     BuildError, CallError, Client, ClientBuilder, Code, Compare, Delete, Get, Is, KeyRange, LeaseLost, Put,
@@ -104,7 +104,7 @@ async fn a_read_that_hangs_is_made_elsewhere_in_time() {
     let (proxy, _) = through_proxy(&etcd).await;
     let client = ClientBuilder::on(runtime())
         .endpoints([proxy.endpoint(), etcd.endpoint()])
-        .request_timeout(2 * SECOND)
+        .request_timeout(8 * SECOND)
         .build()
         .unwrap();
     client.get("key0").await.unwrap();
@@ -118,7 +118,7 @@ async fn a_write_whose_answer_is_lost_may_have_been_executed() {
     let (proxy, _) = through_proxy(&etcd).await;
     let client = ClientBuilder::on(runtime())
         .endpoints([proxy.endpoint()])
-        .request_timeout(SECOND / 2)
+        .request_timeout(3 * SECOND)
         .build()
         .unwrap();
     put(&client, 0).await;
@@ -163,7 +163,7 @@ async fn connecting_waits_only_if_asked_to() {
     Client::connect([endpoint]).await.unwrap();
 
     let (etcd, _) = start().await;
-    let waiting = Client::builder().endpoints([etcd.endpoint()]).connect_timeout(5 * SECOND).connect();
+    let waiting = Client::builder().endpoints([etcd.endpoint()]).connect_timeout(DEADLINE).connect();
     waiting.await.unwrap();
 }
 
@@ -200,9 +200,9 @@ async fn a_lease_takes_its_keys_with_it() {
 async fn a_kept_lease_lives_on_through_cuts_until_it_is_let_go() {
     let (etcd, _) = start().await;
     let (proxy, client) = through_proxy(&etcd).await;
-    let lease = client.lease_grant(2, 0).await.unwrap();
+    let lease = client.lease_grant(5, 0).await.unwrap();
     let keeper = client.lease_keep_alive(lease.id, lease.ttl).unwrap();
-    for _ in 0..8 {
+    for _ in 0..14 {
         tokio::time::sleep(SECOND / 2).await;
         proxy.cut_all(Cut::Reset);
     }
@@ -214,22 +214,22 @@ async fn a_kept_lease_lives_on_through_cuts_until_it_is_let_go() {
             tokio::time::sleep(SECOND / 10).await;
         }
     };
-    timeout(5 * SECOND, gone).await.unwrap();
+    timeout(DEADLINE, gone).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_lease_that_is_lost_is_told() {
     let (mut etcd, client) = start().await;
-    let revoked = client.lease_grant(2, 0).await.unwrap();
+    let revoked = client.lease_grant(5, 0).await.unwrap();
     let keeper = client.lease_keep_alive(revoked.id, revoked.ttl).unwrap();
     client.lease_revoke(revoked.id).await.unwrap();
-    let lost = timeout(3 * SECOND, keeper.lost()).await.unwrap();
+    let lost = timeout(DEADLINE, keeper.lost()).await.unwrap();
     assert_eq!(lost, LeaseLost::NotFound { id: revoked.id });
 
     let lease = client.lease_grant(2, 0).await.unwrap();
     let keeper = client.lease_keep_alive(lease.id, lease.ttl).unwrap();
     etcd.stop().await;
-    let lost = timeout(5 * SECOND, keeper.lost()).await.unwrap();
+    let lost = timeout(DEADLINE, keeper.lost()).await.unwrap();
     assert!(matches!(lost, LeaseLost::Expired { .. }), "{lost}");
     assert!(keeper.remaining().is_zero());
 }

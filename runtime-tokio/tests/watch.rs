@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Recorder, SECOND, put, start, through_proxy};
+use common::{DEADLINE, Recorder, put, start, through_proxy};
 use etcd_watch_testkit::{harness::wait_until, model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
     Client, ClientBuilder, CloseReason, Config, KeyRange, Overflow, ResponseKind, StreamOptions, WatchRequest,
@@ -88,12 +88,12 @@ async fn a_dropped_handle_is_cancelled_on_the_server() {
     let watchers = || etcd.with_model(|model| model.watcher_count());
     let kept = client.watch(everything_from(1)).unwrap();
     let dropped: Vec<_> = (0..50).map(|_| client.watch(everything_from(1)).unwrap()).collect();
-    wait_until("all are created", 5 * SECOND, || watchers() == 51).await;
+    wait_until("all are created", DEADLINE, || watchers() == 51).await;
     drop(dropped);
-    wait_until("all but one are gone", 5 * SECOND, || watchers() == 1).await;
+    wait_until("all but one are gone", DEADLINE, || watchers() == 1).await;
     assert_eq!(client.stats().watches, 1);
     drop(kept);
-    wait_until("all are gone", 5 * SECOND, || watchers() == 0).await;
+    wait_until("all are gone", DEADLINE, || watchers() == 0).await;
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_handle_dropped_before_its_creation_leaves_nothing_behind() {
     }
     let kept = client.watch(everything_from(1)).unwrap();
     let watchers = || etcd.with_model(|model| model.watcher_count());
-    wait_until("only one is left", 5 * SECOND, || watchers() == 1).await;
+    wait_until("only one is left", DEADLINE, || watchers() == 1).await;
     drop(kept);
 }
 
@@ -116,10 +116,10 @@ async fn a_cancelled_watch_ends_without_an_error() {
     put(&client, 0).await;
     Recorder::default().read_until(&mut watch, 2).await;
     watch.cancel();
-    assert_eq!(timeout(SECOND, watch.try_next()).await.unwrap(), Ok(None));
-    assert_eq!(timeout(SECOND, watch.try_next()).await.unwrap(), Ok(None));
+    assert_eq!(timeout(DEADLINE, watch.try_next()).await.unwrap(), Ok(None));
+    assert_eq!(timeout(DEADLINE, watch.try_next()).await.unwrap(), Ok(None));
     let watchers = || etcd.with_model(|model| model.watcher_count());
-    wait_until("it is gone on the server", 5 * SECOND, || watchers() == 0).await;
+    wait_until("it is gone on the server", DEADLINE, || watchers() == 0).await;
 }
 
 #[tokio::test]
@@ -130,7 +130,7 @@ async fn compacted_history_ends_the_watch_with_its_reason() {
     }
     client.compact(8, false).await.unwrap();
     let mut watch = client.watch(everything_from(3)).unwrap();
-    let error = timeout(5 * SECOND, watch.try_next()).await.unwrap().unwrap_err();
+    let error = timeout(DEADLINE, watch.try_next()).await.unwrap().unwrap_err();
     let expected = CloseReason::Compacted { compact_revision: 8, next_revision: 3 };
     assert_eq!(error.reason(), &expected);
     assert_eq!(watch.try_next().await, Ok(None));
@@ -141,13 +141,13 @@ async fn closing_the_client_ends_its_watches_and_its_streams() {
     let (etcd, client) = start().await;
     let mut watch = client.watch(everything_from(1)).unwrap();
     let streams = || etcd.with_model(|model| model.watch_streams().len());
-    wait_until("the stream is open", 5 * SECOND, || streams() == 1).await;
-    timeout(5 * SECOND, client.close()).await.unwrap();
-    let error = timeout(SECOND, watch.try_next()).await.unwrap().unwrap_err();
+    wait_until("the stream is open", DEADLINE, || streams() == 1).await;
+    timeout(DEADLINE, client.close()).await.unwrap();
+    let error = timeout(DEADLINE, watch.try_next()).await.unwrap().unwrap_err();
     assert_eq!(error.reason(), &CloseReason::ShutDown);
     assert!(client.watch(everything_from(1)).is_err());
     assert!(client.get("key").await.is_err());
-    wait_until("the stream is gone", 5 * SECOND, || streams() == 0).await;
+    wait_until("the stream is gone", DEADLINE, || streams() == 0).await;
 }
 
 #[tokio::test]
@@ -160,7 +160,7 @@ async fn connections_end_with_the_last_client_and_watch() {
     Recorder::default().read_until(&mut watch, 2).await;
     assert!(proxy.connections() > 0, "the watch outlives the client");
     drop(watch);
-    wait_until("every connection is closed", 5 * SECOND, || proxy.connections() == 0).await;
+    wait_until("every connection is closed", DEADLINE, || proxy.connections() == 0).await;
 }
 
 #[tokio::test]
@@ -172,9 +172,9 @@ async fn an_idle_stream_is_reset_and_opened_again_when_needed() {
     let streams = || etcd.with_model(|model| model.watch_streams().len());
     drop(client.watch(everything_from(1)).unwrap());
     let watch = client.watch(everything_from(1)).unwrap();
-    wait_until("the stream is open", 5 * SECOND, || streams() == 1).await;
+    wait_until("the stream is open", DEADLINE, || streams() == 1).await;
     drop(watch);
-    wait_until("the stream is gone", 5 * SECOND, || streams() == 0).await;
+    wait_until("the stream is gone", DEADLINE, || streams() == 0).await;
     let mut watch = client.watch(everything_from(1)).unwrap();
     put(&client, 0).await;
     Recorder::default().read_until(&mut watch, 2).await;
@@ -190,7 +190,7 @@ async fn ten_thousand_watches_share_a_stream() {
         })
         .collect();
     let watchers = || etcd.with_model(|model| model.watcher_count());
-    wait_until("all are created", 20 * SECOND, || watchers() == 10_000).await;
+    wait_until("all are created", DEADLINE, || watchers() == 10_000).await;
     assert_eq!(etcd.with_model(|model| model.watch_streams().len()), 1);
     for mut watch in watches.into_iter().step_by(1_000) {
         let n = watch.resume_revision();
@@ -224,7 +224,7 @@ async fn a_consumer_that_falls_behind_gets_everything_from_history() {
     for n in 0..300 {
         put(&client, n).await;
     }
-    wait_until("its buffer is full", 5 * SECOND, || client.stats().overflows > 0).await;
+    wait_until("its buffer is full", DEADLINE, || client.stats().overflows > 0).await;
     let mut seen = Recorder::default();
     seen.read_until(&mut slow, 301).await;
     assert_eq!(seen.revisions, (2..=301).collect::<Vec<_>>());
@@ -237,7 +237,7 @@ async fn progress_can_be_asked_for() {
     put(&client, 0).await;
     Recorder::default().read_until(&mut watch, 2).await;
     watch.request_progress().unwrap();
-    let progress = timeout(5 * SECOND, watch.try_next()).await.unwrap().unwrap().unwrap();
+    let progress = timeout(DEADLINE, watch.try_next()).await.unwrap().unwrap().unwrap();
     assert_eq!((progress.kind(), progress.revision()), (ResponseKind::Progress, 2));
 }
 
@@ -317,9 +317,9 @@ async fn a_client_dropped_while_it_connects_gives_its_connection_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = Client::connect([format!("http://{}", listener.local_addr().unwrap())]).await.unwrap();
     let watch = client.watch(everything_from(1)).unwrap();
-    let (mut accepted, _) = timeout(5 * SECOND, listener.accept()).await.unwrap().unwrap();
+    let (mut accepted, _) = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
     drop((client, watch));
-    let end = timeout(5 * SECOND, tokio::io::copy(&mut accepted, &mut tokio::io::sink())).await.unwrap();
+    let end = timeout(DEADLINE, tokio::io::copy(&mut accepted, &mut tokio::io::sink())).await.unwrap();
     if let Err(error) = end {
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
     }

@@ -5,18 +5,19 @@
 use std::{path::Path, time::Duration};
 
 use etcd_watch_client::{
-    AmbientRuntime, BuildError, CallError, Client, ClientBuilder, EndpointError, Get, KeyRange, Put,
-    StartError, Tls, TlsError, WatchRequest,
+    AmbientRuntime, BuildError, CallError, Client, ClientBuilder, EndpointError, Get, Keepalive, KeyRange,
+    Put, StartError, Tls, TlsError, WatchRequest,
 };
 use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::{
     certificates::{Identity, TestCa, Validity},
-    harness::{EtcdServer, EtcdVersion, ServerTls},
+    harness::{EtcdCluster, EtcdServer, EtcdVersion, ServerTls, wait_until},
+    proxy::FaultProxy,
 };
 use etcd_watch_tokio::TokioRuntime;
 
 /// For any one thing a test waits for.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 const OWN_ADDRESS: [&str; 2] = ["127.0.0.1", "localhost"];
 
@@ -50,12 +51,13 @@ on_every_runtime! {
     a_client_certificate_lets_the_client_in
     a_refusal_says_which_side_refuses_what
     a_rotated_certificate_is_used_without_a_restart
+    a_cluster_with_tls_loses_every_member_in_turn_and_a_watch_no_event
     a_unix_socket_is_watched
     the_future_of_a_call_is_small
 }
 
 fn builder<R: AmbientRuntime>(endpoint: impl Into<String>) -> ClientBuilder<R> {
-    Client::builder().endpoints([endpoint.into()]).dial_timeout(Duration::from_secs(2))
+    Client::builder().endpoints([endpoint.into()]).dial_timeout(Duration::from_secs(20))
 }
 
 async fn serve(version: &EtcdVersion, tls: ServerTls) -> EtcdServer {
@@ -185,10 +187,18 @@ async fn a_refusal_says_which_side_refuses_what<R: AmbientRuntime>() {
 
         let plain = EtcdServer::builder(version.clone()).start_async().await.expect("etcd starts");
         let endpoint = format!("https://{}", plain.address());
-        let soon = Duration::from_millis(500);
-        let error = builder::<R>(endpoint).tls(trusting()).connect_timeout(soon).connect().await;
-        let error = error.expect_err("it speaks no TLS").to_string();
-        assert!(error.contains("is the endpoint http?"), "{error}");
+        // It may not have said so yet, on a busy machine.
+        let mut patience = Duration::from_millis(500);
+        loop {
+            let connecting =
+                builder::<R>(endpoint.clone()).tls(trusting()).connect_timeout(patience).connect();
+            let error = connecting.await.expect_err("it speaks no TLS").to_string();
+            if error.contains("is the endpoint http?") {
+                break;
+            }
+            patience *= 4;
+            assert!(patience < DEADLINE, "{error}");
+        }
     }
 }
 
@@ -210,6 +220,41 @@ async fn a_rotated_certificate_is_used_without_a_restart<R: AmbientRuntime>() {
     server.kill();
 }
 
+async fn a_cluster_with_tls_loses_every_member_in_turn_and_a_watch_no_event<R: AmbientRuntime>() {
+    for version in versions().into_iter().take(2) {
+        let ca = TestCa::new();
+        let tls = ServerTls::new(&ca.server(OWN_ADDRESS)).require_client_certificates(&ca);
+        let cluster = EtcdCluster::builder(version).each(|member| member.tls(tls));
+        let mut cluster = cluster.start_async().await.expect("the cluster starts");
+        let me = ca.client("someone");
+        let tls = Tls::new().ca_pem(ca.pem()).identity_pem(me.certificate_pem(), me.key_pem());
+        let client = Client::<R>::builder().endpoints(cluster.endpoints()).tls(tls);
+        let client = client.request_timeout(DEADLINE).build().expect("valid settings");
+        let request = WatchRequest::new(KeyRange::key("k")).start_revision(1);
+        let mut watch = client.watch(request).expect("it is opened");
+        let (mut written, mut received) = (Vec::new(), Vec::new());
+        for number in 0..cluster.size() {
+            for when in ["before", "while it is away"] {
+                // Until there is a leader: reads are repeated, and a write might have been made.
+                client.get(Get::key("k")).await.expect("it is read");
+                written.push(put(&client, "k").await);
+                while received.last() < written.last() {
+                    let next = tokio::time::timeout(DEADLINE, watch.next()).await.expect("in time");
+                    let next = next.expect("it goes on").expect("it does not end");
+                    received.extend(next.events().map(|event| event.mod_revision()));
+                }
+                assert_eq!(received, written, "{when}");
+                if when == "before" {
+                    cluster.member_mut(number).kill();
+                }
+            }
+            cluster.member_mut(number).restart_async().await.expect("it starts again");
+            cluster.member(number).wait_until_healthy().await.expect("it serves");
+        }
+        assert!(client.stats().reconnects > 0, "it was on one of them");
+    }
+}
+
 async fn a_unix_socket_is_watched<R: AmbientRuntime>() {
     for version in versions() {
         let mut server = EtcdServer::builder(version).unix_socket().start_async().await.expect("etcd starts");
@@ -221,6 +266,56 @@ async fn a_unix_socket_is_watched<R: AmbientRuntime>() {
         last = put(&client, "k").await;
         assert_eq!(events(&client, last).await, 2);
     }
+}
+
+/// An HTTP/2 ping, and its answer.
+const PING_BYTES: u64 = 9 + 8;
+
+/// Servers close a connection that is pinged more often than they allow.
+async fn a_quiet_watch_stays_where_it_is<R: AmbientRuntime>(server: &EtcdServer) {
+    const PINGS: u64 = 5;
+    // The shortest interval that servers allow; and no answer comes too late, however busy the machine is.
+    let keepalive = Keepalive { interval: Duration::from_secs(5), timeout: DEADLINE };
+    let proxy = FaultProxy::start(server.endpoint()).await.expect("it starts");
+    let client: Client<R> =
+        builder(proxy.endpoint()).keepalive(Some(keepalive)).build().expect("valid settings");
+    let direct: Client<R> = builder(server.endpoint()).build().expect("valid settings");
+    let request = WatchRequest::new(KeyRange::prefix("k")).start_revision(1);
+    let mut watch = client.watch(request).expect("it is opened");
+    let mut last = put(&direct, "k").await;
+    for round in 1..=2 {
+        while watch.resume_revision() <= Some(last) {
+            let next = tokio::time::timeout(DEADLINE, watch.next()).await.expect("it comes in time");
+            next.expect("it goes on").expect("it does not end");
+        }
+        if round == 1 {
+            let (sent, received) = (proxy.bytes_upstream(), proxy.bytes_downstream());
+            wait_until("it is pinged, and answers", 3 * DEADLINE, || {
+                proxy.bytes_upstream() >= sent + PINGS * PING_BYTES
+                    && proxy.bytes_downstream() >= received + PINGS * PING_BYTES
+            })
+            .await;
+            last = put(&direct, "k").await;
+        }
+    }
+    let stats = client.stats();
+    assert_eq!((stats.opens, stats.reconnects, proxy.accepted()), (1, 0, 1), "{stats:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keepalive_at_the_servers_minimum_leaves_quiet_watches_where_they_are() {
+    let mut quiet = tokio::task::JoinSet::new();
+    for version in versions() {
+        quiet.spawn(async move {
+            let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
+            tokio::join!(
+                a_quiet_watch_stays_where_it_is::<TokioRuntime>(&server),
+                a_quiet_watch_stays_where_it_is::<SmolRuntime>(&server),
+                a_quiet_watch_stays_where_it_is::<AsyncStdRuntime>(&server),
+            );
+        });
+    }
+    quiet.join_all().await;
 }
 
 /// Whoever awaits calls in many tasks pays for their futures in each.
@@ -235,24 +330,31 @@ fn refused(change: impl FnOnce(ClientBuilder<SmolRuntime>) -> ClientBuilder<Smol
     change(builder("https://127.0.0.1:1")).build().expect_err("it is refused")
 }
 
+/// The option, what is wrong, and what to do.
+fn names(error: &BuildError, words: &[&str]) {
+    let message = error.to_string();
+    for word in words {
+        assert!(message.contains(word), "{word:?} in {message:?}");
+    }
+}
+
 #[test]
 fn a_bad_certificate_file_is_refused_before_anything_is_tried() {
     let directory = tempfile::tempdir().expect("a directory");
     let (mine, other) = (TestCa::new().client("me"), TestCa::new().client("other"));
     let missing = refused(|builder| builder.tls(Tls::new().ca_file(directory.path().join("none.pem"))));
-    assert!(matches!(&missing, BuildError::Tls(TlsError::Unreadable { option: "ca", .. })), "{missing}");
+    assert!(matches!(&missing, BuildError::Tls(TlsError::Unreadable { .. })), "{missing}");
+    names(&missing, &["tls ca_file: can't read", "none.pem", "give ca_file a PEM file"]);
 
     let no_pem = directory.path().join("no.pem");
     std::fs::write(&no_pem, "not a certificate").expect("it is written");
     let unusable = refused(|builder| builder.tls(Tls::new().ca_file(&no_pem)));
-    assert!(matches!(&unusable, BuildError::Tls(TlsError::Unusable { option: "ca", .. })), "{unusable}");
-    assert!(unusable.to_string().contains("no.pem"), "{unusable}");
+    assert!(matches!(&unusable, BuildError::Tls(TlsError::Unusable { .. })), "{unusable}");
+    names(&unusable, &["tls ca_file:", "no.pem", "give the certificate as PEM"]);
 
     let no_key = refused(|builder| builder.tls(Tls::new().identity_pem(mine.certificate_pem(), "no key")));
-    let is_key = |error: &BuildError| {
-        matches!(error, BuildError::Tls(TlsError::Unusable { option: "identity key", .. }))
-    };
-    assert!(is_key(&no_key), "{no_key}");
+    assert!(matches!(&no_key, BuildError::Tls(TlsError::Unusable { .. })), "{no_key}");
+    names(&no_key, &["tls identity_pem:", "PRIVATE KEY", "give the certificate's key"]);
 
     let files = mine.write(directory.path(), "mine").expect("they are written");
     let others = other.write(directory.path(), "other").expect("they are written");
@@ -260,10 +362,17 @@ fn a_bad_certificate_file_is_refused_before_anything_is_tried() {
         builder.tls(Tls::new().ca_file(&files.ca).identity_files(&files.certificate, &others.key))
     });
     assert!(matches!(&mismatch, BuildError::Tls(TlsError::KeyMismatch { .. })), "{mismatch}");
-    assert!(mismatch.to_string().contains("other.key"), "{mismatch}");
+    names(&mismatch, &["tls identity_files:", "other.key", "the key that the certificate was made for"]);
+    let no_file = directory.path().join("none.key");
+    let no_file = refused(|builder| {
+        builder.tls(Tls::new().ca_file(&files.ca).identity_files(&files.certificate, &no_file))
+    });
+    assert!(matches!(&no_file, BuildError::Tls(TlsError::Unreadable { .. })), "{no_file}");
+    names(&no_file, &["tls identity_files: can't read", "none.key", "give identity_files a PEM file"]);
 
     let name = refused(|builder| builder.tls(Tls::new().ca_file(&files.ca).server_name("not a name")));
     assert!(matches!(&name, BuildError::Tls(TlsError::ServerName { .. })), "{name}");
+    names(&name, &["tls server_name:", "not a name", "a name that is in the server's certificate"]);
 }
 
 #[test]
@@ -286,4 +395,13 @@ fn an_endpoint_that_can_not_be_used_is_refused_before_anything_is_tried() {
     let ca = TestCa::new();
     let plain = refused("http://127.0.0.1:2379".into(), Some(Tls::new().ca_pem(ca.pem())));
     assert!(matches!(plain, EndpointError::NotTls { .. }), "nothing goes in plain text by mistake: {plain}");
+}
+
+/// The system's roots are read for clients that were given an endpoint that needs them.
+#[test]
+fn an_endpoint_with_tls_that_comes_up_later_needs_a_client_with_tls() {
+    let client: Client<SmolRuntime> = builder("http://127.0.0.1:1").build().expect("valid settings");
+    let error = client.set_endpoints(["https://127.0.0.1:2"]).expect_err("it is refused").to_string();
+    assert!(error.contains("https://127.0.0.1:2") && error.contains("set tls"), "{error}");
+    assert_eq!(client.endpoints()[0].to_string(), "http://127.0.0.1:1", "the endpoints stay");
 }

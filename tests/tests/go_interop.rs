@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 type Result<T = ()> = std::result::Result<T, HarnessError>;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// Long enough for a line that should not come, after what would have made it come is over.
 const MOMENT: Duration = Duration::from_millis(100);
 

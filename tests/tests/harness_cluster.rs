@@ -20,7 +20,7 @@ use tonic::{
 
 type Result<T = ()> = std::result::Result<T, HarnessError>;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 async fn channel(server: &EtcdServer) -> Channel {
     let endpoint = Endpoint::try_from(server.endpoint()).expect("it is a URL");
@@ -35,7 +35,7 @@ async fn kv(server: &EtcdServer) -> KvClient<Channel> {
 fn require_leader<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("hasleader", "true".parse().expect("it is ASCII"));
-    request.set_timeout(Duration::from_secs(5));
+    request.set_timeout(Duration::from_secs(15));
     request
 }
 

@@ -13,7 +13,7 @@ type Result<T = ()> = std::result::Result<T, HarnessError>;
 
 const OWN_ADDRESS: [&str; 2] = ["127.0.0.1", "localhost"];
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Tries a put that must not succeed.
 async fn failure(etcdctl: &Etcdctl) -> Result {

@@ -12,7 +12,7 @@ use etcd_watch_tokio::{
     Client, Compare, Delete, EmptyNamespace, EventKind, Get, Is, KeyRange, Put, Txn, WatchRequest,
 };
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn on_the_model() {

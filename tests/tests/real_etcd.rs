@@ -13,7 +13,7 @@ use etcd_watch_testkit::{
 
 type Result<T = ()> = std::result::Result<T, HarnessError>;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 fn versions() -> Result<Vec<EtcdVersion>> {
     let versions = EtcdVersion::under_test()?;

@@ -22,7 +22,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 const PASSWORD: &str = "pass-phrase-of-alice";
 const WRONG: &str = "phrase-that-is-wrong";
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// All that was logged or formatted.
 #[derive(Clone, Default)]

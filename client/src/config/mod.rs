@@ -21,6 +21,10 @@
 //!
 //! With the feature `json`, the functions `json` and `json_tree` decode into anything that implements serde's
 //! `Deserialize`.
+//!
+//! # Logs
+//! By way of `tracing`: `config_undecodable` (warn; `key`, `revision`, `reason`), `config_ended` (warn; `key`,
+//! `reason`).
 
 #[cfg(feature = "json")]
 mod json;

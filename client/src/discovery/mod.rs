@@ -11,6 +11,19 @@
 //! A target whose name begins with another target and a slash (`billing/eu` beside `billing`) lies within that
 //! one: the watch on `billing` has the endpoints of both. The format has no way around that.
 //!
+//! # Logs
+//!
+//! By way of `tracing`; `key` is the registration's key.
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `registration_made` | debug | `key`, `lease`, `revision` |
+//! | `registration_failed` | warn | `key`, `error`; it is tried again |
+//! | `registration_lost` | warn | `key`, `reason` |
+//! | `registration_unwatched` | warn | `key`; the user may not read it, so only its lease is looked after |
+//! | `registration_not_removed` | warn | `key`, `error`; it goes when its lease ends |
+//! | `endpoint_undecodable` | warn | `endpoint` (its name), `error`; never the value |
+//!
 //! | file | owns |
 //! |---|---|
 //! | `endpoint` | an endpoint, and its JSON |

@@ -109,7 +109,7 @@ impl<R: Runtime> Registrar<R> {
         }
         let failure = self.release().await;
         if let Some(error) = &failure {
-            tracing::warn!(key = self.key, %error, "an endpoint goes only with its lease");
+            tracing::warn!(name: "registration_not_removed", key = self.key, %error, "an endpoint goes only with its lease");
         }
         shared.status.change(|status| {
             status.state = RegistrationState::Ended;
@@ -126,7 +126,7 @@ impl<R: Runtime> Registrar<R> {
                 Ok(claim) => claim,
                 Err(CallError::Closed { .. }) => return,
                 Err(error) => {
-                    tracing::warn!(key = self.key, %error, "an endpoint could not be registered, trying again");
+                    tracing::warn!(name: "registration_failed", key = self.key, %error, "an endpoint could not be registered, trying again");
                     self.shared.status.change(|status| status.failure = Some((version, error)));
                     self.pause(version).await;
                     continue;
@@ -167,7 +167,7 @@ impl<R: Runtime> Registrar<R> {
         match *claim {
             Claim::Ours { lease, seen: Seen { revision, .. } } => {
                 self.claimed = Some(lease);
-                tracing::debug!(key = self.key, lease, revision, "an endpoint is registered");
+                tracing::debug!(name: "registration_made", key = self.key, lease, revision, "an endpoint is registered");
                 self.shared.status.change(|status| {
                     status.state = RegistrationState::Registered { lease, revision };
                     status.obeyed = Some(version);
@@ -179,7 +179,7 @@ impl<R: Runtime> Registrar<R> {
     }
 
     fn lost(&self, reason: LossReason) {
-        tracing::warn!(key = self.key, %reason, "an endpoint is no longer registered");
+        tracing::warn!(name: "registration_lost", key = self.key, %reason, "an endpoint is no longer registered");
         self.shared.status.change(|status| {
             status.losses += u64::from(matches!(status.state, RegistrationState::Registered { .. }));
             status.state = RegistrationState::Lost { reason };
@@ -249,7 +249,7 @@ impl<R: Runtime> Registrar<R> {
 
     fn go_blind(&mut self) {
         if !self.blind {
-            tracing::warn!(key = self.key, "an endpoint's key can't be read: only its lease is looked after");
+            tracing::warn!(name: "registration_unwatched", key = self.key, "an endpoint's key can't be read: only its lease is looked after");
             self.blind = true;
         }
     }

@@ -146,7 +146,7 @@ impl Set {
 
 /// Never the value: metadata can be anything.
 pub(super) fn warn(name: &str, error: &DecodeError) {
-    tracing::warn!(name, %error, "an endpoint can't be decoded");
+    tracing::warn!(name: "endpoint_undecodable", endpoint = name, %error, "an endpoint can't be decoded");
 }
 
 #[cfg(test)]

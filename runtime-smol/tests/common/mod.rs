@@ -9,7 +9,7 @@ use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until_blocking};
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// For any one thing a test waits for: much longer than it takes on a busy machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Starts a server without any async runtime.
 pub(crate) fn serve(version: EtcdVersion) -> EtcdServer {

@@ -9,6 +9,9 @@ use tokio::time::timeout;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
+/// For any one thing a test waits for: much longer than it takes on a busy machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
 pub(crate) fn runtime() -> TokioRuntime {
     TokioRuntime::ambient().expect("called in a tokio test")
 }
@@ -41,7 +44,7 @@ impl Recorder {
     /// Reads until this revision has arrived.
     pub(crate) async fn read_until(&mut self, watch: &mut Watch, revision: i64) {
         while self.revisions.last() != Some(&revision) {
-            let response = match timeout(20 * SECOND, watch.try_next()).await {
+            let response = match timeout(DEADLINE, watch.try_next()).await {
                 Ok(Ok(Some(response))) => response,
                 other => panic!("{other:?} after {:?}", self.revisions.last()),
             };

@@ -11,7 +11,7 @@ use tokio::{
 use super::*;
 
 /// How long anything that has to happen may take.
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// How long nothing has to happen, to be taken for never.
 const A_WHILE: Duration = Duration::from_millis(60);
 
@@ -261,12 +261,12 @@ async fn a_delay_counts_in_both_directions_keeps_the_order_and_takes_no_bandwidt
     let mut client = TcpStream::connect(proxy.address()).await.unwrap();
     exchange(&mut client, b"x").await;
 
-    let delay = Duration::from_millis(100);
+    let delay = Duration::from_millis(500);
     proxy.set_delay(delay);
     let start = Instant::now();
     let (mut source, mut sink) = client.split();
     let writes = async {
-        // Many small writes over half the delay: one after the other, their delays would add up to 2 s.
+        // Many small writes while the first is on its way: one after the other, their delays would add up to 20 s.
         for number in 0..20u8 {
             sink.write_all(&[number]).await.unwrap();
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -279,7 +279,7 @@ async fn a_delay_counts_in_both_directions_keeps_the_order_and_takes_no_bandwidt
     let took = start.elapsed();
     assert_eq!(bytes, (0..20).collect::<Vec<u8>>());
     assert!(took >= 2 * delay, "{took:?}");
-    assert!(took < 20 * delay, "{took:?}");
+    assert!(took < 30 * delay, "{took:?}");
 }
 
 #[tokio::test]
@@ -392,17 +392,15 @@ async fn a_throttle_limits_the_rate_until_it_is_lifted() {
     let (listener, address) = listener().await;
     let proxy = FaultProxy::start(address).await.unwrap();
     let (mut client, mut server) = pair(&proxy, &listener).await;
-    proxy.throttle(100_000);
+    proxy.throttle(10_000);
+    let start = Instant::now();
     send(&mut server, &pattern(1 << 20)).await;
-    let start = Instant::now();
-    let mut bytes = receive(&mut client, 30_000).await;
+    let mut bytes = receive(&mut client, 20_000).await;
     let took = start.elapsed();
-    assert!(took >= Duration::from_millis(250), "30,000 bytes at 100,000 a second took {took:?}");
+    assert!(took >= Duration::from_millis(1_000), "20,000 bytes at 10,000 a second took {took:?}");
     proxy.restore();
-    // The rest would take 10 s.
-    let start = Instant::now();
-    bytes.extend(receive(&mut client, (1 << 20) - 30_000).await);
-    assert!(start.elapsed() < Duration::from_secs(8));
+    // The rest would take 100 s, which is longer than anything is waited for here.
+    bytes.extend(receive(&mut client, (1 << 20) - 20_000).await);
     assert_eq!(bytes, pattern(1 << 20));
 }
 

@@ -106,6 +106,11 @@ pub(crate) fn shared() -> Vec<Kind> {
     ]
 }
 
+/// Dozens of watches: every kind there is, three times.
+pub(crate) fn dozens() -> Vec<Kind> {
+    (0..3).flat_map(|_| all()).collect()
+}
+
 /// Every kind there is.
 pub(crate) fn all() -> Vec<Kind> {
     let options =

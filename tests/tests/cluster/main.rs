@@ -41,7 +41,7 @@ use etcd_watch_testkit::harness::EtcdVersion;
 use tokio::time::timeout;
 
 /// A scenario that takes longer hangs.
-const SCENARIO_DEADLINE: Duration = Duration::from_secs(240);
+const SCENARIO_DEADLINE: Duration = Duration::from_secs(400);
 
 async fn run<F: Future<Output = ()>>(version: EtcdVersion, scenario: impl FnOnce(EtcdVersion) -> F) {
     timeout(SCENARIO_DEADLINE, scenario(version)).await.expect("the scenario ends in time");

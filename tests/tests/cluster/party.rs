@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     pub(crate) endpoints: Vec<String>,
     pub(crate) config: Config,
     pub(crate) request_timeout: Duration,
+    pub(crate) dial_timeout: Duration,
+    pub(crate) keepalive: Option<Keepalive>,
     pub(crate) sync_every: Option<Duration>,
     pub(crate) spread_every: Option<Duration>,
 }
@@ -41,6 +43,8 @@ impl Settings {
             config: quick(),
             // A follower that doesn't know yet that its leader is gone takes writes, and answers after 6 s.
             request_timeout: Duration::from_secs(2),
+            dial_timeout: Duration::from_secs(1),
+            keepalive: Some(KEEPALIVE),
             sync_every: None,
             spread_every: None,
         }
@@ -85,8 +89,8 @@ fn build<R: AmbientRuntime>(settings: Settings) -> Arc<dyn Party> {
         .endpoints(settings.endpoints)
         .watch_config(settings.config)
         .request_timeout(settings.request_timeout)
-        .dial_timeout(Duration::from_secs(1))
-        .keepalive(Some(KEEPALIVE));
+        .dial_timeout(settings.dial_timeout)
+        .keepalive(settings.keepalive);
     if let Some(interval) = settings.sync_every {
         builder = builder.sync_endpoints_every(interval);
     }

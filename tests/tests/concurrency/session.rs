@@ -76,7 +76,7 @@ pub(crate) async fn what_no_session_can_be_is_refused(world: World) {
 
 pub(crate) async fn a_session_outlives_a_restart_and_lost_connections(mut world: World) {
     let remote = world.remote().await;
-    let session = opened(Session::builder(&remote.client).ttl(Duration::from_secs(5))).await;
+    let session = opened(Session::builder(&remote.client).ttl(Duration::from_secs(9))).await;
     let guard = within(mutex(&session, "a").lock()).await.expect("it locks");
     let token = guard.create_revision();
     world.stop().await;
@@ -84,7 +84,7 @@ pub(crate) async fn a_session_outlives_a_restart_and_lost_connections(mut world:
     remote.disconnect();
     remote.reconnect();
     // Past the time the lease had when the server went.
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(guard.is_held() && !session.is_lost(), "{:?}", guard.lost_reason());
     assert_eq!(guard.create_revision(), token);
     within(guard.unlock()).await.expect("it unlocks");

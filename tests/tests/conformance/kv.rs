@@ -149,7 +149,8 @@ pub(crate) async fn a_lease_that_expires_deletes_its_keys(backend: Backend) {
     let world = World::start(backend).await;
     let client = world.client();
     let mut observer = Ask::prefix("l/").from(1).prev_kv().open(&client);
-    let lease = client.lease_grant(2, 0).await.expect("it is granted");
+    // Long enough to put two keys, on a busy machine, too.
+    let lease = client.lease_grant(5, 0).await.expect("it is granted");
     client.put(Put::new("l/a", "v").lease(lease.id)).await.expect("it is put");
     client.put(Put::new("l/b", "v").lease(lease.id)).await.expect("it is put");
     let left = client.lease_time_to_live(lease.id, true).await.expect("it is told");
@@ -170,9 +171,9 @@ pub(crate) async fn leases_are_kept_alive_and_revoked(backend: Backend) {
     let world = World::start(backend).await;
     let client = world.client();
     let mut observer = Ask::prefix("l/").from(1).open(&client);
-    let lease = client.lease_grant(2, 77).await.expect("it is granted");
+    let lease = client.lease_grant(5, 77).await.expect("it is granted");
     assert_eq!(lease.id, 77);
-    let again = client.lease_grant(2, 77).await;
+    let again = client.lease_grant(5, 77).await;
     assert!(
         matches!(again, Err(CallError::Refused { code: Code::AlreadyExists | Code::FailedPrecondition, .. })),
         "{again:?}"
@@ -182,7 +183,7 @@ pub(crate) async fn leases_are_kept_alive_and_revoked(backend: Backend) {
     observer.through(crate::world::revision_of(put.header)).await;
     // Longer than it lives by itself, and through a cut.
     world.proxy.cut_all(Cut::Reset);
-    let lost = timeout(Duration::from_millis(4_500), keeper.lost()).await;
+    let lost = timeout(Duration::from_millis(6_500), keeper.lost()).await;
     assert!(lost.is_err(), "it was lost: {lost:?}");
     assert!(!keeper.remaining().is_zero());
     let once = client.lease_keep_alive_once(lease.id).await.expect("it is renewed");

@@ -7,8 +7,11 @@ use etcd_watch_client::Keepalive;
 use crate::{
     observer::{Ask, Observer},
     runtime::Client,
-    world::{Backend, World, quick, stats},
+    world::{Backend, DEADLINE, World, quick, stats},
 };
+
+/// Short, since the first attempts end in the silence, and long enough for a busy machine.
+const DIAL: Duration = Duration::from_secs(2);
 
 /// Goes silent in both directions; the client has to notice, and to resume once new connections work.
 async fn a_dead_connection_is_noticed(world: &World, client: &Client) {
@@ -35,16 +38,16 @@ async fn a_dead_connection_is_noticed(world: &World, client: &Client) {
 
 pub(crate) async fn a_half_open_connection_is_noticed_by_a_probe(backend: Backend) {
     let world = World::start(backend).await;
-    let config = quick().probe(Some(Duration::from_millis(300))).probe_timeout(Duration::from_millis(300));
-    let client = world.builder().watch_config(config).dial_timeout(Duration::from_millis(500));
+    let config = quick().probe(Some(Duration::from_millis(300))).probe_timeout(Duration::from_secs(1));
+    let client = world.builder().watch_config(config).dial_timeout(DIAL);
     let client = client.keepalive(None).build().expect("valid settings");
     a_dead_connection_is_noticed(&world, &client).await;
 }
 
 pub(crate) async fn a_half_open_connection_is_noticed_by_keepalive(backend: Backend) {
     let world = World::start(backend).await;
-    let keepalive = Keepalive { interval: Duration::from_secs(5), timeout: Duration::from_millis(500) };
-    let client = world.builder().dial_timeout(Duration::from_millis(500)).keepalive(Some(keepalive));
+    let keepalive = Keepalive { interval: Duration::from_secs(5), timeout: Duration::from_secs(1) };
+    let client = world.builder().dial_timeout(DIAL).keepalive(Some(keepalive));
     let client = client.build().expect("valid settings");
     a_dead_connection_is_noticed(&world, &client).await;
 }
@@ -53,7 +56,7 @@ pub(crate) async fn a_half_open_connection_is_noticed_by_keepalive(backend: Back
 pub(crate) async fn a_probe_leaves_a_living_connection_alone(backend: Backend) {
     let world = World::start(backend).await;
     // etcd leaves requests unanswered while a watch catches up, which it does every 100 ms.
-    let config = quick().probe(Some(Duration::from_millis(250))).probe_timeout(Duration::from_secs(10));
+    let config = quick().probe(Some(Duration::from_millis(250))).probe_timeout(DEADLINE);
     let client = world.client_with(config);
     let mut observer = Ask::key("k").from(1).open(&client);
     observer.created(&world).await;

@@ -15,7 +15,7 @@ use etcd_watch_testkit::{
 use tokio::time::timeout;
 
 /// For any one thing a test waits for: much longer than it takes on a busy machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) const TARGET: &str = "services/greeter";
 
@@ -134,7 +134,7 @@ fn quick<R: AmbientRuntime>(endpoint: String) -> ClientBuilder<R> {
     let config = Config::default().lag_deadline(Duration::from_secs(1));
     let config =
         config.backoff(Duration::from_millis(5), Duration::from_millis(10), Duration::from_millis(200));
-    let (dial, request) = (Duration::from_secs(1), Duration::from_secs(2));
+    let (dial, request) = (Duration::from_secs(2), Duration::from_secs(5));
     let builder = Client::<R>::builder().endpoints([endpoint]).watch_config(config);
     builder.dial_timeout(dial).request_timeout(request)
 }

@@ -1,12 +1,11 @@
 //! Keys that a user may not have.
 
-use etcd_watch_testkit::harness::EtcdServerBuilder;
-use etcd_watch_tokio::{CallError, CloseReason, Code, Get, Put, ServerVersion};
+use etcd_watch_client::{CallError, CloseReason, Code, Get, Put, ServerVersion};
 
-use crate::world::{Observer, World};
+use crate::world::{Observer, Setup, World};
 
-pub(crate) async fn denied_keys_end_only_their_own_watch(server: EtcdServerBuilder) {
-    let world = World::start(server).await;
+pub(crate) async fn denied_keys_end_only_their_own_watch(setup: Setup) {
+    let world = World::start(setup).await;
     let client = world.alice();
     let mut allowed = Observer::running(&client, "a/").await;
     let before = world.password_checks();
@@ -35,8 +34,8 @@ pub(crate) async fn denied_keys_end_only_their_own_watch(server: EtcdServerBuild
 }
 
 /// etcd looks at permissions when a watch is created, and never again.
-pub(crate) async fn a_role_taken_away_ends_a_watch_when_it_is_resumed(server: EtcdServerBuilder) {
-    let world = World::start(server).await;
+pub(crate) async fn a_role_taken_away_ends_a_watch_when_it_is_resumed(setup: Setup) {
+    let world = World::start(setup).await;
     let client = world.alice();
     let mut observer = Observer::running(&client, "a/").await;
     world.auth.take_role("alice", "team").await.expect("it is taken");
@@ -50,8 +49,8 @@ pub(crate) async fn a_role_taken_away_ends_a_watch_when_it_is_resumed(server: Et
     assert!(matches!(reason, CloseReason::PermissionDenied { .. }), "{reason}");
 }
 
-pub(crate) async fn a_role_given_back_before_the_watch_is_resumed_changes_nothing(server: EtcdServerBuilder) {
-    let world = World::start(server).await;
+pub(crate) async fn a_role_given_back_before_the_watch_is_resumed_changes_nothing(setup: Setup) {
+    let world = World::start(setup).await;
     let client = world.alice();
     let mut observer = Observer::running(&client, "a/").await;
     world.proxy.refuse();
@@ -65,8 +64,8 @@ pub(crate) async fn a_role_given_back_before_the_watch_is_resumed_changes_nothin
 }
 
 /// 3.5.28 and some others keep their version from all but root; how progress is to be taken can still be told.
-pub(crate) async fn progress_can_be_asked_for_by_those_who_are_not_root(server: EtcdServerBuilder) {
-    let world = World::start(server).await;
+pub(crate) async fn progress_can_be_asked_for_by_those_who_are_not_root(setup: Setup) {
+    let world = World::start(setup).await;
     let version: ServerVersion = world.server.version().to_string().parse().expect("a version");
     if !version.orders_manual_progress() {
         return;

@@ -1,8 +1,9 @@
 //! Clients with a user, on real servers with authentication: who may do what, and tokens that go bad at any
 //! moment.
 //!
-//! A scenario is an async function that is given the server it is to start; the macro below makes a test of it
-//! for each version and kind of token. What a watch received is compared with all that was written to its keys.
+//! A scenario is an async function that is given the server it is to start, and the runtime of its clients; the macros
+//! below make a test of it for each version and kind of token, on tokio, and some of them on the other runtimes. What
+//! a watch received is compared with all that was written to its keys.
 
 #![cfg(unix)]
 #![allow(clippy::print_stdout, reason = "tests say what they measured")]
@@ -13,31 +14,32 @@ mod cluster;
 mod denied;
 mod expiry;
 mod hopeless;
+#[path = "../conformance/runtime.rs"]
+mod runtime;
 mod world;
 
 use std::time::Duration;
 
 use etcd_watch_testkit::harness::{EtcdServer, EtcdServerBuilder, EtcdVersion};
+use runtime::On;
 use tokio::time::timeout;
+use world::Setup;
 
 /// A scenario that takes longer hangs.
-const SCENARIO_DEADLINE: Duration = Duration::from_secs(100);
+const SCENARIO_DEADLINE: Duration = Duration::from_secs(300);
 
 /// How long tokens last that are to expire.
 const SHORT: Duration = Duration::from_secs(2);
 
-async fn run<F: Future<Output = ()>>(
-    server: EtcdServerBuilder,
-    scenario: impl FnOnce(EtcdServerBuilder) -> F,
-) {
-    timeout(SCENARIO_DEADLINE, scenario(server)).await.expect("the scenario ends in time");
+async fn run<F: Future<Output = ()>>(server: EtcdServerBuilder, on: On, scenario: impl FnOnce(Setup) -> F) {
+    timeout(SCENARIO_DEADLINE, scenario(Setup { server, on })).await.expect("the scenario ends in time");
 }
 
 macro_rules! tests_on {
-    ($server:expr, $($theme:ident: $($name:ident)*;)*) => {$($(
+    ($server:expr, $on:expr, $($theme:ident: $($name:ident)*;)*) => {$($(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
-            run($server, crate::$theme::$name).await;
+            run($server, $on, crate::$theme::$name).await;
         }
     )*)*};
 }
@@ -48,22 +50,22 @@ macro_rules! with_lasting_tokens {
             use super::*;
             mod simple {
                 use super::*;
-                tests_on! { EtcdServer::builder(EtcdVersion::V3_4), $($scenarios)* }
+                tests_on! { EtcdServer::builder(EtcdVersion::V3_4), On::Tokio, $($scenarios)* }
             }
             mod signed {
                 use super::*;
-                tests_on! { EtcdServer::builder(EtcdVersion::V3_4).jwt(Duration::from_secs(300)), $($scenarios)* }
+                tests_on! { EtcdServer::builder(EtcdVersion::V3_4).jwt(Duration::from_secs(300)), On::Tokio, $($scenarios)* }
             }
         }
         mod v3_5 {
             use super::*;
             mod simple {
                 use super::*;
-                tests_on! { EtcdServer::builder(EtcdVersion::V3_5), $($scenarios)* }
+                tests_on! { EtcdServer::builder(EtcdVersion::V3_5), On::Tokio, $($scenarios)* }
             }
             mod signed {
                 use super::*;
-                tests_on! { EtcdServer::builder(EtcdVersion::V3_5).jwt(Duration::from_secs(300)), $($scenarios)* }
+                tests_on! { EtcdServer::builder(EtcdVersion::V3_5).jwt(Duration::from_secs(300)), On::Tokio, $($scenarios)* }
             }
         }
     };
@@ -87,20 +89,70 @@ with_lasting_tokens! {
         authentication_turned_on_under_a_client_without_a_user;
 }
 
+/// What a runtime could do differently: streams that are moved, and timers.
+macro_rules! on_other_runtimes {
+    ($server:expr, $($scenarios:tt)*) => {
+        mod smol {
+            use super::*;
+            tests_on! { $server, On::Smol, $($scenarios)* }
+        }
+        mod async_std {
+            use super::*;
+            tests_on! { $server, On::AsyncStd, $($scenarios)* }
+        }
+    };
+}
+
+mod elsewhere_v3_4_signed {
+    use super::*;
+    on_other_runtimes! {
+        EtcdServer::builder(EtcdVersion::V3_4).jwt(Duration::from_secs(300)),
+        denied: denied_keys_end_only_their_own_watch a_role_taken_away_ends_a_watch_when_it_is_resumed;
+        calls: everything_a_client_does_at_once_costs_one_password_check;
+        changes: a_change_of_users_moves_watches_without_a_loss a_changed_password_is_told_apart_from_a_denial;
+    }
+}
+
+mod elsewhere_v3_5_simple {
+    use super::*;
+    on_other_runtimes! {
+        EtcdServer::builder(EtcdVersion::V3_5),
+        denied: denied_keys_end_only_their_own_watch a_role_taken_away_ends_a_watch_when_it_is_resumed;
+        calls: everything_a_client_does_at_once_costs_one_password_check;
+        changes: a_change_of_users_moves_watches_without_a_loss a_changed_password_is_told_apart_from_a_denial;
+    }
+}
+
+mod elsewhere_short_v3_4_signed {
+    use super::*;
+    on_other_runtimes! {
+        EtcdServer::builder(EtcdVersion::V3_4).jwt(SHORT),
+        expiry: watches_go_on_through_cuts_with_tokens_that_expire;
+    }
+}
+
+mod elsewhere_short_v3_5_simple {
+    use super::*;
+    on_other_runtimes! {
+        EtcdServer::builder(EtcdVersion::V3_5).simple_token_ttl(SHORT),
+        expiry: watches_go_on_through_cuts_with_tokens_that_expire;
+    }
+}
+
 /// Simple tokens that expire need a flag that 3.4 doesn't have.
 macro_rules! with_short_tokens {
     ($($scenarios:tt)*) => {
         mod short_v3_4_signed {
             use super::*;
-            tests_on! { EtcdServer::builder(EtcdVersion::V3_4).jwt(SHORT), $($scenarios)* }
+            tests_on! { EtcdServer::builder(EtcdVersion::V3_4).jwt(SHORT), On::Tokio, $($scenarios)* }
         }
         mod short_v3_5_signed {
             use super::*;
-            tests_on! { EtcdServer::builder(EtcdVersion::V3_5).jwt(SHORT), $($scenarios)* }
+            tests_on! { EtcdServer::builder(EtcdVersion::V3_5).jwt(SHORT), On::Tokio, $($scenarios)* }
         }
         mod short_v3_5_simple {
             use super::*;
-            tests_on! { EtcdServer::builder(EtcdVersion::V3_5).simple_token_ttl(SHORT), $($scenarios)* }
+            tests_on! { EtcdServer::builder(EtcdVersion::V3_5).simple_token_ttl(SHORT), On::Tokio, $($scenarios)* }
         }
     };
 }
@@ -117,6 +169,7 @@ mod restarted_v3_4 {
     use super::*;
     tests_on! {
         EtcdServer::builder(EtcdVersion::V3_4).snapshot_count(10),
+        On::Tokio,
         expiry: watches_go_on_after_a_restart_that_forgot_the_tokens;
     }
 }
@@ -125,6 +178,7 @@ mod restarted_v3_5 {
     use super::*;
     tests_on! {
         EtcdServer::builder(EtcdVersion::V3_5).snapshot_count(10),
+        On::Tokio,
         expiry: watches_go_on_after_a_restart_that_forgot_the_tokens;
     }
 }

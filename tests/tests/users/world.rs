@@ -5,23 +5,30 @@ use std::{
     time::{Duration, Instant},
 };
 
+use etcd_watch_client::{CloseReason, Config, KeyRange, Put, ResponseKind, Runtime, Watch, WatchRequest};
 use etcd_watch_testkit::{
     harness::{Access, Auth, EtcdServer, EtcdServerBuilder, Keys},
     proxy::{Cut, FaultProxy},
 };
-use etcd_watch_tokio::{
-    Client, ClientBuilder, CloseReason, Config, KeyRange, Put, ResponseKind, Watch, WatchRequest,
-};
 use tokio::time::timeout;
 
+use crate::runtime::{AnyRuntime, Client, ClientBuilder, On};
+
 /// For any one thing a scenario waits for: much longer than it takes on a busy machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) const PASSWORD: &str = "password-of-alice";
 const ROOT_PASSWORD: &str = "password-of-root";
 
 /// Revision, key and value of a put.
 pub(crate) type Change = (i64, String, String);
+
+/// The server that a scenario is to start, and what its clients run on.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) server: EtcdServerBuilder,
+    pub(crate) on: On,
+}
 
 /// One server. Alice may read and write `a/`, by her role `team`.
 pub(crate) struct World {
@@ -31,12 +38,13 @@ pub(crate) struct World {
     pub(crate) auth: Auth,
     /// Past the proxy, to write with.
     pub(crate) root: Client,
+    runtime: AnyRuntime,
     changes: Mutex<Vec<Change>>,
 }
 
 impl World {
     /// Authentication is on.
-    pub(crate) async fn start(server: EtcdServerBuilder) -> Self {
+    pub(crate) async fn start(Setup { server, on }: Setup) -> Self {
         let server = server.start_async().await.expect("etcd starts");
         let etcdctl = server.etcdctl().expect("it has an etcdctl");
         let auth = Auth::enable(&etcdctl, ROOT_PASSWORD).await.expect("authentication is turned on");
@@ -45,9 +53,10 @@ impl World {
         auth.grant("team", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
         auth.give_role("alice", "team").await.expect("alice has the role");
         let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
-        let root = Client::builder().endpoints([server.endpoint()]).user("root", ROOT_PASSWORD);
-        let root = root.build().expect("valid settings");
-        Self { server, proxy, auth, root, changes: Mutex::default() }
+        let runtime = AnyRuntime::new(on);
+        let root = ClientBuilder::on(runtime.clone()).endpoints([server.endpoint()]);
+        let root = root.user("root", ROOT_PASSWORD).build().expect("valid settings");
+        Self { server, proxy, auth, root, runtime, changes: Mutex::default() }
     }
 
     /// Alice's client, by way of the proxy.
@@ -61,7 +70,8 @@ impl World {
             Duration::from_millis(10),
             Duration::from_millis(200),
         );
-        Client::builder().endpoints([self.proxy.endpoint()]).watch_config(quick)
+        let builder = ClientBuilder::on(self.runtime.clone());
+        builder.endpoints([self.proxy.endpoint()]).watch_config(quick)
     }
 
     /// Root writes.
@@ -115,7 +125,7 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Opens a watch from this revision on, 0 for now.
-    pub(crate) fn open(client: &Client, prefix: &str, from: i64) -> Self {
+    pub(crate) fn open<R: Runtime>(client: &etcd_watch_client::Client<R>, prefix: &str, from: i64) -> Self {
         let request = WatchRequest::new(KeyRange::prefix(prefix.to_owned()))
             .start_revision(from)
             .created_notify(true)
