@@ -1,15 +1,21 @@
-//! A cache of very many keys, filled from a real etcd through cut connections and a compaction, with changes all the
-//! while, is the store key by key in the end. Prints how long it took and what a key costs in memory.
+//! A cache and a mirror of very many keys, filled from a real etcd through cut connections and compactions, one of
+//! them in the middle of the list, with changes all the while, are the store key by key in the end. Prints how long it
+//! took and what a key costs in memory.
 //!
 //! 100,000 keys by default, which is what a debug build does in seconds. The full million, with figures that mean
-//! something (of fewer keys, much of the memory is what filling them in has left behind):
+//! something (of fewer keys, much of the memory is what filling them in has left behind), one test after the other, on
+//! either version of etcd:
 //!
 //! ```text
-//! ETCD_WATCH_CACHE_KEYS=1000000 cargo test --release -p etcd-watch-testkit --test cache_million -- --nocapture
+//! ETCD_WATCH_CACHE_KEYS=1000000 ETCD_WATCH_CACHE_ETCD=3.4 \
+//!     cargo test --release -p etcd-watch-testkit --test cache_million -- --nocapture --test-threads 1
 //! ```
 
 #![cfg(unix)]
 #![allow(clippy::print_stdout, reason = "the figures are what one runs it for")]
+
+mod cache;
+mod mirror;
 
 use std::{
     sync::{
@@ -20,13 +26,11 @@ use std::{
 };
 
 use etcd_watch_testkit::{
-    harness::{EtcdServer, EtcdVersion},
-    proxy::{Cut, FaultProxy},
+    harness::{EtcdServer, EtcdVersion, wait_until},
+    proxy::FaultProxy,
 };
-use etcd_watch_tokio::{
-    Client, Delete, Get, KeyRange, Put, Txn,
-    cache::{Cache, CacheEvent, CacheRequest, SubscribeRequest},
-};
+use etcd_watch_tokio::{Client, Delete, Get, KeyRange, Put, Txn, proto::mvccpb::KeyValue};
+use tokio::task::JoinHandle;
 
 const DEADLINE: Duration = Duration::from_secs(300);
 
@@ -67,7 +71,26 @@ async fn fill(client: &Client, keys: usize) {
     }
 }
 
-/// Changes keys all over the range until it is told to stop; how many.
+/// Changes keys all over the range until it is told to stop.
+struct Changing {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<usize>,
+}
+
+impl Changing {
+    fn start(client: &Client, keys: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(change(client.clone(), keys, stop.clone()));
+        Self { stop, task }
+    }
+
+    /// How many changes there were.
+    async fn stop(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        in_time(self.task).await.expect("it wrote")
+    }
+}
+
 async fn change(client: Client, keys: usize, stop: Arc<AtomicBool>) -> usize {
     let mut changes = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -92,118 +115,81 @@ fn resident() -> usize {
     pages * 4096
 }
 
-/// Compares with the store at the snapshot's revision, in pages.
-async fn is_the_store(cache: &Cache, client: &Client) -> usize {
-    let snapshot = in_time(cache.consistent()).await.expect("it goes on");
-    let mut held = snapshot.iter();
-    let mut from = KeyRange::prefix("million/");
-    loop {
-        let get = Get::new(from.clone()).revision(snapshot.revision()).limit(PAGE);
-        let page = in_time(client.get(get)).await.expect("it is read");
-        for kv in &page.kvs {
-            let ours = held.next().expect("there is one more");
-            assert_eq!((ours.key(), ours.value()), (&kv.key[..], &kv.value[..]));
-            let told = (ours.mod_revision(), ours.create_revision(), ours.version(), ours.lease());
-            assert_eq!(told, (kv.mod_revision, kv.create_revision, kv.version, kv.lease), "{ours:?}");
+/// A server full of keys, a client straight to it, and one by way of a proxy.
+struct World {
+    keys: usize,
+    proxy: FaultProxy,
+    direct: Client,
+    client: Client,
+    _server: EtcdServer,
+}
+
+impl World {
+    async fn filled(version: EtcdVersion) -> Self {
+        let keys = std::env::var("ETCD_WATCH_CACHE_KEYS").ok();
+        let keys = keys.map_or(100_000, |keys| keys.parse().expect("ETCD_WATCH_CACHE_KEYS is a number"));
+        let version = match std::env::var("ETCD_WATCH_CACHE_ETCD").as_deref() {
+            Ok("3.4") => EtcdVersion::V3_4,
+            Ok("3.5") => EtcdVersion::V3_5,
+            Ok(other) => panic!("ETCD_WATCH_CACHE_ETCD is 3.4 or 3.5, not {other}"),
+            Err(_) => version,
+        };
+        let server = EtcdServer::builder(version)
+            .flag("max-txn-ops", TXN_OPS)
+            .flag("quota-backend-bytes", 8_u64 << 30)
+            .flag("unsafe-no-fsync", true)
+            .start_async()
+            .await
+            .expect("etcd starts");
+        let proxy = FaultProxy::start(server.endpoint()).await.expect("it starts");
+        let client = |endpoint: String| Client::builder().endpoints([endpoint]).build().expect("valid");
+        let (direct, client) = (client(server.endpoint()), client(proxy.endpoint()));
+        let begun = Instant::now();
+        fill(&direct, keys).await;
+        println!("etcd {}: {keys} keys filled in in {:.1?}", server.version(), begun.elapsed());
+        Self { keys, proxy, direct, client, _server: server }
+    }
+
+    /// Slows everything down so much that a list takes half a minute, until the proxy is restored.
+    fn slow_down(&self) {
+        self.proxy.throttle(self.list_bytes() / 30);
+    }
+
+    /// About so many bytes is a list.
+    fn list_bytes(&self) -> u64 {
+        80 * self.keys as u64
+    }
+
+    /// Waits until a part of a list has been read since then.
+    async fn has_begun(&self, before: u64) {
+        let wanted = before + self.list_bytes() / 20;
+        wait_until("the list has begun", DEADLINE, || self.proxy.bytes_downstream() > wanted).await;
+    }
+
+    /// Throws away all history there is; the revision of a write outside of the range right before.
+    async fn compact(&self) -> i64 {
+        let put = self.direct.put(Put::new("other", "")).await.expect("it is put");
+        let last = put.header.expect("a header").revision;
+        in_time(self.direct.compact(last, false)).await.expect("it is compacted");
+        last
+    }
+
+    /// Every key at a revision, in pages.
+    async fn stored(&self, revision: i64, mut page: impl FnMut(&[KeyValue])) {
+        let mut from = range();
+        loop {
+            let get = Get::new(from.clone()).revision(revision).limit(PAGE);
+            let read = in_time(self.direct.get(get)).await.expect("it is read");
+            page(&read.kvs);
+            if !read.more {
+                return;
+            }
+            let last = &read.kvs.last().expect("a page with more behind it is not empty").key;
+            from = KeyRange::range([last, &b"\0"[..]].concat(), from.end().clone()).expect("more keys");
         }
-        if !page.more {
-            assert!(held.next().is_none(), "there is not one more");
-            return snapshot.len();
-        }
-        let last = &page.kvs.last().expect("a page with more behind it is not empty").key;
-        from = KeyRange::range([last, &b"\0"[..]].concat(), from.end().clone()).expect("more keys");
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_million_keys_through_cuts_and_compaction() {
-    let keys = std::env::var("ETCD_WATCH_CACHE_KEYS").ok();
-    let keys: usize = keys.map_or(100_000, |keys| keys.parse().expect("ETCD_WATCH_CACHE_KEYS is a number"));
-    let server = EtcdServer::builder(EtcdVersion::V3_5)
-        .flag("max-txn-ops", TXN_OPS)
-        .flag("quota-backend-bytes", 8_u64 << 30)
-        .flag("unsafe-no-fsync", true)
-        .start_async()
-        .await
-        .expect("etcd starts");
-    let proxy = FaultProxy::start(server.endpoint()).await.expect("it starts");
-    let direct = Client::builder().endpoints([server.endpoint()]).build().expect("valid");
-    let client = Client::builder().endpoints([proxy.endpoint()]).build().expect("valid");
-
-    let begun = Instant::now();
-    fill(&direct, keys).await;
-    println!("{keys} keys filled in in {:.1?}", begun.elapsed());
-
-    // The list alone, for its time and for what a key costs.
-    let range = KeyRange::prefix("million/");
-    let before = resident();
-    let begun = Instant::now();
-    let plain = direct.cache(CacheRequest::new(range.clone())).expect("it is made");
-    let listed = in_time(plain.ready()).await.expect("it is listed");
-    let (took, grown) = (begun.elapsed(), resident().saturating_sub(before));
-    let (per_key, own) = (grown / keys, listed.bytes() / keys);
-    println!(
-        "listed in {took:.1?}: {per_key} bytes resident for each key, of which {own} are its own and its value's"
-    );
-    assert_eq!(listed.len(), keys);
-    assert!(per_key < own + 400, "a key costs {per_key} bytes");
-    drop((plain, listed));
-
-    // The same through cuts, while keys change.
-    let stop = Arc::new(AtomicBool::new(false));
-    let changing = tokio::spawn(change(direct.clone(), keys, stop.clone()));
-    // About two pages.
-    proxy.cut_each_after_bytes(2 << 20, Cut::Reset);
-    let begun = Instant::now();
-    let cache = client.cache(CacheRequest::new(range.clone())).expect("it is made");
-    let mut changes = cache.subscribe(SubscribeRequest::new(range).initial_state(true)).expect("valid");
-    in_time(cache.ready()).await.expect("it is listed");
-    println!("listed in {:.1?} through {} cut connections", begun.elapsed(), proxy.cuts());
-    assert!(proxy.cuts() > 0);
-    let event = in_time(changes.try_next()).await.expect("it goes on").expect("an event");
-    let CacheEvent::Initial(first) = event else { panic!("{event:?}") };
-    proxy.restore();
-
-    // What it needs next is compacted while it can't be reached.
-    proxy.refuse();
-    proxy.cut_all(Cut::Reset);
-    let last = direct.put(Put::new("other", "")).await.expect("it is put").header.expect("a header").revision;
-    assert!(cache.snapshot().revision() < last);
-    in_time(direct.compact(last, false)).await.expect("it is compacted");
-    direct.put(Put::new(key(1), "after the compaction")).await.expect("it is put");
-    let begun = Instant::now();
-    proxy.restore();
-    let lists = cache.stats().lists;
-    let now = in_time(cache.wait_for(last)).await.expect("it goes on");
-    println!("listed again in {:.1?}", begun.elapsed());
-    assert!(cache.stats().lists > lists && now.revision() >= last);
-
-    // And the watch is cut some more.
-    for _ in 0..5 {
-        proxy.cut_all(Cut::Close);
-        in_time(cache.consistent()).await.expect("it goes on");
-    }
-    stop.store(true, Ordering::Relaxed);
-    let changed = in_time(changing).await.expect("it wrote");
-    let begun = Instant::now();
-    let compared = is_the_store(&cache, &direct).await;
-    println!(
-        "{compared} keys compared in {:.1?}, after {changed} changes; {:?}",
-        begun.elapsed(),
-        cache.stats()
-    );
-
-    // A subscriber that took nothing all the while is told what it missed, and no more.
-    let end = in_time(cache.consistent()).await.expect("it goes on");
-    let (mut seen, mut told) = (first.snapshot().clone(), 0);
-    while !seen.changes_since(&end).is_empty() {
-        let event = in_time(changes.try_next()).await.expect("it goes on").expect("an event");
-        let (CacheEvent::Changes(changes) | CacheEvent::Resynced { changes, .. }) = event else {
-            panic!("{event:?}")
-        };
-        told += changes.changes().len();
-        seen = changes.snapshot().clone();
-    }
-    println!("{told} changes told to a slow subscriber");
-    assert!(told > 0 && told <= changed + 1);
+fn range() -> KeyRange {
+    KeyRange::prefix("million/")
 }
