@@ -1,4 +1,4 @@
-//! `etcd-watch endpoints`, against the embedded etcd.
+//! `etcd-watch endpoints`, against the embedded etcd and real ones.
 
 mod common;
 
@@ -70,5 +70,45 @@ async fn changes_of_the_endpoints_are_followed() {
     {
         simple.signal(rustix::process::Signal::INT);
         assert_eq!(simple.end().await.0.code(), Some(0));
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_real_etcd_services_that_come_and_go_are_listed_and_followed() {
+    use common::{bare, output};
+    use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
+    use etcd_watch_tokio::{
+        Client,
+        discovery::{Discovery, ServiceEndpoint},
+    };
+    for version in EtcdVersion::under_test().expect("the servers are on this machine") {
+        let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
+        let client = Client::connect([server.endpoint()]).await.expect("a client");
+        let billing = Discovery::new(&client, "billing").expect("a target");
+        let one = ServiceEndpoint::new("10.0.0.1:80").metadata(7);
+        let registration = billing.register("one", one).expect("it can be registered");
+        registration.registered().await.expect("it is registered");
+
+        let tool = |arguments: &[&str]| {
+            let mut command = bare(arguments);
+            command.env("ETCDCTL_ENDPOINTS", server.endpoint());
+            command
+        };
+        let listed = output(tool(&["endpoints", "billing"])).await;
+        assert_eq!((listed.status.code(), text(&listed.stdout)), (Some(0), "one\t10.0.0.1:80\t7\n".into()));
+        let mut following = Running::start(tool(&["endpoints", "billing", "--watch"]));
+        assert_eq!(following.line().await, "ADDED\tone\t10.0.0.1:80\t7");
+        assert!(following.line().await.starts_with("synced: "));
+        registration.update(ServiceEndpoint::new("10.0.0.1:81")).await.expect("it is updated");
+        assert_eq!(following.line().await, "UPDATED\tone\t10.0.0.1:81");
+        billing.add("two", ServiceEndpoint::new("10.0.0.2:80")).await.expect("it is added");
+        assert_eq!(following.line().await, "ADDED\ttwo\t10.0.0.2:80");
+        registration.deregister().await.expect("it is deregistered");
+        assert_eq!(following.line().await, "REMOVED\tone\t10.0.0.1:81");
+        following.signal(rustix::process::Signal::INT);
+        assert_eq!(following.end().await.0.code(), Some(0));
+        let listed = output(tool(&["endpoints", "billing"])).await;
+        assert_eq!(text(&listed.stdout), "two\t10.0.0.2:80\n");
     }
 }

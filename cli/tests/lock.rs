@@ -179,13 +179,43 @@ fn is_gone(pid: Pid) -> bool {
 #[tokio::test]
 async fn an_etcd_that_is_gone_for_longer_than_the_lease_loses_the_lock() {
     let mut etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("an etcd");
-    let arguments = ["lock", "l", "--ttl", "2", "--", "sh", "-c", "echo up; sleep 600"];
+    let arguments = ["lock", "l", "--ttl", "5", "--", "sh", "-c", "echo up; sleep 600"];
     let mut sleeper = Running::start(tool(&etcd.endpoint(), &arguments));
     assert_eq!(sleeper.line().await, "up");
     etcd.stop().await;
     let (status, _, stderr) = sleeper.end().await;
     assert_eq!(status.code(), Some(1));
     assert!(stderr.contains("the lock is lost"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_holder_that_was_stopped_for_longer_than_its_lease_gives_up_when_it_goes_on() {
+    for version in EtcdVersion::under_test().expect("the servers are on this machine") {
+        let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
+        let client = client(&server.endpoint()).await;
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("pid");
+        let name = file.to_str().expect("text");
+        let arguments = ["lock", "l", "--ttl", "5", "--", "sh", "-c", r#"echo $$ > "$0"; sleep 600"#, name];
+        let holder = Running::start(tool(&server.endpoint(), &arguments));
+        let pid = read(&file).await.trim().parse().ok().and_then(Pid::from_raw).expect("a pid");
+        holder.signal(Signal::STOP);
+
+        // The lock goes on to the next, while the command of the first still runs.
+        let mut next = Running::start(tool(&server.endpoint(), &["lock", "l", "--ttl", "600"]));
+        assert!(next.line().await.starts_with("l/"));
+        until_keys(&client, "l/", 1).await;
+        assert!(!is_gone(pid));
+
+        holder.signal(Signal::CONT);
+        let (status, _, stderr) = holder.end().await;
+        assert_eq!(status.code(), Some(1));
+        assert!(stderr.contains("the lock is lost: \"sh\" was killed"), "{stderr}");
+        wait_until("the command is gone", PATIENCE, || is_gone(pid)).await;
+        until_keys(&client, "l/", 1).await;
+        next.signal(Signal::INT);
+        assert_eq!(next.end().await.0.code(), Some(0));
+    }
 }
 
 #[tokio::test]

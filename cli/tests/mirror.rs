@@ -185,6 +185,52 @@ async fn on_a_real_etcd_what_is_printed_leads_to_the_store_through_cuts_and_comp
 }
 
 #[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_is_killed_costs_it_nothing() {
+    use etcd_watch_testkit::harness::{EtcdCluster, EtcdVersion};
+    use etcd_watch_tokio::{CallError, Client, Get};
+    for version in EtcdVersion::under_test().expect("the servers are on this machine") {
+        let mut cluster = EtcdCluster::builder(version).start_async().await.expect("the cluster starts");
+        let client = Client::connect(cluster.endpoints()).await.expect("a client");
+        let put = async |key: String, value: &str| {
+            while let Err(error) = client.put((key.clone(), value.to_owned())).await {
+                // Without a leader for a moment, it isn't known what became of it.
+                let may_pass = matches!(error, CallError::MaybeExecuted { .. } | CallError::Timeout { .. });
+                assert!(may_pass, "{error}");
+            }
+        };
+        for index in 0..100 {
+            put(format!("k{index:02}"), "before").await;
+        }
+        let endpoints = cluster.endpoints().join(",");
+        let arguments = ["mirror", "--prefix", "k", "-w", "json", "--endpoints", &endpoints];
+        let mut tool = Running::start(bare(&arguments));
+        let mut fold = Fold::default();
+        fold.until(&mut tool, |fold| fold.synced > 0).await;
+
+        let follows =
+            |member: &usize| cluster.member(*member).watch_stream_count().is_ok_and(|count| count > 0);
+        let mut followed = None;
+        wait_until("a member has its watch", PATIENCE, || {
+            followed = (0..cluster.size()).find(follows);
+            followed.is_some()
+        })
+        .await;
+        cluster.member_mut(followed.expect("there is one")).kill();
+        for index in (0..100).step_by(3) {
+            put(format!("k{index:02}"), "after").await;
+        }
+        client.delete("k01").await.expect("it is deleted");
+        put("k/end".into(), "1").await;
+        fold.until(&mut tool, |fold| fold.keys.contains_key("k/end")).await;
+        let there = client.get(Get::prefix("k")).await.expect("a read").kvs;
+        let there: BTreeMap<_, _> = there.iter().map(|kv| (text(&kv.key), text(&kv.value))).collect();
+        assert_eq!(fold.keys, there);
+        assert_eq!(fold.listings, ["the first list"]);
+    }
+}
+
+#[cfg(unix)]
 #[tokio::test]
 async fn ctrl_c_ends_it_cleanly() {
     use rustix::process::Signal;

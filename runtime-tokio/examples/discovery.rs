@@ -22,7 +22,7 @@ use tonic::{
 };
 
 /// How long an instance that has crashed stays listed: 2 s is the least that etcd allows by default.
-pub(crate) const TTL: Duration = Duration::from_secs(2);
+const TTL: Duration = Duration::from_secs(2);
 
 /// A service of one method: it says who answers.
 struct Greeter(String);
@@ -45,7 +45,12 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// Starts a server and registers it.
-    pub(crate) async fn start(etcd: &str, service: &str, name: &str) -> Result<Self, BoxError> {
+    pub(crate) async fn start(
+        etcd: &str,
+        service: &str,
+        name: &str,
+        ttl: Duration,
+    ) -> Result<Self, BoxError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let (etcd, service, greeter) = (etcd.to_owned(), service.to_owned(), Greeter(name.to_owned()));
         let started = runtime.spawn(async move {
@@ -55,7 +60,7 @@ impl Instance {
             tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
             let service = Discovery::new(&Client::connect([etcd]).await?, service)?;
             let endpoint = ServiceEndpoint::new(address.to_string());
-            let registration = service.register_with_ttl(address.to_string(), endpoint, TTL)?;
+            let registration = service.register_with_ttl(address.to_string(), endpoint, ttl)?;
             registration.registered().await?;
             Ok::<_, BoxError>((registration, address))
         });
@@ -114,8 +119,8 @@ async fn main() -> Result<(), BoxError> {
     let service = Discovery::new(&Client::connect([etcd.clone()]).await?, "examples/greeter")?;
     let (channel, handle) = balance::channel(&service);
 
-    let anna = Instance::start(&etcd, service.target(), "anna").await?;
-    let ben = Instance::start(&etcd, service.target(), "ben").await?;
+    let anna = Instance::start(&etcd, service.target(), "anna", TTL).await?;
+    let ben = Instance::start(&etcd, service.target(), "ben", TTL).await?;
     let both = [anna.address(), ben.address()];
     handle.until(|known| both.iter().all(|address| known.contains(address))).await;
     ask_a_few_times(&channel, "anna and ben are there").await?;
@@ -124,7 +129,7 @@ async fn main() -> Result<(), BoxError> {
     anna.leave(handle.until(|known| !known.contains(&address))).await?;
     ask_a_few_times(&channel, "anna has left").await?;
 
-    let cleo = Instance::start(&etcd, service.target(), "cleo").await?;
+    let cleo = Instance::start(&etcd, service.target(), "cleo", TTL).await?;
     handle.until(|known| known.contains(&cleo.address())).await;
     ask_a_few_times(&channel, "cleo has come").await?;
 

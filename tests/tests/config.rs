@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use etcd_watch_client::{
     AmbientRuntime, Client, CloseReason, Config as WatchConfig, Delete, Put,
-    config::{Config, ConfigBuilder, Ended, Tree, json, json_tree},
+    config::{Config, ConfigBuilder, Ended, FollowError, Tree, json, json_tree},
 };
 use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::{
@@ -126,7 +126,7 @@ async fn a_configuration_follows<R: AmbientRuntime>(endpoint: String) {
     client.close().await;
     changed(&mut app).await;
     let end = timeout(DEADLINE, app.changed()).await.expect("in time");
-    assert_eq!(end, Err(Ended(CloseReason::ShutDown)));
+    assert_eq!(end, Err(Ended::Watch(CloseReason::ShutDown)));
     assert!(app.current().is_some_and(|app| !app.verbose));
 }
 
@@ -142,6 +142,83 @@ async fn nothing_is_left_behind<R: AmbientRuntime>() {
     assert_eq!(watchers(), 1);
     drop(clone);
     wait_until("it watches no more", DEADLINE, || watchers() == 0).await;
+}
+
+/// A decoder with a mistake in it.
+fn decode_or_panic(value: &[u8]) -> Result<Limits, serde_json::Error> {
+    assert_ne!(value, b"panic", "this is meant to panic");
+    json(value)
+}
+
+async fn a_decoder_that_panics_ends_it<R: AmbientRuntime>() {
+    let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
+    let client: Client<R> = Client::builder().endpoints([server.endpoint()]).build().expect("valid");
+    put(&client, "limits", r#"{"requests": 5}"#).await;
+    let mut limits: Config<Limits> =
+        Config::value(&client, "limits", decode_or_panic).expect("it is followed");
+    timeout(DEADLINE, limits.ready()).await.expect("in time").expect("it goes on");
+    changed(&mut limits).await;
+    let waiting = tokio::spawn({
+        let mut limits = limits.clone();
+        async move { limits.changed().await }
+    });
+    put(&client, "limits", "panic").await;
+    let end = timeout(DEADLINE, waiting).await.expect("in time").expect("it runs");
+    assert_eq!(end, Err(Ended::DecoderPanicked));
+    assert_eq!(timeout(DEADLINE, limits.changed()).await.expect("in time"), Err(Ended::DecoderPanicked));
+    assert_eq!(*limits.current().expect("the last good one"), Limits { requests: 5 });
+
+    let first: Config<Limits> = Config::value(&client, "limits", decode_or_panic).expect("it is followed");
+    let end = timeout(DEADLINE, first.ready()).await.expect("in time");
+    assert_eq!((end, first.current()), (Err(Ended::DecoderPanicked), None));
+    // The client serves others still.
+    put(&client, "limits", r#"{"requests": 6}"#).await;
+    let next: Config<Limits> = Config::value(&client, "limits", decode_or_panic).expect("it is followed");
+    timeout(DEADLINE, next.ready()).await.expect("in time").expect("it goes on");
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_shut_down_ends_it() {
+    let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
+    let endpoint = server.endpoint();
+    // One thread, so that all of it ends at once.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("tokio starts");
+    let following = runtime.spawn(async move {
+        let client: Client<TokioRuntime> = Client::builder().endpoints([endpoint]).build().expect("valid");
+        let limits: Config<Limits> = Config::value(&client, "limits", json).expect("it is followed");
+        timeout(DEADLINE, limits.ready()).await.expect("in time").expect("it goes on");
+        (client, limits)
+    });
+    let (client, mut limits) = following.await.expect("it runs");
+    changed(&mut limits).await;
+    runtime.shutdown_background();
+    assert_eq!(timeout(DEADLINE, limits.changed()).await.expect("in time"), Err(Ended::Stopped));
+    // One that is started too late ends at once.
+    if let Ok(late) = Config::<Limits>::value(&client, "limits", json) {
+        timeout(DEADLINE, late.ready()).await.expect("in time").expect_err("nothing follows");
+    }
+}
+
+async fn nothing_is_followed_by_mistake<R: AmbientRuntime>() {
+    let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
+    let client: Client<R> = Client::builder().endpoints([server.endpoint()]).build().expect("valid");
+    let refused = Config::<Limits>::value(&client, "", json).err();
+    assert_eq!(refused, Some(FollowError::EmptyKey));
+    let refused = Config::<Limits>::tree(&client, "", json_tree).err();
+    assert_eq!(refused, Some(FollowError::EmptyPrefix));
+    let within = client.namespaced("app/").expect("a prefix");
+    assert_eq!(Config::<Limits>::tree(&within, "", json_tree).err(), Some(FollowError::EmptyPrefix));
+
+    // Who means it says so.
+    put(&client, "app/requests", "8").await;
+    put(&client, "other", "9").await;
+    let all = ConfigBuilder::all_keys().start(&within, json_tree::<Limits>).expect("it is followed");
+    timeout(DEADLINE, all.ready()).await.expect("in time").expect("it goes on");
+    assert_eq!(all.current().as_deref(), Some(&Limits { requests: 8 }), "{all:?}");
+    client.close().await;
+    let refused = Config::<Limits>::value(&client, "limits", json).err();
+    assert!(matches!(refused, Some(FollowError::Refused(_))), "{refused:?}");
 }
 
 async fn on_the_model<R: AmbientRuntime>() {
@@ -167,6 +244,16 @@ macro_rules! on {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_real_servers() {
                 super::on_real_servers::<$runtime>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn a_decoder_that_panics_ends_it() {
+                super::a_decoder_that_panics_ends_it::<$runtime>().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn nothing_is_followed_by_mistake() {
+                super::nothing_is_followed_by_mistake::<$runtime>().await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

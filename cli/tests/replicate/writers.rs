@@ -104,7 +104,7 @@ async fn a_mirror_that_is_killed_again_and_again_while_writers_write_ends_equal(
         let revision = checkpoint["revision"].as_i64().unwrap_or_default();
         assert!(revision >= copied, "the checkpoint went back from {copied} to {revision}");
         copied = revision;
-        if kill == 4 {
+        if kill == KILLS / 2 {
             // This history is gone: the next list has the difference.
             let now = world.put("k/compacted", "").await;
             world.source.compact(now, false).await.expect("it is compacted");
@@ -117,13 +117,13 @@ async fn a_mirror_that_is_killed_again_and_again_while_writers_write_ends_equal(
     }
     let statistics = world.copy(&[]).await;
     println!("{writes} writes through {KILLS} kills; at the end {statistics}");
-    assert!(writes > 1000, "only {writes} writes");
     let (here, there) = (values(&world.source, "k/").await, values(&world.destination, "k/").await);
     assert!(here.len() > 2000);
     assert_eq!(here, there);
     let puts = no_value_goes_back(&world.destination).await;
     println!("{puts} values at the destination, each as new as the one before or newer");
-    assert!(puts > 1000, "only {puts} puts");
+    let written = here.values().filter(|value| value.parse::<u64>().is_ok()).count();
+    assert!(puts >= written && written > 0, "{puts} puts of {written} keys");
 }
 
 #[tokio::test]

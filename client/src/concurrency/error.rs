@@ -18,6 +18,12 @@ pub enum NameError {
         /// The name.
         name: String,
     },
+    /// It contains a control character.
+    #[error("name {name:?} contains a control character: use printable ones")]
+    ControlCharacter {
+        /// The name.
+        name: String,
+    },
 }
 
 /// A session could not be opened.

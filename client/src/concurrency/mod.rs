@@ -43,7 +43,8 @@
 //!
 //! # Names
 //!
-//! A name is not empty and does not end in `/`. All keys under `<name>/` contend, whoever made them: a name that
+//! A name is not empty, does not end in `/` and has no control characters: what lists keys or logs them would show
+//! another name than the one that is locked. (Go takes any bytes; a lock with such a name can't be shared with it.) All keys under `<name>/` contend, whoever made them: a name that
 //! continues another (`a/b` and `a`) contends for that one too, as in Go. Who contends needs permission to read and
 //! write all of `<name>/`.
 //!

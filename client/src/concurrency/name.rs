@@ -17,6 +17,9 @@ impl Name {
         if name.ends_with('/') {
             return Err(NameError::TrailingSlash { name });
         }
+        if name.contains(char::is_control) {
+            return Err(NameError::ControlCharacter { name });
+        }
         Ok(Self(name))
     }
 
@@ -53,5 +56,13 @@ mod tests {
         assert!(matches!(Name::new("a/"), Err(NameError::TrailingSlash { name }) if name == "a/"));
         assert!(matches!(Name::new("/"), Err(NameError::TrailingSlash { .. })));
         assert!(Name::new("/a").is_ok());
+    }
+
+    #[test]
+    fn names_that_can_not_be_seen_are_refused() {
+        for name in ["a\nb", "a\0", "\u{7f}", "\u{85}"] {
+            assert!(matches!(Name::new(name), Err(NameError::ControlCharacter { .. })), "{name:?}");
+        }
+        assert!(Name::new("Überweisung 1").is_ok());
     }
 }

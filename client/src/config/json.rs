@@ -79,9 +79,9 @@ pub enum JsonTreeError {
 mod tests {
     use super::*;
 
-    fn decode(keys: &[(&'static str, &'static str)]) -> Result<Value, JsonTreeError> {
+    fn decode(keys: &[(&str, &str)]) -> Result<Value, JsonTreeError> {
         let mut tree = Tree::new(0);
-        keys.iter().for_each(|&(key, value)| tree.insert(key.into(), value.into()));
+        keys.iter().for_each(|&(key, value)| tree.insert(key.as_bytes(), value.as_bytes()));
         json_tree(&tree)
     }
 

@@ -22,10 +22,19 @@
 //! With the feature `json`, the functions `json` and `json_tree` decode into anything that implements serde's
 //! `Deserialize`.
 //!
-//! # Logs
-//! By way of `tracing`: `config_undecodable` (warn; `key`, `revision`, `reason`), `config_ended` (warn; `key`,
-//! `reason`).
+//! # Logs and metrics
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `config_undecodable` | warn | `key`, `revision`, `reason` |
+//! | `config_ended` | warn | `key`, `reason` |
+//!
+//! With the feature `metrics`, `etcd_watch_config_decode_errors_total` counts the former, with the label `config`: the
+//! key or the prefix.
 
+mod builder;
+mod error;
+mod follower;
 #[cfg(feature = "json")]
 mod json;
 mod tree;
@@ -33,11 +42,12 @@ mod tree;
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use etcd_watch_core::{ApiMisuse, CloseReason, EventKind, KeyRange, MirrorEvent, MirrorRequest};
-use futures_util::future::{AbortHandle, abortable};
+use futures_util::future::AbortHandle;
 
-use crate::{BoxError, Client, Mirror, Runtime, watchable::Watchable};
+use crate::{BoxError, Client, Runtime, watchable::Watchable};
 
+pub use builder::ConfigBuilder;
+pub use error::{DecodeError, Ended, FollowError};
 #[cfg(feature = "json")]
 pub use json::{JsonTreeError, json, json_tree};
 pub use tree::Tree;
@@ -74,169 +84,12 @@ struct State<T> {
     value: Option<Arc<T>>,
     error: Option<DecodeError>,
     decode_errors: u64,
-    end: Option<CloseReason>,
+    end: Option<Ended>,
 }
 
-/// What is in etcd does not decode.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("what is at {} at revision {revision} does not decode: {cause}", String::from_utf8_lossy(.key))]
-#[non_exhaustive]
-pub struct DecodeError {
-    /// The key, or the tree's prefix.
-    pub key: Bytes,
-    /// The revision at which it was found to be so.
-    pub revision: i64,
-    /// The decoder's word.
-    #[source]
-    pub cause: Arc<dyn std::error::Error + Send + Sync>,
-}
-
-/// It follows etcd no more; the last value stays.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the configuration follows etcd no more: {0}")]
-pub struct Ended(pub CloseReason);
-
-/// How to follow, and what.
-#[derive(Clone, Debug)]
-#[must_use = "nothing is followed before it is started"]
-pub struct ConfigBuilder {
-    keys: KeyRange,
-    name: Bytes,
-    keep_deleted: bool,
-}
-
-impl ConfigBuilder {
-    /// Follow one key.
-    pub fn key(key: impl Into<Bytes>) -> Self {
-        let name = key.into();
-        Self { keys: KeyRange::key(name.clone()), name, keep_deleted: false }
-    }
-
-    /// Follow every key with the prefix.
-    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
-        let name = prefix.into();
-        Self { keys: KeyRange::prefix(name.clone()), name, keep_deleted: false }
-    }
-
-    /// Keep the last value when the key (all keys of a tree) is deleted. Default: off.
-    pub fn keep_deleted(mut self, on: bool) -> Self {
-        self.keep_deleted = on;
-        self
-    }
-
-    /// Starts following. `decode` makes a value of the keys there are; it isn't asked when there are none. It is
-    /// called in the background task, once for each change.
-    ///
-    /// # Errors
-    /// A client that has been closed.
-    pub fn start<R, T, E>(
-        self,
-        client: &Client<R>,
-        decode: impl FnMut(&Tree) -> Result<T, E> + Send + 'static,
-    ) -> Result<Config<T>, ApiMisuse>
-    where
-        R: Runtime,
-        T: Send + Sync + 'static,
-        E: Into<BoxError> + 'static,
-    {
-        let mirror = client.mirror(MirrorRequest::new(self.keys.clone()))?;
-        let state = State { revision: None, value: None, error: None, decode_errors: 0, end: None };
-        let state = Arc::new(Watchable::new(state));
-        let tree = Tree::new(self.name.len());
-        let follower = Follower { tree, dirty: true, decode, settings: self, state: state.clone() };
-        let (following, task) = abortable(follower.run(mirror));
-        client.calls().runtime().spawn(async move {
-            // Aborted means that nobody is left to tell.
-            let _ = following.await;
-        });
-        Ok(Config { shared: Arc::new(Shared { state, task }), seen: 0 })
-    }
-}
-
-/// The task that follows.
-struct Follower<T, D> {
-    tree: Tree,
-    /// Whether the tree has changed since it was decoded.
-    dirty: bool,
-    decode: D,
-    settings: ConfigBuilder,
-    state: Arc<Watchable<State<T>>>,
-}
-
-impl<T, E: Into<BoxError>, D: FnMut(&Tree) -> Result<T, E>> Follower<T, D> {
-    async fn run<R: Runtime>(mut self, mut mirror: Mirror<R>) {
-        let end = loop {
-            match mirror.try_next().await {
-                Ok(Some(event)) => self.fold(&event),
-                Ok(None) => break CloseReason::Cancelled,
-                Err(end) => break end.into_reason(),
-            }
-        };
-        tracing::warn!(name: "config_ended", key = ?self.settings.name, reason = %end, "a configuration follows etcd no more");
-        self.state.change(|state| state.end = Some(end));
-    }
-
-    fn fold(&mut self, event: &MirrorEvent) {
-        match event {
-            MirrorEvent::Snapshot(part) => {
-                part.deletes().iter().for_each(|key| self.tree.remove(key));
-                part.puts().iter().for_each(|kv| self.tree.insert(kv.key.clone(), kv.value.clone()));
-                self.dirty = true;
-            }
-            MirrorEvent::Changes(response) => {
-                for event in response.events() {
-                    let kv = event.kv();
-                    match event.kind() {
-                        EventKind::Delete => self.tree.remove(kv.key()),
-                        // What is kept must not keep a whole response.
-                        _ => self
-                            .tree
-                            .insert(Bytes::copy_from_slice(kv.key()), Bytes::copy_from_slice(kv.value())),
-                    }
-                }
-                self.dirty = true;
-            }
-            _ => {}
-        }
-        if let Some(revision) = event.synced_revision() {
-            self.publish(revision);
-        }
-    }
-
-    fn publish(&mut self, revision: i64) {
-        if !std::mem::take(&mut self.dirty) {
-            return;
-        }
-        if self.tree.is_empty() {
-            let keep = self.settings.keep_deleted;
-            self.state.change(|state| {
-                state.revision = Some(revision);
-                state.error = None;
-                if !keep {
-                    state.value = None;
-                }
-            });
-            return;
-        }
-        match (self.decode)(&self.tree) {
-            Ok(value) => {
-                self.state.change(|state| {
-                    state.revision = Some(revision);
-                    state.value = Some(Arc::new(value));
-                    state.error = None;
-                });
-            }
-            Err(cause) => {
-                let key = self.settings.name.clone();
-                let error = DecodeError { key, revision, cause: cause.into().into() };
-                tracing::warn!(name: "config_undecodable", key = ?error.key, revision, reason = %error.cause, "a configuration does not decode; the last one stays");
-                self.state.change(|state| {
-                    state.revision = Some(revision);
-                    state.error = Some(error);
-                    state.decode_errors += 1;
-                });
-            }
-        }
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self { revision: None, value: None, error: None, decode_errors: 0, end: None }
     }
 }
 
@@ -244,24 +97,24 @@ impl<T: Send + Sync + 'static> Config<T> {
     /// Follows one key, with every setting at its default.
     ///
     /// # Errors
-    /// A client that has been closed.
+    /// An empty key, or a client that has been closed.
     pub fn value<R: Runtime, E: Into<BoxError> + 'static>(
         client: &Client<R>,
         key: impl Into<Bytes>,
         mut decode: impl FnMut(&[u8]) -> Result<T, E> + Send + 'static,
-    ) -> Result<Self, ApiMisuse> {
+    ) -> Result<Self, FollowError> {
         ConfigBuilder::key(key).start(client, move |tree| decode(tree.first().unwrap_or_default()))
     }
 
     /// Follows every key with the prefix, with every setting at its default.
     ///
     /// # Errors
-    /// A client that has been closed.
+    /// An empty prefix (see [`ConfigBuilder::all_keys`]), or a client that has been closed.
     pub fn tree<R: Runtime, E: Into<BoxError> + 'static>(
         client: &Client<R>,
         prefix: impl Into<Bytes>,
         decode: impl FnMut(&Tree) -> Result<T, E> + Send + 'static,
-    ) -> Result<Self, ApiMisuse> {
+    ) -> Result<Self, FollowError> {
         ConfigBuilder::prefix(prefix).start(client, decode)
     }
 }
@@ -299,7 +152,7 @@ impl<T> Config<T> {
     pub async fn ready(&self) -> Result<(), Ended> {
         let ready = |state: &State<T>, _| match (&state.revision, &state.end) {
             (Some(_), _) => Some(Ok(())),
-            (None, Some(end)) => Some(Err(Ended(end.clone()))),
+            (None, Some(end)) => Some(Err(end.clone())),
             (None, None) => None,
         };
         self.shared.state.until(ready).await
@@ -314,7 +167,7 @@ impl<T> Config<T> {
         let seen = self.seen;
         let changed = |state: &State<T>, version| match &state.end {
             // The end is a version of its own.
-            Some(end) if version <= seen + 1 => Some(Err(Ended(end.clone()))),
+            Some(end) if version <= seen + 1 => Some(Err(end.clone())),
             _ => (version > seen).then(|| Ok(if state.end.is_some() { version - 1 } else { version })),
         };
         self.seen = self.shared.state.until(changed).await?;

@@ -17,8 +17,9 @@ impl Tree {
         Self { keys: BTreeMap::new(), prefix }
     }
 
-    pub(super) fn insert(&mut self, key: Bytes, value: Bytes) {
-        self.keys.insert(key, value);
+    /// Copies both: slices of a page or a response would keep the whole of it.
+    pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) {
+        self.keys.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
     }
 
     pub(super) fn remove(&mut self, key: &[u8]) {
@@ -63,8 +64,8 @@ mod tests {
     fn keys_go_by_what_follows_the_prefix() {
         let mut tree = Tree::new(2);
         assert!(tree.is_empty() && tree.get("b").is_none());
-        tree.insert("a/b".into(), "1".into());
-        tree.insert("a/c/d".into(), "2".into());
+        tree.insert(b"a/b", b"1");
+        tree.insert(b"a/c/d", b"2");
         assert_eq!(tree.get("c/d"), Some(&"2".into()));
         let keys: Vec<_> = tree.iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [&b"b"[..], b"c/d"]);

@@ -24,12 +24,16 @@
 //! | `registration_not_removed` | warn | `key`, `error`; it goes when its lease ends |
 //! | `endpoint_undecodable` | warn | `endpoint` (its name), `error`; never the value |
 //!
+//! A value that is no endpoint is warned of in the log, told by the watch or the list that met it, and with the feature
+//! `metrics` counted by `etcd_watch_discovery_undecodable_total`, with the label `target`.
+//!
 //! | file | owns |
 //! |---|---|
 //! | `endpoint` | an endpoint, and its JSON |
 //! | `set` | the endpoints known, and what a changed key comes to |
 //! | `changes` | what a mirror of the keys tells |
 //! | `list` | one listing of the keys |
+//! | `garbage` | who hears of values that are no endpoints |
 //! | `batch` | changes made in one transaction |
 //! | `watch` | the handle of a watch |
 //! | `registration` | the handle of a registration, and what state it is in |
@@ -39,6 +43,7 @@ mod batch;
 mod changes;
 mod endpoint;
 mod error;
+mod garbage;
 mod list;
 mod registrar;
 mod registration;
@@ -53,6 +58,7 @@ use etcd_watch_core::KeyRange;
 use crate::{Client, Runtime};
 use changes::Changes;
 use error::{check_addr, check_name, check_target};
+use garbage::Garbage;
 
 pub use batch::EndpointBatch;
 pub use endpoint::{DecodeError, ServiceEndpoint};
@@ -203,7 +209,7 @@ impl<R: Runtime> Discovery<R> {
                     endpoints.endpoints.insert(name, Arc::new(endpoint));
                 }
                 Err(error) => {
-                    set::warn(&name, &error);
+                    Garbage::of(self.target()).found(&name, &error);
                     endpoints.undecodable.push((name, error));
                 }
             }
@@ -216,7 +222,7 @@ impl<R: Runtime> Discovery<R> {
     /// An endpoint whose new value can't be decoded stays as it was, since an address that was good a moment
     /// ago is of more use than none; the update says so.
     pub fn watch(&self) -> EndpointWatch<R> {
-        EndpointWatch::new(Changes::new(&self.client, self.range()), self.prefix.len())
+        EndpointWatch::new(Changes::new(&self.client, self.range()), self.target())
     }
 
     /// Adds an endpoint, or replaces it, without a lease: it stays until it is deleted. The revision.

@@ -8,7 +8,10 @@ use std::{
 
 use bytes::Bytes;
 
-use super::endpoint::{DecodeError, ServiceEndpoint};
+use super::{
+    endpoint::{DecodeError, ServiceEndpoint},
+    garbage::Garbage,
+};
 
 /// Endpoints by name. Sharing names and endpoints makes a copy of the map cheap.
 pub type EndpointMap = BTreeMap<Arc<str>, Arc<ServiceEndpoint>>;
@@ -57,14 +60,21 @@ pub(super) struct Set {
     prefix_bytes: usize,
     endpoints: Arc<EndpointMap>,
     /// The hash of each value that can't be decoded, so that listing it again is no news.
-    garbage: HashMap<Vec<u8>, u64>,
+    known_garbage: HashMap<Vec<u8>, u64>,
     undecodable: u64,
+    garbage: Garbage,
 }
 
 impl Set {
-    /// Nothing is known yet. Names are what is left of a key after the prefix.
-    pub(super) fn new(prefix_bytes: usize) -> Self {
-        Self { prefix_bytes, endpoints: Arc::default(), garbage: HashMap::new(), undecodable: 0 }
+    /// Nothing is known yet. Names are what is left of a key after the target and a slash.
+    pub(super) fn new(target: &str) -> Self {
+        Self {
+            prefix_bytes: target.len() + 1,
+            endpoints: Arc::default(),
+            known_garbage: HashMap::new(),
+            undecodable: 0,
+            garbage: Garbage::of(target),
+        }
     }
 
     pub(super) fn endpoints(&self) -> &Arc<EndpointMap> {
@@ -79,7 +89,7 @@ impl Set {
     /// A key has this value now, or is gone.
     pub(super) fn apply(&mut self, key: &Bytes, value: Option<&Bytes>) -> Option<EndpointChange> {
         let Some(value) = value else {
-            self.garbage.remove(&key[..]);
+            self.known_garbage.remove(&key[..]);
             let name = std::str::from_utf8(self.name(key)).ok()?;
             let (name, endpoint) = self.take(name)?;
             return Some(EndpointChange::Removed { name, endpoint });
@@ -90,7 +100,7 @@ impl Set {
         };
         match decoded {
             Ok((name, endpoint)) => {
-                self.garbage.remove(&key[..]);
+                self.known_garbage.remove(&key[..]);
                 self.put(name, endpoint)
             }
             Err(error) => self.keep(key, value, error),
@@ -133,20 +143,15 @@ impl Set {
         let mut hasher = DefaultHasher::new();
         value.hash(&mut hasher);
         let hash = hasher.finish();
-        if self.garbage.insert(key.to_vec(), hash) == Some(hash) {
+        if self.known_garbage.insert(key.to_vec(), hash) == Some(hash) {
             return None;
         }
         self.undecodable += 1;
         let name = String::from_utf8_lossy(self.name(key));
         let kept = self.endpoints.get(&*name).filter(|_| error != DecodeError::NotText).cloned();
-        warn(&name, &error);
+        self.garbage.found(&name, &error);
         Some(EndpointChange::Undecodable { name: name.into(), error, kept })
     }
-}
-
-/// Never the value: metadata can be anything.
-pub(super) fn warn(name: &str, error: &DecodeError) {
-    tracing::warn!(name: "endpoint_undecodable", endpoint = name, %error, "an endpoint can't be decoded");
 }
 
 #[cfg(test)]
@@ -154,7 +159,7 @@ mod tests {
     use super::*;
 
     fn set() -> Set {
-        Set::new("t/".len())
+        Set::new("t")
     }
 
     fn put(set: &mut Set, name: &str, value: impl Into<Bytes>) -> Option<EndpointChange> {
@@ -198,7 +203,7 @@ mod tests {
         assert_eq!(put(&mut set, "a", at("1").encode()), None);
         assert!(matches!(delete(&mut set, "a"), Some(EndpointChange::Removed { .. })));
         assert_eq!(delete(&mut set, "b"), None);
-        assert!(set.garbage.is_empty());
+        assert!(set.known_garbage.is_empty());
     }
 
     #[test]

@@ -88,8 +88,8 @@ impl<R: Runtime> fmt::Debug for EndpointWatch<R> {
 }
 
 impl<R: Runtime> EndpointWatch<R> {
-    pub(super) fn new(changes: Changes<R>, prefix_bytes: usize) -> Self {
-        Self { changes, set: Set::new(prefix_bytes) }
+    pub(super) fn new(changes: Changes<R>, target: &str) -> Self {
+        Self { changes, set: Set::new(target) }
     }
 
     /// The next update; `None` after the end. Cancel-safe.

@@ -1,7 +1,5 @@
 //! Who leads, and who sees it.
 
-use std::time::Duration;
-
 use etcd_watch_client::{
     Put, Txn,
     concurrency::{Election, Leadership, NameError, Observe, Session, leader, observe},
@@ -10,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     runtime::AnyRuntime,
-    world::{World, opened, session, within},
+    world::{SHORT, World, opened, session, within},
 };
 
 fn election(session: &Session<AnyRuntime>) -> Election<AnyRuntime> {
@@ -78,7 +76,7 @@ pub(crate) async fn one_leads_and_everybody_sees_every_value(world: World) {
 
 pub(crate) async fn the_next_candidate_follows_a_leader_that_is_lost(world: World) {
     let remote = world.remote().await;
-    let one = opened(Session::builder(&remote.client).ttl(Duration::from_secs(4))).await;
+    let one = opened(Session::builder(&remote.client).ttl(SHORT)).await;
     let (two, three) = (session(&world.direct).await, session(&world.client()).await);
     let first = within(election(&one).campaign("a")).await.expect("it is elected");
     let second = campaigning(&two, "b");

@@ -45,7 +45,7 @@ pub(crate) async fn go_and_rust_lock_in_turn(world: World) {
     assert!(within(mutex(&one, "a").try_lock()).await.expect("it is told").is_none());
     let second = locking(&one, "a");
     world.queued("a", 2).await;
-    let mut third = go(&world).spawn(["lock", "a", "--ttl", "2"]).expect("it starts");
+    let mut third = go(&world).spawn(["lock", "a", "--ttl", "8"]).expect("it starts");
     world.queued("a", 3).await;
     let fourth = locking(&two, "a");
     world.queued("a", 4).await;
@@ -63,7 +63,7 @@ pub(crate) async fn go_and_rust_lock_in_turn(world: World) {
     let (key, third_token) = got(&mut third, "locked").await;
     assert!(third_token > second_token && world.keys("a").await.contains(&key));
     assert!(!fourth.is_finished());
-    // Its lease is over 2 s later.
+    // Its lease is over some seconds later.
     third.kill().await.expect("it is killed");
     let fourth = joined(fourth).await.expect("it locks");
     assert!(fourth.create_revision() > third_token && fourth.is_held());

@@ -1,16 +1,13 @@
 //! Losing what is held or waited for.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use etcd_watch_client::{
     Put, Txn,
     concurrency::{ContendError, Lost, Session},
 };
 
-use crate::world::{World, joined, locking, mutex, opened, session, within};
+use crate::world::{SHORT, World, joined, locking, mutex, opened, renewed, session, within};
 
 pub(crate) async fn a_revoked_lease_ends_waiting_and_holding(world: World) {
     let (one, two, three) =
@@ -70,13 +67,12 @@ pub(crate) async fn a_key_deleted_by_somebody_is_lost(world: World) {
 
 pub(crate) async fn a_partition_is_noticed_before_the_next_holder(world: World) {
     let remote = world.remote().await;
-    let one = opened(Session::builder(&remote.client).ttl(Duration::from_secs(5))).await;
+    let one = opened(Session::builder(&remote.client).ttl(SHORT)).await;
     let two = session(&world.direct).await;
     let guard = Arc::new(within(mutex(&one, "a").lock()).await.expect("it locks"));
     let next = locking(&two, "a");
     world.queued("a", 2).await;
-    // Past the first renewals.
-    tokio::time::sleep(one.ttl()).await;
+    renewed(&one).await;
     assert!(guard.is_held());
 
     remote.proxy.black_hole();
@@ -97,8 +93,6 @@ pub(crate) async fn a_partition_is_noticed_before_the_next_holder(world: World) 
         noticed - started,
         acquired - started
     );
-    // On a busy machine timers fire late, for the other, too.
-    assert!(noticed - started <= one.ttl() + Duration::from_secs(5));
 
     // Back again, the old holder changes nothing any more.
     remote.proxy.restore();
@@ -112,7 +106,7 @@ pub(crate) async fn a_partition_is_noticed_before_the_next_holder(world: World) 
 
 pub(crate) async fn a_closed_client_holds_nothing(world: World) {
     let client = world.client();
-    let one = opened(Session::builder(&client).ttl(Duration::from_secs(4))).await;
+    let one = opened(Session::builder(&client).ttl(SHORT)).await;
     let two = session(&world.direct).await;
     let guard = within(mutex(&one, "a").lock()).await.expect("it locks");
     let waiting = locking(&two, "a");

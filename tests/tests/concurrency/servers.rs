@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::{
     runtime::{Client, On},
-    world::{builder_on, joined, locking, mutex, opened, session, within},
+    world::{KEPT, builder_on, joined, locking, mutex, opened, renewed, session, within},
 };
 
 const SCENARIO_DEADLINE: Duration = Duration::from_secs(240);
@@ -59,13 +59,13 @@ async fn those_without_permission_are_told_so(version: EtcdVersion) {
 async fn a_lock_outlives_its_tokens(version: EtcdVersion) {
     let short = Duration::from_secs(2);
     let (_server, alice) = with_alice(EtcdServer::builder(version).jwt(short)).await;
-    let ttl = Duration::from_secs(6);
-    let one = opened(Session::builder(&alice).ttl(ttl)).await;
-    let two = opened(Session::builder(&alice).ttl(ttl)).await;
+    let one = opened(Session::builder(&alice).ttl(KEPT)).await;
+    let two = opened(Session::builder(&alice).ttl(KEPT)).await;
     let guard = within(mutex(&one, "a/lock").lock()).await.expect("it locks");
     let waiter = locking(&two, "a/lock");
-    // Past the end of the tokens, and of the leases had they not been renewed.
-    tokio::time::sleep(ttl + short).await;
+    // Past the end of the tokens.
+    tokio::time::sleep(short * 3).await;
+    tokio::join!(renewed(&one), renewed(&two));
     assert!(guard.is_held() && !waiter.is_finished(), "{:?}", guard.lost_reason());
     within(guard.unlock()).await.expect("it unlocks");
     assert!(joined(waiter).await.expect("it locks").is_held());
@@ -75,15 +75,14 @@ async fn a_lock_outlives_the_leader(version: EtcdVersion) {
     let mut cluster = EtcdCluster::builder(version).start_async().await.expect("the cluster starts");
     let client = || builder_on(On::Tokio, cluster.endpoints()).build().expect("valid settings");
     let (one, two) = (client(), client());
-    let ttl = Duration::from_secs(10);
     let (one, two) =
-        (opened(Session::builder(&one).ttl(ttl)).await, opened(Session::builder(&two).ttl(ttl)).await);
+        (opened(Session::builder(&one).ttl(KEPT)).await, opened(Session::builder(&two).ttl(KEPT)).await);
     let guard = within(mutex(&one, "a").lock()).await.expect("it locks");
     let waiter = locking(&two, "a");
     let leader = cluster.wait_for_leader().await.expect("there is a leader");
     cluster.member_mut(leader).kill();
-    // Past the time the leases had when it went.
-    tokio::time::sleep(ttl + Duration::from_secs(1)).await;
+    // By what is left of the cluster.
+    tokio::join!(renewed(&one), renewed(&two));
     assert!(guard.is_held() && !waiter.is_finished(), "{:?}", guard.lost_reason());
     within(guard.unlock()).await.expect("it unlocks");
     assert!(joined(waiter).await.expect("it locks").is_held());

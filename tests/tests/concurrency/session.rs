@@ -7,7 +7,7 @@ use etcd_watch_client::{
     concurrency::{Lost, Session, SessionError, SessionLost},
 };
 
-use crate::world::{World, mutex, opened, session, within};
+use crate::world::{KEPT, World, mutex, opened, renewed, session, within};
 
 pub(crate) async fn a_session_ends_with_its_lease_and_its_lease_with_it(world: World) {
     // Closed: the lease is gone when that returns.
@@ -32,7 +32,7 @@ pub(crate) async fn a_session_ends_with_its_lease_and_its_lease_with_it(world: W
     world.until("the lease is revoked", async || !world.has_lease(id).await).await;
 
     // Ended on the server: noticed with the next renewal.
-    let revoked = opened(Session::builder(&world.direct).ttl(Duration::from_secs(3))).await;
+    let revoked = opened(Session::builder(&world.direct).ttl(KEPT)).await;
     world.direct.lease_revoke(revoked.id()).await.expect("it is revoked");
     assert!(matches!(within(revoked.lost()).await, SessionLost::Lease(_)));
     assert!(revoked.is_lost() && revoked.remaining().is_zero());
@@ -76,15 +76,15 @@ pub(crate) async fn what_no_session_can_be_is_refused(world: World) {
 
 pub(crate) async fn a_session_outlives_a_restart_and_lost_connections(mut world: World) {
     let remote = world.remote().await;
-    let session = opened(Session::builder(&remote.client).ttl(Duration::from_secs(9))).await;
+    let session = opened(Session::builder(&remote.client).ttl(KEPT)).await;
     let guard = within(mutex(&session, "a").lock()).await.expect("it locks");
     let token = guard.create_revision();
     world.stop().await;
     world.restart().await;
     remote.disconnect();
     remote.reconnect();
-    // Past the time the lease had when the server went.
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    renewed(&session).await;
+    assert!(world.has_lease(session.id()).await);
     assert!(guard.is_held() && !session.is_lost(), "{:?}", guard.lost_reason());
     assert_eq!(guard.create_revision(), token);
     within(guard.unlock()).await.expect("it unlocks");

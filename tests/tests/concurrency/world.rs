@@ -1,6 +1,6 @@
 //! One server, clients straight to it and by way of proxies, and what its store holds.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use etcd_watch_client::{
     Config, Delete, Get, Put, Runtime,
@@ -21,6 +21,12 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A scenario that takes longer hangs.
 const SCENARIO_DEADLINE: Duration = Duration::from_secs(240);
+
+/// A lease that is renewed every few seconds, and not lost to a machine that is busy for as long.
+pub(crate) const KEPT: Duration = Duration::from_secs(20);
+
+/// A lease that a scenario sees the end of.
+pub(crate) const SHORT: Duration = Duration::from_secs(8);
 
 /// Longer than any scenario: such a lease ends only if somebody ends it.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
@@ -156,12 +162,7 @@ impl World {
     }
 
     pub(crate) async fn until(&self, what: &str, condition: impl AsyncFn() -> bool) {
-        let waiting = async {
-            while !condition().await {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("in time: {what}"));
+        until(what, condition).await;
     }
 
     pub(crate) async fn has_lease(&self, id: i64) -> bool {
@@ -187,6 +188,21 @@ pub(crate) fn builder_on(on: On, endpoints: impl IntoIterator<Item = String>) ->
         Duration::from_millis(200),
     );
     ClientBuilder::on(AnyRuntime::new(on)).endpoints(endpoints).watch_config(quick)
+}
+
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("in time: {what}"));
+}
+
+/// Waits until a session's lease is renewed once more.
+pub(crate) async fn renewed(session: &Session<AnyRuntime>) {
+    let last = Cell::new(session.remaining());
+    until("the lease is renewed", async || last.replace(session.remaining()) < last.get()).await;
 }
 
 /// A session that ends only if somebody ends it.

@@ -23,6 +23,9 @@ use crate::{
     world::{Backend, DEADLINE, TARGET, World, in_time, soon},
 };
 
+/// Of the instances' leases: long enough for a busy machine, and short enough to see the end of one that has crashed.
+const TTL: Duration = Duration::from_secs(8);
+
 /// Asks all the time, and counts.
 struct Asking {
     answers: Arc<AtomicU64>,
@@ -67,7 +70,7 @@ impl Asking {
 }
 
 async fn start(world: &World, name: &str) -> Instance {
-    soon("it starts", Instance::start(&world.endpoint(), TARGET, name)).await.expect("it starts")
+    soon("it starts", Instance::start(&world.endpoint(), TARGET, name, TTL)).await.expect("it starts")
 }
 
 async fn until_known(handle: &BalanceHandle, instances: &[&Instance]) {
