@@ -13,11 +13,11 @@ pub struct Tree {
 }
 
 impl Tree {
-    pub(super) fn new(prefix: usize) -> Self {
+    pub(crate) fn new(prefix: usize) -> Self {
         Self { keys: BTreeMap::new(), prefix }
     }
 
-    pub(super) fn insert(&mut self, key: Bytes, value: Bytes) {
+    pub(crate) fn insert(&mut self, key: Bytes, value: Bytes) {
         self.keys.insert(key, value);
     }
 
