@@ -101,6 +101,12 @@ mod tests {
     }
 
     #[test]
+    fn a_number_is_read_as_the_one_that_was_written() {
+        let endpoint = ServiceEndpoint::new("a").metadata(98_446_744_073_709_551_615_f64);
+        assert_eq!(ServiceEndpoint::decode(&endpoint.encode()), Ok(endpoint));
+    }
+
+    #[test]
     fn what_go_reads_is_read() {
         let read = |value: &str| ServiceEndpoint::decode(value.as_bytes());
         assert_eq!(read(r#"{"Addr":"a"}"#), Ok(ServiceEndpoint::new("a")));
