@@ -15,8 +15,8 @@ const RANDOM_INPUTS: usize = 1500;
 const SEED_VARIABLE: &str = "ETCD_WATCH_FUZZ_SEED";
 const DEFAULT_SEED: u64 = 7;
 
-fn folder(of: &str, target: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz").join(of).join(target)
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
 }
 
 /// The files of a folder, by name; none if there is no such folder.
@@ -43,9 +43,9 @@ fn run(target: Target, name: &str, input: &[u8]) {
 
 fn replay(target: &str) {
     let target = *TARGETS.iter().find(|known| known.name == target).expect("a target");
-    let corpus = files(&folder("corpus", target.name));
+    let corpus = files(&root().join("corpus").join(target.name));
     assert!(corpus.len() >= 10, "{} has a corpus", target.name);
-    let found = files(&folder("regressions", target.name));
+    let found = files(&root().join("regressions").join(target.name));
     for (name, input) in corpus.iter().chain(&found) {
         run(target, name, input);
     }
@@ -118,9 +118,9 @@ fn every_target_has_a_binary_and_every_binary_a_target() {
     let stem = |(path, _): (String, Vec<u8>)| {
         Path::new(&path).file_stem().expect("a file").to_string_lossy().into_owned()
     };
-    let binaries: BTreeSet<String> = files(&folder("fuzz_targets", "")).into_iter().map(stem).collect();
+    let binaries: BTreeSet<String> = files(&root().join("fuzz_targets")).into_iter().map(stem).collect();
     assert_eq!(binaries, targets);
-    let manifest = fs::read_to_string(folder("Cargo.toml", "")).expect("it can be read");
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("it can be read");
     for target in TARGETS {
         assert!(manifest.contains(&format!("name = \"{}\"", target.name)), "{}", target.name);
     }

@@ -181,7 +181,7 @@ impl Driver {
             && !connection.pending.is_empty()
         {
             connection.pending.remove(0);
-            if !frame.canceled || (frame.compact_revision != 0 && frame.watch_id != -1) {
+            if !frame.canceled || (frame.compact_revision > 0 && frame.watch_id != -1) {
                 *connection.created.entry(frame.watch_id).or_default() += 1;
             }
         }

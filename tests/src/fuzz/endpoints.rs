@@ -22,9 +22,10 @@ pub(super) fn run(data: &[u8]) {
     let mut input = Input::new(data);
     let kind = input.byte() % KINDS;
     match kind {
-        ENDPOINT | SECRET => {
-            let text = String::from_utf8_lossy(input.rest());
-            if kind == ENDPOINT { endpoint(&text) } else { secret(&text) }
+        ENDPOINT => endpoint(&String::from_utf8_lossy(input.rest())),
+        SECRET => {
+            let before = String::from_utf8_lossy(input.bytes());
+            secret(&before, &String::from_utf8_lossy(input.rest()));
         }
         DISCOVERY => discovery(input.rest()),
         CONFIGURATION => configuration(&mut input),
@@ -51,9 +52,10 @@ fn endpoint(text: &str) {
 }
 
 /// A password is in no message, wherever it stands.
-fn secret(text: &str) {
+fn secret(before: &str, after: &str) {
     const PASSWORD: &str = "pa55w0rd";
-    for text in [format!("http://user:{PASSWORD}@{text}"), format!("user:{PASSWORD}@{text}")] {
+    for scheme in ["http://", ""] {
+        let text = format!("{scheme}user:{before}{PASSWORD}@{after}");
         let error = text.parse::<Endpoint>().expect_err("user names are refused");
         assert!(!error.to_string().contains(PASSWORD), "{error}");
         assert!(!format!("{error:?}").contains(PASSWORD), "{error:?}");
@@ -156,8 +158,10 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("no-port", text(ENDPOINT, "http://etcd")),
         ("spaces", text(ENDPOINT, " \tetcd:1 ")),
         ("no-scheme", text(ENDPOINT, "dns://etcd:2379")),
-        ("password", text(SECRET, "etcd:2379")),
-        ("password-at-sign", text(SECRET, "rd@etcd:2379/@")),
+        ("password", text(SECRET, "\0etcd:2379")),
+        ("password-with-at-signs", text(SECRET, "\x02@:@etcd:2379/@")),
+        ("password-before-the-scheme", text(SECRET, "\0http://etcd:2379")),
+        ("password-with-a-scheme", text(SECRET, "\x03://etcd:2379")),
         ("service", text(DISCOVERY, r#"{"Op":0,"Addr":"10.0.0.1:80","Metadata":{"w":[1,-2.5e3,"\u00fc"]}}"#)),
         ("service-lower-case", text(DISCOVERY, r#" {"addr":"a","METADATA":null,"Extra":[[]],"Op":1} "#)),
         ("service-number", text(DISCOVERY, r#"{"Addr":"a","Metadata":18446744073709551616}"#)),
