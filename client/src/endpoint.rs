@@ -162,6 +162,9 @@ fn host_and_port(authority: &str) -> Result<(String, u16), &'static str> {
     if !v6 && host.contains(':') {
         return Err("write an IPv6 address in brackets: [address]:port");
     }
+    if !v6 && host.contains(['[', ']']) {
+        return Err("its host has brackets, and only an IPv6 address is written in them: [address]:port");
+    }
     if v6 && host.parse::<std::net::Ipv6Addr>().is_err() {
         return Err("what is in the brackets is no IPv6 address");
     }
@@ -351,6 +354,9 @@ mod tests {
             "http://host:2379/path",
             "http://host:2379?query",
             "bad host:2379",
+            "host[0]:2379",
+            "http://host[::1]:2379",
+            "host]:2379",
         ];
         for text in bad {
             assert!(matches!(text.parse::<Endpoint>(), Err(EndpointError::Malformed { .. })), "{text:?}");
