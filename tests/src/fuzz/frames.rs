@@ -16,10 +16,10 @@ use etcd_watch_proto::prost::Message;
 use super::driver::{Driver, Sizes};
 use super::input::{Input, write_bytes};
 
-const SIZES: Sizes = Sizes { buffer: 3000, total: 6000, revision: 8000 };
+const SIZES: Sizes = Sizes { buffer: 600, total: 1200, revision: 1600 };
 
 /// Frames in one input beyond which nothing new is found.
-const MAX_FRAMES: usize = 200;
+const MAX_FRAMES: usize = 40;
 
 // The bits of a frame's first byte.
 const SECOND_STREAM: u8 = 1;
@@ -148,15 +148,15 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         (
             "overflow",
             vec![
-                (0, events(all, &[put("a", 11, 2000)])),
-                (0, events(all, &[put("a", 12, 2000)])),
-                (TAKE, events(all, &[put("a", 13, 2000)])),
+                (0, events(all, &[put("a", 11, 400)])),
+                (0, events(all, &[put("a", 12, 400)])),
+                (TAKE, events(all, &[put("a", 13, 400)])),
             ],
         ),
         (
             "pause",
             vec![
-                (0, events(paused, &[put("k", 11, 3200)])),
+                (0, events(paused, &[put("k", 11, 700)])),
                 (TAKE | WAIT, events(paused, &[put("k", 12, 10)])),
             ],
         ),
