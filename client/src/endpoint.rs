@@ -95,6 +95,8 @@ impl Endpoint {
             () if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
             () if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
             () if scheme.eq_ignore_ascii_case("unix") => Scheme::Unix,
+            // What was taken for the scheme may be a password.
+            () if text.contains('@') => return Err(malformed(HAS_USER)),
             () => {
                 let (endpoint, scheme) = (without_user(text), scheme.into());
                 return Err(EndpointError::UnsupportedScheme { endpoint, scheme });
@@ -140,9 +142,11 @@ impl Endpoint {
     }
 }
 
+const HAS_USER: &str = "it has a user name; give user and password apart from it";
+
 fn host_and_port(authority: &str) -> Result<(String, u16), &'static str> {
     if authority.contains('@') {
-        return Err("it has a user name; give user and password apart from it");
+        return Err(HAS_USER);
     }
     if authority.contains(['/', '?', '#']) {
         return Err("it has a path; give scheme, host and port only");
@@ -157,6 +161,9 @@ fn host_and_port(authority: &str) -> Result<(String, u16), &'static str> {
     }
     if !v6 && host.contains(':') {
         return Err("write an IPv6 address in brackets: [address]:port");
+    }
+    if !v6 && host.contains(['[', ']']) {
+        return Err("its host has brackets, and only an IPv6 address is written in them: [address]:port");
     }
     if v6 && host.parse::<std::net::Ipv6Addr>().is_err() {
         return Err("what is in the brackets is no IPv6 address");
@@ -295,6 +302,8 @@ fn without_user(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((user, rest)) => {
             let scheme = user.split_once("://").map_or("", |(scheme, _)| scheme);
+            let is_one = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            let scheme = if is_one { scheme } else { "" };
             let separator = if scheme.is_empty() { "" } else { "://" };
             format!("{scheme}{separator}...@{rest}")
         }
@@ -345,6 +354,9 @@ mod tests {
             "http://host:2379/path",
             "http://host:2379?query",
             "bad host:2379",
+            "host[0]:2379",
+            "http://host[::1]:2379",
+            "host]:2379",
         ];
         for text in bad {
             assert!(matches!(text.parse::<Endpoint>(), Err(EndpointError::Malformed { .. })), "{text:?}");
@@ -381,7 +393,16 @@ mod tests {
 
     #[test]
     fn a_password_in_an_endpoint_is_not_repeated() {
-        let error = "http://root:secret@host:2379".parse::<Endpoint>().unwrap_err();
-        assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+        for text in [
+            "http://root:secret@host:2379",
+            "root:secret@host:2379",
+            "root:secret@http://host:2379",
+            "root:secret://word@host:2379",
+            "http://root:secret://word@host:2379",
+        ] {
+            let error = text.parse::<Endpoint>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+            assert!(error.to_string().contains("user name"), "{error}");
+        }
     }
 }

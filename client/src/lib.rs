@@ -81,6 +81,9 @@ mod driver;
 mod endpoint;
 mod endpoints;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hub;
 mod keeper;
 mod kv;

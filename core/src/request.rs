@@ -125,7 +125,8 @@ pub enum Overflow {
     #[default]
     Replay,
     /// Stop reading the gRPC stream until there is room. Exact, but it holds up every other watch on
-    /// the stream: use it with [`StreamOptions`] of its own.
+    /// the stream: use it with [`StreamOptions`] of its own. If the stream breaks meanwhile, the watch is
+    /// re-created as with `Replay`.
     Pause,
     /// End the watch with [`Lagged`](crate::CloseReason::Lagged), after what is buffered.
     Fail,

@@ -35,8 +35,8 @@ pub(crate) enum State {
     Creating,
     /// It runs on the server.
     Active(Active),
-    /// Its consumer was too slow: it was cancelled on the server, to be re-created once the consumer has
-    /// caught up.
+    /// Its consumer was too slow: it was cancelled on the server, or the stream it had paused broke; to be
+    /// re-created once the consumer has caught up.
     Overflowed,
     /// It has ended; what waits can still be taken.
     Closed,

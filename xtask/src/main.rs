@@ -6,6 +6,7 @@
 mod ci;
 mod codegen;
 mod etcd;
+mod fuzz;
 mod go;
 mod run;
 mod simulate;
@@ -45,6 +46,14 @@ enum Chore {
     /// be fetched. ETCD_WATCH_GOPATH, a GOPATH with go.etcd.io/etcd/client/v3 and all it imports, takes that of the
     /// packages.
     Go,
+    /// Run the fuzz targets, or one of them, with cargo-fuzz on a nightly compiler.
+    Fuzz {
+        /// The target; all of them, one after the other, if left out.
+        target: Option<String>,
+        /// How long to run each.
+        #[arg(long, default_value_t = 5)]
+        minutes: u64,
+    },
     /// Generate the Rust code of the wire messages from the .proto files.
     Codegen {
         /// Change nothing; fail if the code is out of date.
@@ -68,6 +77,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Test { arguments } => test::run_tests(&arguments),
         Chore::Etcd { with } => etcd::run(&with),
         Chore::Go => go::run(),
+        Chore::Fuzz { target, minutes } => fuzz::run_targets(target.as_deref(), minutes),
         Chore::Codegen { check } => codegen::run(check),
         Chore::Simulate { arguments } => simulate::run_seeds(&arguments),
         Chore::Ci => ci::run_all(),

@@ -13,12 +13,12 @@ pub struct Tree {
 }
 
 impl Tree {
-    pub(super) fn new(prefix: usize) -> Self {
+    pub(crate) fn new(prefix: usize) -> Self {
         Self { keys: BTreeMap::new(), prefix }
     }
 
     /// Copies both: slices of a page or a response would keep the whole of it.
-    pub(super) fn insert(&mut self, key: &[u8], value: &[u8]) {
+    pub(crate) fn insert(&mut self, key: &[u8], value: &[u8]) {
         self.keys.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
     }
 

@@ -38,14 +38,14 @@ impl ServiceEndpoint {
     }
 
     /// In Go's order of fields.
-    pub(super) fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         let addr = Value::from(self.addr.as_str());
         format!(r#"{{"Op":0,"Addr":{addr},"Metadata":{}}}"#, self.metadata).into()
     }
 
     /// As forgiving as Go's decoder about the case of names and about fields that are missing or too many,
     /// except for the address: without one there is no endpoint.
-    pub(super) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, DecodeError> {
         let value = serde_json::from_slice(value).map_err(|error| DecodeError::NotJson(error.to_string()))?;
         let Value::Object(fields) = value else { return Err(DecodeError::NotAnObject) };
         let mut addr = None;
@@ -98,6 +98,12 @@ mod tests {
         for endpoint in [plain, quoted] {
             assert_eq!(ServiceEndpoint::decode(&endpoint.encode()), Ok(endpoint));
         }
+    }
+
+    #[test]
+    fn a_number_is_read_as_the_one_that_was_written() {
+        let endpoint = ServiceEndpoint::new("a").metadata(98_446_744_073_709_551_615_f64);
+        assert_eq!(ServiceEndpoint::decode(&endpoint.encode()), Ok(endpoint));
     }
 
     #[test]

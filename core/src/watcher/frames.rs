@@ -34,7 +34,9 @@ impl Watcher {
         let number = stream.lane;
         let mut is_refusal = false;
         let outcome = match decode(&frame) {
-            Ok(decoded) => {
+            Ok(mut decoded) => {
+                // A number below 0 says no more than 0 does: that nothing was compacted.
+                decoded.compact_revision = decoded.compact_revision.max(0);
                 is_refusal = decoded.created && is_refused(&decoded);
                 self.handle_decoded(now, number, frame, decoded)
             }

@@ -239,8 +239,10 @@ impl Watcher {
         }
         for key in &lane.watches {
             let Some(watch) = self.watches.get_mut(key) else { continue };
-            watch.holding = false;
-            if matches!(watch.state, State::Creating | State::Active(_)) {
+            if core::mem::take(&mut watch.holding) {
+                // It has no room: every new stream would bring one more response.
+                watch.state = State::Overflowed;
+            } else if matches!(watch.state, State::Creating | State::Active(_)) {
                 watch.state = State::Waiting;
             }
         }

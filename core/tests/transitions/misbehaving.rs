@@ -101,3 +101,12 @@ fn a_response_over_the_limit_ends_the_watch_it_must_be_for_the_third_time() {
     assert!(matches!(driver.closed(watch), CloseReason::TooLarge { what: "a response", .. }));
     assert_eq!(driver.take_all(other), [], "its neighbour was heard of, and goes on");
 }
+
+#[test]
+fn a_cancel_that_is_said_twice_with_a_compaction_below_zero_creates_a_watch_once() {
+    let mut driver = Driver::new(Config::default());
+    let (_, stream, id) = driver.running(all_from(1));
+    driver.frame(stream, compacted(id, -1));
+    driver.frame(stream, compacted(id, -1));
+    assert_eq!(driver.creates().len(), 1);
+}

@@ -105,3 +105,23 @@ fn a_slow_watch_does_not_disturb_its_neighbour() {
         assert_eq!(driver.revisions(watch), [revision]);
     }
 }
+
+#[test]
+fn a_paused_watch_takes_no_more_with_every_new_stream() {
+    let mut driver = Driver::new(small());
+    let (watch, mut stream, mut id) = driver.running(all_from(1).overflow(Overflow::Pause));
+    driver.frame(stream, big(id, 1, 5000));
+    let queued = driver.stats().queued_bytes;
+    for revision in 2..=20 {
+        driver.cut(stream);
+        stream = driver.reopen(TRUSTED);
+        if let Some(create) = driver.creates().first() {
+            id = create.watch_id;
+            driver.frame(stream, created(id));
+            driver.frame(stream, big(id, revision, 5000));
+        }
+    }
+    assert_eq!(driver.stats().queued_bytes, queued, "nothing was taken, so nothing more is held");
+    assert_eq!(driver.revisions(watch), [1]);
+    assert_eq!(driver.creates()[0].start_revision, 2, "it goes on where it was");
+}

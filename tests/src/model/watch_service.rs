@@ -193,7 +193,7 @@ impl WatchService {
             && self.next_sync.is_none()
             && self.streams.values().any(WatchStream::is_behind)
         {
-            self.next_sync = Some(now + interval);
+            self.next_sync = Some(now.saturating_add(interval));
         }
     }
 

@@ -94,7 +94,7 @@ impl WatchStream {
             unsynced: Waiting::default(),
             victims: Waiting::default(),
             progress_watchers: 0,
-            next_progress: now + config.progress_interval(),
+            next_progress: now.saturating_add(config.progress_interval()),
             failure: None,
             random: config.interleave_seed.map(|base| fastrand::Rng::with_seed(base.wrapping_add(seed))),
         }
@@ -241,7 +241,7 @@ impl WatchStream {
         if now < self.next_progress {
             return;
         }
-        self.next_progress = now + context.config.progress_interval();
+        self.next_progress = now.saturating_add(context.config.progress_interval());
         let revision = context.store.revision();
         for (id, watcher) in &mut self.watchers {
             if watcher.progress == Some(true)

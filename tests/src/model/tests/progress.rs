@@ -131,3 +131,15 @@ fn nothing_is_due_when_nobody_asked() {
     cancel(&mut etcd, stream, 1);
     assert_eq!(etcd.poll_timeout(), None);
 }
+
+#[test]
+fn the_end_of_time_is_a_time_like_any_other() {
+    let mut etcd = etcd();
+    let stream = etcd.open_watch_stream();
+    created(&mut etcd, stream, notifying(1, "a"));
+    etcd.handle_timeout(Duration::MAX);
+    assert_eq!(ids_and_revisions(&drain(&mut etcd, stream)), [(1, 1)]);
+    let late = etcd.open_watch_stream();
+    created(&mut etcd, late, notifying(1, "a"));
+    assert_eq!(etcd.poll_timeout(), Some(Duration::MAX));
+}

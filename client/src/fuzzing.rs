@@ -1,0 +1,39 @@
+//! What fuzzers need to reach, and nobody else: no part of the interface, and may change at any time.
+
+use bytes::Bytes;
+use etcd_watch_proto::etcdserverpb::RangeRequest;
+
+use crate::{
+    config::Tree,
+    discovery::{DecodeError, ServiceEndpoint},
+    namespace::{Namespace, Namespaced},
+};
+
+/// Reads what a registered endpoint is written down as.
+///
+/// # Errors
+/// If it is none.
+pub fn decode_service_endpoint(value: &[u8]) -> Result<ServiceEndpoint, DecodeError> {
+    ServiceEndpoint::decode(value)
+}
+
+/// Writes an endpoint down as it is registered.
+#[must_use]
+pub fn encode_service_endpoint(endpoint: &ServiceEndpoint) -> Bytes {
+    endpoint.encode()
+}
+
+/// A tree of these keys and values, as one under an empty prefix.
+pub fn tree(keys: impl IntoIterator<Item = (Bytes, Bytes)>) -> Tree {
+    let mut tree = Tree::new(0);
+    keys.into_iter().for_each(|(key, value)| tree.insert(key, value));
+    tree
+}
+
+/// The keys of a request, by first key and range end, in a namespace; `None` if the prefix is empty.
+#[must_use]
+pub fn in_namespace(prefix: &[u8], key: Bytes, range_end: Bytes) -> Option<(Bytes, Bytes)> {
+    let namespace = Namespace::default().nested(prefix).ok()?;
+    let request = RangeRequest { key, range_end, ..RangeRequest::default() }.enter(&namespace);
+    Some((request.key, request.range_end))
+}

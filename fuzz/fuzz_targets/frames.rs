@@ -1,0 +1,4 @@
+//! `etcd_watch_testkit::fuzz`, target `frames`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| etcd_watch_testkit::fuzz::run("frames", data));
