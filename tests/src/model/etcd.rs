@@ -424,4 +424,10 @@ impl ModelEtcd {
     pub fn watcher_count(&self) -> usize {
         self.watches.watcher_count()
     }
+
+    /// Watches, on all streams, that still have to catch up with history.
+    #[must_use]
+    pub fn slow_watcher_count(&self) -> usize {
+        self.watches.slow_watcher_count()
+    }
 }
