@@ -37,6 +37,9 @@ pub struct Quirks {
     /// 3.6.6, etcd#20693). If nothing was compacted yet, a real server may lose events over such a watch; the model
     /// gives it all there is.
     pub negative_start: bool,
+    /// Compaction takes a delete that happened at its very revision, though watches may start there (etcd before
+    /// 3.4.36 and 3.5.18, etcd#18089).
+    pub lose_deletes: bool,
     /// Responses on watch streams carry no header at all.
     pub omit_headers: bool,
 }
@@ -124,6 +127,7 @@ impl ModelConfig {
             progress: if fixed(25, 8, 0) { ProgressMode::Fixed } else { ProgressMode::Overtaking },
             quirks: Quirks {
                 progress_before_start: !fixed(38, 22, 2),
+                lose_deletes: !fixed(36, 18, 0),
                 negative_start: !fixed(40, 24, 6),
                 ..Quirks::default()
             },

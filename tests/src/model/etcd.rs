@@ -159,7 +159,7 @@ impl ModelEtcd {
     ///
     /// A revision that is compacted already or in the future.
     pub fn compact(&mut self, request: &CompactionRequest) -> Result<CompactionResponse, ModelError> {
-        self.store.compact(request.revision)?;
+        self.store.compact(request.revision, self.config.quirks.lose_deletes)?;
         Ok(CompactionResponse { header: self.header() })
     }
 

@@ -77,6 +77,21 @@ fn an_old_server_takes_a_start_below_zero_for_a_compacted_one() {
 }
 
 #[test]
+fn an_old_server_loses_a_delete_at_the_compacted_revision() {
+    let mut etcd = with(Quirks { lose_deletes: true, ..Quirks::default() });
+    put(&mut etcd, "a", ""); // 2
+    put_all(&mut etcd, &["b", "c"]); // 3
+    delete(&mut etcd, "a", "c"); // 4
+    put(&mut etcd, "a", ""); // 5
+    compact(&mut etcd, 4);
+    for (key, end, expected) in [("a", "", &[(5, "a")][..]), ("b", "", &[]), ("a", "\0", &[(5, "a")])] {
+        let stream = etcd.open_watch_stream();
+        created(&mut etcd, stream, WatchCreateRequest { start_revision: 4, ..watch(key, end) });
+        assert_eq!(events(&drain(&mut etcd, stream)), owned(expected));
+    }
+}
+
+#[test]
 fn a_version_decides_how_progress_is_told() {
     let of = |text: &str| ModelConfig::like(text.parse().expect("a version"));
     for (version, progress, before_start) in [
