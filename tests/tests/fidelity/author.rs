@@ -47,6 +47,9 @@ impl Author {
             for _ in 0..author.random.usize(3..14) {
                 steps.push(author.step());
             }
+            if author.random.bool() {
+                author.add_compaction(&mut steps);
+            }
             if many_in == Some(round) {
                 let put = author.put();
                 steps.push(Step::Call(Call::Repeat(PutRequest { lease: 0, ..put }, MANY)));
@@ -83,6 +86,30 @@ impl Author {
         }
         let (key, range_end) = ("large/".into(), "large0".into());
         steps.push(Step::Call(Call::Delete(DeleteRangeRequest { key, range_end, prev_kv: false })));
+    }
+
+    /// A compaction right at a change, before or after it, and watches from there.
+    fn add_compaction(&mut self, steps: &mut Vec<Step>) {
+        let put = self.small_put();
+        let range_end = if self.random.bool() { "l".into() } else { Bytes::new() };
+        let change = match self.random.u8(0..3) {
+            0 => Call::Delete(DeleteRangeRequest { key: put.key.clone(), range_end, prev_kv: false }),
+            1 => Call::Txn(self.transaction(1)),
+            _ => Call::Put(self.small_put()),
+        };
+        steps.extend([Call::Put(put), change].map(Step::Call));
+        if self.random.bool() {
+            let call = self.call();
+            steps.push(Step::Call(call));
+        }
+        // The runner makes a change of its own before a compaction.
+        steps.push(Step::Call(Call::Compact(self.random.i64(0..4))));
+        for _ in 0..2 {
+            let (key, range_end) = self.watched_range();
+            let start = Start::Compaction(self.random.i64(0..2));
+            let wish = Wish { id: Id::Any, start, key, range_end, ..self.wish() };
+            steps.push(Step::Create { stream: self.index(), wish });
+        }
     }
 
     fn large_put(&mut self, number: u8) -> PutRequest {

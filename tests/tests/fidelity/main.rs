@@ -33,7 +33,11 @@ mod shrink;
 mod side;
 mod talk;
 
-use std::{env, fmt::Write, time::Instant};
+use std::{
+    env,
+    fmt::Write,
+    time::{Duration, Instant},
+};
 
 use etcd_watch_testkit::harness::{
     EtcdVersion,
@@ -48,6 +52,9 @@ use script::Step;
 
 /// The largest request that servers take. Small, so that responses are cut early.
 const MAX_REQUEST_BYTES: usize = 64 << 10;
+
+/// For any one thing that is waited for: much longer than it takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Scripts that are run on one pair, before the next gets a new one.
 const SCRIPTS_PER_PAIR: u64 = 16;
@@ -87,7 +94,7 @@ async fn compare_with(binary: &EtcdBinary) {
     for seed in seeds.clone() {
         let pair_seed = seed - (seed - first) % SCRIPTS_PER_PAIR;
         if pair_seed == seed || pair.is_none() {
-            pair = Some(Pair::start(binary, pair_seed).await);
+            pair = Some(Pair::start(binary, pair_seed, PATIENCE).await);
         }
         let Some(both) = &mut pair else { continue };
         let steps = Author::write(seed);

@@ -17,7 +17,7 @@ use crate::{
     MAX_REQUEST_BYTES,
     compare::Said,
     difference::Difference,
-    side::{PATIENCE, Side, Stream},
+    side::{Side, Stream},
 };
 
 /// What a real server takes on top of its largest request before it cuts a response.
@@ -31,14 +31,17 @@ pub(crate) struct Pair {
     /// The model's, then the real one's.
     pub(crate) sides: [Side; 2],
     pub(crate) progress: ProgressMode,
+    /// Whether compaction takes a delete at its own revision.
+    pub(crate) loses_deletes: bool,
+    patience: Duration,
     model: EmbeddedEtcd,
     real: EtcdServer,
 }
 
 impl Pair {
     /// Starts both. The seed decides what is left to a server: when a watch catches up, and which of two responses goes
-    /// first.
-    pub(crate) async fn start(binary: &EtcdBinary, seed: u64) -> Self {
+    /// first. Whatever is waited for has to come within `patience`.
+    pub(crate) async fn start(binary: &EtcdBinary, seed: u64, patience: Duration) -> Self {
         let real = EtcdServer::builder(EtcdVersion::from(binary.clone()))
             .max_request_bytes(MAX_REQUEST_BYTES)
             .progress_notify_interval(PROGRESS_INTERVAL)
@@ -58,17 +61,18 @@ impl Pair {
             interleave_seed: Some(seed),
             ..ModelConfig::like(binary.version)
         };
-        let progress = config.progress;
+        let (progress, loses_deletes) = (config.progress, config.quirks.lose_deletes);
         let model = EmbeddedEtcd::start(config).await.expect("the model starts");
         let overtaking = progress == ProgressMode::Overtaking;
-        let sides = [model.endpoint(), real.endpoint()].map(|endpoint| Side::new(endpoint, overtaking));
-        Self { sides, progress, model, real }
+        let sides =
+            [model.endpoint(), real.endpoint()].map(|endpoint| Side::new(endpoint, overtaking, patience));
+        Self { sides, progress, loses_deletes, patience, model, real }
     }
 
     /// Closes all streams and waits until both servers have nothing left of them.
     pub(crate) async fn start_over(&mut self) -> Result<(), Box<Difference>> {
         self.sides.iter_mut().for_each(Side::start_over);
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         while self.model.with_model(|model| model.watcher_count()) > 0
             || !self.real.watcher_count().is_ok_and(|count| count == 0)
         {
@@ -94,7 +98,7 @@ impl Pair {
     /// Waits until no watch is behind on either side: only then it's certain what a compaction does to them. False if
     /// that doesn't happen in time.
     pub(crate) async fn catch_up(&self) -> bool {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         while self.model.with_model(|model| model.slow_watcher_count()) > 0
             || !self.real.slow_watcher_count().is_ok_and(|count| count == 0)
         {

@@ -273,6 +273,9 @@ impl Run<'_> {
                     let Some(create) = talk.asked.pop_front() else { continue };
                     let mut watch = Watched::new(id, create, revision, self.compacted);
                     watch.expect(&self.history);
+                    if self.pair.loses_deletes {
+                        watch.forget_deletes(&self.history, self.compacted);
+                    }
                     self.figures.created += usize::from(watch.create.key != BEACON);
                     self.figures.compacted += usize::from(watch.fate == Fate::Compacted);
                     talk.watches.push(watch);

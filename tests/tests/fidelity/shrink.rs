@@ -1,11 +1,16 @@
 //! Takes out of a script what a difference doesn't need.
 
+use std::time::Duration;
+
 use etcd_watch_testkit::harness::binaries::EtcdBinary;
 
 use crate::{difference::Difference, pair::Pair, run::run, script::Step};
 
 /// How often a shorter script is tried. Each time takes a new pair, as a difference may leave one unlike.
-const TRIES: usize = 150;
+const TRIES: usize = 100;
+
+/// Less than it takes on a busy machine: a wrong step costs no more than a longer script.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The shortest script found that shows a difference, if a new pair shows one at all.
 pub(crate) async fn shrink(
@@ -39,6 +44,6 @@ pub(crate) async fn shrink(
 }
 
 async fn attempt(binary: &EtcdBinary, seed: u64, steps: &[Step]) -> Option<Box<Difference>> {
-    let mut pair = Pair::start(binary, seed).await;
+    let mut pair = Pair::start(binary, seed, PATIENCE).await;
     run(&mut pair, steps).await.err()
 }

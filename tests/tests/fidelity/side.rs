@@ -18,14 +18,12 @@ use tonic::{
 
 use crate::log::StreamLog;
 
-/// For any one thing that is waited for: much longer than it takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
-
 /// One of the two servers, as clients reach it.
 pub(crate) struct Side {
     pub(crate) channel: Channel,
     pub(crate) streams: Vec<Stream>,
     overtaking: bool,
+    patience: Duration,
     heard: UnboundedReceiver<Heard>,
     ear: UnboundedSender<Heard>,
 }
@@ -44,10 +42,10 @@ struct Heard {
 }
 
 impl Side {
-    pub(crate) fn new(endpoint: String, overtaking: bool) -> Self {
+    pub(crate) fn new(endpoint: String, overtaking: bool, patience: Duration) -> Self {
         let channel = Endpoint::from_shared(endpoint).expect("a URL").connect_lazy();
         let (ear, heard) = mpsc::unbounded_channel();
-        Self { channel, streams: Vec::new(), overtaking, heard, ear }
+        Self { channel, streams: Vec::new(), overtaking, patience, heard, ear }
     }
 
     pub(crate) fn open(&mut self) {
@@ -85,7 +83,7 @@ impl Side {
 
     /// Listens until it is enough, or something was said that no server may say. False if neither comes.
     pub(crate) async fn hear_until(&mut self, mut enough: impl FnMut(&[Stream]) -> bool) -> bool {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + self.patience;
         loop {
             while let Ok(heard) = self.heard.try_recv() {
                 self.absorb(heard);

@@ -173,6 +173,16 @@ impl Watched {
         }
     }
 
+    /// No more expects what a compaction took too much of: the changes of keys that were deleted at its revision.
+    pub(crate) fn forget_deletes(&mut self, history: &[Arc<HistoryEvent>], compacted: i64) {
+        let at = || history.iter().filter(|change| change.revision == compacted);
+        let deleted =
+            |key| at().rfind(|change| change.key == key).is_some_and(|last| last.kind == EventKind::Delete);
+        let lost = at().filter(|change| self.wants(change) && deleted(&change.key)).count();
+        // They are the first there are.
+        self.expected.drain(..lost.min(self.expected.len()));
+    }
+
     fn wants(&self, change: &HistoryEvent) -> bool {
         let filter = match change.kind {
             EventKind::Put => FilterType::Noput,
