@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use etcd_watch_binaries::{Line, Version};
 use etcd_watch_proto::etcdserverpb::ResponseHeader;
 
 /// How a member answers a manual progress request.
@@ -32,6 +33,13 @@ pub struct Quirks {
     /// Progress is also reported to watches that start in the future, with a revision below their start
     /// (etcd before 3.4.38, 3.5.22 and 3.6.2, etcd#20221).
     pub progress_before_start: bool,
+    /// Starts below 0 are taken for revisions that are compacted, instead of refused (etcd before 3.4.40, 3.5.24 and
+    /// 3.6.6, etcd#20693). If nothing was compacted yet, a real server may lose events over such a watch; the model
+    /// gives it all there is.
+    pub negative_start: bool,
+    /// Compaction takes a delete that happened at its very revision, though watches may start there (etcd before
+    /// 3.4.36 and 3.5.18, etcd#18089).
+    pub lose_deletes: bool,
     /// Responses on watch streams carry no header at all.
     pub omit_headers: bool,
 }
@@ -100,6 +108,33 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
+    /// That of an etcd of this version, otherwise by default.
+    #[must_use]
+    pub fn like(version: Version) -> Self {
+        // A fix comes to each line in a version of its own.
+        let fixed = |in_3_4: u32, in_3_5: u32, in_3_6: u32| {
+            let line = version.line();
+            let from = match (line.major, line.minor) {
+                (3, 4) => in_3_4,
+                (3, 5) => in_3_5,
+                (3, 6) => in_3_6,
+                _ => return line > Line::V3_5,
+            };
+            version.patch >= from
+        };
+        Self {
+            version: version.to_string(),
+            progress: if fixed(25, 8, 0) { ProgressMode::Fixed } else { ProgressMode::Overtaking },
+            quirks: Quirks {
+                progress_before_start: !fixed(38, 22, 2),
+                lose_deletes: !fixed(36, 18, 0),
+                negative_start: !fixed(40, 24, 6),
+                ..Quirks::default()
+            },
+            ..Self::default()
+        }
+    }
+
     /// The header of a response at a revision.
     pub(super) fn header(&self, revision: i64) -> ResponseHeader {
         ResponseHeader {

@@ -159,7 +159,7 @@ impl ModelEtcd {
     ///
     /// A revision that is compacted already or in the future.
     pub fn compact(&mut self, request: &CompactionRequest) -> Result<CompactionResponse, ModelError> {
-        self.store.compact(request.revision)?;
+        self.store.compact(request.revision, self.config.quirks.lose_deletes)?;
         Ok(CompactionResponse { header: self.header() })
     }
 
@@ -423,5 +423,11 @@ impl ModelEtcd {
     #[must_use]
     pub fn watcher_count(&self) -> usize {
         self.watches.watcher_count()
+    }
+
+    /// Watches, on all streams, that still have to catch up with history.
+    #[must_use]
+    pub fn slow_watcher_count(&self) -> usize {
+        self.watches.slow_watcher_count()
     }
 }

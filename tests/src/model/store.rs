@@ -1,6 +1,6 @@
 //! The multi-version store: every key at every revision since the last compaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ pub(super) struct Store {
     revision: i64,
     /// -1 until the first compaction, as in etcd.
     compact_revision: i64,
+    /// Keys whose delete at that very revision is lost.
+    lost: BTreeSet<Bytes>,
     /// Each key's changes in order; compaction prunes them.
     versions: BTreeMap<Bytes, Vec<Change>>,
     /// Every change there ever was, in order; compaction leaves it alone.
@@ -27,7 +29,13 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new() -> Self {
-        Self { revision: 1, compact_revision: -1, versions: BTreeMap::new(), history: Vec::new() }
+        Self {
+            revision: 1,
+            compact_revision: -1,
+            lost: BTreeSet::new(),
+            versions: BTreeMap::new(),
+            history: Vec::new(),
+        }
     }
 
     pub(super) fn revision(&self) -> i64 {
@@ -86,7 +94,12 @@ impl Store {
             let versions = self.versions.get(key).map_or(&[][..], Vec::as_slice);
             return Box::new(since(versions, revision).iter());
         }
-        Box::new(since(&self.history, revision).iter().filter(|change| range.contains(&change.key)))
+        let is_there = |change: &&Change| range.contains(&change.key) && !self.is_lost(change);
+        Box::new(since(&self.history, revision).iter().filter(is_there))
+    }
+
+    fn is_lost(&self, change: &HistoryEvent) -> bool {
+        change.revision == self.compact_revision && self.lost.contains(&change.key)
     }
 
     /// Begins a transaction; nothing it does counts until it is committed.
@@ -94,8 +107,8 @@ impl Store {
         WriteTxn { revision: self.revision + 1, store: self, changes: Vec::new() }
     }
 
-    /// Forgets what isn't needed to read at `revision` or later.
-    pub(super) fn compact(&mut self, revision: i64) -> Result<(), ModelError> {
+    /// Forgets what isn't needed to read at `revision` or later, and with `loses_deletes` a little more.
+    pub(super) fn compact(&mut self, revision: i64, loses_deletes: bool) -> Result<(), ModelError> {
         if revision <= self.compact_revision {
             return Err(ModelError::Compacted);
         }
@@ -103,10 +116,22 @@ impl Store {
             return Err(ModelError::FutureRevision);
         }
         self.compact_revision = revision;
-        self.versions.retain(|_, versions| {
+        let lost = &mut self.lost;
+        lost.clear();
+        self.versions.retain(|key, versions| {
             let later = versions.partition_point(|change| change.revision <= revision);
-            // The state at `revision` stays readable. Its delete stays only if it happened exactly then: a
-            // watch may still start there (etcd#18089, fixed in 3.4.36 and 3.5.18).
+            if loses_deletes
+                && let Some(last) = later.checked_sub(1).map(|last| &versions[last])
+                && last.kind == EventKind::Delete
+            {
+                if last.revision == revision {
+                    lost.insert(key.clone());
+                }
+                versions.drain(..later);
+                return !versions.is_empty();
+            }
+            // The state at `revision` stays readable. A delete stays only if it happened exactly then: a watch
+            // may still start there.
             let keep_from = match later.checked_sub(1).map(|last| &versions[last]) {
                 Some(last) if last.kind == EventKind::Put || last.revision == revision => later - 1,
                 _ => later,
@@ -284,7 +309,7 @@ mod tests {
         put(&mut store, "a"); // 4
         delete(&mut store, "b"); // 5
         put(&mut store, "a"); // 6
-        store.compact(4).expect("in the past");
+        store.compact(4, false).expect("in the past");
         let keys_at = |store: &Store, revision| {
             store.live(&all(), revision).map(|change| change.revision).collect::<Vec<_>>()
         };
@@ -301,10 +326,10 @@ mod tests {
         put(&mut store, "a"); // 2
         delete(&mut store, "a"); // 3
         put(&mut store, "b"); // 4
-        store.compact(3).expect("in the past");
+        store.compact(3, false).expect("in the past");
         let one = KeyRange::One(Bytes::from_static(b"a"));
         assert_eq!(store.changes_since(&one, 3).count(), 1);
-        store.compact(4).expect("in the past");
+        store.compact(4, false).expect("in the past");
         assert_eq!(store.changes_since(&one, 4).count(), 0);
         assert!(!store.versions.contains_key(b"a".as_slice()));
     }
@@ -314,7 +339,7 @@ mod tests {
         let mut store = Store::new();
         put(&mut store, "a");
         put(&mut store, "a");
-        store.compact(3).expect("in the past");
+        store.compact(3, false).expect("in the past");
         assert_eq!(store.history().len(), 2);
     }
 
@@ -322,8 +347,8 @@ mod tests {
     fn compaction_goes_forward_only_and_not_into_the_future() {
         let mut store = Store::new();
         put(&mut store, "a");
-        assert_eq!(store.compact(3), Err(ModelError::FutureRevision));
-        assert_eq!(store.compact(2), Ok(()));
-        assert_eq!(store.compact(2), Err(ModelError::Compacted));
+        assert_eq!(store.compact(3, false), Err(ModelError::FutureRevision));
+        assert_eq!(store.compact(2, false), Ok(()));
+        assert_eq!(store.compact(2, false), Err(ModelError::Compacted));
     }
 }

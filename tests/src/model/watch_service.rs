@@ -77,6 +77,10 @@ impl WatchService {
         self.streams.values().map(WatchStream::watcher_count).sum()
     }
 
+    pub(super) fn slow_watcher_count(&self) -> usize {
+        self.streams.values().map(WatchStream::slow_watcher_count).sum()
+    }
+
     /// Refuses, from now on, watches that touch the range.
     pub(super) fn deny(&mut self, range: KeyRange, reason: &str) {
         self.denied.push((range, reason.to_owned()));

@@ -105,6 +105,11 @@ impl WatchStream {
         self.watchers.len()
     }
 
+    /// Watches that have to catch up.
+    pub(super) fn slow_watcher_count(&self) -> usize {
+        self.unsynced.ids.len() + self.victims.ids.len()
+    }
+
     pub(super) fn ranges(&self) -> impl Iterator<Item = (i64, &KeyRange)> {
         self.watchers.iter().map(|(id, watcher)| (*id, &watcher.range))
     }
@@ -148,7 +153,7 @@ impl WatchStream {
     ) -> Option<(i64, KeyRange)> {
         let range = requested_range(request);
         let requested = if context.config.quirks.assign_ids { 0 } else { request.watch_id };
-        let refusal = if request.start_revision < 0 {
+        let refusal = if request.start_revision < 0 && !context.config.quirks.negative_start {
             Some(ModelError::Compacted.to_string())
         } else if let Some(reason) = denied {
             Some(reason.to_owned())

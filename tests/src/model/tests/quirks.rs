@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::Quirks;
+use crate::model::{ProgressMode, Quirks};
 
 fn with(quirks: Quirks) -> ModelEtcd {
     ModelEtcd::new(ModelConfig { quirks, ..ModelConfig::default() })
@@ -62,6 +62,54 @@ fn an_old_server_reports_progress_below_the_start_of_a_watch() {
     created(&mut etcd, stream, WatchCreateRequest { start_revision: 9, ..watch("a", "") });
     request_progress(&mut etcd, stream);
     assert_eq!(revision(&drain(&mut etcd, stream)[0]), 1);
+}
+
+#[test]
+fn an_old_server_takes_a_start_below_zero_for_a_compacted_one() {
+    let mut etcd = with(Quirks { negative_start: true, ..Quirks::default() });
+    put(&mut etcd, "a", "");
+    compact(&mut etcd, 2);
+    let stream = etcd.open_watch_stream();
+    let reply = created(&mut etcd, stream, WatchCreateRequest { start_revision: -1, ..watch("a", "") });
+    assert!(!reply.canceled);
+    let responses = drain(&mut etcd, stream);
+    assert_eq!((responses.len(), responses[0].compact_revision), (1, 2));
+}
+
+#[test]
+fn an_old_server_loses_a_delete_at_the_compacted_revision() {
+    let mut etcd = with(Quirks { lose_deletes: true, ..Quirks::default() });
+    put(&mut etcd, "a", ""); // 2
+    put_all(&mut etcd, &["b", "c"]); // 3
+    delete(&mut etcd, "a", "c"); // 4
+    put(&mut etcd, "a", ""); // 5
+    compact(&mut etcd, 4);
+    for (key, end, expected) in [("a", "", &[(5, "a")][..]), ("b", "", &[]), ("a", "\0", &[(5, "a")])] {
+        let stream = etcd.open_watch_stream();
+        created(&mut etcd, stream, WatchCreateRequest { start_revision: 4, ..watch(key, end) });
+        assert_eq!(events(&drain(&mut etcd, stream)), owned(expected));
+    }
+}
+
+#[test]
+fn a_version_decides_how_progress_is_told() {
+    let of = |text: &str| ModelConfig::like(text.parse().expect("a version"));
+    for (version, progress, before_start) in [
+        ("3.3.27", ProgressMode::Overtaking, true),
+        ("3.4.24", ProgressMode::Overtaking, true),
+        ("3.4.25", ProgressMode::Fixed, true),
+        ("3.4.38", ProgressMode::Fixed, false),
+        ("3.5.7", ProgressMode::Overtaking, true),
+        ("3.5.8", ProgressMode::Fixed, true),
+        ("3.5.22", ProgressMode::Fixed, false),
+        ("3.6.1", ProgressMode::Fixed, true),
+        ("3.6.2", ProgressMode::Fixed, false),
+        ("3.7.0", ProgressMode::Fixed, false),
+    ] {
+        let config = of(version);
+        assert_eq!(config.version, version);
+        assert_eq!((config.progress, config.quirks.progress_before_start), (progress, before_start));
+    }
 }
 
 #[test]
