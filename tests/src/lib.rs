@@ -3,6 +3,7 @@
 //! - [`certificates`]: certificate authorities, and certificates that are good or bad in a known way.
 //! - [`checks`]: whether what a watch received is what it had to receive.
 //! - [`harness`]: real etcd servers, found on this machine, started and driven.
+//! - [`lawful`]: property tests for whatever consumes watches: random histories of what they may be handed.
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
 //! - [`proxy`]: a TCP proxy that cuts, delays, holds and swallows, on command.
 //! - [`server`]: a gRPC server around the model, in the process.
@@ -11,6 +12,7 @@ pub mod certificates;
 pub mod checks;
 #[cfg(unix)]
 pub mod harness;
+pub mod lawful;
 pub mod model;
 pub mod proxy;
 pub mod server;
