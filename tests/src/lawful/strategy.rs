@@ -72,7 +72,7 @@ fn plan() -> impl Strategy<Value = Plan> {
     let server = (
         prop_oneof![Just(1_usize), Just(3), Just(128)],
         prop_oneof![Just(1_usize), Just(2), Just(1000)],
-        prop_oneof![Just(1 << 20), Just(100_usize)],
+        prop_oneof![Just(1 << 20), Just(60_usize)],
         prop::bool::weighted(0.2),
     );
     let client = (any::<u64>(), page_keys, overflow, buffer_bytes, batch_events, max_revision_bytes);
