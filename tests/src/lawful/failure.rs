@@ -141,10 +141,7 @@ impl fmt::Display for Failure {
         writeln!(f, "{:>8}  {broken}", "broken")?;
         writeln!(f)?;
         if let Some(Origin { seed, .. }) = origin {
-            writeln!(
-                f,
-                "only this one: Settings {{ .. }}.seed({seed}).cases(1); as a value, for a test of its own:"
-            )?;
+            writeln!(f, "`settings.seed({seed}).cases(1)` tries only this one; as a test of its own:")?;
         }
         write!(f, "{}", code::of(history))
     }

@@ -5,6 +5,9 @@ use proptest::strategy::ValueTree;
 
 use super::{Change, History, Plan, Step};
 
+/// Histories that are this short are worth a look at every two of their steps.
+const PAIRS_BELOW: usize = 12;
+
 /// A history on its way to a small one: steps are left out, in runs and then one by one, and what is left is
 /// made simpler, over and over until nothing more can be.
 #[derive(Clone, Debug)]
@@ -97,14 +100,33 @@ impl ValueTree for Shrinker {
 /// puts a plainer kind of step in a step's place.
 fn simpler(history: &History) -> impl Iterator<Item = History> {
     let plans = simpler_plans(history.plan).map(|plan| History { plan, ..history.clone() });
-    let steps = history.steps.iter().enumerate().flat_map(move |(index, step)| {
+    plans.chain(with_a_simpler_step(history)).chain(renamed(history)).chain(pairs(history))
+}
+
+fn with_a_simpler_step(history: &History) -> impl Iterator<Item = History> {
+    history.steps.iter().enumerate().flat_map(move |(index, step)| {
         simpler_steps(step).into_iter().map(move |step| {
             let mut simpler = history.clone();
             simpler.steps[index] = step;
             simpler
         })
-    });
-    plans.chain(steps).chain(renamed(history))
+    })
+}
+
+/// One step less and another left out or made simpler, where either alone would not do: a write and its delete,
+/// a write and the count of those before a crash.
+fn pairs(history: &History) -> impl Iterator<Item = History> {
+    let steps = if history.steps.len() <= PAIRS_BELOW { history.steps.len() } else { 0 };
+    (0..steps).flat_map(move |index| {
+        let mut shorter = history.clone();
+        shorter.steps.remove(index);
+        let twice = (index..shorter.steps.len()).map(|other| {
+            let mut shorter = shorter.clone();
+            shorter.steps.remove(other);
+            shorter
+        });
+        twice.chain(with_a_simpler_step(&shorter)).collect::<Vec<_>>()
+    })
 }
 
 /// With one key less, or a later one called by an earlier one's name.

@@ -66,9 +66,9 @@ impl Strategy for Histories {
 fn plan() -> impl Strategy<Value = Plan> {
     let page_keys = prop_oneof![3 => 1..4_usize, 1 => Just(1000)];
     let overflow = prop_oneof![Just(Overflow::Replay), Just(Overflow::Pause), Just(Overflow::Fail)];
-    let buffer_bytes = prop_oneof![2 => Just(1 << 20), 1 => Just(300), 1 => Just(1000)];
+    let buffer_bytes = prop_oneof![1 => Just(1 << 20), 1 => Just(300), 1 => Just(1000)];
     let batch_events = prop_oneof![Just(1), Just(3), Just(4096)];
-    let max_revision_bytes = prop_oneof![4 => Just(1 << 20), 1 => Just(200)];
+    let max_revision_bytes = prop_oneof![2 => Just(1 << 20), 1 => Just(200)];
     let server = (
         prop_oneof![Just(1_usize), Just(3), Just(128)],
         prop_oneof![Just(1_usize), Just(2), Just(1000)],
@@ -126,8 +126,10 @@ fn scene(settings: &Settings) -> impl Strategy<Value = Vec<Step>> + use<> {
     prop_oneof![
         60 => Union::new_weighted(steps).prop_map(|step| vec![step]),
         4 => outage(keys),
-        3 => list_cut_short(keys),
+        4 => list_cut_short(keys),
         3 => falls_behind(keys, settings.restarts),
+        3 => consumer_stalls(keys),
+        2 => lease_ends(keys),
     ]
 }
 
@@ -158,12 +160,33 @@ fn outage(keys: usize) -> impl Strategy<Value = Vec<Step>> {
 
 /// A list is under way when its revision is compacted.
 fn list_cut_short(keys: usize) -> impl Strategy<Value = Vec<Step>> {
-    let carried = prop::collection::vec(1..4_u32, 1..4);
-    (writes(keys, 3), carried, writes(keys, 3)).prop_map(|(first, carried, second)| {
-        let compact = || Step::Compact { behind: 0 };
-        let moves = carried.into_iter().flat_map(|count| [Step::Carry(count), Step::Take(count)]);
-        let start = [Step::Cut].into_iter().chain(first).chain([compact()]);
-        start.chain(moves).chain(second).chain([compact(), Step::Flow]).collect()
+    let puts = (0..8_u32).prop_map(move |value| (0..keys).map(|key| Change::Put { key, value }).collect());
+    (puts, writes(keys, 3), 1..3_u32, 1..4_u32, writes(keys, 3)).prop_map(
+        |(puts, first, carried, taken, second)| {
+            let compact = || Step::Compact { behind: 0 };
+            let start = [Step::Cut, Step::Write(puts)].into_iter().chain(first).chain([compact()]);
+            // Up to the first page: the backoff, the stream, that the watch is created, that it is compacted.
+            let list = [Step::Carry(4), Step::Take(1), Step::Carry(carried), Step::Take(taken)];
+            start.chain(list).chain(second).chain([compact(), Step::Flow]).collect()
+        },
+    )
+}
+
+/// The consumer takes nothing while there is more and more for it.
+fn consumer_stalls(keys: usize) -> impl Strategy<Value = Vec<Step>> {
+    let several = prop::collection::vec(change(keys), 3..6).prop_map(Step::Write);
+    let writes = prop::collection::vec(prop_oneof![2 => write(keys), 1 => several], 3..9);
+    (writes, 1..3_u32).prop_map(|(writes, taken)| {
+        [Step::Flow].into_iter().chain(writes).chain([Step::Carry(20), Step::Take(taken)]).collect()
+    })
+}
+
+/// Nobody keeps a lease alive, with or without a connection.
+fn lease_ends(keys: usize) -> impl Strategy<Value = Vec<Step>> {
+    (0..keys, 0..8_u32, any::<bool>()).prop_map(|(key, value, is_cut)| {
+        let lease = [Step::Lease { key, value, seconds: 5 }, Step::Flow];
+        let cut = is_cut.then_some(Step::Cut);
+        lease.into_iter().chain(cut).chain([Step::Wait { seconds: 10 }, Step::Flow]).collect()
     })
 }
 

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use etcd_watch_core::{CloseReason, KeyRange, MirrorEvent, MirrorRequest, WatchRequest, WatchResponse};
 use etcd_watch_testkit::lawful::{
     Broken, Change, Crash, Crashed, Failure, History, MirrorConsumer, Plan, Settings, Step, StoreAt,
-    WatchConsumer, check_mirror, check_watch,
+    WatchConsumer, check_mirror, check_watch, histories,
 };
+use proptest::test_runner::{Config as ProptestConfig, TestError, TestRunner};
 
 /// It breaks as soon as it is told of a delete.
 #[derive(Default)]
@@ -93,6 +94,19 @@ fn nothing_can_be_left_out_of_a_small_history() {
         let shorter = History::new(&Settings::default(), *found.history().plan(), steps);
         assert!(shorter.feed_mirror(Fragile::default).is_ok(), "without step {left_out}:\n{found}");
     }
+}
+
+#[test]
+fn proptest_shrinks_to_a_small_history_too() {
+    let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    let strategy = histories(&Settings::default());
+    let found = TestRunner::new(config).run(&strategy, |history| {
+        history.feed_mirror(Fragile::default)?;
+        Ok(())
+    });
+    let Err(TestError::Fail(reason, history)) = found else { panic!("{found:?}") };
+    assert!(history.steps().len() <= 3, "{history:?}");
+    assert!(reason.message().contains("was deleted") && reason.message().contains("Listing"), "{reason}");
 }
 
 struct Panics;

@@ -120,7 +120,7 @@ fn clearing_at_each_listing_is_found() {
 #[test]
 fn dropping_old_revisions_is_found() {
     let failure = find(Bug::DropsOldRevisions);
-    assert_small(&failure, 5);
+    assert_small(&failure, 6);
     assert!(failure.transcript().iter().any(|line| line.contains("replaced") || line.contains("restored")));
 }
 

@@ -21,6 +21,7 @@ enum Bug {
     NeverLists,
     ForgetsTheStore,
     DropsOldRevisions,
+    TakesOneEventOfARevision,
 }
 
 /// How often each key has been put since it was created: nothing may be counted twice, or not at all.
@@ -29,6 +30,7 @@ enum Bug {
 #[derive(Clone)]
 struct Counter {
     bug: Bug,
+    is_on_disk: bool,
     puts: BTreeMap<Bytes, i64>,
     next: Option<Next>,
     newest: i64,
@@ -42,15 +44,22 @@ struct Next {
 
 impl Counter {
     fn with(bug: Bug) -> impl Fn() -> Self {
-        move || Self { bug, puts: BTreeMap::new(), next: None, newest: 0 }
+        move || Self { bug, is_on_disk: true, puts: BTreeMap::new(), next: None, newest: 0 }
     }
 
     fn events(&mut self, response: &WatchResponse) {
+        let before = self.newest;
         for event in response.events() {
-            if self.bug == Bug::DropsOldRevisions && event.mod_revision() <= self.newest {
+            let revision = event.mod_revision();
+            let is_dropped = match self.bug {
+                Bug::DropsOldRevisions => revision <= before,
+                Bug::TakesOneEventOfARevision => revision == self.newest,
+                _ => false,
+            };
+            self.newest = revision;
+            if is_dropped {
                 continue;
             }
-            self.newest = event.mod_revision();
             match event.kind() {
                 EventKind::Delete if self.bug == Bug::IgnoresDeletes => {}
                 EventKind::Delete => drop(self.puts.remove(event.key())),
@@ -112,8 +121,11 @@ impl WatchConsumer for Counter {
         if self.puts == expected { Ok(()) } else { Err(format!("{:?}, not {expected:?}", self.puts)) }
     }
 
-    /// All of it is on disk.
-    fn restart(&mut self, _fresh: Self) {}
+    fn restart(&mut self, fresh: Self) {
+        if !self.is_on_disk {
+            *self = fresh;
+        }
+    }
 }
 
 fn find(bug: Bug) -> Failure {
@@ -124,6 +136,13 @@ fn find(bug: Bug) -> Failure {
 fn a_correct_counter_passes() {
     let coverage = check_watch(&Settings::default(), Counter::with(Bug::None)).unwrap();
     assert_eq!(coverage.histories(), Settings::default().how_many());
+}
+
+#[test]
+fn a_correct_counter_without_a_disk_passes() {
+    let make = || Counter { is_on_disk: false, ..Counter::with(Bug::None)() };
+    let coverage = check_watch(&Settings::default(), make).unwrap();
+    assert!(coverage.count(Sight::Restarted) > 0 && coverage.count(Sight::SeenAgain) == 0, "{coverage}");
 }
 
 #[test]
@@ -160,6 +179,11 @@ fn dropping_old_revisions_is_found() {
     let failure = find(Bug::DropsOldRevisions);
     assert_small(&failure, 5);
     assert!(failure.transcript().iter().any(|line| line.contains("replaced") || line.contains("restored")));
+}
+
+#[test]
+fn taking_one_event_of_a_revision_is_found() {
+    assert_small(&find(Bug::TakesOneEventOfARevision), 3);
 }
 
 #[test]
