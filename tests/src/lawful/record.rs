@@ -93,9 +93,10 @@ fn event(event: Event<'_>) -> String {
     }
 }
 
-pub(super) fn list(listed: &StoreAt) -> String {
-    let told: Vec<String> = listed.pairs().values().map(pair).collect();
-    format!("a list at revision {}: {}", listed.revision(), or_nothing(&told))
+/// What a store has.
+pub(super) fn contents(store: &StoreAt) -> String {
+    let told: Vec<String> = store.pairs().values().map(pair).collect();
+    format!("revision {}: {}", store.revision(), or_nothing(&told))
 }
 
 fn pair(kv: &PageKv) -> String {

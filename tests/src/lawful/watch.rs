@@ -26,7 +26,7 @@ pub(super) struct WatchSide<'a, C, F> {
     /// The same, but for what it only claims by where it begins.
     told: i64,
     /// The highest revision of the consumer's store that it has been told of.
-    seen: i64,
+    highest: i64,
     /// What the consumer has by now may be anything until it has come to this revision again.
     again: i64,
     crash: Crash,
@@ -45,7 +45,7 @@ impl<'a, C: WatchConsumer, F: Fn() -> C> WatchSide<'a, C, F> {
             start: 0,
             reached: 0,
             told: 0,
-            seen: 0,
+            highest: 0,
             again: 0,
             crash: Crash::default(),
             closes: 0,
@@ -85,7 +85,7 @@ impl<'a, C: WatchConsumer, F: Fn() -> C> WatchSide<'a, C, F> {
     /// The consumer has been told of this revision, of the store it believes in.
     fn tell(&mut self, revision: i64) {
         (self.reached, self.told) = (revision, revision);
-        self.seen = self.seen.max(revision);
+        self.highest = self.highest.max(revision);
     }
 
     fn check(&mut self, world: &mut World) -> Result<(), Broken> {
@@ -120,15 +120,15 @@ impl<'a, C: WatchConsumer, F: Fn() -> C> WatchSide<'a, C, F> {
     }
 
     fn list(&mut self, world: &mut World, listed: &StoreAt) -> Result<(), Broken> {
-        world.record.note("consumer", || record::list(listed));
-        if listed.revision() < self.seen {
+        world.record.note("consumer", || format!("a list at {}", record::contents(listed)));
+        if listed.revision() < self.highest {
             world.record.saw(Sight::RevisionsFell);
         }
         let gone = self.sights.keys_not_in(listed);
         self.sights.removed(&mut world.record, gone.iter());
         listed.pairs().keys().for_each(|key| self.sights.has(key));
         world.stores.believe(world.stores.number_of_present());
-        (self.seen, self.again) = (listed.revision(), 0);
+        (self.highest, self.again) = (listed.revision(), 0);
         let outcome = guarded(|| self.consumer.list(listed, &mut self.crash))?;
         self.tell(listed.revision());
         if let Err(crashed) = outcome {
@@ -215,7 +215,7 @@ impl<C: WatchConsumer, F: Fn() -> C> Side for WatchSide<'_, C, F> {
         world.restart_client();
         let fresh = guarded(self.make)?;
         guarded(|| self.consumer.restart(fresh))?;
-        (self.watch, self.crash, self.again) = (None, Crash::default(), self.seen);
+        (self.watch, self.crash, self.again) = (None, Crash::default(), self.highest);
         self.begin(world)
     }
 

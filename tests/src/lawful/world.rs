@@ -177,7 +177,7 @@ impl World {
         let plan = *self.history.plan();
         self.stores.replace(&plan, changes);
         let now = self.stores.now();
-        self.record.note("store", || format!("replaced by another cluster's: {}", record::list(&now)));
+        self.record.note("store", || format!("replaced by another cluster's, at {}", record::contents(&now)));
     }
 
     fn restore(&mut self, seen: i64, back: i64) {
