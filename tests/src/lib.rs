@@ -4,6 +4,7 @@
 //! - [`checks`]: whether what a watch received is what it had to receive.
 //! - [`fuzz`]: what fuzzers run.
 //! - [`harness`]: real etcd servers, found on this machine, started and driven.
+//! - [`lawful`]: property tests for whatever consumes watches: random histories of what they may be handed.
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
 //! - [`proxy`]: a TCP proxy that cuts, delays, holds and swallows, on command.
 //! - [`sim`]: whole clusters and clients in virtual time, from one seed.
@@ -14,6 +15,7 @@ pub mod checks;
 pub mod fuzz;
 #[cfg(unix)]
 pub mod harness;
+pub mod lawful;
 pub mod model;
 pub mod proxy;
 pub mod server;

@@ -1,0 +1,91 @@
+//! Property tests for whatever consumes watches and mirrors: random but lawful histories.
+//!
+//! Bring a consumer, and it gets what `etcd-watch` can hand out, and nothing else: the real
+//! [`Watcher`](etcd_watch_core::Watcher) and [`Mirror`](etcd_watch_core::Mirror) run against a
+//! [model of etcd](crate::model) under a random script of writes, leases, cuts, compactions, slow consumers,
+//! replaced and restored stores, restarts and crashes. It is compared with the store at each revision it was told
+//! of. A history that it doesn't cope with is made as short as it can be, and told step by step.
+//!
+//! - [`check_mirror`] is for a [`MirrorConsumer`], which folds [`MirrorEvent`](etcd_watch_core::MirrorEvent)s.
+//! - [`check_watch`] is for a [`WatchConsumer`], which folds
+//!   [`WatchResponse`](etcd_watch_core::WatchResponse)s, lists the keys itself where it must, and goes on after
+//!   restarts from what it has stored.
+//! - [`histories`] is the strategy, for use in `proptest!`.
+//! - [`History`] is one of them, written by hand or pasted from a failure, as a regression test.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use bytes::Bytes;
+//! use etcd_watch_core::{EventKind, MirrorEvent};
+//! use etcd_watch_testkit::lawful::{self, MirrorConsumer, Settings, StoreAt};
+//!
+//! #[derive(Default)]
+//! struct Copy(BTreeMap<Bytes, Bytes>);
+//!
+//! impl MirrorConsumer for Copy {
+//!     fn handle(&mut self, event: MirrorEvent) {
+//!         match event {
+//!             MirrorEvent::Snapshot(part) => {
+//!                 part.deletes().iter().for_each(|key| drop(self.0.remove(key)));
+//!                 self.0.extend(part.into_puts().into_iter().map(|kv| (kv.key, kv.value)));
+//!             }
+//!             MirrorEvent::Changes(response) => response.events().for_each(|event| match event.kind() {
+//!                 EventKind::Delete => drop(self.0.remove(event.key())),
+//!                 _ => drop(self.0.insert(event.kv().key_bytes(), event.kv().value_bytes())),
+//!             }),
+//!             _ => {}
+//!         }
+//!     }
+//!
+//!     fn check(&self, store: &StoreAt) -> Result<(), String> {
+//!         store.expect_pairs(&self.0)
+//!     }
+//! }
+//!
+//! lawful::check_mirror(&Settings::default(), Copy::default)?;
+//! # Ok::<(), lawful::Failure>(())
+//! ```
+//!
+//! Two longer ones: `cargo run -p etcd-watch-testkit --example correct_consumer`, and `buggy_consumer`.
+//!
+//! What isn't in these histories: watches that end for good (denied, refused, unreachable), and servers that
+//! break their own rules.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `consumer` | what the user brings |
+//! | `history`, `strategy`, `shrink` | what happens; at random; and less of it |
+//! | `world` | one run |
+//! | `mirror`, `watch` | the consumer's side of a run, for either kind |
+//! | `stores`, `store_at`, `link` | the stores, one of them at a revision, the network |
+//! | `record`, `failure`, `code` | the transcript, and a history as Rust code |
+//! | `coverage`, `sights` | what histories contained |
+
+mod check;
+mod code;
+mod consumer;
+mod coverage;
+mod failure;
+mod history;
+mod link;
+mod mirror;
+mod record;
+mod settings;
+mod shrink;
+mod sights;
+mod store_at;
+mod stores;
+mod strategy;
+mod watch;
+mod world;
+
+pub use check::{check_mirror, check_watch};
+pub use consumer::{Crash, Crashed, MirrorConsumer, WatchConsumer};
+pub use coverage::{Coverage, Sight};
+pub use failure::{Broken, Failure};
+pub use history::{Change, History, Plan, Step};
+pub use settings::Settings;
+pub use shrink::Shrinker;
+pub use store_at::StoreAt;
+pub use strategy::{Histories, histories};
