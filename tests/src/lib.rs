@@ -2,6 +2,7 @@
 //!
 //! - [`certificates`]: certificate authorities, and certificates that are good or bad in a known way.
 //! - [`checks`]: whether what a watch received is what it had to receive.
+//! - [`explore`]: every interleaving of a small world around the real machine.
 //! - [`harness`]: real etcd servers, found on this machine, started and driven.
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
 //! - [`proxy`]: a TCP proxy that cuts, delays, holds and swallows, on command.
@@ -9,6 +10,7 @@
 
 pub mod certificates;
 pub mod checks;
+pub mod explore;
 #[cfg(unix)]
 pub mod harness;
 pub mod model;
