@@ -68,7 +68,8 @@ fn a_planted_trust_in_overtaking_progress_is_found_where_the_machine_would_go_on
 
 #[test]
 fn a_planted_trust_in_overtaking_progress_is_found_by_what_a_cut_then_loses() {
-    let mut plan = overtaking_in_disguise().faults(Faults::any(1));
+    let cut = Faults { fragments: 0, compactions: 0, cancels: 0, ..Faults::any(1) };
+    let mut plan = overtaking_in_disguise().faults(cut);
     plan.watches[0].progress_notify = false;
     plan.is_blind = true;
     let violation = found(&plan);
@@ -92,7 +93,8 @@ fn a_planted_driver_that_loses_a_response_is_found() {
 
 #[test]
 fn a_planted_driver_that_forgets_cancels_is_found() {
-    let plan = lonely("cancels are forgotten", ServerPlan::etcd()).faults(Faults::any(1));
+    // The other watch keeps the stream.
+    let plan = Plan::new("cancels are forgotten", ServerPlan::etcd()).faults(Faults::any(1));
     assert_eq!(found(&plan.bug(Bug::ForgottenCancels)).promise, Promise::Leak);
 }
 
@@ -105,7 +107,9 @@ fn a_planted_read_from_a_member_that_lags_is_found() {
 #[test]
 fn a_planted_consumer_that_does_not_take_everything_is_found() {
     let plan = lonely("single takes", ServerPlan::etcd()).consumers(Consumers::AtAnyTime);
-    assert_eq!(found(&plan.bug(Bug::SingleTakes)).promise, Promise::Live);
+    let violation = found(&plan.bug(Bug::SingleTakes));
+    // It misses events, or the end.
+    assert!(matches!(violation.promise, Promise::Live | Promise::Leak), "{violation}");
 }
 
 #[test]

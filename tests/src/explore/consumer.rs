@@ -100,6 +100,9 @@ impl Consumer {
         let Some(cursor) = self.cursor else {
             return Err(Broken::new(Promise::Start, format!("watch {watch}: {response:?} before its start")));
         };
+        if plan.is_blind && response.is_empty() {
+            return Ok(());
+        }
         let to = response.revision();
         let promise = match response.kind() {
             ResponseKind::Events => Promise::History,

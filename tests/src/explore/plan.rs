@@ -27,7 +27,7 @@ pub struct Plan {
     pub consumers: Consumers,
     /// What wrong behaviour is planted, for the search to find.
     pub bug: Option<Bug>,
-    /// Judge by what consumers receive only, not by what the machine says of itself or asks for.
+    /// Judge by the events that consumers receive, not by bookmarks, nor by what the machine says of itself.
     pub is_blind: bool,
 }
 

@@ -178,7 +178,9 @@ impl<'a> World<'a> {
                 self.answer(Err(Failure::connection("reset")));
             }
             Step::Timeout => self.pass_deadline(),
-            Step::Take { watch } => self.take(usize::from(watch))?,
+            Step::Take { watch } => {
+                self.take(usize::from(watch))?;
+            }
             Step::Ask { watch } => {
                 let consumer = &mut self.consumers[usize::from(watch)];
                 consumer.has_asked = true;
@@ -284,10 +286,10 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The consumer takes one delivery, or finds that there is none.
-    fn take(&mut self, watch: usize) -> Result<(), Broken> {
+    /// The consumer takes one delivery; whether there was one.
+    fn take(&mut self, watch: usize) -> Result<bool, Broken> {
         let consumer = &mut self.consumers[watch];
-        let Some(key) = consumer.key else { return Ok(()) };
+        let Some(key) = consumer.key else { return Ok(false) };
         let delivery = self.machine.next(self.now, key);
         consumer.is_told = self.plan.bug != Some(Bug::SingleTakes) && delivery.is_some();
         if let Some(delivery) = &delivery {
@@ -295,7 +297,7 @@ impl<'a> World<'a> {
             consumer.is_told &= !consumer.is_closed;
             self.note(|| format!("    watch {watch} takes {delivery:?}"));
         }
-        Ok(())
+        Ok(delivery.is_some())
     }
 
     /// Does what the machine says, and holds everything to its promises.
@@ -306,10 +308,9 @@ impl<'a> World<'a> {
                 self.perform(action)?;
             }
             let is_prompt = self.plan.consumers == Consumers::Prompt;
-            match self.consumers.iter().position(|consumer| is_prompt && consumer.is_told) {
-                Some(told) => self.take(told)?,
-                None => break,
-            }
+            let told = self.consumers.iter().position(|consumer| is_prompt && consumer.is_told);
+            let Some(told) = told else { break };
+            self.take(told)?;
         }
         self.learn_starts()?;
         self.check_resume()
@@ -412,15 +413,13 @@ impl<'a> World<'a> {
 
     /// Where watches would go on: not past anything that was neither taken nor waits.
     fn check_resume(&self) -> Result<(), Broken> {
-        if !self.consumers.iter().any(|consumer| consumer.is_told) {
+        if self.machine.stats().queued_bytes == 0 {
             return self.consumers.iter().try_for_each(|consumer| self.check_resume_of(consumer));
         }
         // What waits is found by taking all of it, from a copy.
         let mut ahead = Self { log: None, ..self.clone() };
         for watch in 0..ahead.consumers.len() {
-            while ahead.consumers[watch].is_told {
-                ahead.take(watch)?;
-            }
+            while ahead.take(watch)? {}
         }
         ahead.consumers.iter().try_for_each(|consumer| ahead.check_resume_of(consumer))
     }
