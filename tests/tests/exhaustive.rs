@@ -57,7 +57,7 @@ fn lonely(name: &str, server: ServerPlan) -> Plan {
 fn overtaking_in_disguise() -> Plan {
     let version = Some(ServerVersion::new(3, 5, 30));
     let server = ServerPlan { version, ..ServerPlan::old_etcd() };
-    lonely("overtaking progress that is believed", server).progress()
+    lonely("overtaking progress that is believed", server).asks(1)
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn a_planted_consumer_that_does_not_take_everything_is_found() {
 
 #[test]
 fn a_planted_server_whose_notifications_are_early_is_found() {
-    let mut plan = lonely("early notifications", ServerPlan::etcd()).bug(Bug::EarlyNotifications);
-    plan.notifications = 1;
+    let plan = lonely("early notifications", ServerPlan::etcd()).notifications(1);
+    let mut plan = plan.bug(Bug::EarlyNotifications);
     assert_eq!(found(&plan).promise, Promise::Bookmark);
     plan.watches[0].progress_notify = false;
     assert_eq!(found(&plan).promise, Promise::Resume);

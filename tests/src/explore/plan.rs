@@ -194,11 +194,17 @@ impl Plan {
         self
     }
 
-    /// With a notification from the server and one that a consumer asks for, for which the machine may ask
-    /// once more.
+    /// With so many periodic notifications from the server, at any time.
     #[must_use]
-    pub fn progress(mut self) -> Self {
-        (self.notifications, self.asks, self.repeats) = (1, 1, 1);
+    pub fn notifications(mut self, notifications: u8) -> Self {
+        self.notifications = notifications;
+        self
+    }
+
+    /// With consumers that ask for progress so many times, and a machine that may repeat the question once.
+    #[must_use]
+    pub fn asks(mut self, asks: u8) -> Self {
+        (self.asks, self.repeats) = (asks, 1);
         self
     }
 
@@ -224,10 +230,11 @@ impl Plan {
         self
     }
 
-    /// Waiting is the same everywhere, so that jitter makes no two states of one.
+    /// Every backoff is the same, so that jitter makes no two states of one; and it is shorter than what the
+    /// machine otherwise waits for, so that nothing that may wait for ever comes before it.
     pub(super) fn config(&self) -> Config {
-        let second = Duration::from_secs(1);
-        let config = Config::default().backoff(second, second, second).progress_interval(None);
+        let pause = Duration::from_millis(10);
+        let config = Config::default().backoff(pause, pause, pause).progress_interval(None);
         match self.consumers {
             Consumers::Cramped(policy) => config.buffer_floor_bytes(1).buffer_bytes(1).overflow(policy),
             Consumers::Prompt | Consumers::AtAnyTime => config,

@@ -88,26 +88,26 @@ impl<'a> Search<'a> {
     /// Goes through all states; the depth, and the number of states in which nothing is left to happen.
     fn visit_all(&mut self) -> Result<(usize, usize), Box<Violation>> {
         let mut fingerprints = Fingerprints::default();
-        let first = World::new(self.plan).map_err(|broken| self.violation(None, None, broken))?;
+        let first = World::new(self.plan).map_err(|broken| self.violation(&[], broken))?;
         let mut seen = HashMap::from([(fingerprints.of(&first), 0_u32)]);
         let mut frontier = VecDeque::from([(0_usize, first)]);
-        let (mut deepest, mut ends, mut number) = (0, 0, 0_u32);
+        let (mut deepest, mut ends, mut number) = (0, 0, 0);
         while let Some((depth, mut world)) = frontier.pop_front() {
             deepest = depth;
             let moves = world.moves();
             if moves.due.is_empty() {
                 ends += 1;
-                guarded(|| world.check_end()).map_err(|broken| self.violation(Some(number), None, broken))?;
+                guarded(|| world.check_end()).map_err(|broken| self.broken_by(number, None, broken))?;
             }
             for step in moves.due.into_iter().chain(moves.possible) {
                 let mut next = world.clone();
-                guarded(|| next.apply(step))
-                    .map_err(|broken| self.violation(Some(number), Some(step), broken))?;
+                guarded(|| next.apply(step)).map_err(|broken| self.broken_by(number, Some(step), broken))?;
                 let count = u32::try_from(seen.len()).expect("a small world");
                 let target = match seen.entry(fingerprints.of(&next)) {
                     Entry::Occupied(known) => *known.get(),
                     Entry::Vacant(new) => {
-                        self.origins.push(Origin { from: number, step });
+                        let from = u32::try_from(number).expect("a small world");
+                        self.origins.push(Origin { from, step });
                         frontier.push_back((depth + 1, next));
                         *new.insert(count)
                     }
@@ -143,43 +143,80 @@ impl<'a> Search<'a> {
                 }
             }
         }
-        let circle = ways_in.iter().position(|&ways| ways > 0);
-        match circle.and_then(|state| u32::try_from(state).ok()) {
-            Some(state) if taken < states => {
-                let what = "from the end of this run, some run comes back to where it was";
-                Err(self.violation(Some(state), None, Broken::new(Promise::Ends, what)))
-            }
-            _ => Ok(longest.into_iter().max().unwrap_or(0) as usize),
+        if taken < states {
+            return Err(self.endless(&ways_in));
         }
+        Ok(longest.into_iter().max().unwrap_or(0) as usize)
     }
 
-    /// A broken promise, with the run to the state it was found in.
-    fn violation(&self, state: Option<u32>, step: Option<Step>, broken: Broken) -> Box<Violation> {
-        let mut steps: Vec<Step> = step.into_iter().collect();
-        let mut at = state.unwrap_or(0);
-        while let Some(origin) = at.checked_sub(1).and_then(|index| self.origins.get(index as usize)) {
+    /// A run that comes back to where it was, from among the states that something still leads to.
+    fn endless(&self, ways_in: &[u32]) -> Box<Violation> {
+        let mut from = vec![None; ways_in.len()];
+        for (state, _) in ways_in.iter().enumerate().filter(|(_, ways)| **ways > 0) {
+            for &target in &self.targets[self.offsets[state]..self.offsets[state + 1]] {
+                from[target as usize] = Some(state);
+            }
+        }
+        // Going back from any of them ends in a circle, after so many steps at the latest.
+        let start = ways_in.iter().position(|&ways| ways > 0).unwrap_or(0);
+        let back = |state: &usize| from[*state];
+        let on_circle = std::iter::successors(Some(start), back).nth(ways_in.len()).unwrap_or(start);
+        let mut circle = vec![on_circle];
+        circle.extend(std::iter::successors(back(&on_circle), back).take_while(|state| *state != on_circle));
+        circle.push(on_circle);
+        circle.reverse();
+        let mut steps = self.run_to(on_circle);
+        let before = steps.len();
+        for pair in circle.windows(2) {
+            let Some(mut world) = replay(self.plan, &steps, false) else { break };
+            let moves = world.moves();
+            let edges = &self.targets[self.offsets[pair[0]]..self.offsets[pair[0] + 1]];
+            let chosen = edges.iter().position(|&target| target as usize == pair[1]);
+            steps.extend(chosen.and_then(|index| moves.due.into_iter().chain(moves.possible).nth(index)));
+        }
+        let what = format!("after step {before} the same {} steps can happen for ever", steps.len() - before);
+        self.violation(&steps, Broken::new(Promise::Ends, what))
+    }
+
+    /// A shortest run to a state.
+    fn run_to(&self, state: usize) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut at = state;
+        while let Some(origin) = at.checked_sub(1).and_then(|index| self.origins.get(index)) {
             steps.push(origin.step);
-            at = origin.from;
+            at = origin.from as usize;
         }
         steps.reverse();
-        let transcript = transcript(self.plan, &steps);
+        steps
+    }
+
+    /// A promise that a step after a shortest run to a state breaks.
+    fn broken_by(&self, state: usize, step: Option<Step>, broken: Broken) -> Box<Violation> {
+        let mut steps = self.run_to(state);
+        steps.extend(step);
+        self.violation(&steps, broken)
+    }
+
+    fn violation(&self, steps: &[Step], broken: Broken) -> Box<Violation> {
+        let world = replay(self.plan, steps, true);
+        let transcript = world.and_then(|world| world.log).unwrap_or_default();
         let Broken { promise, what } = broken;
         Box::new(Violation { world: self.plan.name.clone(), promise, what, transcript })
     }
 }
 
-/// Takes a run once more and writes down what happens.
-fn transcript(plan: &Plan, steps: &[Step]) -> Vec<String> {
-    let Ok(mut world) = World::new(plan) else { return Vec::new() };
-    world.log = Some(Vec::new());
+/// Takes a run once more, and writes down what happens.
+fn replay<'a>(plan: &'a Plan, steps: &[Step], is_logged: bool) -> Option<World<'a>> {
+    let mut world = World::new(plan).ok()?;
+    world.log = is_logged.then(Vec::new);
     for (index, &step) in steps.iter().enumerate() {
         if let Some(log) = &mut world.log {
             log.push(format!("{}. {step}", index + 1));
         }
-        // The last one is what breaks the promise.
+        // The last one may be what breaks a promise.
         let _ = guarded(|| world.apply(step));
     }
-    world.log.unwrap_or_default()
+    Some(world)
 }
 
 /// A panic is a broken promise like others.
