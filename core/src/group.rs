@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The watches and lanes of one set of stream options.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Group {
     pub(crate) lanes: BTreeSet<u32>,
     /// For watches that start "now" and whose now is not known.
@@ -36,7 +36,7 @@ pub(crate) enum Purpose {
 }
 
 /// One kind of read: one at a time, and those who wait for the next.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Read {
     /// Watches that wait for the next one, in order.
     pub(crate) waiting: VecDeque<WatchKey>,
@@ -57,7 +57,7 @@ pub(crate) struct Read {
 }
 
 /// Where a read stands.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) enum ReadState {
     /// None is under way.
     #[default]

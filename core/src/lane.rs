@@ -45,7 +45,7 @@ const PROBE_REPEATS: u32 = 4;
 const PENALTY_FACTOR: u32 = 4;
 
 /// A lane: one of the client's streams. Its number stays, its incarnations come and go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lane {
     pub(crate) number: u32,
     pub(crate) incarnation: u32,
@@ -76,7 +76,7 @@ pub(crate) struct Lane {
 }
 
 /// What a lane is doing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum LaneState {
     /// Waits before it opens again.
     Backoff {
@@ -90,7 +90,7 @@ pub(crate) enum LaneState {
 }
 
 /// A member is behind what another has shown.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lag {
     pub(crate) since: Instant,
     /// Whether this is the second member found behind.
@@ -123,7 +123,7 @@ pub(crate) enum Route {
 }
 
 /// A create request that has not been answered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pending {
     pub(crate) id: i64,
     /// `None` when the watch was cancelled meanwhile.
@@ -131,7 +131,7 @@ pub(crate) struct Pending {
 }
 
 /// One incarnation of a lane, while it is open.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct GrpcStream {
     pub(crate) echo: Echo,
     pub(crate) next_id: i64,

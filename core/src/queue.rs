@@ -14,7 +14,7 @@ const SPARE_SLOTS: usize = 8;
 const SPARES: usize = 64;
 
 /// Empty lists that queues take turns with: an idle watch has none, and a busy one allocates none.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Spares(Vec<VecDeque<WatchResponse>>);
 
 impl Spares {
@@ -30,7 +30,7 @@ impl Spares {
 /// Its limit starts at the floor. It doubles up to the budget while the consumer keeps moving, and
 /// halves when the room turns out not to be used: a consumer that is merely bursty gets room, one that
 /// has stopped does not.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Queue {
     responses: VecDeque<WatchResponse>,
     closed: Option<CloseReason>,

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Where a watch stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum State {
     /// It starts "now": the current revision is being read.
     AwaitingRevision,
@@ -43,7 +43,7 @@ pub(crate) enum State {
 }
 
 /// A refusal that may be due to the stream's token.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Denial {
     /// The incarnation of the lane that it came on.
     pub(crate) incarnation: u32,
@@ -52,7 +52,7 @@ pub(crate) struct Denial {
 }
 
 /// What belongs to one life of a watch on one stream.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Active {
     /// The server's id.
     pub(crate) id: i64,
@@ -67,7 +67,7 @@ pub(crate) struct Active {
 }
 
 /// One watch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Substream {
     pub(crate) range: KeyRange,
     pub(crate) filters: Filters,
@@ -101,7 +101,7 @@ pub(crate) struct Substream {
 }
 
 /// What has happened to a watch, for its statistics.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     /// The consumer has taken everything up to this revision.
     pub(crate) taken: i64,

@@ -3,6 +3,7 @@
 //! - [`certificates`]: certificate authorities, and certificates that are good or bad in a known way.
 //! - [`checks`]: whether what a watch received is what it had to receive.
 //! - [`fuzz`]: what fuzzers run.
+//! - [`explore`]: every interleaving of a small world around the real machine.
 //! - [`harness`]: real etcd servers, found on this machine, started and driven.
 //! - [`lawful`]: property tests for whatever consumes watches: random histories of what they may be handed.
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
@@ -13,6 +14,7 @@
 pub mod certificates;
 pub mod checks;
 pub mod fuzz;
+pub mod explore;
 #[cfg(unix)]
 pub mod harness;
 pub mod lawful;

@@ -48,7 +48,7 @@ const KEPT_ACTIONS: usize = 64;
 ///
 /// Time comes in as `now`; when it goes backwards it is taken to stand still. A call of `handle_timeout`
 /// that is early does nothing. The same calls give the same actions, bit for bit: jitter comes from the
-/// seed.
+/// seed. So do those of a clone, which goes on from the same state: for looking at what would happen.
 ///
 /// [`Action::Deliver`] says once that a watch has something; `next` takes it. What isn't taken stays in
 /// the machine, which bounds it: not taking *is* backpressure. Ask [`wants_frame`](Self::wants_frame)
@@ -91,7 +91,7 @@ const KEPT_ACTIONS: usize = 64;
 /// assert_eq!(watcher.next(now, watch), None);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Watcher {
     config: Config,
     rng: fastrand::Rng,

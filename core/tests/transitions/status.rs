@@ -1,6 +1,6 @@
 //! What can be asked: statistics, the overflow that is logged, when a stream is opened again.
 
-use etcd_watch_core::{Action, Config, Creates, Overflow, WatchState, WatchStats};
+use etcd_watch_core::{Action, Config, Creates, Failure, Overflow, WatchState, WatchStats};
 
 use crate::support::*;
 
@@ -162,4 +162,17 @@ fn there_are_no_actions_when_it_says_so() {
     assert!(!driver.watcher.has_actions(), "taking what waits asks for nothing");
     driver.watcher.cancel(driver.now, watch).expect("an open watch");
     assert!(driver.watcher.has_actions());
+}
+
+#[test]
+fn a_clone_goes_on_as_the_original_does_and_leaves_it_alone() {
+    let mut driver = Driver::new(Config::default());
+    let (_, stream, id) = driver.running(all_from(1));
+    driver.frame(stream, fragment(id, vec![put(5, "a")]));
+    let before = format!("{:?}", driver.watcher);
+    let mut copy = driver.watcher.clone();
+    copy.handle_failed(driver.now, stream, Failure::connection("reset"));
+    assert_eq!(format!("{:?}", driver.watcher), before);
+    driver.watcher.handle_failed(driver.now, stream, Failure::connection("reset"));
+    assert_eq!(format!("{:?}", driver.watcher), format!("{copy:?}"), "jitter included");
 }
