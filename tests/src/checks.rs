@@ -25,6 +25,7 @@ use std::fmt;
 use bytes::Bytes;
 use etcd_watch_proto::mvccpb::{Event, KeyValue, event::EventType};
 
+mod received;
 #[cfg(test)]
 mod tests;
 
