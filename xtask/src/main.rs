@@ -8,6 +8,7 @@ mod codegen;
 mod etcd;
 mod go;
 mod run;
+mod soak;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -50,6 +51,14 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Break a real cluster of three for as long as you like, and check everything that clients are delivered.
+    ///
+    /// `cargo xtask soak --minutes 60 --version 3.5.30 --svg soak.svg`; `--help` after `--` tells all of it.
+    Soak {
+        /// Arguments of the soak.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Everything that has to hold before a change goes in: format, lints, docs, generated code, tests.
     Ci,
 }
@@ -60,6 +69,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Etcd { with } => etcd::run(&with),
         Chore::Go => go::run(),
         Chore::Codegen { check } => codegen::run(check),
+        Chore::Soak { arguments } => soak::soak(&arguments),
         Chore::Ci => ci::run_all(),
     }
 }
