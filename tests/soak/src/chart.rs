@@ -11,7 +11,7 @@ use crate::{
 const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 130.0;
 const RIGHT: f64 = 24.0;
-const TOP: f64 = 78.0;
+const TOP: f64 = 94.0;
 const PANEL: f64 = 130.0;
 const GAP: f64 = 46.0;
 const LANE: f64 = 17.0;
@@ -82,13 +82,20 @@ fn heading(svg: &mut Svg, report: &Report) {
     let result =
         if broken == 0 { "no promise broken".to_owned() } else { format!("{broken} PROMISES BROKEN") };
     let line = format!(
-        "seed {}: {} watches at a time, {} events delivered and checked, {} faults; {result}",
+        "seed {}: {} watches at a time, {} events checked, {} faults; {result}",
         report.settings.seed,
         report.settings.watches,
-        report.delivered,
+        grouped(report.watches.events),
         report.faults.len()
     );
     svg.text((LEFT, 50.0), Anchor::Start, 13.0, &line);
+}
+
+/// A number with a space between thousands.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy);
+    groups.collect::<Vec<_>>().join("\u{2009}")
 }
 
 fn panels(report: &Report) -> Vec<Panel<'_>> {
@@ -299,6 +306,12 @@ mod tests {
     fn what_lies_beyond_a_scale_is_drawn_at_its_edge() {
         assert_eq!((Scale::Powers(0, 2).part(0.0), Scale::Powers(0, 2).part(1e9)), (0.0, 1.0));
         assert_eq!(Times { end: 10.0 }.x(11.0), WIDTH - RIGHT);
+    }
+
+    #[test]
+    fn large_numbers_are_easy_to_read() {
+        assert_eq!(grouped(12_345_678).replace('\u{2009}', " "), "12 345 678");
+        assert_eq!(grouped(0), "0");
     }
 
     #[test]

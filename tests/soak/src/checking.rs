@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use etcd_watch_proto::mvccpb::Event;
+use etcd_watch_proto::mvccpb::{Event, KeyValue};
 use etcd_watch_testkit::checks::{Received, Rule, Violation, Watched, check};
 
 use crate::ledger::{Ledger, revision_of};
@@ -19,6 +19,8 @@ pub(crate) struct Arrived {
     pub(crate) at: Instant,
     /// The highest revision that a compaction had been asked for by then.
     pub(crate) compacted: i64,
+    /// How often the watch had been created on a server by then, at most.
+    pub(crate) creations: u64,
 }
 
 /// What is left to do of a watch's history, and what was done.
@@ -29,11 +31,15 @@ pub(crate) struct Progress {
     pub(crate) events: u64,
     /// How many previous pairs were missing because a compaction had taken them, as it may.
     pub(crate) compacted_pairs: u64,
+    /// How many were missing because the watch had just been created.
+    pub(crate) early_pairs: u64,
+    /// How many times some in a row were missing for that reason, and whether the last event is among them.
+    early: (u64, bool),
 }
 
 impl Progress {
     pub(crate) fn new(watched: Watched) -> Progress {
-        Progress { watched, events: 0, compacted_pairs: 0 }
+        Progress { watched, events: 0, compacted_pairs: 0, early_pairs: 0, early: (0, false) }
     }
 
     /// Checks what has arrived, against a ledger that has everything up to `through`, which is what the watch claims
@@ -53,10 +59,7 @@ impl Progress {
         for mut response in arrived {
             self.events += response.received.events.len() as u64;
             if watched.prev_kv {
-                let compacted = response.compacted;
-                for event in &mut response.received.events {
-                    self.compacted_pairs += u64::from(restore_previous(&history, event, compacted));
-                }
+                self.restore_previous(&history, &mut response);
             }
             received.push(response.received);
         }
@@ -77,19 +80,39 @@ impl Progress {
     }
 }
 
-/// etcd reads the pair before a change when it sends the change: if it is compacted by then, there is none. Whether one
-/// was put back.
-fn restore_previous(history: &[Event], event: &mut Event, compacted: i64) -> bool {
-    let revision = revision_of(event);
-    if event.prev_kv.is_some() || revision > compacted {
-        return false;
+impl Progress {
+    /// Puts the pairs before changes back that may be missing.
+    ///
+    /// - etcd reads the pair before a change when it sends the change: if it is compacted by then, there is none.
+    /// - etcd notes that a watch wants such pairs only after the watch has been created. What it sends in between is
+    ///   without: the first events of each creation, as many as came that fast.
+    fn restore_previous(&mut self, history: &[Event], response: &mut Arrived) {
+        for event in &mut response.received.events {
+            let Some(previous) = previous(history, event) else { continue };
+            if event.prev_kv.is_some() {
+                self.early.1 = false;
+            } else if revision_of(event) <= response.compacted {
+                self.compacted_pairs += 1;
+                event.prev_kv = Some(previous.clone());
+            } else {
+                self.early.0 += u64::from(!self.early.1);
+                self.early.1 = true;
+                if self.early.0 <= response.creations {
+                    self.early_pairs += 1;
+                    event.prev_kv = Some(previous.clone());
+                }
+            }
+        }
     }
+}
+
+/// The pair before a change, if there was one.
+fn previous<'a>(history: &'a [Event], event: &Event) -> Option<&'a KeyValue> {
+    let revision = revision_of(event);
     let first = history.partition_point(|other| revision_of(other) < revision);
     let key = event.kv.as_ref().map(|kv| &kv.key);
     let same = |other: &&Event| other.kv.as_ref().map(|kv| &kv.key) == key;
-    let truth = history[first..].iter().take_while(|other| revision_of(other) == revision).find(same);
-    event.prev_kv = truth.and_then(|truth| truth.prev_kv.clone());
-    event.prev_kv.is_some()
+    history[first..].iter().take_while(|other| revision_of(other) == revision).find(same)?.prev_kv.as_ref()
 }
 
 #[cfg(test)]
@@ -139,6 +162,7 @@ mod tests {
             received: Received { events: events.to_vec(), bookmark: events.last().map(revision_of) },
             at: Instant::now(),
             compacted: 0,
+            creations: 0,
         });
         responses.collect()
     }
@@ -202,6 +226,25 @@ mod tests {
             assert_eq!(checked.is_ok(), is_lawful, "{checked:?}");
             if let Ok(progress) = checked {
                 assert_eq!(progress.compacted_pairs, 1);
+            }
+        }
+    }
+
+    #[test]
+    fn previous_pairs_may_be_missing_in_a_row_once_for_each_creation() {
+        let ledger = ledger(60);
+        for (creations, is_lawful) in [(0, false), (1, false), (2, true)] {
+            let mut arrived = faithful(&ledger);
+            arrived.iter_mut().for_each(|response| response.creations = creations);
+            // A row over the end of a response, and of a piece, and another row later.
+            for event in [28, 29, 30, 31, 40] {
+                let previous = &mut arrived[event / 5].received.events[event % 5].prev_kv;
+                assert!(previous.take().is_some());
+            }
+            let checked = in_pieces(&ledger, arrived, 3);
+            assert_eq!(checked.is_ok(), is_lawful, "{checked:?}");
+            if let Ok(progress) = checked {
+                assert_eq!((progress.early_pairs, progress.compacted_pairs), (5, 0));
             }
         }
     }

@@ -55,7 +55,7 @@ impl Ledger {
     /// If they can't have happened.
     pub(crate) fn record(&mut self, events: Vec<Event>) -> Result<(), Unsound> {
         let before = self.recorded;
-        for event in events {
+        for mut event in events {
             let kv = event.kv.clone().unwrap_or_default();
             let is_next = kv.mod_revision == self.recorded + 1
                 || (kv.mod_revision == self.recorded && kv.mod_revision > before);
@@ -63,9 +63,12 @@ impl Ledger {
                 return Err(Unsound::Gap { last: self.recorded, found: kv.mod_revision });
             }
             let was = self.state.get(&kv.key);
-            if was != event.prev_kv.as_ref() || !follows(&event, &kv, was) {
+            let is_another = event.prev_kv.is_some() && was != event.prev_kv.as_ref();
+            if is_another || !follows(&event, &kv, was) {
                 return Err(Unsound::Unfit { revision: kv.mod_revision, key: kv.key });
             }
+            // It may be missing right after the watch was created: see `checking`.
+            event.prev_kv = was.cloned();
             self.recorded = kv.mod_revision;
             apply(&mut self.state, &event);
             self.events.push_back(event);
@@ -238,11 +241,19 @@ pub(crate) mod tests {
         let mut wrong_version = put(&ledger, "b", 12);
         wrong_version.kv.as_mut().unwrap().version += 1;
         let mut wrong_previous = put(&ledger, "b", 12);
-        wrong_previous.prev_kv = None;
+        wrong_previous.prev_kv.as_mut().unwrap().version += 1;
         let of_nothing = delete(&ledger, "c", 12);
         for event in [wrong_version, wrong_previous, of_nothing] {
             assert!(matches!(ledger.record(vec![event]), Err(Unsound::Unfit { revision: 12, .. })));
         }
+    }
+
+    #[test]
+    fn a_previous_pair_that_is_missing_is_what_was_there_before() {
+        let mut ledger = ledger();
+        let whole = put(&ledger, "b", 12);
+        ledger.record(vec![Event { prev_kv: None, ..whole.clone() }]).unwrap();
+        assert_eq!(ledger.around(12, 12), [&whole]);
     }
 
     #[test]

@@ -186,9 +186,9 @@ impl Observer {
         self.opened
     }
 
-    /// How many events were checked, and how many previous pairs had been compacted away.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        (self.progress.events, self.progress.compacted_pairs)
+    /// What was checked.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Whether it has come to a revision, or has ended.
@@ -273,6 +273,7 @@ async fn consume(mut watch: Watch, pace: Pace, log: Arc<Log>, mut around: Surrou
         let mut received = Received::from(&response);
         around.delivered.fetch_add(received.events.len() as u64, Ordering::Relaxed);
         around.saboteur.meddle(&mut received);
+        let creations = watch.stats().map_or(u64::MAX, |stats| u64::from(stats.recreates) + 1);
         {
             let mut log = log.lock();
             if response.kind() == ResponseKind::Created {
@@ -281,7 +282,7 @@ async fn consume(mut watch: Watch, pace: Pace, log: Arc<Log>, mut around: Surrou
             }
             log.reached = log.reached.max(response.revision());
             let (at, compacted) = (Instant::now(), around.clock.compacted());
-            log.arrived.push_back(Arrived { received, at, compacted });
+            log.arrived.push_back(Arrived { received, at, compacted, creations });
         }
         drop(response);
         let rest = pace.rest(&mut random);

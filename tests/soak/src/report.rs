@@ -146,7 +146,11 @@ impl fmt::Display for Report {
             "copies        mirrors and caches compared {} times, listed again {} times",
             self.replicas_compared, self.lists
         )?;
-        writeln!(f, "previous      {} pairs had been compacted away", counts.compacted_pairs)?;
+        writeln!(
+            f,
+            "previous      {} pairs had been compacted away, {} were missing right after a watch was created",
+            counts.compacted_pairs, counts.early_pairs
+        )?;
         writeln!(f, "dropped       {} events that came again", self.sum(|stats| stats.stale_events))?;
         writeln!(f, "memory        {}", self.memory())?;
         writeln!(f, "on servers    {} watchers", self.server_watchers())?;

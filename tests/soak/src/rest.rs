@@ -119,7 +119,7 @@ impl Soak {
     /// was, every copy has to be the store again.
     pub(crate) async fn restore(&mut self, snapshot: &Path, epoch: Epoch) -> Result<(), Stop> {
         let identity =
-            if self.restores % 2 == 0 { RestoreAs::AnotherCluster } else { RestoreAs::SameCluster };
+            if self.restores.is_multiple_of(2) { RestoreAs::AnotherCluster } else { RestoreAs::SameCluster };
         let from = self.journal.elapsed();
         let newest = epoch.recorder.recorded();
         // It would try to go on where the store has never been.
@@ -167,8 +167,8 @@ impl Soak {
         self.replicas.clear();
         let end = Instant::now() + self.settings.patience;
         loop {
-            self.sample();
             let held = self.held();
+            self.sample();
             if held.is_empty() {
                 break;
             }

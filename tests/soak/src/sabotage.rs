@@ -28,7 +28,8 @@ impl Saboteur {
 
     pub(crate) fn meddle(&self, received: &mut Received) {
         if let Some(Sabotage::DropEvent(every)) = self.sabotage {
-            received.events.retain(|_| (self.seen.fetch_add(1, Ordering::Relaxed) + 1) % every.max(1) != 0);
+            let is_lost = |seen: u64| seen.is_multiple_of(every.max(1));
+            received.events.retain(|_| !is_lost(self.seen.fetch_add(1, Ordering::Relaxed) + 1));
         }
     }
 }

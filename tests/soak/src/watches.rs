@@ -9,6 +9,7 @@ use etcd_watch_client::CloseReason;
 use fastrand::Rng;
 
 use crate::{
+    checking::Progress,
     classes::{Ask, CLASSES},
     clock::Clock,
     finding::Finding,
@@ -45,6 +46,8 @@ pub struct Counts {
     pub events: u64,
     /// Previous pairs that were missing because a compaction had taken them.
     pub compacted_pairs: u64,
+    /// Previous pairs that were missing because etcd had just created the watch.
+    pub early_pairs: u64,
     /// Watches that a compaction ended.
     pub compacted: u64,
     /// Watches that ended because their consumers lagged, and were opened again where they had come to.
@@ -101,7 +104,7 @@ impl Watches {
         self.opened += 1;
         self.counts.opened += 1;
         let lifetime = Duration::from_secs(self.random.u64(LIFETIME));
-        let retires = (slot % 3 != 0).then(|| Instant::now() + lifetime);
+        let retires = (!slot.is_multiple_of(3)).then(|| Instant::now() + lifetime);
         let name = Name { number: self.opened, slot, class: CLASSES[slot % CLASSES.len()], retires };
         let client = &self.clients[(slot + slot / CLASSES.len()) % self.clients.len()];
         let observer =
@@ -148,9 +151,7 @@ impl Watches {
     }
 
     fn remove(&mut self, observer: Observer) {
-        let (events, compacted_pairs) = observer.counts();
-        self.counts.events += events;
-        self.counts.compacted_pairs += compacted_pairs;
+        self.counts = self.counts.with(observer.progress());
         self.free.push(observer.name.slot);
     }
 
@@ -211,18 +212,22 @@ impl Watches {
 
     /// What was counted, of all watches.
     pub(crate) fn counts(&self) -> Counts {
-        self.observers.iter().fold(self.counts, |counts, observer| {
-            let (events, compacted_pairs) = observer.counts();
-            Counts {
-                events: counts.events + events,
-                compacted_pairs: counts.compacted_pairs + compacted_pairs,
-                ..counts
-            }
-        })
+        self.observers.iter().fold(self.counts, |counts, observer| counts.with(observer.progress()))
     }
 
     /// How many events were delivered.
     pub(crate) fn delivered(&self) -> u64 {
         self.around.delivered.load(Ordering::Relaxed)
+    }
+}
+
+impl Counts {
+    fn with(self, progress: &Progress) -> Counts {
+        Counts {
+            events: self.events + progress.events,
+            compacted_pairs: self.compacted_pairs + progress.compacted_pairs,
+            early_pairs: self.early_pairs + progress.early_pairs,
+            ..self
+        }
     }
 }
