@@ -33,6 +33,7 @@ pub use change::{Change, History, Pair};
 pub use checker::Checker;
 pub use state::StateAt;
 
+mod received;
 #[cfg(test)]
 mod tests;
 

@@ -13,8 +13,8 @@
 
 pub mod certificates;
 pub mod checks;
-pub mod fuzz;
 pub mod explore;
+pub mod fuzz;
 #[cfg(unix)]
 pub mod harness;
 pub mod lawful;

@@ -45,6 +45,18 @@ fn the_versions_are_those_of_their_lines() -> Result {
 }
 
 #[tokio::test]
+async fn a_server_that_is_kept_leaves_its_data_and_its_log() -> Result {
+    let mut server = EtcdServer::builder(EtcdVersion::V3_5).start_async().await?;
+    let directory = server.keep().to_owned();
+    assert_eq!(server.pid(), None);
+    let log = server.log_path().to_owned();
+    drop(server);
+    assert!(log.starts_with(&directory) && log.exists() && directory.join("data").exists());
+    std::fs::remove_dir_all(directory).expect("it is there to be removed");
+    Ok(())
+}
+
+#[tokio::test]
 async fn data_and_ports_outlive_a_kill_a_stop_and_a_restart_of_a_running_server() -> Result {
     for version in versions()? {
         let mut server = EtcdServer::builder(version).start_async().await?;

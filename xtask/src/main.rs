@@ -10,6 +10,7 @@ mod fuzz;
 mod go;
 mod run;
 mod simulate;
+mod soak;
 mod test;
 
 use clap::{Parser, Subcommand};
@@ -68,6 +69,14 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Break a real cluster of three for as long as you like, and check everything that clients are delivered.
+    ///
+    /// `cargo xtask soak --minutes 60 --version 3.5.30 --svg soak.svg`; `--help` after `--` tells all of it.
+    Soak {
+        /// Arguments of the soak.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Everything that has to hold before a change goes in: format, lints, docs, generated code, tests.
     Ci,
 }
@@ -80,6 +89,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Fuzz { target, minutes } => fuzz::run_targets(target.as_deref(), minutes),
         Chore::Codegen { check } => codegen::run(check),
         Chore::Simulate { arguments } => simulate::run_seeds(&arguments),
+        Chore::Soak { arguments } => soak::soak(&arguments),
         Chore::Ci => ci::run_all(),
     }
 }

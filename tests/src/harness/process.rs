@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     env, fs, io,
+    os::unix::process::CommandExt,
     path::{self, Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -23,6 +24,10 @@ pub(super) struct Process {
 /// directory: a process that is killed, or aborts, drops nothing.
 const GUARD: &str = r#"read -r _; kill -9 "$1"; rm -rf -- "$2""#;
 
+/// A terminal's Ctrl-C goes to all of a group. It is for the program that uses the server to say what comes of it,
+/// and the guard has to outlive that program.
+const OWN_GROUP: i32 = 0;
+
 impl Process {
     /// Starts `program` in a directory; what it writes is appended to `log`.
     pub(super) fn start(
@@ -38,7 +43,8 @@ impl Process {
             .args(flags)
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
-            .stderr(output);
+            .stderr(output)
+            .process_group(OWN_GROUP);
         // etcd takes settings from the environment, ours are all flags.
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCD_")) {
             command.env_remove(name);
@@ -119,6 +125,7 @@ fn program_from_here(program: &Path) -> io::Result<PathBuf> {
 fn guard(server: &Child, directory: &Path) -> io::Result<Child> {
     let mut command = Command::new("sh");
     command.args(["-c", GUARD, "guard", &server.id().to_string()]).arg(directory);
+    command.process_group(OWN_GROUP);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
@@ -231,6 +238,17 @@ mod tests {
             !owned.exists()
         });
         assert_eq!(process.child.wait().unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_a_terminal_sends_to_this_program_reaches_neither_the_process_nor_its_guard() {
+        use rustix::process::{getpgid, getpgrp};
+        let directory = tempfile::tempdir().unwrap();
+        let process = sleeper(directory.path());
+        for child in [&process.child, &process.guard] {
+            assert_ne!(getpgid(Some(Pid::from_child(child))).unwrap(), getpgrp());
+        }
     }
 
     #[test]

@@ -159,6 +159,14 @@ impl EtcdServer {
         })
     }
 
+    /// Kills it, and keeps its data and its log when it is dropped, for somebody to look at; the directory they are
+    /// in.
+    pub fn keep(&mut self) -> &Path {
+        self.kill();
+        self.directory.disable_cleanup(true);
+        self.directory.path()
+    }
+
     /// Kills it (SIGKILL) and waits for its end. Connections to it are reset. Nothing happens if it doesn't run.
     pub fn kill(&mut self) {
         self.process = None;

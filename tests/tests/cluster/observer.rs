@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::{CloseReason, Event, EventKind, KeyValue, ResponseKind, Watch, WatchResponse};
-use etcd_watch_proto::mvccpb::{Event as WireEvent, KeyValue as WireKeyValue, event::EventType};
+use etcd_watch_client::{CloseReason, ResponseKind, Watch, WatchResponse};
+use etcd_watch_proto::mvccpb::Event as WireEvent;
 use etcd_watch_testkit::checks::{Received, Watched, check};
 use tokio::task::JoinHandle;
 
@@ -164,27 +164,6 @@ impl Log {
         if let Some(last) = response.events().last() {
             self.arrivals.push((last.mod_revision(), Instant::now()));
         }
-        let events = response.events().map(wire).collect();
-        // Where to resume is a bookmark in all responses.
-        self.received.push(Received { events, bookmark: Some(response.revision()) });
-    }
-}
-
-fn wire(event: Event<'_>) -> WireEvent {
-    let kind = match event.kind() {
-        EventKind::Delete => EventType::Delete,
-        _ => EventType::Put,
-    };
-    WireEvent { r#type: kind.into(), kv: Some(pair(event.kv())), prev_kv: event.prev().map(pair) }
-}
-
-fn pair(kv: KeyValue<'_>) -> WireKeyValue {
-    WireKeyValue {
-        key: kv.key_bytes(),
-        create_revision: kv.create_revision(),
-        mod_revision: kv.mod_revision(),
-        version: kv.version(),
-        value: kv.value_bytes(),
-        lease: kv.lease(),
+        self.received.push(Received::from(response));
     }
 }

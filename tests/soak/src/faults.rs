@@ -1,0 +1,188 @@
+//! The faults, and the order they come in.
+
+use std::{fmt, time::Duration};
+
+use fastrand::Rng;
+
+/// What is done to the cluster, or to the way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A member is killed, and started again after a while.
+    Kill,
+    /// A member is asked to end, and started again at once.
+    Restart,
+    /// A member is stopped by a signal, and goes on after a while.
+    Freeze,
+    /// A member is cut off from the other two, which clients are not.
+    Partition,
+    /// All connections to a member are reset or closed.
+    Cut,
+    /// A connection to each member is cut after a number of bytes.
+    CutInFrame,
+    /// Nothing comes through to a member or from it for a while, and then everything.
+    Hold,
+    /// Connections to a member are dead, and nobody is told.
+    BlackHole,
+    /// The way to all members is long for a while.
+    Delay,
+    /// A member can't be reached for a while.
+    Refuse,
+    /// History is compacted.
+    Compact,
+    /// A member's database is defragmented, during which it does nothing else.
+    Defragment,
+    /// All members go back to a snapshot.
+    Restore,
+}
+
+/// What is hit by a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A member's process or its database.
+    Member,
+    /// The way from the clients to the members.
+    Link,
+    /// The store of all members.
+    Store,
+}
+
+impl Fault {
+    /// Every kind there is.
+    pub const ALL: [Fault; 13] = [
+        Fault::Kill,
+        Fault::Restart,
+        Fault::Freeze,
+        Fault::Partition,
+        Fault::Cut,
+        Fault::CutInFrame,
+        Fault::Hold,
+        Fault::BlackHole,
+        Fault::Delay,
+        Fault::Refuse,
+        Fault::Compact,
+        Fault::Defragment,
+        Fault::Restore,
+    ];
+
+    /// What is hit by it.
+    #[must_use]
+    pub fn target(self) -> Target {
+        match self {
+            Fault::Kill | Fault::Restart | Fault::Freeze | Fault::Partition | Fault::Defragment => {
+                Target::Member
+            }
+            Fault::Cut
+            | Fault::CutInFrame
+            | Fault::Hold
+            | Fault::BlackHole
+            | Fault::Delay
+            | Fault::Refuse => Target::Link,
+            Fault::Compact | Fault::Restore => Target::Store,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Kill => "kill -9",
+            Fault::Restart => "restart",
+            Fault::Freeze => "freeze",
+            Fault::Partition => "partition",
+            Fault::Cut => "cut",
+            Fault::CutInFrame => "cut in a frame",
+            Fault::Hold => "hold",
+            Fault::BlackHole => "black hole",
+            Fault::Delay => "delay",
+            Fault::Refuse => "refuse",
+            Fault::Compact => "compact",
+            Fault::Defragment => "defragment",
+            Fault::Restore => "restore",
+        })
+    }
+}
+
+/// A fault that was done, and how long it lasted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// Its kind.
+    pub fault: Fault,
+    /// When it began and ended, since the soak began.
+    pub from: Duration,
+    /// See [`from`](Done::from).
+    pub to: Duration,
+    /// What it was done to, and how.
+    pub what: String,
+}
+
+/// The order faults come in: every kind but a restore comes once before any comes again, compactions twice.
+#[derive(Debug)]
+pub(crate) struct Deck {
+    random: Rng,
+    cards: Vec<Fault>,
+}
+
+impl Deck {
+    /// How many faults there are in a round.
+    pub(crate) const ROUND: usize = Fault::ALL.len();
+
+    pub(crate) fn new(seed: u64) -> Deck {
+        Deck { random: Rng::with_seed(seed), cards: Vec::new() }
+    }
+
+    pub(crate) fn draw(&mut self) -> Fault {
+        if self.cards.is_empty() {
+            self.cards.extend(Fault::ALL.into_iter().filter(|&fault| fault != Fault::Restore));
+            self.cards.push(Fault::Compact);
+            self.random.shuffle(&mut self.cards);
+        }
+        self.cards.pop().unwrap_or(Fault::Compact)
+    }
+
+    pub(crate) fn random(&mut self) -> &mut Rng {
+        &mut self.random
+    }
+
+    /// A length of time between two.
+    pub(crate) fn between(&mut self, (least, most): (Duration, Duration)) -> Duration {
+        let micros = self.random.u128(least.as_micros()..=most.as_micros().max(least.as_micros()));
+        Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_but_a_restore_comes_before_any_comes_again() {
+        let mut deck = Deck::new(3);
+        for _ in 0..5 {
+            let round: BTreeSet<Fault> = (0..Deck::ROUND).map(|_| deck.draw()).collect();
+            assert_eq!(round.len(), Fault::ALL.len() - 1);
+            assert!(!round.contains(&Fault::Restore));
+        }
+    }
+
+    #[test]
+    fn a_seed_decides_the_order() {
+        let order = |seed| {
+            let mut deck = Deck::new(seed);
+            (0..40).map(|_| deck.draw()).collect::<Vec<_>>()
+        };
+        assert_eq!(order(5), order(5));
+        assert_ne!(order(5), order(6));
+    }
+
+    #[test]
+    fn a_length_of_time_lies_between_its_bounds() {
+        let mut deck = Deck::new(1);
+        let (least, most) = (Duration::from_millis(10), Duration::from_millis(12));
+        for _ in 0..100 {
+            assert!((least..=most).contains(&deck.between((least, most))));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A soak: a real cluster of three under fire, for as long as one likes, and everything that clients on both runtimes
+//! deliver checked against what really happened.
+//!
+//! Writers put, delete and let leases run out, by way of the clients that watch. Hundreds of watches of every class
+//! come and go, with consumers that are eager, slow or stall; mirrors and caches stay. Meanwhile members are killed,
+//! frozen, partitioned and defragmented, connections are cut, held and delayed, history is compacted, and now and then
+//! all members go back to a snapshot.
+//!
+//! What really happened is written down by a watch of everything over the generated stubs, with none of our client in
+//! it, and proves itself: no revision may be missing, and every change has to fit what was there before. History is
+//! compacted only as far as it is written down.
+//!
+//! | promise | how it is checked |
+//! |---|---|
+//! | the nine rules of [`checks`](etcd_watch_testkit::checks) | each second, on what has come since |
+//! | a watch that ends says up to where it delivered everything | by the rules, up to there |
+//! | a watch ends only if history is compacted, it was to end when its consumer lags, or the store went back | by its reason |
+//! | mirrors and caches are exact at the revision they say | each second, key by key |
+//! | nothing hangs | all have to come to a mark, a write of everything, within [`Settings::patience`] |
+//! | after a restore all watches end, and all copies are the store again | key by key |
+//! | nothing is left behind | in the end neither clients nor members hold a watch |
+//!
+//! | file | owns |
+//! |---|---|
+//! | `settings` | what a soak is to be like |
+//! | `world` | the cluster and the proxies |
+//! | `party` | the clients |
+//! | `keys`, `writers` | what is written |
+//! | `classes`, `observer`, `watches` | what is watched |
+//! | `replicas` | mirrors and caches |
+//! | `faults`, `storm` | what is broken |
+//! | `recorder`, `ledger`, `clock` | what really happened, and when |
+//! | `checking`, `finding`, `sabotage` | what is compared with what |
+//! | `soak`, `rest` | the order of it all |
+//! | `journal`, `samples`, `lags`, `report`, `chart`, `svg` | what is told of it |
+
+#![cfg(unix)]
+
+mod chart;
+mod checking;
+mod classes;
+mod clock;
+mod error;
+mod faults;
+mod finding;
+mod journal;
+mod keys;
+mod lags;
+mod ledger;
+mod observer;
+mod party;
+mod recorder;
+mod replicas;
+mod report;
+mod rest;
+mod sabotage;
+mod samples;
+mod settings;
+mod soak;
+mod storm;
+mod svg;
+mod watches;
+mod world;
+mod writers;
+
+use tokio::sync::watch;
+
+pub use error::SoakError;
+pub use faults::{Done, Fault, Target};
+pub use finding::Finding;
+pub use lags::Worst;
+pub use report::Report;
+pub use samples::Sample;
+pub use settings::{Sabotage, Settings};
+pub use watches::Counts;
+pub use writers::Writes;
+
+/// Does a soak on a multi-threaded runtime of tokio; ends early, but in good order, once `stop` says so.
+///
+/// # Errors
+/// If it can't be done: that promises were broken is in the [`Report`].
+///
+/// # Panics
+/// On a single-threaded runtime.
+pub async fn run(settings: Settings, stop: watch::Receiver<bool>) -> Result<Report, SoakError> {
+    let mut soak = soak::Soak::new(settings).await?;
+    let stopped = soak.run(&stop).await;
+    soak.report(stopped).await
+}

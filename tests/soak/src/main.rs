@@ -1,0 +1,104 @@
+//! `cargo xtask soak`: hours on a real cluster under fire. See the library.
+
+#![cfg(unix)]
+// A command line speaks to its user on standard output.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::{fs, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use etcd_watch_soak::{Report, Sabotage, Settings, run};
+use etcd_watch_testkit::harness::{EtcdVersion, binaries::Version};
+use tokio::sync::watch;
+
+/// Puts watches, mirrors and caches on a real cluster under fire, and checks everything they deliver.
+///
+/// Ends with status 0 only if no promise was broken. Ctrl-C ends it early, with a report; a second one at once.
+#[derive(Parser)]
+#[command(name = "soak")]
+struct Arguments {
+    /// For how long; longer if by then not every kind of fault has been used.
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// The server: 3.5.30, 3.4.23, or any other that is on this machine.
+    #[arg(long, default_value = "3.5.30")]
+    version: Version,
+    /// Decides what is written, watched and broken.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many watches there are at any time.
+    #[arg(long)]
+    watches: Option<usize>,
+    /// How many writes a second, about.
+    #[arg(long)]
+    writes: Option<u32>,
+    /// Write the plot to this file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Write the report to this file, too.
+    #[arg(long, value_name = "FILE")]
+    text: Option<PathBuf>,
+    /// Break a promise on purpose: `drop-event` loses one event in 5000.
+    #[arg(long, hide = true, value_parser = sabotage)]
+    sabotage: Option<Sabotage>,
+}
+
+fn sabotage(text: &str) -> Result<Sabotage, String> {
+    match text {
+        "drop-event" => Ok(Sabotage::DropEvent(5000)),
+        _ => Err("there is only drop-event".to_owned()),
+    }
+}
+
+impl Arguments {
+    fn settings(&self) -> Settings {
+        let duration = Duration::try_from_secs_f64(self.minutes * 60.0).unwrap_or_default();
+        let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+        let mut settings = Settings::new(EtcdVersion::Exact(self.version), duration, seed);
+        settings.watches = self.watches.unwrap_or(settings.watches);
+        settings.writes_per_second = self.writes.unwrap_or(settings.writes_per_second);
+        settings.sabotage = self.sabotage;
+        settings
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let settings = arguments.settings();
+    println!("etcd {}, {} minutes, seed {}", arguments.version, arguments.minutes, settings.seed);
+    match run(settings, interrupted()).await {
+        Ok(report) => told(&arguments, &report),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Becomes true with the first Ctrl-C; the second one ends the program.
+fn interrupted() -> watch::Receiver<bool> {
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            if sender.send_replace(true) {
+                std::process::exit(130);
+            }
+            println!("ending early: everything comes to rest and is compared; once more to end at once");
+        }
+    });
+    receiver
+}
+
+fn told(arguments: &Arguments, report: &Report) -> ExitCode {
+    println!("{report}");
+    let text = arguments.text.as_ref().map(|path| (path, format!("{report}\n")));
+    let svg = arguments.svg.as_ref().map(|path| (path, report.svg()));
+    for (path, content) in text.into_iter().chain(svg) {
+        if let Err(error) = fs::write(path, content) {
+            eprintln!("error: can't write {}: {error}", path.display());
+            return ExitCode::from(2);
+        }
+    }
+    if report.is_flawless() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,35 @@
+//! What shows that the checks notice: deliveries that are tampered with on purpose.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use etcd_watch_testkit::checks::Received;
+
+use crate::settings::Sabotage;
+
+/// Tampers with what consumers receive, if it was told to. Its clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Saboteur {
+    sabotage: Option<Sabotage>,
+    seen: Arc<AtomicU64>,
+}
+
+impl Saboteur {
+    /// The first event to go is by the seed.
+    pub(crate) fn new(sabotage: Option<Sabotage>, seed: u64) -> Saboteur {
+        let first = match sabotage {
+            Some(Sabotage::DropEvent(every)) => fastrand::Rng::with_seed(seed).u64(..every.max(1)),
+            None => 0,
+        };
+        Saboteur { sabotage, seen: Arc::new(AtomicU64::new(first)) }
+    }
+
+    pub(crate) fn meddle(&self, received: &mut Received) {
+        if let Some(Sabotage::DropEvent(every)) = self.sabotage {
+            let is_lost = |seen: u64| seen.is_multiple_of(every.max(1));
+            received.events.retain(|_| !is_lost(self.seen.fetch_add(1, Ordering::Relaxed) + 1));
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! One soak: a cluster, those who write, watch and break it, and epoch after epoch until time is up.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    sync::{Arc, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
+
+use etcd_watch_testkit::harness::HarnessError;
+use tokio::{
+    sync::{RwLock, mpsc, watch},
+    task::JoinHandle,
+    time::MissedTickBehavior,
+};
+
+use crate::{
+    clock::Clock,
+    error::SoakError,
+    faults::Deck,
+    finding::Finding,
+    journal::Journal,
+    observer::Surroundings,
+    party::{self, Member, Party},
+    recorder::Recorder,
+    replicas::{self, Replica},
+    report::Report,
+    sabotage::Saboteur,
+    samples::{self, Sample},
+    settings::Settings,
+    storm::{Chance, Over, Schedule, Storm},
+    watches::Watches,
+    world::World,
+    writers::{Gate, Writers, Writes, write_mark},
+};
+
+/// How often everything is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long a look may wait for the recorder; what it has not written down by then is looked at the next time.
+const RECORDER_PATIENCE: Duration = Duration::from_secs(1);
+/// How often there is a mark.
+const MARK: Duration = Duration::from_secs(5);
+/// So many revisions are kept at least, for watches that begin in the past.
+const KEPT_REVISIONS: i64 = 3000;
+/// One watch that goes wrong tends to go on so.
+const MOST_FINDINGS: usize = 20;
+
+/// Why a soak ends before its time.
+pub(crate) enum Stop {
+    /// It found what it looks for.
+    Found(Vec<Finding>),
+    /// It can't go on.
+    Failed(SoakError),
+}
+
+impl From<Vec<Finding>> for Stop {
+    fn from(findings: Vec<Finding>) -> Stop {
+        Stop::Found(findings)
+    }
+}
+
+impl From<Finding> for Stop {
+    fn from(finding: Finding) -> Stop {
+        Stop::Found(vec![finding])
+    }
+}
+
+impl From<SoakError> for Stop {
+    fn from(error: SoakError) -> Stop {
+        Stop::Failed(error)
+    }
+}
+
+impl From<HarnessError> for Stop {
+    fn from(error: HarnessError) -> Stop {
+        Stop::Failed(error.into())
+    }
+}
+
+/// One soak.
+pub(crate) struct Soak {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) start: Instant,
+    pub(crate) journal: Journal,
+    pub(crate) world: Arc<World>,
+    pub(crate) clients: Vec<Member>,
+    pub(crate) direct: Arc<dyn Party>,
+    pub(crate) gate: Gate,
+    writers: Option<Writers>,
+    writes: Writes,
+    pub(crate) watches: Watches,
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) hurry: watch::Sender<bool>,
+    pub(crate) restores: usize,
+    /// Lists of replicas that are no more.
+    pub(crate) lists: u64,
+    samples: Vec<Sample>,
+    compared: u64,
+    recorder_connections: u64,
+    /// Marks that not everything has come to yet, and when they were written.
+    marks: VecDeque<(i64, Instant)>,
+}
+
+/// A store, from its first revision to a restore or to the end.
+pub(crate) struct Epoch {
+    pub(crate) clock: Arc<Clock>,
+    pub(crate) recorder: Arc<Recorder>,
+}
+
+impl Soak {
+    /// Starts the cluster and the clients; nobody writes or watches yet.
+    pub(crate) async fn new(settings: Settings) -> Result<Soak, SoakError> {
+        let start = Instant::now();
+        let journal = Journal::new(start)?;
+        let settings = Arc::new(settings);
+        let world = Arc::new(World::start(settings.version.clone(), settings.patience).await?);
+        journal.note(format!("{} serves at {:?}; seed {}", world.version, world.endpoints, settings.seed));
+        let clients = party::clients(&world.link_endpoints())?;
+        let direct = party::direct(&world.endpoints)?;
+        let (hurry, hurried) = watch::channel(false);
+        let clock = Arc::new(Clock::default());
+        let around = Surroundings {
+            clock: clock.clone(),
+            saboteur: Saboteur::new(settings.sabotage, settings.seed),
+            hurry: hurried,
+            delivered: Arc::new(AtomicU64::new(0)),
+        };
+        let watches =
+            Watches::new(clients.clone(), settings.watches, settings.seed, around, journal.clone(), start);
+        Ok(Soak {
+            gate: Arc::new(RwLock::new(clock)),
+            settings,
+            start,
+            journal,
+            world,
+            clients,
+            direct,
+            writers: None,
+            writes: Writes::default(),
+            watches,
+            replicas: Vec::new(),
+            hurry,
+            restores: 0,
+            lists: 0,
+            samples: Vec::new(),
+            compared: 0,
+            recorder_connections: 0,
+            marks: VecDeque::new(),
+        })
+    }
+
+    /// All of it.
+    pub(crate) async fn run(&mut self, stop: &watch::Receiver<bool>) -> Result<(), Stop> {
+        let now = Instant::now();
+        let mut chance = Chance {
+            deck: Deck::new(self.settings.seed),
+            schedule: Schedule::new(now + self.settings.duration, now + self.settings.restore_every),
+        };
+        self.replicas = replicas::open(&self.clients)?;
+        // Nobody writes before the recorder has read where it begins.
+        let mut peace = self.gate.clone().write_owned().await;
+        self.writers = Some(Writers::start(
+            &self.clients,
+            &self.gate,
+            self.settings.writes_per_second,
+            self.settings.seed,
+        ));
+        loop {
+            let recorder = Arc::new(Recorder::start(self.world.endpoints.clone()).await?);
+            let clock = Arc::new(Clock::starting_at(recorder.recorded()));
+            *peace = clock.clone();
+            self.watches.begin(clock.clone());
+            self.marks.clear();
+            let _ = self.hurry.send_replace(false);
+            drop(peace);
+            let epoch = Epoch { clock, recorder };
+            self.journal.note(format!("an epoch begins at revision {}", epoch.recorder.recorded()));
+            let over;
+            (over, chance) = self.weather(&epoch, chance, stop).await?;
+            self.world.settle().await?;
+            let snapshot = if over == Over::Restore { Some(self.save(&epoch).await?) } else { None };
+            peace = self.come_to_rest(&epoch).await?;
+            self.recorder_connections += epoch.recorder.connections();
+            let Some(snapshot) = snapshot else { break };
+            self.restore(&snapshot, epoch).await?;
+            chance.schedule.restored(Instant::now() + self.settings.restore_every);
+        }
+        self.writes = self.writers.take().map(|writers| writers.counts()).unwrap_or_default();
+        drop(peace);
+        self.leave_nothing_behind().await
+    }
+
+    /// Lets a storm rage while everything is looked at.
+    async fn weather(
+        &mut self,
+        epoch: &Epoch,
+        mut chance: Chance,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<(Over, Chance), Stop> {
+        let storm = Storm {
+            settings: self.settings.clone(),
+            world: self.world.clone(),
+            recorder: epoch.recorder.clone(),
+            clock: epoch.clock.clone(),
+            direct: self.direct.clone(),
+            journal: self.journal.clone(),
+        };
+        let stop = stop.clone();
+        let mut raging = Task(tokio::spawn(async move {
+            let over = storm.rage(&mut chance, stop).await;
+            over.map(|over| (over, chance))
+        }));
+        let (mut marks, _marking) = self.start_marks();
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                over = &mut raging.0 => {
+                    let over = over.map_err(|ended| SoakError::io("wait for the faults")(io::Error::other(ended)))?;
+                    return Ok(over?);
+                }
+                Some(mark) = marks.recv() => self.marks.push_back(mark),
+                _ = looks.tick() => {
+                    self.sample();
+                    self.look(epoch).await?;
+                    self.watches.fill(&epoch.recorder.ledger())?;
+                }
+            }
+        }
+    }
+
+    /// Marks, every now and then, as far as there is a majority to take them.
+    fn start_marks(&self) -> (mpsc::Receiver<(i64, Instant)>, Task<()>) {
+        let (sender, receiver) = mpsc::channel(8);
+        let (gate, direct) = (self.gate.clone(), self.direct.clone());
+        let marking = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(MARK).await;
+                let clock = gate.read().await;
+                if let Ok(revision) = write_mark(&*direct, &clock).await
+                    && sender.send((revision, Instant::now())).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        (receiver, Task(marking))
+    }
+
+    pub(crate) fn sample(&mut self) {
+        let server_watchers = self.world.server_watchers();
+        let (at, delivered, rss) = (self.journal.elapsed(), self.watches.delivered(), samples::rss());
+        self.samples.push(Sample { at, delivered, rss, server_watchers });
+    }
+
+    /// Checks everything that has come, as far as the recorder has written down what it should be.
+    pub(crate) async fn look(&mut self, epoch: &Epoch) -> Result<(), Stop> {
+        let samples = self.replicas.iter().map(Replica::sample).collect::<Result<Vec<_>, _>>()?;
+        let furthest = samples.iter().flatten().map(|sample| sample.revision).max().unwrap_or(0);
+        epoch.recorder.wait_for(furthest, RECORDER_PATIENCE).await;
+        if let Some(reason) = epoch.recorder.trouble() {
+            return Err(SoakError::Recorder { reason }.into());
+        }
+        let mut ledger = epoch.recorder.ledger();
+        self.watches.check(&ledger)?;
+        let mut states = BTreeMap::new();
+        for (replica, sample) in self.replicas.iter().zip(&samples) {
+            let Some(sample) = sample else { continue };
+            let state = states.entry(sample.revision).or_insert_with(|| ledger.state_at(sample.revision));
+            if let Some(state) = state {
+                replica.compare(sample, state)?;
+                self.compared += 1;
+            }
+        }
+        let synced = samples.iter().flatten().map(|sample| sample.revision).min();
+        let kept = Some(ledger.recorded() - KEPT_REVISIONS);
+        let needless = [self.watches.next().map(|next| next - 1), synced, kept].into_iter().flatten().min();
+        ledger.forget_through(needless.unwrap_or(0));
+        drop(ledger);
+        self.look_for_the_lost(&samples)
+    }
+
+    /// Whatever has not come to a mark within a generous time hangs.
+    fn look_for_the_lost(&mut self, samples: &[Option<replicas::Sample>]) -> Result<(), Stop> {
+        while let Some(&(revision, at)) = self.marks.front() {
+            let behind = self.watches.behind(revision, at);
+            let lacks =
+                |sample: &Option<replicas::Sample>| sample.as_ref().is_none_or(|one| one.revision < revision);
+            let lost: Vec<&Replica> = self
+                .replicas
+                .iter()
+                .zip(samples)
+                .filter(|(_, sample)| lacks(sample))
+                .map(|(one, _)| one)
+                .collect();
+            if !behind.is_empty() || !lost.is_empty() {
+                if at.elapsed() <= self.settings.patience {
+                    return Ok(());
+                }
+                let what = format!("it has not come to the mark at {revision} after {:?}", at.elapsed());
+                let watches = behind.iter().map(|observer| observer.finding(what.clone()));
+                let findings = watches.chain(lost.iter().map(|replica| replica.finding(what.clone())));
+                return Err(findings.collect::<Vec<_>>().into());
+            }
+            self.marks.pop_front();
+        }
+        Ok(())
+    }
+
+    /// The report, whatever came of it.
+    pub(crate) async fn report(self, stopped: Result<(), Stop>) -> Result<Report, SoakError> {
+        let findings = match stopped {
+            Ok(()) => Vec::new(),
+            Err(Stop::Found(mut findings)) => {
+                findings.truncate(MOST_FINDINGS);
+                findings
+            }
+            Err(Stop::Failed(error)) => {
+                self.journal.note(format!("it can't go on: {error}"));
+                let transcript = self.journal.keep();
+                return Err(SoakError::CutShort { source: Box::new(error), transcript });
+            }
+        };
+        let mut kept = Vec::new();
+        if !findings.is_empty() {
+            for finding in &findings {
+                self.journal.note(format!("FOUND {finding}"));
+                finding.details.iter().for_each(|detail| self.journal.note(format!("    {detail}")));
+            }
+            kept.push(self.journal.keep().display().to_string());
+            kept.extend(self.world.keep().await);
+        }
+        let stats = self.clients.iter().map(|client| (client.name, client.party.stats())).collect();
+        Ok(Report {
+            version: self.world.version.to_string(),
+            settings: (*self.settings).clone(),
+            lasted: self.start.elapsed(),
+            faults: self.journal.faults(),
+            writes: self.writers.as_ref().map_or(self.writes, Writers::counts),
+            watches: self.watches.counts(),
+            delivered: self.watches.delivered(),
+            lists: self.replicas_lists(),
+            replicas_compared: self.compared,
+            recorder_connections: self.recorder_connections,
+            restores: self.restores,
+            worst: self.watches.lags.worst(),
+            lag_by_second: self.watches.lags.by_second(),
+            stats,
+            samples: self.samples,
+            final_rss: samples::rss(),
+            findings,
+            kept,
+        })
+    }
+}
+
+/// A task that ends with whoever waits for it.
+struct Task<T>(JoinHandle<T>);
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
