@@ -26,7 +26,7 @@ pub fn encode_service_endpoint(endpoint: &ServiceEndpoint) -> Bytes {
 /// A tree of these keys and values, as one under an empty prefix.
 pub fn tree(keys: impl IntoIterator<Item = (Bytes, Bytes)>) -> Tree {
     let mut tree = Tree::new(0);
-    keys.into_iter().for_each(|(key, value)| tree.insert(key, value));
+    keys.into_iter().for_each(|(key, value)| tree.insert(&key, &value));
     tree
 }
 

@@ -233,6 +233,8 @@ fn configuration(input: &mut Input<'_>) -> ModelConfig {
             ignore_progress_requests: is_set(4),
             progress_before_start: is_set(5),
             omit_headers: is_set(6),
+            negative_start: is_set(7),
+            lose_deletes: false,
         },
         ..ModelConfig::default()
     }

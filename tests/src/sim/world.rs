@@ -228,26 +228,29 @@ impl World {
         {
             self.broken(format!("{RECOVERY:?} after the last fault, {who}"));
         }
-        let soon = self.now + Duration::from_secs(1);
-        self.run_until(soon, |_| false);
-        self.look_for_leaks();
+        let deadline = self.now + RECOVERY;
+        self.run_until(deadline, |world| world.leak().is_none());
+        if self.violation.is_none()
+            && let Some(leak) = self.leak()
+        {
+            self.broken(leak);
+        }
     }
 
-    /// While everything is well, members hold no watches but those that clients have.
-    fn look_for_leaks(&mut self) {
-        for client in 0..self.clients.len() {
+    /// While everything is well, members hold no watches but those that clients have, once cancels have arrived.
+    fn leak(&self) -> Option<String> {
+        self.clients.iter().enumerate().find_map(|(number, client)| {
             let on_member = |id: &LinkId| {
                 let link = &self.links[id.0];
                 let etcd = &self.cluster.members[link.member].etcd;
                 // Over a half-open link nothing can be cancelled.
                 link.model.filter(|_| !link.is_mute).map_or(0, |model| etcd.watch_ids(model).len())
             };
-            let held: usize = self.clients[client].links.values().map(on_member).sum();
-            let wanted = self.clients[client].watcher.stats().watches;
-            if held > wanted {
-                self.broken(format!("members hold {held} watches for client {client}, which has {wanted}"));
-            }
-        }
+            let held: usize = client.links.values().map(on_member).sum();
+            let wanted = client.watcher.stats().watches;
+            (held > wanted)
+                .then(|| format!("members hold {held} watches for client {number}, which has {wanted}"))
+        })
     }
 
     /// Nobody watches any more: nothing may be left.
