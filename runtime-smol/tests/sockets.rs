@@ -128,7 +128,8 @@ async fn a_write_without_an_answer_may_have_been_executed<R: AmbientRuntime>() {
     let last = client.put(Put::new("key", "after")).await.expect("it is put");
     let last = last.header.expect("a header").revision;
     let mut watch = client.watch(everything_from(last)).expect("it is opened");
-    assert_eq!(revisions_through::<R>(&mut watch, last).await, [last]);
+    // What had no answer may have been made before that, after it, or never.
+    assert_eq!(revisions_through::<R>(&mut watch, last).await.first(), Some(&last));
 }
 
 async fn an_idle_stream_is_reset_and_opened_again_when_needed<R: AmbientRuntime>() {

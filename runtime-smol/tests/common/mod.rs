@@ -30,10 +30,10 @@ pub(crate) async fn in_time<R: AmbientRuntime, T>(what: &str, future: impl Futur
     futures_lite::future::or(future, late).await
 }
 
-/// The revisions of all events up to this one.
+/// The revisions of all events up to this one, and of what came together with it.
 pub(crate) async fn revisions_through<R: AmbientRuntime>(watch: &mut Watch, last: i64) -> Vec<i64> {
     let mut revisions = Vec::new();
-    while revisions.last() != Some(&last) {
+    while revisions.last().is_none_or(|&seen| seen < last) {
         let next = in_time::<R, _>(&format!("revision {last} comes"), watch.next()).await;
         let response = next.expect("the watch goes on").expect("it does not fail");
         revisions.extend(response.events().map(|event| event.mod_revision()));

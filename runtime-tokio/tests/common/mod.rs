@@ -43,7 +43,7 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Reads until this revision has arrived.
     pub(crate) async fn read_until(&mut self, watch: &mut Watch, revision: i64) {
-        while self.revisions.last() != Some(&revision) {
+        while self.revisions.last().is_none_or(|&seen| seen < revision) {
             let response = match timeout(DEADLINE, watch.try_next()).await {
                 Ok(Ok(Some(response))) => response,
                 other => panic!("{other:?} after {:?}", self.revisions.last()),
