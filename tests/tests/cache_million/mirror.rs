@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, time::Instant};
 
 use etcd_watch_testkit::{harness::EtcdVersion, proxy::Cut};
 use etcd_watch_tokio::{
-    Client, EventKind, ListReason, Mirror, MirrorEvent, MirrorRequest, Put, TokioRuntime, proto::mvccpb::KeyValue,
+    Client, EventKind, ListReason, Mirror, MirrorEvent, MirrorRequest, Put, TokioRuntime,
+    proto::mvccpb::KeyValue,
 };
 
 use crate::{Changing, PAGE, World, in_time, key, range, resident};
