@@ -102,7 +102,7 @@ pub(super) fn run(data: &[u8]) {
 }
 
 fn configuration(choice: u8) -> (Config, Sizes) {
-    let small = Sizes { buffer: 4000, total: 10_000, revision: 20_000 };
+    let small = Sizes { buffer: 4000, total: 10_000, revision: 4000 };
     let secs = |secs| Some(Duration::from_secs(secs));
     let config = Config::default();
     let (config, sizes) = match choice % 4 {

@@ -11,8 +11,8 @@ use etcd_watch_core::{
 use etcd_watch_proto::etcdserverpb::WatchResponse as Frame;
 use etcd_watch_proto::prost::Message;
 
-/// What a received frame takes at the most, for each of its bytes: itself and the index over its smallest events.
-const BYTES_PER_BYTE: usize = 16;
+/// What an event's index takes at the most, with that of its previous pair.
+const BYTES_PER_EVENT: usize = 128;
 
 /// What a response takes beside its events, at the most.
 const BYTES_PER_RESPONSE: usize = 512;
@@ -30,6 +30,7 @@ pub(super) struct Driver {
     connections: BTreeMap<StreamKey, Connection>,
     /// Every read that was ever asked for, in order.
     pub(super) ranges: Vec<RangeKey>,
+    /// What the largest frame takes at the most, with its index.
     largest_frame: usize,
 }
 
@@ -175,8 +176,11 @@ impl Driver {
         if is_open && !self.watcher.wants_frame(stream) {
             return;
         }
+        let decoded = Frame::decode(&bytes[..]);
+        let events = decoded.as_ref().map_or(0, |frame| frame.events.len());
+        self.largest_frame = self.largest_frame.max(bytes.len() + events * BYTES_PER_EVENT);
         if is_open
-            && let Ok(frame) = Frame::decode(&bytes[..])
+            && let Ok(frame) = decoded
             && frame.created
             && !connection.pending.is_empty()
         {
@@ -185,7 +189,6 @@ impl Driver {
                 *connection.created.entry(frame.watch_id).or_default() += 1;
             }
         }
-        self.largest_frame = self.largest_frame.max(bytes.len());
         self.watcher.handle_frame(self.now, stream, bytes);
         self.settle();
     }
@@ -345,11 +348,8 @@ impl Driver {
 
     /// What waits is bounded, and whoever has something to take knows it.
     fn check_accounts(&self) {
-        let crossing = self
-            .sizes
-            .revision
-            .saturating_add(self.largest_frame * BYTES_PER_BYTE)
-            .saturating_add(BYTES_PER_RESPONSE);
+        let crossing =
+            self.sizes.revision.saturating_add(self.largest_frame).saturating_add(BYTES_PER_RESPONSE);
         let mut queued = 0;
         for (watch, stats) in self.watcher.all_watch_stats() {
             let watched = &self.books[&watch];
