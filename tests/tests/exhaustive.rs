@@ -27,12 +27,12 @@ fn found(plan: &Plan) -> Violation {
 #[test]
 fn every_run_of_a_small_world_keeps_every_promise() {
     let states = search(&small_worlds());
-    assert!(states > 100_000, "only {states} states: something does not happen any more");
+    assert!(states > 10_000, "only {states} states: something does not happen any more");
 }
 
 #[test]
 #[ignore = "takes minutes: `cargo run --release -p etcd-watch-testkit --example explore` is quicker"]
-fn every_run_with_two_faults_keeps_every_promise() {
+fn every_run_of_every_world_keeps_every_promise() {
     search(&all_worlds());
 }
 

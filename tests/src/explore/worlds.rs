@@ -17,45 +17,45 @@ fn servers() -> [(&'static str, ServerPlan); 4] {
 /// Worlds whose search takes seconds even without optimization: one fault, or none beside what is counted.
 #[must_use]
 pub fn small_worlds() -> Vec<Plan> {
-    let mut worlds = Vec::new();
-    for (name, server) in servers() {
-        let plan = |what: &str| Plan::new(format!("{name}, {what}"), server);
-        worlds.push(plan("both from a revision, one fault").faults(Faults::any(1)));
-        worlds.push(plan("the key from now, no fault").from_now(1));
-        worlds.push(plan("notifications, no fault").notifications(1));
-        worlds.push(plan("asking, no fault").asks(1));
-        worlds.push(plan("slow consumers, no fault").consumers(Consumers::AtAnyTime));
-        for policy in [Overflow::Replay, Overflow::Pause, Overflow::Fail] {
-            let what = format!("cramped consumers, {policy:?}, no fault");
-            worlds.push(plan(&what).consumers(Consumers::Cramped(policy)));
-        }
+    let plan = |(name, server): (&str, ServerPlan), what: &str| Plan::new(format!("{name}, {what}"), server);
+    let [etcd, old_etcd, ..] = servers();
+    let mut worlds: Vec<Plan> = servers()
+        .into_iter()
+        .map(|server| plan(server, "both from a revision, one fault").faults(Faults::any(1)))
+        .collect();
+    worlds.push(plan(etcd, "the prefix from now, no fault").from_now(0));
+    worlds.push(plan(etcd, "the key from now, no fault").from_now(1));
+    worlds.push(plan(etcd, "notifications, no fault").notifications(1));
+    worlds.push(plan(old_etcd, "asking, no fault").asks(1));
+    worlds.push(plan(etcd, "slow consumers, no fault").consumers(Consumers::AtAnyTime));
+    for policy in [Overflow::Replay, Overflow::Pause, Overflow::Fail] {
+        let what = format!("one cramped consumer, {policy:?}, no fault");
+        let mut plan = plan(etcd, &what).consumers(Consumers::Cramped(policy));
+        plan.watches.truncate(1);
+        worlds.push(plan);
     }
-    let etcd = Plan::new("etcd, the key from now, one fault", ServerPlan::etcd());
-    worlds.push(etcd.from_now(1).faults(Faults::any(1)));
     worlds
 }
 
-/// All worlds, with two faults.
+/// All worlds: two faults; one where consumers ask for progress, or have so little room that watches come and
+/// go all the time.
 #[must_use]
 pub fn all_worlds() -> Vec<Plan> {
-    worlds(2)
-}
-
-fn worlds(faults: u8) -> Vec<Plan> {
     let mut worlds = Vec::new();
     for (name, server) in servers() {
-        let plan = |what: &str| Plan::new(format!("{name}, {what}"), server).faults(Faults::any(faults));
-        worlds.push(plan("both from a revision"));
-        worlds.push(plan("both from a revision, notifications").notifications(1));
-        worlds.push(plan("both from a revision, asking").asks(1));
-        worlds.push(plan("the prefix from now").from_now(0));
-        worlds.push(plan("the key from now").from_now(1));
-        worlds.push(plan("the key from now, notifications").from_now(1).notifications(1));
-        worlds.push(plan("the key from now, asking").from_now(1).asks(1));
-        worlds.push(plan("slow consumers").consumers(Consumers::AtAnyTime));
+        let plan = |what: &str, faults| {
+            let count = if faults == 1 { "one fault" } else { "two faults" };
+            Plan::new(format!("{name}, {what}, {count}"), server).faults(Faults::any(faults))
+        };
+        worlds.push(plan("both from a revision", 2));
+        worlds.push(plan("the prefix from now", 2).from_now(0));
+        worlds.push(plan("the key from now", 2).from_now(1));
+        worlds.push(plan("notifications", 2).notifications(1));
+        worlds.push(plan("asking", 1).asks(1));
+        worlds.push(plan("slow consumers", 2).consumers(Consumers::AtAnyTime));
         for policy in [Overflow::Replay, Overflow::Pause, Overflow::Fail] {
             let what = format!("cramped consumers, {policy:?}");
-            worlds.push(plan(&what).consumers(Consumers::Cramped(policy)));
+            worlds.push(plan(&what, 1).consumers(Consumers::Cramped(policy)));
         }
     }
     worlds
