@@ -275,8 +275,9 @@ impl Soak {
         let synced = samples.iter().flatten().map(|sample| sample.revision).min();
         let needless = [self.watches.next().map(|next| next - 1), synced].into_iter().flatten().min();
         if let Some(needless) = needless {
-            epoch.clock.settle(needless.min(ledger.recorded()));
-            ledger.forget_through(needless.min(ledger.recorded() - KEPT_REVISIONS));
+            let recorded = ledger.recorded();
+            epoch.clock.settle(needless.min(recorded));
+            ledger.forget_through(needless.min(recorded - KEPT_REVISIONS));
         }
         drop(ledger);
         self.look_for_the_lost(&samples)
