@@ -331,11 +331,16 @@ impl Lane {
                 let lag = self.lag.as_ref().filter(|lag| !lag.watches.is_empty());
                 timeouts[2] = lag
                     .map(|lag| ((lag.since + config.lag_deadline).min(lag.ask_at), TimeoutReason::Lagging));
+                // etcd answers no progress request while a watch of the stream begins in the future, as those do
+                // that are ahead of their member. To be silent then is no reason to leave it before the deadline.
+                let may_be_silent = lag.is_some();
                 // What a stream that isn't read would say, nobody hears.
                 if self.holds == 0 {
+                    let (probe_due, probe_at) = (stream.probe_due, stream.probe_at(config));
+                    let probed = |at: Option<Instant>| at.filter(|_| !may_be_silent);
                     timeouts[3] = stream.answer_due.map(|at| (at, TimeoutReason::AnswerDue));
-                    timeouts[4] = stream.probe_due.map(|at| (at, TimeoutReason::ProbeDue));
-                    timeouts[5] = stream.probe_at(config).map(|at| (at, TimeoutReason::Probe));
+                    timeouts[4] = probed(probe_due).map(|at| (at, TimeoutReason::ProbeDue));
+                    timeouts[5] = probed(probe_at).map(|at| (at, TimeoutReason::Probe));
                     timeouts[6] = stream.progress_at(config).map(|at| (at, TimeoutReason::Progress));
                 }
             }

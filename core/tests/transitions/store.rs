@@ -139,6 +139,26 @@ fn a_store_that_went_back_is_found_out_by_the_watches_that_are_ahead_of_it_alone
 }
 
 #[test]
+fn a_store_that_went_back_is_found_out_though_probes_are_not_answered() {
+    // As on etcd, which answers none while a watch of the stream begins in the future.
+    let mut driver = Driver::new(lagging().probe(Some(ms(500))).probe_timeout(ms(500)));
+    let (stream, _, [_, ahead]) = broken_onto_a_member_at_50(&mut driver);
+    let mut closes = driver.closes();
+    while closes.is_empty() {
+        driver.sleep_to_timeout();
+        closes = driver.closes();
+    }
+    assert_eq!(closes, [(stream, StreamEnd::Lagging { revision: 50, known: 90 })]);
+    let stream = driver.reopen(TRUSTED);
+    answer_creates(&mut driver, stream, 52);
+    while driver.delivers().is_empty() {
+        driver.sleep_to_timeout();
+        assert_eq!(driver.closes(), []);
+    }
+    assert_eq!(driver.closed(ahead), CloseReason::StoreRegressed { known: 90, revision: 52 });
+}
+
+#[test]
 fn another_member_that_has_it_all_ends_the_matter() {
     let mut driver = Driver::new(lagging());
     let (_, _, [_, ahead]) = broken_onto_a_member_at_50(&mut driver);

@@ -236,8 +236,8 @@ mod tests {
         for (creations, is_lawful) in [(0, false), (1, false), (2, true)] {
             let mut arrived = faithful(&ledger);
             arrived.iter_mut().for_each(|response| response.creations = creations);
-            // A row over the end of a response, and of a piece, and another row later.
-            for event in [28, 29, 30, 31, 40] {
+            // A row over the end of a response, and of a piece, with a create in it, and another row later.
+            for event in [27, 28, 30, 31, 40] {
                 let previous = &mut arrived[event / 5].received.events[event % 5].prev_kv;
                 assert!(previous.take().is_some());
             }

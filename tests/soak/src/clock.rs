@@ -18,6 +18,7 @@ pub(crate) struct Clock {
     acknowledged: Mutex<VecDeque<(i64, Instant)>>,
     newest: AtomicI64,
     compacted: AtomicI64,
+    settled: AtomicI64,
 }
 
 impl Clock {
@@ -50,6 +51,16 @@ impl Clock {
     /// The highest revision that was acknowledged.
     pub(crate) fn newest(&self) -> i64 {
         self.newest.load(Ordering::Relaxed)
+    }
+
+    /// Nobody needs history up to this revision any more.
+    pub(crate) fn settle(&self, revision: i64) {
+        self.settled.fetch_max(revision, Ordering::SeqCst);
+    }
+
+    /// The revision up to which nobody needs history.
+    pub(crate) fn settled(&self) -> i64 {
+        self.settled.load(Ordering::SeqCst)
     }
 
     /// A compaction at this revision is about to be asked for.

@@ -191,6 +191,11 @@ impl Observer {
         &self.progress
     }
 
+    /// Whether it has run on a server: only then it knows which store it is of.
+    pub(crate) fn has_run(&self) -> bool {
+        self.log.lock().created.is_some()
+    }
+
     /// Whether it has come to a revision, or has ended.
     pub(crate) fn is_past(&self, revision: i64) -> bool {
         let log = self.log.lock();

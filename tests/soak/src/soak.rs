@@ -273,9 +273,12 @@ impl Soak {
             }
         }
         let synced = samples.iter().flatten().map(|sample| sample.revision).min();
-        let kept = Some(ledger.recorded() - KEPT_REVISIONS);
-        let needless = [self.watches.next().map(|next| next - 1), synced, kept].into_iter().flatten().min();
-        ledger.forget_through(needless.unwrap_or(0));
+        let needless = [self.watches.next().map(|next| next - 1), synced].into_iter().flatten().min();
+        if let Some(needless) = needless {
+            let recorded = ledger.recorded();
+            epoch.clock.settle(needless.min(recorded));
+            ledger.forget_through(needless.min(recorded - KEPT_REVISIONS));
+        }
         drop(ledger);
         self.look_for_the_lost(&samples)
     }

@@ -90,7 +90,8 @@ impl Watches {
             let class = CLASSES[slot % CLASSES.len()];
             let mut ask = class.ask(&mut self.random);
             if class.is_from_revision {
-                let oldest = self.around.clock.compacted().max(ledger.floor() + 1);
+                let clock = &self.around.clock;
+                let oldest = clock.compacted().max(clock.settled()).max(ledger.floor()) + 1;
                 let from = self.random.i64(oldest.min(ledger.recorded() + 1)..=ledger.recorded() + 1);
                 ask.watched.from = from;
                 ask.request = ask.request.start_revision(from);
@@ -166,9 +167,9 @@ impl Watches {
         self.observers.iter().filter(behind).collect()
     }
 
-    /// Whether everything up to a revision has been checked.
+    /// Whether all have run, and everything up to a revision has been checked.
     pub(crate) fn are_checked(&self, revision: i64) -> bool {
-        self.observers.iter().all(|observer| observer.next() > revision)
+        self.observers.iter().all(|observer| observer.has_run() && observer.next() > revision)
     }
 
     /// After a restore: whether all have ended, and for the right reason, or for one that they had before.
