@@ -32,6 +32,9 @@ struct Arguments {
     /// How many writes a second, about.
     #[arg(long)]
     writes: Option<u32>,
+    /// After how many minutes all members go back to a snapshot again. Default: 4.
+    #[arg(long, value_name = "MINUTES")]
+    restore_every: Option<f64>,
     /// Write the plot to this file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -52,11 +55,13 @@ fn sabotage(text: &str) -> Result<Sabotage, String> {
 
 impl Arguments {
     fn settings(&self) -> Settings {
-        let duration = Duration::try_from_secs_f64(self.minutes * 60.0).unwrap_or_default();
+        let minutes = |minutes: f64| Duration::try_from_secs_f64(minutes * 60.0).unwrap_or_default();
+        let duration = minutes(self.minutes);
         let seed = self.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
         let mut settings = Settings::new(EtcdVersion::Exact(self.version), duration, seed);
         settings.watches = self.watches.unwrap_or(settings.watches);
         settings.writes_per_second = self.writes.unwrap_or(settings.writes_per_second);
+        settings.restore_every = self.restore_every.map_or(settings.restore_every, minutes);
         settings.sabotage = self.sabotage;
         settings
     }

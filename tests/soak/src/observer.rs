@@ -179,7 +179,9 @@ impl Observer {
     /// What another watch has to ask for to go on where this one has ended.
     pub(crate) fn rest(&self) -> Ask {
         let watched = self.progress.watched.clone();
-        Ask { request: self.request.clone().start_revision(watched.from), watched }
+        // So far the store was: without that, one that goes back before the watch has seen anything is waited for.
+        let request = self.request.clone().start_revision(watched.from).known_store(0, watched.from - 1);
+        Ask { request, watched }
     }
 
     pub(crate) fn opened(&self) -> Instant {
