@@ -10,11 +10,13 @@ use etcd_watch_tokio::{
 
 use crate::{Changing, PAGE, World, in_time, key, range, resident};
 
+/// A value and the revision it is of.
+type Held = (Box<[u8]>, i64);
+
 /// What a consumer holds.
 struct Fold {
     mirror: Mirror<TokioRuntime>,
-    /// Values and the revisions they are of.
-    state: BTreeMap<Box<[u8]>, (Box<[u8]>, i64)>,
+    state: BTreeMap<Box<[u8]>, Held>,
     reasons: Vec<ListReason>,
     parts: usize,
 }
