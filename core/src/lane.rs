@@ -299,7 +299,9 @@ impl Lane {
         stream.last_frame = now;
         stream.probe_due = None;
         stream.answer_due = (!stream.pending.is_empty()).then(|| now + config.answer_timeout);
-        if self.penalty > 0 && now.since(stream.opened) > config.backoff_ceiling * PENALTY_FACTOR {
+        if self.penalty > 0
+            && now.since(stream.opened) > config.backoff_ceiling.saturating_mul(PENALTY_FACTOR)
+        {
             self.penalty = 0;
         }
         if !stream.proven {

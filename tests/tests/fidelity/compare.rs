@@ -50,9 +50,9 @@ impl Said {
         for (index, watch) in talk.watches.iter().enumerate() {
             let pair = logs.map(|log| &log.watches[index]);
             let title = format!("stream {name}, watch {}", watch.id);
-            for side in 0..2 {
-                self.check_batches(side, &title, watch, pair[side], round);
-                self.check_notifications(side, &title, watch, pair[side], round);
+            for (side, log) in pair.into_iter().enumerate() {
+                self.check_batches(side, &title, watch, log, round);
+                self.check_notifications(side, &title, watch, log, round);
             }
             self.watch(&title, talk, watch, pair, round, figures);
         }
@@ -66,8 +66,8 @@ impl Said {
         round: &Round,
         figures: &mut Figures,
     ) {
-        for side in 0..2 {
-            let replies = &logs[side].progress[talk.progress_seen[side]..];
+        for (side, log) in logs.into_iter().enumerate() {
+            let replies = &log.progress[talk.progress_seen[side]..];
             figures.progress_replies += replies.len();
             for reply in replies {
                 let revision = reply.revision;

@@ -57,7 +57,7 @@ impl Pair {
             max_request_bytes: MAX_REQUEST_BYTES,
             fragment_bytes: MAX_REQUEST_BYTES + FRAGMENT_MARGIN,
             progress_interval: PROGRESS_INTERVAL,
-            sync_interval: Duration::from_millis(if seed % 2 == 0 { 100 } else { 0 }),
+            sync_interval: Duration::from_millis(if seed.is_multiple_of(2) { 100 } else { 0 }),
             interleave_seed: Some(seed),
             ..ModelConfig::like(binary.version)
         };

@@ -217,8 +217,7 @@ impl Run<'_> {
         let [model, real] = &self.pair.sides;
         let answers =
             tokio::join!(answer(&model.channel, request.clone()), answer(&real.channel, request.clone()));
-        let mut said = Said::default();
-        said.lines = [vec![answers.0], vec![answers.1]];
+        let said = Said { lines: [vec![answers.0], vec![answers.1]], ..Said::default() };
         if let (Request::Compact(revision), true) = (&request, said.lines[0][0].starts_with("compacted")) {
             self.compacted = *revision;
         }
