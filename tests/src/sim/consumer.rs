@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use etcd_watch_core::{CloseReason, Delivery, Overflow, StreamOptions, WatchKey, WatchRequest, WatchState};
+use etcd_watch_core::{
+    CloseReason, Delivery, Overflow, ResponseKind, StreamOptions, WatchKey, WatchRequest, WatchState,
+};
 
 use super::client::Owner;
 use super::plan::{Planted, RangePlan, WatchPlan};
@@ -187,8 +189,8 @@ impl World {
         self.note(|| format!("consumer {consumer}: takes {response:?}"));
         self.counts.responses += 1;
         self.counts.events += response.len() as u64;
-        // Each says that everything up to its revision has come.
-        let bookmark = Some(response.revision());
+        // Each says that everything up to its revision has come; that it was created says nothing of the store.
+        let bookmark = (response.kind() != ResponseKind::Created).then(|| response.revision());
         let state = &mut self.consumers[consumer];
         let Some(checker) = &mut state.checker else {
             self.broken(format!("consumer {consumer}: something came before its start was known"));
