@@ -12,6 +12,9 @@ use super::schedule::{Turn, Wake};
 use super::world::World;
 use crate::checks::{Change, Checker, Watched};
 
+/// A watch that is denied so often in a row, each time because its token has just expired, takes that for what it says.
+pub(super) const DENIALS: u64 = 3;
+
 /// One consumer, through all the watches it has had.
 #[derive(Debug)]
 pub(super) struct Consumer {
@@ -226,9 +229,9 @@ impl World {
                 next_revision < compact_revision && *compact_revision <= self.cluster.compacted
             }
             CloseReason::Lagged { .. } => state.plan.overflow == Overflow::Fail,
-            // Denied three times over because its token had just expired, it takes that for what it says.
             CloseReason::PermissionDenied { .. } => {
-                state.plan.range == RangePlan::Secret || self.cluster.tokens_from >= state.opened_tokens + 3
+                state.plan.range == RangePlan::Secret
+                    || self.cluster.tokens_from >= state.opened_tokens + DENIALS
             }
             CloseReason::StoreChanged { .. } => opened_epoch < self.cluster.epoch(),
             CloseReason::StoreRegressed { .. } => self.may_seem_restored(opened_epoch),

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Delivery, EventKind, Instant, Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, SnapshotPart,
-    WatchKey, WatchResponse, WatchState,
+    CloseReason, Delivery, EventKind, Instant, Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest,
+    SnapshotPart, WatchKey, WatchResponse, WatchState,
 };
 
 use super::client::Owner;
+use super::consumer::DENIALS;
 use super::plan::{MirrorPlan, Planted};
 use super::schedule::{Turn, Wake};
 use super::world::World;
@@ -33,6 +34,8 @@ pub(super) struct Mirror {
     /// The revision of the list that is not complete.
     listing: Option<i64>,
     announced: i64,
+    /// How often tokens had expired when it began.
+    opened_tokens: u64,
     is_closed: bool,
     turn: Turn,
 }
@@ -55,6 +58,7 @@ impl World {
             listed: None,
             listing: None,
             announced: 0,
+            opened_tokens: self.cluster.tokens_from,
             is_closed: false,
             turn: Turn::default(),
         });
@@ -186,7 +190,9 @@ impl World {
             MirrorEvent::Synced { .. } => state.listing = None,
             MirrorEvent::Closed(reason) => {
                 state.is_closed = true;
-                if !self.is_ending {
+                let is_denied = matches!(reason, CloseReason::PermissionDenied { .. })
+                    && self.cluster.tokens_from >= state.opened_tokens + DENIALS;
+                if !self.is_ending && !is_denied {
                     self.broken(format!("mirror {mirror} had no reason to end: {reason}"));
                 }
             }
