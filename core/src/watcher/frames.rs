@@ -62,7 +62,10 @@ impl Watcher {
         bytes: Bytes,
         mut frame: Frame,
     ) -> Result<(), ServerMisbehaved> {
-        self.follow_lag(number, frame.header);
+        // The gRPC proxy makes `created` up, with the revision that was asked for: it may not exist yet.
+        if !frame.created || frame.header.cluster_id != 0 {
+            self.follow_lag(number, frame.header);
+        }
         let reason = || String::from_utf8_lossy(frame.cancel_reason.of(&bytes)).into_owned();
         if frame.created {
             let Some((key, id)) = self.match_created(number, &frame)? else { return Ok(()) };

@@ -2,6 +2,8 @@
 
 use etcd_watch_core::{CloseReason, Config, EndpointHint, Failure, KeyRange, TimeoutReason};
 
+use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
+
 use crate::support::*;
 
 #[test]
@@ -41,6 +43,23 @@ fn a_watch_from_now_that_saw_nothing_goes_on_at_its_now_and_not_at_the_created_h
     driver.reopen(TRUSTED);
     assert_eq!(driver.creates()[0].start_revision, 11);
     assert_eq!(driver.ranges(), []);
+}
+
+#[test]
+fn a_made_up_created_header_does_not_make_the_next_read_look_old() {
+    let mut driver = Driver::new(Config::default());
+    driver.watch(from_now("a"));
+    let stream = driver.open(Default::default());
+    let read = driver.ranges().remove(0);
+    driver.range_done(read.range, 41);
+    driver.creates();
+    // The gRPC proxy says the revision that the watch is to start at, which need not exist yet.
+    let header = Some(ResponseHeader { revision: 42, ..ResponseHeader::default() });
+    driver.frame(stream, Frame { header, created: true, ..Frame::default() });
+    let watch = driver.watch(from_now("b"));
+    let read = driver.ranges().remove(0);
+    driver.range_done(read.range, 41);
+    assert_eq!(driver.watcher.resume_revision(watch), Some(42), "without waiting for a later revision");
 }
 
 #[test]
