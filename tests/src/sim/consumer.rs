@@ -12,8 +12,9 @@ use super::schedule::{Turn, Wake};
 use super::world::World;
 use crate::checks::{Change, Checker, Watched};
 
-/// A watch that is denied so often in a row, each time because its token has just expired, takes that for what it says.
-pub(super) const DENIALS: u64 = 3;
+/// A watch that is denied three times in a row, each time because its token has just expired, takes that for what it
+/// says. The first of these tokens may have expired before it began.
+pub(super) const DENIALS: u64 = 2;
 
 /// One consumer, through all the watches it has had.
 #[derive(Debug)]

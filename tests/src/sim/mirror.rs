@@ -98,8 +98,13 @@ impl World {
                 }
             }
         }
+        self.expect_more(mirror);
+    }
+
+    /// Its turn comes when there is something for its consumer, or a timeout of its machine is due.
+    fn expect_more(&mut self, mirror: usize) {
         let state = &self.mirrors[mirror];
-        if state.machine.has_events() || (state.machine.wants_delivery() && state.watch.is_some()) {
+        if state.machine.has_events() {
             let at = self.soon() + state.plan.pause;
             self.expect_mirror(mirror, at);
         } else if let Some(at) = state.machine.poll_timeout() {
@@ -128,36 +133,33 @@ impl World {
         }
         let now = self.machine_now();
         self.mirrors[mirror].machine.handle_timeout(now);
-        let client = self.mirrors[mirror].client;
-        loop {
-            if let Some(event) = self.mirrors[mirror].machine.next(now) {
-                self.fold(mirror, event);
-                if !self.mirrors[mirror].plan.pause.is_zero() {
-                    break;
-                }
-                continue;
-            }
-            let state = &self.mirrors[mirror];
-            let Some(watch) = state.watch.filter(|_| state.machine.wants_delivery()) else { break };
-            let Some(delivery) = self.take(client, watch) else { break };
-            if matches!(delivery, Delivery::Closed(_)) {
-                self.mirrors[mirror].watch = None;
-            }
-            self.mirrors[mirror].machine.handle_delivery(now, delivery);
-        }
-        let is_idle = {
-            let state = &self.mirrors[mirror];
-            !state.machine.has_events() && !state.machine.has_actions() && state.plan.pause.is_zero()
-        };
-        if is_idle {
-            // Nothing until something happens: a page, a delivery, a timeout.
-            if let Some(at) = self.mirrors[mirror].machine.poll_timeout() {
-                let at = at.since(Instant::ZERO).max(self.now);
+        let mut is_left = true;
+        while is_left {
+            is_left = self.take_one(mirror);
+            if is_left && !self.mirrors[mirror].plan.pause.is_zero() {
+                let at = self.soon() + self.mirrors[mirror].plan.pause;
                 self.expect_mirror(mirror, at);
+                break;
             }
-        } else {
-            self.drive_mirror(mirror);
         }
+        self.drive_mirror(mirror);
+    }
+
+    /// Its consumer takes an event, or, if there is none, its machine what the watch has. False if there is nothing.
+    fn take_one(&mut self, mirror: usize) -> bool {
+        let now = self.machine_now();
+        if let Some(event) = self.mirrors[mirror].machine.next(now) {
+            self.fold(mirror, event);
+            return true;
+        }
+        let state = &self.mirrors[mirror];
+        let Some(watch) = state.watch.filter(|_| state.machine.wants_delivery()) else { return false };
+        let Some(delivery) = self.take(state.client, watch) else { return false };
+        if matches!(delivery, Delivery::Closed(_)) {
+            self.mirrors[mirror].watch = None;
+        }
+        self.mirrors[mirror].machine.handle_delivery(now, delivery);
+        true
     }
 
     fn fold(&mut self, mirror: usize, event: MirrorEvent) {
