@@ -110,10 +110,10 @@ async fn what_does_not_decode_is_told_and_counted() {
         watch.try_next().await.expect("it goes on");
     }
     counted.add(&snapshotter);
-    assert_eq!((watch.undecodable(), warnings.like("name=\"one\"")), (1, 1), "{warnings:?}");
+    assert_eq!((watch.undecodable(), warnings.like("endpoint=\"one\"")), (1, 1), "{warnings:?}");
     assert_eq!(counted.of("etcd_watch_discovery_undecodable_total", "billing"), Some(1));
     let listed = billing.list().await.expect("it is listed");
-    assert_eq!((listed.undecodable.len(), warnings.like("name=\"one\"")), (1, 2), "{warnings:?}");
+    assert_eq!((listed.undecodable.len(), warnings.like("endpoint=\"one\"")), (1, 2), "{warnings:?}");
     counted.add(&snapshotter);
     assert_eq!(counted.of("etcd_watch_discovery_undecodable_total", "billing"), Some(2));
 }

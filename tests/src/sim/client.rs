@@ -189,7 +189,7 @@ impl World {
     /// What waits for consumers has a limit, for each and in all, and each may be over it by the response that crossed
     /// the line.
     pub(super) fn check_bounds(&mut self, client: usize) {
-        let slack = 4 * self.largest_response.max(self.largest_frame) + 4096;
+        let slack = 2 * self.largest_response.max(self.largest_frame) + 1024;
         let state = &mut self.clients[client];
         let total = self.setup.buffer_bytes * 4 + slack * state.owners.len().max(1);
         let queued = state.watcher.stats().queued_bytes;
@@ -199,7 +199,7 @@ impl World {
         }
         // Each watch's own account now and then: it takes a walk over what waits.
         state.frames += 1;
-        if state.frames.is_multiple_of(16) {
+        if state.frames.is_multiple_of(4) {
             let limit = self.setup.buffer_bytes + slack;
             let over = state.watcher.all_watch_stats().find(|(_, stats)| stats.queued_bytes > limit);
             if let Some((watch, stats)) = over {
