@@ -157,8 +157,7 @@ impl Config {
     /// Ask a stream that has been silent for this long for a sign of life. Default: off, since gRPC
     /// proxies don't forward the request; connections are watched by HTTP/2 keepalive in any case.
     /// Servers that are known not to answer on quiet streams (3.4.25 to 3.4.30, 3.5.8 to 3.5.12) or
-    /// whose version is unknown are not asked, nor is one while a watch of the stream starts in its future, as it
-    /// does where a quiet store is read on.
+    /// whose version is unknown are not asked.
     pub fn probe(mut self, idle: Option<Duration>) -> Self {
         self.probe_idle = idle;
         self

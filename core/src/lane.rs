@@ -151,10 +151,6 @@ pub(crate) struct GrpcStream {
     pub(crate) answers_probes: bool,
     /// Whether it carries an auth token.
     pub(crate) authenticated: bool,
-    /// The highest revision that a watch was created at.
-    pub(crate) newest_start: i64,
-    /// The highest revision that the server has shown.
-    pub(crate) seen: i64,
     pub(crate) opened: Instant,
     pub(crate) last_frame: Instant,
     pub(crate) answer_due: Option<Instant>,
@@ -182,8 +178,6 @@ impl GrpcStream {
             lied: false,
             answers_probes: opened.version.is_some_and(|version| version.answers_progress_when_quiet()),
             authenticated: opened.authenticated,
-            newest_start: 0,
-            seen: 0,
             opened: now,
             last_frame: now,
             answer_due: None,
@@ -254,11 +248,9 @@ impl GrpcStream {
         routine.map(|interval| last + interval.max(PROGRESS_PAUSE))
     }
 
-    /// When to ask for a sign of life. A server leaves the question unanswered while a watch of the stream starts
-    /// in its future, as all do that go on where a quiet store is.
+    /// When to ask for a sign of life.
     fn probe_at(&self, config: &Config) -> Option<Instant> {
-        let answers = self.answers_probes && !self.routes.is_empty() && self.seen >= self.newest_start;
-        let idle = config.probe_idle.filter(|_| answers);
+        let idle = config.probe_idle.filter(|_| self.answers_probes && !self.routes.is_empty());
         idle.filter(|_| self.probe_due.is_none()).map(|idle| self.last_frame + idle)
     }
 }

@@ -347,9 +347,6 @@ impl Watcher {
     fn follow_lag(&mut self, number: u32, header: Header) {
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         lane.shown.note(header.cluster_id, header.revision);
-        if let Some(stream) = lane.stream() {
-            stream.seen = stream.seen.max(header.revision);
-        }
         let Some(lag) = &mut lane.lag else { return };
         let revision = header.revision;
         if revision == 0 {

@@ -83,7 +83,6 @@ impl Watcher {
                 stream.next_id += 1;
             }
             substream.state = State::Creating;
-            stream.newest_start = stream.newest_start.max(create.start_revision);
             stream.pending.push_back(Pending { id, watch: Some(watch) });
             stream.answer_due.get_or_insert(now + self.config.answer_timeout);
             self.stats.creates += 1;

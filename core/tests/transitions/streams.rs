@@ -86,20 +86,6 @@ fn an_idle_stream_is_probed_and_replaced_if_it_stays_silent() {
 }
 
 #[test]
-fn a_stream_with_a_watch_in_the_future_is_not_probed() {
-    // etcd leaves progress requests unanswered meanwhile; and where a quiet store is read on, that is always.
-    let config = Config::default().probe(Some(ms(5000))).probe_timeout(ms(1000)).progress_interval(None);
-    let mut driver = Driver::new(config);
-    let (_, stream, id) = driver.running(all_from(101));
-    driver.sleep(ms(60_000));
-    assert_eq!((driver.progress_requests(), driver.closes()), (0, vec![]));
-    // The store has come to where the watch begins.
-    driver.frame(stream, progress(id, 101));
-    driver.sleep(ms(5000));
-    assert_eq!(driver.progress_requests(), 1);
-}
-
-#[test]
 fn watches_end_when_no_member_has_a_leader_or_none_can_be_reached_for_too_long() {
     let deadline = Some(ms(3000));
     let no_leader = Failure::status(14, "etcdserver: no leader");
