@@ -92,9 +92,10 @@ impl Author {
     fn add_compaction(&mut self, steps: &mut Vec<Step>) {
         let put = self.small_put();
         let range_end = if self.random.bool() { "l".into() } else { Bytes::new() };
-        let change = match self.random.u8(0..3) {
+        let change = match self.random.u8(0..4) {
             0 => Call::Delete(DeleteRangeRequest { key: put.key.clone(), range_end, prev_kv: false }),
             1 => Call::Txn(self.transaction(1)),
+            2 => Call::Txn(self.double_change()),
             _ => Call::Put(self.small_put()),
         };
         steps.extend([Call::Put(put), change].map(Step::Call));
@@ -110,6 +111,18 @@ impl Author {
             let wish = Wish { id: Id::Any, start, key, range_end, ..self.wish() };
             steps.push(Step::Create { stream: self.index(), wish });
         }
+    }
+
+    /// What puts a key and deletes it at once: that is refused, but for a delete "from a key on".
+    fn double_change(&mut self) -> TxnRequest {
+        let put = self.small_put();
+        let delete = DeleteRangeRequest { key: put.key.clone(), range_end: "\0".into(), prev_kv: false };
+        let mut success = [Request::RequestPut(put), Request::RequestDeleteRange(delete)];
+        if self.random.bool() {
+            success.reverse();
+        }
+        let success = success.map(|request| RequestOp { request: Some(request) }).to_vec();
+        TxnRequest { success, ..TxnRequest::default() }
     }
 
     fn large_put(&mut self, number: u8) -> PutRequest {

@@ -56,6 +56,9 @@ const MAX_REQUEST_BYTES: usize = 64 << 10;
 /// For any one thing that is waited for: much longer than it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
 
+/// Scripts that are run on each server if nobody says how many.
+const DEFAULT_SCRIPTS: u64 = 8;
+
 /// Scripts that are run on one pair, before the next gets a new one.
 const SCRIPTS_PER_PAIR: u64 = 16;
 
@@ -88,7 +91,7 @@ fn setting(name: &str, default: u64) -> u64 {
 async fn compare_with(binary: &EtcdBinary) {
     let started = Instant::now();
     let first = setting("FIDELITY_SEED", 1);
-    let seeds = first..first + setting("FIDELITY_SCRIPTS", 16);
+    let seeds = first..first + setting("FIDELITY_SCRIPTS", DEFAULT_SCRIPTS);
     let mut figures = Figures::default();
     let mut pair = None;
     for seed in seeds.clone() {
@@ -111,7 +114,10 @@ async fn compare_with(binary: &EtcdBinary) {
     }
     println!("{binary}, seeds {seeds:?}, in {:.1?}: {figures}", started.elapsed());
     let missing = figures.missing();
-    assert!(missing.is_empty() || seeds.end - seeds.start < 16, "nothing was compared of: {missing:?}");
+    assert!(
+        missing.is_empty() || seeds.end - seeds.start < DEFAULT_SCRIPTS,
+        "nothing was compared of: {missing:?}"
+    );
 }
 
 async fn report(

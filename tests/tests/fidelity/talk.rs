@@ -42,6 +42,8 @@ pub(crate) struct Talk {
     pub(crate) progress_optional: bool,
     /// Whether a watch may be behind.
     pub(crate) behind: bool,
+    /// Whether a cancel was sent that wasn't answered yet.
+    pub(crate) cancelling: bool,
     /// Cancels that were sent when everything had come.
     pub(crate) clean_cancels: BTreeSet<i64>,
     /// Ids of watches that were cancelled while events were on their way. The next to have such an id may get
