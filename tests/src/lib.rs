@@ -2,18 +2,20 @@
 //!
 //! - [`certificates`]: certificate authorities, and certificates that are good or bad in a known way.
 //! - [`checks`]: whether what a watch received is what it had to receive.
-//! - [`fuzz`]: what fuzzers run.
 //! - [`explore`]: every interleaving of a small world around the real machine.
+//! - [`folding`]: a consumer of a mirror that holds what it has been handed.
+//! - [`fuzz`]: what fuzzers run.
 //! - [`harness`]: real etcd servers, found on this machine, started and driven.
 //! - [`lawful`]: property tests for whatever consumes watches: random histories of what they may be handed.
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
 //! - [`proxy`]: a TCP proxy that cuts, delays, holds and swallows, on command.
-//! - [`sim`]: whole clusters and clients in virtual time, from one seed.
 //! - [`server`]: a gRPC server around the model, in the process.
+//! - [`sim`]: whole clusters and clients in virtual time, from one seed.
 
 pub mod certificates;
 pub mod checks;
 pub mod explore;
+pub mod folding;
 pub mod fuzz;
 #[cfg(unix)]
 pub mod harness;

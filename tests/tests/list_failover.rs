@@ -6,7 +6,6 @@
 #![allow(clippy::print_stdout, reason = "which step a test failed in is worth knowing")]
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -15,12 +14,13 @@ use std::{
 };
 
 use etcd_watch_client::{
-    AmbientRuntime, CallError, Client, Config, Delete, EventKind, Get, KeyRange, ListReason, Mirror,
-    MirrorEvent, MirrorRequest, Put, Runtime, Txn,
+    AmbientRuntime, CallError, Client, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put,
+    Runtime, Txn,
     cache::{Cache, CacheRequest},
 };
 use etcd_watch_smol::SmolRuntime;
 use etcd_watch_testkit::{
+    folding::{Folding, Held},
     harness::{EtcdCluster, EtcdVersion, wait_until},
     proxy::FaultProxy,
 };
@@ -38,9 +38,6 @@ const PAGE: usize = 50;
 /// Bytes in a second at which a list takes half a minute, and so much of it is a beginning.
 const SLOW: u64 = 5_000;
 const BEGINNING: u64 = 6_000;
-
-/// Keys with their values and the revisions they are of.
-type State = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
 
 fn key(index: usize) -> String {
     format!("m/{index:04}")
@@ -109,9 +106,9 @@ impl World {
         in_time(self.direct.compact(mark, false)).await.expect("it is compacted");
     }
 
-    async fn stored(&self, revision: i64) -> State {
+    async fn stored(&self, revision: i64) -> Held {
         let read = in_time(self.direct.get(Get::prefix("m/").revision(revision))).await.expect("it is read");
-        read.kvs.into_iter().map(|kv| (kv.key.into(), (kv.value.into(), kv.mod_revision))).collect()
+        read.kvs.iter().map(|kv| (kv.key[..].into(), (kv.value[..].into(), kv.mod_revision))).collect()
     }
 
     async fn revive(&mut self, member: usize) {
@@ -181,91 +178,44 @@ impl Writers {
     }
 }
 
-/// A consumer that folds a mirror as its documentation says.
-struct Fold<R: Runtime> {
-    mirror: Mirror<R>,
-    state: State,
-    reasons: Vec<ListReason>,
-    parts: usize,
+/// A mirror that is in the middle of its first list.
+async fn begun_mirror<R: AmbientRuntime>(client: &Client<R>) -> Folding<R> {
+    let request = MirrorRequest::new(KeyRange::prefix("m/")).page_keys(PAGE);
+    let mut fold = Folding::open(client, request, DEADLINE);
+    while fold.parts < 5 {
+        fold.step().await;
+    }
+    assert!(fold.mirror.synced_revision().is_none() && fold.held.len() < KEYS / 2, "there is more");
+    fold
 }
 
-impl<R: Runtime> Fold<R> {
-    fn new(client: &Client<R>) -> Self {
-        let request = MirrorRequest::new(KeyRange::prefix("m/")).page_keys(PAGE);
-        let mirror = client.mirror(request).expect("it is opened");
-        Self { mirror, state: State::new(), reasons: Vec::new(), parts: 0 }
-    }
-
-    async fn step(&mut self) -> Option<i64> {
-        let event = in_time(self.mirror.try_next()).await.expect("it goes on").expect("it does not end");
-        match &event {
-            MirrorEvent::Listing { reason, .. } => self.reasons.push(reason.clone()),
-            MirrorEvent::Snapshot(part) => {
-                self.parts += 1;
-                for key in part.deletes() {
-                    assert!(self.state.remove(&key[..]).is_some(), "what is deleted was there");
-                }
-                for kv in part.puts() {
-                    self.state.insert(kv.key.to_vec(), (kv.value.to_vec(), kv.mod_revision));
-                }
-            }
-            MirrorEvent::Changes(response) => {
-                for event in response.events() {
-                    let pair = (event.value().to_vec(), event.mod_revision());
-                    match event.kind() {
-                        EventKind::Delete => self.state.remove(event.key()),
-                        _ => self.state.insert(event.key().to_vec(), pair),
-                    };
-                }
-            }
-            MirrorEvent::Synced { .. } => {}
-            other => panic!("{other:?}"),
-        }
-        event.synced_revision()
-    }
-
-    /// Folds until it is in the middle of its first list.
-    async fn begin(&mut self) {
-        while self.parts < 5 {
-            self.step().await;
-        }
-        assert!(self.mirror.synced_revision().is_none() && self.state.len() < KEYS / 2, "there is more");
-    }
-
-    /// Folds until it is past a revision, and compares with the store.
-    async fn check(&mut self, world: &World, through: i64) {
-        let at = loop {
-            if let Some(at) = self.step().await.filter(|at| *at >= through) {
-                break at;
-            }
-        };
-        assert!(self.state.len() > KEYS / 2);
-        assert_eq!(self.state, world.stored(at).await, "at revision {at}");
-    }
+/// Folds until it is past a revision, and compares with the store.
+async fn check<R: Runtime>(fold: &mut Folding<R>, world: &World, through: i64) {
+    let at = fold.through(through).await;
+    assert!(fold.held.len() > KEYS / 2);
+    assert_eq!(fold.held, world.stored(at).await, "at revision {at}");
 }
 
 async fn a_mirror_lists_on_at_another_member<R: AmbientRuntime>(world: &mut World, writers: &Writers) {
     let before = world.received();
-    let mut fold = Fold::new(&world.client::<R>());
-    fold.begin().await;
+    let mut fold = begun_mirror(&world.client::<R>()).await;
     let (member, _) = world.busiest(&before);
     world.cluster.member_mut(member).kill();
     let mark = world.mark().await;
-    fold.check(world, mark).await;
+    check(&mut fold, world, mark).await;
     assert_eq!(fold.reasons, [ListReason::First]);
     world.revive(member).await;
     writers.more().await;
     let mark = world.mark().await;
-    fold.check(world, mark).await;
+    check(&mut fold, world, mark).await;
 }
 
 async fn a_mirror_lists_again_when_its_revision_is_gone<R: AmbientRuntime>(world: &World, writers: &Writers) {
-    let mut fold = Fold::new(&world.client::<R>());
-    fold.begin().await;
+    let mut fold = begun_mirror(&world.client::<R>()).await;
     writers.more().await;
     world.compact().await;
     let mark = world.mark().await;
-    fold.check(world, mark).await;
+    check(&mut fold, world, mark).await;
     assert_eq!(fold.reasons, [ListReason::First, ListReason::Interrupted]);
 }
 
@@ -282,8 +232,8 @@ async fn begun<R: AmbientRuntime>(world: &World) -> (Cache, usize) {
 
 async fn is_the_store(cache: &Cache, world: &World, mark: i64) {
     let snapshot = in_time(cache.wait_for(mark)).await.expect("it goes on");
-    let held: State =
-        snapshot.iter().map(|kv| (kv.key().to_vec(), (kv.value().to_vec(), kv.mod_revision()))).collect();
+    let held: Held =
+        snapshot.iter().map(|kv| (kv.key()[..].into(), (kv.value()[..].into(), kv.mod_revision()))).collect();
     assert!(held.len() > KEYS / 2);
     assert_eq!(held, world.stored(snapshot.revision()).await, "at revision {}", snapshot.revision());
 }

@@ -1,14 +1,14 @@
 //! A mirror's fold is the store's state at every revision it announces, whatever happens to connections, history
 //! and the store.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use etcd_watch_client::{
-    AmbientRuntime, Client, CloseReason, Config, Delete, EventKind, Get, KeyRange, ListReason, Mirror,
-    MirrorEvent, MirrorRequest, Put, Txn,
+    AmbientRuntime, Client, CloseReason, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn,
 };
 use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::{
+    folding::{Folding, Held},
     harness::{EtcdServer, EtcdVersion},
     model::ModelConfig,
     proxy::{Cut, FaultProxy},
@@ -19,68 +19,17 @@ use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The store under a prefix: keys with their values and the revisions they are of.
-type State = BTreeMap<Vec<u8>, (Vec<u8>, i64)>;
-
-/// A consumer that folds a mirror as its documentation says.
-struct Fold<R: etcd_watch_client::Runtime> {
-    mirror: Mirror<R>,
-    state: State,
-    reasons: Vec<ListReason>,
-    deletes: usize,
+fn folding<R: AmbientRuntime>(client: &Client<R>, request: MirrorRequest) -> Folding<R> {
+    Folding::open(client, request, DEADLINE)
 }
 
-impl<R: AmbientRuntime> Fold<R> {
-    fn new(client: &Client<R>, request: MirrorRequest) -> Self {
-        let mirror = client.mirror(request).expect("it is opened");
-        Self { mirror, state: State::new(), reasons: Vec::new(), deletes: 0 }
-    }
-
-    /// Folds the next event in; the revision that the fold is at then.
-    async fn step(&mut self) -> Option<i64> {
-        let event = timeout(DEADLINE, self.mirror.try_next()).await.expect("in time");
-        let event = event.expect("it goes on").expect("it does not end");
-        match &event {
-            MirrorEvent::Listing { reason, .. } => self.reasons.push(reason.clone()),
-            MirrorEvent::Snapshot(part) => {
-                for key in part.deletes() {
-                    assert!(self.state.remove(&key[..]).is_some(), "what is deleted was there");
-                    self.deletes += 1;
-                }
-                for kv in part.puts() {
-                    self.state.insert(kv.key.to_vec(), (kv.value.to_vec(), kv.mod_revision));
-                }
-            }
-            MirrorEvent::Changes(response) => {
-                for event in response.events() {
-                    match event.kind() {
-                        EventKind::Delete => self.state.remove(event.key()),
-                        _ => self
-                            .state
-                            .insert(event.key().to_vec(), (event.value().to_vec(), event.mod_revision())),
-                    };
-                }
-            }
-            MirrorEvent::Synced { .. } => {}
-            other => panic!("{other:?}"),
-        }
-        event.synced_revision()
-    }
-
-    /// Folds until everything up to a revision is in.
-    async fn through(&mut self, revision: i64) {
-        while self.step().await.is_none_or(|at| at < revision) {}
-    }
-
-    /// Folds until it is at some revision, and compares with the store at that revision.
-    async fn check(&mut self, direct: &Client<R>, through: i64) {
-        self.through(through).await;
-        let at = self.mirror.synced_revision().expect("it is synced");
-        let now = direct.get(Get::prefix("m/").revision(at)).await.expect("it is read");
-        let stored: State =
-            now.kvs.into_iter().map(|kv| (kv.key.into(), (kv.value.into(), kv.mod_revision))).collect();
-        assert_eq!(self.state, stored, "at revision {at}");
-    }
+/// Folds until it is at some revision, and compares with the store at that revision.
+async fn check<R: AmbientRuntime>(fold: &mut Folding<R>, direct: &Client<R>, through: i64) {
+    let at = fold.through(through).await;
+    let now = direct.get(Get::prefix("m/").revision(at)).await.expect("it is read");
+    let stored: Held =
+        now.kvs.iter().map(|kv| (kv.key[..].into(), (kv.value[..].into(), kv.mod_revision))).collect();
+    assert_eq!(fold.held, stored, "at revision {at}");
 }
 
 async fn put<R: AmbientRuntime>(client: &Client<R>, key: String, value: &str) -> i64 {
@@ -116,15 +65,15 @@ async fn a_mirror_follows_through_everything<R: AmbientRuntime>(endpoint: String
     let last = write(&direct, 0).await;
     // Every connection is cut within the list: 1,500 bytes are less than it.
     proxy.cut_each_after_bytes(1_500, Cut::Reset);
-    let mut fold = Fold::new(&client, MirrorRequest::new(KeyRange::prefix("m/")).page_keys(7));
-    fold.check(&direct, last).await;
+    let mut fold = folding(&client, MirrorRequest::new(KeyRange::prefix("m/")).page_keys(7));
+    check(&mut fold, &direct, last).await;
     assert!(proxy.cuts() > 0);
     // And the watch again and again, though not before it has brought what it has to catch up with.
     proxy.cut_each_after_bytes(20_000, Cut::Reset);
     for round in 1..4 {
         proxy.cut_all(Cut::Close);
         let last = write(&direct, round).await;
-        fold.check(&direct, last).await;
+        check(&mut fold, &direct, last).await;
     }
     proxy.restore();
     assert_eq!(fold.reasons, [ListReason::First], "cuts alone are no reason to list again");
@@ -139,19 +88,19 @@ async fn a_mirror_follows_through_everything<R: AmbientRuntime>(endpoint: String
         put(&direct, "m/last".into(), "after the compaction").await;
         let deletes = fold.deletes;
         proxy.restore();
-        fold.check(&direct, last + 1).await;
+        check(&mut fold, &direct, last + 1).await;
         assert!(fold.deletes > deletes, "deletes that are not in history any more are handed out");
         assert_eq!(fold.reasons.last(), Some(&ListReason::Compacted));
     }
 
     // Another one, on the same keys from a client that sees nothing else.
     let within = client.namespaced("m/").expect("a prefix");
-    let mut inner = Fold::new(&within, MirrorRequest::new(KeyRange::all()).keep_index(true));
+    let mut inner = folding(&within, MirrorRequest::new(KeyRange::all()).keep_index(true));
     let last = put(&direct, "m/last".into(), "for both").await;
     inner.through(last).await;
-    fold.check(&direct, last).await;
-    let stripped: State = fold.state.iter().map(|(key, value)| (key[2..].to_vec(), value.clone())).collect();
-    assert_eq!(inner.state, stripped);
+    check(&mut fold, &direct, last).await;
+    let stripped: Held = fold.held.iter().map(|(key, value)| (key[2..].into(), value.clone())).collect();
+    assert_eq!(inner.held, stripped);
 
     client.close().await;
     let end = loop {
