@@ -1,13 +1,33 @@
-//! What fuzzers need to reach, and nobody else: no part of the interface, and may change at any time.
+//! What fuzzers and the simulator need to reach, and nobody else: no part of the interface, and may change at any time.
 
 use bytes::Bytes;
-use etcd_watch_proto::etcdserverpb::RangeRequest;
+use etcd_watch_core::{ListRequest, Page, Request};
+use etcd_watch_proto::etcdserverpb::{RangeRequest, RangeResponse, WatchRequest};
 
 use crate::{
     config::Tree,
     discovery::{DecodeError, ServiceEndpoint},
     namespace::{Namespace, Namespaced},
+    wire,
 };
+
+/// What goes out for `Action::Send`.
+#[must_use]
+pub fn watch_request(request: Request) -> WatchRequest {
+    wire::watch_request(request)
+}
+
+/// What goes out for `MirrorAction::List`.
+#[must_use]
+pub fn list_request(request: &ListRequest) -> RangeRequest {
+    wire::list_request(request)
+}
+
+/// The answer to it, as the mirror's machine takes it.
+#[must_use]
+pub fn page(response: RangeResponse) -> Page {
+    wire::page(response)
+}
 
 /// Reads what a registered endpoint is written down as.
 ///

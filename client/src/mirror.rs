@@ -8,13 +8,13 @@ use std::{
 
 use etcd_watch_core::{
     ApiMisuse, CloseReason, Delivery, EndpointHint, Failure, Instant, ListKey, ListRequest,
-    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page, PageKv,
+    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page,
 };
-use etcd_watch_proto::{etcdserverpb as pb, mvccpb};
+use etcd_watch_proto::etcdserverpb::RangeRequest;
 use futures_core::{FusedStream, Stream};
 
 use crate::{
-    Client, Runtime, Watch, WatchError, endpoints::EndpointId, lane::BoxFuture, namespace::Namespaced,
+    Client, Runtime, Watch, WatchError, endpoints::EndpointId, lane::BoxFuture, namespace::Namespaced, wire,
 };
 
 /// A key range of the store, listed and then watched: a stream of [`MirrorEvent`]s, whose documentation is
@@ -215,18 +215,10 @@ impl<R: Runtime> Mirror<R> {
             EndpointHint::Any => None,
             EndpointHint::Another => self.last_endpoint,
         };
-        let range = pb::RangeRequest {
-            key: request.range.start().clone(),
-            range_end: request.range.end().clone(),
-            revision: request.revision,
-            limit: i64::try_from(request.limit).unwrap_or(i64::MAX),
-            keys_only: request.keys_only,
-            ..Default::default()
-        };
-        let range = range.enter(&namespace);
+        let range = wire::list_request(&request).enter(&namespace);
         let page = async move {
             let (endpoint, result) = calls.read(range, &request.options, avoid).await;
-            (endpoint, result.map(|response| page(pb::RangeRequest::leave(response, &namespace))))
+            (endpoint, result.map(|response| wire::page(RangeRequest::leave(response, &namespace))))
         };
         self.listing = Some(Listing { list, page: Box::pin(page) });
     }
@@ -282,27 +274,6 @@ impl<R: Runtime> Mirror<R> {
         let now = self.now().max(timeout);
         self.machine.handle_timeout(now);
         true
-    }
-}
-
-fn page(response: pb::RangeResponse) -> Page {
-    let header = response.header.unwrap_or_default();
-    Page {
-        revision: header.revision,
-        cluster_id: header.cluster_id,
-        more: response.more,
-        kvs: response.kvs.into_iter().map(pair).collect(),
-    }
-}
-
-fn pair(kv: mvccpb::KeyValue) -> PageKv {
-    PageKv {
-        key: kv.key,
-        value: kv.value,
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
-        version: kv.version,
-        lease: kv.lease,
     }
 }
 

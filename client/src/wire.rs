@@ -2,10 +2,13 @@
 
 use std::error::Error as _;
 
-use etcd_watch_core::{Code, CreateRequest, Failure, Request};
-use etcd_watch_proto::etcdserverpb::{
-    WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest,
-    watch_create_request::FilterType, watch_request::RequestUnion,
+use etcd_watch_core::{Code, CreateRequest, Failure, ListRequest, Page, PageKv, Request};
+use etcd_watch_proto::{
+    etcdserverpb::{
+        RangeRequest, RangeResponse, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest,
+        WatchRequest, watch_create_request::FilterType, watch_request::RequestUnion,
+    },
+    mvccpb::KeyValue,
 };
 use tonic::{
     Status,
@@ -46,6 +49,40 @@ fn create_request(create: CreateRequest) -> WatchCreateRequest {
         prev_kv: create.prev_kv,
         watch_id: create.watch_id,
         fragment: create.fragment,
+    }
+}
+
+/// The message that asks for a page of a mirror's list.
+pub(crate) fn list_request(request: &ListRequest) -> RangeRequest {
+    RangeRequest {
+        key: request.range.start().clone(),
+        range_end: request.range.end().clone(),
+        revision: request.revision,
+        limit: i64::try_from(request.limit).unwrap_or(i64::MAX),
+        keys_only: request.keys_only,
+        ..RangeRequest::default()
+    }
+}
+
+/// The page that a server answers with.
+pub(crate) fn page(response: RangeResponse) -> Page {
+    let header = response.header.unwrap_or_default();
+    Page {
+        revision: header.revision,
+        cluster_id: header.cluster_id,
+        more: response.more,
+        kvs: response.kvs.into_iter().map(pair).collect(),
+    }
+}
+
+fn pair(kv: KeyValue) -> PageKv {
+    PageKv {
+        key: kv.key,
+        value: kv.value,
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        lease: kv.lease,
     }
 }
 

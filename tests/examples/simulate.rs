@@ -147,7 +147,7 @@ fn many(arguments: &Arguments) -> bool {
         "{:.0} s on {} threads: {:.0} watch-seconds a second on each",
         seconds,
         arguments.jobs,
-        total.watch_seconds as f64 / seconds / arguments.jobs as f64
+        total.watch_time.as_secs_f64() / seconds / arguments.jobs as f64
     );
     !failed.into_inner()
 }

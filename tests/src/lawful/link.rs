@@ -2,13 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use etcd_watch_core::{
-    Action, Config, CreateRequest, Failure, Instant, Opened, Request, ServerVersion, StreamKey, Watcher,
-};
-use etcd_watch_proto::etcdserverpb::{
-    WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest,
-    watch_create_request::FilterType, watch_request::RequestUnion,
-};
+use etcd_watch_client::fuzzing::watch_request;
+use etcd_watch_core::{Action, Config, Failure, Instant, Opened, ServerVersion, StreamKey, Watcher};
 use etcd_watch_proto::prost::Message;
 
 use crate::model::{ModelEtcd, ModelStream};
@@ -42,7 +37,7 @@ impl Link {
                 Action::Open { stream, .. } => self.opening.push_back(stream),
                 Action::Send { stream, request, .. } => {
                     if let Some(stream) = self.streams.get(&stream) {
-                        store.handle_watch_request(*stream, message(request));
+                        store.handle_watch_request(*stream, watch_request(request));
                     }
                 }
                 Action::Close { stream, .. } => {
@@ -94,29 +89,5 @@ impl Link {
             }
         }
         None
-    }
-}
-
-fn message(request: Request) -> WatchRequest {
-    let union = match request {
-        Request::Create(create) => RequestUnion::CreateRequest(create_message(create)),
-        Request::Cancel { watch_id } => RequestUnion::CancelRequest(WatchCancelRequest { watch_id }),
-        Request::Progress => RequestUnion::ProgressRequest(WatchProgressRequest {}),
-    };
-    WatchRequest { request_union: Some(union) }
-}
-
-fn create_message(create: CreateRequest) -> WatchCreateRequest {
-    let no_put = create.filters.no_put.then(|| FilterType::Noput.into());
-    let no_delete = create.filters.no_delete.then(|| FilterType::Nodelete.into());
-    WatchCreateRequest {
-        key: create.range.start().clone(),
-        range_end: create.range.end().clone(),
-        start_revision: create.start_revision,
-        progress_notify: create.progress_notify,
-        filters: no_put.into_iter().chain(no_delete).collect(),
-        prev_kv: create.prev_kv,
-        watch_id: create.watch_id,
-        fragment: create.fragment,
     }
 }

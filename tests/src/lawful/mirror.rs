@@ -1,10 +1,10 @@
 //! A consumer of a mirror: the real machine, its driver, and the one who takes.
 
+use etcd_watch_client::fuzzing::page;
 use etcd_watch_core::{
     Code, Delivery, Failure as Fault, Instant, ListKey, ListReason, ListRequest, Mirror, MirrorAction,
-    MirrorEvent, Page, PageKv, WatchKey,
+    MirrorEvent, WatchKey,
 };
-use etcd_watch_proto::mvccpb::KeyValue;
 
 use super::sights;
 use super::world::{Side, World, guarded};
@@ -148,15 +148,11 @@ impl<C: MirrorConsumer, F: Fn() -> C> Side for MirrorSide<'_, C, F> {
         if request.revision == 0 {
             self.listed = world.stores.number_of_present();
         }
-        let page = match world.stores.list(&request) {
-            Ok(answer) => {
-                let header = answer.header.unwrap_or_default();
-                let kvs = answer.kvs.into_iter().map(listed).collect();
-                Ok(Page { revision: header.revision, cluster_id: header.cluster_id, more: answer.more, kvs })
-            }
+        let answer = match world.stores.list(&request) {
+            Ok(answer) => Ok(page(answer)),
             Err(error) => Err(Fault::status(Code::OutOfRange as i32, error.to_string())),
         };
-        self.mirror.handle_page(world.now, list, page);
+        self.mirror.handle_page(world.now, list, answer);
         Ok(true)
     }
 
@@ -234,15 +230,4 @@ fn new_mirror(world: &World, consumer: &impl MirrorConsumer) -> Result<Mirror, B
     }
     Mirror::new(&world.config, request, plan.seed)
         .map_err(|error| Broken::Request { message: error.to_string() })
-}
-
-fn listed(kv: KeyValue) -> PageKv {
-    PageKv {
-        key: kv.key,
-        value: kv.value,
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
-        version: kv.version,
-        lease: kv.lease,
-    }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use etcd_watch_client::fuzzing::list_request;
 use etcd_watch_core::{KeyRange, ListRequest};
 use etcd_watch_proto::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeRequest, RangeResponse,
-    RequestOp, TxnRequest, request_op,
+    CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, PutRequest, RangeResponse, RequestOp,
+    TxnRequest, request_op,
 };
 
 use super::settings::Keyspace;
@@ -201,13 +202,6 @@ impl Stores {
 
     /// Answers a page of a list.
     pub(super) fn list(&self, request: &ListRequest) -> Result<RangeResponse, ModelError> {
-        self.present().range(&RangeRequest {
-            key: request.range.start().clone(),
-            range_end: request.range.end().clone(),
-            limit: i64::try_from(request.limit).unwrap_or(i64::MAX),
-            revision: request.revision,
-            keys_only: request.keys_only,
-            ..RangeRequest::default()
-        })
+        self.present().range(&list_request(request))
     }
 }

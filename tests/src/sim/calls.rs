@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use etcd_watch_client::fuzzing::{list_request, page};
 use etcd_watch_core::{
     EndpointHint, Failure, KeyRange, ListKey, ListRequest, RangeDone, RangeKey, Remedy, remedy,
 };
@@ -11,7 +12,6 @@ use super::cluster::DENIED;
 use super::net::no_leader;
 use super::plan::{Planted, SECRET};
 use super::schedule::Wake;
-use super::wire::{list_request, page};
 use super::world::World;
 
 /// When an answer is not waited for any more.
@@ -56,7 +56,6 @@ impl World {
         client: usize,
         range: RangeKey,
         keys: &KeyRange,
-        _require_leader: bool,
         endpoint: EndpointHint,
     ) {
         let request = RangeRequest {

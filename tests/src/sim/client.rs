@@ -145,8 +145,8 @@ impl World {
                 self.counts.reconnects += 1;
                 self.reset(id);
             }
-            Action::Range { range, keys, options, endpoint, fresh_token: _ } => {
-                self.ask_for_revision(client, range, &keys, options.require_leader, endpoint);
+            Action::Range { range, keys, options: _, endpoint, fresh_token: _ } => {
+                self.ask_for_revision(client, range, &keys, endpoint);
             }
             Action::Deliver { watch } => match self.clients[client].owners.get(&watch) {
                 Some(&Owner::Consumer(consumer)) => self.expect_consumer(consumer),

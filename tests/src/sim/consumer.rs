@@ -31,6 +31,8 @@ pub(super) struct Consumer {
     opened_at: i64,
     /// How often tokens had expired then.
     opened_tokens: u64,
+    /// When its present watch began.
+    begun: Duration,
     /// Where its present watch began; 0 until that is known.
     start: i64,
     /// A revision that its present watch knew of when it began; 0 for none.
@@ -64,15 +66,12 @@ impl Consumer {
     }
 
     fn watched(&self, from: i64) -> Watched {
-        let range = self.plan.range.range();
         Watched {
-            key: range.start().clone(),
-            range_end: range.end().clone(),
             from,
-            through: 0,
             no_put: self.plan.filters.no_put,
             no_delete: self.plan.filters.no_delete,
             prev_kv: self.plan.prev_kv,
+            ..Watched::range(&self.plan.range.range())
         }
     }
 }
@@ -89,6 +88,7 @@ impl World {
             opened_epoch: self.cluster.epoch(),
             opened_at: self.cluster.revision(),
             opened_tokens: self.cluster.tokens_from,
+            begun: Duration::ZERO,
             start: 0,
             known: 0,
             stalled_until: Duration::ZERO,
@@ -122,6 +122,7 @@ impl World {
         self.clients[client].owners.insert(watch, Owner::Consumer(consumer));
         let state = &mut self.consumers[consumer];
         state.state = State::Watching(watch);
+        state.begun = self.now;
         (state.start, state.known) = (from.unwrap_or(0), known);
         if let Some(from) = from.filter(|_| state.checker.is_none()) {
             state.checker = Some(Checker::new(state.watched(from)));
@@ -220,10 +221,8 @@ impl World {
         self.note(|| format!("consumer {consumer}: ends: {reason}"));
         *self.counts.ends.entry(name_of(reason)).or_default() += 1;
         let state = &mut self.consumers[consumer];
-        let is_away = matches!(state.state, State::Away { .. });
-        if !is_away {
-            state.state = State::Done;
-        }
+        state.state = State::Done;
+        self.counts.watch_time += self.now - state.begun;
         let opened_epoch = state.opened_epoch;
         let is_lawful = match reason {
             CloseReason::Compacted { compact_revision, next_revision } => {
@@ -252,6 +251,7 @@ impl World {
         // What waits is thrown away: it goes on after what it has taken.
         let cluster = self.cluster.truth.config().cluster_id;
         let state = &mut self.consumers[consumer];
+        self.counts.watch_time += self.now - state.begun;
         let is_current = state.epoch == self.cluster.past.len();
         let seen = state.checker.as_ref().map_or(0, Checker::reached);
         let resume = state.checker.as_ref().map(|checker| (seen + 1).max(checker.watched().from));

@@ -36,6 +36,8 @@ pub(super) struct Mirror {
     announced: i64,
     /// How often tokens had expired when it began.
     opened_tokens: u64,
+    /// When it began.
+    begun: Duration,
     is_closed: bool,
     turn: Turn,
 }
@@ -59,6 +61,7 @@ impl World {
             listing: None,
             announced: 0,
             opened_tokens: self.cluster.tokens_from,
+            begun: self.now,
             is_closed: false,
             turn: Turn::default(),
         });
@@ -192,6 +195,7 @@ impl World {
             MirrorEvent::Synced { .. } => state.listing = None,
             MirrorEvent::Closed(reason) => {
                 state.is_closed = true;
+                self.counts.watch_time += self.now - state.begun;
                 let is_denied = matches!(reason, CloseReason::PermissionDenied { .. })
                     && self.cluster.tokens_from >= state.opened_tokens + DENIALS;
                 if !self.is_ending && !is_denied {

@@ -45,7 +45,6 @@ mod report;
 mod schedule;
 mod shrink;
 mod steps;
-mod wire;
 mod world;
 
 #[cfg(test)]

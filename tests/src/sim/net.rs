@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
+use etcd_watch_client::fuzzing::watch_request;
 use etcd_watch_core::{Failure, Opened, Request, StreamKey};
 use etcd_watch_proto::etcdserverpb::{WatchResponse, watch_request::RequestUnion};
 use etcd_watch_proto::prost::Message;
@@ -12,7 +13,6 @@ use fastrand::Rng;
 use super::cluster::{DENIED, deny_secret};
 use super::plan::Planted;
 use super::schedule::{Turn, Wake};
-use super::wire::watch_request;
 use super::world::World;
 use crate::model::ModelStream;
 

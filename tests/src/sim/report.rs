@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
+use std::time::Duration;
 
 use etcd_watch_core::Stats;
 
@@ -11,10 +12,10 @@ use etcd_watch_core::Stats;
 pub struct Counts {
     /// Runs.
     pub runs: u64,
-    /// Simulated time, for each client, in seconds.
-    pub client_seconds: u64,
-    /// Simulated time, for each watch and mirror, in seconds.
-    pub watch_seconds: u64,
+    /// Simulated time, of all clients together.
+    pub client_time: Duration,
+    /// Simulated time from each watch's or mirror's beginning to its end, of all of them together.
+    pub watch_time: Duration,
     /// Things that happened one after the other.
     pub turns: u64,
     /// Transactions.
@@ -69,10 +70,10 @@ impl Counts {
 
 impl AddAssign<&Self> for Counts {
     fn add_assign(&mut self, other: &Self) {
+        self.client_time += other.client_time;
+        self.watch_time += other.watch_time;
         for (mine, others) in [
             (&mut self.runs, other.runs),
-            (&mut self.client_seconds, other.client_seconds),
-            (&mut self.watch_seconds, other.watch_seconds),
             (&mut self.turns, other.turns),
             (&mut self.writes, other.writes),
             (&mut self.watches, other.watches),
@@ -103,16 +104,13 @@ impl AddAssign<&Self> for Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hours = |seconds: u64| {
-            let hours = f64::from(u32::try_from(seconds / 36).unwrap_or(u32::MAX)) / 100.0;
-            format!("{hours:.2}")
-        };
+        let hours = |time: Duration| time.as_secs_f64() / 3600.0;
         writeln!(
             f,
-            "{} runs, {} client-hours, {} watch-hours, {} turns",
+            "{} runs, {:.2} client-hours, {:.2} watch-hours, {} turns",
             self.runs,
-            hours(self.client_seconds),
-            hours(self.watch_seconds),
+            hours(self.client_time),
+            hours(self.watch_time),
             self.turns
         )?;
         writeln!(

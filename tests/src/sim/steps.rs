@@ -175,7 +175,6 @@ impl World {
         if !state.is_up || held_until > self.now {
             return;
         }
-        // A frozen member has its own time to make up for, too.
         self.cluster.apply(member, self.now);
         self.pump_all_links(member);
         self.pump_member(member);

@@ -123,9 +123,7 @@ impl World {
         self.run_until(end, |_| false);
         self.recover();
         self.part();
-        let lasted = self.now.as_secs();
-        self.counts.client_seconds = lasted * self.clients.len() as u64;
-        self.counts.watch_seconds = lasted * (self.consumers.len() + self.mirrors.len()) as u64;
+        self.counts.client_time = self.now * u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
     }
 
     /// Lets everything happen that is due by then; ends early when `is_done`, or when something is broken.
