@@ -22,18 +22,20 @@
 
 mod change;
 mod checker;
+mod received;
 mod state;
 
 use std::fmt;
 
 use bytes::Bytes;
+use etcd_watch_core::KeyRange;
 use etcd_watch_proto::mvccpb::Event;
 
 pub use change::{Change, History, Pair};
 pub use checker::Checker;
+pub use received::wire_event;
 pub use state::StateAt;
 
-mod received;
 #[cfg(test)]
 mod tests;
 
@@ -57,6 +59,20 @@ pub struct Watched {
 }
 
 impl Watched {
+    /// Everything in a range, from the first revision on, without previous pairs.
+    #[must_use]
+    pub fn range(range: &KeyRange) -> Self {
+        Self {
+            key: range.start().clone(),
+            range_end: range.end().clone(),
+            from: 0,
+            through: 0,
+            no_put: false,
+            no_delete: false,
+            prev_kv: false,
+        }
+    }
+
     /// Whether a key lies in the range.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {

@@ -118,13 +118,10 @@ impl Class {
     pub(crate) fn ask(&self, random: &mut Rng) -> Ask {
         let range = self.range.choose(random);
         let watched = Watched {
-            key: range.start().clone(),
-            range_end: range.end().clone(),
-            from: 0,
-            through: 0,
             no_put: self.filters.no_put,
             no_delete: self.filters.no_delete,
             prev_kv: self.prev_kv,
+            ..Watched::range(&range)
         };
         let mut request = WatchRequest::new(range)
             .created_notify(true)

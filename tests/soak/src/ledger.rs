@@ -81,7 +81,7 @@ impl Ledger {
         let first = self.events.partition_point(|event| revision_of(event) <= after);
         let events = self.events.range(first..).take_while(|event| revision_of(event) <= through);
         events
-            .filter(|event| event.kv.as_ref().is_some_and(|kv| is_watched(watched, &kv.key)))
+            .filter(|event| event.kv.as_ref().is_some_and(|kv| watched.contains(&kv.key)))
             .cloned()
             .collect()
     }
@@ -133,19 +133,7 @@ impl Ledger {
 
 /// The part of a store that is watched.
 pub(crate) fn part(state: &State, watched: &Watched) -> State {
-    state
-        .iter()
-        .filter(|(key, _)| is_watched(watched, key))
-        .map(|(key, kv)| (key.clone(), kv.clone()))
-        .collect()
-}
-
-/// Whether a key lies in the range of a watch.
-pub(crate) fn is_watched(watched: &Watched, key: &[u8]) -> bool {
-    if watched.range_end.is_empty() {
-        return watched.key == key;
-    }
-    key >= &watched.key[..] && (watched.range_end == b"\0"[..] || key < &watched.range_end[..])
+    state.iter().filter(|(key, _)| watched.contains(key)).map(|(key, kv)| (key.clone(), kv.clone())).collect()
 }
 
 /// The revision of a change.
@@ -177,6 +165,8 @@ fn apply(state: &mut State, event: &Event) {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use etcd_watch_client::KeyRange;
+
     use super::*;
 
     /// A put as a store makes it.
@@ -215,15 +205,7 @@ pub(crate) mod tests {
     }
 
     fn everything() -> Watched {
-        Watched {
-            key: "\0".into(),
-            range_end: "\0".into(),
-            from: 0,
-            through: 0,
-            no_put: false,
-            no_delete: false,
-            prev_kv: false,
-        }
+        Watched::range(&KeyRange::all())
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Replica {
         request: MirrorRequest,
         rest: Option<Duration>,
     ) -> Result<Replica, Finding> {
-        let watched = watched(request.range());
+        let watched = Watched::range(request.range());
         let events = client.party.mirror(request).map_err(|error| refused(client, name, &error))?;
         let fold = Arc::new(Mutex::new(Fold::default()));
         let folding = tokio::spawn(follow(events, fold.clone(), rest));
@@ -99,7 +99,7 @@ impl Replica {
     }
 
     fn cache(client: &Member, name: &'static str, request: CacheRequest) -> Result<Replica, Finding> {
-        let watched = watched(request.range());
+        let watched = Watched::range(request.range());
         let cache = client.party.cache(request).map_err(|error| refused(client, name, &error))?;
         Ok(Replica { client: client.name, name, watched, of: Of::Cache(cache) })
     }
@@ -198,18 +198,6 @@ impl Drop for Replica {
         if let Of::Mirror { folding, .. } = &self.of {
             folding.abort();
         }
-    }
-}
-
-fn watched(range: &KeyRange) -> Watched {
-    Watched {
-        key: range.start().clone(),
-        range_end: range.end().clone(),
-        from: 0,
-        through: 0,
-        no_put: false,
-        no_delete: false,
-        prev_kv: false,
     }
 }
 

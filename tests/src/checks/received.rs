@@ -8,11 +8,13 @@ use super::Received;
 impl From<&WatchResponse> for Received {
     /// Where to resume is a bookmark in all responses.
     fn from(response: &WatchResponse) -> Received {
-        Received { events: response.events().map(wire).collect(), bookmark: Some(response.revision()) }
+        Received { events: response.events().map(wire_event).collect(), bookmark: Some(response.revision()) }
     }
 }
 
-fn wire(event: Event<'_>) -> WireEvent {
+/// An event as etcd sends it.
+#[must_use]
+pub fn wire_event(event: Event<'_>) -> WireEvent {
     let kind = match event.kind() {
         EventKind::Delete => EventType::Delete,
         _ => EventType::Put,

@@ -32,15 +32,7 @@ pub(crate) struct Kind {
 
 impl Kind {
     pub(crate) fn new(name: &'static str, range: KeyRange) -> Kind {
-        let watched = Watched {
-            key: range.start().clone(),
-            range_end: range.end().clone(),
-            from: 0,
-            through: 0,
-            no_put: false,
-            no_delete: false,
-            prev_kv: false,
-        };
+        let watched = Watched::range(&range);
         Kind { name, request: WatchRequest::new(range).created_notify(true), watched, rest: None }
     }
 

@@ -1,11 +1,10 @@
 //! A watch whose every response is written down and in the end compared with the store's history.
 
 use etcd_watch_client::{
-    CloseReason, Event, EventKind, Filters, KeyRange, KeyValue, ResponseKind, Watch, WatchRequest,
-    WatchResponse,
+    CloseReason, Event, EventKind, Filters, KeyRange, ResponseKind, Watch, WatchRequest, WatchResponse,
 };
-use etcd_watch_proto::mvccpb::{Event as WireEvent, KeyValue as WireKeyValue, event::EventType};
-use etcd_watch_testkit::checks::{Received, Watched, check};
+use etcd_watch_proto::mvccpb::Event as WireEvent;
+use etcd_watch_testkit::checks::{Received, Watched, check, wire_event};
 use tokio::time::timeout;
 
 use crate::{
@@ -23,15 +22,7 @@ pub(crate) struct Ask {
 impl Ask {
     /// A watch from now on that tells when it has been created.
     pub(crate) fn range(range: KeyRange) -> Self {
-        let watched = Watched {
-            key: range.start().clone(),
-            range_end: range.end().clone(),
-            from: 0,
-            through: 0,
-            no_put: false,
-            no_delete: false,
-            prev_kv: false,
-        };
+        let watched = Watched::range(&range);
         Self { request: WatchRequest::new(range).created_notify(true), watched }
     }
 
@@ -182,22 +173,7 @@ impl Observer {
 }
 
 fn wire(event: Event<'_>) -> WireEvent {
-    let kind = match event.kind() {
-        EventKind::Delete => EventType::Delete,
-        _ => EventType::Put,
-    };
     let is_create = event.kind() == EventKind::Put && event.create_revision() == event.mod_revision();
     assert_eq!(event.is_create(), is_create);
-    WireEvent { r#type: kind.into(), kv: Some(pair(event.kv())), prev_kv: event.prev().map(pair) }
-}
-
-fn pair(kv: KeyValue<'_>) -> WireKeyValue {
-    WireKeyValue {
-        key: kv.key_bytes(),
-        create_revision: kv.create_revision(),
-        mod_revision: kv.mod_revision(),
-        version: kv.version(),
-        value: kv.value_bytes(),
-        lease: kv.lease(),
-    }
+    wire_event(event)
 }
