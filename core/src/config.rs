@@ -154,10 +154,9 @@ impl Config {
         self
     }
 
-    /// Ask a stream that has been silent for this long for a sign of life. Default: off, since gRPC
-    /// proxies don't forward the request; connections are watched by HTTP/2 keepalive in any case.
-    /// Servers that are known not to answer on quiet streams (3.4.25 to 3.4.30, 3.5.8 to 3.5.12) or
-    /// whose version is unknown are not asked.
+    /// Ask a stream that has been silent for this long for a sign of life: to create a watch that sees
+    /// nothing, which is cancelled at once. Default: off, since connections are watched by HTTP/2 keepalive
+    /// in any case. What a probe finds besides is a member that answers pings but not its watches.
     pub fn probe(mut self, idle: Option<Duration>) -> Self {
         self.probe_idle = idle;
         self

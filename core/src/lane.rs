@@ -38,9 +38,6 @@ const PROGRESS_BURST: u64 = 128;
 /// How far they are spaced out then, and how soon a wanted one is repeated.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often a sign of life is asked for within the time it may take.
-const PROBE_REPEATS: u32 = 4;
-
 /// Streams that live this much longer than the longest backoff clear the record of misbehaviour.
 const PENALTY_FACTOR: u32 = 4;
 
@@ -126,7 +123,7 @@ pub(crate) enum Route {
 #[derive(Clone, Debug)]
 pub(crate) struct Pending {
     pub(crate) id: i64,
-    /// `None` when the watch was cancelled meanwhile.
+    /// `None` for a probe, and when the watch was cancelled meanwhile.
     pub(crate) watch: Option<WatchKey>,
 }
 
@@ -147,8 +144,6 @@ pub(crate) struct GrpcStream {
     pub(crate) ordered_progress: bool,
     /// Whether an event has given progress the lie.
     pub(crate) lied: bool,
-    /// Whether silence after a progress request means something is wrong.
-    pub(crate) answers_probes: bool,
     /// Whether it carries an auth token.
     pub(crate) authenticated: bool,
     pub(crate) opened: Instant,
@@ -176,7 +171,6 @@ impl GrpcStream {
             wanting: BTreeSet::new(),
             ordered_progress: opened.version.is_some_and(|version| version.orders_manual_progress()),
             lied: false,
-            answers_probes: opened.version.is_some_and(|version| version.answers_progress_when_quiet()),
             authenticated: opened.authenticated,
             opened: now,
             last_frame: now,
@@ -198,6 +192,15 @@ impl GrpcStream {
     /// Whether another create may go out now.
     pub(crate) fn may_create(&self) -> bool {
         self.echo == Echo::Kept || self.pending.is_empty()
+    }
+
+    /// The id for the next create; 0 leaves a server to choose that ignores ids.
+    pub(crate) fn take_id(&mut self) -> i64 {
+        if self.echo == Echo::Ignored {
+            return 0;
+        }
+        self.next_id += 1;
+        self.next_id - 1
     }
 
     /// Whether an id has been given out on this stream, by whichever side chooses them.
@@ -235,10 +238,6 @@ impl GrpcStream {
     /// When the next progress request is due, if nothing else asks for one before.
     fn progress_at(&self, config: &Config) -> Option<Instant> {
         let last = self.last_progress_request.unwrap_or(self.opened);
-        if self.probe_due.is_some() {
-            // A server drops the request while a watch of the stream is catching up: one may be lost.
-            return Some(last + (config.probe_timeout / PROBE_REPEATS).max(PROGRESS_PAUSE));
-        }
         if !self.wanting.is_empty() && self.trusts_manual_progress() {
             let unanswered = self.progress_requests.saturating_sub(self.progress_replies);
             return Some(last + PROGRESS_PAUSE * u32::try_from(unanswered).unwrap_or(u32::MAX).clamp(1, 50));
@@ -250,8 +249,8 @@ impl GrpcStream {
 
     /// When to ask for a sign of life.
     fn probe_at(&self, config: &Config) -> Option<Instant> {
-        let idle = config.probe_idle.filter(|_| self.answers_probes && !self.routes.is_empty());
-        idle.filter(|_| self.probe_due.is_none()).map(|idle| self.last_frame + idle)
+        let idle = config.probe_idle.filter(|_| self.probe_due.is_none() && !self.routes.is_empty());
+        idle.map(|idle| self.last_frame + idle)
     }
 }
 
@@ -333,16 +332,11 @@ impl Lane {
                 let lag = self.lag.as_ref().filter(|lag| !lag.watches.is_empty());
                 timeouts[2] = lag
                     .map(|lag| ((lag.since + config.lag_deadline).min(lag.ask_at), TimeoutReason::Lagging));
-                // etcd answers no progress request while a watch of the stream begins in the future, as those do
-                // that are ahead of their member. To be silent then is no reason to leave it before the deadline.
-                let may_be_silent = lag.is_some();
                 // What a stream that isn't read would say, nobody hears.
                 if self.holds == 0 {
-                    let (probe_due, probe_at) = (stream.probe_due, stream.probe_at(config));
-                    let probed = |at: Option<Instant>| at.filter(|_| !may_be_silent);
                     timeouts[3] = stream.answer_due.map(|at| (at, TimeoutReason::AnswerDue));
-                    timeouts[4] = probed(probe_due).map(|at| (at, TimeoutReason::ProbeDue));
-                    timeouts[5] = probed(probe_at).map(|at| (at, TimeoutReason::Probe));
+                    timeouts[4] = stream.probe_due.map(|at| (at, TimeoutReason::ProbeDue));
+                    timeouts[5] = stream.probe_at(config).map(|at| (at, TimeoutReason::Probe));
                     timeouts[6] = stream.progress_at(config).map(|at| (at, TimeoutReason::Progress));
                 }
             }

@@ -336,7 +336,7 @@ pub enum Request {
 pub struct CreateRequest {
     /// The keys watched.
     pub range: KeyRange,
-    /// The first revision wanted; never 0.
+    /// The first revision wanted. 0, which is "now" to a server, only in a probe, whose watch is nobody's.
     pub start_revision: i64,
     /// Send a notification now and then when there are no events.
     pub progress_notify: bool,
@@ -348,6 +348,14 @@ pub struct CreateRequest {
     pub watch_id: i64,
     /// Allow responses to be split.
     pub fragment: bool,
+}
+
+impl CreateRequest {
+    /// Whether it only asks for a sign of life: the watch sees nothing, and is cancelled once it is there.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.start_revision == 0
+    }
 }
 
 #[cfg(test)]

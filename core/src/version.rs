@@ -32,20 +32,9 @@ impl ServerVersion {
     /// true from 3.4.25 and 3.5.8 on (etcd#15220). Older servers answer ahead of events.
     #[must_use]
     pub fn orders_manual_progress(&self) -> bool {
-        self.at_least(25, 8)
-    }
-
-    /// Whether a manual progress request on a quiet, synced stream is always answered: true from 3.4.31
-    /// and 3.5.13 on (etcd#17507), and of the servers that answered without looking.
-    #[must_use]
-    pub fn answers_progress_when_quiet(&self) -> bool {
-        self.at_least(31, 13) || !self.orders_manual_progress()
-    }
-
-    fn at_least(&self, patch_of_3_4: u32, patch_of_3_5: u32) -> bool {
         match (self.major, self.minor) {
-            (3, 4) => self.patch >= patch_of_3_4,
-            (3, 5) => self.patch >= patch_of_3_5,
+            (3, 4) => self.patch >= 25,
+            (3, 5) => self.patch >= 8,
             (3, minor) => minor > 5,
             (major, _) => major > 3,
         }
@@ -104,16 +93,6 @@ mod tests {
         }
         for fixed in ["3.4.25", "3.5.8", "3.6.0", "3.7.1", "4.0.0", "v3.5.30", "3.6.0-rc.1"] {
             assert!(version(fixed).orders_manual_progress(), "{fixed}");
-        }
-    }
-
-    #[test]
-    fn quiet_streams_are_answered_before_the_fix_and_after_its_repair_but_not_between() {
-        for silent in ["3.4.25", "3.4.30", "3.5.8", "3.5.12"] {
-            assert!(!version(silent).answers_progress_when_quiet(), "{silent}");
-        }
-        for answers in ["3.4.23", "3.4.31", "3.5.1", "3.5.13", "3.6.0"] {
-            assert!(version(answers).answers_progress_when_quiet(), "{answers}");
         }
     }
 

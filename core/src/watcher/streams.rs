@@ -4,10 +4,10 @@ use alloc::{boxed::Box, string::String, vec::Vec};
 
 use super::{Watcher, denials::DENIAL_LIMIT};
 use crate::{
-    Action, ApiMisuse, CloseReason, Creates, EndpointHint, Failure, Instant, Opened, Remedy, Request,
-    ServerMisbehaved, StreamEnd, StreamKey, WatchKey,
+    Action, ApiMisuse, CloseReason, CreateRequest, Creates, EndpointHint, Failure, Filters, Instant,
+    KeyRange, Opened, Remedy, Request, ServerMisbehaved, StreamEnd, StreamKey, WatchKey,
     failure::{TOKEN_LIMIT, final_reason, message_of},
-    lane::{Echo, GrpcStream, Lane, LaneState, Pending},
+    lane::{GrpcStream, Lane, LaneState, Pending},
     remedy,
     substream::State,
 };
@@ -76,12 +76,9 @@ impl Watcher {
             && let Some(watch) = stream.to_create.pop_front()
         {
             let Some(substream) = self.watches.get_mut(&watch) else { continue };
-            // A server that ignores ids is left to choose; the routes say what it chose.
-            let id = if stream.echo == Echo::Ignored { 0 } else { stream.next_id };
-            let Some(create) = substream.create_request(id) else { continue };
-            if id != 0 {
-                stream.next_id += 1;
-            }
+            let Some(mut create) = substream.create_request() else { continue };
+            let id = stream.take_id();
+            create.watch_id = id;
             substream.state = State::Creating;
             stream.pending.push_back(Pending { id, watch: Some(watch) });
             stream.answer_due.get_or_insert(now + self.config.answer_timeout);
@@ -92,6 +89,35 @@ impl Watcher {
             let creates = Some(Creates { watch, resumes });
             self.actions.push_back(Action::Send { stream: key, request: Request::Create(create), creates });
         }
+    }
+
+    /// Asks a stream for a sign of life, and for its member's revision: a watch that sees nothing is created for
+    /// nobody, and cancelled as soon as it is there. A create is always answered. A progress request is not: etcd
+    /// passes over it while a watch of the stream catches up, or begins in the member's future, as all do that go on
+    /// where a quiet store is; and proxies don't forward it.
+    pub(super) fn probe(&mut self, now: Instant, number: u32) {
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        let key = lane.key();
+        let watch = lane.watches.first().and_then(|watch| self.watches.get(watch));
+        // Who may watch a range may watch its first key.
+        let first_key = watch.map(|watch| watch.range.start().clone()).unwrap_or_default();
+        let Some(stream) = lane.stream() else { return };
+        if !stream.pending.is_empty() {
+            return; // Their answers will do.
+        }
+        let id = stream.take_id();
+        stream.pending.push_back(Pending { id, watch: None });
+        stream.answer_due.get_or_insert(now + self.config.answer_timeout);
+        let request = Request::Create(CreateRequest {
+            range: KeyRange::key(first_key),
+            start_revision: 0,
+            progress_notify: false,
+            filters: Filters { no_put: true, no_delete: true },
+            prev_kv: false,
+            watch_id: id,
+            fragment: false,
+        });
+        self.actions.push_back(Action::Send { stream: key, request, creates: None });
     }
 
     /// The stream is gone, or could not be opened. Its watches go on elsewhere, at exactly the next

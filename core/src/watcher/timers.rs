@@ -50,7 +50,7 @@ impl Watcher {
             TimeoutReason::Probe => {
                 if let Some(stream) = self.open_stream(number) {
                     stream.probe_due = Some(now + probe_timeout);
-                    self.request_stream_progress(now, number);
+                    self.probe(now, number);
                 }
             }
             TimeoutReason::Progress => self.request_stream_progress(now, number),
@@ -90,7 +90,7 @@ impl Watcher {
         let Some(lag) = self.lanes.get_mut(&number).and_then(|lane| lane.lag.as_mut()) else { return };
         if now < lag.since + deadline {
             lag.ask_at = now + (deadline / LAG_QUESTIONS).max(Duration::from_nanos(1));
-            self.request_stream_progress(now, number);
+            self.probe(now, number);
             return;
         }
         let revision = lag.revision;

@@ -27,8 +27,9 @@ impl Server {
     pub(crate) fn read(&mut self, store: &Store) -> Option<Frame> {
         match self.inbox.pop_front()? {
             Request::Create(create) => {
-                assert!(create.start_revision > 0, "a mirror knows where to start");
-                let watch = ServerWatch { range: create.range, next: create.start_revision };
+                // A probe's watch sees nothing.
+                let next = if create.is_probe() { i64::MAX } else { create.start_revision };
+                let watch = ServerWatch { range: create.range, next };
                 self.watches.insert(create.watch_id, watch);
                 Some(Frame { created: true, ..frame(store, create.watch_id) })
             }

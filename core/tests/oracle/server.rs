@@ -100,8 +100,12 @@ impl Server {
     }
 
     fn create(&mut self, store: &Store, create: CreateRequest) {
-        assert!(create.start_revision > 0, "a watch without a start revision has no safe resume point");
-        assert!(create.progress_notify, "progress is always asked for");
+        let is_probe = create.is_probe();
+        assert!(
+            !is_probe || create.filters.no_put && create.filters.no_delete,
+            "a probe's watch sees nothing"
+        );
+        assert!(is_probe || create.progress_notify, "progress is always asked for");
         if self.is_expired {
             let header = header(store.revision);
             self.control.push_back(Frame { header, ..refused(-1, "etcdserver: permission denied") });
@@ -116,7 +120,8 @@ impl Server {
         };
         let view = View { range: create.range, filters: create.filters, prev_kv: create.prev_kv };
         let fragment = create.fragment && self.kind != Kind::Proxy;
-        self.watches.insert(id, ServerWatch { view, fragment, next: create.start_revision });
+        let next = if is_probe { store.revision + 1 } else { create.start_revision };
+        self.watches.insert(id, ServerWatch { view, fragment, next });
         self.control.push_back(created_at(id, store.revision));
     }
 

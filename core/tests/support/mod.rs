@@ -120,9 +120,31 @@ impl Driver {
 
     pub(crate) fn creates(&mut self) -> Vec<CreateRequest> {
         self.take(|action| match action {
-            Action::Send { request: Request::Create(create), .. } => Some(create.clone()),
+            Action::Send { request: Request::Create(create), .. } if !create.is_probe() => {
+                Some(create.clone())
+            }
             _ => None,
         })
+    }
+
+    /// The ids that streams are asked to create watches for nobody with.
+    pub(crate) fn probes(&mut self) -> Vec<i64> {
+        self.take(|action| match action {
+            Action::Send { request: Request::Create(create), creates, .. } if create.is_probe() => {
+                assert!(creates.is_none() && create.filters.no_put && create.filters.no_delete);
+                Some(create.watch_id)
+            }
+            _ => None,
+        })
+    }
+
+    /// Answers the one probe that is under way, whose watch is then cancelled.
+    pub(crate) fn answer_probe(&mut self, stream: StreamKey, revision: i64) {
+        let probes = self.probes();
+        assert_eq!(probes.len(), 1, "one probe: {probes:?}");
+        self.frame(stream, created_at(probes[0], revision));
+        assert_eq!(self.cancels(), probes);
+        self.frame(stream, Frame { header: header(revision), ..canceled(probes[0], "") });
     }
 
     pub(crate) fn cancels(&mut self) -> Vec<i64> {

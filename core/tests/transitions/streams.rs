@@ -73,16 +73,50 @@ fn an_idle_stream_is_probed_and_replaced_if_it_stays_silent() {
     let mut driver = Driver::new(config);
     let (_, stream, id) = driver.running(all_from(1));
     driver.sleep(ms(5000));
-    assert_eq!(driver.progress_requests(), 1);
+    driver.answer_probe(stream, 100);
+    driver.sleep(ms(4999));
+    assert_eq!(driver.probes(), []);
+    driver.sleep(ms(1));
+    assert_eq!(driver.probes().len(), 1);
     driver.frame(stream, progress(id, 100));
     driver.sleep(ms(4999));
-    assert_eq!(driver.progress_requests(), 0, "any frame is a sign of life");
+    assert_eq!(driver.closes(), [], "any frame is a sign of life");
     driver.sleep(ms(1));
-    assert_eq!(driver.progress_requests(), 1);
-    driver.sleep(ms(250));
-    assert_eq!(driver.progress_requests(), 1, "it is asked again, for a busy server drops requests");
-    driver.sleep(ms(750));
-    assert!(matches!(driver.closes()[..], [(_, StreamEnd::Misbehaved(_))]));
+    driver.sleep(ms(1000));
+    assert_eq!(driver.probes(), [], "the one before has not been answered yet");
+    let end = StreamEnd::Misbehaved(ServerMisbehaved::Unresponsive { millis: 1000 });
+    assert_eq!(driver.closes(), [(stream, end)]);
+}
+
+#[test]
+fn a_probe_that_is_refused_or_whose_id_is_ignored_is_a_sign_of_life_too() {
+    let config = Config::default().probe(Some(ms(5000))).probe_timeout(ms(1000)).progress_interval(None);
+    for answer in ["refused", "ignored"] {
+        let mut driver = Driver::new(config.clone());
+        let watch = driver.watch(all_from(1));
+        let stream = driver.open(TRUSTED);
+        let own = driver.creates()[0].watch_id;
+        let id = if answer == "ignored" { 0 } else { own };
+        driver.frame(stream, created(id));
+        driver.sleep(ms(5000));
+        let probes = driver.probes();
+        match answer {
+            "refused" => {
+                assert_eq!(probes, [own + 1]);
+                driver.frame(stream, refused(-1, "etcdserver: permission denied"));
+                assert_eq!(driver.cancels(), []);
+            }
+            _ => {
+                assert_eq!(probes, [0], "it chooses");
+                driver.frame(stream, created(1));
+                assert_eq!(driver.cancels(), [1]);
+            }
+        }
+        driver.frame(stream, events(id, &[7]));
+        assert_eq!(driver.revisions(watch), [7]);
+        driver.sleep(ms(1000));
+        assert_eq!(driver.closes(), [], "{answer}");
+    }
 }
 
 #[test]
@@ -146,7 +180,7 @@ fn a_member_that_lags_gets_its_time_then_another_is_tried_then_the_store_has_reg
     driver.frame(stream, created_at(id, 50));
     driver.sleep(ms(1999));
     assert_eq!(driver.closes(), []);
-    assert!(driver.progress_requests() > 0, "it is asked how far it is");
+    driver.answer_probe(stream, 50);
     driver.sleep(ms(1));
     assert_eq!(driver.closes(), [(stream, StreamEnd::Lagging { revision: 50, known: 90 })]);
     driver.sleep_to_timeout();

@@ -74,8 +74,9 @@ enum Phase {
 /// What is known of one stream.
 struct Connection {
     phase: Phase,
-    /// The ids that were asked for, in order, with their watches; those the server has not answered.
-    pending: Vec<(i64, WatchKey)>,
+    /// The ids that were asked for, in order, with their watches, of which a probe has none; those the server has
+    /// not answered.
+    pending: Vec<(i64, Option<WatchKey>)>,
     asked: BTreeSet<i64>,
     /// How often an id was given out by the server, and how often it was cancelled since.
     created: BTreeMap<i64, usize>,
@@ -303,6 +304,13 @@ impl Driver {
                 let connection = self.connections.get_mut(&stream).expect("it was asked for");
                 assert_eq!(connection.phase, Phase::Open, "{request:?} on {stream:?}");
                 match request {
+                    Request::Create(create) if create.is_probe() => {
+                        assert!(creates.is_none() && create.filters.no_put && create.filters.no_delete);
+                        let is_new = create.watch_id == 0 || connection.asked.insert(create.watch_id);
+                        assert!(is_new, "{create:?} on {stream:?}");
+                        assert_eq!(connection.pending, [], "their answers would do");
+                        connection.pending.push((create.watch_id, None));
+                    }
                     Request::Create(create) => {
                         let watch = creates.expect("a create is for a watch").watch;
                         let watched = &self.books[&watch];
@@ -312,9 +320,10 @@ impl Driver {
                         assert!(create.start_revision >= first, "{create:?}, not before {first}");
                         let is_new = create.watch_id == 0 || connection.asked.insert(create.watch_id);
                         assert!(is_new && create.watch_id >= 0, "{create:?} on {stream:?}");
-                        let is_pending = connection.pending.iter().any(|&(_, pending)| pending == watch);
+                        let is_pending =
+                            connection.pending.iter().any(|&(_, pending)| pending == Some(watch));
                         assert!(!is_pending, "{watch:?} is being created already");
-                        connection.pending.push((create.watch_id, watch));
+                        connection.pending.push((create.watch_id, Some(watch)));
                     }
                     Request::Cancel { watch_id } => {
                         let cancelled = connection.cancelled.entry(watch_id).or_default();

@@ -346,6 +346,12 @@ impl World {
                     let version = Some(ServerVersion::new(3, 5, 30));
                     self.watcher.handle_opened(self.now, stream, Opened { version, authenticated: false });
                 }
+                Action::Send { stream, request: Request::Create(create), .. } if create.is_probe() => {
+                    let header = header(1, self.revision);
+                    let frame =
+                        Frame { header, watch_id: create.watch_id, created: true, ..Frame::default() };
+                    self.watcher.handle_frame(self.now, stream, frame.encode_to_vec().into());
+                }
                 Action::Send { stream, request: Request::Create(create), .. } => {
                     self.stream = Some((stream, create.watch_id));
                     let header = header(1, self.revision);
