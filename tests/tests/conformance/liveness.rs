@@ -55,11 +55,13 @@ pub(crate) async fn a_half_open_connection_is_noticed_by_keepalive(backend: Back
 /// A silent connection isn't a dead one: nobody is disturbed as long as the server answers.
 pub(crate) async fn a_probe_leaves_a_living_connection_alone(backend: Backend) {
     let world = World::start(backend).await;
-    // etcd leaves requests unanswered while a watch catches up, which it does every 100 ms.
     let config = quick().probe(Some(Duration::from_millis(250))).probe_timeout(DEADLINE);
     let client = world.client_with(config);
     let mut observer = Ask::key("k").from(1).open(&client);
     observer.created(&world).await;
+    // A watch that begins in the future is what etcd answers no progress requests beside.
+    let mut future = Ask::key("k").from(1_000_000).open(&client);
+    future.created(&world).await;
     let frames = client.stats().frames;
     stats(&client, "probes are answered", |stats| stats.frames >= frames + 4).await;
     let last = world.put("k", "v").await;
