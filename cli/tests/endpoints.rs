@@ -76,7 +76,7 @@ async fn changes_of_the_endpoints_are_followed() {
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_real_etcd_services_that_come_and_go_are_listed_and_followed() {
-    use common::{bare, output};
+    use common::{output, tool_for};
     use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
     use etcd_watch_tokio::{
         Client,
@@ -90,11 +90,7 @@ async fn on_a_real_etcd_services_that_come_and_go_are_listed_and_followed() {
         let registration = billing.register("one", one).expect("it can be registered");
         registration.registered().await.expect("it is registered");
 
-        let tool = |arguments: &[&str]| {
-            let mut command = bare(arguments);
-            command.env("ETCDCTL_ENDPOINTS", server.endpoint());
-            command
-        };
+        let tool = |arguments: &[&str]| tool_for(&server.endpoint(), arguments);
         let listed = output(tool(&["endpoints", "billing"])).await;
         assert_eq!((listed.status.code(), text(&listed.stdout)), (Some(0), "one\t10.0.0.1:80\t7\n".into()));
         let mut following = Running::start(tool(&["endpoints", "billing", "--watch"]));

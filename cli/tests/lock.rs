@@ -7,7 +7,7 @@ mod common;
 use std::{path::Path, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use common::{PATIENCE, Running, World, bare, output, text};
+use common::{PATIENCE, Running, World, output, text, tool_for};
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, wait_until},
     model::ModelConfig,
@@ -17,12 +17,6 @@ use etcd_watch_tokio::{Client, Get};
 use rustix::process::{Pid, Signal, test_kill_process};
 use serde_json::Value;
 use tokio::process::Command;
-
-fn tool(endpoint: &str, arguments: &[&str]) -> Command {
-    let mut command = bare(arguments);
-    command.env("ETCDCTL_ENDPOINTS", endpoint);
-    command
-}
 
 /// Returns once so many keys begin with the prefix.
 async fn until_keys(client: &Client, prefix: &str, count: i64) {
@@ -180,7 +174,7 @@ fn is_gone(pid: Pid) -> bool {
 async fn an_etcd_that_is_gone_for_longer_than_the_lease_loses_the_lock() {
     let mut etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("an etcd");
     let arguments = ["lock", "l", "--ttl", "5", "--", "sh", "-c", "echo up; sleep 600"];
-    let mut sleeper = Running::start(tool(&etcd.endpoint(), &arguments));
+    let mut sleeper = Running::start(tool_for(&etcd.endpoint(), &arguments));
     assert_eq!(sleeper.line().await, "up");
     etcd.stop().await;
     let (status, _, stderr) = sleeper.end().await;
@@ -197,12 +191,12 @@ async fn a_holder_that_was_stopped_for_longer_than_its_lease_gives_up_when_it_go
         let file = directory.path().join("pid");
         let name = file.to_str().expect("text");
         let arguments = ["lock", "l", "--ttl", "5", "--", "sh", "-c", r#"echo $$ > "$0"; sleep 600"#, name];
-        let holder = Running::start(tool(&server.endpoint(), &arguments));
+        let holder = Running::start(tool_for(&server.endpoint(), &arguments));
         let pid = read(&file).await.trim().parse().ok().and_then(Pid::from_raw).expect("a pid");
         holder.signal(Signal::STOP);
 
         // The lock goes on to the next, while the command of the first still runs.
-        let mut next = Running::start(tool(&server.endpoint(), &["lock", "l", "--ttl", "600"]));
+        let mut next = Running::start(tool_for(&server.endpoint(), &["lock", "l", "--ttl", "600"]));
         assert!(next.line().await.starts_with("l/"));
         until_keys(&client, "l/", 1).await;
         assert!(!is_gone(pid));
@@ -225,7 +219,7 @@ async fn locks_are_etcdctls_locks() {
         let client = client(&server.endpoint()).await;
         let etcdctl = server.etcdctl().expect("its etcdctl");
 
-        let mut ours = Running::start(tool(&server.endpoint(), &["lock", "l"]));
+        let mut ours = Running::start(tool_for(&server.endpoint(), &["lock", "l"]));
         assert!(ours.line().await.starts_with("l/"));
         let theirs = etcdctl.spawn(["lock", "l", "--", "echo", "theirs"]).expect("it runs");
         until_keys(&client, "l/", 2).await;
@@ -236,7 +230,7 @@ async fn locks_are_etcdctls_locks() {
         let mut theirs = etcdctl.spawn(["lock", "l"]).expect("it runs");
         let key = theirs.next_line().await.expect("a line").expect("the key");
         assert!(key.starts_with("l/"), "{key}");
-        let ours = Running::start(tool(&server.endpoint(), &["lock", "l", "--", "echo", "ours"]));
+        let ours = Running::start(tool_for(&server.endpoint(), &["lock", "l", "--", "echo", "ours"]));
         until_keys(&client, "l/", 2).await;
         // Killed, it leaves the lock to the time of its lease; that is ended here.
         theirs.kill().await.expect("it is killed");
@@ -284,7 +278,7 @@ async fn elections_are_etcdctls_elections() {
         let etcdctl = server.etcdctl().expect("its etcdctl");
         let mut theirs = etcdctl.spawn(["elect", "e", "theirs"]).expect("it runs");
         let key = theirs.next_line().await.expect("a line").expect("the key");
-        let listening = tool(&server.endpoint(), &["elect", "e", "--listen", "-w", "json"]);
+        let listening = tool_for(&server.endpoint(), &["elect", "e", "--listen", "-w", "json"]);
         let mut listener = Running::start(listening);
         let seen: Value = serde_json::from_str(&listener.line().await).expect("an object");
         assert_eq!(seen["kvs"][0]["key"], STANDARD.encode(&key));
@@ -292,7 +286,7 @@ async fn elections_are_etcdctls_elections() {
 
         let mut their_listener = etcdctl.spawn(["elect", "-l", "e"]).expect("it runs");
         assert_eq!(their_listener.next_line().await.expect("a line"), Some(key.clone()));
-        let mut ours = Running::start(tool(&server.endpoint(), &["elect", "e", "ours"]));
+        let mut ours = Running::start(tool_for(&server.endpoint(), &["elect", "e", "ours"]));
         let client = client(&server.endpoint()).await;
         until_keys(&client, "e/", 2).await;
         theirs.kill().await.expect("it is killed");
@@ -303,7 +297,7 @@ async fn elections_are_etcdctls_elections() {
             while their_listener.next_line().await.expect("a line").expect("another line") != key {}
         };
         tokio::time::timeout(PATIENCE, told).await.expect("etcdctl sees it");
-        let listened = output(tool(&server.endpoint(), &["get", &key])).await;
+        let listened = output(tool_for(&server.endpoint(), &["get", &key])).await;
         assert_eq!(text(&listened.stdout), format!("{key}\nours\n"));
     }
 }

@@ -33,7 +33,6 @@
 //! | `stream_failed` | debug | the same, for one that could not be opened |
 //! | `stream_replaced` | warn | the same, for one whose server broke the protocol or lags |
 //! | `stream_closed` | debug | the same, for one that is not needed any more |
-//!
 //! | `revision_not_read` | debug | `range`, `reason`; the current revision, for watches from now on |
 //! | `version_unknown` | debug | `endpoint`, `reason` |
 //!
@@ -53,9 +52,10 @@
 //! | `token_not_fetched` | debug | `endpoint`, `user`, `reason` |
 //! | `password_in_plain_text` | warn | `endpoint`; once |
 //! | `tls_files_unusable` | warn | `reason`; certificates that changed can't be used, the last ones stay |
+//! | `mirror_listing` | debug | `range`, `revision`, `reason`; the keys of a mirror are listed |
 //!
-//! Mirrors (`mirror_listing`), caches, configurations, locks and discovery have events of their own; [`cache`],
-//! [`config`], [`concurrency`] and `discovery` list them.
+//! Caches, configurations, locks and discovery have events of their own; [`cache`], [`config`], [`concurrency`] and
+//! `discovery` list them.
 //!
 //! # Statistics and metrics
 //!

@@ -39,6 +39,18 @@ const COUNTERS: [CounterOf; 16] = [
     ("etcd_watch_overflows_total", "Buffers found full behind slow consumers.", |stats| stats.overflows),
 ];
 
+/// A counter that is registered with what it counts.
+pub(crate) fn counter(name: &'static str, help: &'static str, label: Label) -> Counter {
+    metrics::describe_counter!(name, help);
+    metrics::counter!(name, vec![label])
+}
+
+/// A gauge that is registered with what it shows.
+pub(crate) fn gauge(name: &'static str, help: &'static str, label: Label) -> Gauge {
+    metrics::describe_gauge!(name, help);
+    metrics::gauge!(name, vec![label])
+}
+
 /// What a client exports.
 struct Exported {
     last: Stats,
@@ -51,17 +63,11 @@ struct Exported {
 
 impl Exported {
     fn new(client: &str) -> Self {
-        let labels = || vec![Label::new("client", client.to_owned())];
-        let gauge = |name: &'static str, help: &'static str| {
-            metrics::describe_gauge!(name, help);
-            metrics::gauge!(name, labels())
-        };
+        let label = || Label::new("client", client.to_owned());
+        let gauge = |name, help| gauge(name, help, label());
         Self {
             last: Stats::default(),
-            counters: COUNTERS.map(|(name, help, _)| {
-                metrics::describe_counter!(name, help);
-                metrics::counter!(name, labels())
-            }),
+            counters: COUNTERS.map(|(name, help, _)| counter(name, help, label())),
             watches: gauge("etcd_watch_watches", "Watches open."),
             streams: gauge("etcd_watch_streams", "Watch streams."),
             queued_bytes: gauge("etcd_watch_queued_bytes", "Bytes that wait for consumers."),

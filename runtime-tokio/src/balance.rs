@@ -52,7 +52,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// The set is kept in step with etcd in the background, by address: several names with one address are one
 /// endpoint, and metadata that changes reconnects nothing. While etcd can't be reached the channel keeps what
-/// it has. Addresses that can't be used are left out, with a warning.
+/// it has. Addresses that can't be used are left out, with a warning (`channel_endpoint_skipped`); so is told when the
+/// endpoints can't be followed, as for want of a permission (`channel_stalled`). Both are events of `tracing`.
 #[must_use]
 pub fn channel(discovery: &Discovery<TokioRuntime>) -> (Channel, BalanceHandle) {
     channel_with(discovery, endpoint)
@@ -170,7 +171,12 @@ impl<F: Fn(&ServiceEndpoint) -> Result<Endpoint, BoxError> + Send + Sync + 'stat
             match self.follow(&mut watch).await {
                 Some(DiscoveryError::Closed) | None => break,
                 Some(error) => {
-                    tracing::warn!(target = discovery.target(), %error, "a channel can't follow its endpoints");
+                    tracing::warn!(
+                        name: "channel_stalled",
+                        target = discovery.target(),
+                        %error,
+                        "a channel can't follow its endpoints"
+                    );
                     tokio::time::sleep(REFUSED_PAUSE).await;
                     watch = discovery.watch();
                 }
@@ -234,7 +240,12 @@ impl<F: Fn(&ServiceEndpoint) -> Result<Endpoint, BoxError> + Send + Sync + 'stat
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(addr = service.addr, %error, "an endpoint can't be used");
+                    tracing::warn!(
+                        name: "channel_endpoint_skipped",
+                        addr = service.addr,
+                        %error,
+                        "an endpoint can't be used"
+                    );
                     self.skipped.insert(service.addr.clone(), service);
                     self.tell_skipped();
                 }

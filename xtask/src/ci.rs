@@ -22,7 +22,16 @@ const NO_STD_TARGETS: [&str; 4] =
 const FEATURES: [(&str, &[&str]); 3] = [
     (
         "etcd-watch-client",
-        &["", "discovery", "json", "metrics", "tls", "tls-ring", "discovery,json,metrics,tls-ring"],
+        &[
+            "",
+            "discovery",
+            "json",
+            "metrics",
+            "tls",
+            "tls-ring",
+            "fuzzing",
+            "discovery,json,metrics,tls-ring",
+        ],
     ),
     ("etcd-watch-tokio", &["", "discovery", "json", "metrics", "tls-ring", "tonic-channel"]),
     ("etcd-watch-smol", &["", "async-std", "discovery", "json", "async-std,metrics,tls-ring"]),

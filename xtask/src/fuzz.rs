@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use etcd_watch_binaries::target_dir;
 
-use crate::run::{run, workspace};
+use crate::run::{run, succeeds, workspace};
 
 /// An input that takes longer than this, in seconds, counts as one that loops.
 const TIMEOUT: u32 = 10;
@@ -30,6 +30,7 @@ pub(crate) fn run_targets(target: Option<&str>, minutes: u64) -> Result<()> {
     check_tools()?;
     let mut failed = Vec::new();
     for target in chosen {
+        run(&mut build(&root, target))?;
         if let Err(error) = run(&mut fuzz(&root, target, minutes)?) {
             println!("{error}");
             failed.push(target.as_str());
@@ -58,13 +59,12 @@ fn targets(root: &Path) -> Result<Vec<String>> {
 }
 
 fn check_tools() -> Result<()> {
-    let has = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
     ensure!(
-        has(Command::new("rustup").args(["run", "nightly", "rustc", "--version"])),
+        succeeds(Command::new("rustup").args(["run", "nightly", "rustc", "--version"])),
         "fuzzing needs a nightly compiler, which there is none of: `rustup toolchain install nightly`"
     );
     ensure!(
-        has(nightly_cargo().args(["fuzz", "--version"])),
+        succeeds(nightly_cargo().args(["fuzz", "--version"])),
         "fuzzing needs cargo-fuzz, which is not installed: `cargo install cargo-fuzz`"
     );
     Ok(())
@@ -73,6 +73,13 @@ fn check_tools() -> Result<()> {
 fn nightly_cargo() -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", "cargo"]);
+    command
+}
+
+/// Apart from its turn, so that what does not compile is not taken for a finding.
+fn build(root: &Path, target: &str) -> Command {
+    let mut command = nightly_cargo();
+    command.current_dir(root).args(["fuzz", "build", "--sanitizer", "none", target]);
     command
 }
 

@@ -8,6 +8,7 @@ mod codegen;
 mod etcd;
 mod fuzz;
 mod go;
+mod mutants;
 mod run;
 mod simulate;
 mod soak;
@@ -55,6 +56,14 @@ enum Chore {
         #[arg(long, default_value_t = 5)]
         minutes: u64,
     },
+    /// Change the core in a thousand ways, one at a time, and see which changes its tests don't find.
+    ///
+    /// Takes hours; `-- --file core/src/decode.rs` or `-- --shard 0/8` takes less.
+    Mutants {
+        /// Arguments for cargo-mutants.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Generate the Rust code of the wire messages from the .proto files.
     Codegen {
         /// Change nothing; fail if the code is out of date.
@@ -65,7 +74,7 @@ enum Chore {
     ///
     /// For example `--minutes 10 --jobs 2`, `--seed 42 --transcript`, or `--planted` for bugs planted on purpose.
     Simulate {
-        /// Arguments for the simulator; `--help` lists them.
+        /// Arguments for the simulator; `-- --help` lists them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -87,6 +96,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Etcd { with } => etcd::run(&with),
         Chore::Go => go::run(),
         Chore::Fuzz { target, minutes } => fuzz::run_targets(target.as_deref(), minutes),
+        Chore::Mutants { arguments } => mutants::run_mutants(&arguments),
         Chore::Codegen { check } => codegen::run(check),
         Chore::Simulate { arguments } => simulate::run_seeds(&arguments),
         Chore::Soak { arguments } => soak::soak(&arguments),

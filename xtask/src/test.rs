@@ -1,10 +1,12 @@
 //! `cargo xtask test`: every test of the workspace.
 
+use std::thread;
+
 use anyhow::Result;
 
 use crate::{
     etcd, go,
-    run::{cargo, run},
+    run::{cargo, run, succeeds},
 };
 
 /// Fetches the servers and the Go client that are missing, then runs all tests and doctests; `arguments` go to the
@@ -13,10 +15,14 @@ pub(crate) fn run_tests(arguments: &[String]) -> Result<()> {
     etcd::run(&[])?;
     go::run()?;
     let all: &[&str] = if names_packages(arguments) { &[] } else { &["--workspace"] };
-    if !has_nextest() {
+    if !succeeds(&mut cargo(&["nextest", "--version"])) {
         return run(cargo(&["test"]).args(all).args(arguments));
     }
-    run(cargo(&["nextest", "run"]).args(all).args(arguments))?;
+    // Arguments go before both.
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut nextest = cargo(&["nextest", "run"]);
+    nextest.env("NEXTEST_PROFILE", "xtask").env("NEXTEST_TEST_THREADS", (2 * cores).to_string());
+    run(nextest.args(all).args(arguments))?;
     if arguments.is_empty() {
         run(&mut cargo(&["test", "--doc", "--workspace"]))
     } else {
@@ -32,10 +38,6 @@ fn names_packages(arguments: &[String]) -> bool {
         let is_short = argument.starts_with("-p") && !argument.starts_with("--");
         is_short || argument == "--package" || argument.starts_with("--package=")
     })
-}
-
-fn has_nextest() -> bool {
-    cargo(&["nextest", "--version"]).output().is_ok_and(|output| output.status.success())
 }
 
 #[cfg(test)]

@@ -35,9 +35,7 @@ impl World {
 
     /// The tool, aimed at the etcd.
     pub(crate) fn tool(&self, arguments: &[&str]) -> Command {
-        let mut command = bare(arguments);
-        command.env("ETCDCTL_ENDPOINTS", self.etcd.endpoint());
-        command
+        tool_for(&self.etcd.endpoint(), arguments)
     }
 
     /// Runs the tool to its end.
@@ -80,6 +78,13 @@ pub(crate) fn bare(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    command
+}
+
+/// The tool, aimed at a server.
+pub(crate) fn tool_for(endpoint: &str, arguments: &[&str]) -> Command {
+    let mut command = bare(arguments);
+    command.env("ETCDCTL_ENDPOINTS", endpoint);
     command
 }
 

@@ -113,7 +113,9 @@ async fn a_mirror_that_is_killed_again_and_again_while_writers_write_ends_equal(
     stop.store(true, Ordering::Relaxed);
     let mut writes = 0;
     while let Some(written) = writers.join_next().await {
-        writes += written.expect("the writer writes");
+        let written = written.expect("the writer writes");
+        assert!(written > 0, "a writer has written nothing");
+        writes += written;
     }
     let statistics = world.copy(&[]).await;
     println!("{writes} writes through {KILLS} kills; at the end {statistics}");
@@ -123,7 +125,7 @@ async fn a_mirror_that_is_killed_again_and_again_while_writers_write_ends_equal(
     let puts = no_value_goes_back(&world.destination).await;
     println!("{puts} values at the destination, each as new as the one before or newer");
     let written = here.values().filter(|value| value.parse::<u64>().is_ok()).count();
-    assert!(puts >= written && written > 0, "{puts} puts of {written} keys");
+    assert!(puts > written, "{puts} puts of {written} keys: what was copied on the way is in the history");
 }
 
 #[tokio::test]

@@ -32,17 +32,11 @@ pub(super) struct Exported {
 
 impl Exported {
     pub(super) fn new(cache: &str) -> Self {
-        let labels = || vec![Label::new("cache", cache.to_owned())];
+        let label = || Label::new("cache", cache.to_owned());
         Self {
             last: CacheStats::default(),
-            counters: COUNTERS.map(|(name, help, _)| {
-                metrics::describe_counter!(name, help);
-                metrics::counter!(name, labels())
-            }),
-            gauges: GAUGES.map(|(name, help, _)| {
-                metrics::describe_gauge!(name, help);
-                metrics::gauge!(name, labels())
-            }),
+            counters: COUNTERS.map(|(name, help, _)| crate::metrics::counter(name, help, label())),
+            gauges: GAUGES.map(|(name, help, _)| crate::metrics::gauge(name, help, label())),
         }
     }
 

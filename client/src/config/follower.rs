@@ -53,8 +53,8 @@ impl<T, D> Follower<T, D> {
 #[cfg(feature = "metrics")]
 fn undecodable(name: &[u8]) -> metrics::Counter {
     const NAME: &str = "etcd_watch_config_decode_errors_total";
-    metrics::describe_counter!(NAME, "Changes of a configuration that did not decode.");
-    metrics::counter!(NAME, "config" => String::from_utf8_lossy(name).into_owned())
+    let label = metrics::Label::new("config", String::from_utf8_lossy(name).into_owned());
+    crate::metrics::counter(NAME, "Changes of a configuration that did not decode.", label)
 }
 
 impl<T, E: Into<BoxError>, D: FnMut(&Tree) -> Result<T, E>> Follower<T, D> {

@@ -14,11 +14,11 @@ impl Garbage {
     pub(super) fn of(target: &str) -> Self {
         Self {
             #[cfg(feature = "metrics")]
-            found: {
-                const NAME: &str = "etcd_watch_discovery_undecodable_total";
-                metrics::describe_counter!(NAME, "Values under a target that are no endpoints.");
-                metrics::counter!(NAME, "target" => target.to_owned())
-            },
+            found: crate::metrics::counter(
+                "etcd_watch_discovery_undecodable_total",
+                "Values under a target that are no endpoints.",
+                metrics::Label::new("target", target.to_owned()),
+            ),
         }
     }
 

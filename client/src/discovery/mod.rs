@@ -197,6 +197,7 @@ impl<R: Runtime> Discovery<R> {
         let listing = list::list(&self.client, &self.range()).await?;
         let mut endpoints =
             Endpoints { revision: listing.revision, endpoints: EndpointMap::new(), undecodable: Vec::new() };
+        let garbage = Garbage::of(self.target());
         for (key, value) in listing.pairs {
             let name = key.get(self.prefix.len()..).unwrap_or_default();
             let decoded = match std::str::from_utf8(name) {
@@ -209,7 +210,7 @@ impl<R: Runtime> Discovery<R> {
                     endpoints.endpoints.insert(name, Arc::new(endpoint));
                 }
                 Err(error) => {
-                    Garbage::of(self.target()).found(&name, &error);
+                    garbage.found(&name, &error);
                     endpoints.undecodable.push((name, error));
                 }
             }
