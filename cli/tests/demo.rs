@@ -16,7 +16,7 @@ async fn the_demo_loses_duplicates_reorders_and_splits_nothing() {
     let stdout = text(&output.stdout);
     assert!(output.status.success(), "{stdout}{}", text(&output.stderr));
     let result = result(&stdout);
-    for flaw in ["lost", "duplicated", "reordered", "split", "wrong"] {
+    for flaw in ["lost", "duplicated", "reordered", "split", "early", "wrong"] {
         assert_eq!(result[flaw], 0, "{flaw}: {stdout}");
     }
     assert_eq!((&result["seed"], &result["ok"]), (&1.into(), &true.into()));

@@ -82,6 +82,12 @@ impl Watched {
         key >= &self.key[..] && (self.range_end == b"\0"[..] || key < &self.range_end[..])
     }
 
+    /// Whether a change has to come, if the watch lasts that long.
+    #[must_use]
+    pub fn expects(&self, change: &Change<'_>) -> bool {
+        change.revision() >= self.from && self.passes(change)
+    }
+
     fn passes(&self, change: &Change<'_>) -> bool {
         let filtered = if change.is_delete { self.no_delete } else { self.no_put };
         !filtered && self.contains(change.kv.key)

@@ -1,4 +1,4 @@
-//! Takes what a watch delivers, and keeps what is needed to check it.
+//! Takes what a watch delivers, and holds it against the store's history as it comes.
 
 use std::{
     sync::{
@@ -8,13 +8,17 @@ use std::{
     time::Duration,
 };
 
+use etcd_watch_testkit::{
+    checks::{Change, Checker, Watched},
+    server::EmbeddedEtcd,
+};
 use etcd_watch_tokio::{ResponseKind, Watch, WatchResponse};
 use tokio::{
     sync::watch::Receiver,
     time::{sleep, timeout},
 };
 
-use super::{checks::Received, watches::delivered};
+use super::{run::revision, watches::Kind};
 
 /// How long a watch may take to catch up once the faults are over.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,9 +44,11 @@ impl Position {
 }
 
 /// What came of a watch.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outcome {
-    pub(super) received: Vec<Received>,
+    pub(super) checker: Checker,
+    /// Events that came, repeats included.
+    pub(super) received: u64,
     /// The revision it started at, and the store's when that was learned.
     pub(super) started: Option<(i64, i64)>,
     /// Everything up to the store's last revision has come, by its own word.
@@ -52,20 +58,25 @@ pub(super) struct Outcome {
 }
 
 /// A watch and whoever reads it.
-pub(super) struct Consumer<F> {
+pub(super) struct Consumer {
     pub(super) watch: Watch,
-    pub(super) rest: Option<Duration>,
+    pub(super) kind: Kind,
     pub(super) position: Arc<Position>,
-    /// The store's revision.
-    pub(super) store: F,
+    pub(super) etcd: Arc<EmbeddedEtcd>,
     /// The store's last revision, once nothing is written any more.
     pub(super) last: Receiver<Option<i64>>,
 }
 
-impl<F: Fn() -> i64 + Send> Consumer<F> {
+impl Consumer {
     /// Reads until everything has come, or patience is at its end.
     pub(super) async fn run(mut self) -> Outcome {
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome {
+            checker: Checker::new(self.kind.watched()),
+            received: 0,
+            started: None,
+            caught_up: false,
+            ended: None,
+        };
         while self.last.borrow().is_none() && outcome.ended.is_none() {
             let mut last = self.last.clone();
             tokio::select! {
@@ -74,7 +85,7 @@ impl<F: Fn() -> i64 + Send> Consumer<F> {
             }
         }
         let Some(last) = *self.last.borrow() else { return outcome };
-        self.rest = None;
+        self.kind.rest = None;
         // A watch that isn't there by then is reported as what it is: behind.
         let _ = timeout(PATIENCE, self.catch_up(&mut outcome, last)).await;
         outcome
@@ -103,17 +114,25 @@ impl<F: Fn() -> i64 + Send> Consumer<F> {
             Some(Err(error)) => outcome.ended = Some(error.to_string()),
             None => outcome.ended = Some("it ended without a reason".to_owned()),
         }
-        if let Some(rest) = self.rest {
+        if let Some(rest) = self.kind.rest {
             sleep(rest).await;
         }
     }
 
     fn keep(&self, outcome: &mut Outcome, response: &WatchResponse) {
-        match response.kind() {
-            ResponseKind::Created => outcome.started = Some((response.resume_revision(), (self.store)())),
-            ResponseKind::Progress => outcome.received.push(Received::Progress(response.revision())),
-            _ => outcome.received.push(Received::Changes(response.events().map(delivered).collect())),
+        if response.kind() == ResponseKind::Created {
+            let from = response.resume_revision();
+            outcome.started = Some((from, revision(&self.etcd)));
+            if self.kind.is_from_now() {
+                outcome.checker = Checker::new(Watched { from, ..self.kind.watched() });
+            }
+        } else {
+            let changes = response.events().map(Change::from);
+            // Where to resume is a bookmark in all responses.
+            let bookmark = Some(response.revision());
+            self.etcd.with_model(|model| outcome.checker.response(model.history(), changes, bookmark));
         }
+        outcome.received += response.len() as u64;
         self.position.events.fetch_add(response.len() as u64, Ordering::Relaxed);
         self.position.revision.fetch_max(response.revision(), Ordering::Relaxed);
     }

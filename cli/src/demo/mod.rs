@@ -3,13 +3,12 @@
 //! ```text
 //! writers ---------------------> embedded etcd ---> history
 //!                                      |               |
-//! watches <--- client <--- fault proxy +            checks ---> report
+//! watches <--- client <--- fault proxy +   the testkit's checks ---> report
 //!                               ^
 //!                             chaos
 //! ```
 
 mod chaos;
-mod checks;
 mod consumer;
 mod report;
 mod run;

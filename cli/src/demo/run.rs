@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::Context;
 use etcd_watch_testkit::{
-    model::ModelConfig,
+    checks::Change,
+    model::{HistoryEvent, ModelConfig},
     proxy::{Cut, FaultProxy},
     server::EmbeddedEtcd,
 };
@@ -21,9 +22,8 @@ use tokio::{
 
 use super::{
     chaos,
-    checks::check,
     consumer::{Consumer, Outcome, Position},
-    report::{Report, Row},
+    report::{Report, Row, Tally},
     view::{Line, Snapshot, View},
     watches::Kind,
     writers::Writers,
@@ -106,12 +106,11 @@ impl Stage {
         for kind in Kind::all().into_iter().filter(|kind| kind.late == late) {
             let asked_at = revision(&self.etcd);
             let position = Arc::new(Position::default());
-            let etcd = self.etcd.clone();
             let consumer = Consumer {
                 watch: self.client.watch(kind.request())?,
-                rest: kind.rest,
+                kind: kind.clone(),
                 position: position.clone(),
-                store: move || revision(&etcd),
+                etcd: self.etcd.clone(),
                 last: self.last.subscribe(),
             };
             let consumer = tokio::spawn(consumer.run());
@@ -177,9 +176,7 @@ impl Stage {
         for running in self.running {
             let Running { kind, asked_at, consumer, .. } = running;
             let outcome = consumer.await.context("a consumer failed")?;
-            rows.push(row(&kind, asked_at, outcome, |from| {
-                kind.expected(history.iter().map(|event| &**event), from)
-            }));
+            rows.push(row(&kind, asked_at, outcome, &history, last));
         }
         let stats = self.client.stats();
         self.client.close().await;
@@ -197,31 +194,28 @@ impl Stage {
     }
 }
 
-fn row(
-    kind: &Kind,
-    asked_at: i64,
-    outcome: Outcome,
-    expected: impl FnOnce(i64) -> Vec<super::checks::Change>,
-) -> Row {
+fn row(kind: &Kind, asked_at: i64, outcome: Outcome, history: &[Arc<HistoryEvent>], last: i64) -> Row {
     let mut problem = outcome.ended;
     // "Now" is after the watch was asked for, and before it was told of.
-    let from = match (kind.is_from_now(), outcome.started) {
-        (false, _) => 1,
-        (true, Some((start, told_at))) => {
-            if start <= asked_at || start > told_at + 1 {
-                problem = Some(format!(
-                    "it started at revision {start}; it was asked for at {asked_at} and told of at {told_at}"
-                ));
-            }
-            start
-        }
-        (true, None) => asked_at + 1,
-    };
-    let tally = check(&expected(from), &outcome.received);
+    if kind.is_from_now()
+        && let Some((start, told_at)) = outcome.started
+        && (start <= asked_at || start > told_at + 1)
+    {
+        problem = Some(format!(
+            "it started at revision {start}; it was asked for at {asked_at} and told of at {told_at}"
+        ));
+    }
+    let watched = outcome.checker.watched();
+    let expected = history.iter().filter(|event| watched.expects(&Change::from(&***event))).count();
+    let violations = outcome.checker.finish_through(history, last).err().unwrap_or_default();
+    if let (None, Some(first)) = (&problem, violations.first()) {
+        problem = Some(first.to_string());
+    }
+    let tally = Tally::of(expected as u64, outcome.received, &violations);
     Row { name: kind.name, tally, caught_up: outcome.caught_up, problem }
 }
 
-fn revision(etcd: &EmbeddedEtcd) -> i64 {
+pub(super) fn revision(etcd: &EmbeddedEtcd) -> i64 {
     etcd.with_model(|model| model.revision())
 }
 

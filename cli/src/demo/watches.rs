@@ -1,14 +1,11 @@
 //! The kinds of watch that the demo puts to the test.
 
-use std::{hash::Hash, time::Duration};
+use std::time::Duration;
 
-use etcd_watch_testkit::model::{EventKind as Wrote, HistoryEvent};
-use etcd_watch_tokio::{
-    Event, EventKind, Filters, KeyRange, KeyValue, Overflow, StartAt, StreamOptions, WatchRequest,
-    proto::mvccpb,
-};
+use etcd_watch_testkit::checks::Watched;
+use etcd_watch_tokio::{Filters, KeyRange, Overflow, StartAt, StreamOptions, WatchRequest};
 
-use super::{checks::Change, writers};
+use super::writers;
 
 /// A kind of watch.
 #[derive(Clone, Debug)]
@@ -81,40 +78,14 @@ impl Kind {
         self.start == StartAt::Now
     }
 
-    /// What such a watch has to receive if it starts at a revision.
-    pub(super) fn expected<'a>(
-        &self,
-        history: impl Iterator<Item = &'a HistoryEvent>,
-        from: i64,
-    ) -> Vec<Change> {
-        let filtered = |event: &HistoryEvent| match event.kind {
-            Wrote::Put => self.filters.no_put,
-            Wrote::Delete => self.filters.no_delete,
-        };
-        history
-            .filter(|event| event.revision >= from && self.range.contains(&event.key) && !filtered(event))
-            .map(|event| wrote(event, self.prev_kv))
-            .collect()
+    /// What it asks for, in the checker's terms, if it starts at the beginning.
+    pub(super) fn watched(&self) -> Watched {
+        Watched {
+            from: 1,
+            no_put: self.filters.no_put,
+            no_delete: self.filters.no_delete,
+            prev_kv: self.prev_kv,
+            ..Watched::range(&self.range)
+        }
     }
-}
-
-/// A change as the store has it.
-fn wrote(event: &HistoryEvent, with_prev: bool) -> Change {
-    let kv = event.key_value();
-    let prev = event.prev.as_ref().filter(|_| with_prev).map(pair_of_model);
-    Change::new(event.revision, &event.key, (event.kind == Wrote::Delete, pair_of_model(&kv), prev))
-}
-
-/// A change as a watch delivers it.
-pub(super) fn delivered(event: Event<'_>) -> Change {
-    let content = (event.kind() == EventKind::Delete, pair(event.kv()), event.prev().map(pair));
-    Change::new(event.mod_revision(), event.key(), content)
-}
-
-fn pair(kv: KeyValue<'_>) -> impl Hash {
-    (kv.key(), kv.value(), kv.create_revision(), kv.mod_revision(), kv.version(), kv.lease())
-}
-
-fn pair_of_model(kv: &mvccpb::KeyValue) -> impl Hash {
-    (&kv.key[..], &kv.value[..], kv.create_revision, kv.mod_revision, kv.version, kv.lease)
 }

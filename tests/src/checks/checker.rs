@@ -103,21 +103,30 @@ impl Checker {
         if self.violations.is_empty() { Ok(()) } else { Err(self.violations) }
     }
 
+    /// The end, if everything up to a revision had to come.
+    ///
+    /// # Errors
+    /// Every rule that was broken, each time it was.
+    pub fn finish_through(
+        mut self,
+        history: &(impl History + ?Sized),
+        through: i64,
+    ) -> Result<(), Vec<Violation>> {
+        self.watched.through = through;
+        self.finish(history)
+    }
+
     /// As if it ended now: what is out of place is missing.
     ///
     /// # Errors
     /// Every rule that was broken, each time it was.
-    pub fn finish_now(mut self, history: &(impl History + ?Sized)) -> Result<(), Vec<Violation>> {
-        self.watched.through = self.last;
-        self.finish(history)
+    pub fn finish_now(self, history: &(impl History + ?Sized)) -> Result<(), Vec<Violation>> {
+        let last = self.last;
+        self.finish_through(history, last)
     }
 
     fn broken(&mut self, rule: Rule, revision: i64, key: &[u8]) {
         self.violations.push(Violation { rule, revision, key: Bytes::copy_from_slice(key) });
-    }
-
-    fn is_expected(&self, change: &Change<'_>) -> bool {
-        change.revision() >= self.watched.from && self.watched.passes(change)
     }
 
     /// `before` is the last revision of the responses before this event's.
@@ -160,7 +169,7 @@ impl Checker {
             (from..history.count()).take_while(|&at| history.change(at).revision() == event.revision())
         };
         let ahead = (self.accounted.min(history.count())..history.count())
-            .find(|&at| self.is_expected(&history.change(at)));
+            .find(|&at| self.watched.expects(&history.change(at)));
         if let Some(at) = ahead.filter(is_it) {
             return Some(at);
         }
@@ -176,14 +185,14 @@ impl Checker {
         event: &Change<'_>,
         place: Option<usize>,
     ) -> bool {
-        let Some(place) = place.filter(|&place| self.is_expected(&history.change(place))) else {
+        let Some(place) = place.filter(|&place| self.watched.expects(&history.change(place))) else {
             return self.strangers.insert((event.revision(), Bytes::copy_from_slice(event.kv.key)));
         };
         if place < self.accounted {
             return self.outstanding.remove(&place).is_some();
         }
         for skipped in self.accounted..place {
-            if self.is_expected(&history.change(skipped)) {
+            if self.watched.expects(&history.change(skipped)) {
                 self.outstanding.insert(skipped, false);
             }
         }
@@ -218,7 +227,7 @@ impl Checker {
             if change.revision() > revision {
                 break;
             }
-            if self.is_expected(&change) {
+            if self.watched.expects(&change) {
                 self.outstanding.insert(self.accounted, true);
                 missing.push(self.accounted);
             }
@@ -236,7 +245,7 @@ impl Checker {
         let first = history.place_of(revision);
         let of_revision = (first..self.accounted).take_while(|&at| history.change(at).revision() == revision);
         let has_come =
-            |at: usize| self.is_expected(&history.change(at)) && !self.outstanding.contains_key(&at);
+            |at: usize| self.watched.expects(&history.change(at)) && !self.outstanding.contains_key(&at);
         let is_stranger = self.strangers.range((revision, Bytes::new())..).next();
         if of_revision.into_iter().any(has_come) || is_stranger.is_some_and(|(other, _)| *other == revision) {
             Rule::Atomic
