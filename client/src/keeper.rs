@@ -1,18 +1,12 @@
 //! Keeping a lease alive.
 
-use std::{
-    fmt,
-    future::poll_fn,
-    sync::{Arc, Mutex},
-    task::{Poll, Waker},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use etcd_watch_core::Instant;
 use etcd_watch_proto::etcdserverpb::LeaseKeepAliveRequest;
 use futures_util::future::{AbortHandle, abortable};
 
-use crate::{CallError, Runtime, calls::Calls, sync::lock};
+use crate::{CallError, Runtime, calls::Calls, watchable::Watchable};
 
 /// Keeps a lease alive for as long as it exists: a task in the background renews it whenever a third of
 /// its time has passed, with the failover of every call. Dropping it stops the renewing (it doesn't
@@ -51,6 +45,12 @@ pub enum LeaseLost {
         /// The server's refusal.
         error: CallError,
     },
+    /// The runtime that renewed it has shut down. The server has it until its time is over.
+    #[error("lease {id:x} is not renewed any more: its runtime has shut down")]
+    Stopped {
+        /// The lease.
+        id: i64,
+    },
 }
 
 fn last_failure(last: Option<&CallError>) -> String {
@@ -58,7 +58,7 @@ fn last_failure(last: Option<&CallError>) -> String {
 }
 
 struct Shared {
-    state: Mutex<State>,
+    state: Watchable<State>,
     clock: Box<dyn Fn() -> Instant + Send + Sync>,
 }
 
@@ -66,7 +66,32 @@ struct State {
     /// Until when the lease is sure to exist.
     until: Instant,
     lost: Option<LeaseLost>,
-    waiting: Vec<Waker>,
+}
+
+impl Shared {
+    fn until(&self) -> Instant {
+        self.state.read(|state| state.until).0
+    }
+}
+
+/// The task's end of it: when it goes, whatever the reason, nobody waits in vain.
+struct Keeping {
+    id: i64,
+    shared: Arc<Shared>,
+}
+
+impl Keeping {
+    fn lost(&self, reason: LeaseLost) {
+        self.shared.state.change(|state| {
+            state.lost.get_or_insert(reason);
+        });
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        self.lost(LeaseLost::Stopped { id: self.id });
+    }
 }
 
 impl LeaseKeeper {
@@ -81,29 +106,19 @@ impl LeaseKeeper {
     #[must_use]
     pub fn remaining(&self) -> Duration {
         let now = (self.shared.clock)();
-        let state = lock(&self.shared.state);
-        if state.lost.is_some() { Duration::ZERO } else { state.until.since(now) }
+        let left = |state: &State| if state.lost.is_some() { Duration::ZERO } else { state.until.since(now) };
+        self.shared.state.read(left).0
     }
 
     /// Whether the lease has been lost, and why.
     #[must_use]
     pub fn lost_reason(&self) -> Option<LeaseLost> {
-        lock(&self.shared.state).lost.clone()
+        self.shared.state.read(|state| state.lost.clone()).0
     }
 
     /// Completes when the lease is lost. Cancel-safe.
     pub async fn lost(&self) -> LeaseLost {
-        poll_fn(|cx| {
-            let mut state = lock(&self.shared.state);
-            if let Some(lost) = &state.lost {
-                return Poll::Ready(lost.clone());
-            }
-            if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                state.waiting.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
+        self.shared.state.until(|state, _| state.lost.clone()).await
     }
 }
 
@@ -115,7 +130,9 @@ impl Drop for LeaseKeeper {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").field("lost", &lock(&self.state).lost).finish_non_exhaustive()
+        f.debug_struct("Lease")
+            .field("lost", &self.state.read(|state| state.lost.clone()).0)
+            .finish_non_exhaustive()
     }
 }
 
@@ -132,21 +149,16 @@ pub(crate) fn start_since<R: Runtime>(
     since: Instant,
 ) -> LeaseKeeper {
     let runtime = calls.runtime().clone();
-    let state = State { until: since + ttl, lost: None, waiting: Vec::new() };
+    let state = State { until: since + ttl, lost: None };
     let clock = runtime.clone();
     let clock = Box::new(move || clock.now());
-    let shared = Arc::new(Shared { state: Mutex::new(state), clock });
+    let shared = Arc::new(Shared { state: Watchable::new(state), clock });
     let keeping = {
-        let shared = shared.clone();
+        let keeping = Keeping { id, shared: shared.clone() };
         async move {
-            let lost = keep(&calls, id, ttl, &shared).await;
-            tracing::warn!(name: "lease_lost", lease = id, reason = %lost, "lost a lease");
-            let waiting = {
-                let mut state = lock(&shared.state);
-                state.lost = Some(lost);
-                std::mem::take(&mut state.waiting)
-            };
-            waiting.into_iter().for_each(Waker::wake);
+            let reason = keep(&calls, id, ttl, &keeping.shared).await;
+            tracing::warn!(name: "lease_lost", lease = id, %reason, "lost a lease");
+            keeping.lost(reason);
         }
     };
     let (keeping, task) = abortable(keeping);
@@ -164,10 +176,10 @@ async fn keep<R: Runtime>(calls: &Calls<R>, id: i64, mut ttl: Duration, shared: 
     // The first renewal at once: how much of its time the lease has left is not known.
     let mut pause = Duration::ZERO;
     loop {
-        let left = lock(&shared.state).until.since(runtime.now());
+        let left = shared.until().since(runtime.now());
         runtime.sleep(pause.min(left)).await;
         let sent = runtime.now();
-        let left = lock(&shared.state).until.since(sent);
+        let left = shared.until().since(sent);
         if left.is_zero() {
             return LeaseLost::Expired { id, last };
         }
@@ -175,7 +187,7 @@ async fn keep<R: Runtime>(calls: &Calls<R>, id: i64, mut ttl: Duration, shared: 
             Ok(answer) if answer.ttl <= 0 => return LeaseLost::NotFound { id },
             Ok(answer) => {
                 ttl = Duration::from_secs(answer.ttl.unsigned_abs());
-                lock(&shared.state).until = sent + ttl;
+                shared.state.change(|state| state.until = sent + ttl);
                 last = None;
                 pause = ttl / 3;
             }

@@ -267,10 +267,23 @@ mod tests {
         assert_eq!(zero, Err(ConfigError::Zero { field: "streams" }));
         let zero = Config::default().probe(Some(Duration::ZERO)).validate();
         assert_eq!(zero, Err(ConfigError::Zero { field: "probe" }));
-        let inverted = Config::default().total_buffer_bytes(1).validate();
-        assert_eq!(inverted, Err(ConfigError::Inverted { low: "buffer_bytes", high: "total_buffer_bytes" }));
-        let second = Duration::from_secs(1);
-        let inverted = Config::default().backoff(second, second, second / 2).validate();
-        assert!(matches!(inverted, Err(ConfigError::Inverted { .. })));
+    }
+
+    #[test]
+    fn a_bound_may_be_as_low_as_the_one_below_it_but_no_lower() {
+        let buffers = |floor, buffer, total| {
+            let config = Config::default().buffer_floor_bytes(floor).buffer_bytes(buffer);
+            config.total_buffer_bytes(total).validate()
+        };
+        let backoff = |floor, base, ceiling| {
+            let [floor, base, ceiling] = [floor, base, ceiling].map(Duration::from_secs);
+            Config::default().backoff(floor, base, ceiling).validate()
+        };
+        let inverted = |low, high| Err(ConfigError::Inverted { low, high });
+        assert_eq!((buffers(7, 7, 7), backoff(2, 2, 2)), (Ok(()), Ok(())));
+        assert_eq!(buffers(8, 7, 7), inverted("buffer_floor_bytes", "buffer_bytes"));
+        assert_eq!(buffers(7, 8, 7), inverted("buffer_bytes", "total_buffer_bytes"));
+        assert_eq!(backoff(3, 2, 2), inverted("backoff floor", "backoff ceiling"));
+        assert_eq!(backoff(2, 3, 2), inverted("backoff base", "backoff ceiling"));
     }
 }

@@ -287,6 +287,19 @@ impl Lane {
         }
     }
 
+    /// One watch less keeps it from being read. Once none does, what the server was to say by now it is given time
+    /// for: it had no chance to be heard.
+    pub(crate) fn release(&mut self, now: Instant, config: &Config) {
+        self.holds -= 1;
+        if self.holds == 0
+            && let LaneState::Open(stream) = &mut self.state
+        {
+            stream.last_frame = now;
+            stream.probe_due = None;
+            stream.answer_due = stream.answer_due.map(|_| now + config.answer_timeout);
+        }
+    }
+
     /// Whether this stream's token was got anew, and is the last that may be refused.
     pub(crate) fn is_last_token(&self) -> bool {
         self.fresh_token && self.refused_tokens + 1 >= TOKEN_LIMIT

@@ -9,6 +9,7 @@ use etcd_watch_testkit::{model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
     BuildError, CallError, Client, ClientBuilder, Code, Compare, Delete, Get, Is, KeyRange, LeaseLost, Put,
     SortBy, SortOrder, StartError, Txn,
+    concurrency::{Session, SessionLost},
 };
 use tokio::time::timeout;
 
@@ -232,4 +233,27 @@ async fn a_lease_that_is_lost_is_told() {
     let lost = timeout(DEADLINE, keeper.lost()).await.unwrap();
     assert!(matches!(lost, LeaseLost::Expired { .. }), "{lost}");
     assert!(keeper.remaining().is_zero());
+}
+
+#[tokio::test]
+async fn a_lease_whose_runtime_is_shut_down_is_lost_and_says_so() {
+    let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
+    let endpoint = etcd.endpoint();
+    let other = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let kept = runtime.block_on(async {
+            let client = Client::connect([endpoint]).await.expect("a valid endpoint");
+            let lease = client.lease_grant(60, 0).await.unwrap();
+            let keeper = client.lease_keep_alive(lease.id, lease.ttl).unwrap();
+            (keeper, Session::open(&client).await.unwrap())
+        });
+        runtime.shutdown_background();
+        kept
+    });
+    let (keeper, session) = other.join().expect("it ends");
+    let lost = timeout(DEADLINE, keeper.lost()).await.unwrap();
+    assert_eq!(lost, LeaseLost::Stopped { id: keeper.id() });
+    assert!(keeper.remaining().is_zero());
+    let lost = timeout(DEADLINE, session.lost()).await.unwrap();
+    assert_eq!(lost, SessionLost::Lease(LeaseLost::Stopped { id: session.id() }));
 }

@@ -112,7 +112,8 @@ impl<R: Runtime> SessionBuilder<R> {
         let keeper = Arc::new(keeper::start_since(client.calls().clone(), id, ttl, since));
         telemetry::session_opened(id, ttl);
         let over = Arc::new(Latch::default());
-        client.calls().runtime().spawn(tell_of_loss(keeper.clone(), over.clone()));
+        let teller = Teller { keeper: keeper.clone(), over: over.clone() };
+        client.calls().runtime().spawn(teller.run());
         Ok(Session {
             inner: Arc::new(Inner {
                 client,
@@ -127,10 +128,25 @@ impl<R: Runtime> SessionBuilder<R> {
     }
 }
 
-/// Ends with the session, one way or the other.
-async fn tell_of_loss(keeper: Arc<LeaseKeeper>, over: Arc<Latch<SessionLost>>) {
-    if let Either::Left((lost, _)) = select(pin!(keeper.lost()), over.wait()).await {
-        end(keeper.id(), &over, lost.into());
+/// Tells of the loss of the lease. Ends with the session, one way or the other.
+struct Teller {
+    keeper: Arc<LeaseKeeper>,
+    over: Arc<Latch<SessionLost>>,
+}
+
+impl Teller {
+    async fn run(self) {
+        if let Either::Left((lost, _)) = select(pin!(self.keeper.lost()), self.over.wait()).await {
+            end(self.keeper.id(), &self.over, lost.into());
+        }
+    }
+}
+
+impl Drop for Teller {
+    /// With its runtime, if nothing was to be told before.
+    fn drop(&mut self) {
+        let id = self.keeper.id();
+        end(id, &self.over, LeaseLost::Stopped { id }.into());
     }
 }
 

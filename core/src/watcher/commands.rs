@@ -186,7 +186,7 @@ impl Watcher {
         let holding = core::mem::take(&mut watch.holding);
         let Some(lane) = self.lanes.get_mut(&watch.lane) else { return };
         if holding {
-            lane.holds -= 1;
+            lane.release(self.now, &self.config);
         }
         let stream_key = lane.key();
         let purpose = match was {

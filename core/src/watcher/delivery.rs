@@ -30,24 +30,10 @@ impl Watcher {
             substream.state = State::Waiting;
             self.enqueue_create(number, watch);
         }
-        if is_released {
-            self.release(now, number);
+        if is_released && let Some(lane) = self.lanes.get_mut(&number) {
+            lane.release(now, &self.config);
         }
         delivery
-    }
-
-    /// A stream may be read again: what it was to say by now, it had no chance to.
-    fn release(&mut self, now: Instant, number: u32) {
-        let answer_timeout = self.config.answer_timeout;
-        let Some(lane) = self.lanes.get_mut(&number) else { return };
-        lane.holds -= 1;
-        if lane.holds == 0
-            && let Some(stream) = lane.stream()
-        {
-            stream.last_frame = now;
-            stream.probe_due = None;
-            stream.answer_due = stream.answer_due.map(|_| now + answer_timeout);
-        }
     }
 
     /// Puts a response before the consumer, and applies the overflow policy if that was one too many.

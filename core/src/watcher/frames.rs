@@ -156,7 +156,7 @@ impl Watcher {
             let route = pending.watch.map_or(Route::Cancelled, Route::Live);
             stream.routes.insert(watch_id, route);
             if pending.watch.is_none() {
-                // It was cancelled while its create was on the way.
+                // It was cancelled while its create was on the way, or was a probe's.
                 let request = crate::Request::Cancel { watch_id };
                 self.cancels.push_back(crate::Action::Send { stream: key, request, creates: None });
             }
@@ -215,7 +215,7 @@ impl Watcher {
         if let Some(lane) = self.lanes.get_mut(&number)
             && core::mem::take(&mut watch.holding)
         {
-            lane.holds -= 1;
+            lane.release(now, &self.config);
         }
         self.refused(now, number, key, reason, true);
     }
@@ -359,7 +359,7 @@ impl Watcher {
             && let LaneState::Open(stream) = &lane.state
             && stream.proven
             && stream.to_create.is_empty()
-            && stream.pending.is_empty()
+            && stream.pending.iter().all(|create| create.watch.is_none())
         {
             lane.lag = None;
         }

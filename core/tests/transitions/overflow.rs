@@ -59,6 +59,28 @@ fn a_paused_stream_is_read_again_when_its_slow_watch_is_cancelled() {
 }
 
 #[test]
+fn a_stream_that_is_read_again_has_time_for_what_it_was_to_say_meanwhile() {
+    for ends_by in ["being taken", "a cancel", "the server"] {
+        let mut driver = Driver::new(small().answer_timeout(ms(700)));
+        let (slow, stream, id) = driver.running(all_from(1).overflow(Overflow::Pause));
+        let other = driver.watch(all_from(1));
+        driver.frame(stream, big(id, 1, 9000));
+        driver.sleep(ms(60_000));
+        match ends_by {
+            "being taken" => assert_eq!(driver.revisions(slow), [1]),
+            "a cancel" => driver.cancel(slow),
+            _ => driver.frame(stream, canceled(id, "")),
+        }
+        driver.sleep(ms(699));
+        assert_eq!(driver.closes(), [], "after {ends_by}");
+        let create = driver.creates().remove(0);
+        driver.frame(stream, created(create.watch_id));
+        driver.frame(stream, events(create.watch_id, &[1]));
+        assert_eq!(driver.revisions(other), [1]);
+    }
+}
+
+#[test]
 fn fail_ends_the_watch_after_what_waits() {
     let mut driver = Driver::new(small());
     let (watch, stream, id) = driver.running(all_from(1).overflow(Overflow::Fail));
