@@ -152,7 +152,7 @@ fn many(arguments: &Arguments) -> bool {
     !failed.into_inner()
 }
 
-/// In how many seeds each planted bug is found.
+/// The first seed by which each planted bug is found.
 fn find_planted(arguments: &Arguments) -> bool {
     let mut all_found = true;
     for planted in Planted::ALL {

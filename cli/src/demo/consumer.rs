@@ -122,8 +122,9 @@ impl Consumer {
     fn keep(&self, outcome: &mut Outcome, response: &WatchResponse) {
         if response.kind() == ResponseKind::Created {
             let from = response.resume_revision();
-            outcome.started = Some((from, revision(&self.etcd)));
-            if self.kind.is_from_now() {
+            if outcome.started.replace((from, revision(&self.etcd))).is_some() {
+                outcome.ended = Some("it was told of its creation twice".to_owned());
+            } else if self.kind.is_from_now() {
                 outcome.checker = Checker::new(Watched { from, ..self.kind.watched() });
             }
         } else {

@@ -106,7 +106,7 @@ impl Ledger {
 
     /// A revision not above this one that deleted nothing, to compact at; `None` if none is known.
     ///
-    /// Servers before 3.4.34 and 3.5.15 lose the deletes of the revision that they are compacted at, from their history
+    /// Servers before 3.4.36 and 3.5.18 lose the deletes of the revision that they are compacted at, from their history
     /// though it is still to be had.
     pub(crate) fn put_at_or_before(&self, revision: i64) -> Option<i64> {
         let mut candidate: Option<(i64, bool)> = None;

@@ -138,6 +138,9 @@ impl Observer {
             let begun = self.progress.begins_after(self.after, from);
             begun.map_err(|broken| self.broken(vec![broken], &[], ledger))?;
         }
+        if self.has_not_begun() && !arrived.is_empty() {
+            return Err(vec![self.finding("it delivers what it was not created for yet")]);
+        }
         let delivered = arrived.last().and_then(|last| last.received.bookmark);
         let claimed = end.as_ref().and_then(claimed_by);
         if let Some(through) = delivered.max(claimed).filter(|_| self.progress.watched.from > 0) {

@@ -37,13 +37,18 @@ impl Soak {
         let mark = self.mark(epoch).await?;
         self.journal.note(format!("everything comes to rest at the mark {mark}"));
         let end = Instant::now() + self.settings.patience;
-        let now = Instant::now();
         while !self.watches.are_checked(mark) {
             self.look(epoch).await?;
             if Instant::now() >= end {
-                let behind = self.watches.behind(mark, now);
-                let what = format!("it has not come to the last mark, at {mark}");
-                return Err(behind.iter().map(|one| one.finding(what.clone())).collect::<Vec<_>>().into());
+                let recorded = epoch.recorder.recorded();
+                if recorded < mark {
+                    let what = format!("it has come to {recorded}, not to the last mark, at {mark}");
+                    return Err(Finding::of("the recorder", what).into());
+                }
+                let what =
+                    format!("it has not come to the last mark, at {mark}, or can't be checked up to there");
+                let late = self.watches.unchecked(mark).map(|one| one.finding(what.clone()));
+                return Err(late.collect::<Vec<_>>().into());
             }
             tokio::time::sleep(INTERVAL).await;
         }
@@ -68,7 +73,7 @@ impl Soak {
     /// Waits until every replica, and the ledger, is what a member tells now, key by key.
     async fn compare_with_the_store(&self, epoch: &Epoch) -> Result<(), Stop> {
         self.wait_for_the_store(|revision, state| {
-            let is_same = epoch.recorder.ledger().state_at(revision).is_none_or(|known| known == *state);
+            let is_same = epoch.recorder.ledger().state_at(revision).is_some_and(|known| known == *state);
             let what = || format!("what was recorded is not the store at revision {revision}");
             if is_same { Ok(()) } else { Err(Finding::of("the recorder", what())) }
         })
@@ -188,9 +193,10 @@ impl Soak {
         let mut held = Vec::new();
         for client in &self.clients {
             let stats = client.party.stats();
-            if (stats.watches, stats.queued_bytes) != (0, 0) {
+            let (watches, streams, bytes) = (stats.watches, stats.streams, stats.queued_bytes);
+            if (watches, streams, bytes) != (0, 0, 0) {
                 let what =
-                    format!("it holds {} watches and {} bytes for nobody", stats.watches, stats.queued_bytes);
+                    format!("it holds {watches} watches, {streams} streams and {bytes} bytes for nobody");
                 held.push(Finding::of(client.name, what));
             }
         }

@@ -316,6 +316,9 @@ impl Soak {
             Ok(()) => Vec::new(),
             Err(Stop::Found(mut findings)) => {
                 findings.truncate(MOST_FINDINGS);
+                if findings.is_empty() {
+                    findings.push(Finding::of("the soak", "it ended early, and nobody can say for what"));
+                }
                 findings
             }
             Err(Stop::Failed(error)) => {

@@ -286,9 +286,9 @@ fn loses_watches(version: Version) -> bool {
     version < fixed
 }
 
-/// Servers before 3.4.34 and 3.5.15 forget the deletes of the very revision that they are compacted at.
+/// Servers before 3.4.36 and 3.5.18 forget the deletes of the very revision that they are compacted at.
 fn loses_deletes(version: Version) -> bool {
-    let fixed = if version.minor <= 4 { Version::new(3, 4, 34) } else { Version::new(3, 5, 15) };
+    let fixed = if version.minor <= 4 { Version::new(3, 4, 36) } else { Version::new(3, 5, 18) };
     version < fixed
 }
 
@@ -302,6 +302,6 @@ mod tests {
         let loses_watches = |text: &str| loses_watches(text.parse().unwrap());
         assert!(loses_watches("3.4.30") && loses_watches("3.5.12"));
         assert!(!loses_watches("3.4.31") && !loses_watches("3.5.30") && !loses_watches("3.6.0"));
-        assert!(loses("3.4.23") && loses("3.5.1") && !loses("3.4.34") && !loses("3.5.30") && !loses("3.6.0"));
+        assert!(loses("3.4.23") && loses("3.5.1") && !loses("3.4.36") && !loses("3.5.30") && !loses("3.6.0"));
     }
 }

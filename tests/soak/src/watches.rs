@@ -169,7 +169,7 @@ impl Watches {
 
     /// Whether all have run, and everything up to a revision has been checked.
     pub(crate) fn are_checked(&self, revision: i64) -> bool {
-        self.observers.iter().all(|observer| observer.has_run() && observer.next() > revision)
+        self.unchecked(revision).next().is_none()
     }
 
     /// After a restore: whether all have ended, and for the right reason, or for one that they had before.
@@ -194,6 +194,11 @@ impl Watches {
     }
 
     /// Those that have not ended.
+    /// Those of which not everything up to a revision is checked.
+    pub(crate) fn unchecked(&self, revision: i64) -> impl Iterator<Item = &Observer> {
+        self.observers.iter().filter(move |observer| !observer.has_run() || observer.next() <= revision)
+    }
+
     pub(crate) fn open_ones(&self) -> impl Iterator<Item = &Observer> {
         self.observers.iter().filter(|observer| observer.end().is_none())
     }

@@ -137,9 +137,12 @@ impl World {
                     let member = self.links[id.0].member;
                     self.clients[client].failed(member);
                 }
-                let is_silent =
-                    matches!(reason, StreamEnd::Misbehaved(ServerMisbehaved::Unresponsive { .. }));
-                if matches!(reason, StreamEnd::Misbehaved(_)) && !is_silent && !self.garbled.contains(&id) {
+                let is_excused = match reason {
+                    StreamEnd::Misbehaved(ServerMisbehaved::Unresponsive { .. }) => self.was_silent(id),
+                    StreamEnd::Misbehaved(_) => self.garbled.contains(&id),
+                    _ => true,
+                };
+                if !is_excused {
                     self.broken(format!("a lawful server is said to have misbehaved: {reason}"));
                 }
                 self.counts.reconnects += 1;

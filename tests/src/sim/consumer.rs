@@ -33,6 +33,8 @@ pub(super) struct Consumer {
     opened_tokens: u64,
     /// When its present watch began.
     begun: Duration,
+    /// Where to go on, by the last response.
+    resume: Option<i64>,
     /// Where its present watch began; 0 until that is known.
     start: i64,
     /// A revision that its present watch knew of when it began; 0 for none.
@@ -89,6 +91,7 @@ impl World {
             opened_at: self.cluster.revision(),
             opened_tokens: self.cluster.tokens_from,
             begun: Duration::ZERO,
+            resume: None,
             start: 0,
             known: 0,
             stalled_until: Duration::ZERO,
@@ -143,7 +146,8 @@ impl World {
             else {
                 continue;
             };
-            if from <= state.opened_at && state.opened_epoch == epoch {
+            let is_of_this_store = state.opened_epoch == epoch && epoch == self.cluster.epoch();
+            if is_of_this_store && !(state.opened_at + 1..=self.cluster.revision() + 1).contains(&from) {
                 let at = state.opened_at;
                 self.broken(format!("consumer {consumer}: now is {from}, and was asked for at {at}"));
             }
@@ -196,7 +200,13 @@ impl World {
         self.counts.events += response.len() as u64;
         // Each says that everything up to its revision has come; that it was created says nothing of the store.
         let bookmark = (response.kind() != ResponseKind::Created).then(|| response.revision());
+        let newest = self.cluster.revision();
+        let is_current = self.consumers[consumer].epoch == self.cluster.epoch();
+        if let Some(ahead) = bookmark.filter(|bookmark| is_current && *bookmark > newest) {
+            self.broken(format!("consumer {consumer}: it has everything up to {ahead}, of {newest}"));
+        }
         let state = &mut self.consumers[consumer];
+        state.resume = Some(response.resume_revision());
         let Some(checker) = &mut state.checker else {
             self.broken(format!("consumer {consumer}: something came before its start was known"));
             return;
@@ -223,23 +233,29 @@ impl World {
         let state = &mut self.consumers[consumer];
         state.state = State::Done;
         self.counts.watch_time += self.now - state.begun;
-        let opened_epoch = state.opened_epoch;
-        let is_lawful = match reason {
+        if !self.may_end(consumer, reason) {
+            self.broken(format!("consumer {consumer} had no reason to end: {reason}"));
+        }
+    }
+
+    /// Whether a watch that has not been cancelled may end so.
+    fn may_end(&self, consumer: usize, reason: &CloseReason) -> bool {
+        let state = &self.consumers[consumer];
+        let reached = state.checker.as_ref().map_or(0, Checker::reached);
+        match reason {
             CloseReason::Compacted { compact_revision, next_revision } => {
-                next_revision < compact_revision && *compact_revision <= self.cluster.compacted
+                (reached + 1..*compact_revision).contains(next_revision)
+                    && *compact_revision <= self.cluster.compacted
             }
             CloseReason::Lagged { .. } => state.plan.overflow == Overflow::Fail,
             CloseReason::PermissionDenied { .. } => {
                 state.plan.range == RangePlan::Secret
                     || self.cluster.tokens_from >= state.opened_tokens + DENIALS
             }
-            CloseReason::StoreChanged { .. } => opened_epoch < self.cluster.epoch(),
-            CloseReason::StoreRegressed { .. } => self.may_seem_restored(opened_epoch),
-            CloseReason::CancelledByServer { .. } | CloseReason::Refused { .. } => state.was_ended_by_server,
+            CloseReason::StoreChanged { .. } => state.opened_epoch < self.cluster.epoch(),
+            CloseReason::StoreRegressed { .. } => self.may_seem_restored(state.opened_epoch),
+            CloseReason::CancelledByServer { .. } => state.was_ended_by_server,
             _ => false,
-        };
-        if !is_lawful {
-            self.broken(format!("consumer {consumer} had no reason to end: {reason}"));
         }
     }
 
@@ -254,7 +270,8 @@ impl World {
         self.counts.watch_time += self.now - state.begun;
         let is_current = state.epoch == self.cluster.past.len();
         let seen = state.checker.as_ref().map_or(0, Checker::reached);
-        let resume = state.checker.as_ref().map(|checker| (seen + 1).max(checker.watched().from));
+        let start = state.checker.as_ref().map(|checker| checker.watched().from);
+        let resume = state.resume.or(start);
         state.state = match (back_after, resume) {
             (Some(_), Some(resume)) if is_current => State::Away { resume, cluster, seen },
             _ => State::Done,
@@ -267,14 +284,20 @@ impl World {
             self.broken(format!("{watch:?} can't be cancelled and has not ended"));
         }
         self.settle(client);
-        // Its end is taken at once.
-        let mut last = None;
-        while let Some(delivery) = self.take(client, watch) {
-            last = Some(delivery);
-        }
-        match last {
-            Some(Delivery::Closed(_)) => {}
-            other => self.broken(format!("a cancelled watch ends with {other:?}")),
+        // Its end is taken at once. If it had ended already, what waits comes first.
+        let mut waiting = 0;
+        loop {
+            match self.take(client, watch) {
+                Some(Delivery::Response(_)) => waiting += 1,
+                Some(Delivery::Closed(CloseReason::Cancelled)) if waiting == 0 => return,
+                Some(Delivery::Closed(reason)) if self.may_end(consumer, &reason) => return,
+                other => {
+                    self.broken(format!(
+                        "consumer {consumer}: a cancelled watch ends with {other:?}, after {waiting} responses"
+                    ));
+                    return;
+                }
+            }
         }
     }
 

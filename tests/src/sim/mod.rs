@@ -11,8 +11,9 @@
 //!   ends only for a reason that there was; for every mirror, that its fold is the store at each revision it
 //!   announces;
 //! - **bounded**: what waits for consumers stays within the budgets, each watch's and the client's;
-//! - **live**: once faults stop, everybody comes to the store's revision within two minutes, though one consumer
-//!   never takes anything again (**isolated**);
+//! - **live**: once faults stop, everybody is told of a store that is gone, and comes to the revision of the last
+//!   write, within two minutes each, though one consumer never takes anything again (**isolated**); no stream is given
+//!   up as silent that was not cut off;
 //! - **nothing is left**: once everybody has gone, neither members nor clients hold anything of it.
 //!
 //! ```

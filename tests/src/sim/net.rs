@@ -22,6 +22,9 @@ pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// When a member notices that the other end of a half-open connection is gone.
 const SERVER_KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long after it fell silent a link may be given up for it, though it isn't silent any more: what it owed until then
+/// is under way. Longer than a client waits for anything.
+const SILENCE: Duration = Duration::from_secs(20);
 
 /// A link's place among all there ever were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,6 +99,12 @@ impl World {
         let link = &self.links[id.0];
         let until = self.blocked_until(link.client, link.member);
         (until > self.now).then_some(until)
+    }
+
+    /// Whether a link has been silent of late, and not by the server's will.
+    pub(super) fn was_silent(&self, id: LinkId) -> bool {
+        let link = &self.links[id.0];
+        link.is_mute || self.now < self.blocked_until(link.client, link.member) + SILENCE
     }
 
     /// A client wants a stream.

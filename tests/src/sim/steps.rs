@@ -6,7 +6,7 @@ use super::cluster::Entry;
 use super::net::{LinkId, no_leader};
 use super::plan::{Change, Servers, Step};
 use super::schedule::Wake;
-use super::world::World;
+use super::world::{SEEMS_RESTORED, World};
 
 /// A member that has lost its leader says so after an election timeout.
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -105,7 +105,7 @@ impl World {
     /// A member is behind for a while. Clients that find only such members for two deadlines take the store for
     /// restored, which is what it looks like.
     fn falls_behind(&mut self, until: Duration) {
-        self.behind_until = self.behind_until.max(until + Duration::from_secs(30));
+        self.behind_until = self.behind_until.max(until + SEEMS_RESTORED);
     }
 
     /// Whether a client may say that the store is another one than it was when the store was the `epoch`th.

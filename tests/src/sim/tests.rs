@@ -1,4 +1,4 @@
-//! The simulator itself: the same seed is the same run, and planted bugs are found.
+//! The simulator itself: the same seed is the same run.
 
 use super::*;
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use etcd_watch_core::WatchState;
 use fastrand::Rng;
 
 use super::calls::Call;
@@ -21,6 +22,8 @@ const RECOVERY: Duration = Duration::from_secs(120);
 const QUICK: Duration = Duration::from_millis(10);
 /// Once nobody watches any more, nothing may be left of it after this time.
 const FAREWELL: Duration = Duration::from_secs(90);
+/// How long after members were behind clients may still take the store for restored.
+pub(super) const SEEMS_RESTORED: Duration = Duration::from_secs(30);
 
 /// More than that can't lawfully happen in a run.
 const TURNS: u64 = 3_000_000;
@@ -122,8 +125,8 @@ impl World {
         let end = plan.steps.last().map_or(self.now, |(at, _)| *at);
         self.run_until(end, |_| false);
         self.recover();
-        self.part();
         self.counts.client_time = self.now * u32::try_from(self.clients.len()).unwrap_or(u32::MAX);
+        self.part();
     }
 
     /// Lets everything happen that is due by then; ends early when `is_done`, or when something is broken.
@@ -182,6 +185,7 @@ impl World {
         }
         self.note(|| "* everything heals".to_owned());
         let now = self.now;
+        self.behind_until = self.behind_until.min(now + SEEMS_RESTORED);
         self.holes.iter_mut().flatten().for_each(|until| *until = (*until).min(now));
         for member in 0..self.cluster.members.len() {
             let state = &mut self.cluster.members[member];
@@ -191,12 +195,15 @@ impl World {
             self.start(member);
         }
         // One consumer never takes anything again; the others are not to notice.
-        let stalls_forever = self.fork().usize(0..self.consumers.len().max(1));
+        let may_stall = |consumer: &Consumer| {
+            consumer.watch().is_some() && consumer.plan.overflow != etcd_watch_core::Overflow::Pause
+        };
+        let may_stall: Vec<usize> =
+            (0..self.consumers.len()).filter(|number| may_stall(&self.consumers[*number])).collect();
+        let stalls_forever = self.fork().choice(may_stall);
         for (number, consumer) in self.consumers.iter_mut().enumerate() {
             consumer.plan.pause = consumer.plan.pause.min(QUICK);
-            let is_harmless = consumer.plan.overflow != etcd_watch_core::Overflow::Pause;
-            consumer.stalled_until =
-                if number == stalls_forever && is_harmless { Duration::MAX } else { now };
+            consumer.stalled_until = if Some(number) == stalls_forever { Duration::MAX } else { now };
         }
         for consumer in 0..self.consumers.len() {
             if self.consumers[consumer].stalled_until < Duration::MAX {
@@ -245,7 +252,9 @@ impl World {
                 link.model.filter(|_| !link.is_mute).map_or(0, |model| etcd.watch_ids(model).len())
             };
             let held: usize = client.links.values().map(on_member).sum();
-            let wanted = client.watcher.stats().watches;
+            let is_on_server = |state| matches!(state, WatchState::Creating | WatchState::Active);
+            let wanted =
+                client.watcher.all_watch_stats().filter(|(_, stats)| is_on_server(stats.state)).count();
             (held > wanted)
                 .then(|| format!("members hold {held} watches for client {number}, which has {wanted}"))
         })
