@@ -272,7 +272,8 @@ mod tests {
     #[test]
     fn a_bound_may_be_as_low_as_the_one_below_it_but_no_lower() {
         let buffers = |floor, buffer, total| {
-            let config = Config::default().buffer_floor_bytes(floor).buffer_bytes(buffer);
+            // In this order: a smaller buffer takes its floor with it.
+            let config = Config::default().buffer_bytes(buffer).buffer_floor_bytes(floor);
             config.total_buffer_bytes(total).validate()
         };
         let backoff = |floor, base, ceiling| {
