@@ -235,7 +235,7 @@ async fn a_lease_that_is_lost_is_told() {
     assert!(keeper.remaining().is_zero());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lease_whose_runtime_is_shut_down_is_lost_and_says_so() {
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
     let endpoint = etcd.endpoint();
@@ -250,7 +250,8 @@ async fn a_lease_whose_runtime_is_shut_down_is_lost_and_says_so() {
         runtime.shutdown_background();
         kept
     });
-    let (keeper, session) = other.join().expect("it ends");
+    let joined = tokio::task::spawn_blocking(|| other.join()).await.expect("it is waited for");
+    let (keeper, session) = joined.expect("it ends");
     let lost = timeout(DEADLINE, keeper.lost()).await.unwrap();
     assert_eq!(lost, LeaseLost::Stopped { id: keeper.id() });
     assert!(keeper.remaining().is_zero());
