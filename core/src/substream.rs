@@ -123,15 +123,15 @@ pub(crate) struct Admitted {
 }
 
 impl Substream {
-    /// The create request for the revision it goes on at, but for the id.
-    pub(crate) fn create_request(&self) -> Option<CreateRequest> {
+    /// The create request for the revision it goes on at.
+    pub(crate) fn create_request(&self, watch_id: i64) -> Option<CreateRequest> {
         Some(CreateRequest {
             range: self.range.clone(),
             start_revision: self.resume?.resume(),
             progress_notify: true,
             filters: self.filters,
             prev_kv: self.prev_kv,
-            watch_id: 0,
+            watch_id,
             fragment: self.fragment,
         })
     }

@@ -2,9 +2,8 @@
 
 use std::{fmt, time::Duration};
 
-use serde_json::{Value, json};
-
 use etcd_watch_testkit::checks::{Rule, Violation};
+use serde_json::{Value, json};
 
 /// How often each kind of rule was broken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,7 +12,7 @@ pub(super) struct Tally {
     expected: u64,
     /// Changes that came, repeats included.
     received: u64,
-    /// Had to come and did not.
+    /// Had to come and did not, or came though it was before the start.
     lost: u64,
     /// Came again.
     duplicated: u64,

@@ -76,9 +76,8 @@ impl Watcher {
             && let Some(watch) = stream.to_create.pop_front()
         {
             let Some(substream) = self.watches.get_mut(&watch) else { continue };
-            let Some(mut create) = substream.create_request() else { continue };
             let id = stream.take_id();
-            create.watch_id = id;
+            let Some(create) = substream.create_request(id) else { continue };
             substream.state = State::Creating;
             stream.pending.push_back(Pending { id, watch: Some(watch) });
             stream.answer_due.get_or_insert(now + self.config.answer_timeout);
@@ -96,7 +95,8 @@ impl Watcher {
     /// passes over it while a watch of the stream catches up, or begins in the member's future, as all do that go on
     /// where a quiet store is; and proxies don't forward it.
     pub(super) fn probe(&mut self, now: Instant, number: u32) {
-        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        // What a stream that isn't read would say, nobody hears.
+        let Some(lane) = self.lanes.get_mut(&number).filter(|lane| lane.holds == 0) else { return };
         let key = lane.key();
         let watch = lane.watches.first().and_then(|watch| self.watches.get(watch));
         // Who may watch a range may watch its first key.

@@ -90,10 +90,7 @@ impl Watcher {
         let Some(lag) = self.lanes.get_mut(&number).and_then(|lane| lane.lag.as_mut()) else { return };
         if now < lag.since + deadline {
             lag.ask_at = now + (deadline / LAG_QUESTIONS).max(Duration::from_nanos(1));
-            // What a stream that isn't read would say, nobody hears.
-            if self.lanes.get(&number).is_some_and(|lane| lane.holds == 0) {
-                self.probe(now, number);
-            }
+            self.probe(now, number);
             return;
         }
         let revision = lag.revision;

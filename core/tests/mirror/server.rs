@@ -27,6 +27,7 @@ impl Server {
     pub(crate) fn read(&mut self, store: &Store) -> Option<Frame> {
         match self.inbox.pop_front()? {
             Request::Create(create) => {
+                assert!(create.is_probe() || create.start_revision > 0, "a mirror knows where to start");
                 // A probe's watch sees nothing.
                 let next = if create.is_probe() { i64::MAX } else { create.start_revision };
                 let watch = ServerWatch { range: create.range, next };

@@ -105,6 +105,8 @@ impl Server {
             !is_probe || create.filters.no_put && create.filters.no_delete,
             "a probe's watch sees nothing"
         );
+        let starts = is_probe || create.start_revision > 0;
+        assert!(starts, "a watch without a start revision has no safe resume point");
         assert!(is_probe || create.progress_notify, "progress is always asked for");
         if self.is_expired {
             let header = header(store.revision);

@@ -16,7 +16,7 @@ use etcd_watch_proto::{
 };
 use prost::Message;
 
-/// Its manual progress replies are believed, and silence after a request means something.
+/// Its manual progress replies are believed.
 pub(crate) const TRUSTED: Opened =
     Opened { version: Some(ServerVersion::new(3, 5, 30)), authenticated: false };
 /// Its manual progress replies can overtake events.

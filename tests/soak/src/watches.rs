@@ -193,12 +193,12 @@ impl Watches {
         Ok(all)
     }
 
-    /// Those that have not ended.
     /// Those of which not everything up to a revision is checked.
     pub(crate) fn unchecked(&self, revision: i64) -> impl Iterator<Item = &Observer> {
         self.observers.iter().filter(move |observer| !observer.has_run() || observer.next() <= revision)
     }
 
+    /// Those that have not ended.
     pub(crate) fn open_ones(&self) -> impl Iterator<Item = &Observer> {
         self.observers.iter().filter(|observer| observer.end().is_none())
     }

@@ -304,26 +304,32 @@ impl Driver {
                 let connection = self.connections.get_mut(&stream).expect("it was asked for");
                 assert_eq!(connection.phase, Phase::Open, "{request:?} on {stream:?}");
                 match request {
-                    Request::Create(create) if create.is_probe() => {
-                        assert!(creates.is_none() && create.filters.no_put && create.filters.no_delete);
-                        let is_new = create.watch_id == 0 || connection.asked.insert(create.watch_id);
-                        assert!(is_new, "{create:?} on {stream:?}");
-                        assert_eq!(connection.pending, [], "their answers would do");
-                        connection.pending.push((create.watch_id, None));
-                    }
                     Request::Create(create) => {
-                        let watch = creates.expect("a create is for a watch").watch;
-                        let watched = &self.books[&watch];
-                        assert!(!watched.closed, "{watch:?} has ended");
-                        assert_eq!(create.range, watched.range);
-                        let first = watched.start.max(1).max(watched.delivered + 1);
-                        assert!(create.start_revision >= first, "{create:?}, not before {first}");
                         let is_new = create.watch_id == 0 || connection.asked.insert(create.watch_id);
                         assert!(is_new && create.watch_id >= 0, "{create:?} on {stream:?}");
-                        let is_pending =
-                            connection.pending.iter().any(|&(_, pending)| pending == Some(watch));
-                        assert!(!is_pending, "{watch:?} is being created already");
-                        connection.pending.push((create.watch_id, Some(watch)));
+                        let watch = creates.map(|creates| creates.watch);
+                        assert_eq!(
+                            watch.is_none(),
+                            create.is_probe(),
+                            "{create:?} is for a watch or a probe"
+                        );
+                        if let Some(watch) = watch {
+                            let watched = &self.books[&watch];
+                            assert!(!watched.closed, "{watch:?} has ended");
+                            assert_eq!(create.range, watched.range);
+                            let first = watched.start.max(1).max(watched.delivered + 1);
+                            assert!(create.start_revision >= first, "{create:?}, not before {first}");
+                            let is_pending =
+                                connection.pending.iter().any(|&(_, pending)| pending == Some(watch));
+                            assert!(!is_pending, "{watch:?} is being created already");
+                        } else {
+                            assert!(
+                                create.filters.no_put && create.filters.no_delete,
+                                "a probe sees nothing"
+                            );
+                            assert_eq!(connection.pending, [], "their answers would do");
+                        }
+                        connection.pending.push((create.watch_id, watch));
                     }
                     Request::Cancel { watch_id } => {
                         let cancelled = connection.cancelled.entry(watch_id).or_default();

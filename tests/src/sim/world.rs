@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use etcd_watch_core::WatchState;
+use etcd_watch_core::{Overflow, WatchState};
 use fastrand::Rng;
 
 use super::calls::Call;
@@ -195,12 +195,11 @@ impl World {
             self.start(member);
         }
         // One consumer never takes anything again; the others are not to notice.
-        let may_stall = |consumer: &Consumer| {
-            consumer.watch().is_some() && consumer.plan.overflow != etcd_watch_core::Overflow::Pause
-        };
-        let may_stall: Vec<usize> =
-            (0..self.consumers.len()).filter(|number| may_stall(&self.consumers[*number])).collect();
-        let stalls_forever = self.fork().choice(may_stall);
+        let is_harmless =
+            |consumer: &Consumer| consumer.watch().is_some() && consumer.plan.overflow != Overflow::Pause;
+        let harmless: Vec<usize> =
+            (0..self.consumers.len()).filter(|number| is_harmless(&self.consumers[*number])).collect();
+        let stalls_forever = self.fork().choice(harmless);
         for (number, consumer) in self.consumers.iter_mut().enumerate() {
             consumer.plan.pause = consumer.plan.pause.min(QUICK);
             consumer.stalled_until = if Some(number) == stalls_forever { Duration::MAX } else { now };

@@ -63,7 +63,7 @@ pub(crate) async fn a_probe_leaves_a_living_connection_alone(backend: Backend) {
     let mut future = Ask::key("k").from(1_000_000).open(&client);
     future.created(&world).await;
     let frames = client.stats().frames;
-    stats(&client, "probes are answered", |stats| stats.frames >= frames + 4).await;
+    stats(&client, "probes are answered", |stats| stats.frames >= frames + 8).await;
     let last = world.put("k", "v").await;
     observer.check_through(&world, last).await;
     assert_eq!(client.stats().reconnects, 0);
