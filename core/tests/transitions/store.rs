@@ -1,6 +1,8 @@
 //! Which store answers: another cluster, members that lag, a store that went back.
 
-use etcd_watch_core::{CloseReason, Config, EndpointHint, RangeDone, StreamEnd, StreamKey, TimeoutReason};
+use etcd_watch_core::{
+    CloseReason, Config, EndpointHint, Overflow, RangeDone, StreamEnd, StreamKey, TimeoutReason,
+};
 
 use crate::support::*;
 
@@ -147,6 +149,53 @@ fn a_member_that_catches_up_in_silence_is_left_in_peace() {
     driver.answer_probe(stream, 90);
     driver.sleep(ms(60_000));
     assert_eq!((driver.closes(), driver.probes(), driver.take_all(ahead)), (vec![], vec![], vec![]));
+}
+
+#[test]
+fn a_lag_is_over_with_the_answer_that_says_so() {
+    let mut driver = Driver::new(lagging());
+    broken_onto_a_member_at_50(&mut driver);
+    driver.sleep(ms(2000));
+    driver.sleep_to_timeout();
+    let stream = driver.open(TRUSTED);
+    answer_creates(&mut driver, stream, 52);
+    driver.probes();
+    driver.sleep(ms(1));
+    let probes = driver.probes();
+    driver.frame(stream, created_at(probes[0], 95));
+    // Before the probe's cancel is confirmed. What lags next has all its time again.
+    driver.cut(stream);
+    driver.closes();
+    let stream = driver.reopen(TRUSTED);
+    answer_creates(&mut driver, stream, 60);
+    driver.sleep(ms(2000));
+    assert_eq!(driver.closes(), [(stream, StreamEnd::Lagging { revision: 60, known: 90 })]);
+}
+
+#[test]
+fn a_member_that_lags_is_not_asked_while_its_stream_is_not_read() {
+    let mut driver = Driver::new(lagging());
+    let (slow, stream, _) = driver.running(all_from(1).overflow(Overflow::Pause).buffer_bytes(1000));
+    let ahead = driver.watch(all_from(2));
+    let id = driver.create_one(stream);
+    driver.frame(stream, events(id, &[90]));
+    assert_eq!(driver.revisions(ahead), [90]);
+    driver.cut(stream);
+    let stream = driver.reopen(TRUSTED);
+    let slow_id = driver.creates()[0].watch_id;
+    driver.frame(stream, created_at(slow_id, 50));
+    answer_creates(&mut driver, stream, 50);
+    let mut frame = big(slow_id, 40, 9000);
+    frame.header = header(50);
+    driver.frame(stream, frame);
+    assert!(!driver.watcher.wants_frame(stream));
+    for _ in 0..3 {
+        driver.sleep(ms(300));
+        assert_eq!(driver.probes(), []);
+    }
+    assert_eq!(driver.revisions(slow), [40]);
+    driver.sleep(ms(300));
+    assert_eq!(driver.probes().len(), 1);
 }
 
 #[test]
