@@ -51,3 +51,18 @@ impl fmt::Debug for RangeKey {
         write!(f, "range {}", self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alloc::format;
+
+    use super::*;
+
+    #[test]
+    fn keys_tell_what_they_are_of() {
+        let stream = StreamKey { lane: 7, incarnation: 5 };
+        assert_eq!((stream.lane(), stream.incarnation()), (7, 5));
+        let shown = format!("{stream:?}, {:?}, {:?}", WatchKey(3), RangeKey(4));
+        assert_eq!(shown, "stream 7.5, watch 3, range 4");
+    }
+}
