@@ -48,14 +48,15 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>) -> Connection {
-        let (id, cut) = shared.enter();
+    /// Enters a connection, unless connections are refused.
+    pub(super) fn enter(shared: Arc<Shared>) -> Option<Connection> {
+        let (id, cut) = shared.enter()?;
         let faults = shared.watch_faults();
         let (black_holes, way) = {
             let faults = faults.borrow();
             (faults.black_holes, faults.way)
         };
-        Connection { shared, id, cut, faults, black_holes, is_stillborn: way == Way::BlackHole }
+        Some(Connection { shared, id, cut, faults, black_holes, is_stillborn: way == Way::BlackHole })
     }
 
     pub(super) async fn run(mut self, mut client: TcpStream) {

@@ -266,10 +266,9 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
 fn accept(client: &TcpStream, shared: &Arc<Shared>) -> Option<Connection> {
     // The proxy adds no delay of its own.
     let _ = client.set_nodelay(true);
-    if shared.is_refusing() {
-        shared.counters.count_refused();
+    let connection = Connection::enter(Arc::clone(shared));
+    if connection.is_none() {
         let _ = client.set_zero_linger();
-        return None;
     }
-    Some(Connection::new(Arc::clone(shared)))
+    connection
 }

@@ -116,6 +116,10 @@ impl Pump<'_> {
             tokio::select! {
                 changed = self.faults.changed() => changed.map_err(|_| Ending::Cut(Cut::Reset))?,
                 read = self.source.read_buf(&mut buffer), if line.has_room() => {
+                    if !self.shared.is_live(self.id) {
+                        // It was cut while this was read: what was sent after that goes nowhere.
+                        return future::pending().await;
+                    }
                     line.receive(read, &mut buffer, self.source_broken);
                 }
                 written = perform(&step, &line, &mut self.sink) => match (step, written) {

@@ -49,10 +49,6 @@ impl Shared {
         self.faults.subscribe()
     }
 
-    pub(super) fn is_refusing(&self) -> bool {
-        self.faults.borrow().refuse
-    }
-
     pub(super) fn upstream(&self) -> Upstream {
         lock(&self.upstream).clone()
     }
@@ -61,15 +57,26 @@ impl Shared {
         *lock(&self.upstream) = upstream;
     }
 
-    /// Enters a connection, and gives it a number and the way to hear that it is cut.
-    pub(super) fn enter(&self) -> (u64, oneshot::Receiver<Cut>) {
-        let (sender, receiver) = oneshot::channel();
+    /// Enters a connection, and gives it a number and the way to hear that it is cut; or counts it as refused.
+    ///
+    /// Both under one lock, so that no connection slips in between a command to refuse and one to cut all.
+    pub(super) fn enter(&self) -> Option<(u64, oneshot::Receiver<Cut>)> {
         let mut live = lock(&self.live);
+        if self.faults.borrow().refuse {
+            self.counters.count_refused();
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
         let id = live.next;
         live.next += 1;
         live.connections.insert(id, sender);
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
-        (id, receiver)
+        Some((id, receiver))
+    }
+
+    /// Whether a connection is neither cut nor over.
+    pub(super) fn is_live(&self, id: u64) -> bool {
+        lock(&self.live).connections.contains_key(&id)
     }
 
     /// Strikes off a connection that has ended, if it was not cut before.

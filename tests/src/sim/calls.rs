@@ -103,7 +103,7 @@ impl World {
             State::Waiting { epoch, until } => {
                 let (client, member) = (call.client, call.member);
                 let is_late = now >= call.begun + CALL_TIMEOUT;
-                let blocked = self.cluster.members[member].frozen_until.max(self.holes[client][member]);
+                let blocked = self.blocked_until(client, member);
                 if epoch != self.cluster.epoch() || !self.cluster.members[member].is_up {
                     self.reply(at, Err(Failure::connection("reset by peer")));
                 } else if is_late {
@@ -125,7 +125,7 @@ impl World {
             let call = &self.calls[at];
             (call.client, call.member, call.begun)
         };
-        let blocked = self.cluster.members[member].frozen_until.max(self.holes[client][member]);
+        let blocked = self.blocked_until(client, member);
         if blocked > now {
             if now >= begun + CALL_TIMEOUT {
                 self.reply(at, Err(Failure::connection("timed out")));

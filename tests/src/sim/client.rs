@@ -145,7 +145,7 @@ impl World {
                 if !is_excused {
                     self.broken(format!("a lawful server is said to have misbehaved: {reason}"));
                 }
-                self.counts.reconnects += 1;
+                self.count_loss();
                 self.reset(id);
             }
             Action::Range { range, keys, options: _, endpoint, fresh_token: _ } => {
@@ -174,9 +174,14 @@ impl World {
         self.send_request(id, request);
     }
 
+    /// A stream is lost or given up; those that nobody needs any more at the end don't count.
+    fn count_loss(&mut self) {
+        self.counts.reconnects += u64::from(!self.is_ending);
+    }
+
     /// A stream has failed: the machine is told.
     pub(super) fn client_lost(&mut self, client: usize, member: usize, stream: StreamKey, failure: Failure) {
-        self.counts.reconnects += 1;
+        self.count_loss();
         self.clients[client].links.remove(&stream);
         if matches!(remedy(&failure), Remedy::RetryElsewhere | Remedy::NoLeader) {
             self.clients[client].failed(member);
@@ -192,7 +197,7 @@ impl World {
     /// What waits for consumers has a limit, for each and in all, and each may be over it by the response that crossed
     /// the line.
     pub(super) fn check_bounds(&mut self, client: usize) {
-        let slack = 2 * self.largest_response.max(self.largest_frame) + 1024;
+        let slack = 2 * self.largest_response + 1024;
         let state = &mut self.clients[client];
         let total = self.setup.buffer_bytes * 4 + slack * state.owners.len().max(1);
         let queued = state.watcher.stats().queued_bytes;

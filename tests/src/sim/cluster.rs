@@ -138,6 +138,12 @@ impl Cluster {
         self.ids.get(epoch) == Some(&self.truth.config().cluster_id)
     }
 
+    /// Whether a restore since the `epoch`th store has made the cluster another one.
+    pub(super) fn has_other_id_since(&self, epoch: usize) -> bool {
+        let id = self.truth.config().cluster_id;
+        self.ids.iter().skip(epoch).any(|before| *before != id)
+    }
+
     /// A store's history, by its number.
     pub(super) fn history(&self, epoch: usize) -> &[Arc<HistoryEvent>] {
         self.past.get(epoch).map_or(self.truth.history(), Vec::as_slice)
@@ -181,11 +187,10 @@ impl Cluster {
         is_done
     }
 
-    /// Lets a member apply what it has learned of by now. Whether it did.
-    pub(super) fn apply(&mut self, member: usize, now: Duration) -> bool {
+    /// Lets a member apply what it has learned of by now.
+    pub(super) fn apply(&mut self, member: usize, now: Duration) {
         let log = &self.log;
         let member = &mut self.members[member];
-        let mut has_applied = false;
         while member.arriving.front().is_some_and(|at| *at <= now) {
             member.arriving.pop_front();
             match &log[member.applied] {
@@ -193,9 +198,7 @@ impl Cluster {
                 Entry::Compact(revision) => drop(member.etcd.compact(&compaction(*revision))),
             }
             member.applied += 1;
-            has_applied = true;
         }
-        has_applied
     }
 
     /// The transaction that makes changes, each with a value of its own.

@@ -15,6 +15,8 @@ use crate::checks::{Change, Checker, Watched};
 /// A watch that is denied three times in a row, each time because its token has just expired, takes that for what it
 /// says. The first of these tokens may have expired before it began.
 pub(super) const DENIALS: u64 = 2;
+/// How often in a row a server has to end a watch before that is taken for what it says.
+const CANCELS: u64 = 8;
 
 /// One consumer, through all the watches it has had.
 #[derive(Debug)]
@@ -29,8 +31,8 @@ pub(super) struct Consumer {
     opened_epoch: usize,
     /// The store's revision then.
     opened_at: i64,
-    /// How often tokens had expired then.
-    opened_tokens: u64,
+    /// How often tokens have expired since its watch was last created, that time included.
+    pub(super) expiries: u64,
     /// When its present watch began.
     begun: Duration,
     /// Where to go on, by the last response.
@@ -40,8 +42,8 @@ pub(super) struct Consumer {
     /// A revision that its present watch knew of when it began; 0 for none.
     known: i64,
     pub(super) stalled_until: Duration,
-    /// Whether the server was made to end it.
-    pub(super) was_ended_by_server: bool,
+    /// How often the server was made to end a watch of its client since its present watch began.
+    pub(super) server_cancels: u64,
     turn: Turn,
     /// What a planted bug hands out again.
     again: Option<etcd_watch_core::WatchResponse>,
@@ -89,13 +91,13 @@ impl World {
             epoch: self.cluster.epoch(),
             opened_epoch: self.cluster.epoch(),
             opened_at: self.cluster.revision(),
-            opened_tokens: self.cluster.tokens_from,
+            expiries: 0,
             begun: Duration::ZERO,
             resume: None,
             start: 0,
             known: 0,
             stalled_until: Duration::ZERO,
-            was_ended_by_server: false,
+            server_cancels: 0,
             turn: Turn::default(),
             again: None,
             plan,
@@ -126,6 +128,7 @@ impl World {
         let state = &mut self.consumers[consumer];
         state.state = State::Watching(watch);
         state.begun = self.now;
+        (state.expiries, state.server_cancels) = (0, 0);
         (state.start, state.known) = (from.unwrap_or(0), known);
         if let Some(from) = from.filter(|_| state.checker.is_none()) {
             state.checker = Some(Checker::new(state.watched(from)));
@@ -244,12 +247,11 @@ impl World {
             }
             CloseReason::Lagged { .. } => state.plan.overflow == Overflow::Fail,
             CloseReason::PermissionDenied { .. } => {
-                state.plan.range == RangePlan::Secret
-                    || self.cluster.tokens_from >= state.opened_tokens + DENIALS
+                state.plan.range == RangePlan::Secret || state.expiries >= DENIALS
             }
-            CloseReason::StoreChanged { .. } => state.opened_epoch < self.cluster.epoch(),
+            CloseReason::StoreChanged { .. } => self.cluster.has_other_id_since(state.opened_epoch),
             CloseReason::StoreRegressed { .. } => self.may_seem_restored(state.opened_epoch),
-            CloseReason::CancelledByServer { .. } => state.was_ended_by_server,
+            CloseReason::CancelledByServer { .. } => state.server_cancels >= CANCELS,
             _ => false,
         }
     }

@@ -23,7 +23,7 @@ pub(super) struct Mirror {
     pub(super) client: usize,
     plan: MirrorPlan,
     pub(super) machine: Machine,
-    watch: Option<WatchKey>,
+    pub(super) watch: Option<WatchKey>,
     /// Each key with its revision and value.
     fold: BTreeMap<Bytes, (i64, Bytes)>,
     expected: StateAt,
@@ -34,8 +34,10 @@ pub(super) struct Mirror {
     /// The revision of the list that is not complete.
     listing: Option<i64>,
     announced: i64,
-    /// How often tokens had expired when it began.
-    opened_tokens: u64,
+    /// How often tokens have expired since its watch was last created, that time included.
+    pub(super) expiries: u64,
+    /// The store that answered its last list, or that was there when it began.
+    known_store: usize,
     /// When it began.
     begun: Duration,
     is_closed: bool,
@@ -60,7 +62,8 @@ impl World {
             listed: None,
             listing: None,
             announced: 0,
-            opened_tokens: self.cluster.tokens_from,
+            expiries: 0,
+            known_store: self.cluster.epoch(),
             begun: self.now,
             is_closed: false,
             turn: Turn::default(),
@@ -178,6 +181,7 @@ impl World {
                 }
                 self.counts.lists += 1;
                 let (listed, _) = state.listed.take().unwrap_or((state.epoch, revision));
+                let known_store = std::mem::replace(&mut state.known_store, listed);
                 let epoch = self.cluster.successor(listed, revision);
                 if epoch != state.epoch {
                     (state.epoch, state.expected) = (epoch, StateAt::new());
@@ -186,7 +190,7 @@ impl World {
                 let announced = state.announced;
                 if revision < announced {
                     self.broken(format!("mirror {mirror} lists at {revision} after {announced}"));
-                } else if reason.is_other_store() && !self.may_seem_restored(0) {
+                } else if reason.is_other_store() && !self.may_seem_restored(known_store) {
                     self.broken(format!("mirror {mirror} sees another store: {reason}"));
                 }
             }
@@ -197,7 +201,7 @@ impl World {
                 state.is_closed = true;
                 self.counts.watch_time += self.now - state.begun;
                 let is_denied = matches!(reason, CloseReason::PermissionDenied { .. })
-                    && self.cluster.tokens_from >= state.opened_tokens + DENIALS;
+                    && state.expiries >= DENIALS;
                 if !self.is_ending && !is_denied {
                     self.broken(format!("mirror {mirror} had no reason to end: {reason}"));
                 }

@@ -91,7 +91,7 @@ impl Link {
 
 impl World {
     /// Until when nothing passes between a client and a member.
-    fn blocked_until(&self, client: usize, member: usize) -> Duration {
+    pub(super) fn blocked_until(&self, client: usize, member: usize) -> Duration {
         self.cluster.members[member].frozen_until.max(self.holes[client][member])
     }
 
@@ -293,7 +293,6 @@ impl World {
     fn frame(&mut self, id: LinkId, frame: Bytes) {
         let (client, stream) = (self.links[id.0].client, self.links[id.0].stream);
         self.counts.frames += 1;
-        self.largest_frame = self.largest_frame.max(frame.len());
         let frame = if self.planted(Planted::SplitsFragments) { as_whole(&frame) } else { frame };
         if self.planted(Planted::ResumesAfterHeader)
             && let Ok(response) = WatchResponse::decode(frame.clone())

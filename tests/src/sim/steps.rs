@@ -2,22 +2,27 @@
 
 use std::time::Duration;
 
+use etcd_watch_core::{WatchKey, WatchState};
+
 use super::cluster::Entry;
 use super::net::{LinkId, no_leader};
 use super::plan::{Change, Servers, Step};
 use super::schedule::Wake;
-use super::world::{SEEMS_RESTORED, World};
+use super::world::World;
 
 /// A member that has lost its leader says so after an election timeout.
 const ELECTION_TIMEOUT: Duration = Duration::from_millis(1500);
+/// A member that is behind for so long may be taken for one that was restored: a little less than the deadline, which
+/// a client begins to count when it asks.
+const LONG_BEHIND: Duration = Duration::from_secs(8);
+/// How long after that clients may still take the store for restored.
+const SEEMS_RESTORED: Duration = Duration::from_secs(30);
 
 impl World {
     pub(super) fn step(&mut self, step: Step) {
         self.note(|| format!("* {step:?}"));
         match step {
-            Step::Write(changes) => {
-                self.write(&changes);
-            }
+            Step::Write(changes) => self.write(&changes),
             Step::Compact { back } => {
                 let revision = self.cluster.revision() - back;
                 if revision > 0 && self.may_write() {
@@ -80,7 +85,6 @@ impl World {
                 self.count("isolate");
                 let until = self.now + lasts;
                 self.cluster.members[member].isolated_until = until;
-                self.falls_behind(until);
                 self.leaders_change();
                 self.schedule.at(until, Wake::Apply(member));
             }
@@ -88,29 +92,48 @@ impl World {
                 self.count("lag");
                 let until = self.now + lasts;
                 self.cluster.members[member].lags_until = until;
-                self.falls_behind(until);
                 self.schedule.at(until, Wake::Apply(member));
             }
             Step::Backup => self.cluster.backup = Some(self.cluster.truth.clone()),
             Step::Restore { new_cluster } => self.restore(new_cluster),
             Step::ExpireTokens => {
                 if self.setup.auth {
-                    self.count("tokens expire");
-                    self.cluster.tokens_from += 1;
+                    self.tokens_expire();
                 }
             }
         }
     }
 
-    /// A member is behind for a while. Clients that find only such members for two deadlines take the store for
-    /// restored, which is what it looks like.
-    fn falls_behind(&mut self, until: Duration) {
-        self.behind_until = self.behind_until.max(until + SEEMS_RESTORED);
+    /// Whether a client may say that the store is another one than it was when the store was the `epoch`th: it is, or
+    /// some member has been behind for so long that this is what it looks like.
+    pub(super) fn may_seem_restored(&self, epoch: usize) -> bool {
+        let is_behind = |member| self.is_long_behind(member);
+        epoch < self.cluster.epoch()
+            || self.now < self.behind_until
+            || (0..self.cluster.members.len()).any(is_behind)
     }
 
-    /// Whether a client may say that the store is another one than it was when the store was the `epoch`th.
-    pub(super) fn may_seem_restored(&self, epoch: usize) -> bool {
-        epoch < self.cluster.epoch() || self.now < self.behind_until
+    fn is_long_behind(&self, member: usize) -> bool {
+        let oldest = self.cluster.members[member].arriving.front();
+        oldest.is_some_and(|at| *at + LONG_BEHIND <= self.now)
+    }
+
+    /// For each watch, how often tokens have expired since it was last known to be created, this time included.
+    fn tokens_expire(&mut self) {
+        self.count("tokens expire");
+        self.cluster.tokens_from += 1;
+        let clients = &self.clients;
+        let expires = |client: usize, watch: Option<WatchKey>, expiries: &mut u64| {
+            let stats = watch.and_then(|watch| clients[client].watcher.watch_stats(watch));
+            let is_created = stats.is_some_and(|stats| stats.state == WatchState::Active);
+            *expiries = if is_created { 1 } else { *expiries + 1 };
+        };
+        for consumer in &mut self.consumers {
+            expires(consumer.plan.client, consumer.watch(), &mut consumer.expiries);
+        }
+        for mirror in &mut self.mirrors {
+            expires(mirror.client, mirror.watch, &mut mirror.expiries);
+        }
     }
 
     pub(super) fn count(&mut self, fault: &'static str) {
@@ -145,18 +168,17 @@ impl World {
                 || self.mirrors_are_noticing())
     }
 
-    pub(super) fn write(&mut self, changes: &[Change]) -> bool {
-        if !self.may_write() {
-            return false;
+    pub(super) fn write(&mut self, changes: &[Change]) {
+        if self.may_write() {
+            self.counts.writes += 1;
+            let txn = self.cluster.transaction(changes);
+            self.commit(Entry::Write(txn.into()));
         }
-        self.counts.writes += 1;
-        let txn = self.cluster.transaction(changes);
-        self.commit(Entry::Write(txn.into()))
     }
 
-    fn commit(&mut self, entry: Entry) -> bool {
+    fn commit(&mut self, entry: Entry) {
         if !self.cluster.commit(entry) {
-            return false;
+            return;
         }
         for member in 0..self.cluster.members.len() {
             let delay = Duration::from_micros(self.random.u64(0..3_000));
@@ -165,7 +187,6 @@ impl World {
             state.arriving.push_back(at);
             self.schedule.at(at, Wake::Apply(member));
         }
-        true
     }
 
     /// A member applies what has come, if it can.
@@ -174,6 +195,9 @@ impl World {
         let held_until = state.frozen_until.max(state.isolated_until).max(state.lags_until);
         if !state.is_up || held_until > self.now {
             return;
+        }
+        if self.is_long_behind(member) {
+            self.behind_until = self.now + SEEMS_RESTORED;
         }
         self.cluster.apply(member, self.now);
         self.pump_all_links(member);
@@ -237,7 +261,7 @@ impl World {
         // still on its way for it goes out without previous pairs.
         let revision = self.cluster.revision();
         for consumer in self.consumers.iter_mut().filter(|consumer| consumer.plan.client == client) {
-            consumer.was_ended_by_server = true;
+            consumer.server_cancels += 1;
             if let Some(checker) = &mut consumer.checker {
                 checker.compacted(revision + 1);
             }

@@ -12,15 +12,3 @@ fn a_seed_is_the_same_run_bit_for_bit() {
         assert!(first == transcript(), "seed {seed} is not the same run twice");
     }
 }
-
-#[test]
-fn runs_keep_every_promise() {
-    let mut counts = Counts::default();
-    for seed in 0..25 {
-        match simulate(seed, Settings::default()) {
-            Ok(run) => counts += &run,
-            Err(failure) => panic!("{}", failure.shrink()),
-        }
-    }
-    assert!(counts.events > 10_000 && counts.all_faults() > 100, "{counts}");
-}

@@ -22,9 +22,6 @@ const RECOVERY: Duration = Duration::from_secs(120);
 const QUICK: Duration = Duration::from_millis(10);
 /// Once nobody watches any more, nothing may be left of it after this time.
 const FAREWELL: Duration = Duration::from_secs(90);
-/// How long after members were behind clients may still take the store for restored.
-pub(super) const SEEMS_RESTORED: Duration = Duration::from_secs(30);
-
 /// More than that can't lawfully happen in a run.
 const TURNS: u64 = 3_000_000;
 
@@ -46,8 +43,8 @@ pub(super) struct World {
     /// Links on which something unlawful was sent.
     pub(super) garbled: BTreeSet<LinkId>,
     pub(super) restored_at: Duration,
+    /// Until when clients may take the store for restored because of a member that was behind.
     pub(super) behind_until: Duration,
-    pub(super) largest_frame: usize,
     pub(super) largest_response: usize,
     pub(super) is_ending: bool,
     pub(super) counts: Counts,
@@ -75,7 +72,6 @@ impl World {
             garbled: BTreeSet::new(),
             restored_at: Duration::ZERO,
             behind_until: Duration::ZERO,
-            largest_frame: 0,
             largest_response: 0,
             is_ending: false,
             counts: Counts::default(),
@@ -185,7 +181,6 @@ impl World {
         }
         self.note(|| "* everything heals".to_owned());
         let now = self.now;
-        self.behind_until = self.behind_until.min(now + SEEMS_RESTORED);
         self.holes.iter_mut().flatten().for_each(|until| *until = (*until).min(now));
         for member in 0..self.cluster.members.len() {
             let state = &mut self.cluster.members[member];
