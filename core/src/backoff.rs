@@ -134,4 +134,16 @@ mod tests {
         patience.proved();
         assert_eq!(patience.verdict(at(9), &config), None);
     }
+
+    #[test]
+    fn an_endpoint_that_answers_is_none_that_can_t_be_reached() {
+        let config = Config::default().unreachable_deadline(Some(Duration::from_secs(2)));
+        let at = |secs: u64| Instant::ZERO + Duration::from_secs(secs);
+        let mut patience = Patience::default();
+        patience.attempt(at(1));
+        patience.reached();
+        assert_eq!((patience.due(&config), patience.verdict(at(9), &config)), (None, None));
+        patience.attempt(at(9));
+        assert_eq!(patience.due(&config), Some(at(11)));
+    }
 }

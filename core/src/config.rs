@@ -260,6 +260,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_set_is_kept() {
+        let second = Duration::from_secs(1);
+        let config = Config::default().overflow(Overflow::Pause).stall_after(second).streams(3);
+        assert_eq!((config.overflow, config.stall_after, config.streams), (Overflow::Pause, second, 3));
+    }
+
+    #[test]
     fn zeros_and_contradictions_are_refused_by_name() {
         let zero = Config::default().batch_events(0).validate();
         assert_eq!(zero, Err(ConfigError::Zero { field: "batch_events" }));

@@ -158,6 +158,8 @@ impl Group {
 
 #[cfg(test)]
 mod tests {
+    use core::time::Duration;
+
     use super::*;
 
     #[test]
@@ -170,5 +172,36 @@ mod tests {
         assert_eq!(shown.by(7), 9);
         shown.note(8, 2);
         assert_eq!((shown.by(7), shown.by(8)), (0, 2));
+    }
+
+    #[test]
+    fn a_read_is_in_use_while_someone_waits_or_it_is_under_way() {
+        let idle = Read::default;
+        let waited_for = Read { waiting: [WatchKey(1)].into(), ..idle() };
+        let failed = Read { state: ReadState::Backoff { until: Instant::ZERO }, ..idle() };
+        assert_eq!([idle(), waited_for, failed.clone()].map(|read| read.is_unused()), [true, false, false]);
+
+        let unused = Group::default;
+        let with_lane = Group { lanes: [1].into(), ..unused() };
+        let with_read = Group { now: failed.clone(), ..unused() };
+        let with_denial = Group { denial: failed, ..unused() };
+        let groups = [unused(), with_lane, with_read, with_denial];
+        assert_eq!(groups.map(|group| group.is_unused()), [true, false, false, false]);
+    }
+
+    #[test]
+    fn only_a_read_that_is_under_way_is_given_up() {
+        let config = Config::default().unreachable_deadline(Some(Duration::from_secs(3)));
+        let at = |secs: u64| Instant::ZERO + Duration::from_secs(secs);
+        let mut read = Read::default();
+        read.patience.attempt(at(1));
+        assert_eq!(read.timeouts(&config).next(), None);
+        read.state = ReadState::Backoff { until: at(2) };
+        let both = [(at(2), TimeoutReason::RetryRange), (at(4), TimeoutReason::GiveUp)];
+        assert!(read.timeouts(&config).eq(both));
+        let key = RangeKey(1);
+        read.state = ReadState::InFlight { key, watches: Vec::new(), shown: Shown::default() };
+        assert!(read.timeouts(&config).eq([both[1]]));
+        assert!(read.is_in_flight(key) && !read.is_in_flight(RangeKey(2)));
     }
 }

@@ -311,9 +311,7 @@ impl Lane {
         stream.last_frame = now;
         stream.probe_due = None;
         stream.answer_due = (!stream.pending.is_empty()).then(|| now + config.answer_timeout);
-        if self.penalty > 0
-            && now.since(stream.opened) > config.backoff_ceiling.saturating_mul(PENALTY_FACTOR)
-        {
+        if now.since(stream.opened) > config.backoff_ceiling.saturating_mul(PENALTY_FACTOR) {
             self.penalty = 0;
         }
         if !stream.proven {
@@ -355,5 +353,92 @@ impl Lane {
             }
         }
         timeouts.into_iter().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    fn stream(echo: Echo) -> GrpcStream {
+        let version = Some(crate::ServerVersion::new(3, 5, 30));
+        let opened = Opened { version, authenticated: false };
+        GrpcStream { echo, ..GrpcStream::new(at(0), opened, &mut fastrand::Rng::with_seed(1)) }
+    }
+
+    #[test]
+    fn ids_are_counted_up_from_a_place_of_the_stream_s_own() {
+        let mut stream = stream(Echo::Kept);
+        let first = stream.first_id;
+        assert!(first >= FIRST_ID && !stream.was_issued(first));
+        assert_eq!((stream.take_id(), stream.take_id()), (first, first + 1));
+        let is_issued = [first - 1, first, first + 1, first + 2].map(|id| stream.was_issued(id));
+        assert_eq!(is_issued, [false, true, true, false]);
+    }
+
+    #[test]
+    fn a_server_that_ignores_ids_counts_from_0() {
+        let mut stream = stream(Echo::Ignored);
+        stream.next_id = 3;
+        assert_eq!((stream.take_id(), stream.next_id), (0, 3));
+        assert_eq!([-1, 0, 2, 3].map(|id| stream.was_issued(id)), [false, true, true, false]);
+    }
+
+    #[test]
+    fn progress_requests_are_spaced_out_once_many_are_unanswered() {
+        let mut stream = stream(Echo::Kept);
+        assert!((0..PROGRESS_BURST).all(|_| stream.take_progress_turn(at(10))));
+        assert!(!stream.take_progress_turn(at(109)));
+        assert!(stream.take_progress_turn(at(110)) && !stream.take_progress_turn(at(110)));
+        assert_eq!(stream.progress_requests, PROGRESS_BURST + 1);
+        stream.progress_replies = 2;
+        assert!(stream.take_progress_turn(at(110)) && !stream.take_progress_turn(at(110)));
+    }
+
+    #[test]
+    fn a_progress_request_that_stays_unanswered_is_repeated_later_and_later() {
+        let config = Config::default().progress_interval(Some(Duration::from_millis(50)));
+        let mut stream = stream(Echo::Kept);
+        assert_eq!(stream.progress_at(&config), None, "nobody is there who could want it");
+        stream.routes.insert(1, Route::Cancelled);
+        assert_eq!(stream.progress_at(&config), Some(at(100)), "not at every interval");
+        stream.wanting.insert(WatchKey(1));
+        for (unanswered, due) in [(0, 100), (1, 100), (3, 300), (50, 5_000), (90, 5_000)] {
+            stream.progress_requests = unanswered;
+            assert_eq!(stream.progress_at(&config), Some(at(due)), "{unanswered} unanswered");
+        }
+        stream.lied = true;
+        assert_eq!(stream.progress_at(&config), None, "it would say nothing");
+    }
+
+    #[test]
+    fn misbehaviour_is_forgotten_once_a_stream_has_lived_for_long() {
+        let config = Config::default();
+        let long = 4 * 5_000;
+        for (lived, left) in [(0, 2), (long, 2), (long + 1, 0)] {
+            let mut lane = Lane::new(0, SharedOptions::default());
+            (lane.penalty, lane.state) = (2, LaneState::Open(Box::new(stream(Echo::Kept))));
+            lane.proved(at(lived), &config, false);
+            assert_eq!(lane.penalty, left, "after {lived} ms");
+        }
+    }
+
+    #[test]
+    fn a_stream_is_given_up_while_it_has_answered_nothing_that_it_was_asked() {
+        let config = Config::default().unreachable_deadline(Some(Duration::from_secs(1)));
+        let is_given_up = |proven, asked| {
+            let mut lane = Lane::new(0, SharedOptions::default());
+            lane.patience.attempt(at(0));
+            let pending = VecDeque::from_iter([Pending { id: 1, watch: None }].into_iter().take(asked));
+            let stream = GrpcStream { proven, pending, ..stream(Echo::Kept) };
+            lane.state = LaneState::Open(Box::new(stream));
+            lane.timeouts(&config).any(|due| due == (at(1_000), TimeoutReason::GiveUp))
+        };
+        assert!(is_given_up(false, 1));
+        assert!(!is_given_up(false, 0) && !is_given_up(true, 1) && !is_given_up(true, 0));
     }
 }

@@ -289,6 +289,34 @@ fn a_varint_may_have_ten_bytes_and_64_bits() {
     assert!(!same_as_prost(&varint(0x80)), "eleven bytes");
     assert!(matches!(decode(&varint(2)), Err(DecodeError::Varint { at: 1 })));
     assert!(matches!(decode(&[0x10, 0x80]), Err(DecodeError::Truncated { at: 2 })));
+    let endless = |bytes: usize| [vec![0x10], vec![0x80; bytes]].concat();
+    assert_eq!(decode(&endless(9)), Err(DecodeError::Truncated { at: 10 }), "the tenth may still come");
+    assert_eq!(decode(&endless(10)), Err(DecodeError::Varint { at: 1 }));
+}
+
+#[test]
+fn a_span_that_is_cut_begins_later_and_may_be_cut_to_nothing() {
+    let frame = b"namespace/key";
+    let mut span = Span { start: 0, len: frame.len() as u32 };
+    span.cut(10);
+    assert_eq!(span.of(frame), b"key");
+    span.cut(1);
+    assert_eq!(span.of(frame), b"ey");
+    span.cut(usize::MAX);
+    assert!(span.is_empty() && span.of(frame).is_empty());
+}
+
+#[test]
+fn unknown_fields_are_passed_over_whatever_their_type() {
+    let unknown: [&[u8]; 4] =
+        [&[0x78, 0x81, 0x01], &[0x79, 1, 2, 3, 4, 5, 6, 7, 8], &[0x7a, 2, 1, 2], &[0x7d, 1, 2, 3, 4]];
+    for unknown in unknown {
+        let bytes = [unknown, &[0x10, 5]].concat();
+        assert!(same_as_prost(&bytes), "{bytes:02x?}");
+        assert_eq!(decode(&bytes).unwrap().watch_id, 5, "{bytes:02x?}");
+    }
+    // A group that ends as another one.
+    assert!(!same_as_prost(&[0x7b, 0x74]));
 }
 
 #[test]
@@ -297,6 +325,7 @@ fn errors_say_what_is_wrong() {
     assert_eq!(decode(&[0x12, 0]), Err(DecodeError::WireType { field: 2, at: 1 }));
     assert_eq!(decode(&[0x32, 1, 0xff]), Err(DecodeError::Utf8));
     assert_eq!(decode(&[0x00]), Err(DecodeError::Tag { at: 0 }));
+    assert_eq!(decode(&[0x02, 0]), Err(DecodeError::Tag { at: 0 }), "there is no field 0 of any type");
 }
 
 #[test]
@@ -312,6 +341,10 @@ fn a_frame_of_empty_events_is_refused_before_it_is_indexed() {
     let empty = [0x5a, 0x00];
     assert_eq!(decode(&empty.repeat(1000)).unwrap().events.len(), 1000);
     assert_eq!(decode(&empty.repeat(1_000_000)), Err(DecodeError::EmptyEvents));
+    // Of two bytes each: as many as there is room for, and the slack.
+    let most = EVENTS_SLACK * SMALLEST_EVENT / (SMALLEST_EVENT - 2);
+    assert_eq!(decode(&empty.repeat(most)).unwrap().events.len(), most);
+    assert_eq!(decode(&empty.repeat(most + 1)), Err(DecodeError::EmptyEvents));
     let event = Event {
         kv: Some(KeyValue { key: "k".into(), mod_revision: 1, ..KeyValue::default() }),
         ..Event::default()

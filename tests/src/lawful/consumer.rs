@@ -111,6 +111,7 @@ pub trait WatchConsumer {
 #[derive(Debug, Default)]
 pub struct Crash {
     countdown: Option<u32>,
+    has_fired: bool,
 }
 
 impl Crash {
@@ -121,7 +122,10 @@ impl Crash {
     pub fn point(&mut self) -> Result<(), Crashed> {
         match &mut self.countdown {
             None => Ok(()),
-            Some(0) => Err(Crashed(())),
+            Some(0) => {
+                self.has_fired = true;
+                Err(Crashed(()))
+            }
             Some(left) => {
                 *left -= 1;
                 Ok(())
@@ -129,8 +133,13 @@ impl Crash {
         }
     }
 
-    pub(super) fn arm(&mut self, points: u32) {
-        self.countdown = Some(points);
+    /// Crashes at the point after so many others; never, if there are none.
+    pub(super) fn after(points: Option<u32>) -> Self {
+        Self { countdown: points, has_fired: false }
+    }
+
+    pub(super) fn has_fired(&self) -> bool {
+        self.has_fired
     }
 }
 

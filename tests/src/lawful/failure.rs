@@ -30,6 +30,9 @@ pub enum Broken {
         /// The panic's message.
         message: String,
     },
+    /// A [`Crash::point`](super::Crash::point) said that the process crashes, and the consumer went on.
+    #[error("the consumer went on after a crash: return what `Crash::point` returns at once, with `?`")]
+    OutlivedACrash,
     /// The consumer asked for a mirror or a watch that it can't have.
     #[error("the consumer's request can't be served: {message}")]
     Request {

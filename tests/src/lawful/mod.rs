@@ -13,6 +13,17 @@
 //! - [`histories`] is the strategy, for use in `proptest!`.
 //! - [`History`] is one of them, written by hand or pasted from a failure, as a regression test.
 //!
+//! It takes three lines of `Cargo.toml`, with the versions of the client that is used:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! etcd-watch-testkit = "0.1"
+//! etcd-watch-core = "0.1"
+//! bytes = "1"
+//! ```
+//!
+//! A consumer of a mirror, as a test would have it:
+//!
 //! ```
 //! use std::collections::BTreeMap;
 //!
@@ -21,9 +32,9 @@
 //! use etcd_watch_testkit::lawful::{self, MirrorConsumer, Settings, StoreAt};
 //!
 //! #[derive(Default)]
-//! struct Copy(BTreeMap<Bytes, Bytes>);
+//! struct Pairs(BTreeMap<Bytes, Bytes>);
 //!
-//! impl MirrorConsumer for Copy {
+//! impl MirrorConsumer for Pairs {
 //!     fn handle(&mut self, event: MirrorEvent) {
 //!         match event {
 //!             MirrorEvent::Snapshot(part) => {
@@ -43,7 +54,69 @@
 //!     }
 //! }
 //!
-//! lawful::check_mirror(&Settings::default(), Copy::default)?;
+//! lawful::check_mirror(&Settings::default(), Pairs::default)?;
+//! # Ok::<(), lawful::Failure>(())
+//! ```
+//!
+//! A consumer of a watch, with a disk: what it has, and where to go on from, of which store. It stores the data first,
+//! so that it sees the last response again after a crash in between, which does a map no harm.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use bytes::Bytes;
+//! use etcd_watch_core::{CloseReason, EventKind, KeyRange, WatchRequest, WatchResponse};
+//! use etcd_watch_testkit::lawful::{self, Crash, Crashed, Settings, StoreAt, WatchConsumer};
+//!
+//! #[derive(Default)]
+//! struct Disk {
+//!     pairs: BTreeMap<Bytes, Bytes>,
+//!     /// The cluster id, and the revision that is next.
+//!     next: Option<(u64, i64)>,
+//! }
+//!
+//! impl WatchConsumer for Disk {
+//!     fn watch(&self, range: &KeyRange) -> Option<WatchRequest> {
+//!         let (cluster_id, revision) = self.next?;
+//!         let request = WatchRequest::new(range.clone()).start_revision(revision);
+//!         Some(request.known_store(cluster_id, revision - 1))
+//!     }
+//!
+//!     fn list(&mut self, listed: &StoreAt, crash: &mut Crash) -> Result<(), Crashed> {
+//!         // Half of a list is nothing to go on from.
+//!         self.next = None;
+//!         crash.point()?;
+//!         self.pairs = listed.pairs().values().map(|kv| (kv.key.clone(), kv.value.clone())).collect();
+//!         crash.point()?;
+//!         self.next = Some((listed.cluster_id(), listed.revision() + 1));
+//!         Ok(())
+//!     }
+//!
+//!     fn handle(&mut self, response: &WatchResponse, crash: &mut Crash) -> Result<(), Crashed> {
+//!         for event in response.events() {
+//!             match event.kind() {
+//!                 EventKind::Delete => drop(self.pairs.remove(event.key())),
+//!                 _ => drop(self.pairs.insert(event.kv().key_bytes(), event.kv().value_bytes())),
+//!             }
+//!             crash.point()?;
+//!         }
+//!         self.next = self.next.map(|(cluster_id, _)| (cluster_id, response.resume_revision()));
+//!         Ok(())
+//!     }
+//!
+//!     fn closed(&mut self, _: &CloseReason) {
+//!         self.next = None;
+//!     }
+//!
+//!     fn check(&self, store: &StoreAt) -> Result<(), String> {
+//!         store.expect_pairs(&self.pairs)
+//!     }
+//!
+//!     /// All of it is on the disk.
+//!     fn restart(&mut self, _: Self) {}
+//! }
+//!
+//! lawful::check_watch(&Settings::default(), Disk::default)?;
 //! # Ok::<(), lawful::Failure>(())
 //! ```
 //!

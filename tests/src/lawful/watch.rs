@@ -113,10 +113,7 @@ impl<'a, C: WatchConsumer, F: Fn() -> C> WatchSide<'a, C, F> {
         }
         let outcome = guarded(|| self.consumer.handle(response, &mut self.crash))?;
         self.tell(response.revision());
-        match outcome {
-            Ok(()) => self.check(world),
-            Err(crashed) => self.crashed(world, crashed),
-        }
+        if self.has_crashed(world, outcome)? { Ok(()) } else { self.check(world) }
     }
 
     fn list(&mut self, world: &mut World, listed: &StoreAt) -> Result<(), Broken> {
@@ -131,8 +128,8 @@ impl<'a, C: WatchConsumer, F: Fn() -> C> WatchSide<'a, C, F> {
         (self.highest, self.again) = (listed.revision(), 0);
         let outcome = guarded(|| self.consumer.list(listed, &mut self.crash))?;
         self.tell(listed.revision());
-        if let Err(crashed) = outcome {
-            return self.crashed(world, crashed);
+        if self.has_crashed(world, outcome)? {
+            return Ok(());
         }
         self.check(world)?;
         self.begin(world)?;
@@ -143,10 +140,18 @@ impl<'a, C: WatchConsumer, F: Fn() -> C> WatchSide<'a, C, F> {
         Ok(())
     }
 
-    fn crashed(&mut self, world: &mut World, crashed: Crashed) -> Result<(), Broken> {
-        world.record.saw(Sight::Crashed);
-        world.record.note("consumer", || crashed.to_string());
-        self.restart(world)
+    /// Whether the process has crashed in a call; then it is started again.
+    fn has_crashed(&mut self, world: &mut World, outcome: Result<(), Crashed>) -> Result<bool, Broken> {
+        match outcome {
+            Ok(()) if self.crash.has_fired() => Err(Broken::OutlivedACrash),
+            Ok(()) => Ok(false),
+            Err(crashed) => {
+                world.record.saw(Sight::Crashed);
+                world.record.note("consumer", || crashed.to_string());
+                self.restart(world)?;
+                Ok(true)
+            }
+        }
     }
 
     fn closed(&mut self, world: &mut World, reason: &CloseReason) -> Result<(), Broken> {
@@ -220,8 +225,7 @@ impl<C: WatchConsumer, F: Fn() -> C> Side for WatchSide<'_, C, F> {
     }
 
     fn crash(&mut self, points: Option<u32>) {
-        self.crash = Crash::default();
-        points.into_iter().for_each(|points| self.crash.arm(points));
+        self.crash = Crash::after(points);
     }
 
     fn next_timeout(&self) -> Option<Instant> {

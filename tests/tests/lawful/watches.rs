@@ -18,6 +18,7 @@ enum Bug {
     ResumesBehindTheHeader,
     ResumesAtTheRevision,
     StoresTheRevisionFirst,
+    GoesOnAfterACrash,
     NeverLists,
     ForgetsTheStore,
     DropsOldRevisions,
@@ -104,6 +105,9 @@ impl WatchConsumer for Counter {
             self.next = next;
             crash.point()?;
         }
+        if self.bug == Bug::GoesOnAfterACrash {
+            let _ = crash.point();
+        }
         self.events(response);
         self.next = next;
         Ok(())
@@ -172,6 +176,13 @@ fn storing_the_revision_before_the_data_is_found() {
     let failure = find(Bug::StoresTheRevisionFirst);
     assert_small(&failure, 5);
     assert!(failure.transcript().iter().any(|line| line.contains("the process crashed")), "{failure}");
+}
+
+#[test]
+fn going_on_after_a_crash_is_found() {
+    let failure = find(Bug::GoesOnAfterACrash);
+    assert!(failure.history().steps().len() <= 3, "{failure}");
+    assert_eq!(*failure.broken(), Broken::OutlivedACrash);
 }
 
 #[test]
