@@ -27,8 +27,16 @@ impl Hand {
         Self::new(&Config::default(), of_k())
     }
 
+    /// What it wants done next.
+    pub(crate) fn action(&mut self) -> Option<MirrorAction> {
+        let has_actions = self.mirror.has_actions();
+        let action = self.mirror.poll_action();
+        assert_eq!(has_actions, action.is_some());
+        action
+    }
+
     pub(crate) fn asked(&mut self) -> (ListKey, ListRequest) {
-        match self.mirror.poll_action() {
+        match self.action() {
             Some(MirrorAction::List { list, request }) => (list, request),
             other => panic!("a page was to be asked for: {other:?}"),
         }
@@ -78,7 +86,7 @@ impl Hand {
     pub(crate) fn watching(&mut self, revision: i64, kvs: &[(&'static str, i64)]) {
         self.answer(Ok(page(revision, kvs, false)));
         self.events();
-        assert!(matches!(self.mirror.poll_action(), Some(MirrorAction::Watch(_))));
+        assert!(matches!(self.action(), Some(MirrorAction::Watch(_))));
     }
 
     pub(crate) fn watch_ends(&mut self, reason: CloseReason) {
@@ -87,7 +95,7 @@ impl Hand {
     }
 
     pub(crate) fn is_idle(&mut self) -> bool {
-        self.mirror.poll_action().is_none() && !self.mirror.has_events()
+        self.action().is_none() && !self.mirror.has_events()
     }
 }
 

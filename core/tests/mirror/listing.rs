@@ -19,9 +19,9 @@ fn bad_requests_and_configurations_are_refused() {
 fn a_page_waits_until_the_one_before_has_been_taken() {
     let mut hand = Hand::of_k();
     hand.answer(Ok(page(9, &[("k1", 3), ("k2", 4)], true)));
-    assert_eq!(hand.mirror.poll_action(), None, "the consumer has taken nothing yet");
+    assert_eq!(hand.action(), None, "the consumer has taken nothing yet");
     assert!(matches!(hand.mirror.next(hand.now), Some(MirrorEvent::Listing { .. })));
-    assert_eq!(hand.mirror.poll_action(), None, "nor all of it");
+    assert_eq!(hand.action(), None, "nor all of it");
     assert_eq!(hand.told(), "+k1 +k2");
     let (_, request) = hand.asked();
     let rest = KeyRange::range(&b"k2\0"[..], "l").expect("a range");

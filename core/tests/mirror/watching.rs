@@ -29,7 +29,7 @@ fn the_options_of_a_request_reach_the_list_and_the_watch() {
         .overflow(Overflow::Fail)
         .buffer_bytes(5000)
         .stream_options(options);
-    assert_eq!(hand.mirror.poll_action(), Some(MirrorAction::Watch(expected)));
+    assert_eq!(hand.action(), Some(MirrorAction::Watch(expected)));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn progress_is_asked_for_while_there_is_a_watch() {
     assert!(hand.is_idle());
     hand.mirror.request_progress(hand.now);
     hand.mirror.request_progress(hand.now);
-    assert_eq!(hand.mirror.poll_action(), Some(MirrorAction::RequestProgress));
+    assert_eq!(hand.action(), Some(MirrorAction::RequestProgress));
     assert!(hand.is_idle());
 }
 
@@ -117,7 +117,7 @@ fn a_mirror_that_is_cancelled_cancels_the_watch_its_driver_knows_of() {
     let mut hand = Hand::of_k();
     hand.watching(9, &[("k1", 3)]);
     hand.mirror.cancel(hand.now);
-    assert_eq!(hand.mirror.poll_action(), Some(MirrorAction::Cancel));
+    assert_eq!(hand.action(), Some(MirrorAction::Cancel));
     assert_eq!(hand.events(), [MirrorEvent::Closed(CloseReason::Cancelled)]);
     hand.mirror.cancel(hand.now);
     assert!(hand.is_idle());
@@ -125,7 +125,7 @@ fn a_mirror_that_is_cancelled_cancels_the_watch_its_driver_knows_of() {
     let mut hand = Hand::of_k();
     hand.answer(Ok(page(9, &[("k1", 3)], false)));
     hand.mirror.cancel(hand.now);
-    assert_eq!(hand.mirror.poll_action(), None, "the watch was not opened yet");
+    assert_eq!(hand.action(), None, "the watch was not opened yet");
     assert_eq!(hand.events(), [MirrorEvent::Closed(CloseReason::Cancelled)]);
 
     let mut hand = Hand::of_k();

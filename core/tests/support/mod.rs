@@ -67,7 +67,11 @@ impl Driver {
 
     /// Drains the machine's actions, and holds it to what a driver relies on.
     pub(crate) fn collect(&mut self) {
-        while let Some(action) = self.watcher.poll_action() {
+        loop {
+            let has_actions = self.watcher.has_actions();
+            let action = self.watcher.poll_action();
+            assert!(has_actions || action.is_none(), "{action:?}");
+            let Some(action) = action else { break };
             match &action {
                 Action::Send { stream, request, .. } => {
                     assert!(self.open.contains(stream), "{request:?} for {stream:?}, which is not open");
