@@ -33,13 +33,24 @@ pub(crate) struct Progress {
     pub(crate) compacted_pairs: u64,
     /// How many were missing because the watch had just been created.
     pub(crate) early_pairs: u64,
-    /// How many times some in a row were missing for that reason, and whether the last event is among them.
-    early: (u64, bool),
+    early: Early,
 }
+
+/// Previous pairs that are missing because their watch had just been created: the first ones of each creation.
+#[derive(Debug, Default)]
+struct Early {
+    /// How many times some in a row were missing.
+    runs: u64,
+    /// How many in a row are missing by now.
+    len: u64,
+}
+
+/// How many in a row may be: etcd sends a watch no more revisions at a time.
+const LONGEST_EARLY_RUN: u64 = 1000;
 
 impl Progress {
     pub(crate) fn new(watched: Watched) -> Progress {
-        Progress { watched, events: 0, compacted_pairs: 0, early_pairs: 0, early: (0, false) }
+        Progress { watched, events: 0, compacted_pairs: 0, early_pairs: 0, early: Early::default() }
     }
 
     /// Checks what has arrived, against a ledger that has everything up to `through`, which is what the watch claims
@@ -90,14 +101,14 @@ impl Progress {
         for event in &mut response.received.events {
             let Some(previous) = previous(history, event) else { continue };
             if event.prev_kv.is_some() {
-                self.early.1 = false;
+                self.early.len = 0;
             } else if revision_of(event) <= response.compacted {
                 self.compacted_pairs += 1;
                 event.prev_kv = Some(previous.clone());
             } else {
-                self.early.0 += u64::from(!self.early.1);
-                self.early.1 = true;
-                if self.early.0 <= response.creations {
+                self.early.runs += u64::from(self.early.len == 0);
+                self.early.len += 1;
+                if self.early.runs <= response.creations && self.early.len <= LONGEST_EARLY_RUN {
                     self.early_pairs += 1;
                     event.prev_kv = Some(previous.clone());
                 }
@@ -247,6 +258,30 @@ mod tests {
                 assert_eq!((progress.early_pairs, progress.compacted_pairs), (5, 0));
             }
         }
+    }
+
+    #[test]
+    fn more_previous_pairs_in_a_row_than_a_server_sends_at_once_may_not_be_missing() {
+        let ledger = ledger(2_000);
+        // Creates, of which one in seven is, have none.
+        let run = |creations, events: usize| {
+            let mut arrived = faithful(&ledger);
+            let mut left = events;
+            for response in &mut arrived {
+                response.creations = creations;
+                for event in response.received.events.iter_mut().filter(|event| event.prev_kv.is_some()) {
+                    if left > 0 {
+                        left -= 1;
+                        event.prev_kv = None;
+                    }
+                }
+            }
+            assert_eq!(left, 0);
+            in_pieces(&ledger, arrived, 10)
+        };
+        let longest = usize::try_from(LONGEST_EARLY_RUN).unwrap();
+        assert_eq!(run(1, longest).unwrap().early_pairs, LONGEST_EARLY_RUN);
+        assert!(run(1, longest + 1).is_err() && run(0, 1).is_err());
     }
 
     #[test]

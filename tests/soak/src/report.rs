@@ -48,7 +48,7 @@ pub struct Report {
     pub stats: Vec<(&'static str, Stats)>,
     /// What was seen each second.
     pub samples: Vec<Sample>,
-    /// The process's memory when all watches were gone, in bytes.
+    /// The process's memory when all watches were gone, in bytes; `None` if it didn't come to that.
     pub final_rss: Option<u64>,
     /// The promises that were broken.
     pub findings: Vec<Finding>,

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
+    path::PathBuf,
     sync::{Arc, atomic::AtomicU64},
     time::{Duration, Instant},
 };
@@ -25,6 +26,7 @@ use crate::{
     recorder::Recorder,
     replicas::{self, Replica},
     report::Report,
+    rest::Peace,
     sabotage::Saboteur,
     samples::{self, Sample},
     settings::Settings,
@@ -175,12 +177,10 @@ impl Soak {
             drop(peace);
             let epoch = Epoch { clock, recorder };
             self.journal.note(format!("an epoch begins at revision {}", epoch.recorder.recorded()));
-            let over;
-            (over, chance) = self.weather(&epoch, chance, stop).await?;
-            self.world.settle().await?;
-            let snapshot = if over == Over::Restore { Some(self.save(&epoch).await?) } else { None };
-            peace = self.come_to_rest(&epoch).await?;
+            let gone_by = self.storm_and_rest(&epoch, chance, stop).await;
             self.recorder_connections += epoch.recorder.connections();
+            let snapshot;
+            (peace, chance, snapshot) = gone_by?;
             let Some(snapshot) = snapshot else { break };
             self.restore(&snapshot, epoch).await?;
             chance.schedule.restored(Instant::now() + self.settings.restore_every);
@@ -188,6 +188,20 @@ impl Soak {
         self.writes = self.writers.take().map(|writers| writers.counts()).unwrap_or_default();
         drop(peace);
         self.leave_nothing_behind().await
+    }
+
+    /// A storm, and the rest behind it; with a snapshot to go back to, if it is time for that.
+    async fn storm_and_rest(
+        &mut self,
+        epoch: &Epoch,
+        chance: Chance,
+        stop: &watch::Receiver<bool>,
+    ) -> Result<(Peace, Chance, Option<PathBuf>), Stop> {
+        let (over, chance) = self.weather(epoch, chance, stop).await?;
+        self.world.settle().await?;
+        let snapshot = if over == Over::Restore { Some(self.save(epoch).await?) } else { None };
+        let peace = self.come_to_rest(epoch).await?;
+        Ok((peace, chance, snapshot))
     }
 
     /// Lets a storm rage while everything is looked at.
@@ -353,7 +367,7 @@ impl Soak {
             lag_by_second: self.watches.lags.by_second(),
             stats,
             samples: self.samples,
-            final_rss: samples::rss(),
+            final_rss: findings.is_empty().then(samples::rss).flatten(),
             findings,
             kept,
         })
