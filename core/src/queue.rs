@@ -180,7 +180,13 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{Header, response::Chunk};
+    use crate::{
+        Header,
+        response::{
+            Chunk,
+            tests::{chunk, pair, put},
+        },
+    };
 
     fn response(bytes: usize) -> WatchResponse {
         let event = crate::decode::EventIndex {
@@ -200,15 +206,83 @@ mod tests {
 
     #[test]
     fn a_stalled_consumer_gets_no_more_than_the_floor_a_moving_one_the_budget() {
+        for (bytes, millis, is_over, limit) in [
+            (1000, 0, false, 1000),
+            (1001, 99, false, 2000),
+            (4000, 99, false, 4000),
+            (4001, 99, true, 4000),
+            // Nothing was taken for 100 ms.
+            (1000, 100, false, 1000),
+            (1001, 100, true, 1000),
+        ] {
+            let mut queue = Queue { bytes, ..Queue::new(1000, 4000) };
+            assert_eq!((queue.is_over(at(millis), STALL), queue.limit), (is_over, limit), "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn a_consumer_is_given_time_from_the_first_thing_that_it_could_take() {
         let mut queue = Queue::new(1000, 4000);
-        queue.push(at(0), response(1500), &mut Spares::default());
-        assert!(!queue.is_over(at(10), STALL), "a burst is given room");
-        queue.push(at(20), response(1000), &mut Spares::default());
-        assert!(queue.is_over(at(200), STALL) || queue.bytes() <= 4000);
-        let mut stalled = Queue::new(1000, 4000);
-        stalled.push(at(0), response(10), &mut Spares::default());
-        stalled.push(at(500), response(1500), &mut Spares::default());
-        assert!(stalled.is_over(at(500), STALL), "nothing was taken for 500 ms");
+        queue.push(at(0), response(10), &mut Spares::default());
+        queue.push(at(500), response(1500), &mut Spares::default());
+        assert!(queue.is_over(at(500), STALL));
+        let mut queue = Queue::new(1000, 4000);
+        queue.push(at(500), response(1500), &mut Spares::default());
+        assert!(!queue.is_over(at(510), STALL));
+    }
+
+    #[test]
+    fn there_is_room_again_when_half_is_taken() {
+        let has_room = |bytes| Queue { bytes, ..Queue::new(1000, 4000) }.has_room();
+        assert!(has_room(0) && has_room(500) && !has_room(501));
+    }
+
+    /// A queue with one response, of some bytes in all, that may have more.
+    fn queue_of_one(limit: impl Fn(usize) -> usize) -> (Queue, usize) {
+        let mut queue = Queue::new(10, 1 << 30);
+        queue.push(at(0), response(10_000), &mut Spares::default());
+        queue.limit = limit(queue.bytes);
+        let bytes = queue.bytes;
+        let taken = queue.take(at(1), &Config::default(), &mut Spares::default());
+        assert!(taken.0.is_some() && taken.1 == bytes);
+        (queue, bytes)
+    }
+
+    #[test]
+    fn the_limit_is_halved_when_less_than_a_quarter_was_used() {
+        let (queue, bytes) = queue_of_one(|bytes| bytes * 4);
+        assert_eq!((queue.limit, queue.peak), (bytes * 4, 0));
+        let (queue, bytes) = queue_of_one(|bytes| (bytes + 1) * 4);
+        assert_eq!((queue.limit, queue.peak), ((bytes + 1) * 2, 0));
+    }
+
+    #[test]
+    fn small_frames_are_copied_once_much_waits() {
+        let chunk = chunk(vec![put(pair("key", "value", 5))]);
+        let frame = chunk.bytes_of(chunk.indices()[0].kv.key).as_ptr();
+        for (waiting, is_copied) in [(0, false), (DETACH_ABOVE, false), (DETACH_ABOVE + 1, true)] {
+            let mut queue = Queue { bytes: waiting, ..Queue::new(1000, 1 << 30) };
+            let response = WatchResponse::events_of(chunk.clone(), Header::default());
+            queue.push(at(0), response, &mut Spares::default());
+            let event = queue.responses[0].events().next().unwrap();
+            assert_eq!((event.key(), event.key().as_ptr() != frame), (&b"key"[..], is_copied), "{waiting}");
+        }
+    }
+
+    #[test]
+    fn small_lists_are_kept_for_other_queues_and_not_too_many_of_them() {
+        let mut spares = Spares::default();
+        spares.give(VecDeque::new());
+        spares.give(VecDeque::with_capacity(SPARE_SLOTS + 1));
+        assert_eq!(spares.0.len(), 0);
+        (0..2 * SPARES).for_each(|_| spares.give(VecDeque::with_capacity(SPARE_SLOTS)));
+        assert_eq!(spares.0.len(), SPARES);
+
+        let mut queue = Queue::new(1000, 4000);
+        queue.push(at(0), response(10), &mut spares);
+        assert_eq!((spares.0.len(), queue.responses.capacity()), (SPARES - 1, SPARE_SLOTS));
+        assert!(queue.take(at(1), &Config::default(), &mut spares).0.is_some());
+        assert_eq!((spares.0.len(), queue.responses.capacity()), (SPARES, 0));
     }
 
     #[test]
@@ -248,6 +322,20 @@ mod tests {
             None,
             "the close was taken above, once"
         );
+    }
+
+    #[test]
+    fn responses_are_merged_as_long_as_they_have_no_more_bytes_than_a_batch() {
+        let both = 2 * response(10).memory_bytes();
+        for (batch_bytes, len) in [(both, 2), (both - 1, 1)] {
+            let mut queue = Queue::new(1000, 1 << 20);
+            for _ in 0..3 {
+                queue.push(at(0), response(10), &mut Spares::default());
+            }
+            let config = Config::default().batch_bytes(batch_bytes);
+            let taken = queue.take(at(1), &config, &mut Spares::default()).0;
+            assert!(matches!(taken, Some(Delivery::Response(response)) if response.len() == len));
+        }
     }
 
     #[test]

@@ -404,6 +404,10 @@ mod tests {
     fn bad_requests_name_the_field() {
         let request = || WatchRequest::new(KeyRange::key("a"));
         assert!(request().start_revision(-1).validate().is_err());
+        assert!(request().start_revision(0).validate().is_ok());
+        assert_eq!(request().start_revision(7).start_at(), StartAt::Revision(7));
+        assert!(request().filters(Filters { no_put: true, no_delete: false }).validate().is_ok());
+        assert!(request().filters(Filters { no_put: false, no_delete: true }).validate().is_ok());
         assert!(request().buffer_bytes(0).validate().is_err());
         assert!(request().filters(Filters { no_put: true, no_delete: true }).validate().is_err());
         let metadata = |name: &str, value: &str| StreamOptions {

@@ -449,3 +449,6 @@ pub enum Delivery {
     /// The end; exactly once, and last.
     Closed(CloseReason),
 }
+
+#[cfg(test)]
+pub(crate) mod tests;
