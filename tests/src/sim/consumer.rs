@@ -203,6 +203,13 @@ impl World {
         self.counts.events += response.len() as u64;
         // Each says that everything up to its revision has come; that it was created says nothing of the store.
         let bookmark = (response.kind() != ResponseKind::Created).then(|| response.revision());
+        // Below its start it has everything there will ever be.
+        let start = self.consumers[consumer].checker.as_ref().map_or(0, |checker| checker.watched().from);
+        let newest = self.cluster.revision().max(start - 1);
+        let is_current = self.consumers[consumer].epoch == self.cluster.epoch();
+        if let Some(ahead) = bookmark.filter(|bookmark| is_current && *bookmark > newest) {
+            self.broken(format!("consumer {consumer}: it has everything up to {ahead}, of {newest}"));
+        }
         let state = &mut self.consumers[consumer];
         state.resume = Some(response.resume_revision());
         let Some(checker) = &mut state.checker else {
