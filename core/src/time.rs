@@ -57,4 +57,10 @@ mod tests {
         assert_eq!(Instant::ZERO.since(one), Duration::ZERO);
         assert_eq!((one + Duration::from_nanos(4)).since(one), Duration::from_nanos(4));
     }
+
+    #[test]
+    fn time_is_told_in_whole_units() {
+        assert_eq!(Instant::from_nanos(5_000_007).as_nanos(), 5_000_007);
+        assert_eq!((millis(Duration::from_micros(5_999)), millis(Duration::MAX)), (5, u64::MAX));
+    }
 }

@@ -110,3 +110,16 @@ fn a_cancel_that_is_said_twice_with_a_compaction_below_zero_creates_a_watch_once
     driver.frame(stream, compacted(id, -1));
     assert_eq!(driver.creates().len(), 1);
 }
+
+#[test]
+fn a_fragment_below_the_revision_that_is_not_whole_yet_is_a_breach() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(5));
+    driver.frame(stream, fragment(id, vec![put(5, "a"), put(7, "a")]));
+    driver.frame(stream, fragment(id, vec![put(6, "a")]));
+    let what = ServerMisbehaved::RevisionsBackwards { previous: 7, next: 6 };
+    assert_eq!(driver.closes(), [(stream, StreamEnd::Misbehaved(what))]);
+    assert_eq!(driver.revisions(watch), [5]);
+    driver.reopen(TRUSTED);
+    assert_eq!(driver.creates()[0].start_revision, 6);
+}
