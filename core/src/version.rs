@@ -32,12 +32,7 @@ impl ServerVersion {
     /// true from 3.4.25 and 3.5.8 on (etcd#15220). Older servers answer ahead of events.
     #[must_use]
     pub fn orders_manual_progress(&self) -> bool {
-        match (self.major, self.minor) {
-            (3, 4) => self.patch >= 25,
-            (3, 5) => self.patch >= 8,
-            (3, minor) => minor > 5,
-            (major, _) => major > 3,
-        }
+        *self >= Self::new(3, 5, 8) || (Self::new(3, 4, 25)..Self::new(3, 5, 0)).contains(self)
     }
 }
 
@@ -103,5 +98,6 @@ mod tests {
         }
         assert_eq!(version("3.5.8-pre"), ServerVersion::new(3, 5, 7));
         assert_eq!(version("3.5.8+git"), ServerVersion::new(3, 5, 8));
+        assert_eq!(alloc::format!("{}", version("3.5.8+git")), "3.5.8");
     }
 }

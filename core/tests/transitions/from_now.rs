@@ -1,6 +1,6 @@
 //! "From now": one read for the watches queued together.
 
-use etcd_watch_core::{CloseReason, Config, EndpointHint, Failure, KeyRange, TimeoutReason};
+use etcd_watch_core::{Action, CloseReason, Config, EndpointHint, Failure, KeyRange, TimeoutReason};
 
 use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
 
@@ -28,6 +28,20 @@ fn watches_asked_for_together_share_one_read_and_later_ones_wait_for_the_next() 
     assert_eq!(driver.watcher.resume_revision(late), Some(0));
     driver.range_done(second[0].range, 50);
     assert_eq!(driver.watcher.resume_revision(late), Some(51));
+}
+
+#[test]
+fn a_read_is_asked_for_after_everything_else_for_the_sake_of_those_who_still_come() {
+    let mut driver = Driver::new(Config::default());
+    driver.watcher.watch(driver.now, from_now("a")).unwrap();
+    let open = driver.watcher.poll_action();
+    assert!(matches!(open, Some(Action::Open { .. })), "{open:?}");
+    driver.watcher.watch(driver.now, from_now("b")).unwrap();
+    driver.watcher.watch(driver.now, all_from(1)).unwrap();
+    let reads = driver.ranges();
+    assert_eq!(reads.len(), 1);
+    driver.range_done(reads[0].range, 41);
+    assert_eq!(driver.ranges(), [], "that was for both");
 }
 
 #[test]

@@ -200,8 +200,8 @@ impl World {
             MirrorEvent::Closed(reason) => {
                 state.is_closed = true;
                 self.counts.watch_time += self.now - state.begun;
-                let is_denied = matches!(reason, CloseReason::PermissionDenied { .. })
-                    && state.expiries >= DENIALS;
+                let is_denied =
+                    matches!(reason, CloseReason::PermissionDenied { .. }) && state.expiries >= DENIALS;
                 if !self.is_ending && !is_denied {
                     self.broken(format!("mirror {mirror} had no reason to end: {reason}"));
                 }
