@@ -83,6 +83,71 @@ fn a_refused_token_is_replaced_until_there_have_been_too_many() {
 }
 
 #[test]
+fn an_answer_shows_that_a_token_is_good() {
+    let mut hand = Hand::of_k();
+    let refuse = |hand: &mut Hand| {
+        let fresh = hand.fail(16, "etcdserver: invalid auth token").fresh_token;
+        hand.sleep_to_timeout();
+        fresh
+    };
+    assert_eq!([(); 8].map(|()| refuse(&mut hand)), [false, true, true, true, true, true, true, true]);
+    hand.answer(Ok(page(9, &[("k1", 3)], true)));
+    hand.events();
+    assert_eq!([(); 8].map(|()| refuse(&mut hand)), [false, true, true, true, true, true, true, true]);
+}
+
+#[test]
+fn an_answer_begins_the_time_until_it_gives_up_anew() {
+    let mut hand = Hand::new(&Config::default().unreachable_deadline(Some(ms(3000))), of_k());
+    let fail_for_2_s = |hand: &mut Hand| {
+        let until = hand.now + ms(2000);
+        while hand.now < until {
+            hand.answer(Err(Failure::connection("refused")));
+            assert_eq!(hand.sleep_to_timeout(), TimeoutReason::RetryList);
+            hand.now = hand.now + ms(500);
+        }
+    };
+    fail_for_2_s(&mut hand);
+    hand.answer(Ok(page(9, &[("k1", 3)], true)));
+    assert_eq!(hand.told(), "=9 +k1");
+    fail_for_2_s(&mut hand);
+    hand.answer(Ok(page(9, &[("k2", 3)], false)));
+    assert_eq!(hand.told(), "+k2 !9");
+}
+
+#[test]
+fn members_without_a_leader_have_a_deadline_of_their_own() {
+    let config = Config::default().no_leader_deadline(Some(ms(3000)));
+    let mut hand = Hand::new(&config, of_k());
+    let until = hand.now + ms(9000);
+    while hand.now < until {
+        hand.answer(Err(Failure::connection("refused")));
+        hand.sleep_to_timeout();
+    }
+    hand.answer(Ok(page(9, &[("k1", 3)], true)));
+    hand.events();
+    while !hand.mirror.is_closed() {
+        hand.fail(14, "etcdserver: no leader");
+        if !hand.mirror.is_closed() {
+            hand.sleep_to_timeout();
+        }
+    }
+    let events = hand.events();
+    assert!(matches!(events[..], [MirrorEvent::Closed(CloseReason::NoLeader { .. })]), "{events:?}");
+}
+
+#[test]
+fn a_server_that_is_out_of_something_else_is_asked_for_as_much_later() {
+    for (code, message) in [(8, "etcdserver: too many requests"), (13, "larger than max")] {
+        let mut hand = Hand::of_k();
+        hand.fail(code, message);
+        assert!(hand.is_idle(), "{message}: not at once");
+        hand.sleep_to_timeout();
+        assert_eq!(hand.asked().1.limit, 2, "{message}");
+    }
+}
+
+#[test]
 fn it_gives_up_when_the_deadline_for_an_answer_has_passed() {
     let mut hand = Hand::new(&Config::default().unreachable_deadline(Some(ms(3000))), of_k());
     hand.asked();

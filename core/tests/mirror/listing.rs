@@ -78,3 +78,21 @@ fn without_an_index_every_page_is_handed_out_whole() {
     let MirrorEvent::Snapshot(part) = event else { panic!("it says that there is no more: {event:?}") };
     assert!(part.missing(["k2", "k3"]).eq(["k2", "k3"]));
 }
+
+#[test]
+fn reasons_to_list_are_told_in_words() {
+    let reasons = [
+        (ListReason::First, "first"),
+        (ListReason::Compacted, "compacted"),
+        (ListReason::Interrupted, "could not be read to its end"),
+        (ListReason::Lagged, "lagged"),
+        (ListReason::TooLarge, "larger than the limit"),
+        (ListReason::StoreChanged { before: 0xab, after: 0xcd }, "cluster id ab became cd"),
+        (ListReason::StoreRegressed { known: 9, revision: 5 }, "from revision 9 to 5"),
+    ];
+    for (reason, expected) in reasons {
+        let text = reason.to_string();
+        assert!(text.contains(expected), "{text}");
+        assert_eq!(reason.is_other_store(), text.contains("the store"), "{text}");
+    }
+}
