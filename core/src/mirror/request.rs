@@ -211,3 +211,17 @@ impl fmt::Debug for PageKv {
         write!(f, "{key:?}@{} ({} bytes)", self.mod_revision, self.value.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_logged_of_a_page_is_short_and_no_value() {
+        let kv = PageKv { key: "k1".into(), value: "secret".into(), mod_revision: 3, ..PageKv::default() };
+        let page = Page { revision: 9, kvs: alloc::vec![kv], ..Page::default() };
+        let text = alloc::format!("{:?}: {page:?}", ListKey(4));
+        assert!(text.starts_with("list 4: ") && text.contains(r#""k1"@3 (6 bytes)"#), "{text}");
+        assert!(!text.contains("secret"), "{text}");
+    }
+}

@@ -76,3 +76,24 @@ impl Mirror {
         self.list_again(now, reason);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Header, KeyRange, MirrorAction, MirrorRequest, Page};
+
+    #[test]
+    fn progress_below_what_was_announced_is_not_announced() {
+        let now = Instant::ZERO;
+        let mut mirror = Mirror::new(&Config::default(), MirrorRequest::new(KeyRange::all()), 1).unwrap();
+        let Some(MirrorAction::List { list, .. }) = mirror.poll_action() else { panic!("a list") };
+        mirror.handle_page(now, list, Ok(Page { revision: 9, cluster_id: 1, ..Page::default() }));
+        while mirror.next(now).is_some() {}
+        for (revision, announced) in [(8, None), (9, Some(9)), (12, Some(12)), (11, None)] {
+            let progress = WatchResponse::notice(ResponseKind::Progress, Header::default(), revision + 1);
+            mirror.handle_delivery(now, Delivery::Response(progress));
+            let expected = announced.map(|revision| MirrorEvent::Synced { revision });
+            assert_eq!(mirror.next(now), expected, "at {revision}");
+        }
+    }
+}

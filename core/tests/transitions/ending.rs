@@ -137,3 +137,19 @@ fn a_stream_without_watches_is_closed_after_a_grace_time_unless_one_comes() {
     assert_eq!(driver.closes(), [(stream, StreamEnd::Idle)]);
     assert_eq!(driver.stats().streams, 0);
 }
+
+#[test]
+fn what_waits_for_a_watch_that_is_cancelled_counts_no_more() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(1));
+    let other = driver.watch(all_from(1));
+    let other_id = driver.create_one(stream);
+    driver.frame(stream, events(other_id, &[4]));
+    let waiting = driver.stats().queued_bytes;
+    driver.frame(stream, events(id, &[4, 5]));
+    assert!(driver.stats().queued_bytes > waiting && waiting > 0);
+    driver.cancel(watch);
+    assert_eq!(driver.stats().queued_bytes, waiting);
+    assert_eq!(driver.revisions(other), [4]);
+    assert_eq!(driver.stats().queued_bytes, 0);
+}
