@@ -2,6 +2,8 @@
 
 use etcd_watch_core::{CloseReason, Config, Failure, ServerMisbehaved, StreamEnd};
 
+use etcd_watch_proto::etcdserverpb::WatchResponse as Frame;
+
 use crate::support::*;
 
 #[test]
@@ -107,6 +109,44 @@ fn a_create_refused_as_compacted_without_an_id_ends_its_watch_as_compacted() {
     let reason = driver.closed(watches[1]);
     assert_eq!(reason, CloseReason::Compacted { compact_revision: 9, next_revision: 5 });
     assert_eq!(driver.closes(), []);
+}
+
+#[test]
+fn a_refusal_with_an_id_leaves_nothing_to_cancel_and_a_compacted_watch_does() {
+    let mut driver = Driver::new(Config::default());
+    let watch = driver.watch(all_from(1));
+    let stream = driver.open(TRUSTED);
+    let id = driver.creates()[0].watch_id;
+    driver.frame(stream, refused(id, "maintenance"));
+    assert_eq!(driver.closed(watch), CloseReason::Refused { message: "maintenance".into() });
+    assert_eq!(driver.cancels(), []);
+    let watch = driver.watch(all_from(1));
+    let id = driver.creates()[0].watch_id;
+    driver.frame(stream, Frame { compact_revision: 50, ..refused(id, "") });
+    let reason = CloseReason::Compacted { compact_revision: 50, next_revision: 1 };
+    assert_eq!(driver.closed(watch), reason);
+    assert_eq!(driver.cancels(), [id], "the server holds on to it");
+}
+
+#[test]
+fn a_watch_that_is_cancelled_before_its_create_was_sent_is_not_created() {
+    let mut driver = Driver::new(Config::default());
+    let watches = driver.watch_together([all_from(1), all_from(2), all_from(3)]);
+    let stream = driver.open(TRUSTED);
+    driver.cancel(watches[1]);
+    driver.create_one(stream);
+    let starts: Vec<i64> = driver.creates().iter().map(|create| create.start_revision).collect();
+    assert_eq!((starts, driver.cancels()), (vec![3], vec![]));
+}
+
+#[test]
+fn what_a_stream_says_before_it_is_known_to_be_open_is_ignored() {
+    let mut driver = Driver::new(Config::default());
+    driver.watch(all_from(1));
+    let opening = driver.opens()[0].stream;
+    driver.frame(opening, manual_progress(5));
+    driver.bytes(opening, &b"\xff"[..]);
+    assert_eq!((driver.stats().frames, driver.closes()), (0, vec![]));
 }
 
 #[test]

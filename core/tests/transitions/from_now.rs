@@ -45,6 +45,20 @@ fn a_read_is_asked_for_after_everything_else_for_the_sake_of_those_who_still_com
 }
 
 #[test]
+fn nothing_is_read_for_a_watch_that_is_cancelled_before_its_turn() {
+    let mut driver = Driver::new(Config::default());
+    let watches = ["a", "b"].map(|key| driver.watcher.watch(driver.now, from_now(key)).unwrap());
+    driver.watcher.cancel(driver.now, watches[0]).unwrap();
+    let reads = driver.ranges();
+    assert_eq!(reads.len(), 1);
+    assert_eq!(reads[0].keys, KeyRange::key("b"));
+    let late = driver.watch(from_now("c"));
+    driver.cancel(late);
+    driver.range_done(reads[0].range, 41);
+    assert_eq!(driver.ranges(), [], "nobody waits any more");
+}
+
+#[test]
 fn a_watch_from_now_that_saw_nothing_goes_on_at_its_now_and_not_at_the_created_header() {
     let mut driver = Driver::new(Config::default());
     driver.watch(from_now("a"));

@@ -56,6 +56,22 @@ fn a_denial_that_a_read_confirms_ends_the_watch_and_disturbs_no_other() {
 }
 
 #[test]
+fn nothing_is_read_for_a_denied_watch_that_is_cancelled_before_its_turn() {
+    let mut driver = Driver::new(Config::default());
+    let watches = driver.watch_together([on_key("k"), on_key("secret"), on_key("other secret")]);
+    let stream = driver.open(WITH_TOKEN);
+    driver.create_one(stream);
+    driver.frame(stream, refused(-1, DENIED));
+    driver.frame(stream, refused(-1, DENIED));
+    let reads = driver.ranges();
+    assert_eq!(reads.len(), 1, "one at a time");
+    driver.cancel(watches[2]);
+    driver.range_failed(reads[0].range, Failure::status(7, DENIED));
+    assert_eq!(driver.closed(watches[1]), CloseReason::PermissionDenied { message: DENIED.into() });
+    assert_eq!(driver.ranges(), []);
+}
+
+#[test]
 fn a_denial_that_a_read_contradicts_is_an_old_token_and_every_watch_goes_on_with_a_new_one() {
     for answer in [Ok(()), Err(Failure::status(16, OLD_TOKEN))] {
         let mut driver = Driver::new(Config::default());
