@@ -21,6 +21,8 @@ fn watches_asked_for_together_share_one_read_and_later_ones_wait_for_the_next() 
     driver.range_done(first[0].range, 41);
     let second = driver.ranges();
     assert_eq!(second[0].keys, KeyRange::key("c"));
+    driver.range_done(first[0].range, 47); // Once more, which nobody waits for.
+    assert_eq!(driver.watcher.resume_revision(late), Some(0));
     let creates = driver.creates();
     assert_eq!(creates[0].start_revision, 42);
     driver.frame(stream, created(creates[0].watch_id));
@@ -143,4 +145,50 @@ fn an_answer_without_a_revision_or_for_another_read_starts_nothing() {
     let read = driver.ranges().remove(0);
     driver.range_done(read.range, 78);
     assert_eq!(driver.watcher.resume_revision(watch), Some(79));
+}
+
+#[test]
+fn a_read_that_fails_is_not_repeated_for_a_watch_that_is_gone() {
+    let mut driver = Driver::new(Config::default());
+    let watch = driver.watch(from_now("a"));
+    driver.open(UNTRUSTED);
+    let read = driver.ranges().remove(0);
+    driver.cancel(watch);
+    driver.range_failed(read.range, Failure::connection("refused"));
+    driver.sleep(ms(4_000));
+    assert_eq!(driver.ranges(), []);
+}
+
+#[test]
+fn a_read_that_is_never_answered_is_given_up_at_its_deadline() {
+    let mut driver = Driver::new(Config::default().unreachable_deadline(Some(ms(3_000))));
+    let watch = driver.watch(from_now("a"));
+    driver.open(UNTRUSTED);
+    assert_eq!(driver.ranges().len(), 1);
+    driver.sleep(ms(2_999));
+    assert_eq!(driver.take_all(watch), []);
+    driver.sleep(ms(1));
+    let reason = driver.closed(watch);
+    assert!(matches!(reason, CloseReason::Unreachable { millis: 3_000, .. }), "{reason:?}");
+}
+
+#[test]
+fn members_without_a_leader_have_a_deadline_of_their_own() {
+    let mut driver = Driver::new(Config::default().no_leader_deadline(Some(ms(3_000))));
+    let watch = driver.watch(from_now("a"));
+    driver.open(UNTRUSTED);
+    let fail_for_6_s = |driver: &mut Driver, failure: &Failure| {
+        let until = driver.now + ms(6_000);
+        while driver.now < until
+            && let Some(read) = driver.ranges().pop()
+        {
+            driver.range_failed(read.range, failure.clone());
+            driver.sleep_to_timeout();
+        }
+    };
+    fail_for_6_s(&mut driver, &Failure::connection("refused"));
+    assert_eq!(driver.take_all(watch), []);
+    fail_for_6_s(&mut driver, &Failure::status(14, "etcdserver: no leader"));
+    let reason = driver.closed(watch);
+    assert!(matches!(reason, CloseReason::NoLeader { .. }), "{reason:?}");
 }

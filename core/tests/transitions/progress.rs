@@ -127,3 +127,28 @@ fn a_quiet_trusted_stream_is_asked_for_a_fresh_resume_point() {
         assert_eq!(driver.progress_requests(), asked);
     }
 }
+
+#[test]
+fn a_manual_reply_past_where_a_watch_was_created_speaks_for_it_whenever_it_was_asked_for() {
+    let mut driver = Driver::new(Config::default());
+    let (first, stream, _) = driver.running(all_from(3));
+    driver.request_progress(first);
+    let second = driver.watch(all_from(50));
+    driver.create_one(stream);
+    driver.frame(stream, manual_progress(101));
+    assert_eq!(driver.watcher.resume_revision(second), Some(102));
+}
+
+#[test]
+fn an_event_below_periodic_progress_takes_back_its_own_watch_s_and_only_replies_from_the_others() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(3));
+    let other = driver.watch(all_from(3));
+    let other_id = driver.create_one(stream);
+    driver.frame(stream, progress(id, 120));
+    driver.frame(stream, progress(other_id, 110));
+    driver.frame(stream, manual_progress(130));
+    driver.frame(stream, events(id, &[90]));
+    assert_eq!(driver.watcher.resume_revision(watch), Some(91), "what it was told itself was not true");
+    assert_eq!(driver.watcher.resume_revision(other), Some(111), "what it was told itself may be");
+}

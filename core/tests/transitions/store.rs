@@ -334,3 +334,16 @@ fn a_watch_whose_store_has_gone_on_since_then_just_runs() {
     driver.frame(stream, events(id, &[95, 101]));
     assert_eq!(driver.revisions(watch), [95, 101]);
 }
+
+#[test]
+fn a_member_that_has_just_what_is_known_is_not_behind() {
+    for (known, is_behind) in [(100, false), (101, true)] {
+        let mut driver = Driver::new(Config::default());
+        let watch = driver.watch(all_from(known + 1).known_store(CLUSTER, known));
+        let stream = driver.open(UNTRUSTED);
+        driver.create_one(stream);
+        let waits_for = is_behind.then_some(TimeoutReason::Lagging);
+        assert_eq!(driver.watcher.timeout_reason(), waits_for, "{known}");
+        assert_eq!(driver.take_all(watch), []);
+    }
+}
