@@ -247,3 +247,42 @@ impl Watcher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+    use crate::{Config, KeyRange, Opened, StreamOptions, WatchRequest};
+
+    fn watch_of(tenant: &str) -> WatchRequest {
+        let metadata = alloc::vec![("tenant".into(), tenant.into())];
+        let options = StreamOptions { metadata, ..StreamOptions::default() };
+        WatchRequest::new(KeyRange::all()).stream_options(options)
+    }
+
+    #[test]
+    fn nothing_is_left_of_options_that_nobody_uses_any_more() {
+        let at = |secs: u64| Instant::ZERO + Duration::from_secs(secs);
+        let mut watcher = Watcher::new(Config::default(), 1).unwrap();
+        let watches = ["red", "blue"].map(|tenant| watcher.watch(at(0), watch_of(tenant)).unwrap());
+        assert_eq!(watcher.groups.len(), 2);
+        let mut reads = Vec::new();
+        while let Some(action) = watcher.poll_action() {
+            match action {
+                Action::Open { stream, .. } => watcher.handle_opened(at(0), stream, Opened::default()),
+                Action::Range { range, .. } => reads.push(range),
+                other => panic!("{other:?}"),
+            }
+        }
+        watches.into_iter().for_each(|watch| watcher.cancel(at(1), watch).unwrap());
+        watcher.handle_range_done(at(2), reads[0], Ok(RangeDone { revision: 5, cluster_id: 1 }));
+        watcher.handle_timeout(at(60));
+        assert_eq!((watcher.lanes.len(), watcher.groups.len()), (0, 1), "of the one that is read for");
+        watcher.handle_range_done(at(61), reads[1], Err(Failure::connection("refused")));
+        while watcher.poll_action().is_some() {}
+        watcher.handle_timeout(at(120));
+        while watcher.poll_action().is_some() {}
+        assert_eq!((watcher.groups.len(), watcher.poll_timeout()), (0, None));
+    }
+}

@@ -142,9 +142,20 @@ fn when_a_stream_is_opened_again_and_how_often_it_failed_can_be_asked_with_its_o
     driver.cut(second);
     assert_eq!(driver.watcher.failures_in_a_row(second), 2);
     assert!(driver.watcher.reopens_at(second) > Some(driver.now));
+    assert_eq!(driver.watcher.reopens_at(first), None, "that one was replaced long ago");
     let third = driver.reopen(TRUSTED);
     driver.create_one(third);
     assert_eq!(driver.watcher.failures_in_a_row(third), 0, "a frame proves it");
+}
+
+#[test]
+fn which_keys_a_watch_is_of_can_be_asked_until_its_end_is_taken() {
+    let mut driver = Driver::new(Config::default());
+    let watch = driver.watch(from_now("k"));
+    assert_eq!(driver.watcher.range(watch), Some(&etcd_watch_core::KeyRange::key("k")));
+    driver.cancel(watch);
+    driver.closed(watch);
+    assert_eq!(driver.watcher.range(watch), None);
 }
 
 #[test]

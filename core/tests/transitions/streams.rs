@@ -236,3 +236,29 @@ fn the_end_of_time_and_the_shortest_deadlines_do_not_loop() {
         assert!(driver.actions.len() < 1000);
     }
 }
+
+#[test]
+fn a_stream_that_opens_and_answers_no_create_is_given_up_at_the_deadline() {
+    let mut driver = Driver::new(Config::default().unreachable_deadline(Some(ms(3_000))));
+    let watch = driver.watch(all_from(1));
+    driver.open(UNTRUSTED);
+    assert_eq!(driver.creates().len(), 1);
+    assert_eq!(driver.watcher.timeout_reason(), Some(TimeoutReason::GiveUp));
+    assert_eq!(driver.sleep_to_timeout(), ms(3_000));
+    let reason = driver.closed(watch);
+    assert!(matches!(reason, CloseReason::Unreachable { millis: 3_000, .. }), "{reason:?}");
+}
+
+#[test]
+fn the_time_until_it_is_given_up_begins_with_the_break_and_not_with_the_last_create() {
+    let mut driver = Driver::new(Config::default().unreachable_deadline(Some(ms(3_000))));
+    let (watch, stream, _) = driver.running(all_from(1));
+    driver.watch(all_from(2));
+    driver.create_one(stream);
+    assert_eq!(driver.stats().creates, 2);
+    driver.sleep(ms(9_000));
+    driver.cut(stream);
+    driver.reopen(UNTRUSTED);
+    assert_eq!(driver.take_all(watch), []);
+    assert_eq!((driver.stats().creates, driver.stats().recreates), (3, 1));
+}
