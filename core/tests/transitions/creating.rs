@@ -1,6 +1,6 @@
 //! Creates: the first alone, then together; refusals.
 
-use etcd_watch_core::{CloseReason, Config, Failure, ServerMisbehaved, StreamEnd};
+use etcd_watch_core::{CloseReason, Config, Delivery, Failure, ServerMisbehaved, StreamEnd, TimeoutReason};
 
 use etcd_watch_proto::etcdserverpb::WatchResponse as Frame;
 
@@ -235,4 +235,26 @@ fn created_is_delivered_once_and_only_if_asked_for() {
     let stream = driver.reopen(TRUSTED);
     driver.create_one(stream);
     assert_eq!(driver.responses(watch), []);
+}
+
+#[test]
+fn creates_that_are_refused_for_want_of_a_leader_have_a_deadline_of_their_own() {
+    for (refusal, is_given_up) in [("etcdserver: no leader", true), ("etcdserver: server stopped", false)] {
+        let mut driver = Driver::new(Config::default().no_leader_deadline(Some(ms(3_000))));
+        let watch = driver.watch(all_from(1));
+        let mut stream = driver.open(TRUSTED);
+        let mut refusals = 0;
+        while refusals < 20 && !driver.creates().is_empty() {
+            driver.frame(stream, refused(-1, refusal));
+            refusals += 1;
+            match driver.watcher.timeout_reason() {
+                Some(TimeoutReason::Reconnect) => stream = driver.reopen(TRUSTED),
+                Some(_) => drop(driver.sleep_to_timeout()),
+                None => {}
+            }
+        }
+        let end = driver.take_all(watch).pop();
+        let is_so = matches!(end, Some(Delivery::Closed(CloseReason::NoLeader { .. })));
+        assert_eq!(is_so, is_given_up, "{refusal}: {end:?}");
+    }
 }
