@@ -260,7 +260,8 @@ mod tests {
     fn small_frames_are_copied_once_much_waits() {
         let chunk = chunk(vec![put(pair("key", "value", 5))]);
         let frame = chunk.bytes_of(chunk.indices()[0].kv.key).as_ptr();
-        for (waiting, is_copied) in [(0, false), (DETACH_ABOVE, false), (DETACH_ABOVE + 1, true)] {
+        let much = 64 * 1024;
+        for (waiting, is_copied) in [(0, false), (much, false), (much + 1, true)] {
             let mut queue = Queue { bytes: waiting, ..Queue::new(1000, 1 << 30) };
             let response = WatchResponse::events_of(chunk.clone(), Header::default());
             queue.push(at(0), response, &mut Spares::default());

@@ -6,7 +6,7 @@ use etcd_watch_binaries::target_dir;
 use crate::run::{cargo, run, succeeds};
 
 /// How long a test run may take, in seconds, before the change counts as one that loops.
-const TIMEOUT: &str = "60";
+const TIMEOUT: &str = "30";
 
 /// So few cases that a thousand test runs take an hour, not a day.
 const CASES: &str = "40";

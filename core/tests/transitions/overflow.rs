@@ -32,6 +32,22 @@ fn replay_cancels_on_the_server_and_creates_again_once_the_consumer_has_drained(
 }
 
 #[test]
+fn a_watch_that_was_cut_off_is_created_again_when_the_last_thing_is_taken_and_not_the_first() {
+    let mut driver = Driver::new(small().batch_events(1));
+    let (watch, stream, id) = driver.running(all_from(1));
+    for revision in 1..=4 {
+        driver.frame(stream, big(id, revision, 1000));
+    }
+    assert_eq!(driver.cancels(), [id]);
+    for _ in 1..4 {
+        assert!(driver.take_one(watch).is_some());
+        assert_eq!(driver.creates(), []);
+    }
+    assert!(driver.take_one(watch).is_some());
+    assert_eq!(driver.creates()[0].start_revision, 5);
+}
+
+#[test]
 fn pause_stops_reading_until_there_is_room() {
     let mut driver = Driver::new(small());
     let (watch, stream, id) = driver.running(all_from(1).overflow(Overflow::Pause));
