@@ -83,6 +83,24 @@ fn a_revision_over_the_limit_ends_only_its_watch() {
 }
 
 #[test]
+fn what_has_come_of_a_revision_may_be_as_large_as_the_limit() {
+    let part = |id| fragment(id, vec![put(5, "a")]);
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(1));
+    driver.frame(stream, events(id, &[4]));
+    let index = driver.responses(watch)[0].memory_bytes() - events(id, &[4]).encoded_len();
+    let bytes = part(id).encoded_len() + index;
+    for (limit, is_over) in [(bytes, false), (bytes - 1, true)] {
+        let mut driver = Driver::new(Config::default().max_revision_bytes(limit));
+        let (watch, stream, id) = driver.running(all_from(1));
+        driver.frame(stream, part(id));
+        let end = CloseReason::TooLarge { what: "a revision", bytes, limit };
+        let ends = is_over.then_some(etcd_watch_core::Delivery::Closed(end));
+        assert_eq!(driver.take_all(watch), Vec::from_iter(ends));
+    }
+}
+
+#[test]
 fn a_response_over_the_limit_ends_the_watch_it_must_be_for_the_third_time() {
     let mut driver = Driver::new(Config::default());
     let (watch, mut stream, mut id) = driver.running(all_from(1));
