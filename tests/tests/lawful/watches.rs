@@ -181,7 +181,7 @@ fn storing_the_revision_before_the_data_is_found() {
 #[test]
 fn going_on_after_a_crash_is_found() {
     let failure = find(Bug::GoesOnAfterACrash);
-    assert!(failure.history().steps().len() <= 3, "{failure}");
+    assert!(failure.history().steps().len() <= 4, "{failure}");
     assert_eq!(*failure.broken(), Broken::OutlivedACrash);
 }
 
