@@ -101,6 +101,10 @@ impl Patience {
 mod tests {
     use super::*;
 
+    fn at(secs: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(secs)
+    }
+
     #[test]
     fn delays_stay_between_floor_and_ceiling_and_grow() {
         let ms = Duration::from_millis;
@@ -121,7 +125,6 @@ mod tests {
     #[test]
     fn patience_ends_at_its_deadline_and_starts_anew_after_proof() {
         let config = Config::default().unreachable_deadline(Some(Duration::from_secs(2)));
-        let at = |secs: u64| Instant::ZERO + Duration::from_secs(secs);
         let mut patience = Patience::default();
         patience.attempt(at(1));
         patience.failed(at(2), &Failure::connection("refused"), false);
@@ -138,7 +141,6 @@ mod tests {
     #[test]
     fn an_endpoint_that_answers_is_none_that_can_t_be_reached() {
         let config = Config::default().unreachable_deadline(Some(Duration::from_secs(2)));
-        let at = |secs: u64| Instant::ZERO + Duration::from_secs(secs);
         let mut patience = Patience::default();
         patience.attempt(at(1));
         patience.reached();
