@@ -29,28 +29,22 @@
 extern crate alloc;
 
 mod action;
-mod backoff;
+mod attempts;
 mod config;
-mod decode;
 mod error;
 mod failure;
-mod group;
 mod key;
-mod lane;
 mod mirror;
-mod queue;
-mod request;
-mod response;
-mod resume;
+mod reads;
 mod stats;
-mod substream;
+mod stream;
 mod time;
-mod version;
+mod watch;
 mod watcher;
+mod wire;
 
 pub use action::{Action, Creates, EndpointHint, Opened, RangeDone, TimeoutReason};
 pub use config::Config;
-pub use decode::{DecodeError, Header};
 pub use error::{ApiMisuse, CloseReason, ConfigError, RequestError, ServerMisbehaved, StreamEnd};
 pub use failure::{Code, Failure, Remedy, remedy};
 pub use key::{RangeKey, StreamKey, WatchKey};
@@ -58,11 +52,12 @@ pub use mirror::{
     ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, MirrorRequest, Page, PageKv,
     SnapshotPart,
 };
-pub use request::{
-    CreateRequest, Filters, KeyRange, Overflow, Request, StartAt, StreamOptions, WatchRequest,
-};
-pub use response::{Delivery, Event, EventKind, KeyValue, ResponseKind, WatchResponse};
 pub use stats::{Stats, WatchState, WatchStats};
 pub use time::Instant;
-pub use version::{ParseVersionError, ServerVersion};
+pub use watch::request::{
+    CreateRequest, Filters, KeyRange, Overflow, Request, StartAt, StreamOptions, WatchRequest,
+};
+pub use watch::response::{Delivery, Event, EventKind, KeyValue, ResponseKind, WatchResponse};
 pub use watcher::Watcher;
+pub use wire::decode::{DecodeError, Header};
+pub use wire::version::{ParseVersionError, ServerVersion};

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     CloseReason, Code, Config, EndpointHint, Failure, Instant, KeyRange, Remedy, TimeoutReason,
-    backoff::{Backoff, Patience},
+    attempts::{Backoff, Patience},
     failure::{TOKEN_LIMIT, final_reason, message_of},
     remedy,
 };

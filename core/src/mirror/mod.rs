@@ -27,7 +27,7 @@ use alloc::collections::VecDeque;
 
 use crate::{
     ApiMisuse, CloseReason, Config, Delivery, Instant, TimeoutReason,
-    backoff::Backoff,
+    attempts::Backoff,
     mirror::{
         list::{Lister, Position},
         merge::{Index, Merge},

@@ -5,11 +5,11 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use super::Watcher;
 use crate::{
     Action, ApiMisuse, CloseReason, Instant, Request, StartAt, StreamEnd, WatchKey, WatchRequest,
-    group::Purpose,
-    lane::{Lane, LaneState, Route},
-    queue::Queue,
-    resume::ResumePoint,
-    substream::{Counts, SharedOptions, State, Substream},
+    reads::Purpose,
+    stream::{Lane, LaneState, Route},
+    watch::place::ResumePoint,
+    watch::queue::Queue,
+    watch::{Counts, SharedOptions, State, Substream},
 };
 
 impl Watcher {

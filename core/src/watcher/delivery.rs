@@ -1,7 +1,7 @@
 //! Between a stream and a consumer: what waits, how much may, and what happens when it is too much.
 
 use super::Watcher;
-use crate::{Action, CloseReason, Delivery, Instant, Overflow, WatchKey, WatchResponse, substream::State};
+use crate::{Action, CloseReason, Delivery, Instant, Overflow, WatchKey, WatchResponse, watch::State};
 
 impl Watcher {
     /// Takes what a watch has next: responses that waited together come together, up to the batch

@@ -26,10 +26,10 @@ use super::Watcher;
 use crate::{
     CloseReason, Failure, Instant, RangeDone, Remedy, StreamEnd, WatchKey,
     failure::final_reason,
-    group::Purpose,
-    lane::LaneState,
+    reads::Purpose,
     remedy,
-    substream::{Denial, SharedOptions, State, Substream},
+    stream::LaneState,
+    watch::{Denial, SharedOptions, State, Substream},
 };
 
 /// How often in a row a watch may be refused before a denial is taken for what it says.

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use super::Watcher;
 use crate::{
     CloseReason, Header, Instant, ResponseKind, ServerMisbehaved, StreamKey, WatchKey, WatchResponse,
-    decode::{Frame, decode},
-    lane::{Echo, Lag, LaneState, Route},
-    response::Chunk,
-    substream::{Active, State},
+    stream::{Echo, Lag, LaneState, Route},
+    watch::response::Chunk,
+    watch::{Active, State},
+    wire::decode::{Frame, decode},
 };
 
 /// The id of responses that are for the stream as a whole, and of refused creates.

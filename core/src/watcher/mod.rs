@@ -17,10 +17,10 @@ use alloc::{
 
 use crate::{
     Action, Config, ConfigError, Instant, Stats, StreamKey, TimeoutReason, WatchKey,
-    group::Group,
-    lane::{GrpcStream, Lane},
-    queue::Spares,
-    substream::{SharedOptions, Substream},
+    reads::Group,
+    stream::{GrpcStream, Lane},
+    watch::queue::Spares,
+    watch::{SharedOptions, Substream},
 };
 
 /// How many slots an empty queue of actions keeps.

@@ -8,11 +8,11 @@ use super::Watcher;
 use crate::{
     Action, CloseReason, EndpointHint, Failure, Instant, RangeDone, RangeKey, Remedy, WatchKey,
     failure::{TOKEN_LIMIT, final_reason, message_of},
-    group::{Group, Purpose, ReadState, Shown},
-    lane::Lane,
+    reads::{Group, Purpose, ReadState, Shown},
     remedy,
-    resume::ResumePoint,
-    substream::{SharedOptions, State},
+    stream::Lane,
+    watch::place::ResumePoint,
+    watch::{SharedOptions, State},
 };
 
 impl Watcher {

@@ -3,8 +3,8 @@
 use super::Watcher;
 use crate::{
     Instant, KeyRange, Stats, StreamKey, WatchKey, WatchState, WatchStats,
-    lane::{Lane, LaneState},
-    substream::{State, Substream},
+    stream::{Lane, LaneState},
+    watch::{State, Substream},
 };
 
 impl Watcher {

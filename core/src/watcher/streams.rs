@@ -7,9 +7,9 @@ use crate::{
     Action, ApiMisuse, CloseReason, CreateRequest, Creates, EndpointHint, Failure, Filters, Instant,
     KeyRange, Opened, Remedy, Request, ServerMisbehaved, StreamEnd, StreamKey, WatchKey,
     failure::{TOKEN_LIMIT, final_reason, message_of},
-    lane::{GrpcStream, Lane, LaneState, Pending},
     remedy,
-    substream::State,
+    stream::{GrpcStream, Lane, LaneState, Pending},
+    watch::State,
 };
 
 /// Streams in a row that may end with a response over the limit before the watch it must be for ends.

@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::Watcher;
 use crate::{
     Action, CloseReason, Instant, Remedy, Request, ServerMisbehaved, StreamEnd, TimeoutReason, WatchKey,
-    group::Shown, substream::SharedOptions, time::millis,
+    reads::Shown, time::millis, watch::SharedOptions,
 };
 
 /// How often a member that lags is asked for its revision, as a part of the deadline.
@@ -28,7 +28,7 @@ impl Watcher {
                 self.lane_timeout(now, number, reason);
             }
         }
-        let due = |(options, group): (&SharedOptions, &crate::group::Group)| {
+        let due = |(options, group): (&SharedOptions, &crate::reads::Group)| {
             group.timeouts(&self.config).any(|(at, _)| at <= now).then(|| options.clone())
         };
         let groups: alloc::vec::Vec<SharedOptions> = self.groups.iter().filter_map(due).collect();

@@ -13,7 +13,7 @@ use alloc::{
 
 use crate::{
     Config, Instant, RangeKey, TimeoutReason, WatchKey,
-    backoff::{Backoff, Patience},
+    attempts::{Backoff, Patience},
 };
 
 /// The watches and lanes of one set of stream options.

@@ -12,14 +12,19 @@
 //!   every state --cancel, compaction, refusal, ...--> Closed
 //! ```
 
+pub(crate) mod place;
+pub(crate) mod queue;
+pub(crate) mod request;
+pub(crate) mod response;
+
 use alloc::{string::String, sync::Arc};
 
 use crate::{
     CreateRequest, Filters, Header, KeyRange, Overflow, ServerMisbehaved, WatchResponse,
-    decode::EventIndex,
-    queue::Queue,
-    response::Chunk,
-    resume::{Arrival, ResumePoint},
+    watch::place::{Arrival, ResumePoint},
+    watch::queue::Queue,
+    watch::response::Chunk,
+    wire::decode::EventIndex,
 };
 
 /// Where a watch stands.

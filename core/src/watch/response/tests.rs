@@ -27,7 +27,7 @@ pub(crate) fn put(kv: mvccpb::KeyValue) -> mvccpb::Event {
 pub(crate) fn chunk(events: Vec<mvccpb::Event>) -> Chunk {
     let message = etcdserverpb::WatchResponse { events, ..Default::default() };
     let frame = Bytes::from(message.encode_to_vec());
-    let index = crate::decode::decode(&frame).unwrap();
+    let index = crate::wire::decode::decode(&frame).unwrap();
     Chunk::new(frame, index.events, index.prevs)
 }
 

@@ -182,17 +182,17 @@ mod tests {
     use super::*;
     use crate::{
         Header,
-        response::{
+        watch::response::{
             Chunk,
             tests::{chunk, pair, put},
         },
     };
 
     fn response(bytes: usize) -> WatchResponse {
-        let event = crate::decode::EventIndex {
-            kv: crate::decode::KvIndex { mod_revision: 5, ..Default::default() },
+        let event = crate::wire::decode::EventIndex {
+            kv: crate::wire::decode::KvIndex { mod_revision: 5, ..Default::default() },
             kind: 0,
-            prev: crate::decode::NO_PREV,
+            prev: crate::wire::decode::NO_PREV,
         };
         let chunk = Chunk::new(Bytes::from(vec![0; bytes]), vec![event], Vec::new());
         WatchResponse::events_of(chunk, Header::default())

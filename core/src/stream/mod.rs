@@ -19,10 +19,10 @@ use core::time::Duration;
 
 use crate::{
     Config, Instant, Opened, ServerMisbehaved, StreamKey, TimeoutReason, WatchKey,
-    backoff::{Backoff, Patience},
+    attempts::{Backoff, Patience},
     failure::TOKEN_LIMIT,
-    group::Shown,
-    substream::SharedOptions,
+    reads::Shown,
+    watch::SharedOptions,
 };
 
 /// Chosen watch ids start above this, at a random place: where no server counts that ignores them, and

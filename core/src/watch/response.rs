@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::{
     CloseReason, Header,
-    decode::{EventIndex, KvIndex, NO_PREV, Span},
+    wire::decode::{EventIndex, KvIndex, NO_PREV, Span},
 };
 
 /// Some events of one received frame.
