@@ -1,12 +1,18 @@
 //! `cargo xtask ci`: everything that has to hold before a change goes in.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fmt, fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::{
     codegen,
-    run::{cargo, run, workspace},
+    nextest::Nextest,
+    run::{cargo, program, run, seconds, workspace},
     test,
 };
 
@@ -41,13 +47,65 @@ const FEATURES: [(&str, &[&str]); 3] = [
 /// would be passed by in silence.
 const EXAMPLES: [(&str, &str); 2] = [("etcd-watch-tokio", "json,tonic-channel"), ("etcd-watch-smol", "")];
 
-/// Runs all checks, the quick ones first; the first failure ends it.
+/// Runs all checks, the quick ones first; the first failure ends it. The seconds that each took are printed at the end.
 pub(crate) fn run_all() -> Result<()> {
-    run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    check_libraries_never_print()?;
-    println!("> codegen --check");
-    codegen::run(true)?;
-    run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    let mut steps = Steps::start();
+    let result = run_steps(&mut steps);
+    println!("{steps}");
+    result
+}
+
+fn run_steps(steps: &mut Steps) -> Result<()> {
+    steps.step("format", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
+    steps.step("prints", check_libraries_never_print)?;
+    steps.step("generated code", || {
+        println!("> codegen --check");
+        codegen::run(true)
+    })?;
+    steps.step("clippy", || {
+        run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+    })?;
+    steps.step("clippy by features", clippy_by_features)?;
+    steps.step("docs", || {
+        run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    steps.step("core without std", check_core_without_std)?;
+    let nextest = steps.step("nextest", Nextest::provide)?;
+    steps.step("servers and Go client", test::fetch)?;
+    steps.step("tests", || test::run_with(&nextest, &[]))?;
+    steps.step("doctests", test::run_doctests)
+}
+
+/// What has been run, and how long it took.
+struct Steps {
+    started: Instant,
+    taken: Vec<(&'static str, Duration)>,
+}
+
+impl Steps {
+    fn start() -> Self {
+        Self { started: Instant::now(), taken: Vec::new() }
+    }
+
+    /// Runs a step and notes its time, also if it fails.
+    fn step<T>(&mut self, name: &'static str, run: impl FnOnce() -> Result<T>) -> Result<T> {
+        let started = Instant::now();
+        let result = run();
+        self.taken.push((name, started.elapsed()));
+        result
+    }
+}
+
+impl fmt::Display for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, taken) in &self.taken {
+            writeln!(f, "{name:<22} {:>10}", seconds(*taken))?;
+        }
+        write!(f, "{:<22} {:>10}", "in all", seconds(self.started.elapsed()))
+    }
+}
+
+fn clippy_by_features() -> Result<()> {
     for (package, sets) in FEATURES {
         for features in sets {
             let check = ["clippy", "--package", package, "--features", features, "--", "-D", "warnings"];
@@ -59,9 +117,7 @@ pub(crate) fn run_all() -> Result<()> {
             ["clippy", "--package", package, "--features", features, "--examples", "--", "-D", "warnings"];
         run(&mut cargo(&check))?;
     }
-    run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))?;
-    check_core_without_std()?;
-    test::run_tests(&[])
+    Ok(())
 }
 
 /// Looks at the committed files, so that a `#[cfg]` or an `#[allow]` hides nothing from it.
@@ -104,18 +160,35 @@ fn lines_that_print(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 fn check_core_without_std() -> Result<()> {
-    let output = Command::new("rustc")
-        .args(["--print", "sysroot"])
-        .output()
-        .context("can't run `rustc --print sysroot`")?;
-    let sysroot = String::from_utf8(output.stdout)?;
-    let libraries = Path::new(sysroot.trim()).join("lib/rustlib");
-    let installed = NO_STD_TARGETS.iter().find(|target| libraries.join(target).join("lib").is_dir());
-    let Some(target) = installed else {
-        println!("NOT CHECKED: that core builds without std (`rustup target add {}`)", NO_STD_TARGETS[0]);
+    let Some(target) = no_std_target()? else {
+        println!(
+            "NOT CHECKED: that core builds without std, because no such target is installed and rustup can't add one \
+             (`rustup target add {}`)",
+            NO_STD_TARGETS[0]
+        );
         return Ok(());
     };
     run(&mut cargo(&["build", "--package", "etcd-watch-core", "--target", target]))
+}
+
+/// A target without a standard library that is installed; the first is added if there is none and rustup can.
+fn no_std_target() -> Result<Option<&'static str>> {
+    if let Some(target) = installed_no_std_target()? {
+        return Ok(Some(target));
+    }
+    let mut add = program("rustup", &["target", "add", NO_STD_TARGETS[0]]);
+    if let Err(error) = run(&mut add) {
+        println!("{error:#}");
+    }
+    installed_no_std_target()
+}
+
+fn installed_no_std_target() -> Result<Option<&'static str>> {
+    let output =
+        program("rustc", &["--print", "sysroot"]).output().context("can't run `rustc --print sysroot`")?;
+    let sysroot = String::from_utf8(output.stdout)?;
+    let libraries = Path::new(sysroot.trim()).join("lib/rustlib");
+    Ok(NO_STD_TARGETS.into_iter().find(|target| libraries.join(target).join("lib").is_dir()))
 }
 
 #[cfg(test)]
@@ -128,5 +201,19 @@ mod tests {
             "fn f() {\n    println!(\"1\");\n    // println!(\"2\");\n}\n/// eprintln!(\"3\");\ndbg!(4);\n";
         let numbers: Vec<usize> = lines_that_print(text).map(|(number, _)| number).collect();
         assert_eq!(numbers, [2, 6]);
+    }
+
+    #[test]
+    fn the_time_of_every_step_is_told_that_of_the_one_that_failed_too() {
+        let mut steps = Steps::start();
+        steps.step("first", || Ok(())).unwrap();
+        let failed: Result<()> = steps.step("second", || anyhow::bail!("no"));
+        failed.unwrap_err();
+        steps.taken[1].1 = Duration::from_millis(61_250);
+        let lines: Vec<String> = steps.to_string().lines().map(str::to_owned).collect();
+        assert_eq!(lines.len(), 3);
+        assert!(lines[0].starts_with("first ") && lines[0].ends_with("0.0 s"), "{lines:?}");
+        assert!(lines[1].starts_with("second ") && lines[1].ends_with(" 61.2 s"), "{lines:?}");
+        assert!(lines[2].starts_with("in all "), "{lines:?}");
     }
 }

@@ -9,6 +9,7 @@ mod etcd;
 mod fuzz;
 mod go;
 mod mutants;
+mod nextest;
 mod run;
 mod simulate;
 mod soak;
@@ -27,9 +28,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Fetch the real etcd servers and the Go client that tests need, and run every test of the workspace.
+    /// Provide what tests need (cargo-nextest, real etcd servers, etcd's Go client), and run every test of the workspace.
     Test {
-        /// Arguments for the test runner (nextest if it is installed, else `cargo test`), such as a filter.
+        /// Arguments for `cargo nextest run`, such as a filter.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

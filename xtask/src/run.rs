@@ -5,6 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -17,9 +18,19 @@ pub(crate) fn workspace() -> PathBuf {
 
 /// The Cargo that runs this xtask, in the workspace's root.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+    program(&env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")), arguments)
+}
+
+/// A program, by its path or its name on PATH, in the workspace's root.
+pub(crate) fn program(path: &(impl AsRef<OsStr> + ?Sized), arguments: &[&str]) -> Command {
+    let mut command = Command::new(path);
     command.args(arguments).current_dir(workspace());
     command
+}
+
+/// A duration as text, in seconds.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
 }
 
 /// Prints a command and runs it; what it writes goes where this program's output goes.

@@ -6,29 +6,43 @@ use anyhow::Result;
 
 use crate::{
     etcd, go,
-    run::{cargo, run, succeeds},
+    nextest::Nextest,
+    run::{cargo, run},
 };
 
-/// Fetches the servers and the Go client that are missing, then runs all tests and doctests; `arguments` go to the
-/// test runner.
+/// Provides what tests need and is missing (nextest, the servers and the Go client), then runs all tests and doctests;
+/// `arguments` go to nextest.
 pub(crate) fn run_tests(arguments: &[String]) -> Result<()> {
-    etcd::run(&[])?;
-    go::run()?;
-    let all: &[&str] = if names_packages(arguments) { &[] } else { &["--workspace"] };
-    if !succeeds(&mut cargo(&["nextest", "--version"])) {
-        return run(cargo(&["test"]).args(all).args(arguments));
-    }
-    // Arguments go before both.
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let mut nextest = cargo(&["nextest", "run"]);
-    nextest.env("NEXTEST_PROFILE", "xtask").env("NEXTEST_TEST_THREADS", (2 * cores).to_string());
-    run(nextest.args(all).args(arguments))?;
+    let nextest = Nextest::provide()?;
+    fetch()?;
+    run_with(&nextest, arguments)?;
     if arguments.is_empty() {
-        run(&mut cargo(&["test", "--doc", "--workspace"]))
+        run_doctests()
     } else {
         println!("doctests were not run: the arguments given are nextest's (`cargo test --doc --workspace`)");
         Ok(())
     }
+}
+
+/// Fetches the servers and the Go client that are missing.
+pub(crate) fn fetch() -> Result<()> {
+    etcd::run(&[])?;
+    go::run()
+}
+
+/// Runs the tests that `arguments` of nextest choose; all of them, if there are none.
+pub(crate) fn run_with(nextest: &Nextest, arguments: &[String]) -> Result<()> {
+    let all: &[&str] = if names_packages(arguments) { &[] } else { &["--workspace"] };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let mut command = nextest.command();
+    command.env("NEXTEST_PROFILE", "xtask").env("NEXTEST_TEST_THREADS", (2 * cores).to_string());
+    // Arguments go before both.
+    run(command.args(all).args(arguments))
+}
+
+/// Runs all doctests, which nextest doesn't.
+pub(crate) fn run_doctests() -> Result<()> {
+    run(&mut cargo(&["test", "--doc", "--workspace"]))
 }
 
 /// Whether the arguments choose among the packages; with `--workspace` the choice would have no effect.

@@ -30,5 +30,6 @@ mod version;
 pub use error::BinaryError;
 pub use go::{GoClient, GoTools};
 pub use locate::{Binaries, EtcdBinary, Origin};
+pub use staging::Staging;
 pub use target_dir::target_dir;
 pub use version::{Line, Version};

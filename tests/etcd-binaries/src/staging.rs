@@ -15,7 +15,7 @@ use crate::{BinaryError, Version};
 ///
 /// Processes that fetch at the same time each use their own, and the first to [`publish`](Staging::publish) wins:
 /// no lock to leave behind, and never a half-unpacked server to be found.
-pub(crate) struct Staging {
+pub struct Staging {
     path: PathBuf,
 }
 
@@ -26,7 +26,10 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl Staging {
     /// Makes one in `store`, and removes those that killed processes left there more than a day ago.
-    pub(crate) fn new(store: &Path) -> Result<Staging, BinaryError> {
+    ///
+    /// # Errors
+    /// If it can't be created.
+    pub fn new(store: &Path) -> Result<Staging, BinaryError> {
         fs::create_dir_all(store).map_err(BinaryError::io("create", store))?;
         remove_stale(store);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -38,12 +41,15 @@ impl Staging {
     }
 
     /// The directory.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Makes a directory within.
-    pub(crate) fn dir(&self, name: &str) -> Result<PathBuf, BinaryError> {
+    /// Makes a directory within, unless it is there.
+    ///
+    /// # Errors
+    /// If it can't be created.
+    pub fn dir(&self, name: &str) -> Result<PathBuf, BinaryError> {
         let path = self.path.join(name);
         fs::create_dir_all(&path).map_err(BinaryError::io("create", &path))?;
         Ok(path)
@@ -71,12 +77,10 @@ impl Staging {
 
     /// Puts a directory where it is found, under `<store>/<name>/`, in one step. `proof` is a file or directory in
     /// it, by which the copy of another process is known.
-    pub(crate) fn publish_dir(
-        &self,
-        unpacked: &Path,
-        name: &str,
-        proof: &str,
-    ) -> Result<PathBuf, BinaryError> {
+    ///
+    /// # Errors
+    /// If it can't be moved there, and no other process has been faster.
+    pub fn publish_dir(&self, unpacked: &Path, name: &str, proof: &str) -> Result<PathBuf, BinaryError> {
         let published = self.path.with_file_name(name);
         match fs::rename(unpacked, &published) {
             Ok(()) => Ok(published),
