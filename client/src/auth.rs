@@ -306,8 +306,13 @@ fn header(token: String) -> Result<AsciiMetadataValue, Failure> {
     Ok(value)
 }
 
+/// `ErrGRPCAuthNotEnabled` of etcd's `rpctypes`; `Unknown` once a Go proxy has passed it on.
 fn says_not_enabled(failure: &Failure) -> bool {
-    matches!(failure, Failure::Status { message, .. } if message.contains("authentication is not enabled"))
+    matches!(
+        failure,
+        Failure::Status { code: Code::FailedPrecondition | Code::Unknown, message }
+            if message == "etcdserver: authentication is not enabled"
+    )
 }
 
 #[cfg(test)]
@@ -420,6 +425,9 @@ mod tests {
         good(&auth, "one").attach(&mut metadata);
         assert_eq!(metadata.get("token").expect("it is there"), "one");
         assert!(says_not_enabled(&Failure::status(9, "etcdserver: authentication is not enabled")));
+        assert!(says_not_enabled(&Failure::status(2, "etcdserver: authentication is not enabled")));
+        assert!(!says_not_enabled(&Failure::status(14, "etcdserver: authentication is not enabled")));
+        assert!(!says_not_enabled(&Failure::status(9, "the gateway's authentication is not enabled")));
         assert!(!says_not_enabled(&wrong_password()));
     }
 

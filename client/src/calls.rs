@@ -352,8 +352,16 @@ pub(crate) fn members_fault(failure: &Failure) -> bool {
 
 /// What the server says before it does anything for a request.
 fn turned_away(failure: &Failure) -> bool {
-    let Failure::Status { message, .. } = failure else { return false };
-    remedy(failure) == Remedy::NoLeader || message.contains("too many requests")
+    remedy(failure) == Remedy::NoLeader || says_too_many_requests(failure)
+}
+
+/// `ErrGRPCRequestTooManyRequests` of etcd's `rpctypes`, which etcd itself sends as `Unknown`.
+fn says_too_many_requests(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Status { code: Code::ResourceExhausted | Code::Unknown, message }
+            if message == "etcdserver: too many requests"
+    )
 }
 
 /// Whether every further attempt would come to the same.
@@ -382,6 +390,9 @@ fn error(method: &'static str, repeat: Repeat, failure: Failure) -> CallError {
             CallError::AuthenticationFailed { method, message }
         }
         Failure::Tls { message } => CallError::Tls { method, message },
+        Failure::InvalidRequest { message } => {
+            CallError::Refused { method, code: Code::InvalidArgument, message }
+        }
         Failure::ResponseTooLarge { bytes, limit } => CallError::ResponseTooLarge { method, bytes, limit },
         Failure::Status { code, message }
             if repeat == Repeat::Freely || surely_refused(code) || says_no_to_the_user(remedy) =>
@@ -438,6 +449,9 @@ mod tests {
         assert_eq!(write(Failure::status(14, "etcdserver: request timed out")), Next::GiveUp);
         assert_eq!(write(Failure::status(14, "etcdserver: no leader")), Next::Retry);
         assert_eq!(write(Failure::status(8, "etcdserver: too many requests")), Next::Retry);
+        assert_eq!(write(Failure::status(2, "etcdserver: too many requests")), Next::Retry);
+        assert_eq!(write(Failure::status(14, "rate limit: too many requests")), Next::GiveUp);
+        assert_eq!(write(Failure::status(14, "upstream has no leader")), Next::GiveUp);
         let not_sent = CallFailure::not_sent(Failure::connection("closed"));
         assert_eq!(next(Repeat::IfNotExecuted, &not_sent), Next::Retry);
     }

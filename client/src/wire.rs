@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use etcd_watch_core::{Code, CreateRequest, Failure, ListRequest, Page, PageKv, Request};
+use etcd_watch_core::{CreateRequest, Failure, ListRequest, Page, PageKv, Request};
 use etcd_watch_proto::{
     etcdserverpb::{
         RangeRequest, RangeResponse, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest,
@@ -98,7 +98,7 @@ pub(crate) fn metadata<'a>(
         metadata.insert("hasleader", AsciiMetadataValue::from_static("true"));
     }
     for (name, value) in extra {
-        let invalid = || Failure::status(Code::InvalidArgument, format!("metadata {name:?} is not valid"));
+        let invalid = || Failure::invalid_request(format!("metadata {name:?} is not valid"));
         let key = AsciiMetadataKey::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
         let value = AsciiMetadataValue::try_from(value).map_err(|_| invalid())?;
         metadata.append(key, value);

@@ -54,7 +54,7 @@ const REASONS: [&str; 6] = [
     "etcdserver: permission denied",
     "etcdserver: invalid auth token",
     "etcdserver: no leader",
-    "etcdserver: duplicate watch ID provided on the WatchStream",
+    "mvcc: duplicate watch ID provided on the WatchStream",
     "nonsense",
 ];
 

@@ -36,7 +36,7 @@ pub fn head(
         head = head.header(name, value);
     }
     // Only the name of what is wrong: values may be secret.
-    head.body(()).map_err(|error| Failure::status(Code::InvalidArgument, format!("metadata: {error}")))
+    head.body(()).map_err(|error| Failure::invalid_request(format!("metadata: {error}")))
 }
 
 /// What goes out for [`Action::Send`](etcd_watch_core::Action::Send).

@@ -252,7 +252,9 @@ fn is_too_large(error: &CallError) -> bool {
     match error {
         CallError::ResponseTooLarge { .. } => true,
         // By etcd's own limit, and by that of its gRPC, which has the same code as a full disk.
-        CallError::Refused { code: Code::InvalidArgument, message, .. } => message.contains("too large"),
+        CallError::Refused { code: Code::InvalidArgument, message, .. } => {
+            message == "etcdserver: request is too large"
+        }
         CallError::Refused { code: Code::ResourceExhausted, message, .. } => {
             message.contains("larger than max")
         }
@@ -284,7 +286,7 @@ fn may_pass(error: &CallError) -> bool {
         CallError::Timeout { .. } | CallError::MaybeExecuted { .. } => true,
         CallError::Refused { code: Code::Unavailable, .. } => true,
         CallError::Refused { code: Code::ResourceExhausted, message, .. } => {
-            message.contains("too many requests")
+            message == "etcdserver: too many requests"
         }
         _ => false,
     }

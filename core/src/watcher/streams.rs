@@ -315,7 +315,7 @@ impl Watcher {
         let is_final = *times >= LIMIT;
         // Others of the stream may do well with its tokens.
         let is_alone = u32::from(*times) > TOKEN_LIMIT && !is_last_token;
-        match crate::failure::remedy_by_text(&message) {
+        match crate::failure::remedy_of_cancel(&message) {
             Some(Remedy::Denied) if has_token && !running && *times < DENIAL_LIMIT => {
                 self.doubt(number, key, message);
             }

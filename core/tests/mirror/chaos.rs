@@ -23,8 +23,8 @@ enum Call {
 }
 
 const MESSAGES: [&str; 6] = [
-    "mvcc: required revision has been compacted",
-    "mvcc: required revision is a future revision",
+    "etcdserver: mvcc: required revision has been compacted",
+    "etcdserver: mvcc: required revision is a future revision",
     "etcdserver: invalid auth token",
     "grpc: received message larger than max (9 vs. 4)",
     "etcdserver: no leader",

@@ -195,7 +195,7 @@ fn a_member_that_does_not_know_the_user_ends_the_watch_as_not_authenticated() {
 
 #[test]
 fn a_duplicate_id_and_a_refusal_without_reason_are_tried_again_a_limited_number_of_times() {
-    for reason in ["etcdserver: duplicate watch ID provided on the WatchStream", ""] {
+    for reason in ["mvcc: duplicate watch ID provided on the WatchStream", ""] {
         let mut driver = Driver::new(Config::default());
         let watch = driver.watch(all_from(3));
         let stream = driver.open(TRUSTED);

@@ -48,11 +48,25 @@ fn a_denial_that_a_read_confirms_ends_the_watch_and_disturbs_no_other() {
     assert_eq!(reads[0].keys, KeyRange::key("secret"));
     assert_eq!(driver.watcher.watch_stats(denied).map(|stats| stats.state), Some(WatchState::Waiting));
     driver.frame(stream, events(id, &[5]));
-    driver.range_failed(reads[0].range, Failure::status(7, "rpc error: permission denied, as before"));
+    driver.range_failed(reads[0].range, Failure::status(7, DENIED));
     assert_eq!(driver.closed(denied), CloseReason::PermissionDenied { message: DENIED.into() });
     assert_eq!(driver.revisions(watch), [5]);
     assert_eq!((driver.closes(), driver.stats().opens), (vec![], 1));
     assert_eq!(driver.ranges(), []);
+}
+
+#[test]
+fn a_denial_is_not_confirmed_by_what_a_proxy_says() {
+    let mut driver = Driver::new(Config::default());
+    let (_, _, denied) = one_denied(&mut driver);
+    let reads = driver.ranges();
+    driver.range_failed(reads[0].range, Failure::status(7, "RBAC: access denied"));
+    driver.sleep_to_timeout();
+    let reads = driver.ranges();
+    assert_eq!(reads.len(), 1, "another endpoint is asked");
+    assert_eq!(reads[0].endpoint, EndpointHint::Another);
+    driver.range_failed(reads[0].range, Failure::status(7, DENIED));
+    assert_eq!(driver.closed(denied), CloseReason::PermissionDenied { message: DENIED.into() });
 }
 
 #[test]

@@ -30,7 +30,7 @@ const TEXTS: [&str; 12] = [
     "etcdserver: permission denied",
     "etcdserver: invalid auth token",
     "etcdserver: no leader",
-    "etcdserver: duplicate watch ID provided on the WatchStream",
+    "mvcc: duplicate watch ID provided on the WatchStream",
     "etcdserver: authentication failed, invalid user ID or password",
     "etcdserver: user name not found",
     "etcdserver: too many requests",

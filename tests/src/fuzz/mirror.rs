@@ -29,13 +29,13 @@ const MAX_ACTIONS: usize = 4;
 const KEYS: [&str; 9] = ["b", "c", "d", "e", "b\0", "c\u{7f}", "a", "", "z"];
 
 const TEXTS: [&str; 8] = [
-    "mvcc: required revision has been compacted",
-    "mvcc: required revision is a future revision",
+    "etcdserver: mvcc: required revision has been compacted",
+    "etcdserver: mvcc: required revision is a future revision",
     "etcdserver: invalid auth token",
     "grpc: received message larger than max (9 vs. 4)",
     "etcdserver: no leader",
     "etcdserver: permission denied",
-    "etcdserver: authentication failed",
+    "etcdserver: authentication failed, invalid user ID or password",
     "",
 ];
 

@@ -1,6 +1,11 @@
 //! What went wrong on the network, and the one table that says what to do about it.
 
+mod etcd;
+mod status;
+
 use alloc::string::{String, ToString};
+
+pub(crate) use status::{Oversize, is_compacted, is_future_revision, oversize, remedy_of_cancel};
 
 use crate::CloseReason;
 
@@ -70,6 +75,13 @@ pub enum Failure {
         /// Which side refused what, and what to do about it.
         message: String,
     },
+    /// The driver can't make the request out of what the application gave for it (metadata that HTTP/2 can't carry,
+    /// say): every attempt on every endpoint would end the same way.
+    #[error("{message}")]
+    InvalidRequest {
+        /// What is not valid.
+        message: String,
+    },
     /// The server ended the stream without an error. A failure like any other: a watch stream has no end.
     #[error("the server ended the stream")]
     EndOfStream,
@@ -100,6 +112,11 @@ impl Failure {
     /// A TLS handshake that one side refused.
     pub fn tls(message: impl Into<String>) -> Self {
         Self::Tls { message: message.into() }
+    }
+
+    /// A request that the driver can't make.
+    pub fn invalid_request(message: impl Into<String>) -> Self {
+        Self::InvalidRequest { message: message.into() }
     }
 
     /// A gRPC status.
@@ -136,36 +153,19 @@ pub enum Remedy {
     TooLarge,
 }
 
-/// The table. etcd's texts come from its `rpctypes`; they are what tells its errors apart where codes
-/// are shared, and older servers send some of them under other codes.
+/// What to do about a failure.
+///
+/// A status counts as etcd's own if it has the exact text of one of etcd's errors, and that error's code or
+/// `Unknown`, which is what it becomes when a Go program passes it on (etcd's own gRPC proxy does). Any other status
+/// may be a proxy's or a foreign server's, whatever words it has: it is judged by its code alone, and never ends a
+/// watch that a healthy endpoint could serve.
 #[must_use]
 pub fn remedy(failure: &Failure) -> Remedy {
-    let (code, message) = match failure {
-        Failure::Connection { .. } | Failure::Tls { .. } | Failure::EndOfStream => {
-            return Remedy::RetryElsewhere;
-        }
-        Failure::ResponseTooLarge { .. } => return Remedy::TooLarge,
-        Failure::Status { code, message } => (*code, message.as_str()),
-    };
-    if let Some(remedy) = remedy_by_text(message) {
-        return remedy;
-    }
-    match code {
-        Code::Unauthenticated => Remedy::Reauthenticate,
-        Code::PermissionDenied => Remedy::Denied,
-        Code::InvalidArgument | Code::NotFound | Code::AlreadyExists => Remedy::Refused,
-        Code::Unimplemented => Remedy::Unsupported,
-        Code::Aborted => Remedy::Retry,
-        Code::Ok
-        | Code::Cancelled
-        | Code::Unknown
-        | Code::DeadlineExceeded
-        | Code::ResourceExhausted
-        | Code::FailedPrecondition
-        | Code::OutOfRange
-        | Code::Internal
-        | Code::Unavailable
-        | Code::DataLoss => Remedy::RetryElsewhere,
+    match failure {
+        Failure::Connection { .. } | Failure::Tls { .. } | Failure::EndOfStream => Remedy::RetryElsewhere,
+        Failure::InvalidRequest { .. } => Remedy::Refused,
+        Failure::ResponseTooLarge { .. } => Remedy::TooLarge,
+        Failure::Status { code, message } => status::remedy(*code, message),
     }
 }
 
@@ -193,27 +193,6 @@ pub(crate) fn message_of(failure: &Failure) -> String {
     }
 }
 
-/// The part of the table that goes by etcd's text; also what a refused or cancelled watch's
-/// `cancel_reason` is looked up in.
-pub(crate) fn remedy_by_text(message: &str) -> Option<Remedy> {
-    const TEXTS: [(&str, Remedy); 13] = [
-        ("authentication failed", Remedy::BadCredentials),
-        ("permission denied", Remedy::Denied),
-        ("no leader", Remedy::NoLeader),
-        ("invalid auth token", Remedy::Reauthenticate),
-        ("revision of auth store is old", Remedy::Reauthenticate),
-        ("revision in header is old", Remedy::Reauthenticate),
-        ("old revision", Remedy::Reauthenticate),
-        ("user name is empty", Remedy::Reauthenticate),
-        ("user name not found", Remedy::Denied),
-        ("duplicate watch ID", Remedy::Retry),
-        ("too many requests", Remedy::RetryElsewhere),
-        ("request timed out", Remedy::RetryElsewhere),
-        ("server stopped", Remedy::RetryElsewhere),
-    ];
-    TEXTS.iter().find(|(text, _)| message.contains(text)).map(|&(_, remedy)| remedy)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,15 +207,11 @@ mod tests {
     }
 
     #[test]
-    fn texts_go_before_codes() {
-        let no_leader = Failure::status(14, "etcdserver: no leader");
-        assert_eq!(remedy(&no_leader), Remedy::NoLeader);
-        let denied = Failure::status(2, "rpc error: etcdserver: permission denied");
-        assert_eq!(remedy(&denied), Remedy::Denied);
-        let token = Failure::status(2, "etcdserver: invalid auth token");
-        assert_eq!(remedy(&token), Remedy::Reauthenticate);
-        let user = Failure::status(3, "etcdserver: authentication failed, invalid user ID or password");
-        assert_eq!(remedy(&user), Remedy::BadCredentials);
+    fn a_request_that_can_not_be_made_is_refused_in_the_drivers_words() {
+        let failure = Failure::invalid_request("metadata \"a b\" is not valid");
+        assert_eq!(remedy(&failure), Remedy::Refused);
+        let message = "metadata \"a b\" is not valid".into();
+        assert_eq!(final_reason(Remedy::Refused, &failure), Some(CloseReason::Refused { message }));
     }
 
     #[test]
