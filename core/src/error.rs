@@ -2,10 +2,14 @@
 //! [`ConfigError`]), the server's ([`ServerMisbehaved`]), or nobody's (why a watch closed,
 //! [`CloseReason`]).
 
-use alloc::string::String;
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+};
 use bytes::Bytes;
 
-use crate::{StreamKey, WatchKey};
+use crate::{KeyRange, StreamKey, WatchKey};
 
 /// A watch request that can't be served. Fix the request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -223,6 +227,17 @@ pub enum CloseReason {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// A mirror can't list one of its keys: with its value it is larger than a response may be, by the driver's limit or
+    /// by that of the endpoints that were asked.
+    #[error("{}", one_key_is_too_large(.range, *.bytes, *.limit))]
+    KeyTooLarge {
+        /// The keys that were still to be listed; the first of them is the one.
+        range: Box<KeyRange>,
+        /// The size of a response with that key alone, in bytes; 0 if it was not told.
+        bytes: usize,
+        /// The limit, in bytes; 0 if it was not told.
+        limit: usize,
+    },
     /// Another cluster answers at the endpoints: what was delivered is not this store's history.
     #[error("the store changed: cluster id {before:x} became {after:x}; list the keys again")]
     StoreChanged {
@@ -253,6 +268,21 @@ pub enum CloseReason {
         /// The last failure.
         last: String,
     },
+}
+
+fn one_key_is_too_large(range: &KeyRange, bytes: usize, limit: usize) -> String {
+    let key = match (range.start(), &range.end()[..]) {
+        (key, b"") => format!("the key {key:?}"),
+        (start, b"\0") => format!("the first key from {start:?} on"),
+        (start, _) => format!("the first key from {start:?} up to {:?}", range.end()),
+    };
+    let sizes = match (bytes, limit) {
+        (0, 0) => "over a limit (neither its size nor the limit was told)".to_string(),
+        (0, _) => format!("over the limit of {limit} bytes (its size was not told)"),
+        (_, 0) => format!("over a limit with its {bytes} bytes (the limit was not told)"),
+        (_, _) => format!("over the limit of {limit} bytes with its {bytes}"),
+    };
+    format!("{key} is {sizes}: raise the limit of whoever set it, or mirror a range without this key")
 }
 
 /// Why a stream was closed by the machine.

@@ -65,6 +65,7 @@ pub(super) fn ends_for_good(reason: &CloseReason) -> bool {
             | CloseReason::Refused { .. }
             | CloseReason::Unsupported { .. }
             | CloseReason::TooLarge { .. }
+            | CloseReason::KeyTooLarge { .. }
     )
 }
 

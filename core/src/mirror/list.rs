@@ -9,15 +9,17 @@
 //! A page is refused because its revision was compacted meanwhile: the list begins again, at the present
 //! revision. What the consumer already has of it is corrected by the new one.
 
+use alloc::boxed::Box;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, Page, PageKv, Phase, merge::Merge,
 };
 use crate::{
-    CloseReason, Code, Config, EndpointHint, Failure, Instant, KeyRange, Remedy, TimeoutReason,
+    CloseReason, Config, EndpointHint, Failure, Instant, KeyRange, Remedy, TimeoutReason,
     attempts::{Backoff, Patience},
-    failure::{TOKEN_LIMIT, final_reason, message_of},
+    failure::{Oversize, TOKEN_LIMIT, final_reason, is_compacted, is_future_revision, message_of, oversize},
     remedy,
 };
 
@@ -66,6 +68,8 @@ pub(super) struct Lister {
     fresh_token: bool,
     /// New tokens refused in a row.
     refused_tokens: u32,
+    /// Pages of a single key in a row that were over a limit.
+    oversized: u8,
     /// Since when the answers have been behind what was shown before.
     behind_since: Option<Instant>,
     next_key: u64,
@@ -81,6 +85,7 @@ impl Lister {
             elsewhere: false,
             fresh_token: false,
             refused_tokens: 0,
+            oversized: 0,
             behind_since: None,
             next_key: 0,
         }
@@ -169,6 +174,7 @@ impl Mirror {
             self.other_store(ListReason::StoreRegressed { known: self.known, revision: page.revision });
         }
         self.lister.backoff.reset();
+        self.lister.oversized = 0;
         self.lister.behind_since = None;
         self.cluster_id = if after == 0 { self.cluster_id } else { after };
         self.known = self.known.max(page.revision);
@@ -241,11 +247,11 @@ impl Mirror {
     fn list_failed(&mut self, now: Instant, failure: &Failure) {
         let Phase::Listing(position) = &self.phase else { return };
         let is_pinned = position.revision != 0;
-        if is_pinned && says(failure, "required revision has been compacted") {
+        if is_pinned && is_compacted(failure) {
             self.lister.answered();
             return self.list_again(now, ListReason::Interrupted);
         }
-        if is_pinned && says(failure, "required revision is a future revision") {
+        if is_pinned && is_future_revision(failure) {
             self.lister.answered();
             if !self.wait_for_others(now) {
                 // The first page will show how far back the store went.
@@ -254,18 +260,34 @@ impl Mirror {
             return;
         }
         let remedy = remedy(failure);
-        if (remedy == Remedy::TooLarge || is_too_large(failure)) && self.lister.page_keys > 1 {
-            self.lister.answered();
-            self.lister.page_keys /= 2;
-            return;
-        }
-        if let Failure::ResponseTooLarge { bytes, limit } = *failure {
-            return self.close(CloseReason::TooLarge { what: "a response", bytes, limit });
+        if let Some(oversize) = oversize(failure) {
+            return self.page_too_large(now, failure, oversize);
         }
         match final_reason(remedy, failure) {
             Some(reason) => self.close(reason),
             None => self.retry_list(now, failure, remedy),
         }
+    }
+
+    /// A page was over a limit: the next has fewer keys. One with a single key can't be made smaller, and asking again
+    /// would come to the same; but where not the driver set the limit, a proxy may have, and others not.
+    fn page_too_large(&mut self, now: Instant, failure: &Failure, Oversize { bytes, limit }: Oversize) {
+        /// How many endpoints are asked for a key that is over a limit of theirs.
+        const ENDPOINTS: u8 = 3;
+        let lister = &mut self.lister;
+        if lister.page_keys > 1 {
+            lister.answered();
+            lister.page_keys /= 2;
+            return;
+        }
+        lister.oversized += 1;
+        if matches!(failure, Failure::Status { .. }) && lister.oversized < ENDPOINTS {
+            return self.retry_list(now, failure, Remedy::RetryElsewhere);
+        }
+        let Phase::Listing(position) = &self.phase else { return };
+        let rest = rest_of(&self.request.range, position.after.as_deref());
+        let range = Box::new(rest.unwrap_or_else(|| self.request.range.clone()));
+        self.close(CloseReason::KeyTooLarge { range, bytes, limit });
     }
 
     /// A page failed in a way that may pass. A token that is refused is replaced by a new one; where new ones
@@ -343,14 +365,4 @@ fn flaw_of(page: &Page, range: &KeyRange, position: &Position) -> Option<&'stati
         last = Some(key);
     }
     None
-}
-
-fn says(failure: &Failure, text: &str) -> bool {
-    matches!(failure, Failure::Status { message, .. } if message.contains(text))
-}
-
-/// What grpc-go says when a message is over one side's limit.
-fn is_too_large(failure: &Failure) -> bool {
-    matches!(failure, Failure::Status { code: Code::ResourceExhausted, .. })
-        && says(failure, "larger than max")
 }

@@ -70,6 +70,7 @@ impl Mirror {
             | CloseReason::Refused { .. }
             | CloseReason::CancelledByServer { .. }
             | CloseReason::Unsupported { .. }
+            | CloseReason::KeyTooLarge { .. }
             | CloseReason::NoLeader { .. }
             | CloseReason::Unreachable { .. } => return self.close(reason),
         };

@@ -1,7 +1,8 @@
 //! Pages that fail, or that nothing can be made of.
 
 use etcd_watch_core::{
-    CloseReason, Config, Delivery, EndpointHint, Failure, ListReason, MirrorEvent, Page, TimeoutReason,
+    CloseReason, Config, Delivery, EndpointHint, Failure, KeyRange, ListReason, MirrorAction, MirrorEvent,
+    Page, TimeoutReason,
 };
 
 use crate::{
@@ -19,8 +20,65 @@ fn pages_that_are_too_large_are_halved_down_to_one_key() {
     assert_eq!(hand.answer(Ok(page(9, &[("k1", 3)], true))).limit, 1);
     assert_eq!(hand.told(), "=9 +k1");
     assert_eq!(hand.answer(large()).limit, 1);
-    let end = CloseReason::TooLarge { what: "a response", bytes: 9000, limit: 4000 };
+    let end = key_too_large(KeyRange::range("k1\0", "l").unwrap(), 9000, 4000);
     assert_eq!(hand.events(), [MirrorEvent::Closed(end)]);
+}
+
+fn key_too_large(range: KeyRange, bytes: usize, limit: usize) -> CloseReason {
+    CloseReason::KeyTooLarge { range: Box::new(range), bytes, limit }
+}
+
+#[test]
+fn a_key_over_the_limits_of_the_endpoints_ends_the_mirror_after_a_few_of_them() {
+    let texts = [
+        ("grpc: received message larger than max (5000000 vs. 4194304)", 5_000_000, 4_194_304),
+        ("grpc: trying to send message larger than max (5000000 vs. 4194304)", 5_000_000, 4_194_304),
+        ("grpc: received message after decompression larger than max 4194304", 0, 4_194_304),
+    ];
+    for (text, bytes, limit) in texts {
+        let mut hand = Hand::new(&Config::default(), of_k().page_keys(1));
+        hand.answer(Ok(page(9, &[("k1", 3)], true)));
+        assert_eq!(hand.told(), "=9 +k1");
+        assert_eq!(hand.fail(8, text).endpoint, EndpointHint::Any);
+        for _ in 0..2 {
+            assert_eq!(hand.sleep_to_timeout(), TimeoutReason::RetryList);
+            assert_eq!(hand.fail(8, text).endpoint, EndpointHint::Another);
+        }
+        let end = key_too_large(KeyRange::range("k1\0", "l").unwrap(), bytes, limit);
+        assert_eq!(hand.events(), [MirrorEvent::Closed(end)]);
+        assert!(hand.is_idle());
+    }
+}
+
+#[test]
+fn a_key_over_the_limit_of_one_endpoint_is_listed_by_another() {
+    let mut hand = Hand::new(&Config::default(), of_k().page_keys(1));
+    for _ in 0..4 {
+        hand.fail(8, "grpc: received message larger than max (5000000 vs. 4194304)");
+        hand.sleep_to_timeout();
+        assert_eq!(hand.answer(Ok(page(9, &[("k1", 3)], false))).endpoint, EndpointHint::Another);
+        assert!(hand.told().ends_with("!9"));
+        assert!(matches!(hand.action(), Some(MirrorAction::Watch(_))));
+        hand.watch_ends(compacted());
+        if hand.mirror.poll_timeout().is_some() {
+            hand.sleep_to_timeout();
+        }
+    }
+    assert!(!hand.mirror.is_closed());
+}
+
+#[test]
+fn the_end_by_a_key_that_is_too_large_names_the_keys_and_the_sizes() {
+    let of_all = |range, bytes, limit| key_too_large(range, bytes, limit).to_string();
+    let text = of_all(KeyRange::range("k1\0", "l").unwrap(), 5_000_000, 4_194_304);
+    for part in [r#"from b"k1\0" up to b"l""#, "limit of 4194304 bytes", "its 5000000"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = of_all(KeyRange::key("k1"), 0, 0);
+    assert!(text.contains(r#"the key b"k1""#) && text.contains("neither its size nor the limit"), "{text}");
+    let text = of_all(KeyRange::from_key("k1"), 0, 7);
+    assert!(text.contains(r#"from b"k1" on"#) && text.contains("its size was not told"), "{text}");
+    assert!(of_all(KeyRange::key("k1"), 7, 0).contains("7 bytes (the limit was not told)"));
 }
 
 #[test]
@@ -55,7 +113,7 @@ fn failures_that_do_not_pass_end_the_mirror() {
     let reasons = [
         (7, "etcdserver: permission denied", "permission denied"),
         (3, "etcdserver: authentication failed, invalid user ID or password", "authentication failed"),
-        (12, "unknown service", "no etcd v3"),
+        (12, "unknown service etcdserverpb.KV", "no etcd v3"),
     ];
     for (code, message, expected) in reasons {
         let mut hand = Hand::of_k();
@@ -64,6 +122,25 @@ fn failures_that_do_not_pass_end_the_mirror() {
         let [MirrorEvent::Closed(reason)] = &events[..] else { panic!("{events:?}") };
         assert!(reason.to_string().contains(expected), "{reason}");
     }
+}
+
+#[test]
+fn what_a_proxy_says_does_not_end_the_mirror() {
+    let mut hand = Hand::of_k();
+    let foreign = [
+        (14, "connect: permission denied"),
+        (7, "RBAC: access denied"),
+        (12, "unknown service"),
+        (16, "Jwt is expired"),
+        (3, "user name not found"),
+        (11, "the required revision has been compacted, or not"),
+    ];
+    for (code, message) in foreign {
+        hand.fail(code, message);
+        assert_eq!(hand.sleep_to_timeout(), TimeoutReason::RetryList, "{message}");
+    }
+    assert_eq!(hand.answer(Ok(page(9, &[("k1", 3)], false))).endpoint, EndpointHint::Another);
+    assert_eq!(hand.told(), "=9 +k1 !9");
 }
 
 #[test]
