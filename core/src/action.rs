@@ -119,6 +119,8 @@ pub enum TimeoutReason {
     RetryRange,
     /// A page of a [`Mirror`](crate::Mirror)'s list is to be asked for again.
     RetryList,
+    /// Watches that were sent away, or that might be what a response over the limit is for, are to be created.
+    Create,
     /// A stream has not answered a create request.
     AnswerDue,
     /// A stream has been idle; ask it for a sign of life.

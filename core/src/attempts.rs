@@ -1,9 +1,20 @@
-//! When to try again, and when to give up.
+//! Attempts at something that may fail: when to try again, where, with which token, and when to give up.
+//!
+//! Streams, reads and lists all keep their attempts here, so that they fail and recover by the same rules:
+//!
+//! ```text
+//!   begin --> failed   --> try_again_at --> begin ...
+//!         --> reached  (an answer of any kind: the endpoint is there)
+//!         --> proved   (it works: failures count from 0 again)
+//!   give_up: a deadline has passed since the first attempt without an answer, or without a leader
+//! ```
 
 use alloc::string::{String, ToString};
 use core::time::Duration;
 
-use crate::{CloseReason, Config, Failure, Instant, time::millis};
+use crate::{
+    CloseReason, Config, EndpointHint, Failure, Instant, Remedy, failure::TOKEN_LIMIT, time::millis,
+};
 
 /// Exponential backoff with full jitter.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +23,11 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
+    /// The backoff after so many failures in a row.
+    pub(crate) fn after(failures: u32) -> Self {
+        Self { failures }
+    }
+
     /// The next delay: anything from the floor to the base doubled once per failure, up to the ceiling.
     pub(crate) fn next(&mut self, config: &Config, rng: &mut fastrand::Rng) -> Duration {
         let doubled = config.backoff_base.saturating_mul(1_u32 << self.failures.min(20));
@@ -36,39 +52,140 @@ impl Backoff {
     }
 }
 
+/// Attempts at one thing, such as opening one stream.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Attempts {
+    backoff: Backoff,
+    patience: Patience,
+    /// The next attempt goes to another endpoint.
+    elsewhere: bool,
+    /// The next attempt carries a new token, until one has been accepted.
+    fresh_token: bool,
+    /// New tokens refused in a row.
+    refused_tokens: u32,
+}
+
+/// How to make the next attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) endpoint: EndpointHint,
+    pub(crate) fresh_token: bool,
+}
+
+impl Attempts {
+    /// An attempt begins now.
+    pub(crate) fn begin(&mut self, now: Instant) -> Attempt {
+        self.expect(now);
+        let elsewhere = core::mem::take(&mut self.elsewhere);
+        let endpoint = if elsewhere { EndpointHint::Another } else { EndpointHint::Any };
+        Attempt { endpoint, fresh_token: self.fresh_token }
+    }
+
+    /// An answer is waited for from now on, if none was before.
+    pub(crate) fn expect(&mut self, now: Instant) {
+        self.patience.failing_since.get_or_insert(now);
+    }
+
+    /// An endpoint has answered, whatever it said: it can be reached.
+    pub(crate) fn reached(&mut self) {
+        self.patience.failing_since = None;
+    }
+
+    /// The token has been accepted.
+    pub(crate) fn token_accepted(&mut self) {
+        self.fresh_token = false;
+        self.refused_tokens = 0;
+    }
+
+    /// It works: failures count from 0 again. The token's are another matter.
+    pub(crate) fn proved(&mut self) {
+        self.backoff.reset();
+        self.patience = Patience::default();
+    }
+
+    /// Nobody waits for an answer any more: deadlines begin anew with the next attempt.
+    pub(crate) fn rest(&mut self) {
+        self.patience = Patience::default();
+    }
+
+    /// An attempt failed.
+    pub(crate) fn failed(&mut self, now: Instant, failure: &Failure, remedy: Remedy) {
+        self.patience.failed(now, failure, remedy == Remedy::NoLeader);
+        self.avoid(remedy);
+    }
+
+    /// Where the next attempt goes after a failure of this kind.
+    pub(crate) fn avoid(&mut self, remedy: Remedy) {
+        self.elsewhere = !matches!(remedy, Remedy::Retry | Remedy::Reauthenticate);
+    }
+
+    /// The answer was of no use: the next attempt goes to another endpoint.
+    pub(crate) fn go_elsewhere(&mut self) {
+        self.elsewhere = true;
+    }
+
+    /// The token was refused: the next attempt carries a new one. The number of new tokens that were refused
+    /// in a row, if it is time to give up.
+    pub(crate) fn token_refused(&mut self) -> Option<u32> {
+        // The first token to be refused was not a new one.
+        self.refused_tokens += u32::from(self.fresh_token);
+        self.fresh_token = true;
+        (self.refused_tokens >= TOKEN_LIMIT).then(|| core::mem::take(&mut self.refused_tokens))
+    }
+
+    /// The next attempt carries a new token, though none was refused here.
+    pub(crate) fn renew_token(&mut self) {
+        self.fresh_token = true;
+    }
+
+    /// Whether the present token is a new one and the last that may be refused.
+    pub(crate) fn is_last_token(&self) -> bool {
+        self.fresh_token && self.refused_tokens + 1 >= TOKEN_LIMIT
+    }
+
+    /// When the next attempt is due, after a failure.
+    pub(crate) fn try_again_at(&mut self, now: Instant, config: &Config, rng: &mut fastrand::Rng) -> Instant {
+        now + self.backoff.next(config, rng)
+    }
+
+    /// Failures in a row.
+    pub(crate) fn failures(&self) -> u32 {
+        self.backoff.failures()
+    }
+
+    /// Counts at least so many failures.
+    pub(crate) fn at_least(&mut self, failures: u32) {
+        self.backoff.at_least(failures);
+    }
+
+    /// When to ask again whether to give up.
+    pub(crate) fn give_up_at(&self, config: &Config) -> Option<Instant> {
+        self.patience.due(config)
+    }
+
+    /// Why to give up, if it is time.
+    pub(crate) fn give_up(&self, now: Instant, config: &Config) -> Option<CloseReason> {
+        self.patience.verdict(now, config)
+    }
+}
+
 /// How long something has been failing, against the deadlines for giving up.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Patience {
+struct Patience {
     failing_since: Option<Instant>,
     no_leader_since: Option<Instant>,
     last: String,
 }
 
 impl Patience {
-    /// An attempt begins.
-    pub(crate) fn attempt(&mut self, now: Instant) {
-        self.failing_since.get_or_insert(now);
-    }
-
-    /// An endpoint answers; whether it is of use remains to be seen.
-    pub(crate) fn reached(&mut self) {
-        self.failing_since = None;
-    }
-
-    /// An attempt failed.
-    pub(crate) fn failed(&mut self, now: Instant, failure: &Failure, no_leader: bool) {
+    fn failed(&mut self, now: Instant, failure: &Failure, no_leader: bool) {
         self.failing_since.get_or_insert(now);
         self.last = failure.to_string();
         if no_leader {
-            // A member without a leader does answer: that is another deadline's business.
+            // A member without a leader does answer: it has a deadline of its own.
             self.failing_since = Some(now);
             self.no_leader_since.get_or_insert(now);
         }
-    }
-
-    /// It works.
-    pub(crate) fn proved(&mut self) {
-        *self = Self::default();
     }
 
     fn deadlines(&self, config: &Config) -> [Option<(Instant, Duration)>; 2] {
@@ -76,13 +193,11 @@ impl Patience {
             .map(|(since, deadline)| Some((since?, deadline?)))
     }
 
-    /// When to ask for the verdict again.
-    pub(crate) fn due(&self, config: &Config) -> Option<Instant> {
+    fn due(&self, config: &Config) -> Option<Instant> {
         self.deadlines(config).into_iter().flatten().map(|(since, deadline)| since + deadline).min()
     }
 
-    /// Why to give up, if it is time.
-    pub(crate) fn verdict(&self, now: Instant, config: &Config) -> Option<CloseReason> {
+    fn verdict(&self, now: Instant, config: &Config) -> Option<CloseReason> {
         let [no_leader, unreachable] = self.deadlines(config);
         let passed = |deadline: Option<(Instant, Duration)>| {
             deadline
@@ -122,30 +237,66 @@ mod tests {
         assert!(longest[0] <= ms(50) && longest[1] > ms(50) && longest[8] > ms(900), "{longest:?}");
     }
 
-    #[test]
-    fn patience_ends_at_its_deadline_and_starts_anew_after_proof() {
-        let config = Config::default().unreachable_deadline(Some(Duration::from_secs(2)));
-        let mut patience = Patience::default();
-        patience.attempt(at(1));
-        patience.failed(at(2), &Failure::connection("refused"), false);
-        assert_eq!(patience.due(&config), Some(at(3)));
-        assert_eq!(patience.verdict(at(2), &config), None);
-        assert!(matches!(
-            patience.verdict(at(3), &config),
-            Some(CloseReason::Unreachable { millis: 2000, .. })
-        ));
-        patience.proved();
-        assert_eq!(patience.verdict(at(9), &config), None);
+    fn impatient() -> Config {
+        Config::default().unreachable_deadline(Some(Duration::from_secs(2)))
     }
 
     #[test]
-    fn an_endpoint_that_answers_is_none_that_can_t_be_reached() {
-        let config = Config::default().unreachable_deadline(Some(Duration::from_secs(2)));
-        let mut patience = Patience::default();
-        patience.attempt(at(1));
-        patience.reached();
-        assert_eq!((patience.due(&config), patience.verdict(at(9), &config)), (None, None));
-        patience.attempt(at(9));
-        assert_eq!(patience.due(&config), Some(at(11)));
+    fn patience_ends_at_its_deadline_and_starts_anew_after_proof() {
+        let config = impatient();
+        let mut attempts = Attempts::default();
+        attempts.begin(at(1));
+        attempts.failed(at(2), &Failure::connection("refused"), Remedy::RetryElsewhere);
+        assert_eq!(attempts.give_up_at(&config), Some(at(3)));
+        assert_eq!(attempts.give_up(at(2), &config), None);
+        let reason = attempts.give_up(at(3), &config);
+        assert!(matches!(reason, Some(CloseReason::Unreachable { millis: 2000, .. })), "{reason:?}");
+        attempts.proved();
+        assert_eq!(attempts.give_up(at(9), &config), None);
+    }
+
+    #[test]
+    fn an_endpoint_that_answers_can_be_reached() {
+        let config = impatient();
+        let mut attempts = Attempts::default();
+        attempts.begin(at(1));
+        attempts.reached();
+        assert_eq!((attempts.give_up_at(&config), attempts.give_up(at(9), &config)), (None, None));
+        attempts.begin(at(9));
+        assert_eq!(attempts.give_up_at(&config), Some(at(11)));
+        attempts.rest();
+        assert_eq!(attempts.give_up_at(&config), None);
+    }
+
+    #[test]
+    fn the_next_attempt_goes_elsewhere_once_unless_the_failure_says_nothing_of_the_endpoint() {
+        for (remedy, endpoint) in [
+            (Remedy::Retry, EndpointHint::Any),
+            (Remedy::Reauthenticate, EndpointHint::Any),
+            (Remedy::RetryElsewhere, EndpointHint::Another),
+            (Remedy::NoLeader, EndpointHint::Another),
+            (Remedy::TooLarge, EndpointHint::Another),
+        ] {
+            let mut attempts = Attempts::default();
+            attempts.failed(at(1), &Failure::EndOfStream, remedy);
+            assert_eq!(attempts.begin(at(2)).endpoint, endpoint, "{remedy:?}");
+            assert_eq!(attempts.begin(at(3)).endpoint, EndpointHint::Any);
+        }
+    }
+
+    #[test]
+    fn new_tokens_are_asked_for_until_one_is_accepted_or_too_many_were_refused() {
+        let mut attempts = Attempts::default();
+        assert!(!attempts.begin(at(1)).fresh_token);
+        assert_eq!(attempts.token_refused(), None);
+        assert!(attempts.begin(at(1)).fresh_token);
+        attempts.token_accepted();
+        assert!(!attempts.begin(at(1)).fresh_token);
+        for refused in 0..TOKEN_LIMIT {
+            assert_eq!(attempts.is_last_token(), false, "after {refused}");
+            assert_eq!(attempts.token_refused(), None);
+        }
+        assert!(attempts.is_last_token());
+        assert_eq!(attempts.token_refused(), Some(TOKEN_LIMIT));
     }
 }

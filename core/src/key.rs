@@ -1,54 +1,95 @@
-//! Handles: what the driver and the machine call a watch, a stream, a read.
+//! Handles: the names by which the driver and the machine speak of a watch, a stream and a read.
 
 use core::fmt;
 
 /// One watch of a [`Watcher`](crate::Watcher), from `watch` to its `Closed`. Never reused, and not the
-/// id the server knows it by: that changes with every stream.
+/// id the server knows it by: that changes with every connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WatchKey(pub(crate) u64);
+pub struct WatchKey {
+    /// The place in the machine's table of watches.
+    pub(crate) index: u32,
+    /// How many watches had this place before.
+    pub(crate) generation: u32,
+}
 
 impl fmt::Debug for WatchKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "watch {}", self.0)
+        write!(f, "watch {}", self.index)?;
+        if self.generation > 0 { write!(f, ".{}", self.generation) } else { Ok(()) }
     }
 }
 
-/// One incarnation of one gRPC stream. After a reconnect the stream has a new key, so whatever a dead
-/// stream still says under its old one is ignored.
+/// One of a client's gRPC streams, through all its reconnects. Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StreamId(pub(crate) u32);
+
+impl StreamId {
+    /// The stream's number, for logs: streams are counted from 0.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Debug for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "stream {}", self.0)
+    }
+}
+
+/// One connection of one stream. After a reconnect the stream has a new key, so a late word of a
+/// connection that is gone is recognised by its old key and ignored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamKey {
-    pub(crate) lane: u32,
-    pub(crate) incarnation: u32,
+    pub(crate) stream: StreamId,
+    pub(crate) connection: u32,
 }
 
 impl StreamKey {
-    /// Which of the client's streams this is; the number stays when the stream is replaced. A driver
-    /// can remember by it which endpoint the last incarnation ran on.
+    /// The stream, which stays the same through all its connections. A driver can remember by it which
+    /// endpoint the last connection went to.
     #[must_use]
-    pub const fn lane(self) -> u32 {
-        self.lane
+    pub const fn stream(self) -> StreamId {
+        self.stream
     }
 
-    /// How many times the stream has been opened before, counted from 0.
+    /// The number of the connection: how many the stream has had before.
     #[must_use]
-    pub const fn incarnation(self) -> u32 {
-        self.incarnation
+    pub const fn connection(self) -> u32 {
+        self.connection
     }
 }
 
 impl fmt::Debug for StreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stream {}.{}", self.lane, self.incarnation)
+        write!(f, "stream {}.{}", self.stream.0, self.connection)
     }
 }
 
-/// One read of the current revision that the machine asked the driver for.
+/// The watches with equal stream options, and their reads and streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct GroupId(pub(crate) u32);
+
+/// What a read is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Purpose {
+    /// To learn the current revision, for watches from now.
+    Now,
+    /// To learn whether the user may have the keys, for watches that were denied.
+    Denial,
+}
+
+/// One read that the machine asked the driver for by [`Action::Range`](crate::Action::Range).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RangeKey(pub(crate) u64);
+pub struct RangeKey {
+    pub(crate) number: u64,
+    pub(crate) group: GroupId,
+    pub(crate) purpose: Purpose,
+}
 
 impl fmt::Debug for RangeKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "range {}", self.0)
+        write!(f, "range {}", self.number)
     }
 }
 
@@ -60,9 +101,11 @@ mod tests {
 
     #[test]
     fn keys_tell_what_they_are_of() {
-        let stream = StreamKey { lane: 7, incarnation: 5 };
-        assert_eq!((stream.lane(), stream.incarnation()), (7, 5));
-        let shown = format!("{stream:?}, {:?}, {:?}", WatchKey(3), RangeKey(4));
-        assert_eq!(shown, "stream 7.5, watch 3, range 4");
+        let stream = StreamKey { stream: StreamId(7), connection: 5 };
+        assert_eq!((stream.stream().number(), stream.connection()), (7, 5));
+        let watches = [WatchKey { index: 3, generation: 0 }, WatchKey { index: 3, generation: 2 }];
+        let range = RangeKey { number: 4, group: GroupId(0), purpose: Purpose::Now };
+        let shown = format!("{stream:?}, {:?}, {watches:?}, {range:?}", stream.stream());
+        assert_eq!(shown, "stream 7.5, stream 7, [watch 3, watch 3.2], range 4");
     }
 }

@@ -31,6 +31,7 @@ extern crate alloc;
 mod action;
 mod attempts;
 mod config;
+mod deadlines;
 mod error;
 mod failure;
 mod key;
@@ -47,7 +48,7 @@ pub use action::{Action, Creates, EndpointHint, Opened, RangeDone, TimeoutReason
 pub use config::Config;
 pub use error::{ApiMisuse, CloseReason, ConfigError, RequestError, ServerMisbehaved, StreamEnd};
 pub use failure::{Code, Failure, Remedy, remedy};
-pub use key::{RangeKey, StreamKey, WatchKey};
+pub use key::{RangeKey, StreamId, StreamKey, WatchKey};
 pub use mirror::{
     ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, MirrorRequest, Page, PageKv,
     SnapshotPart,

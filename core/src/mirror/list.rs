@@ -17,9 +17,9 @@ use super::{
     ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, Page, PageKv, Phase, merge::Merge,
 };
 use crate::{
-    CloseReason, Config, EndpointHint, Failure, Instant, KeyRange, Remedy, TimeoutReason,
-    attempts::{Backoff, Patience},
-    failure::{Oversize, TOKEN_LIMIT, final_reason, is_compacted, is_future_revision, message_of, oversize},
+    CloseReason, Config, Failure, Instant, KeyRange, Remedy, TimeoutReason,
+    attempts::Attempts,
+    failure::{Oversize, final_reason, is_compacted, is_future_revision, message_of, oversize},
     remedy,
 };
 
@@ -60,14 +60,7 @@ pub(super) struct Lister {
     ask: Ask,
     /// How many keys to ask for: fewer than wanted where that was too much.
     page_keys: usize,
-    backoff: Backoff,
-    patience: Patience,
-    /// Ask another endpoint next time.
-    elsewhere: bool,
-    /// Ask with a new token, until an answer shows that one is good.
-    fresh_token: bool,
-    /// New tokens refused in a row.
-    refused_tokens: u32,
+    attempts: Attempts,
     /// Pages of a single key in a row that were over a limit.
     oversized: u8,
     /// Since when the answers have been behind what was shown before.
@@ -80,22 +73,17 @@ impl Lister {
         Self {
             ask: Ask::Due,
             page_keys,
-            backoff: Backoff::default(),
-            patience: Patience::default(),
-            elsewhere: false,
-            fresh_token: false,
-            refused_tokens: 0,
+            attempts: Attempts::default(),
             oversized: 0,
             behind_since: None,
             next_key: 0,
         }
     }
 
-    /// The server has answered, whatever it said, but for the token.
+    /// The server has answered, whatever it said: it can be reached, and took the token.
     fn answered(&mut self) {
-        self.patience.proved();
-        self.fresh_token = false;
-        self.refused_tokens = 0;
+        self.attempts.rest();
+        self.attempts.token_accepted();
     }
 
     /// Everything it waits for.
@@ -105,7 +93,8 @@ impl Lister {
             Ask::Due | Ask::InFlight(_) => None,
         };
         let is_asking = !matches!(self.ask, Ask::Due);
-        let give_up = self.patience.due(config).filter(|_| is_asking).map(|at| (at, TimeoutReason::GiveUp));
+        let give_up =
+            self.attempts.give_up_at(config).filter(|_| is_asking).map(|at| (at, TimeoutReason::GiveUp));
         [retry, give_up].into_iter().flatten()
     }
 }
@@ -125,16 +114,15 @@ impl Mirror {
         let list = ListKey(self.lister.next_key);
         self.lister.next_key += 1;
         self.lister.ask = Ask::InFlight(list);
-        self.lister.patience.attempt(self.now);
-        let is_elsewhere = core::mem::take(&mut self.lister.elsewhere);
+        let attempt = self.lister.attempts.begin(self.now);
         let request = ListRequest {
             range,
             revision: position.revision,
             limit: self.lister.page_keys,
             keys_only: self.request.keys_only,
             options: self.request.stream.clone(),
-            endpoint: if is_elsewhere { EndpointHint::Another } else { EndpointHint::Any },
-            fresh_token: self.lister.fresh_token,
+            endpoint: attempt.endpoint,
+            fresh_token: attempt.fresh_token,
         };
         Some(MirrorAction::List { list, request })
     }
@@ -173,7 +161,7 @@ impl Mirror {
             }
             self.other_store(ListReason::StoreRegressed { known: self.known, revision: page.revision });
         }
-        self.lister.backoff.reset();
+        self.lister.attempts.proved();
         self.lister.oversized = 0;
         self.lister.behind_since = None;
         self.cluster_id = if after == 0 { self.cluster_id } else { after };
@@ -212,9 +200,10 @@ impl Mirror {
         if now >= deadline {
             return false;
         }
-        self.lister.elsewhere = true;
-        let delay = self.lister.backoff.next(&self.config, &mut self.rng);
-        self.lister.ask = Ask::Backoff { until: (now + delay).min(deadline) };
+        let attempts = &mut self.lister.attempts;
+        attempts.go_elsewhere();
+        let until = attempts.try_again_at(now, &self.config, &mut self.rng).min(deadline);
+        self.lister.ask = Ask::Backoff { until };
         true
     }
 
@@ -293,19 +282,15 @@ impl Mirror {
     /// A page failed in a way that may pass. A token that is refused is replaced by a new one; where new ones
     /// are refused too, that ends.
     fn retry_list(&mut self, now: Instant, failure: &Failure, remedy: Remedy) {
-        let lister = &mut self.lister;
-        if remedy == Remedy::Reauthenticate {
-            // The first one to be refused had not been asked for anew.
-            lister.refused_tokens += u32::from(lister.fresh_token);
-            lister.fresh_token = true;
-            let tokens = lister.refused_tokens;
-            if tokens >= TOKEN_LIMIT {
-                return self.close(CloseReason::TokenRefused { tokens, message: message_of(failure) });
-            }
+        let attempts = &mut self.lister.attempts;
+        if remedy == Remedy::Reauthenticate
+            && let Some(tokens) = attempts.token_refused()
+        {
+            return self.close(CloseReason::TokenRefused { tokens, message: message_of(failure) });
         }
-        lister.patience.failed(now, failure, remedy == Remedy::NoLeader);
-        lister.elsewhere = !matches!(remedy, Remedy::Retry | Remedy::Reauthenticate);
-        lister.ask = Ask::Backoff { until: now + lister.backoff.next(&self.config, &mut self.rng) };
+        attempts.failed(now, failure, remedy);
+        let until = attempts.try_again_at(now, &self.config, &mut self.rng);
+        self.lister.ask = Ask::Backoff { until };
         self.give_up_if_due(now);
     }
 
@@ -326,7 +311,7 @@ impl Mirror {
     }
 
     fn give_up_if_due(&mut self, now: Instant) {
-        if let Some(reason) = self.lister.patience.verdict(now, &self.config) {
+        if let Some(reason) = self.lister.attempts.give_up(now, &self.config) {
             self.close(reason);
         }
     }

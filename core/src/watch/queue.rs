@@ -5,10 +5,6 @@ use core::time::Duration;
 
 use crate::{CloseReason, Config, Delivery, Instant, ResponseKind, WatchResponse};
 
-/// Beyond this much waiting, small frames are copied out of their receive buffers, so that a few hundred
-/// bytes do not hold on to a buffer of many kilobytes.
-const DETACH_ABOVE: usize = 64 << 10;
-
 /// How many slots an empty list may have to be kept for the next queue, and how many lists are kept.
 const SPARE_SLOTS: usize = 8;
 const SPARES: usize = 64;
@@ -39,6 +35,8 @@ pub(crate) struct Queue {
     floor: usize,
     budget: usize,
     peak: usize,
+    /// The revision to go on at if all that waits were dropped.
+    base: i64,
     /// When the consumer last took something, or was first given something to take.
     moved: Instant,
     /// Whether the consumer has been told and has not yet found the queue empty.
@@ -56,6 +54,7 @@ impl Queue {
             floor,
             budget,
             peak: 0,
+            base: 0,
             moved: Instant::ZERO,
             notified: false,
         }
@@ -79,11 +78,10 @@ impl Queue {
         self.responses.is_empty()
     }
 
-    /// Adds a response; returns by how much `bytes` changed.
-    pub(crate) fn push(&mut self, now: Instant, mut response: WatchResponse, spares: &mut Spares) -> isize {
-        let before = self.bytes.cast_signed();
+    /// Adds a response. `base` is the revision to go on at if it were dropped.
+    pub(crate) fn push(&mut self, now: Instant, response: WatchResponse, base: i64, spares: &mut Spares) {
         if self.responses.is_empty() {
-            self.moved = now;
+            (self.moved, self.base) = (now, base);
             if let Some(list) = spares.0.pop() {
                 self.responses = list;
             }
@@ -93,23 +91,20 @@ impl Queue {
             && last.kind() == ResponseKind::Progress
         {
             *last = response; // A newer bookmark says all the older one did.
-            return 0;
-        }
-        if self.bytes > DETACH_ABOVE {
-            response.detach();
+            return;
         }
         self.bytes += cost(&response);
         self.peak = self.peak.max(self.bytes);
         self.responses.push_back(response);
-        self.bytes.cast_signed() - before
     }
 
-    /// Whether more waits than may; grows the limit first where the consumer deserves it.
-    pub(crate) fn is_over(&mut self, now: Instant, stall_after: Duration) -> bool {
-        while self.bytes > self.limit && self.limit < self.budget && now.since(self.moved) < stall_after {
+    /// Whether more waits than may, or would with `more` bytes; grows the limit first where the consumer deserves it.
+    pub(crate) fn is_over(&mut self, now: Instant, stall_after: Duration, more: usize) -> bool {
+        let bytes = self.bytes + more;
+        while bytes > self.limit && self.limit < self.budget && now.since(self.moved) < stall_after {
             self.limit = self.limit.saturating_mul(2).min(self.budget);
         }
-        self.bytes > self.limit
+        bytes > self.limit
     }
 
     /// Whether so little waits that reading may go on.
@@ -117,18 +112,12 @@ impl Queue {
         self.bytes <= self.limit / 2
     }
 
-    /// Takes what is next, merged up to the batch limits; also by how much `bytes` shrank.
-    pub(crate) fn take(
-        &mut self,
-        now: Instant,
-        config: &Config,
-        spares: &mut Spares,
-    ) -> (Option<Delivery>, usize) {
-        let before = self.bytes;
+    /// Takes what is next, merged up to the batch limits.
+    pub(crate) fn take(&mut self, now: Instant, config: &Config, spares: &mut Spares) -> Option<Delivery> {
         let Some(mut response) = self.responses.pop_front() else {
             let closed = self.closed.take().map(Delivery::Closed);
             self.notified &= closed.is_some();
-            return (closed, 0);
+            return closed;
         };
         self.bytes -= cost(&response);
         self.moved = now;
@@ -142,6 +131,7 @@ impl Queue {
             self.bytes -= cost(&next);
             response.append(next);
         }
+        self.base = response.resume_revision();
         if self.responses.is_empty() {
             if self.peak < self.limit / 4 {
                 self.limit = (self.limit / 2).max(self.floor);
@@ -149,7 +139,7 @@ impl Queue {
             self.peak = 0;
             spares.give(core::mem::take(&mut self.responses));
         }
-        (Some(Delivery::Response(response)), before - self.bytes)
+        Some(Delivery::Response(response))
     }
 
     /// Nothing comes after what waits, but this.
@@ -157,10 +147,23 @@ impl Queue {
         self.closed.get_or_insert(reason);
     }
 
-    /// Throws away what waits; returns how many bytes that were.
-    pub(crate) fn discard(&mut self) -> usize {
-        self.responses = VecDeque::new();
-        core::mem::take(&mut self.bytes)
+    /// Everything up to the revision before this one is all that progress supports: what is dropped is asked for from
+    /// there on.
+    pub(crate) fn lower_base(&mut self, revision: i64) {
+        self.base = self.base.min(revision);
+    }
+
+    /// Throws away what waits; `None` when nothing did.
+    pub(crate) fn discard(&mut self) -> Option<Dropped> {
+        let responses = core::mem::take(&mut self.responses);
+        self.bytes = 0;
+        self.peak = 0;
+        let has = |kind: ResponseKind| responses.iter().any(|response| response.kind() == kind);
+        (!responses.is_empty()).then(|| Dropped {
+            base: self.base,
+            created: has(ResponseKind::Created),
+            progress: has(ResponseKind::Progress),
+        })
     }
 
     /// Whether the consumer must be told; true once per edge.
@@ -169,9 +172,20 @@ impl Queue {
     }
 }
 
-/// What a waiting response costs in all.
-fn cost(response: &WatchResponse) -> usize {
-    response.memory_bytes() + size_of::<WatchResponse>()
+/// What was thrown away unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// The revision to go on at, so that all of it comes again.
+    pub(crate) base: i64,
+    /// Whether the notice of the watch's creation was among it.
+    pub(crate) created: bool,
+    /// Whether a notice of progress was among it.
+    pub(crate) progress: bool,
+}
+
+/// What a waiting response costs in all, in bytes. A list that grows has up to twice the room it needs.
+pub(crate) fn cost(response: &WatchResponse) -> usize {
+    response.memory_bytes() + 2 * size_of::<WatchResponse>()
 }
 
 #[cfg(test)]
@@ -180,13 +194,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{
-        Header,
-        watch::response::{
-            Chunk,
-            tests::{chunk, pair, put},
-        },
-    };
+    use crate::{Header, watch::response::Chunk};
 
     fn response(bytes: usize) -> WatchResponse {
         let event = crate::wire::decode::EventIndex {
@@ -216,19 +224,19 @@ mod tests {
             (1001, 100, true, 1000),
         ] {
             let mut queue = Queue { bytes, ..Queue::new(1000, 4000) };
-            assert_eq!((queue.is_over(at(millis), STALL), queue.limit), (is_over, limit), "{bytes} bytes");
+            assert_eq!((queue.is_over(at(millis), STALL, 0), queue.limit), (is_over, limit), "{bytes} bytes");
         }
     }
 
     #[test]
     fn a_consumer_is_given_time_from_the_first_thing_that_it_could_take() {
         let mut queue = Queue::new(1000, 4000);
-        queue.push(at(0), response(10), &mut Spares::default());
-        queue.push(at(500), response(1500), &mut Spares::default());
-        assert!(queue.is_over(at(500), STALL));
+        queue.push(at(0), response(10), 1, &mut Spares::default());
+        queue.push(at(500), response(1500), 1, &mut Spares::default());
+        assert!(queue.is_over(at(500), STALL, 0));
         let mut queue = Queue::new(1000, 4000);
-        queue.push(at(500), response(1500), &mut Spares::default());
-        assert!(!queue.is_over(at(510), STALL));
+        queue.push(at(500), response(1500), 1, &mut Spares::default());
+        assert!(!queue.is_over(at(510), STALL, 0));
     }
 
     #[test]
@@ -240,11 +248,11 @@ mod tests {
     /// A queue with one response, of some bytes in all, that may have more.
     fn queue_of_one(limit: impl Fn(usize) -> usize) -> (Queue, usize) {
         let mut queue = Queue::new(10, 1 << 30);
-        queue.push(at(0), response(10_000), &mut Spares::default());
+        queue.push(at(0), response(10_000), 1, &mut Spares::default());
         queue.limit = limit(queue.bytes);
         let bytes = queue.bytes;
         let taken = queue.take(at(1), &Config::default(), &mut Spares::default());
-        assert!(taken.0.is_some() && taken.1 == bytes);
+        assert!(taken.is_some() && queue.bytes == 0);
         (queue, bytes)
     }
 
@@ -257,17 +265,29 @@ mod tests {
     }
 
     #[test]
-    fn small_frames_are_copied_once_much_waits() {
-        let chunk = chunk(vec![put(pair("key", "value", 5))]);
-        let frame = chunk.bytes_of(chunk.indices()[0].kv.key).as_ptr();
-        let much = 64 * 1024;
-        for (waiting, is_copied) in [(0, false), (much, false), (much + 1, true)] {
-            let mut queue = Queue { bytes: waiting, ..Queue::new(1000, 1 << 30) };
-            let response = WatchResponse::events_of(chunk.clone(), Header::default());
-            queue.push(at(0), response, &mut Spares::default());
-            let event = queue.responses[0].events().next().unwrap();
-            assert_eq!((event.key(), event.key().as_ptr() != frame), (&b"key"[..], is_copied), "{waiting}");
-        }
+    fn what_is_dropped_is_asked_for_again_from_where_the_consumer_is() {
+        let mut queue = Queue::new(1000, 1 << 30);
+        assert_eq!(queue.discard(), None);
+        queue.push(
+            at(0),
+            WatchResponse::notice(ResponseKind::Created, Header::default(), 3),
+            3,
+            &mut Spares::default(),
+        );
+        queue.push(at(0), response(10), 4, &mut Spares::default());
+        let all = Dropped { base: 3, created: true, progress: false };
+        assert_eq!((queue.clone().discard(), queue.clone().bytes > 0), (Some(all), true));
+        assert!(queue.take(at(1), &Config::default(), &mut Spares::default()).is_some());
+        let rest = Dropped { base: 3, created: false, progress: false };
+        assert_eq!((queue.discard(), queue.bytes), (Some(rest), 0));
+        queue.push(
+            at(0),
+            WatchResponse::notice(ResponseKind::Progress, Header::default(), 9),
+            7,
+            &mut Spares::default(),
+        );
+        queue.lower_base(6);
+        assert_eq!(queue.discard(), Some(Dropped { base: 6, created: false, progress: true }));
     }
 
     #[test]
@@ -280,9 +300,9 @@ mod tests {
         assert_eq!(spares.0.len(), SPARES);
 
         let mut queue = Queue::new(1000, 4000);
-        queue.push(at(0), response(10), &mut spares);
+        queue.push(at(0), response(10), 1, &mut spares);
         assert_eq!((spares.0.len(), queue.responses.capacity()), (SPARES - 1, SPARE_SLOTS));
-        assert!(queue.take(at(1), &Config::default(), &mut spares).0.is_some());
+        assert!(queue.take(at(1), &Config::default(), &mut spares).is_some());
         assert_eq!((spares.0.len(), queue.responses.capacity()), (SPARES, 0));
     }
 
@@ -290,13 +310,13 @@ mod tests {
     fn the_limit_shrinks_again_when_the_room_is_not_used() {
         let config = Config::default();
         let mut queue = Queue::new(1000, 1 << 20);
-        queue.push(at(0), response(100_000), &mut Spares::default());
-        assert!(!queue.is_over(at(1), STALL));
+        queue.push(at(0), response(100_000), 1, &mut Spares::default());
+        assert!(!queue.is_over(at(1), STALL, 0));
         let grown = queue.limit;
         assert!(grown >= 100_000);
         for millis in 2..12 {
-            while queue.take(at(millis), &config, &mut Spares::default()).0.is_some() {}
-            queue.push(at(millis), response(10), &mut Spares::default());
+            while queue.take(at(millis), &config, &mut Spares::default()).is_some() {}
+            queue.push(at(millis), response(10), 1, &mut Spares::default());
         }
         assert!(queue.limit < grown / 8, "{} of {grown}", queue.limit);
     }
@@ -306,12 +326,12 @@ mod tests {
         let config = Config::default().batch_events(2);
         let mut queue = Queue::new(1000, 1 << 20);
         for _ in 0..3 {
-            queue.push(at(0), response(10), &mut Spares::default());
+            queue.push(at(0), response(10), 1, &mut Spares::default());
         }
         queue.close(CloseReason::Cancelled);
         queue.close(CloseReason::ShutDown);
         let sizes: Vec<usize> =
-            core::iter::from_fn(|| match queue.take(at(1), &config, &mut Spares::default()).0 {
+            core::iter::from_fn(|| match queue.take(at(1), &config, &mut Spares::default()) {
                 Some(Delivery::Response(response)) => Some(response.len()),
                 _ => None,
             })
@@ -319,7 +339,7 @@ mod tests {
         assert_eq!(sizes, [2, 1]);
         assert_eq!(queue.bytes(), 0);
         assert_eq!(
-            queue.take(at(1), &config, &mut Spares::default()).0,
+            queue.take(at(1), &config, &mut Spares::default()),
             None,
             "the close was taken above, once"
         );
@@ -331,10 +351,10 @@ mod tests {
         for (batch_bytes, len) in [(both, 2), (both - 1, 1)] {
             let mut queue = Queue::new(1000, 1 << 20);
             for _ in 0..3 {
-                queue.push(at(0), response(10), &mut Spares::default());
+                queue.push(at(0), response(10), 1, &mut Spares::default());
             }
             let config = Config::default().batch_bytes(batch_bytes);
-            let taken = queue.take(at(1), &config, &mut Spares::default()).0;
+            let taken = queue.take(at(1), &config, &mut Spares::default());
             assert!(matches!(taken, Some(Delivery::Response(response)) if response.len() == len));
         }
     }
@@ -343,11 +363,11 @@ mod tests {
     fn a_consumer_is_told_once_until_it_has_found_the_queue_empty() {
         let config = Config::default();
         let mut queue = Queue::new(1000, 1 << 20);
-        queue.push(at(0), response(10), &mut Spares::default());
+        queue.push(at(0), response(10), 1, &mut Spares::default());
         assert!(queue.notify() && !queue.notify());
-        assert!(queue.take(at(0), &config, &mut Spares::default()).0.is_some());
+        assert!(queue.take(at(0), &config, &mut Spares::default()).is_some());
         assert!(!queue.notify(), "it has not looked again yet");
-        assert!(queue.take(at(0), &config, &mut Spares::default()).0.is_none());
+        assert!(queue.take(at(0), &config, &mut Spares::default()).is_none());
         assert!(queue.notify());
     }
 
@@ -358,6 +378,7 @@ mod tests {
             queue.push(
                 at(0),
                 WatchResponse::notice(ResponseKind::Progress, Header::default(), revision),
+                1,
                 &mut Spares::default(),
             );
         }

@@ -125,8 +125,8 @@ pub enum Overflow {
     #[default]
     Replay,
     /// Stop reading the gRPC stream until there is room. Exact, but it holds up every other watch on
-    /// the stream: use it with [`StreamOptions`] of its own. If the stream breaks meanwhile, the watch is
-    /// re-created as with `Replay`.
+    /// the stream: give the watch a [stream of its own](WatchRequest::own_stream). If the stream breaks meanwhile, the
+    /// watch is re-created as with `Replay`.
     Pause,
     /// End the watch with [`Lagged`](crate::CloseReason::Lagged), after what is buffered.
     Fail,
@@ -181,6 +181,7 @@ pub struct WatchRequest {
     pub(crate) overflow: Option<Overflow>,
     pub(crate) buffer_bytes: Option<usize>,
     pub(crate) stream: StreamOptions,
+    pub(crate) own_stream: bool,
 }
 
 impl WatchRequest {
@@ -198,6 +199,7 @@ impl WatchRequest {
             overflow: None,
             buffer_bytes: None,
             stream: StreamOptions::default(),
+            own_stream: false,
         }
     }
 
@@ -272,6 +274,13 @@ impl WatchRequest {
     /// The stream to travel on. Default: the one shared by all watches without options of their own.
     pub fn stream_options(mut self, options: StreamOptions) -> Self {
         self.stream = options;
+        self
+    }
+
+    /// Travel on a gRPC stream of its own, which no other watch shares: so that
+    /// [`Overflow::Pause`](Overflow::Pause) holds up nobody else. Each such watch costs a connection. Default: off.
+    pub fn own_stream(mut self, on: bool) -> Self {
+        self.own_stream = on;
         self
     }
 

@@ -21,12 +21,15 @@ pub(crate) struct Chunk {
 /// What the index itself takes, per event, in the accounts of what waits for a consumer.
 const INDEX_BYTES: usize = size_of::<EventIndex>();
 
-/// A frame shorter than this may be a small part of the buffer it was received in.
-const DETACH_BELOW: usize = 64 << 10;
+/// A frame shorter than this may be a small part of the buffer it was received in, and is copied out of it: to copy
+/// it costs less than to look up who else holds the buffer.
+const COPIED_BELOW: usize = 64 << 10;
 
 impl Chunk {
+    /// `frame` is copied unless it is large; a large one is to have a buffer of its own.
     pub(crate) fn new(frame: Bytes, events: Vec<EventIndex>, prevs: Vec<KvIndex>) -> Self {
-        let bytes = frame.len() + (events.len() + prevs.len()) * INDEX_BYTES;
+        let frame = if frame.len() < COPIED_BELOW { Bytes::copy_from_slice(&frame) } else { frame };
+        let bytes = frame.len() + (events.capacity() + prevs.capacity()) * INDEX_BYTES;
         Self { frame, events, prevs, bytes }
     }
 
@@ -66,18 +69,10 @@ impl Chunk {
         if at == 0 {
             return None;
         }
-        let bytes = (self.bytes / self.events.len()) * (self.events.len() - at);
-        self.bytes -= bytes;
         let events = self.events.split_off(at);
+        // Either part keeps the whole frame alive, so it counts for both.
+        let bytes = self.frame.len() + (events.capacity() + self.prevs.len()) * INDEX_BYTES;
         Some(Self { frame: self.frame.clone(), events, prevs: self.prevs.clone(), bytes })
-    }
-
-    /// Lets go of the receive buffer, which may be much larger than the frame: for chunks that stay.
-    /// Large frames have a buffer to themselves and keep it.
-    pub(crate) fn detach(&mut self) {
-        if self.frame.len() < DETACH_BELOW {
-            self.frame = Bytes::copy_from_slice(&self.frame);
-        }
     }
 
     /// Leaves the first bytes of each key out.
@@ -189,10 +184,6 @@ impl WatchResponse {
             Chunks::One(chunk) => self.chunks.push(chunk),
             Chunks::Many(chunks) => chunks.into_iter().for_each(|chunk| self.chunks.push(chunk)),
         }
-    }
-
-    pub(crate) fn detach(&mut self) {
-        self.chunks.as_mut_slice().iter_mut().for_each(Chunk::detach);
     }
 
     /// The same with the first `bytes` of each key left out: for views on the keys under a prefix. A shorter

@@ -1,26 +1,28 @@
-//! The machine itself.
+//! The machine itself: the contract with its driver, and the application's commands.
+//!
+//! The other files of this room: `input.rs` takes in what the network did, `timers.rs` what time has brought,
+//! `effects.rs` alone changes anything that watches, streams and reads can't change by themselves, `status.rs` answers
+//! questions, `invariants.rs` checks what must always hold.
 
-mod commands;
-mod delivery;
-mod denials;
-mod frames;
-mod ranges;
+mod effects;
+mod input;
+mod invariants;
 mod status;
-mod streams;
 mod timers;
 
 use alloc::{
-    boxed::Box,
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeSet, VecDeque},
     vec::Vec,
 };
 
 use crate::{
-    Action, Config, ConfigError, Instant, Stats, StreamKey, TimeoutReason, WatchKey,
-    reads::Group,
-    stream::{GrpcStream, Lane},
-    watch::queue::Spares,
-    watch::{SharedOptions, Substream},
+    Action, ApiMisuse, CloseReason, Config, ConfigError, Delivery, Instant, Request, StartAt, Stats,
+    StreamEnd, StreamId, StreamKey, TimeoutReason, WatchKey, WatchRequest,
+    deadlines::{Deadlines, Owner},
+    key::{GroupId, Purpose, RangeKey},
+    reads::Groups,
+    stream::{Stream, table::Streams},
+    watch::{Watch, queue::Spares, table::Watches},
 };
 
 /// How many slots an empty queue of actions keeps.
@@ -96,19 +98,20 @@ pub struct Watcher {
     config: Config,
     rng: fastrand::Rng,
     now: Instant,
-    /// Boxed: a map of them in order of their keys is half empty.
-    watches: BTreeMap<WatchKey, Box<Substream>>,
-    lanes: BTreeMap<u32, Lane>,
-    groups: BTreeMap<SharedOptions, Group>,
+    watches: Watches,
+    streams: Streams,
+    groups: Groups,
+    deadlines: Deadlines,
     actions: VecDeque<Action>,
     /// Cancels: they go out after everything else, creates above all.
-    cancels: VecDeque<Action>,
-    /// Whether some group may have a read to ask for.
-    reads_due: bool,
-    queued_bytes: usize,
+    cancels: VecDeque<(StreamKey, i64)>,
+    /// Groups that may have a read to ask for.
+    reads_due: BTreeSet<GroupId>,
+    /// What waits for consumers and what is incomplete, in bytes.
+    held_bytes: usize,
+    /// The watch whose incomplete revision may exceed the common budget.
+    over_budget: Option<WatchKey>,
     spares: Spares,
-    next_watch: u64,
-    next_lane: u32,
     next_range: u64,
     is_shut_down: bool,
     stats: Stats,
@@ -126,38 +129,178 @@ impl Watcher {
             config,
             rng: fastrand::Rng::with_seed(seed),
             now: Instant::ZERO,
-            watches: BTreeMap::new(),
-            lanes: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            watches: Watches::default(),
+            streams: Streams::default(),
+            groups: Groups::default(),
+            deadlines: Deadlines::default(),
             actions: VecDeque::new(),
             cancels: VecDeque::new(),
-            reads_due: false,
-            queued_bytes: 0,
+            reads_due: BTreeSet::new(),
+            held_bytes: 0,
+            over_budget: None,
             spares: Spares::default(),
-            next_watch: 1,
-            next_lane: 0,
             next_range: 0,
             is_shut_down: false,
             stats: Stats::default(),
         })
     }
 
+    /// Opens a watch. It is created on the server, and re-created after every break, without further
+    /// calls; it ends when [`next`](Self::next) hands out its `Closed`.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::Request`] when the request [can't be served](WatchRequest::validate),
+    /// [`ApiMisuse::ShutDown`] after a shutdown.
+    pub fn watch(&mut self, now: Instant, request: WatchRequest) -> Result<WatchKey, ApiMisuse> {
+        let now = self.advance(now);
+        request.validate()?;
+        if self.is_shut_down {
+            return Err(ApiMisuse::ShutDown);
+        }
+        let group = self.groups.of(request.stream.clone());
+        let id = self.stream_for(now, group, request.own_stream);
+        let key = self.watches.insert(Watch::new(&request, id, &self.config));
+        self.stats.watches += 1;
+        self.join(id, key);
+        match request.start {
+            StartAt::Now => self.wait_for_read(group, Purpose::Now, key),
+            StartAt::Revision(_) => self.line_up(id, key),
+        }
+        self.settle();
+        Ok(key)
+    }
+
+    /// The stream that the next watch travels on. It is opened, if need be.
+    fn stream_for(&mut self, now: Instant, group: GroupId, is_own: bool) -> StreamId {
+        let shared = self.groups.get(group).filter(|_| !is_own);
+        if let Some(id) = shared.and_then(|group| group.stream_with_room(&self.config)) {
+            return id;
+        }
+        let id = self.streams.insert(|id| Stream::new(id, group, is_own));
+        if let Some(group) = self.groups.get_mut(group) {
+            group.add_stream(id, is_own);
+        }
+        self.open(now, id);
+        id
+    }
+
+    /// Ends a watch: what waits is thrown away, the server is told, and `next` hands out
+    /// `Closed(Cancelled)`. A watch that has ended already stays as it is.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::UnknownWatch`] when its `Closed` has been taken.
+    pub fn cancel(&mut self, now: Instant, watch: WatchKey) -> Result<(), ApiMisuse> {
+        self.advance(now);
+        let key = watch;
+        let Some(watch) = self.watches.get_mut(key) else { return Err(ApiMisuse::UnknownWatch(key)) };
+        if !watch.is_closed() {
+            watch.discard();
+            self.close(key, CloseReason::Cancelled);
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// Asks the server for a progress notification, to be delivered even if the watch did not ask for
+    /// them. The answer comes once everything before it has, or never on servers whose answers can't be
+    /// believed (before 3.4.25 and 3.5.8, and those that won't tell their version): there, wait for an
+    /// event or a periodic notification.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::UnknownWatch`] when its `Closed` has been taken.
+    pub fn request_progress(&mut self, now: Instant, watch: WatchKey) -> Result<(), ApiMisuse> {
+        self.advance(now);
+        let key = watch;
+        let Some(watch) = self.watches.get_mut(key) else { return Err(ApiMisuse::UnknownWatch(key)) };
+        if !watch.is_closed() {
+            watch.want_progress();
+            self.ask_for_progress(key);
+            self.settle();
+        }
+        Ok(())
+    }
+
+    /// Takes what a watch has next: responses that waited together come together, up to the batch
+    /// limits. After [`Action::Deliver`], take until this returns `None`; the watch is announced again
+    /// only then. After `Closed` the key means nothing any more.
+    pub fn next(&mut self, now: Instant, watch: WatchKey) -> Option<Delivery> {
+        let now = self.advance(now);
+        let key = watch;
+        let watch = self.watches.get_mut(key)?;
+        let delivery = watch.take(now, &self.config, &mut self.spares);
+        match &delivery {
+            Some(Delivery::Closed(_)) => {
+                self.watches.remove(key);
+                return delivery;
+            }
+            Some(Delivery::Response(_)) => self.stats.responses += 1,
+            None => {}
+        }
+        self.taken(now, key);
+        self.settle();
+        delivery
+    }
+
+    /// Gives an open stream's connection up at once and opens another, because the driver has a better place for it.
+    /// Its watches go on there at exactly the next revision. It is no failure: there is no backoff, and nothing
+    /// is held against the endpoint. The driver chooses the endpoint ([`EndpointHint::Any`](crate::EndpointHint)). A
+    /// stream without watches is only closed.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::StreamNotOpen`], and nothing changes, when the stream is gone, or is being opened or
+    /// waiting to be: then the driver has its choice of endpoint already.
+    pub fn move_stream(&mut self, now: Instant, stream: StreamKey) -> Result<(), ApiMisuse> {
+        let now = self.advance(now);
+        let key = stream;
+        let open = self.streams.current(key).filter(|stream| stream.connection().is_some());
+        let Some(is_empty) = open.map(|stream| stream.watches().is_empty()) else {
+            return Err(ApiMisuse::StreamNotOpen(key));
+        };
+        self.stats.moves += 1;
+        self.leave(key.stream, Some(StreamEnd::Moved));
+        if is_empty {
+            self.forget_stream(key.stream);
+        } else {
+            self.open(now, key.stream);
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Ends every watch with `Closed(ShutDown)`, after what waits for its consumer, and every stream.
+    pub fn shutdown(&mut self, now: Instant) {
+        self.advance(now);
+        self.is_shut_down = true;
+        let open = self.watches.iter().filter(|(_, watch)| !watch.is_closed());
+        let keys: Vec<WatchKey> = open.map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.close(key, CloseReason::ShutDown));
+        for id in self.streams.ids() {
+            self.remove_stream(id, StreamEnd::ShutDown);
+        }
+        self.groups.clear();
+        self.reads_due.clear();
+        self.settle();
+    }
+
     /// The next thing to do, or `None` when there is nothing until the next call or timeout.
     pub fn poll_action(&mut self) -> Option<Action> {
-        if self.actions.is_empty() && core::mem::take(&mut self.reads_due) {
-            // As late as possible, so that all the watches opened in one go share one read.
-            self.ask_for_reads();
-        }
         if let Some(action) = self.actions.pop_front() {
             return Some(action);
         }
-        while let Some(cancel) = self.cancels.pop_front() {
-            // A stream that is gone meanwhile took its watches with it.
-            if let Action::Send { stream, .. } = &cancel
-                && self.lane_of(*stream).is_some()
-            {
+        if !self.reads_due.is_empty() {
+            // As late as possible, so that all the watches opened in one go share one read.
+            self.ask_for_reads();
+            self.settle();
+            if let Some(action) = self.actions.pop_front() {
+                return Some(action);
+            }
+        }
+        while let Some((stream, watch_id)) = self.cancels.pop_front() {
+            // With a connection that is gone its watches on the server are gone, too.
+            if self.streams.current(stream).is_some() {
                 self.stats.cancels += 1;
-                return Some(cancel);
+                let request = Request::Cancel { watch_id };
+                return Some(Action::Send { stream, request, creates: None });
             }
         }
         // A storm has passed: its room isn't needed any more.
@@ -166,22 +309,17 @@ impl Watcher {
         None
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout); `None` when nothing waits for time.
+    /// When to call [`handle_timeout`](Self::handle_timeout); `None` when nothing waits for time. It costs the same
+    /// however many watches and streams there are.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.next_timeout().map(|(at, _)| at)
+        self.deadlines.first().map(|(at, _)| at)
     }
 
     /// Why: the reason for [`poll_timeout`](Self::poll_timeout).
     #[must_use]
     pub fn timeout_reason(&self) -> Option<TimeoutReason> {
-        self.next_timeout().map(|(_, reason)| reason)
-    }
-
-    fn next_timeout(&self) -> Option<(Instant, TimeoutReason)> {
-        let lanes = self.lanes.values().flat_map(|lane| lane.timeouts(&self.config));
-        let groups = self.groups.values().flat_map(|group| group.timeouts(&self.config));
-        lanes.chain(groups).min()
+        self.deadlines.first().map(|(_, reason)| reason)
     }
 
     /// Time never goes back.
@@ -190,17 +328,26 @@ impl Watcher {
         self.now
     }
 
-    /// The lane of a stream that is still the current one.
-    fn lane_of(&mut self, stream: StreamKey) -> Option<&mut Lane> {
-        self.lanes.get_mut(&stream.lane).filter(|lane| lane.incarnation == stream.incarnation)
+    /// The end of every call that changes something: the deadlines of all that was changed are brought up to date.
+    fn settle(&mut self) {
+        while let Some(id) = self.streams.next_touched() {
+            let due = self.streams.get(id).and_then(|stream| stream.due(&self.config));
+            self.deadlines.set(Owner::Stream(id), due);
+        }
+        let watches = &self.watches;
+        let waits =
+            |key, purpose| watches.get(key).is_some_and(|watch: &Watch| watch.is_in_line_for(purpose));
+        while let Some(id) = self.groups.next_touched(waits) {
+            for purpose in [Purpose::Now, Purpose::Denial] {
+                let due = self.groups.get(id).and_then(|group| group.read(purpose).due(&self.config));
+                self.deadlines.set(Owner::Read(id, purpose), due);
+            }
+        }
     }
 
-    /// A lane's stream, if it is open.
-    fn open_stream(&mut self, number: u32) -> Option<&mut GrpcStream> {
-        self.lanes.get_mut(&number)?.stream()
-    }
-
-    fn lane_numbers(&self) -> Vec<u32> {
-        self.lanes.keys().copied().collect()
+    fn next_range_key(&mut self, group: GroupId, purpose: Purpose) -> RangeKey {
+        let number = self.next_range;
+        self.next_range += 1;
+        RangeKey { number, group, purpose }
     }
 }

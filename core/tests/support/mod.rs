@@ -86,6 +86,7 @@ impl Driver {
             }
             self.actions.push(action);
         }
+        self.watcher.assert_consistent();
     }
 
     fn take<T>(&mut self, pick: impl Fn(&Action) -> Option<T>) -> Vec<T> {

@@ -159,15 +159,12 @@ fn the_last_revision_is_split_off_with_its_share_of_the_bytes() {
 }
 
 #[test]
-fn a_small_frame_is_detached_from_its_buffer_and_a_large_one_keeps_it() {
-    for (len, is_copied) in [(DETACH_BELOW - 1, true), (DETACH_BELOW, false)] {
-        let buffer = Bytes::from(vec![0; 2 * DETACH_BELOW]);
-        let chunk = Chunk { frame: buffer.slice(..len), ..at([5]) };
-        let mut response = WatchResponse::events_of(chunk, Header::default());
-        response.detach();
-        let [chunk] = response.chunks.as_slice() else { panic!("one chunk") };
+fn a_small_frame_is_copied_out_of_its_buffer_and_a_large_one_keeps_it() {
+    for (len, is_copied) in [(COPIED_BELOW - 1, true), (COPIED_BELOW, false)] {
+        let buffer = Bytes::from(vec![0; 2 * COPIED_BELOW]);
+        let chunk = Chunk::new(buffer.slice(..len), Vec::new(), Vec::new());
         assert_eq!(chunk.frame.as_ptr() != buffer.as_ptr(), is_copied, "{len} bytes");
-        assert_eq!(chunk.frame, buffer[..len]);
+        assert_eq!((chunk.frame, chunk.bytes), (buffer.slice(..len), len));
     }
 }
 

@@ -1,0 +1,192 @@
+//! Which watch is a response for that never gets through?
+//!
+//! A response over the driver's limit ends the connection before anybody knows whose it is. The watch that it is for
+//! would bring down every connection after it. It is found by taking watches back in stages: those that can't be the
+//! one first, then a part of the suspects, then more. What fails the connection is among the suspects that were
+//! created by then and have not been heard, most likely of the last stage; the next connection begins with half of
+//! that. So the number of connections it takes grows with the logarithm of the number of watches.
+//!
+//! Only the order of creation is changed by a suspicion. A watch ends when it is the one suspect left, after a
+//! connection on which the others had been running before it was created.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::{Config, Instant, WatchKey};
+
+/// Connections in a row that may end so before watches are taken back in stages.
+const STAGED_FROM: u32 = 2;
+
+/// Connections in a row that may end so before a watch ends.
+const LIMIT: u32 = 3;
+
+/// How long a stage is given to fail at first: etcd looks for watches that are behind every 100 ms.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The search for the watch that too large a response is for, on one stream.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Oversize {
+    /// Connections in a row that ended with a response over the limit.
+    failures: u32,
+    /// Whoever it can be, the likeliest first.
+    suspects: Vec<WatchKey>,
+    /// How many of them are the likeliest.
+    likely: usize,
+    /// How many of them have been let onto this connection.
+    admitted: usize,
+    /// Where among them the last stage begins.
+    stage: usize,
+    /// How long a stage is given to fail.
+    pause: Duration,
+    /// When the next stage begins, or the search is over.
+    due: Option<Instant>,
+}
+
+impl Oversize {
+    /// A connection has been opened. `has_others` says whether watches are created on it that can't be the one.
+    pub(crate) fn opened(&mut self, now: Instant, config: &Config, has_others: bool) {
+        (self.admitted, self.stage) = (0, 0);
+        self.due = match self.failures {
+            0 => None,
+            1..STAGED_FROM => {
+                self.admitted = self.suspects.len();
+                Some(now + config.answer_timeout)
+            }
+            // Those that can't be it are given the time of a stage; without them the first one begins at once.
+            _ => Some(if has_others { now + self.pause } else { now }),
+        };
+    }
+
+    /// The watches that wait for their stage on a connection that is being opened, in order.
+    pub(crate) fn held(&self) -> &[WatchKey] {
+        if self.failures < STAGED_FROM { &[] } else { &self.suspects }
+    }
+
+    /// When the next stage begins, or the search is over.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The time has come: the next watches to create.
+    pub(crate) fn next_stage(&mut self, now: Instant, config: &Config) -> &[WatchKey] {
+        let (admitted, all) = (self.admitted, self.suspects.len());
+        if admitted == all {
+            // Everybody has been there for long, and nothing has happened.
+            *self = Self::default();
+            return &[];
+        }
+        let size = match self.likely.saturating_sub(admitted) {
+            0 => (all - admitted).div_ceil(2),
+            _ if admitted == 0 => self.likely.div_ceil(2),
+            rest => rest,
+        };
+        (self.stage, self.admitted) = (admitted, admitted + size);
+        let is_last = self.admitted == all;
+        self.due = Some(now + if is_last { self.pause.max(config.answer_timeout) } else { self.pause });
+        self.suspects.get(admitted..admitted + size).unwrap_or_default()
+    }
+
+    /// A response over the limit has ended the connection. `unheard` are the watches that ran on it and had not been
+    /// heard. The one that must end for it, once it is found.
+    pub(crate) fn failed(&mut self, config: &Config, unheard: Vec<WatchKey>) -> Option<WatchKey> {
+        let was_staged = self.failures >= STAGED_FROM;
+        self.failures = self.failures.saturating_add(1);
+        self.due = None;
+        let before = (self.suspects.len(), self.likely);
+        let is_unheard = |key: &&WatchKey| unheard.binary_search(key).is_ok();
+        let mut suspects: Vec<WatchKey> = Vec::new();
+        if let (Some(last), Some(earlier)) =
+            (self.suspects.get(self.stage..self.admitted), self.suspects.get(..self.stage))
+        {
+            suspects.extend(last.iter().filter(is_unheard));
+            self.likely = suspects.len();
+            suspects.extend(earlier.iter().filter(is_unheard));
+        }
+        let is_new = suspects.is_empty();
+        if is_new {
+            // It is none of those suspected so far.
+            (self.likely, suspects) = (unheard.len(), unheard);
+        } else if (suspects.len(), self.likely) == before {
+            // Nothing was learned: a stage was too short for the server.
+            self.pause = self.pause.saturating_mul(2).min(config.answer_timeout);
+        }
+        self.pause = self.pause.max(FIRST_PAUSE.min(config.answer_timeout));
+        self.suspects = suspects;
+        match self.suspects[..] {
+            [one] if was_staged && !is_new && self.failures >= LIMIT => {
+                *self = Self::default();
+                Some(one)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(index: u32) -> WatchKey {
+        WatchKey { index, generation: 0 }
+    }
+
+    /// How many connections it takes to find a culprit among quiet watches.
+    fn connections_to_find(culprit: WatchKey, count: u32) -> u32 {
+        let config = Config::default();
+        let mut oversize = Oversize::default();
+        for connection in 1..100 {
+            let mut running: Vec<WatchKey> =
+                (0..count).map(key).filter(|key| !oversize.held().contains(key)).collect();
+            oversize.opened(Instant::ZERO, &config, !running.is_empty());
+            while !running.contains(&culprit) {
+                running.extend(oversize.next_stage(Instant::ZERO, &config));
+            }
+            running.sort();
+            if let Some(found) = oversize.failed(&config, running) {
+                assert_eq!(found, culprit);
+                return connection;
+            }
+        }
+        panic!("{culprit:?} of {count} is never found");
+    }
+
+    #[test]
+    fn the_culprit_is_found_whichever_it_is_in_a_few_connections() {
+        for count in [1, 2, 3, 7, 64, 1000] {
+            for culprit in (0..count).step_by(1 + count as usize / 20) {
+                let connections = connections_to_find(key(culprit), count);
+                let limit = 4 + count.ilog2() * 2;
+                assert!((3..=limit).contains(&connections), "{culprit} of {count}: {connections}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_connection_that_fails_before_a_suspect_is_created_clears_it() {
+        let config = Config::default();
+        let mut oversize = Oversize::default();
+        for _ in 0..3 {
+            oversize.opened(Instant::ZERO, &config, true);
+            assert_eq!(oversize.failed(&config, Vec::from([key(1), key(2)])), None);
+        }
+        // Both were held, and yet it failed: by one that had been heard before, and now was not.
+        oversize.opened(Instant::ZERO, &config, true);
+        assert_eq!(oversize.failed(&config, Vec::from([key(7)])), None, "it might be one that was heard");
+        oversize.opened(Instant::ZERO, &config, true);
+        assert_eq!(oversize.next_stage(Instant::ZERO, &config), [key(7)]);
+        assert_eq!(oversize.failed(&config, Vec::from([key(7)])), Some(key(7)));
+    }
+
+    #[test]
+    fn a_search_without_a_result_ends() {
+        let config = Config::default();
+        let mut oversize = Oversize::default();
+        for _ in 0..2 {
+            oversize.opened(Instant::ZERO, &config, false);
+            oversize.failed(&config, Vec::from([key(1), key(2)]));
+        }
+        oversize.opened(Instant::ZERO, &config, false);
+        let stages = [(); 3].map(|()| oversize.next_stage(Instant::ZERO, &config).len());
+        assert_eq!((stages, oversize.due(), oversize.held().len()), ([1, 1, 0], None, 0));
+    }
+}

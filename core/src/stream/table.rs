@@ -1,0 +1,71 @@
+//! All streams of a client.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use super::Stream;
+use crate::{StreamId, StreamKey};
+
+/// All streams of a client. Whoever changes one has it looked at when the call is over.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Streams {
+    streams: BTreeMap<StreamId, Stream>,
+    next: u32,
+    touched: Vec<StreamId>,
+}
+
+impl Streams {
+    /// Adds the stream that is made for the next id.
+    pub(crate) fn insert(&mut self, make: impl FnOnce(StreamId) -> Stream) -> StreamId {
+        let id = StreamId(self.next);
+        // 2^32 streams, one a second, take longer than a century.
+        self.next = self.next.wrapping_add(1);
+        self.streams.insert(id, make(id));
+        self.touch(id);
+        id
+    }
+
+    /// Forgets a stream.
+    pub(crate) fn remove(&mut self, id: StreamId) -> Option<Stream> {
+        self.touch(id);
+        self.streams.remove(&id)
+    }
+
+    pub(crate) fn get(&self, id: StreamId) -> Option<&Stream> {
+        self.streams.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.touch(id);
+        self.streams.get_mut(&id)
+    }
+
+    /// The stream, if this is its present connection.
+    pub(crate) fn current(&self, key: StreamKey) -> Option<&Stream> {
+        self.get(key.stream).filter(|stream| stream.key() == key)
+    }
+
+    /// The stream, if this is its present connection.
+    pub(crate) fn current_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
+        self.get_mut(key.stream).filter(|stream| stream.key() == key)
+    }
+
+    /// All streams' ids, in the order in which they were first opened.
+    pub(crate) fn ids(&self) -> Vec<StreamId> {
+        self.streams.keys().copied().collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// A stream that has been changed since the last time, if one is left.
+    pub(crate) fn next_touched(&mut self) -> Option<StreamId> {
+        self.touched.pop()
+    }
+
+    fn touch(&mut self, id: StreamId) {
+        if self.touched.last() != Some(&id) {
+            self.touched.push(id);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Between watches and consumers: what waits, how much may, and what happens when it is too much.
+//!
+//! | too much | who pays | how, by the watch's policy |
+//! |---|---|---|
+//! | for one consumer | its watch | `Replay`: it is cancelled on the server, the response that crossed the line is not kept, and etcd is asked for it again when the consumer has drained. `Pause`: its connection isn't read. `Fail`: it ends. |
+//! | in all | the watches whose consumers have taken nothing for longest | `Replay`: what waits is dropped and asked for again when the consumer comes. `Fail`: it ends, and what waits is dropped. `Pause`: only when it receives something itself. |
+//! | incomplete revisions in all | all but one watch, which goes on | the revision is asked for again after a pause |
+//!
+//! A response that is the only one that waits for its consumer is always kept, so that every consumer gets on.
+
+use super::Watcher;
+use crate::{
+    Action, CloseReason, Instant, Overflow, StreamId, WatchKey, WatchResponse,
+    watch::{Watch, queue::cost},
+};
+
+/// A watch whose incomplete revision has no room is created again after a pause as long as if it had been sent away
+/// this many times.
+const SET_BACK: u32 = 4;
+
+impl Watcher {
+    /// Puts a notice before the consumer.
+    pub(in crate::watcher) fn put_notice(&mut self, now: Instant, key: WatchKey, notice: WatchResponse) {
+        let base = self.watches.get(key).map_or(0, |watch| watch.place().next_revision());
+        self.put(now, key, notice, base);
+        let is_over = self.watches.get_mut(key).is_some_and(|watch| watch.is_over(now, &self.config, 0));
+        if is_over {
+            self.overflow(key);
+        }
+    }
+
+    /// Puts events before the consumer, if there is room. `base` is the revision to go on at otherwise.
+    pub(in crate::watcher) fn put_events(
+        &mut self,
+        now: Instant,
+        key: WatchKey,
+        response: WatchResponse,
+        base: i64,
+    ) {
+        let Some(watch) = self.watches.get_mut(key) else { return };
+        let (is_first, bytes) = (watch.queue().is_empty(), cost(&response));
+        let is_over = watch.is_over(now, &self.config, bytes);
+        let policy = watch.overflow();
+        let has_room = self.make_room(key, bytes);
+        if !is_first && policy == Overflow::Replay && (is_over || !has_room) {
+            if let Some(watch) = self.watches.get_mut(key) {
+                watch.go_back(base);
+            }
+            self.overflow(key);
+            return;
+        }
+        self.stats.events += response.len() as u64;
+        self.put(now, key, response, base);
+        let is_full = !has_room && (!is_first || policy == Overflow::Pause);
+        if is_over || is_full {
+            self.overflow(key);
+        }
+    }
+
+    fn put(&mut self, now: Instant, key: WatchKey, response: WatchResponse, base: i64) {
+        let Some(watch) = self.watches.get_mut(key) else { return };
+        let is_first = watch.queue().is_empty();
+        watch.push(now, response, base, &mut self.spares);
+        let can_be_dropped = watch.overflow() != Overflow::Pause;
+        self.recount(key);
+        if is_first && can_be_dropped {
+            self.watches.list_last(key);
+        }
+        self.tell(key);
+    }
+
+    /// The consumer has taken something, or has found nothing.
+    pub(in crate::watcher) fn taken(&mut self, now: Instant, key: WatchKey) {
+        self.recount(key);
+        let Some(watch) = self.watches.get_mut(key) else { return };
+        let id = watch.stream();
+        let is_empty = watch.queue().is_empty();
+        let is_released = watch.is_holding() && watch.queue().has_room();
+        if is_released {
+            watch.set_holding(false);
+        }
+        // Once the queue is empty rather than once it is found empty: the server needs a moment.
+        let is_caught_up = watch.is_overflowed() && is_empty;
+        if is_caught_up {
+            watch.queue_again();
+        }
+        let can_be_dropped = !watch.is_closed() && watch.overflow() != Overflow::Pause;
+        if is_empty {
+            self.watches.unlist(key);
+        } else if can_be_dropped {
+            self.watches.list_last(key);
+        }
+        if is_released && let Some(stream) = self.streams.get_mut(id) {
+            stream.release(now);
+        }
+        if is_caught_up {
+            self.line_up(id, key);
+        }
+    }
+
+    /// What a watch holds is counted again.
+    fn recount(&mut self, key: WatchKey) {
+        if let Some(watch) = self.watches.get_mut(key) {
+            self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
+        }
+    }
+
+    /// Makes room for so many bytes of a watch, at the cost of those whose consumers have taken nothing for longer.
+    /// False if there is not enough.
+    fn make_room(&mut self, key: WatchKey, bytes: usize) -> bool {
+        while self.held_bytes.saturating_add(bytes) > self.config.total_buffer_bytes {
+            match self.watches.first_listed() {
+                Some(first) if first != key => self.drop_waiting(first),
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Drops what waits for a consumer that has taken nothing for longer than any other.
+    fn drop_waiting(&mut self, key: WatchKey) {
+        self.watches.unlist(key);
+        let Some(watch) = self.watches.get_mut(key) else { return };
+        let queued_bytes = watch.queue().bytes();
+        let (policy, was_overflowed) = (watch.overflow(), watch.is_overflowed());
+        self.take_off(key, |watch| {
+            watch.drop_queue();
+            watch.overflow_now();
+        });
+        if !was_overflowed {
+            self.say_overflowed(key, queued_bytes);
+        }
+        if policy == Overflow::Fail {
+            let next_revision = self.resume_revision(key).unwrap_or(0);
+            self.close(key, CloseReason::Lagged { queued_bytes, next_revision });
+        }
+    }
+
+    /// The watch's own consumer is too slow, or it may keep no more: its policy applies.
+    fn overflow(&mut self, key: WatchKey) {
+        let Some(watch) = self.watches.get_mut(key) else { return };
+        if watch.live_id().is_none() || watch.is_holding() {
+            return;
+        }
+        let (queued_bytes, id) = (watch.queue().bytes(), watch.stream());
+        match watch.overflow() {
+            Overflow::Replay => self.take_off(key, Watch::overflow_now),
+            Overflow::Pause => {
+                watch.set_holding(true);
+                self.hold(id);
+            }
+            Overflow::Fail => {}
+        }
+        self.say_overflowed(key, queued_bytes);
+        if self.watches.get(key).is_some_and(|watch| watch.overflow() == Overflow::Fail) {
+            let next_revision = self.resume_revision(key).unwrap_or(0);
+            self.close(key, CloseReason::Lagged { queued_bytes, next_revision });
+        }
+    }
+
+    fn hold(&mut self, id: StreamId) {
+        if let Some(connection) = self.streams.get_mut(id).and_then(|stream| stream.connection_mut()) {
+            connection.hold();
+        }
+    }
+
+    fn say_overflowed(&mut self, key: WatchKey, queued_bytes: usize) {
+        let resume_revision = self.resume_revision(key).unwrap_or(0);
+        let Some(watch) = self.watches.get_mut(key) else { return };
+        watch.count_overflow();
+        self.stats.overflows += 1;
+        let policy = watch.overflow();
+        self.actions.push_back(Action::Overflowed { watch: key, policy, queued_bytes, resume_revision });
+    }
+
+    /// Holds an incomplete revision to its limits. The common one is kept by dropping what waits for slow consumers,
+    /// and then by sending back all incomplete revisions but one: that one can complete, and so each has its turn.
+    pub(in crate::watcher) fn limit_partial(&mut self, now: Instant, key: WatchKey) {
+        self.recount(key);
+        let bytes = self.watches.get(key).map_or(0, Watch::partial_bytes);
+        if bytes == 0 {
+            return;
+        }
+        let limit = self.config.max_revision_bytes;
+        if bytes > limit {
+            self.close(key, CloseReason::TooLarge { what: "a revision", bytes, limit });
+            return;
+        }
+        if self.make_room(key, 0) {
+            return;
+        }
+        let is_assembling = |key: &WatchKey| self.watches.get(*key).is_some_and(|w| w.partial_bytes() > 0);
+        match self.over_budget.filter(is_assembling) {
+            Some(first) if first != key => self.recreate(now, key, SET_BACK),
+            _ => self.over_budget = Some(key),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Facts that are kept in two places for speed must agree.
+
+use super::Watcher;
+use crate::{
+    StreamId, WatchKey,
+    deadlines::Owner,
+    key::Purpose,
+    stream::{Stream, open::Connection},
+    watch::Watch,
+};
+
+impl Watcher {
+    /// Checks that the machine doesn't contradict itself, for simulations and tests of drivers. It looks at everything,
+    /// so it costs in proportion to the number of watches.
+    ///
+    /// # Panics
+    /// When it does, which is a bug of the machine.
+    pub fn assert_consistent(&self) {
+        let held: usize =
+            self.watches.iter().map(|(_, watch)| watch.queue().bytes() + watch.partial_bytes()).sum();
+        assert_eq!(self.held_bytes, held, "the bytes held are those of all watches");
+        let open = self.watches.iter().filter(|(_, watch)| !watch.is_closed()).count();
+        assert_eq!(self.stats.watches, open, "the watches counted are those that are open");
+        for (key, watch) in self.watches.iter().filter(|(_, watch)| !watch.is_closed()) {
+            let stream = self.streams.get(watch.stream());
+            assert!(stream.is_some_and(|stream| stream.watches().contains(&key)), "{key:?} has its stream");
+        }
+        self.streams.ids().into_iter().for_each(|id| self.assert_stream(id));
+    }
+
+    fn assert_stream(&self, id: StreamId) {
+        let Some(stream) = self.streams.get(id) else { return };
+        let due = stream.due(&self.config);
+        assert_eq!(self.deadlines.of(Owner::Stream(id)), due, "{id:?} is called at its time");
+        if let Some(group) = self.groups.get(stream.group()) {
+            for purpose in [Purpose::Now, Purpose::Denial] {
+                let owner = Owner::Read(stream.group(), purpose);
+                assert_eq!(self.deadlines.of(owner), group.read(purpose).due(&self.config), "{owner:?}");
+            }
+        }
+        let watch_of = |key: &WatchKey| self.watches.get(*key);
+        assert!(
+            stream.watches().iter().all(|key| watch_of(key).is_some()),
+            "{id:?} has watches that are there"
+        );
+        if let Some(connection) = stream.connection() {
+            self.assert_connection(stream, connection);
+        } else {
+            let is_live = |key: &WatchKey| watch_of(key).is_some_and(|watch| watch.live_id().is_some());
+            assert!(!stream.watches().iter().any(is_live), "{id:?} is not open");
+        }
+    }
+
+    fn assert_connection(&self, stream: &Stream, connection: &Connection) {
+        let live = stream.watches().iter().filter_map(|&key| {
+            let watch = self.watches.get(key)?;
+            Some((watch.live_id()?, key, watch))
+        });
+        let (mut routed, mut holds) = (0, 0);
+        for (server_id, key, watch) in live {
+            assert_eq!(connection.watch_at(server_id), Some(key), "{key:?} has its route");
+            let is_wanted = watch.wants_progress();
+            assert_eq!(connection.progress().is_wanted_by(key), is_wanted, "{key:?} and its progress");
+            routed += 1;
+            holds += usize::from(Watch::is_holding(watch));
+        }
+        assert_eq!((connection.live_routes(), connection.holds()), (routed, holds), "{:?}", stream.key());
+        assert!(connection.progress().wanted() <= routed, "progress is wanted by watches that run");
+    }
+}
