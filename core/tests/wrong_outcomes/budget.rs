@@ -1,6 +1,6 @@
 //! The budget that all consumers share.
 
-use etcd_watch_core::{Config, Overflow};
+use etcd_watch_core::{CloseReason, Config, Overflow};
 
 use crate::{
     support::*,
@@ -19,7 +19,7 @@ fn healthy_beside_stalled(policy: Overflow) {
     let mut world = World::new(config);
     let taking = world.driver.watch(from_now("taken").start_revision(1));
     let stalled = world.driver.watch_together((0..300).map(|_| from_now("unread").start_revision(1)));
-    world.stalled.extend(stalled);
+    world.stalled.extend(&stalled);
     world.run(ms(1_000), &mut healthy);
     for _ in 0..4 {
         world.put("unread", &[b'x'; 5000]);
@@ -41,6 +41,21 @@ fn healthy_beside_stalled(policy: Overflow) {
     assert_eq!(world.seen_by(taking).len(), 1000);
     assert!(world.most_queued <= TOTAL + ONE_RESPONSE, "{} bytes waited", world.most_queued);
     assert_eq!(world.opens, 1);
+
+    // The others go on where they were, or say where that is.
+    world.stalled.clear();
+    stalled.iter().for_each(|&watch| world.take(watch));
+    world.run(ms(10_000), &mut healthy);
+    for watch in stalled {
+        let goes_on_at = match world.ended.get(&watch) {
+            None => i64::MAX,
+            Some(CloseReason::Lagged { next_revision, .. }) if policy == Overflow::Fail => *next_revision,
+            Some(reason) => panic!("{watch:?}: {reason}"),
+        };
+        let mut puts = world.puts_of("unread");
+        puts.retain(|&revision| revision < goes_on_at);
+        assert_eq!(world.seen_by(watch), puts, "{watch:?}");
+    }
 }
 
 #[test]

@@ -8,6 +8,9 @@ use crate::{
     world::{Asked, World},
 };
 
+/// A frame for the watch with this id.
+type FrameFor = fn(i64) -> Frame;
+
 /// What the default backoff allows in a minute: seven delays come to about 3 s, the others are 2.5 s on average.
 const RECONNECTS_A_MINUTE: usize = 40;
 
@@ -55,7 +58,7 @@ fn a_stream_that_is_cut_behind_created_is_opened_no_oftener_than_the_backoff_all
 
 #[test]
 fn a_watch_that_is_cancelled_behind_old_news_is_not_created_again_without_a_pause() {
-    let news: [(&str, fn(i64) -> Frame); 2] =
+    let news: [(&str, FrameFor); 2] =
         [("progress", |id| progress(id, 100)), ("a stale event", |id| events(id, &[40]))];
     let reasons =
         ["", "etcdserver: duplicate watch ID", "mvcc: duplicate watch ID provided on the WatchStream"];

@@ -10,6 +10,9 @@ use crate::{
 const TOO_LARGE: Failure = Failure::ResponseTooLarge { bytes: 9_000_000, limit: 4_194_304 };
 const RECONNECTS: usize = 40;
 
+/// Says something to the watch with this id.
+type Say = fn(&mut World, StreamKey, i64);
+
 fn of(number: usize) -> WatchRequest {
     WatchRequest::new(KeyRange::key(format!("k{number}"))).start_revision(1)
 }
@@ -90,7 +93,7 @@ fn the_culprit_is_found_beside_a_busy_neighbour_that_loses_nothing() {
 
 #[test]
 fn a_lone_watch_ends_after_at_most_four_failures_whatever_it_hears_before_each() {
-    let before: [(&str, fn(&mut World, StreamKey, i64)); 3] = [
+    let before: [(&str, Say); 3] = [
         ("nothing", |_, _, _| {}),
         ("a progress notification", |world, stream, id| world.say(stream, progress(id, 100))),
         ("an event it had", |world, stream, id| world.say(stream, events(id, &[40]))),

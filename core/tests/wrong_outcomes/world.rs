@@ -2,7 +2,7 @@
 //! test says otherwise.
 //!
 //! A test passes its server as a closure, which is given everything that the machine asks for. It answers the
-//! unusual by itself (`say`, `fail_in`, or not at all), and hands the rest to [`World::answer`].
+//! unusual by itself, and hands the rest to [`World::answer`].
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -125,7 +125,6 @@ impl World {
         self.driver.now
     }
 
-    /// Reconnects so far: streams asked for after the first.
     pub(crate) fn reconnects(&self) -> usize {
         self.opens.saturating_sub(1)
     }
