@@ -1,0 +1,74 @@
+//! A mirror with a key that no list can bring.
+
+use etcd_watch_core::{
+    CloseReason, Config, Failure, Instant, KeyRange, Mirror, MirrorAction, MirrorEvent, MirrorRequest, Page,
+    PageKv,
+};
+
+use crate::support::*;
+
+const TOO_LARGE: &str = "grpc: received message larger than max (5000000 vs. 4194304)";
+
+/// Lists `services/` until the mirror ends, for an hour at most; every list of this key fails, so that
+/// only those before it can be listed. How it ends, after how many lists.
+fn list_with_large_key(before: &[&'static str], page_keys: usize) -> (Option<CloseReason>, usize) {
+    let request = MirrorRequest::new(KeyRange::prefix("services/")).page_keys(page_keys);
+    let mut mirror = Mirror::new(&Config::default(), request, 1).expect("a valid request");
+    let mut now = Instant::from_nanos(1);
+    let until = now + ms(3_600_000);
+    let (mut end, mut lists) = (None, 0);
+    while now < until && lists <= 10_000 {
+        while let Some(action) = mirror.poll_action() {
+            let MirrorAction::List { list, request } = action else { panic!("{action:?}") };
+            lists += 1;
+            let left: Vec<&str> =
+                before.iter().copied().filter(|key| request.range.contains(key.as_bytes())).collect();
+            now = now + ms(1);
+            let page = if request.limit <= left.len() {
+                Ok(page(&left[..request.limit]))
+            } else {
+                Err(Failure::status(8, TOO_LARGE))
+            };
+            mirror.handle_page(now, list, page);
+        }
+        while let Some(event) = mirror.next(now) {
+            if let MirrorEvent::Closed(reason) = event {
+                end = Some(reason);
+            }
+        }
+        if mirror.is_closed() {
+            break;
+        }
+        if !mirror.has_actions() {
+            now = now.max(mirror.poll_timeout().expect("something to wait for"));
+            mirror.handle_timeout(now);
+        }
+    }
+    (end, lists)
+}
+
+fn page(keys: &[&'static str]) -> Page {
+    let kv = |&key: &&'static str| PageKv {
+        key: key.into(),
+        value: "v".into(),
+        create_revision: 3,
+        mod_revision: 3,
+        version: 1,
+        lease: 0,
+    };
+    Page { revision: 100, cluster_id: CLUSTER, more: true, kvs: keys.iter().map(kv).collect() }
+}
+
+#[test]
+fn a_mirror_ends_at_a_key_that_no_list_can_bring_and_names_the_range_and_the_size() {
+    for (before, page_keys) in [(&[][..], 1), (&[], 512), (&["services/a", "services/b", "services/c"], 512)]
+    {
+        let (end, lists) = list_with_large_key(before, page_keys);
+        let case = format!("{before:?}, {page_keys} keys a page, {lists} lists");
+        let Some(reason) = end else { panic!("it lists for ever: {case}") };
+        assert!(matches!(reason, CloseReason::TooLarge { .. }), "{reason:?}: {case}");
+        assert!(lists <= 30, "{case}");
+        let text = reason.to_string();
+        assert!(text.contains("5000000") && text.contains("services/"), "{text}: {case}");
+    }
+}
