@@ -6,16 +6,15 @@ use core::fmt;
 /// id the server knows it by: that changes with every connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WatchKey {
+    /// Counted up, so that watches are in the order in which they were opened.
+    pub(crate) number: u64,
     /// The place in the machine's table of watches.
     pub(crate) index: u32,
-    /// How many watches had this place before.
-    pub(crate) generation: u32,
 }
 
 impl fmt::Debug for WatchKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "watch {}", self.index)?;
-        if self.generation > 0 { write!(f, ".{}", self.generation) } else { Ok(()) }
+        write!(f, "watch {}", self.number)
     }
 }
 
@@ -103,9 +102,9 @@ mod tests {
     fn keys_tell_what_they_are_of() {
         let stream = StreamKey { stream: StreamId(7), connection: 5 };
         assert_eq!((stream.stream().number(), stream.connection()), (7, 5));
-        let watches = [WatchKey { index: 3, generation: 0 }, WatchKey { index: 3, generation: 2 }];
+        let watch = WatchKey { number: 3, index: 1 };
         let range = RangeKey { number: 4, group: GroupId(0), purpose: Purpose::Now };
-        let shown = format!("{stream:?}, {:?}, {watches:?}, {range:?}", stream.stream());
-        assert_eq!(shown, "stream 7.5, stream 7, [watch 3, watch 3.2], range 4");
+        let shown = format!("{stream:?}, {:?}, {watch:?}, {range:?}", stream.stream());
+        assert_eq!(shown, "stream 7.5, stream 7, watch 3, range 4");
     }
 }

@@ -43,7 +43,7 @@ pub struct Stats {
     pub watches: usize,
     /// Streams now.
     pub streams: usize,
-    /// Bytes waiting for consumers now.
+    /// Bytes held for consumers now: what waits for them, and what has come of revisions that are not complete.
     pub queued_bytes: usize,
 }
 
@@ -90,7 +90,7 @@ pub struct WatchStats {
     pub queued_responses: usize,
     /// Events that wait.
     pub queued_events: usize,
-    /// Bytes that wait.
+    /// Bytes held for its consumer: what waits, and what has come of a revision that is not complete.
     pub queued_bytes: usize,
     /// How many bytes may wait now: between the configured floor and the watch's budget.
     pub buffer_limit: usize,

@@ -361,7 +361,7 @@ mod tests {
     }
 
     fn watch_key(index: u32) -> WatchKey {
-        WatchKey { index, generation: 0 }
+        WatchKey { number: index.into(), index }
     }
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
         let uses: [(fn(&mut Group), bool); 4] = [
             (|_| {}, true),
             (|group| group.now.enqueue(watch_key(1), |_| true), false),
-            (|group| drop(group.denial.begin(at(0), range_key(1), Vec::new(), Shown::default())), false),
+            (|group| _ = group.denial.begin(at(0), range_key(1), Vec::new(), Shown::default()), false),
             (|group| group.add_stream(StreamId(3), true), false),
         ];
         for (make_use, is_unused) in uses {

@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn key(index: u32) -> WatchKey {
-        WatchKey { index, generation: 0 }
+        WatchKey { number: index.into(), index }
     }
 
     fn config() -> Config {

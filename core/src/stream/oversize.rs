@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     fn key(index: u32) -> WatchKey {
-        WatchKey { index, generation: 0 }
+        WatchKey { number: index.into(), index }
     }
 
     /// How many connections it takes to find a culprit among quiet watches.

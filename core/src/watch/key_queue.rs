@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     fn key(index: u32) -> WatchKey {
-        WatchKey { index, generation: 0 }
+        WatchKey { number: index.into(), index }
     }
 
     #[test]

@@ -541,9 +541,14 @@ impl Watch {
         partial.map_or(0, WatchResponse::memory_bytes)
     }
 
+    /// How much it holds in memory for its consumer, in bytes.
+    pub(crate) fn held(&self) -> usize {
+        self.queue.bytes() + self.partial_bytes()
+    }
+
     /// By how much what it holds in memory differs from what was last counted, in bytes.
     pub(crate) fn recount(&mut self) -> isize {
-        let held = self.queue.bytes() + self.partial_bytes();
+        let held = self.held();
         let before = core::mem::replace(&mut self.counted, held);
         held.cast_signed() - before.cast_signed()
     }
@@ -619,7 +624,7 @@ impl Watch {
             lag: newest.map_or(0, |newest| u64::try_from(newest.saturating_sub(taken)).unwrap_or(0)),
             queued_responses: waiting.len(),
             queued_events: waiting.iter().map(WatchResponse::len).sum(),
-            queued_bytes: self.queue.bytes(),
+            queued_bytes: self.held(),
             buffer_limit: self.queue.limit(),
             events: self.counts.events,
             recreates: self.counts.recreates,

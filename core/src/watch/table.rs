@@ -8,8 +8,8 @@ use crate::WatchKey;
 /// No place.
 const NONE: u32 = u32::MAX;
 
-/// All watches of a client. One is found by its key in one step. A place is used again by a later watch, under
-/// another generation, so a key never stands for another watch.
+/// All watches of a client. One is found by its key in one step. A place is used again by a later watch, whose
+/// key has another number, so a key never stands for another watch.
 ///
 /// A second order runs through the table: the watches whose buffer may be dropped, the one whose consumer has taken
 /// nothing for longest first. To join at its end and to leave it cost the same however many there are.
@@ -17,13 +17,16 @@ const NONE: u32 = u32::MAX;
 pub(crate) struct Watches {
     places: Vec<Slot>,
     free: Vec<u32>,
+    /// The number of the next watch.
+    next: u64,
     first: u32,
     last: u32,
 }
 
 #[derive(Clone, Debug)]
 struct Slot {
-    generation: u32,
+    /// The number of the watch that is here, or was.
+    number: u64,
     /// Boxed, so that a large table with few watches is small.
     watch: Option<Box<Watch>>,
     is_listed: bool,
@@ -33,40 +36,39 @@ struct Slot {
 
 impl Default for Watches {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new(), first: NONE, last: NONE }
+        Self { places: Vec::new(), free: Vec::new(), next: 0, first: NONE, last: NONE }
     }
 }
 
 impl Watches {
     /// Adds a watch; its key.
     pub(crate) fn insert(&mut self, watch: Watch) -> WatchKey {
-        let watch = Some(Box::new(watch));
+        let number = self.next;
+        self.next += 1;
+        let slot = Slot { number, watch: Some(Box::new(watch)), is_listed: false, before: NONE, after: NONE };
         if let Some(index) = self.free.pop()
-            && let Some(slot) = self.places.get_mut(index as usize)
+            && let Some(place) = self.places.get_mut(index as usize)
         {
-            slot.watch = watch;
-            return WatchKey { index, generation: slot.generation };
+            *place = slot;
+            return WatchKey { number, index };
         }
         // 2^32 watches at a time would take terabytes.
         let index = u32::try_from(self.places.len()).unwrap_or(NONE);
-        self.places.push(Slot { generation: 0, watch, is_listed: false, before: NONE, after: NONE });
-        WatchKey { index, generation: 0 }
+        self.places.push(slot);
+        WatchKey { number, index }
     }
 
     /// Forgets a watch.
     pub(crate) fn remove(&mut self, key: WatchKey) {
         self.unlist(key);
         let Some(slot) = self.slot_mut(key) else { return };
-        slot.watch = None;
-        // A place whose generations are used up is left empty.
-        if let Some(next) = slot.generation.checked_add(1) {
-            slot.generation = next;
+        if slot.watch.take().is_some() {
             self.free.push(key.index);
         }
     }
 
     pub(crate) fn get(&self, key: WatchKey) -> Option<&Watch> {
-        let slot = self.places.get(key.index as usize).filter(|slot| slot.generation == key.generation)?;
+        let slot = self.places.get(key.index as usize).filter(|slot| slot.number == key.number)?;
         slot.watch.as_deref()
     }
 
@@ -77,7 +79,7 @@ impl Watches {
     /// All watches, by their places in the table.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (WatchKey, &Watch)> {
         self.places.iter().zip(0..).filter_map(|(slot, index)| {
-            let key = WatchKey { index, generation: slot.generation };
+            let key = WatchKey { number: slot.number, index };
             slot.watch.as_deref().map(|watch| (key, watch))
         })
     }
@@ -121,11 +123,11 @@ impl Watches {
 
     fn key_at(&self, index: u32) -> Option<WatchKey> {
         let slot = self.places.get(index as usize)?;
-        Some(WatchKey { index, generation: slot.generation })
+        Some(WatchKey { number: slot.number, index })
     }
 
     fn slot_mut(&mut self, key: WatchKey) -> Option<&mut Slot> {
-        self.places.get_mut(key.index as usize).filter(|slot| slot.generation == key.generation)
+        self.places.get_mut(key.index as usize).filter(|slot| slot.number == key.number)
     }
 }
 
@@ -160,7 +162,7 @@ mod tests {
         assert!(watches.get(keys[0]).is_none() && watches.get(keys[1]).is_some());
         let request = WatchRequest::new(KeyRange::key("k"));
         let next = watches.insert(Watch::new(&request, StreamId(0), &Config::default()));
-        assert_eq!((next.index, next.generation), (keys[0].index, 1));
+        assert_eq!((next.index, next.number), (keys[0].index, 2));
         assert!(watches.get(keys[0]).is_none() && watches.get_mut(next).is_some());
         watches.remove(keys[0]);
         assert!(watches.get(next).is_some(), "the old key removes nothing");

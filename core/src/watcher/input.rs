@@ -81,14 +81,14 @@ impl Watcher {
         frame: Frame,
     ) -> Result<bool, ServerMisbehaved> {
         let Some(stream) = self.streams.get_mut(id) else { return Ok(false) };
-        let Some(connection) = stream.connection_mut() else { return Ok(false) };
-        let heard = connection.hear(now, &frame)?;
         // The gRPC proxy makes `created` up, with the revision that was asked for: it may not exist yet.
         if !frame.created || frame.header.cluster_id != 0 {
             let watches = &self.watches;
             let is_queued = |key| watches.get(key).is_some_and(|watch| watch.is_queued());
             stream.follow(now, frame.header.cluster_id, frame.header.revision, is_queued);
         }
+        let Some(connection) = stream.connection_mut() else { return Ok(false) };
+        let heard = connection.hear(now, &frame)?;
         match heard {
             Heard::Nothing => {
                 if frame.created {

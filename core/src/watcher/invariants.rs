@@ -16,8 +16,7 @@ impl Watcher {
     /// # Panics
     /// When it does, which is a bug of the machine.
     pub fn assert_consistent(&self) {
-        let held: usize =
-            self.watches.iter().map(|(_, watch)| watch.queue().bytes() + watch.partial_bytes()).sum();
+        let held: usize = self.watches.iter().map(|(_, watch)| watch.held()).sum();
         assert_eq!(self.held_bytes, held, "the bytes held are those of all watches");
         let open = self.watches.iter().filter(|(_, watch)| !watch.is_closed()).count();
         assert_eq!(self.stats.watches, open, "the watches counted are those that are open");
