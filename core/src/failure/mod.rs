@@ -157,8 +157,8 @@ pub enum Remedy {
 ///
 /// A status counts as etcd's own if it has the exact text of one of etcd's errors, and that error's code or
 /// `Unknown`, which is what it becomes when a Go program passes it on (etcd's own gRPC proxy does). Any other status
-/// may be a proxy's or a foreign server's, whatever words it has: it is judged by its code alone, and never ends a
-/// watch that a healthy endpoint could serve.
+/// may be a proxy's or a foreign server's, whatever words it has: it is judged by its code alone, and is tried again.
+/// Two texts of gRPC's own are known besides: that the service of etcd is unknown, and that a message is over a limit.
 #[must_use]
 pub fn remedy(failure: &Failure) -> Remedy {
     match failure {

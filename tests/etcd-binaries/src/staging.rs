@@ -13,7 +13,7 @@ use crate::{BinaryError, Version};
 
 /// A directory of this process's own beside what has been fetched; removed when dropped.
 ///
-/// Processes that fetch at the same time each use their own, and the first to [`publish`](Staging::publish) wins:
+/// Processes that fetch at the same time each use their own, and the first to [publish](Staging::publish_dir) wins:
 /// no lock to leave behind, and never a half-unpacked server to be found.
 pub struct Staging {
     path: PathBuf,
