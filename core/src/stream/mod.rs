@@ -22,7 +22,10 @@ pub(crate) mod oversize;
 pub(crate) mod progress;
 pub(crate) mod table;
 
-use alloc::{boxed::Box, collections::BTreeSet};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use crate::{
     Config, Failure, Instant, Opened, Remedy, StreamId, StreamKey, TimeoutReason, WatchKey,
@@ -201,6 +204,7 @@ impl Stream {
             connection.creates().enqueue(key, &waits);
         }
         self.oversize.opened(now, config, has_others);
+        self.line_up_more(now, config, waits);
     }
 
     /// Puts those in line whose pause is over, and those whose stage has come.
@@ -260,15 +264,15 @@ impl Stream {
         self.penalty = self.penalty.saturating_add(1);
     }
 
-    /// The connection failed. `unheard` are the watches that ran on it without having been heard. A watch that must end
-    /// because the response over the limit is for it.
+    /// The connection failed. `running` says which watches ran on it, and of each whether it had brought nothing yet. A
+    /// watch that must end because the response over the limit is for it.
     pub(crate) fn failed(
         &mut self,
         now: Instant,
         config: &Config,
         failure: &Failure,
         remedy: Remedy,
-        unheard: impl FnOnce() -> alloc::vec::Vec<WatchKey>,
+        running: impl FnOnce(&Self) -> BTreeMap<WatchKey, bool>,
     ) -> Option<WatchKey> {
         let is_lasting = self.connection().is_some_and(|connection| {
             connection.standing() == Standing::Answered && connection.age(now) >= config.backoff_ceiling
@@ -277,7 +281,12 @@ impl Stream {
             self.attempts.proved();
         }
         self.attempts.failed(now, failure, remedy);
-        if remedy == Remedy::TooLarge { self.oversize.failed(config, unheard()) } else { None }
+        if remedy != Remedy::TooLarge {
+            return None;
+        }
+        let running = running(self);
+        let is_unheard = |key: WatchKey| running.get(&key) == Some(&true);
+        self.oversize.failed(config, running.keys().copied().collect(), is_unheard)
     }
 
     /// The present connection is over: what it still says is ignored.
@@ -382,13 +391,9 @@ mod tests {
             let mut stream = open_stream();
             stream.attempts.at_least(3);
             stream.frame_came(at(0), &config, is_news, false);
-            stream.failed(
-                at(lived),
-                &config,
-                &Failure::EndOfStream,
-                Remedy::RetryElsewhere,
-                Default::default,
-            );
+            stream.failed(at(lived), &config, &Failure::EndOfStream, Remedy::RetryElsewhere, |_| {
+                BTreeMap::new()
+            });
             stream.back_off(at(lived), &config, &mut fastrand::Rng::with_seed(1));
             assert_eq!(stream.attempts.failures(), failures, "news: {is_news}, lived {lived} ms");
         }

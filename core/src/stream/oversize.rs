@@ -1,13 +1,13 @@
 //! Which watch is a response for that never gets through?
 //!
 //! A response over the driver's limit ends the connection before anybody knows whose it is. The watch that it is for
-//! would bring down every connection after it. It is found by taking watches back in stages: those that can't be the
-//! one first, then a part of the suspects, then more. What fails the connection is among the suspects that were
-//! created by then and have not been heard, most likely of the last stage; the next connection begins with half of
-//! that. So the number of connections it takes grows with the logarithm of the number of watches.
+//! would bring down every connection after it. It is found by creating the watches again in stages: those that can't
+//! be the one first, then a part of the suspects, then more. The watch that fails the connection is one that runs on
+//! it by then, most likely of the last stage and not heard yet; the next connection begins with half of those. So the
+//! number of connections it takes grows with the logarithm of the number of watches.
 //!
-//! Only the order of creation is changed by a suspicion. A watch ends when it is the one suspect left, after a
-//! connection on which the others had been running before it was created.
+//! Only the order of creation is changed by a suspicion. A watch ends when it is the one suspect left: every other
+//! watch was not there at some failure.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -86,27 +86,36 @@ impl Oversize {
         self.suspects.get(admitted..admitted + size).unwrap_or_default()
     }
 
-    /// A response over the limit has ended the connection. `unheard` are the watches that ran on it and had not been
-    /// heard. The one that must end for it, once it is found.
-    pub(crate) fn failed(&mut self, config: &Config, unheard: Vec<WatchKey>) -> Option<WatchKey> {
+    /// A response over the limit has ended the connection, on which these watches ran, in the order of their keys.
+    /// `is_unheard` says of a watch whether it has brought nothing yet. The one that must end for it, once it is found.
+    pub(crate) fn failed(
+        &mut self,
+        config: &Config,
+        running: Vec<WatchKey>,
+        is_unheard: impl Fn(WatchKey) -> bool,
+    ) -> Option<WatchKey> {
         let was_staged = self.failures >= STAGED_FROM;
         self.failures = self.failures.saturating_add(1);
         self.due = None;
         let before = (self.suspects.len(), self.likely);
-        let is_unheard = |key: &&WatchKey| unheard.binary_search(key).is_ok();
-        let mut suspects: Vec<WatchKey> = Vec::new();
-        if let (Some(last), Some(earlier)) =
-            (self.suspects.get(self.stage..self.admitted), self.suspects.get(..self.stage))
-        {
-            suspects.extend(last.iter().filter(is_unheard));
-            self.likely = suspects.len();
-            suspects.extend(earlier.iter().filter(is_unheard));
-        }
-        let is_new = suspects.is_empty();
+        let admitted = self.suspects.get(..self.admitted).unwrap_or_default();
+        let (earlier, last) = admitted.split_at_checked(self.stage).unwrap_or((&[], admitted));
+        let is_running = |key: &WatchKey| running.binary_search(key).is_ok();
+        let mut suspects: Vec<WatchKey> = last.iter().copied().filter(is_running).collect();
+        let is_new = suspects.is_empty() && !earlier.iter().any(is_running);
         if is_new {
             // It is none of those suspected so far.
-            (self.likely, suspects) = (unheard.len(), unheard);
-        } else if (suspects.len(), self.likely) == before {
+            suspects.clone_from(&running);
+        }
+        suspects.sort_by_key(|&key| !is_unheard(key));
+        self.likely = match suspects.partition_point(|&key| is_unheard(key)) {
+            0 => suspects.len(),
+            unheard => unheard,
+        };
+        if !is_new {
+            suspects.extend(earlier.iter().copied().filter(is_running));
+        }
+        if (suspects.len(), self.likely) == before {
             // Nothing was learned: a stage was too short for the server.
             self.pause = self.pause.saturating_mul(2).min(config.answer_timeout);
         }
@@ -142,7 +151,7 @@ mod tests {
                 running.extend(oversize.next_stage(Instant::ZERO, &config));
             }
             running.sort();
-            if let Some(found) = oversize.failed(&config, running) {
+            if let Some(found) = oversize.failed(&config, running, |_| true) {
                 assert_eq!(found, culprit);
                 return connection;
             }
@@ -167,14 +176,36 @@ mod tests {
         let mut oversize = Oversize::default();
         for _ in 0..3 {
             oversize.opened(Instant::ZERO, &config, true);
-            assert_eq!(oversize.failed(&config, Vec::from([key(1), key(2)])), None);
+            assert_eq!(oversize.failed(&config, Vec::from([key(1), key(2)]), |_| true), None);
         }
         // Both were held, and yet it failed: by one that had been heard before, and now was not.
         oversize.opened(Instant::ZERO, &config, true);
-        assert_eq!(oversize.failed(&config, Vec::from([key(7)])), None, "it might be one that was heard");
+        assert_eq!(
+            oversize.failed(&config, Vec::from([key(7)]), |_| true),
+            None,
+            "it might be one that was heard"
+        );
         oversize.opened(Instant::ZERO, &config, true);
         assert_eq!(oversize.next_stage(Instant::ZERO, &config), [key(7)]);
-        assert_eq!(oversize.failed(&config, Vec::from([key(7)])), Some(key(7)));
+        assert_eq!(oversize.failed(&config, Vec::from([key(7)]), |_| true), Some(key(7)));
+    }
+
+    #[test]
+    fn one_that_is_heard_before_each_failure_is_found_too() {
+        let config = Config::default();
+        let (culprit, mut found) = (key(2), None);
+        let mut oversize = Oversize::default();
+        for _ in 0..20 {
+            let mut running: Vec<WatchKey> =
+                (0..5).map(key).filter(|key| !oversize.held().contains(key)).collect();
+            oversize.opened(Instant::ZERO, &config, !running.is_empty());
+            while !running.contains(&culprit) {
+                running.extend(oversize.next_stage(Instant::ZERO, &config));
+            }
+            running.sort();
+            found = found.or(oversize.failed(&config, running, |key| key != culprit));
+        }
+        assert_eq!(found, Some(culprit));
     }
 
     #[test]
@@ -183,7 +214,7 @@ mod tests {
         let mut oversize = Oversize::default();
         for _ in 0..2 {
             oversize.opened(Instant::ZERO, &config, false);
-            oversize.failed(&config, Vec::from([key(1), key(2)]));
+            oversize.failed(&config, Vec::from([key(1), key(2)]), |_| true);
         }
         oversize.opened(Instant::ZERO, &config, false);
         let stages = [(); 3].map(|()| oversize.next_stage(Instant::ZERO, &config).len());

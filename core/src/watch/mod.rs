@@ -587,8 +587,14 @@ impl Watch {
     pub(crate) fn drop_queue(&mut self) {
         let Some(dropped) = self.queue.discard() else { return };
         self.place.go_back(dropped.base);
+        self.queue.lag_from(dropped.base);
         self.created_notify |= dropped.created;
         self.progress_wanted |= dropped.progress;
+    }
+
+    /// Whether what waits for the consumer can be asked for again.
+    pub(crate) fn can_be_dropped(&self) -> bool {
+        self.overflow != Overflow::Pause && (!self.is_closed() || self.queue.is_lagged())
     }
 
     /// Throws away what waits, for a consumer that wants none of it.

@@ -153,6 +153,18 @@ impl Queue {
         self.base = self.base.min(revision);
     }
 
+    /// Whether it ends because the consumer was too slow: what waits can be asked for again.
+    pub(crate) fn is_lagged(&self) -> bool {
+        matches!(self.closed, Some(CloseReason::Lagged { .. }))
+    }
+
+    /// The consumer that was too slow has to go on at an earlier revision.
+    pub(crate) fn lag_from(&mut self, revision: i64) {
+        if let Some(CloseReason::Lagged { next_revision, .. }) = &mut self.closed {
+            *next_revision = revision;
+        }
+    }
+
     /// Throws away what waits; `None` when nothing did.
     pub(crate) fn discard(&mut self) -> Option<Dropped> {
         let responses = core::mem::take(&mut self.responses);

@@ -3,14 +3,14 @@
 //! A frame goes from here to the stream (`Connection::hear`: whose is it?), to the watch (`Watch::admit`: what of it is
 //! new?), and to `effects.rs`.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 use bytes::Bytes;
 
 use super::Watcher;
 use crate::{
     CloseReason, Failure, Header, Instant, Opened, RangeDone, RangeKey, Remedy, ServerMisbehaved, StreamId,
     StreamKey, WatchKey,
-    failure::{final_reason, message_of},
+    failure::{Oversize, final_reason, message_of, oversize},
     key::{GroupId, Purpose},
     reads::{
         Asked,
@@ -19,6 +19,7 @@ use crate::{
     },
     remedy,
     stream::{
+        Stream,
         creates::is_refused,
         open::{Connection, Heard},
     },
@@ -291,17 +292,17 @@ impl Watcher {
     fn stream_failed(&mut self, now: Instant, id: StreamId, failure: &Failure) {
         let remedy = remedy(failure);
         let Some(stream) = self.streams.get_mut(id) else { return };
-        let unheard = || {
-            let connection = stream.connection();
-            let is_unheard = |key: &WatchKey| {
-                let watch = self.watches.get(*key);
-                watch.zip(connection).is_some_and(|(watch, open)| watch.is_unheard(open.progress()))
+        let watches = &self.watches;
+        let running = |stream: &Stream| {
+            let Some(connection) = stream.connection() else { return BTreeMap::new() };
+            let heard_of = |&key: &WatchKey| {
+                let watch = watches.get(key).filter(|watch| watch.live_id().is_some())?;
+                Some((key, watch.is_unheard(connection.progress())))
             };
-            stream.watches().iter().copied().filter(is_unheard).collect::<Vec<_>>()
+            stream.watches().iter().filter_map(heard_of).collect()
         };
-        let unheard = if remedy == Remedy::TooLarge { unheard() } else { Vec::new() };
-        let culprit = stream.failed(now, &self.config, failure, remedy, || unheard);
-        if let (Some(culprit), &Failure::ResponseTooLarge { bytes, limit }) = (culprit, failure) {
+        let culprit = stream.failed(now, &self.config, failure, remedy, running);
+        if let (Some(culprit), Some(Oversize { bytes, limit })) = (culprit, oversize(failure)) {
             self.close(culprit, CloseReason::TooLarge { what: "a response", bytes, limit });
         }
         if remedy == Remedy::Reauthenticate {

@@ -86,7 +86,10 @@ impl Driver {
             }
             self.actions.push(action);
         }
-        self.watcher.assert_consistent();
+        // It looks at everything: with thousands of watches that would be what a test spends its time on.
+        if self.watcher.stats().watches < 50 {
+            self.watcher.assert_consistent();
+        }
     }
 
     fn take<T>(&mut self, pick: impl Fn(&Action) -> Option<T>) -> Vec<T> {

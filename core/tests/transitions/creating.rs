@@ -200,7 +200,12 @@ fn a_duplicate_id_and_a_refusal_without_reason_are_tried_again_a_limited_number_
         let watch = driver.watch(all_from(3));
         let stream = driver.open(TRUSTED);
         let mut last = 0;
-        for _ in 0..8 {
+        for before in 0..8 {
+            if before > 1 {
+                assert_eq!(driver.creates(), [], "it pauses");
+                assert_eq!(driver.watcher.timeout_reason(), Some(TimeoutReason::Create));
+                driver.sleep_to_timeout();
+            }
             let creates = driver.creates();
             assert_eq!(creates.len(), 1);
             assert_ne!(creates[0].watch_id, last, "with another id");

@@ -8,7 +8,7 @@ use etcd_watch_core::{
 use crate::support::*;
 
 #[test]
-fn backoff_grows_within_its_bounds_and_is_reset_by_a_frame_only() {
+fn backoff_grows_within_its_bounds_and_is_reset_by_events_and_not_by_an_answer() {
     let mut longest = [0; 8];
     for seed in 0..40 {
         let mut driver = Driver::with_seed(Config::default().backoff(ms(10), ms(50), ms(400)), seed);
@@ -25,7 +25,12 @@ fn backoff_grows_within_its_bounds_and_is_reset_by_a_frame_only() {
         let id = driver.creates().pop().unwrap().watch_id;
         driver.frame(stream, created(id));
         driver.cut(stream);
-        assert!(driver.sleep_to_timeout() <= ms(50), "a frame resets it");
+        assert_eq!(driver.watcher.failures_in_a_row(stream), 9, "an answer doesn't reset it");
+        let stream = driver.reopen(TRUSTED);
+        let id = driver.create_one(stream);
+        driver.frame(stream, events(id, &[7]));
+        driver.cut(stream);
+        assert!(driver.sleep_to_timeout() <= ms(50), "events do");
     }
     assert!(longest[0] <= 50 && longest[7] > 200, "it grows, with jitter: {longest:?}");
 }

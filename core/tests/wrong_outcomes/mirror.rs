@@ -66,7 +66,7 @@ fn a_mirror_ends_at_a_key_that_no_list_can_bring_and_names_the_range_and_the_siz
         let (end, lists) = list_with_large_key(before, page_keys);
         let case = format!("{before:?}, {page_keys} keys a page, {lists} lists");
         let Some(reason) = end else { panic!("it lists for ever: {case}") };
-        assert!(matches!(reason, CloseReason::TooLarge { .. }), "{reason:?}: {case}");
+        assert!(matches!(reason, CloseReason::KeyTooLarge { bytes: 5_000_000, .. }), "{reason:?}: {case}");
         assert!(lists <= 30, "{case}");
         let text = reason.to_string();
         assert!(text.contains("5000000") && text.contains("services/"), "{text}: {case}");

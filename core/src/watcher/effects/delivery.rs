@@ -61,7 +61,7 @@ impl Watcher {
         let Some(watch) = self.watches.get_mut(key) else { return };
         let is_first = watch.queue().is_empty();
         watch.push(now, response, base, &mut self.spares);
-        let can_be_dropped = watch.overflow() != Overflow::Pause;
+        let can_be_dropped = watch.can_be_dropped();
         self.recount(key);
         if is_first && can_be_dropped {
             self.watches.list_last(key);
@@ -84,7 +84,7 @@ impl Watcher {
         if is_caught_up {
             watch.queue_again();
         }
-        let can_be_dropped = !watch.is_closed() && watch.overflow() != Overflow::Pause;
+        let can_be_dropped = watch.can_be_dropped();
         if is_empty {
             self.watches.unlist(key);
         } else if can_be_dropped {
@@ -122,6 +122,11 @@ impl Watcher {
         self.watches.unlist(key);
         let Some(watch) = self.watches.get_mut(key) else { return };
         let queued_bytes = watch.queue().bytes();
+        if watch.is_closed() {
+            watch.drop_queue();
+            self.recount(key);
+            return;
+        }
         let (policy, was_overflowed) = (watch.overflow(), watch.is_overflowed());
         self.take_off(key, |watch| {
             watch.drop_queue();

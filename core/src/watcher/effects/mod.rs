@@ -85,8 +85,9 @@ impl Watcher {
         let (id, known) = (watch.stream(), watch.place().shown());
         self.take_off(key, |watch| watch.close(reason));
         self.stats.watches -= 1;
-        // What waits for its consumer can't be asked for again.
-        self.watches.unlist(key);
+        if !self.watches.get(key).is_some_and(Watch::can_be_dropped) {
+            self.watches.unlist(key);
+        }
         self.tell(key);
         let Some(stream) = self.streams.get_mut(id) else { return };
         let before = stream.watches().len();
