@@ -5,7 +5,7 @@ use bytes::Bytes;
 use core::fmt;
 
 use crate::{
-    CloseReason, Header,
+    CloseReason, Frame, Header,
     wire::decode::{EventIndex, KvIndex, NO_PREV, Span},
 };
 
@@ -23,6 +23,12 @@ const INDEX_BYTES: usize = size_of::<EventIndex>();
 
 /// A frame shorter than this may be a small part of the buffer it was received in.
 const DETACH_BELOW: usize = 64 << 10;
+
+impl From<Frame> for Chunk {
+    fn from(frame: Frame) -> Self {
+        Self::new(frame.bytes, frame.events, frame.prevs)
+    }
+}
 
 impl Chunk {
     pub(crate) fn new(frame: Bytes, events: Vec<EventIndex>, prevs: Vec<KvIndex>) -> Self {

@@ -5,11 +5,10 @@ use bytes::Bytes;
 
 use super::Watcher;
 use crate::{
-    CloseReason, Header, Instant, ResponseKind, ServerMisbehaved, StreamKey, WatchKey, WatchResponse,
+    CloseReason, Frame, Header, Instant, ResponseKind, ServerMisbehaved, StreamKey, WatchKey, WatchResponse,
     stream::{Echo, Lag, LaneState, Route},
     watch::response::Chunk,
     watch::{Active, State},
-    wire::decode::{Frame, decode},
 };
 
 /// The id of responses that are for the stream as a whole, and of refused creates.
@@ -33,12 +32,12 @@ impl Watcher {
         self.stats.frame_bytes += frame.len() as u64;
         let number = stream.lane;
         let mut is_refusal = false;
-        let outcome = match decode(&frame) {
+        let outcome = match Frame::decode(frame) {
             Ok(mut decoded) => {
                 // A number below 0 says no more than 0 does: that nothing was compacted.
                 decoded.compact_revision = decoded.compact_revision.max(0);
                 is_refusal = decoded.created && is_refused(&decoded);
-                self.handle_decoded(now, number, frame, decoded)
+                self.handle_decoded(now, number, decoded)
             }
             Err(error) => Err(error.into()),
         };
@@ -59,14 +58,13 @@ impl Watcher {
         &mut self,
         now: Instant,
         number: u32,
-        bytes: Bytes,
         mut frame: Frame,
     ) -> Result<(), ServerMisbehaved> {
         // The gRPC proxy makes `created` up, with the revision that was asked for: it may not exist yet.
         if !frame.created || frame.header.cluster_id != 0 {
             self.follow_lag(number, frame.header);
         }
-        let reason = || String::from_utf8_lossy(frame.cancel_reason.of(&bytes)).into_owned();
+        let reason = || String::from_utf8_lossy(frame.cancel_reason.of(&frame.bytes)).into_owned();
         if frame.created {
             let Some((key, id)) = self.match_created(number, &frame)? else { return Ok(()) };
             if is_refused(&frame) {
@@ -120,8 +118,8 @@ impl Watcher {
             self.watch_progress(now, key, frame.header, false);
             return Ok(());
         }
-        let chunk = Chunk::new(bytes, frame.events, frame.prevs);
-        self.events(now, number, key, chunk, frame.header, frame.fragment)
+        let (header, fragment) = (frame.header, frame.fragment);
+        self.events(now, number, key, frame.into(), header, fragment)
     }
 
     /// Which create a `created` response answers.

@@ -5,6 +5,8 @@
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 /// The bytes are no protobuf message of the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -119,9 +121,12 @@ pub struct Header {
     pub raft_term: u64,
 }
 
-/// etcd's `WatchResponse`, as an index.
+/// One received `WatchResponse` of etcd: the received bytes, and an index over them.
+///
+/// Keys and values stay where they are in the bytes; nothing is copied.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub struct Frame {
+    pub(crate) bytes: Bytes,
     pub(crate) header: Header,
     pub(crate) watch_id: i64,
     pub(crate) created: bool,
@@ -148,6 +153,17 @@ const EVENTS_SLACK: usize = 1024;
 
 /// As prost: how deep messages and unknown groups may nest.
 const MAX_NESTING: u32 = 100;
+
+impl Frame {
+    /// Decodes one message as received, without gRPC's five-byte prefix.
+    ///
+    /// # Errors
+    /// The bytes are no `WatchResponse` of etcd's `rpc.proto`, or are one that no server sends
+    /// ([`DecodeError::EmptyEvents`], [`DecodeError::TooLong`]).
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        Ok(Self { bytes: bytes.clone(), ..decode(&bytes)? })
+    }
+}
 
 /// Decodes one frame.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
