@@ -1,7 +1,9 @@
 //! Workloads of the decoder.
 
+use std::{hint::black_box, mem::take};
+
 use bytes::Bytes;
-use etcd_watch_core::Frame;
+use etcd_watch_core::{DecodeError, Frame};
 use etcd_watch_proto::{
     etcdserverpb::{ResponseHeader, WatchResponse},
     mvccpb::{Event, KeyValue},
@@ -60,46 +62,51 @@ pub(crate) fn puts(events: u32, value_bytes: usize) -> Bytes {
 
 /// Decodes a frame; the last call's result is dropped uncounted.
 struct Decode {
-    next: Option<Bytes>,
-    bytes: Bytes,
-    decoded: Option<Frame>,
+    frame: Bytes,
+    received: Bytes,
+    decoded: Result<Frame, DecodeError>,
 }
 
 impl Decode {
     fn of(events: u32, value_bytes: usize) -> Box<dyn Run> {
-        Box::new(Self { next: None, bytes: puts(events, value_bytes), decoded: None })
+        Box::new(Self {
+            frame: puts(events, value_bytes),
+            received: Bytes::new(),
+            decoded: Frame::decode(Bytes::new()),
+        })
     }
 }
 
 impl Run for Decode {
     fn prepare(&mut self) {
-        self.decoded = None;
-        self.next = Some(self.bytes.clone());
+        self.decoded = Frame::decode(Bytes::new());
+        self.received = self.frame.clone();
     }
 
     fn call(&mut self) {
-        self.decoded = self.next.take().and_then(|bytes| Frame::decode(bytes).ok());
+        self.decoded = Frame::decode(take(&mut self.received));
     }
 }
 
 /// Decodes a frame and drops it again.
 struct DecodeAndDrop {
-    next: Option<Bytes>,
-    bytes: Bytes,
+    frame: Bytes,
+    received: Bytes,
 }
 
 impl DecodeAndDrop {
     fn of(events: u32, value_bytes: usize) -> Box<dyn Run> {
-        Box::new(Self { next: None, bytes: puts(events, value_bytes) })
+        Box::new(Self { frame: puts(events, value_bytes), received: Bytes::new() })
     }
 }
 
 impl Run for DecodeAndDrop {
     fn prepare(&mut self) {
-        self.next = Some(self.bytes.clone());
+        self.received = self.frame.clone();
     }
 
     fn call(&mut self) {
-        drop(std::hint::black_box(self.next.take().map(Frame::decode)));
+        let decoded = Frame::decode(take(&mut self.received));
+        black_box(&decoded);
     }
 }

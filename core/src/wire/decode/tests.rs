@@ -12,6 +12,10 @@ use prost::Message;
 
 use super::*;
 
+fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
+    Frame::decode(Bytes::copy_from_slice(bytes))
+}
+
 extern crate std;
 
 /// The frame as prost would have it.
