@@ -158,30 +158,25 @@ impl Frame {
     /// # Errors
     /// The bytes are no `WatchResponse` of etcd's `rpc.proto`, or are one that no server sends
     /// ([`DecodeError::EmptyEvents`], [`DecodeError::TooLong`]).
+    #[inline]
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
-        let header = Header { cluster_id: 0, member_id: 0, revision: 0, raft_term: 0 };
-        // One variable for both outcomes: it is made where the caller wants it, and not moved there.
-        let mut outcome = Ok(Self {
+        let mut frame = Self {
             bytes,
-            header,
+            header: Header::default(),
             watch_id: 0,
             created: false,
             canceled: false,
             compact_revision: 0,
-            cancel_reason: Span { start: 0, len: 0 },
+            cancel_reason: Span::default(),
             fragment: false,
             events: Vec::new(),
             prevs: Vec::new(),
-        });
-        if let Ok(frame) = &mut outcome
-            && let Err(error) = frame.read()
-        {
-            outcome = Err(error);
-        }
-        outcome
+        };
+        frame.read()?;
+        Ok(frame)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn read(&mut self) -> Result<(), DecodeError> {
         let bytes = &self.bytes[..];
         if u32::try_from(bytes.len()).is_err() {
@@ -197,6 +192,21 @@ impl Frame {
             if tag == 0x10 {
                 self.watch_id = reader.int64()?;
                 tag = reader.tag();
+            }
+            while tag == 0x5a {
+                let start = reader.at();
+                let message = reader.message()?;
+                if self.events.len() == self.events.capacity() {
+                    make_room(&mut self.events, bytes.len(), start, reader.at())?;
+                }
+                self.events.push(EventIndex::default());
+                if let Some(event) = self.events.last_mut() {
+                    read_event(message, event, &mut self.prevs)?;
+                }
+                tag = reader.tag();
+            }
+            if tag == END {
+                return Ok(());
             }
             if tag == 0x18 {
                 self.created = reader.bool()?;
@@ -219,39 +229,43 @@ impl Frame {
                 self.fragment = reader.bool()?;
                 tag = reader.tag();
             }
-            while tag == 0x5a {
-                let start = reader.at();
-                let message = reader.message()?;
-                if self.events.len() == self.events.capacity() {
-                    let room = room(self.events.len(), bytes.len(), start, reader.at());
-                    if room == 0 {
-                        return Err(DecodeError::EmptyEvents);
-                    }
-                    if self.events.capacity() == 0 {
-                        self.events = Vec::with_capacity(room);
-                    } else {
-                        self.events.reserve_exact(room);
-                    }
-                }
-                self.events.push(EventIndex::default());
-                if let Some(event) = self.events.last_mut() {
-                    read_event(message, event, &mut self.prevs)?;
-                }
-                tag = reader.tag();
+            if tag != 0x5a && tag != END {
+                tag = reader.other(FRAME_TAGS, 0)?;
             }
-            if tag == END {
-                return Ok(());
-            }
-            tag = reader.other(FRAME_TAGS, 0)?;
         }
     }
 }
 
+/// Makes room for the event that goes from `start` to `end`, and for others like it in what follows.
+#[inline(always)]
+fn make_room(
+    events: &mut Vec<EventIndex>,
+    frame_len: usize,
+    start: usize,
+    end: usize,
+) -> Result<(), DecodeError> {
+    if events.capacity() > 0 {
+        return make_more_room(events, frame_len, end);
+    }
+    #[allow(clippy::cast_possible_truncation)] // A frame is shorter than 4 GiB; a short division is quicker.
+    let guess = 1 + (frame_len - end) as u32 / ((end - start + 1) as u32).max(size_of::<EventIndex>() as u32);
+    *events = Vec::with_capacity(guess as usize);
+    Ok(())
+}
+
+/// Makes room for more events than those before `end` suggested.
+#[cold]
 #[inline(never)]
-fn room(len: usize, frame_len: usize, start: usize, end: usize) -> usize {
+fn make_more_room(events: &mut Vec<EventIndex>, frame_len: usize, end: usize) -> Result<(), DecodeError> {
+    let len = events.len();
     let most = EVENTS_SLACK + frame_len / SMALLEST_EVENT;
-    let guess = 1 + (frame_len - end) / (end - start + 1).max(size_of::<EventIndex>());
-    guess.max(len / 2).min(most.saturating_sub(len))
+    if len >= most {
+        return Err(DecodeError::EmptyEvents);
+    }
+    let mean = (end / (len + 1)).max(SMALLEST_EVENT);
+    let guess = 1 + (frame_len - end) / mean;
+    events.reserve_exact(guess.max(len / 2).min(most - len));
+    Ok(())
 }
 
 const FRAME_TAGS: &[u8] = &[0x0a, 0x10, 0x18, 0x20, 0x28, 0x32, 0x38, 0x5a];

@@ -84,14 +84,32 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     #[allow(clippy::cast_possible_wrap)]
     pub(super) fn revision(&mut self) -> Result<i64, DecodeError> {
-        let at = self.at;
-        let mut value = 0;
-        for index in 0..4 {
-            let Some(&byte) = self.bytes.get(at + index) else { break };
-            value |= i64::from(byte & 0x7f) << (7 * index);
-            if byte < 0x80 {
-                self.at = at + index + 1;
+        let (bytes, at) = (self.bytes, self.at);
+        if let Some(&first) = bytes.get(at) {
+            let value = i64::from(first);
+            if first < 0x80 {
+                self.at = at + 1;
                 return Ok(value);
+            }
+            if let Some(&second) = bytes.get(at + 1) {
+                let value = value + (i64::from(second) << 7);
+                if second < 0x80 {
+                    self.at = at + 2;
+                    return Ok(value - 0x80);
+                }
+                if let Some(&third) = bytes.get(at + 2) {
+                    let value = value + (i64::from(third) << 14);
+                    if third < 0x80 {
+                        self.at = at + 3;
+                        return Ok(value - 0x4080);
+                    }
+                    if let Some(&fourth) = bytes.get(at + 3)
+                        && fourth < 0x80
+                    {
+                        self.at = at + 4;
+                        return Ok(value + (i64::from(fourth) << 21) - 0x20_4080);
+                    }
+                }
             }
         }
         Ok(self.id()? as i64)
@@ -145,7 +163,7 @@ fn extent(bytes: &[u8], at: usize) -> (usize, usize) {
         if let Some(&second) = bytes.get(at + 1)
             && second < 0x80
         {
-            return (at + 2, at + 2 + (usize::from(first & 0x7f) | usize::from(second) << 7));
+            return (at + 2, at + 2 + usize::from(first) - 0x80 + (usize::from(second) << 7));
         }
     }
     long_extent(bytes, at)
@@ -247,21 +265,28 @@ fn long_varint(bytes: &[u8], at: usize) -> (u64, usize) {
     let Some(rest) = bytes.get(at..) else { return (0, 0) };
     let Some(word) = rest.first_chunk() else { return short_varint(rest, at) };
     let word = u64::from_le_bytes(*word);
-    let last = !word & CONTINUES;
-    if last != 0 {
-        // The bits up to and with the lowest one of `last`: the varint's own.
-        let own = last ^ (last - 1);
-        let len = (last.trailing_zeros() / 8 + 1) as usize;
-        return (packed(word & own), at + len);
+    if word & CONTINUES != CONTINUES {
+        return middle_varint(word, at);
     }
     let low = packed(word);
     match *rest {
         [_, _, _, _, _, _, _, _, ninth, ..] if ninth < 0x80 => (low | u64::from(ninth) << 56, at + 9),
+        // The tenth byte is the 64th bit, in the place of the ninth's mark.
         [_, _, _, _, _, _, _, _, ninth, tenth @ ..=1, ..] => {
-            (low | u64::from(ninth & 0x7f) << 56 | u64::from(tenth) << 63, at + 10)
+            ((low | u64::from(ninth) << 56) ^ u64::from(tenth ^ 1) << 63, at + 10)
         }
         _ => (0, 0),
     }
+}
+
+/// The same for one of at most eight bytes, given with what follows it.
+#[inline(never)]
+fn middle_varint(word: u64, at: usize) -> (u64, usize) {
+    let last = !word & CONTINUES;
+    // The bits up to and with the lowest one of `last`: the varint's own.
+    let own = last ^ last.wrapping_sub(1);
+    let len = (last.trailing_zeros() / 8 + 1) as usize;
+    (packed(word & own), at + len)
 }
 
 /// The same for one that the message's end is less than eight bytes away from.
