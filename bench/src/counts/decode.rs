@@ -3,7 +3,7 @@
 use std::{hint::black_box, mem::take};
 
 use bytes::Bytes;
-use etcd_watch_core::{DecodeError, Frame};
+use etcd_watch_core::Frame;
 use etcd_watch_proto::{
     etcdserverpb::{ResponseHeader, WatchResponse},
     mvccpb::{Event, KeyValue},
@@ -64,27 +64,25 @@ pub(crate) fn puts(events: u32, value_bytes: usize) -> Bytes {
 struct Decode {
     frame: Bytes,
     received: Bytes,
-    decoded: Result<Frame, DecodeError>,
+    decoded: Vec<Frame>,
 }
 
 impl Decode {
     fn of(events: u32, value_bytes: usize) -> Box<dyn Run> {
-        Box::new(Self {
-            frame: puts(events, value_bytes),
-            received: Bytes::new(),
-            decoded: Frame::decode(Bytes::new()),
-        })
+        Box::new(Self { frame: puts(events, value_bytes), received: Bytes::new(), decoded: Vec::new() })
     }
 }
 
 impl Run for Decode {
     fn prepare(&mut self) {
-        self.decoded = Frame::decode(Bytes::new());
+        self.decoded.clear();
         self.received = self.frame.clone();
     }
 
     fn call(&mut self) {
-        self.decoded = Frame::decode(take(&mut self.received));
+        if let Ok(frame) = Frame::decode(take(&mut self.received)) {
+            self.decoded.push(frame);
+        }
     }
 }
 

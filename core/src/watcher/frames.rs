@@ -64,7 +64,6 @@ impl Watcher {
         if !frame.created || frame.header.cluster_id != 0 {
             self.follow_lag(number, frame.header);
         }
-        let reason = || String::from_utf8_lossy(frame.cancel_reason.of(&frame.bytes)).into_owned();
         if frame.created {
             let Some((key, id)) = self.match_created(number, &frame)? else { return Ok(()) };
             if is_refused(&frame) {
@@ -75,7 +74,7 @@ impl Watcher {
                     self.cancelled(now, number, key, frame.compact_revision, String::new());
                     return Ok(());
                 }
-                let reason = reason();
+                let reason = frame.cancel_reason().into();
                 self.refused(now, number, key, reason, false);
                 return Ok(());
             }
@@ -106,7 +105,7 @@ impl Watcher {
             if frame.compact_revision == 0 {
                 stream.routes.remove(&frame.watch_id);
             }
-            let reason = reason();
+            let reason = frame.cancel_reason().into();
             self.cancelled(now, number, key, frame.compact_revision, reason);
             return Ok(());
         }

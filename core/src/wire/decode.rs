@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::reader::{END, Reader};
+use super::reader::{END, Reader, bytes_tag, varint_tag};
 
 /// The bytes are no protobuf message of the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,7 +140,7 @@ pub struct Frame {
     pub(crate) created: bool,
     pub(crate) canceled: bool,
     pub(crate) compact_revision: i64,
-    pub(crate) cancel_reason: Span,
+    cancel_reason: Span,
     pub(crate) fragment: bool,
     pub(crate) events: Vec<EventIndex>,
     pub(crate) prevs: Vec<KvIndex>,
@@ -152,12 +152,19 @@ const SMALLEST_EVENT: usize = 8;
 /// How many events beyond what the frame has room for are still indexed, to be refused one by one.
 const EVENTS_SLACK: usize = 1024;
 
+/// The index may have room for so many events or pairs more than it has, or for an eighth more.
+const SPARE: usize = 4;
+
 impl Frame {
     /// Decodes one message as received, without gRPC's five-byte prefix.
+    ///
+    /// The index of events of usual sizes takes less memory than the bytes do; whatever the bytes are, it takes at most
+    /// about 13 times their memory, and 104 KiB.
     ///
     /// # Errors
     /// The bytes are no `WatchResponse` of etcd's `rpc.proto`, or are one that no server sends
     /// ([`DecodeError::EmptyEvents`], [`DecodeError::TooLong`]).
+    // The caller's code makes the frame where it is wanted: its 144 bytes are not moved there.
     #[inline]
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut frame = Self {
@@ -176,8 +183,24 @@ impl Frame {
         Ok(frame)
     }
 
+    /// Why the server ended the watch; empty if it doesn't say.
+    pub(crate) fn cancel_reason(&self) -> &str {
+        core::str::from_utf8(self.cancel_reason.of(&self.bytes)).unwrap_or_default()
+    }
+
+    /// The fields are tried in the order of a created watch's responses. Other orders are as lawful and take longer.
     #[inline(never)]
     fn read(&mut self) -> Result<(), DecodeError> {
+        const TAGS: &[u32] = &[
+            bytes_tag(1),
+            varint_tag(2),
+            varint_tag(3),
+            varint_tag(4),
+            varint_tag(5),
+            bytes_tag(6),
+            varint_tag(7),
+            bytes_tag(11),
+        ];
         let bytes = &self.bytes[..];
         if u32::try_from(bytes.len()).is_err() {
             return Err(DecodeError::TooLong);
@@ -185,58 +208,77 @@ impl Frame {
         let mut reader = Reader::new(bytes);
         let mut tag = reader.tag();
         loop {
-            if tag == 0x0a {
+            if tag == bytes_tag(1) {
                 read_header(reader.message()?, &mut self.header)?;
                 tag = reader.tag();
             }
-            if tag == 0x10 {
+            if tag == varint_tag(2) {
                 self.watch_id = reader.int64()?;
                 tag = reader.tag();
             }
-            while tag == 0x5a {
+            while tag == bytes_tag(11) {
                 let start = reader.at();
                 let message = reader.message()?;
                 if self.events.len() == self.events.capacity() {
                     make_room(&mut self.events, bytes.len(), start, reader.at())?;
                 }
+                let room = self.events.capacity() - self.events.len();
                 self.events.push(EventIndex::default());
                 if let Some(event) = self.events.last_mut() {
-                    read_event(message, event, &mut self.prevs)?;
+                    read_event(message, event, &mut self.prevs, room)?;
                 }
                 tag = reader.tag();
             }
             if tag == END {
+                if self.events.capacity() > self.events.len() + SPARE
+                    || self.prevs.capacity() > self.prevs.len() + SPARE
+                {
+                    self.shrink();
+                }
                 return Ok(());
             }
-            if tag == 0x18 {
+            if tag == varint_tag(3) {
                 self.created = reader.bool()?;
                 tag = reader.tag();
             }
-            if tag == 0x20 {
+            if tag == varint_tag(4) {
                 self.canceled = reader.bool()?;
                 tag = reader.tag();
             }
-            if tag == 0x28 {
+            if tag == varint_tag(5) {
                 self.compact_revision = reader.int64()?;
                 tag = reader.tag();
             }
-            if tag == 0x32 {
+            if tag == bytes_tag(6) {
                 self.cancel_reason = reader.span()?;
                 core::str::from_utf8(self.cancel_reason.of(bytes)).map_err(|_| DecodeError::Utf8)?;
                 tag = reader.tag();
             }
-            if tag == 0x38 {
+            if tag == varint_tag(7) {
                 self.fragment = reader.bool()?;
                 tag = reader.tag();
             }
-            if tag != 0x5a && tag != END {
-                tag = reader.other(FRAME_TAGS, 0)?;
+            if tag != bytes_tag(11) && tag != END {
+                tag = reader.other(TAGS, 0)?;
             }
+        }
+    }
+
+    /// Gives back what was reserved on a wrong guess, unless it is little.
+    #[cold]
+    #[inline(never)]
+    fn shrink(&mut self) {
+        if self.events.capacity() > self.events.len() + SPARE.max(self.events.len() / 8) {
+            self.events.shrink_to_fit();
+        }
+        if self.prevs.capacity() > self.prevs.len() + SPARE.max(self.prevs.len() / 8) {
+            self.prevs.shrink_to_fit();
         }
     }
 }
 
-/// Makes room for the event that goes from `start` to `end`, and for others like it in what follows.
+/// Makes room in the index for the event from `start` to `end` and, as far as its size tells, for those that follow:
+/// most frames have events of one size, and then the index is allocated once.
 #[inline(always)]
 fn make_room(
     events: &mut Vec<EventIndex>,
@@ -247,130 +289,146 @@ fn make_room(
     if events.capacity() > 0 {
         return make_more_room(events, frame_len, end);
     }
-    #[allow(clippy::cast_possible_truncation)] // A frame is shorter than 4 GiB; a short division is quicker.
-    let guess = 1 + (frame_len - end) as u32 / ((end - start + 1) as u32).max(size_of::<EventIndex>() as u32);
-    *events = Vec::with_capacity(guess as usize);
+    // A small event before large ones must not cost more memory than the frame does.
+    let size = (end - start + 1).max(size_of::<EventIndex>());
+    #[allow(clippy::cast_possible_truncation)] // A frame is below 4 GiB, and a short division is quicker.
+    let follow = (frame_len - end) as u32 / size as u32;
+    *events = Vec::with_capacity(1 + follow as usize);
     Ok(())
 }
 
-/// Makes room for more events than those before `end` suggested.
+/// The same once the first guess has turned out too low.
 #[cold]
 #[inline(never)]
 fn make_more_room(events: &mut Vec<EventIndex>, frame_len: usize, end: usize) -> Result<(), DecodeError> {
-    let len = events.len();
     let most = EVENTS_SLACK + frame_len / SMALLEST_EVENT;
+    let len = events.len();
     if len >= most {
         return Err(DecodeError::EmptyEvents);
     }
     let mean = (end / (len + 1)).max(SMALLEST_EVENT);
-    let guess = 1 + (frame_len - end) / mean;
-    events.reserve_exact(guess.max(len / 2).min(most - len));
+    let follow = (frame_len - end) / mean;
+    // At least half as many again: the number of steps stays small whatever the sizes.
+    events.reserve_exact((1 + follow).max(len / 2).min(most - len));
     Ok(())
 }
 
-const FRAME_TAGS: &[u8] = &[0x0a, 0x10, 0x18, 0x20, 0x28, 0x32, 0x38, 0x5a];
-const HEADER_TAGS: &[u8] = &[0x08, 0x10, 0x18, 0x20];
-const EVENT_TAGS: &[u8] = &[0x08, 0x12, 0x1a];
-const KV_TAGS: &[u8] = &[0x0a, 0x10, 0x18, 0x20, 0x2a, 0x30];
-
 fn read_header(mut reader: Reader<'_>, header: &mut Header) -> Result<(), DecodeError> {
+    const TAGS: &[u32] = &[varint_tag(1), varint_tag(2), varint_tag(3), varint_tag(4)];
     let mut tag = reader.tag();
     loop {
-        if tag == 0x08 {
+        if tag == varint_tag(1) {
             header.cluster_id = reader.id()?;
             tag = reader.tag();
         }
-        if tag == 0x10 {
+        if tag == varint_tag(2) {
             header.member_id = reader.id()?;
             tag = reader.tag();
         }
-        if tag == 0x18 {
+        if tag == varint_tag(3) {
             header.revision = reader.revision()?;
             tag = reader.tag();
         }
-        if tag == 0x20 {
+        if tag == varint_tag(4) {
             header.raft_term = reader.varint()?;
             tag = reader.tag();
         }
         if tag == END {
             return Ok(());
         }
-        tag = reader.other(HEADER_TAGS, 1)?;
+        tag = reader.other(TAGS, 1)?;
     }
 }
 
+/// Reads an event; the index has room for `room` such, this one included.
 #[inline(always)]
 fn read_event(
     mut reader: Reader<'_>,
     event: &mut EventIndex,
     prevs: &mut Vec<KvIndex>,
+    room: usize,
 ) -> Result<(), DecodeError> {
+    const TAGS: &[u32] = &[varint_tag(1), bytes_tag(2), bytes_tag(3)];
     let mut tag = reader.tag();
     loop {
-        if tag == 0x08 {
+        if tag == varint_tag(1) {
             #[allow(clippy::cast_possible_truncation)] // An enum is the low 32 bits of its varint.
             let kind = reader.varint()? as i32;
             event.kind = kind;
             tag = reader.tag();
         }
-        if tag == 0x12 {
+        if tag == bytes_tag(2) {
             read_kv(reader.message()?, &mut event.kv)?;
             tag = reader.tag();
         }
-        if tag == 0x1a {
-            event.prev = read_prev(reader.message()?, event.prev, prevs)?;
+        if tag == bytes_tag(3) {
+            event.prev = read_prev(reader.message()?, event.prev, prevs, room)?;
             tag = reader.tag();
         }
         if tag == END {
             return Ok(());
         }
-        tag = reader.other(EVENT_TAGS, 1)?;
+        tag = reader.other(TAGS, 1)?;
     }
 }
 
+/// Reads a previous pair into the one at `prev`, or into a new one. Returns its place.
 #[inline(never)]
-fn read_prev(reader: Reader<'_>, prev: u32, prevs: &mut Vec<KvIndex>) -> Result<u32, DecodeError> {
-    #[allow(clippy::cast_possible_truncation)] // A frame of 4 GiB has fewer.
-    let index = if prev == NO_PREV { prevs.len() as u32 } else { prev };
-    if prev == NO_PREV {
-        prevs.push(KvIndex::default());
+fn read_prev(
+    reader: Reader<'_>,
+    prev: u32,
+    prevs: &mut Vec<KvIndex>,
+    room: usize,
+) -> Result<u32, DecodeError> {
+    if prev != NO_PREV {
+        read_kv(reader, &mut prevs[prev as usize])?;
+        return Ok(prev);
     }
-    read_kv(reader, &mut prevs[index as usize])?;
-    Ok(index)
+    if prevs.capacity() == 0 {
+        prevs.reserve_exact(room);
+    }
+    #[allow(clippy::cast_possible_truncation)] // A frame of 4 GiB has fewer.
+    let place = prevs.len() as u32;
+    let mut kv = KvIndex::default();
+    read_kv(reader, &mut kv)?;
+    prevs.push(kv);
+    Ok(place)
 }
 
 #[inline(always)]
 fn read_kv(mut reader: Reader<'_>, kv: &mut KvIndex) -> Result<(), DecodeError> {
+    const TAGS: &[u32] =
+        &[bytes_tag(1), varint_tag(2), varint_tag(3), varint_tag(4), bytes_tag(5), varint_tag(6)];
     let mut tag = reader.tag();
     loop {
-        if tag == 0x0a {
+        if tag == bytes_tag(1) {
             kv.key = reader.span()?;
             tag = reader.tag();
         }
-        if tag == 0x10 {
+        if tag == varint_tag(2) {
             kv.create_revision = reader.revision()?;
             tag = reader.tag();
         }
-        if tag == 0x18 {
+        if tag == varint_tag(3) {
             kv.mod_revision = reader.revision()?;
             tag = reader.tag();
         }
-        if tag == 0x20 {
+        if tag == varint_tag(4) {
             kv.version = reader.int64()?;
             tag = reader.tag();
         }
-        if tag == 0x2a {
+        if tag == bytes_tag(5) {
             kv.value = reader.span()?;
             tag = reader.tag();
         }
-        if tag == 0x30 {
+        if tag == varint_tag(6) {
             kv.lease = reader.int64()?;
             tag = reader.tag();
         }
         if tag == END {
             return Ok(());
         }
-        tag = reader.other(KV_TAGS, 2)?;
+        tag = reader.other(TAGS, 2)?;
     }
 }
 
