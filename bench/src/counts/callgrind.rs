@@ -4,7 +4,7 @@ use std::{env, fs, io, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::workload::COUNTED;
+use crate::workload::OPTIONS;
 
 /// Instructions in all counted calls of the workload of this name.
 ///
@@ -14,8 +14,7 @@ pub(crate) fn count(name: &str) -> Result<u64> {
     let folder = tempfile::tempdir().context("can't make a folder for callgrind's output")?;
     let output = folder.path().join("callgrind.out");
     let mut command = Command::new("valgrind");
-    command.args(["--tool=callgrind", "--collect-atstart=no"]);
-    command.arg(format!("--toggle-collect={COUNTED}"));
+    command.arg("--tool=callgrind").args(OPTIONS);
     command.arg(format!("--callgrind-out-file={}", output.display()));
     command.arg(env::current_exe().context("can't find this program's own file")?);
     command.args(["--run", name]);
@@ -31,7 +30,7 @@ pub(crate) fn count(name: &str) -> Result<u64> {
     ensure!(ended.status.success(), "{name} failed under valgrind ({}):\n{text}", ended.status);
     let report = fs::read_to_string(&output).context("can't read callgrind's output")?;
     let total = total(&report).with_context(|| format!("callgrind's output has no total:\n{text}"))?;
-    ensure!(total > 0, "callgrind never saw {COUNTED}: is the program stripped of its symbols?");
+    ensure!(total > 0, "callgrind has counted nothing: is the program stripped of its symbols?");
     Ok(total)
 }
 

@@ -10,24 +10,24 @@ use etcd_watch_proto::{
     prost::Message,
 };
 
-use crate::workload::{Run, Workload};
+use crate::workload::{Run, Workload, drop_uncounted};
 
 pub(crate) const WORKLOADS: &[Workload] = &[
     Workload {
         name: "decode 100 puts of 32 B",
         units: &[("event", 100), ("frame", 1)],
-        start: || Decode::of(100, 32),
+        start: || Decode::<false>::of(100, 32),
     },
     Workload {
         name: "decode 100 puts of 32 B, and drop",
         units: &[("event", 100), ("frame", 1)],
-        start: || DecodeAndDrop::of(100, 32),
+        start: || Decode::<true>::of(100, 32),
     },
-    Workload { name: "decode 1 put of 256 B", units: &[("frame", 1)], start: || Decode::of(1, 256) },
+    Workload { name: "decode 1 put of 256 B", units: &[("frame", 1)], start: || Decode::<false>::of(1, 256) },
     Workload {
         name: "decode 1 put of 256 B, and drop",
         units: &[("frame", 1)],
-        start: || DecodeAndDrop::of(1, 256),
+        start: || Decode::<true>::of(1, 256),
     },
 ];
 
@@ -60,52 +60,30 @@ pub(crate) fn puts(events: u32, value_bytes: usize) -> Bytes {
     response.encode_to_vec().into()
 }
 
-/// Decodes a frame; the last call's result is dropped uncounted.
-struct Decode {
-    frame: Bytes,
-    received: Bytes,
-    decoded: Vec<Frame>,
-}
-
-impl Decode {
-    fn of(events: u32, value_bytes: usize) -> Box<dyn Run> {
-        Box::new(Self { frame: puts(events, value_bytes), received: Bytes::new(), decoded: Vec::new() })
-    }
-}
-
-impl Run for Decode {
-    fn prepare(&mut self) {
-        self.decoded.clear();
-        self.received = self.frame.clone();
-    }
-
-    fn call(&mut self) {
-        if let Ok(frame) = Frame::decode(take(&mut self.received)) {
-            self.decoded.push(frame);
-        }
-    }
-}
-
-/// Decodes a frame and drops it again.
-struct DecodeAndDrop {
+/// Decodes a frame, and drops it counted or not.
+struct Decode<const COUNT_DROP: bool> {
     frame: Bytes,
     received: Bytes,
 }
 
-impl DecodeAndDrop {
+impl<const COUNT_DROP: bool> Decode<COUNT_DROP> {
     fn of(events: u32, value_bytes: usize) -> Box<dyn Run> {
         Box::new(Self { frame: puts(events, value_bytes), received: Bytes::new() })
     }
 }
 
-impl Run for DecodeAndDrop {
+impl<const COUNT_DROP: bool> Run for Decode<COUNT_DROP> {
     fn prepare(&mut self) {
         self.received = self.frame.clone();
     }
 
     fn call(&mut self) {
         if let Ok(frame) = Frame::decode(take(&mut self.received)) {
-            black_box(&frame);
+            if COUNT_DROP {
+                drop(black_box(frame));
+            } else {
+                drop_uncounted(frame);
+            }
         }
     }
 }

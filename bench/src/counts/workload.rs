@@ -16,11 +16,11 @@ pub(crate) struct Workload {
 
 /// The state of a workload.
 pub(crate) trait Run {
-    /// Makes ready for the next call, and drops the results of the last one. Not counted.
+    /// Makes ready for the next call. Not counted.
     fn prepare(&mut self) {}
 
-    /// The call that is counted. It keeps its result in `self`, or hands it to [`black_box`], so that the
-    /// compiler can't leave the work out.
+    /// The call that is counted. Its result has to go to [`black_box`], [`drop_uncounted`] or into `self`, or the compiler
+    /// may leave the work out.
     fn call(&mut self);
 }
 
@@ -48,25 +48,43 @@ pub(crate) fn workloads() -> impl Iterator<Item = &'static Workload> {
 }
 
 impl Workload {
-    /// Makes the calls. Under callgrind those through [`counted_call`] are counted.
+    /// Makes the calls.
     pub(crate) fn run(&self) {
         let mut state = (self.start)();
-        for _ in 0..WARM_UP_CALLS {
-            state.prepare();
-            black_box(&mut state).call();
-        }
-        for _ in 0..CALLS {
+        for call in 0..WARM_UP_CALLS + CALLS {
+            if call == WARM_UP_CALLS {
+                end_warm_up();
+            }
             state.prepare();
             counted_call(&mut *state);
         }
     }
 }
 
-/// Callgrind counts while this function runs: it finds it by its name.
+// Callgrind finds these functions by their names.
+
+/// Callgrind sets its counters to zero before this.
+#[inline(never)]
+fn end_warm_up() {
+    black_box(());
+}
+
+/// Callgrind counts while this function runs.
 #[inline(never)]
 fn counted_call(state: &mut dyn Run) {
     black_box(state).call();
 }
 
-/// The name of [`counted_call`], as callgrind's patterns have it.
-pub(crate) const COUNTED: &str = "*counted_call*";
+/// For use in a counted call: drops a result without counting that.
+#[inline(never)]
+pub(crate) fn drop_uncounted<T>(result: T) {
+    drop(black_box(result));
+}
+
+/// The options for callgrind to that end. Where a function of a toggle begins or ends, it starts or stops to count.
+pub(crate) const OPTIONS: [&str; 4] = [
+    "--collect-atstart=no",
+    "--toggle-collect=*counted_call*",
+    "--toggle-collect=*drop_uncounted*",
+    "--zero-before=*end_warm_up*",
+];

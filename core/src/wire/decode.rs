@@ -164,7 +164,7 @@ impl Frame {
     /// # Errors
     /// The bytes are no `WatchResponse` of etcd's `rpc.proto`, or are one that no server sends
     /// ([`DecodeError::EmptyEvents`], [`DecodeError::TooLong`]).
-    // The caller's code makes the frame where it is wanted: its 144 bytes are not moved there.
+    // Inlined, since a frame has 144 bytes: the caller's compiler can leave out some moves.
     #[inline]
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut frame = Self {
