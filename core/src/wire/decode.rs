@@ -152,7 +152,8 @@ const SMALLEST_EVENT: usize = 8;
 /// How many events beyond what the frame has room for are still indexed, to be refused one by one.
 const EVENTS_SLACK: usize = 1024;
 
-/// The index may have room for so many events or pairs more than it has, or for an eighth more.
+/// The unused room that the index may keep: for this many events or pairs, or for an eighth of those it has if that is
+/// more.
 const SPARE: usize = 4;
 
 impl Frame {
@@ -188,7 +189,8 @@ impl Frame {
         core::str::from_utf8(self.cancel_reason.of(&self.bytes)).unwrap_or_default()
     }
 
-    /// The fields are tried in the order of a created watch's responses. Other orders are as lawful and take longer.
+    /// Tries the fields in the order in which etcd encodes a response with events. Other orders are lawful too, and take
+    /// longer.
     #[inline(never)]
     fn read(&mut self) -> Result<(), DecodeError> {
         const TAGS: &[u32] = &[
@@ -264,7 +266,7 @@ impl Frame {
         }
     }
 
-    /// Gives back what was reserved on a wrong guess, unless it is little.
+    /// Gives back the room that was reserved on a wrong guess, unless it is little.
     #[cold]
     #[inline(never)]
     fn shrink(&mut self) {
@@ -277,8 +279,8 @@ impl Frame {
     }
 }
 
-/// Makes room in the index for the event from `start` to `end` and, as far as its size tells, for those that follow:
-/// most frames have events of one size, and then the index is allocated once.
+/// Makes room in the index for the event from `start` to `end`, and for as many events of its size as can follow: most
+/// frames have events of one size, so that the index is allocated once.
 #[inline(always)]
 fn make_room(
     events: &mut Vec<EventIndex>,
@@ -297,7 +299,7 @@ fn make_room(
     Ok(())
 }
 
-/// The same once the first guess has turned out too low.
+/// Makes room in an index that is full because later events are smaller than the first.
 #[cold]
 #[inline(never)]
 fn make_more_room(events: &mut Vec<EventIndex>, frame_len: usize, end: usize) -> Result<(), DecodeError> {
@@ -308,7 +310,7 @@ fn make_more_room(events: &mut Vec<EventIndex>, frame_len: usize, end: usize) ->
     }
     let mean = (end / (len + 1)).max(SMALLEST_EVENT);
     let follow = (frame_len - end) / mean;
-    // At least half as many again: the number of steps stays small whatever the sizes.
+    // At least half as many again, so that the number of allocations stays small whatever the sizes are.
     events.reserve_exact((1 + follow).max(len / 2).min(most - len));
     Ok(())
 }
@@ -340,7 +342,7 @@ fn read_header(mut reader: Reader<'_>, header: &mut Header) -> Result<(), Decode
     }
 }
 
-/// Reads an event; the index has room for `room` such, this one included.
+/// Reads an event. The index has room for `room` events, this one included, and probably as many previous pairs follow.
 #[inline(always)]
 fn read_event(
     mut reader: Reader<'_>,

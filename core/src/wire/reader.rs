@@ -1,8 +1,8 @@
 //! Reads the parts of protobuf messages: tags, varints, spans.
 //!
-//! Written for few instructions where a message is as etcd encodes it (fields in the order of their numbers, numbers in
-//! their shortest form), without trusting it to be so. (`cargo run --release -p etcd-watch-bench --bin counts` counts
-//! them.)
+//! The functions take the fewest instructions where a message is as etcd encodes it, with fields in the order of their
+//! numbers and numbers in their shortest form; every other form that protobuf allows is read as well.
+//! `cargo run --release -p etcd-watch-bench --bin counts` counts the instructions.
 
 use super::decode::{DecodeError, Span};
 
@@ -57,8 +57,8 @@ impl<'a> Reader<'a> {
         u32::from(byte)
     }
 
-    /// Goes on from a tag that no known field has taken, in a message `depth` levels deep with the known fields `tags`.
-    /// It may be a known one in a longer form or out of order: that is returned. An unknown field is passed over, and the
+    /// Handles a tag that the message's reader has not taken, in a message `depth` levels deep with the known `tags`. A
+    /// known tag in a longer form or out of order is returned, to be taken now. An unknown field is passed over, and the
     /// tag after it is returned.
     #[inline(always)]
     pub(super) fn other(&mut self, tags: &[u32], depth: u32) -> Result<u32, DecodeError> {
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
 
     /// A revision: mostly three or four bytes.
     ///
-    /// The marks of all bytes but the last are in the sum, and are taken off it in the end.
+    /// The sum includes the highest bit of each byte but the last; those bits are subtracted once, at the end.
     #[inline(always)]
     #[allow(clippy::cast_possible_wrap)]
     pub(super) fn revision(&mut self) -> Result<i64, DecodeError> {
@@ -176,8 +176,9 @@ fn extent(bytes: &[u8], at: usize) -> (usize, usize) {
     long_extent(bytes, at)
 }
 
-// What follows is for rarer cases. It is given the reader's parts by value, since a reader that is borrowed by a call
-// can't be kept in registers, and returns pairs rather than options, since those come back in registers.
+// The functions from here on are for rarer cases and are not inlined. They take the reader's parts by value, because a
+// reader that is borrowed by a call can't be kept in registers, and most return pairs, which come back in registers,
+// rather than options, which don't.
 
 /// The varint at `at`, and where it ends; ends at 0 if it isn't one. Quickest for nine or ten bytes.
 #[inline(never)]
