@@ -19,8 +19,8 @@ pub(crate) trait Run {
     /// Makes ready for the next call. Not counted.
     fn prepare(&mut self) {}
 
-    /// The call that is counted. Its result has to go to [`black_box`], [`drop_uncounted`] or into `self`, or the compiler
-    /// may leave the work out.
+    /// The call that is counted. Its result has to go to [`black_box`], [`drop_uncounted`] or into `self`, or
+    /// the compiler may leave the work out.
     fn call(&mut self);
 }
 

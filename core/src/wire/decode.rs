@@ -152,15 +152,15 @@ const SMALLEST_EVENT: usize = 8;
 /// How many events beyond what the frame has room for are still indexed, to be refused one by one.
 const EVENTS_SLACK: usize = 1024;
 
-/// The unused room that the index may keep: for this many events or pairs, or for an eighth of those it has if that is
-/// more.
+/// The unused room that the index may keep: for this many events or pairs, or for an eighth of those it has
+/// if that is more.
 const SPARE: usize = 4;
 
 impl Frame {
     /// Decodes one message as received, without gRPC's five-byte prefix.
     ///
-    /// The index of events of usual sizes takes less memory than the bytes do; whatever the bytes are, it takes at most
-    /// about 13 times their memory, and 104 KiB.
+    /// The index of events of usual sizes takes less memory than the bytes do; whatever the bytes are, it
+    /// takes at most about 13 times their memory, and 104 KiB.
     ///
     /// # Errors
     /// The bytes are no `WatchResponse` of etcd's `rpc.proto`, or are one that no server sends
@@ -189,8 +189,8 @@ impl Frame {
         core::str::from_utf8(self.cancel_reason.of(&self.bytes)).unwrap_or_default()
     }
 
-    /// Tries the fields in the order in which etcd encodes a response with events. Other orders are lawful too, and take
-    /// longer.
+    /// Tries the fields in the order in which etcd encodes a response with events. Other orders are lawful
+    /// too, and take longer.
     #[inline(never)]
     fn read(&mut self) -> Result<(), DecodeError> {
         const TAGS: &[u32] = &[
@@ -279,8 +279,8 @@ impl Frame {
     }
 }
 
-/// Makes room in the index for the event from `start` to `end`, and for as many events of its size as can follow: most
-/// frames have events of one size, so that the index is allocated once.
+/// Makes room in the index for the event from `start` to `end`, and for as many events of its size as can
+/// follow: most frames have events of one size, so that the index is allocated once.
 #[inline(always)]
 fn make_room(
     events: &mut Vec<EventIndex>,
@@ -342,7 +342,8 @@ fn read_header(mut reader: Reader<'_>, header: &mut Header) -> Result<(), Decode
     }
 }
 
-/// Reads an event. The index has room for `room` events, this one included, and probably as many previous pairs follow.
+/// Reads an event. The index has room for `room` events, this one included, and probably as many previous
+/// pairs follow.
 #[inline(always)]
 fn read_event(
     mut reader: Reader<'_>,

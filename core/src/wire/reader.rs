@@ -1,8 +1,8 @@
 //! Reads the parts of protobuf messages: tags, varints, spans.
 //!
-//! The functions take the fewest instructions where a message is as etcd encodes it, with fields in the order of their
-//! numbers and numbers in their shortest form; every other form that protobuf allows is read as well.
-//! `cargo run --release -p etcd-watch-bench --bin counts` counts the instructions.
+//! The functions take the fewest instructions where a message is as etcd encodes it, with fields in the order
+//! of their numbers and numbers in their shortest form; every other form that protobuf allows is read as
+//! well. `cargo run --release -p etcd-watch-bench --bin counts` counts the instructions.
 
 use super::decode::{DecodeError, Span};
 
@@ -32,8 +32,8 @@ pub(super) const fn bytes_tag(field: u32) -> u32 {
     field << 3 | BYTES
 }
 
-/// A message being read. `bytes` is the frame up to the message's end, so that spans count from the frame's start and
-/// one comparison both notices the message's end and keeps the access in bounds.
+/// A message being read. `bytes` is the frame up to the message's end, so that spans count from the frame's
+/// start and one comparison both notices the message's end and keeps the access in bounds.
 pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -48,8 +48,8 @@ impl<'a> Reader<'a> {
         self.at
     }
 
-    /// The first byte of the next field's tag, or [`END`]. The tags of known fields have one byte in their shortest form;
-    /// every other byte has to be given to [`other`](Self::other).
+    /// The first byte of the next field's tag, or [`END`]. The tags of known fields have one byte in their
+    /// shortest form; every other byte has to be given to [`other`](Self::other).
     #[inline(always)]
     pub(super) fn tag(&mut self) -> u32 {
         let Some(&byte) = self.bytes.get(self.at) else { return END };
@@ -57,9 +57,9 @@ impl<'a> Reader<'a> {
         u32::from(byte)
     }
 
-    /// Handles a tag that the message's reader has not taken, in a message `depth` levels deep with the known `tags`. A
-    /// known tag in a longer form or out of order is returned, to be taken now. An unknown field is passed over, and the
-    /// tag after it is returned.
+    /// Handles a tag that the message's reader has not taken, in a message `depth` levels deep with the known
+    /// `tags`. A known tag in a longer form or out of order is returned, to be taken now. An unknown field is
+    /// passed over, and the tag after it is returned.
     #[inline(always)]
     pub(super) fn other(&mut self, tags: &[u32], depth: u32) -> Result<u32, DecodeError> {
         let (tag, at) = other(self.bytes, self.at - 1, tags, depth)?;
@@ -176,9 +176,9 @@ fn extent(bytes: &[u8], at: usize) -> (usize, usize) {
     long_extent(bytes, at)
 }
 
-// The functions from here on are for rarer cases and are not inlined. They take the reader's parts by value, because a
-// reader that is borrowed by a call can't be kept in registers, and most return pairs, which come back in registers,
-// rather than options, which don't.
+// The functions from here on are for rarer cases and are not inlined. They take the reader's parts by value,
+// because a reader that is borrowed by a call can't be kept in registers, and most return pairs, which come
+// back in registers, rather than options, which don't.
 
 /// The varint at `at`, and where it ends; ends at 0 if it isn't one. Quickest for nine or ten bytes.
 #[inline(never)]
