@@ -60,5 +60,5 @@ pub use watch::request::{
 };
 pub use watch::response::{Delivery, Event, EventKind, KeyValue, ResponseKind, WatchResponse};
 pub use watcher::Watcher;
-pub use wire::decode::{DecodeError, Header};
+pub use wire::decode::{DecodeError, Frame, Header};
 pub use wire::version::{ParseVersionError, ServerVersion};

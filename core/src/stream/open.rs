@@ -3,12 +3,11 @@
 use alloc::collections::BTreeMap;
 
 use crate::{
-    Config, Header, Instant, Opened, ServerMisbehaved, TimeoutReason, WatchKey,
+    Config, Frame, Header, Instant, Opened, ServerMisbehaved, TimeoutReason, WatchKey,
     stream::{
         creates::{Answer, Creates, NO_WATCH, is_refused},
         progress::Progress,
     },
-    wire::decode::Frame,
 };
 
 /// How many responses may come for watches that are over and confirmed so.

@@ -2,7 +2,7 @@
 
 use super::{State, Watch};
 use crate::{
-    Header, KeyRange, ServerMisbehaved, WatchResponse,
+    Frame, Header, KeyRange, ServerMisbehaved, WatchResponse,
     stream::progress::Progress,
     watch::{
         place::{Arrival, ResumePoint},
@@ -25,18 +25,14 @@ pub(crate) struct Admitted {
 }
 
 impl Watch {
-    /// Checks the events of a frame and takes those that are new. With `more` to come the last revision is kept
-    /// until it is complete.
+    /// Checks the events of a frame and takes those that are new. Of a fragment the last revision is kept until it is
+    /// complete.
     ///
     /// # Errors
     /// When the events break the protocol; nothing has changed then.
-    pub(crate) fn admit(
-        &mut self,
-        chunk: Chunk,
-        header: Header,
-        more: bool,
-        progress: &Progress,
-    ) -> Result<Admitted, ServerMisbehaved> {
+    pub(crate) fn admit(&mut self, frame: Frame, progress: &Progress) -> Result<Admitted, ServerMisbehaved> {
+        let (header, more) = (frame.header, frame.fragment);
+        let chunk = Chunk::from(frame);
         self.settle(progress);
         let next = self.place.next_revision();
         let (State::Live(live), Some(point)) = (&mut self.state, self.place.point()) else {

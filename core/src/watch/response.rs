@@ -5,7 +5,7 @@ use bytes::Bytes;
 use core::fmt;
 
 use crate::{
-    CloseReason, Header,
+    CloseReason, Frame, Header,
     wire::decode::{EventIndex, KvIndex, NO_PREV, Span},
 };
 
@@ -24,6 +24,12 @@ const INDEX_BYTES: usize = size_of::<EventIndex>();
 /// A frame shorter than this may be a small part of the buffer it was received in, and is copied out of it: to copy
 /// it costs less than to look up who else holds the buffer.
 const COPIED_BELOW: usize = 64 << 10;
+
+impl From<Frame> for Chunk {
+    fn from(frame: Frame) -> Self {
+        Self::new(frame.bytes, frame.events, frame.prevs)
+    }
+}
 
 impl Chunk {
     /// `frame` is copied unless it is large; a large one is to have a buffer of its own.

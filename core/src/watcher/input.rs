@@ -3,13 +3,12 @@
 //! A frame goes from here to the stream (`Connection::hear`: whose is it?), to the watch (`Watch::admit`: what of it is
 //! new?), and to `effects.rs`.
 
-use alloc::{collections::BTreeMap, string::String, vec::Vec};
-use bytes::Bytes;
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::Watcher;
 use crate::{
-    CloseReason, Failure, Header, Instant, Opened, RangeDone, RangeKey, Remedy, ServerMisbehaved, StreamId,
-    StreamKey, WatchKey,
+    CloseReason, DecodeError, Failure, Frame, Header, Instant, Opened, RangeDone, RangeKey, Remedy,
+    ServerMisbehaved, StreamId, StreamKey, WatchKey,
     failure::{Oversize, final_reason, message_of, oversize},
     key::{GroupId, Purpose},
     reads::{
@@ -23,8 +22,7 @@ use crate::{
         creates::is_refused,
         open::{Connection, Heard},
     },
-    watch::{Refusal, response::Chunk},
-    wire::decode::{Frame, decode},
+    watch::Refusal,
 };
 
 impl Watcher {
@@ -42,9 +40,10 @@ impl Watcher {
         self.settle();
     }
 
-    /// One `WatchResponse`, as received, without gRPC's five-byte prefix. A late word of a connection that is gone is
-    /// ignored.
-    pub fn handle_frame(&mut self, now: Instant, stream: StreamKey, frame: Bytes) {
+    /// One `WatchResponse`, [decoded](Frame::decode). Decoding is a step of its own so that a driver can take it outside
+    /// of a lock; its error is handed in as it is, and has the connection replaced. A late word of a connection that is
+    /// gone is ignored.
+    pub fn handle_frame(&mut self, now: Instant, stream: StreamKey, frame: Result<Frame, DecodeError>) {
         let now = self.advance(now);
         let key = stream;
         let is_open = self.streams.current(key).is_some_and(|stream| stream.connection().is_some());
@@ -52,12 +51,12 @@ impl Watcher {
             return;
         }
         self.stats.frames += 1;
-        self.stats.frame_bytes += frame.len() as u64;
         let mut is_refusal = false;
-        let outcome = match decode(&frame) {
-            Ok(decoded) => {
-                is_refusal = decoded.created && is_refused(&decoded);
-                self.take_in(now, key.stream, frame, decoded)
+        let outcome = match frame {
+            Ok(frame) => {
+                self.stats.frame_bytes += frame.bytes.len() as u64;
+                is_refusal = frame.created && is_refused(&frame);
+                self.take_in(now, key.stream, frame)
             }
             Err(error) => Err(error.into()),
         };
@@ -74,13 +73,7 @@ impl Watcher {
     }
 
     /// Whether the frame brought events that were accepted.
-    fn take_in(
-        &mut self,
-        now: Instant,
-        id: StreamId,
-        bytes: Bytes,
-        frame: Frame,
-    ) -> Result<bool, ServerMisbehaved> {
+    fn take_in(&mut self, now: Instant, id: StreamId, frame: Frame) -> Result<bool, ServerMisbehaved> {
         let Some(stream) = self.streams.get_mut(id) else { return Ok(false) };
         // The gRPC proxy makes `created` up, with the revision that was asked for: it may not exist yet.
         if !frame.created || frame.header.cluster_id != 0 {
@@ -99,19 +92,19 @@ impl Watcher {
                 Ok(false)
             }
             Heard::Created { watch, asked_id, id: server_id } => {
-                self.created(now, id, watch, asked_id, server_id, &bytes, &frame);
+                self.created(now, id, watch, asked_id, server_id, &frame);
                 Ok(false)
             }
             Heard::Refused { watch, asked_id } => {
                 self.send_creates(id);
                 let is_awaited = self.watches.get(watch).is_some_and(|watch| watch.is_creating(asked_id));
                 if is_awaited && !self.check_cluster(watch, frame.header) {
-                    self.ended_by_server(now, id, watch, false, &bytes, &frame);
+                    self.ended_by_server(now, id, watch, false, &frame);
                 }
                 Ok(false)
             }
             Heard::Canceled { watch } => {
-                self.ended_by_server(now, id, watch, true, &bytes, &frame);
+                self.ended_by_server(now, id, watch, true, &frame);
                 Ok(false)
             }
             Heard::Progress => {
@@ -124,7 +117,7 @@ impl Watcher {
                 self.watch_progress(now, id, watch, frame.header, false);
                 Ok(false)
             }
-            Heard::Of { watch } => self.events(now, id, watch, bytes, frame),
+            Heard::Of { watch } => self.events(now, id, watch, frame),
         }
     }
 
@@ -137,7 +130,6 @@ impl Watcher {
         key: Option<WatchKey>,
         asked_id: i64,
         server_id: i64,
-        bytes: &Bytes,
         frame: &Frame,
     ) {
         let (Some(stream), header) = (self.streams.get_mut(id), frame.header) else { return };
@@ -170,7 +162,7 @@ impl Watcher {
             self.put_notice(now, key, notice);
         }
         if frame.canceled {
-            self.ended_by_server(now, id, key, true, bytes, frame);
+            self.ended_by_server(now, id, key, true, frame);
         } else if wants_progress {
             self.ask_for_progress(key);
         }
@@ -183,7 +175,6 @@ impl Watcher {
         id: StreamId,
         key: WatchKey,
         is_running: bool,
-        bytes: &Bytes,
         frame: &Frame,
     ) {
         if frame.compact_revision > 0 {
@@ -196,7 +187,7 @@ impl Watcher {
             return;
         };
         let refusal = Refusal {
-            message: String::from_utf8_lossy(frame.cancel_reason.of(bytes)).into_owned(),
+            message: frame.cancel_reason().into(),
             is_running,
             has_token: stream.connection().is_some_and(Connection::has_token),
             is_last_token: stream.attempts().is_last_token(),
@@ -210,7 +201,6 @@ impl Watcher {
         now: Instant,
         id: StreamId,
         key: WatchKey,
-        bytes: Bytes,
         frame: Frame,
     ) -> Result<bool, ServerMisbehaved> {
         let (Some(connection), Some(watch)) =
@@ -219,8 +209,7 @@ impl Watcher {
             debug_assert!(false, "a route leads to a watch");
             return Ok(false);
         };
-        let chunk = Chunk::new(bytes, frame.events, frame.prevs);
-        let admitted = watch.admit(chunk, frame.header, frame.fragment, connection.progress())?;
+        let admitted = watch.admit(frame, connection.progress())?;
         self.stats.stale_events += admitted.stale as u64;
         self.stats.overtaken_events += admitted.overtaken as u64;
         if admitted.overtaken > 0 {

@@ -60,7 +60,7 @@ const KEPT_ACTIONS: usize = 64;
 /// ```
 /// use bytes::Bytes;
 /// use etcd_watch_core::{
-///     Action, Config, Delivery, Instant, KeyRange, Opened, Request, WatchRequest, Watcher,
+///     Action, Config, Delivery, Frame, Instant, KeyRange, Opened, Request, WatchRequest, Watcher,
 /// };
 ///
 /// let now = Instant::ZERO;
@@ -80,9 +80,9 @@ const KEPT_ACTIONS: usize = 64;
 /// let id = create.watch_id.to_le_bytes();
 /// let varint = [id[0] | 0x80, (create.watch_id >> 7) as u8 | 0x80, (create.watch_id >> 14) as u8];
 /// let created = [&[0x10], &varint[..], &[0x18, 1]].concat();
-/// watcher.handle_frame(now, stream, Bytes::from(created));
+/// watcher.handle_frame(now, stream, Frame::decode(Bytes::from(created)));
 /// let put = [&[0x10], &varint[..], &[0x5a, 7, 0x12, 5, 0x0a, 1, b'k', 0x18, 7]].concat();
-/// watcher.handle_frame(now, stream, Bytes::from(put));
+/// watcher.handle_frame(now, stream, Frame::decode(Bytes::from(put)));
 ///
 /// // It has something for the watch.
 /// assert_eq!(watcher.poll_action(), Some(Action::Deliver { watch }));

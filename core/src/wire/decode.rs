@@ -5,6 +5,10 @@
 
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
+use super::reader::{END, Reader, bytes_tag, varint_tag};
+
 /// The bytes are no protobuf message of the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -56,8 +60,8 @@ pub enum DecodeError {
 /// A stretch of the frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Span {
-    start: u32,
-    len: u32,
+    pub(super) start: u32,
+    pub(super) len: u32,
 }
 
 impl Span {
@@ -105,6 +109,12 @@ pub(crate) struct EventIndex {
 
 pub(crate) const NO_PREV: u32 = u32::MAX;
 
+impl Default for EventIndex {
+    fn default() -> Self {
+        Self { kv: KvIndex::default(), kind: 0, prev: NO_PREV }
+    }
+}
+
 /// etcd's `ResponseHeader`. Proxies leave fields out; 0 stands for that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -119,26 +129,22 @@ pub struct Header {
     pub raft_term: u64,
 }
 
-/// etcd's `WatchResponse`, as an index.
+/// One received `WatchResponse` of etcd: the received bytes, and an index over them.
+///
+/// Keys and values stay where they are in the bytes; nothing is copied.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub struct Frame {
+    pub(crate) bytes: Bytes,
     pub(crate) header: Header,
     pub(crate) watch_id: i64,
     pub(crate) created: bool,
     pub(crate) canceled: bool,
     pub(crate) compact_revision: i64,
-    pub(crate) cancel_reason: Span,
+    cancel_reason: Span,
     pub(crate) fragment: bool,
     pub(crate) events: Vec<EventIndex>,
     pub(crate) prevs: Vec<KvIndex>,
 }
-
-const VARINT: u8 = 0;
-const FIXED64: u8 = 1;
-const BYTES: u8 = 2;
-const GROUP: u8 = 3;
-const GROUP_END: u8 = 4;
-const FIXED32: u8 = 5;
 
 /// The least an event takes on the wire: a key of one byte and a revision, in their three messages.
 const SMALLEST_EVENT: usize = 8;
@@ -146,245 +152,286 @@ const SMALLEST_EVENT: usize = 8;
 /// How many events beyond what the frame has room for are still indexed, to be refused one by one.
 const EVENTS_SLACK: usize = 1024;
 
-/// As prost: how deep messages and unknown groups may nest.
-const MAX_NESTING: u32 = 100;
+/// The unused room that the index may keep: for this many events or pairs, or for an eighth of those it has
+/// if that is more.
+const SPARE: usize = 4;
 
-/// Decodes one frame.
-pub(crate) fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
-    if u32::try_from(bytes.len()).is_err() {
-        return Err(DecodeError::TooLong);
+impl Frame {
+    /// Decodes one message as received, without gRPC's five-byte prefix.
+    ///
+    /// The index of events of usual sizes takes less memory than the bytes do; whatever the bytes are, it
+    /// takes at most about 13 times their memory, and 104 KiB.
+    ///
+    /// # Errors
+    /// The bytes are no `WatchResponse` of etcd's `rpc.proto`, or are one that no server sends
+    /// ([`DecodeError::EmptyEvents`], [`DecodeError::TooLong`]).
+    // Inlined, since a frame has 144 bytes: the caller's compiler can leave out some moves.
+    #[inline]
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut frame = Self {
+            bytes,
+            header: Header::default(),
+            watch_id: 0,
+            created: false,
+            canceled: false,
+            compact_revision: 0,
+            cancel_reason: Span::default(),
+            fragment: false,
+            events: Vec::new(),
+            prevs: Vec::new(),
+        };
+        frame.read()?;
+        Ok(frame)
     }
-    let mut frame = Frame::default();
-    let mut reader = Reader { bytes, at: 0, end: bytes.len() };
-    while let Some((field, wire)) = reader.tag()? {
-        match field {
-            1 => {
-                let mut header = reader.message(field, wire)?;
-                decode_header(&mut header, &mut frame.header)?;
+
+    /// Why the server ended the watch; empty if it doesn't say.
+    pub(crate) fn cancel_reason(&self) -> &str {
+        core::str::from_utf8(self.cancel_reason.of(&self.bytes)).unwrap_or_default()
+    }
+
+    /// Tries the fields in the order in which etcd encodes a response with events. Other orders are lawful
+    /// too, and take longer.
+    #[inline(never)]
+    fn read(&mut self) -> Result<(), DecodeError> {
+        const TAGS: &[u32] = &[
+            bytes_tag(1),
+            varint_tag(2),
+            varint_tag(3),
+            varint_tag(4),
+            varint_tag(5),
+            bytes_tag(6),
+            varint_tag(7),
+            bytes_tag(11),
+        ];
+        let bytes = &self.bytes[..];
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(DecodeError::TooLong);
+        }
+        let mut reader = Reader::new(bytes);
+        let mut tag = reader.tag();
+        loop {
+            if tag == bytes_tag(1) {
+                read_header(reader.message()?, &mut self.header)?;
+                tag = reader.tag();
             }
-            2 => frame.watch_id = reader.int64(field, wire)?,
-            3 => frame.created = reader.bool(field, wire)?,
-            4 => frame.canceled = reader.bool(field, wire)?,
-            5 => frame.compact_revision = reader.int64(field, wire)?,
-            6 => {
-                frame.cancel_reason = reader.span(field, wire)?;
-                core::str::from_utf8(frame.cancel_reason.of(bytes)).map_err(|_| DecodeError::Utf8)?;
+            if tag == varint_tag(2) {
+                self.watch_id = reader.int64()?;
+                tag = reader.tag();
             }
-            7 => frame.fragment = reader.bool(field, wire)?,
-            11 => {
-                if frame.events.capacity() == 0 {
-                    // Counted ahead, so that the list is allocated once and at its size.
-                    let count = 1 + count_events(&reader, wire);
-                    if count > EVENTS_SLACK + bytes.len() / SMALLEST_EVENT {
-                        return Err(DecodeError::EmptyEvents);
-                    }
-                    frame.events.reserve_exact(count);
+            while tag == bytes_tag(11) {
+                let start = reader.at();
+                let message = reader.message()?;
+                if self.events.len() == self.events.capacity() {
+                    make_room(&mut self.events, bytes.len(), start, reader.at())?;
                 }
-                let mut event = reader.message(field, wire)?;
-                let event = decode_event(&mut event, &mut frame.prevs)?;
-                frame.events.push(event);
-            }
-            _ => reader.skip(field, wire, 0)?,
-        }
-    }
-    Ok(frame)
-}
-
-/// How many events follow the one the reader stands at. Stops at whatever is not lawful; the decoder
-/// will find it again.
-fn count_events(reader: &Reader<'_>, wire: u8) -> usize {
-    let mut ahead = reader.clone();
-    if ahead.skip(11, wire, 0).is_err() {
-        return 0;
-    }
-    let mut count = 0;
-    while let Ok(Some((field, wire))) = ahead.tag() {
-        if ahead.skip(field, wire, 0).is_err() {
-            break;
-        }
-        count += usize::from(field == 11);
-    }
-    count
-}
-
-fn decode_header(reader: &mut Reader<'_>, header: &mut Header) -> Result<(), DecodeError> {
-    while let Some((field, wire)) = reader.tag()? {
-        match field {
-            1 => header.cluster_id = reader.uint64(field, wire)?,
-            2 => header.member_id = reader.uint64(field, wire)?,
-            3 => header.revision = reader.int64(field, wire)?,
-            4 => header.raft_term = reader.uint64(field, wire)?,
-            _ => reader.skip(field, wire, 1)?,
-        }
-    }
-    Ok(())
-}
-
-fn decode_event(reader: &mut Reader<'_>, prevs: &mut Vec<KvIndex>) -> Result<EventIndex, DecodeError> {
-    let mut event = EventIndex { kv: KvIndex::default(), kind: 0, prev: NO_PREV };
-    while let Some((field, wire)) = reader.tag()? {
-        match field {
-            #[allow(clippy::cast_possible_truncation)] // An enum is the low 32 bits of its varint.
-            1 => event.kind = reader.uint64(field, wire)? as i32,
-            2 => {
-                let mut kv = reader.message(field, wire)?;
-                decode_kv(&mut kv, &mut event.kv)?;
-            }
-            3 => {
-                if event.prev == NO_PREV {
-                    #[allow(clippy::cast_possible_truncation)] // A frame of 4 GiB has fewer.
-                    let index = prevs.len() as u32;
-                    event.prev = index;
-                    prevs.push(KvIndex::default());
+                let room = self.events.capacity() - self.events.len();
+                self.events.push(EventIndex::default());
+                if let Some(event) = self.events.last_mut() {
+                    read_event(message, event, &mut self.prevs, room)?;
                 }
-                let mut kv = reader.message(field, wire)?;
-                decode_kv(&mut kv, &mut prevs[event.prev as usize])?;
+                tag = reader.tag();
             }
-            _ => reader.skip(field, wire, 1)?,
+            if tag == END {
+                if self.events.capacity() > self.events.len() + SPARE
+                    || self.prevs.capacity() > self.prevs.len() + SPARE
+                {
+                    self.shrink();
+                }
+                return Ok(());
+            }
+            if tag == varint_tag(3) {
+                self.created = reader.bool()?;
+                tag = reader.tag();
+            }
+            if tag == varint_tag(4) {
+                self.canceled = reader.bool()?;
+                tag = reader.tag();
+            }
+            if tag == varint_tag(5) {
+                self.compact_revision = reader.int64()?;
+                tag = reader.tag();
+            }
+            if tag == bytes_tag(6) {
+                self.cancel_reason = reader.span()?;
+                core::str::from_utf8(self.cancel_reason.of(bytes)).map_err(|_| DecodeError::Utf8)?;
+                tag = reader.tag();
+            }
+            if tag == varint_tag(7) {
+                self.fragment = reader.bool()?;
+                tag = reader.tag();
+            }
+            if tag != bytes_tag(11) && tag != END {
+                tag = reader.other(TAGS, 0)?;
+            }
         }
     }
-    Ok(event)
-}
 
-fn decode_kv(reader: &mut Reader<'_>, kv: &mut KvIndex) -> Result<(), DecodeError> {
-    while let Some((field, wire)) = reader.tag()? {
-        match field {
-            1 => kv.key = reader.span(field, wire)?,
-            2 => kv.create_revision = reader.int64(field, wire)?,
-            3 => kv.mod_revision = reader.int64(field, wire)?,
-            4 => kv.version = reader.int64(field, wire)?,
-            5 => kv.value = reader.span(field, wire)?,
-            6 => kv.lease = reader.int64(field, wire)?,
-            _ => reader.skip(field, wire, 2)?,
+    /// Gives back the room that was reserved on a wrong guess, unless it is little.
+    #[cold]
+    #[inline(never)]
+    fn shrink(&mut self) {
+        if self.events.capacity() > self.events.len() + SPARE.max(self.events.len() / 8) {
+            self.events.shrink_to_fit();
+        }
+        if self.prevs.capacity() > self.prevs.len() + SPARE.max(self.prevs.len() / 8) {
+            self.prevs.shrink_to_fit();
         }
     }
-    Ok(())
 }
 
-/// A message being read: `bytes` is the whole frame, so that spans count from its start.
-#[derive(Clone)]
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+/// Makes room in the index for the event from `start` to `end`, and for as many events of its size as can
+/// follow: most frames have events of one size, so that the index is allocated once.
+#[inline(always)]
+fn make_room(
+    events: &mut Vec<EventIndex>,
+    frame_len: usize,
+    start: usize,
     end: usize,
+) -> Result<(), DecodeError> {
+    if events.capacity() > 0 {
+        return make_more_room(events, frame_len, end);
+    }
+    // A small event before large ones must not cost more memory than the frame does.
+    let size = (end - start + 1).max(size_of::<EventIndex>());
+    #[allow(clippy::cast_possible_truncation)] // A frame is below 4 GiB, and a short division is quicker.
+    let follow = (frame_len - end) as u32 / size as u32;
+    *events = Vec::with_capacity(1 + follow as usize);
+    Ok(())
 }
 
-impl<'a> Reader<'a> {
-    #[inline]
-    fn varint(&mut self) -> Result<u64, DecodeError> {
-        let start = self.at;
-        let bytes = &self.bytes[..self.end];
-        if let Some(&byte) = bytes.get(start)
-            && byte < 0x80
-        {
-            self.at += 1;
-            return Ok(u64::from(byte));
+/// Makes room in an index that is full because later events are smaller than the first.
+#[cold]
+#[inline(never)]
+fn make_more_room(events: &mut Vec<EventIndex>, frame_len: usize, end: usize) -> Result<(), DecodeError> {
+    let most = EVENTS_SLACK + frame_len / SMALLEST_EVENT;
+    let len = events.len();
+    if len >= most {
+        return Err(DecodeError::EmptyEvents);
+    }
+    let mean = (end / (len + 1)).max(SMALLEST_EVENT);
+    let follow = (frame_len - end) / mean;
+    // At least half as many again, so that the number of allocations stays small whatever the sizes are.
+    events.reserve_exact((1 + follow).max(len / 2).min(most - len));
+    Ok(())
+}
+
+fn read_header(mut reader: Reader<'_>, header: &mut Header) -> Result<(), DecodeError> {
+    const TAGS: &[u32] = &[varint_tag(1), varint_tag(2), varint_tag(3), varint_tag(4)];
+    let mut tag = reader.tag();
+    loop {
+        if tag == varint_tag(1) {
+            header.cluster_id = reader.id()?;
+            tag = reader.tag();
         }
-        self.long_varint(start)
-    }
-
-    fn long_varint(&mut self, start: usize) -> Result<u64, DecodeError> {
-        let mut value = 0_u64;
-        for (index, &byte) in self.bytes[start..self.end].iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * index);
-            if byte < 0x80 {
-                if index == 9 && byte > 1 {
-                    return Err(DecodeError::Varint { at: start });
-                }
-                self.at = start + index + 1;
-                return Ok(value);
-            }
+        if tag == varint_tag(2) {
+            header.member_id = reader.id()?;
+            tag = reader.tag();
         }
-        if self.end - start < 10 {
-            Err(DecodeError::Truncated { at: self.end })
-        } else {
-            Err(DecodeError::Varint { at: start })
+        if tag == varint_tag(3) {
+            header.revision = reader.revision()?;
+            tag = reader.tag();
         }
-    }
-
-    /// The next field's number and wire type, or `None` at the message's end.
-    #[inline]
-    fn tag(&mut self) -> Result<Option<(u32, u8)>, DecodeError> {
-        if self.at == self.end {
-            return Ok(None);
+        if tag == varint_tag(4) {
+            header.raft_term = reader.varint()?;
+            tag = reader.tag();
         }
-        let at = self.at;
-        let tag = u32::try_from(self.varint()?).map_err(|_| DecodeError::Tag { at })?;
-        #[allow(clippy::cast_possible_truncation)]
-        let wire = (tag & 7) as u8;
-        if tag >> 3 == 0 || wire > FIXED32 {
-            return Err(DecodeError::Tag { at });
+        if tag == END {
+            return Ok(());
         }
-        Ok(Some((tag >> 3, wire)))
+        tag = reader.other(TAGS, 1)?;
     }
+}
 
-    fn expect(&self, field: u32, wire: u8, wanted: u8) -> Result<(), DecodeError> {
-        if wire == wanted { Ok(()) } else { Err(DecodeError::WireType { field, at: self.at }) }
-    }
-
-    #[inline]
-    fn uint64(&mut self, field: u32, wire: u8) -> Result<u64, DecodeError> {
-        self.expect(field, wire, VARINT)?;
-        self.varint()
-    }
-
-    #[inline]
-    #[allow(clippy::cast_possible_wrap)] // int64 is two's complement on the wire.
-    fn int64(&mut self, field: u32, wire: u8) -> Result<i64, DecodeError> {
-        Ok(self.uint64(field, wire)? as i64)
-    }
-
-    fn bool(&mut self, field: u32, wire: u8) -> Result<bool, DecodeError> {
-        Ok(self.uint64(field, wire)? != 0)
-    }
-
-    #[inline]
-    fn span(&mut self, field: u32, wire: u8) -> Result<Span, DecodeError> {
-        self.expect(field, wire, BYTES)?;
-        let len = self.varint()?;
-        if len > (self.end - self.at) as u64 {
-            return Err(DecodeError::Truncated { at: self.end });
+/// Reads an event. The index has room for `room` events, this one included, and probably as many previous
+/// pairs follow.
+#[inline(always)]
+fn read_event(
+    mut reader: Reader<'_>,
+    event: &mut EventIndex,
+    prevs: &mut Vec<KvIndex>,
+    room: usize,
+) -> Result<(), DecodeError> {
+    const TAGS: &[u32] = &[varint_tag(1), bytes_tag(2), bytes_tag(3)];
+    let mut tag = reader.tag();
+    loop {
+        if tag == varint_tag(1) {
+            #[allow(clippy::cast_possible_truncation)] // An enum is the low 32 bits of its varint.
+            let kind = reader.varint()? as i32;
+            event.kind = kind;
+            tag = reader.tag();
         }
-        #[allow(clippy::cast_possible_truncation)] // Both lie within a frame below 4 GiB.
-        let span = Span { start: self.at as u32, len: len as u32 };
-        self.at += span.len as usize;
-        Ok(span)
-    }
-
-    #[inline]
-    fn message(&mut self, field: u32, wire: u8) -> Result<Reader<'a>, DecodeError> {
-        let range = self.span(field, wire)?.range();
-        Ok(Reader { bytes: self.bytes, at: range.start, end: range.end })
-    }
-
-    /// Passes over a field that is not known, in a message or group `depth` levels deep.
-    fn skip(&mut self, field: u32, wire: u8, depth: u32) -> Result<(), DecodeError> {
-        if depth == MAX_NESTING {
-            return Err(DecodeError::Nesting { at: self.at });
+        if tag == bytes_tag(2) {
+            read_kv(reader.message()?, &mut event.kv)?;
+            tag = reader.tag();
         }
-        match wire {
-            VARINT => self.varint().map(drop),
-            FIXED64 => self.advance(8),
-            BYTES => self.span(field, wire).map(drop),
-            FIXED32 => self.advance(4),
-            GROUP => loop {
-                match self.tag()? {
-                    None => return Err(DecodeError::Truncated { at: self.end }),
-                    Some((inner, GROUP_END)) if inner == field => return Ok(()),
-                    Some((_, GROUP_END)) => return Err(DecodeError::Tag { at: self.at }),
-                    Some((inner, wire)) => self.skip(inner, wire, depth + 1)?,
-                }
-            },
-            _ => Err(DecodeError::Tag { at: self.at }),
+        if tag == bytes_tag(3) {
+            event.prev = read_prev(reader.message()?, event.prev, prevs, room)?;
+            tag = reader.tag();
         }
+        if tag == END {
+            return Ok(());
+        }
+        tag = reader.other(TAGS, 1)?;
     }
+}
 
-    fn advance(&mut self, len: usize) -> Result<(), DecodeError> {
-        if self.end - self.at < len {
-            return Err(DecodeError::Truncated { at: self.end });
+/// Reads a previous pair into the one at `prev`, or into a new one. Returns its place.
+#[inline(never)]
+fn read_prev(
+    reader: Reader<'_>,
+    prev: u32,
+    prevs: &mut Vec<KvIndex>,
+    room: usize,
+) -> Result<u32, DecodeError> {
+    if prev != NO_PREV {
+        read_kv(reader, &mut prevs[prev as usize])?;
+        return Ok(prev);
+    }
+    if prevs.capacity() == 0 {
+        prevs.reserve_exact(room);
+    }
+    #[allow(clippy::cast_possible_truncation)] // A frame of 4 GiB has fewer.
+    let place = prevs.len() as u32;
+    let mut kv = KvIndex::default();
+    read_kv(reader, &mut kv)?;
+    prevs.push(kv);
+    Ok(place)
+}
+
+#[inline(always)]
+fn read_kv(mut reader: Reader<'_>, kv: &mut KvIndex) -> Result<(), DecodeError> {
+    const TAGS: &[u32] =
+        &[bytes_tag(1), varint_tag(2), varint_tag(3), varint_tag(4), bytes_tag(5), varint_tag(6)];
+    let mut tag = reader.tag();
+    loop {
+        if tag == bytes_tag(1) {
+            kv.key = reader.span()?;
+            tag = reader.tag();
         }
-        self.at += len;
-        Ok(())
+        if tag == varint_tag(2) {
+            kv.create_revision = reader.revision()?;
+            tag = reader.tag();
+        }
+        if tag == varint_tag(3) {
+            kv.mod_revision = reader.revision()?;
+            tag = reader.tag();
+        }
+        if tag == varint_tag(4) {
+            kv.version = reader.int64()?;
+            tag = reader.tag();
+        }
+        if tag == bytes_tag(5) {
+            kv.value = reader.span()?;
+            tag = reader.tag();
+        }
+        if tag == varint_tag(6) {
+            kv.lease = reader.int64()?;
+            tag = reader.tag();
+        }
+        if tag == END {
+            return Ok(());
+        }
+        tag = reader.other(TAGS, 2)?;
     }
 }
 

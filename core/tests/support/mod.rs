@@ -248,7 +248,7 @@ impl Driver {
     }
 
     pub(crate) fn bytes(&mut self, stream: StreamKey, bytes: impl Into<Bytes>) {
-        self.watcher.handle_frame(self.now, stream, bytes.into());
+        self.watcher.handle_frame(self.now, stream, etcd_watch_core::Frame::decode(bytes.into()));
         self.collect();
     }
 

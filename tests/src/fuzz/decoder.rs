@@ -267,6 +267,15 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("no-utf8", vec![0x32, 2, 0xff, 0xfe]),
         ("wrong-wire-type", vec![0x15, 1, 2, 3, 4]),
         ("truncated", vec![0x5a, 9, 0x12, 7, 0x0a]),
+        (
+            "longer-tags-and-lengths",
+            vec![0x90, 0x80, 0, 5, 0xda, 0, 0x88, 0, 0x92, 0, 0x83, 0x80, 0, 0x8a, 0, 0],
+        ),
+        // An event whose pair has its fields backwards, behind the frame's last field but before the header.
+        (
+            "fields-out-of-order",
+            vec![0x38, 1, 0x5a, 9, 0x12, 7, 0x18, 9, 0x10, 8, 0x0a, 1, b'k', 0x0a, 2, 0x18, 9],
+        ),
         ("field-zero", vec![0x02, 0]),
         ("empty-events", [0x5a, 0x00].repeat(1500)),
         (

@@ -26,9 +26,7 @@ pub(crate) fn put(kv: mvccpb::KeyValue) -> mvccpb::Event {
 /// The events as one frame brings them.
 pub(crate) fn chunk(events: Vec<mvccpb::Event>) -> Chunk {
     let message = etcdserverpb::WatchResponse { events, ..Default::default() };
-    let frame = Bytes::from(message.encode_to_vec());
-    let index = crate::wire::decode::decode(&frame).unwrap();
-    Chunk::new(frame, index.events, index.prevs)
+    Frame::decode(message.encode_to_vec().into()).unwrap().into()
 }
 
 fn response(events: Vec<mvccpb::Event>) -> WatchResponse {

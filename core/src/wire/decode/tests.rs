@@ -12,7 +12,13 @@ use prost::Message;
 
 use super::*;
 
+fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
+    Frame::decode(Bytes::copy_from_slice(bytes))
+}
+
 extern crate std;
+
+mod forms;
 
 /// The frame as prost would have it.
 fn expand(frame: &Frame, bytes: &[u8], has_header: bool) -> WatchResponse {
@@ -329,11 +335,30 @@ fn errors_say_what_is_wrong() {
 }
 
 #[test]
-fn the_index_is_allocated_once_at_its_size() {
-    let event = Event { kv: Some(KeyValue { key: "k".into(), ..KeyValue::default() }), ..Event::default() };
-    let response = WatchResponse { events: vec![event; 100], ..WatchResponse::default() };
-    let frame = decode(&response.encode_to_vec()).unwrap();
-    assert_eq!((frame.events.len(), frame.events.capacity()), (100, 100));
+fn the_index_has_the_size_that_the_first_event_suggests() {
+    let event = |value: &'static [u8]| Event {
+        kv: Some(KeyValue { key: "key".into(), value: value.into(), ..KeyValue::default() }),
+        ..Event::default()
+    };
+    let index_of = |events: Vec<Event>| {
+        let frame = decode(&WatchResponse { events, ..WatchResponse::default() }.encode_to_vec()).unwrap();
+        (frame.events.len(), frame.events.capacity())
+    };
+    assert_eq!(index_of(vec![event(&[1; 60]); 100]), (100, 100));
+    // A guess that is a little too high stays, one that is much too high doesn't.
+    assert_eq!(index_of([vec![event(&[1; 60])], vec![event(&[1; 140]); 4]].concat()), (5, 9));
+    assert_eq!(index_of([vec![event(&[1; 60])], vec![event(&[1; 2000]); 4]].concat()), (5, 5));
+    // Neither does one that was too low.
+    assert_eq!(index_of([vec![event(&[1; 2000])], vec![event(&[1; 60]); 99]].concat()), (100, 100));
+}
+
+#[test]
+fn a_frame_keeps_the_received_buffer() {
+    let bytes = Bytes::from([&[0x32, 3][..], b"why", &[0x20, 1]].concat());
+    let frame = Frame::decode(bytes.clone()).unwrap();
+    assert_eq!((frame.bytes.as_ptr(), frame.bytes.len()), (bytes.as_ptr(), 7));
+    assert_eq!(frame.cancel_reason(), "why");
+    assert_eq!(decode(&[0x20, 1]).unwrap().cancel_reason(), "");
 }
 
 #[test]
