@@ -26,7 +26,9 @@ pub(crate) mod decode;
 pub(crate) mod version;
 
 mod call;
+mod encode;
 mod messages;
 
 pub use call::{Method, check_head, end_of};
+pub use encode::{Encode, RevisionRequest, StatusRequest};
 pub use messages::{MessageError, Messages, PREFIX_BYTES, frame, prefix};
