@@ -19,7 +19,7 @@ use etcd_watch_core::{
 };
 
 use crate::{
-    Runtime,
+    Runtime, Transport,
     auth::Generation,
     calls::Calls,
     endpoints::{EndpointId, Endpoints},
@@ -155,7 +155,7 @@ impl<R: Runtime> Driver<R> {
                     telemetry::creating(stream, creates, create.start_revision);
                 }
                 if let Some(lane) = self.lanes.iter().find(|lane| lane.stream == stream) {
-                    lane.send(request);
+                    lane.send(&request);
                 }
             }
             Action::Close { stream, reason } => {
@@ -329,7 +329,7 @@ fn avoid(hint: EndpointHint, last: Option<EndpointId>) -> Option<EndpointId> {
 }
 
 /// Feeds the machine what has arrived on the stream; the failure that ended it, if one did.
-fn read_lane<T: crate::Transport>(
+fn read_lane<T: Transport>(
     hub: &Hub,
     endpoints: &Endpoints,
     lane: &mut Lane<T>,
