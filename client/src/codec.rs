@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use etcd_watch_core::{
     Failure,
-    wire::{Messages, check_head, end_of},
+    wire::{Messages, check_head},
 };
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body;
@@ -49,24 +49,16 @@ where
             let frame = match ready!(self.body.as_mut().poll_frame(cx)) {
                 Some(Ok(frame)) => frame,
                 Some(Err(error)) => return Poll::Ready(Err(broken(&*error.into()))),
-                None => return Poll::Ready(Err(self.end(&HeaderMap::new()))),
+                None => return Poll::Ready(Err(self.messages.end(|_| None))),
             };
             match frame.into_data() {
                 Ok(chunk) => self.messages.push(chunk),
                 Err(frame) => {
                     if let Ok(trailers) = frame.into_trailers() {
-                        return Poll::Ready(Err(self.end(&trailers)));
+                        return Poll::Ready(Err(self.messages.end(value_in(&trailers))));
                     }
                 }
             }
-        }
-    }
-
-    /// How the response ended. An error that the server tells goes before a message it has cut.
-    fn end(&self, trailers: &HeaderMap) -> Failure {
-        match (end_of(value_in(trailers)), self.messages.finish()) {
-            (told @ Failure::Status { .. }, _) | (told, Ok(())) => told,
-            (_, Err(cut)) => cut.into(),
         }
     }
 }

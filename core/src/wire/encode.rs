@@ -2,7 +2,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::messages::{PREFIX_BYTES, prefix};
+use super::{
+    call::Method,
+    messages::{PREFIX_BYTES, prefix},
+};
 use crate::{CreateRequest, KeyRange, ListRequest, Request};
 use sealed::{Fields, Sink};
 
@@ -19,6 +22,9 @@ use sealed::{Fields, Sink};
 /// assert_eq!(Request::Progress.to_frame(), &b"\0\0\0\0\x02\x1a\0"[..]);
 /// ```
 pub trait Encode: Fields {
+    /// The call it is sent by.
+    const METHOD: Method;
+
     /// The message's size in bytes, without gRPC's prefix.
     fn encoded_len(&self) -> usize {
         let mut length = Length(0);
@@ -73,10 +79,21 @@ pub struct RevisionRequest<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusRequest;
 
-impl Encode for Request {}
-impl Encode for ListRequest {}
-impl Encode for RevisionRequest<'_> {}
-impl Encode for StatusRequest {}
+impl Encode for Request {
+    const METHOD: Method = Method::Watch;
+}
+
+impl Encode for ListRequest {
+    const METHOD: Method = Method::Range;
+}
+
+impl Encode for RevisionRequest<'_> {
+    const METHOD: Method = Method::Range;
+}
+
+impl Encode for StatusRequest {
+    const METHOD: Method = Method::Status;
+}
 
 /// Sealed, so that a message's fields are listed once, for its length and its bytes.
 mod sealed {

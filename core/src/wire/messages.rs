@@ -6,6 +6,7 @@ use alloc::{collections::VecDeque, vec::Vec};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use super::call::end_of;
 use crate::{Code, Failure};
 
 /// How many bytes come before each message.
@@ -136,6 +137,16 @@ impl Messages {
         let arrived =
             waiting + self.partial.as_ref().map_or(0, |partial| PREFIX_BYTES + partial.buffer.len());
         if arrived == 0 { Ok(()) } else { Err(MessageError::Truncated { arrived }) }
+    }
+
+    /// How the call ended, by the trailers of its response: as [`end_of`] says, or a stream that was cut within a
+    /// message. An error that the server tells goes before a message that it has cut for that. `header` returns
+    /// the value of a trailer by its name in lower case, and always `None` if there were no trailers.
+    pub fn end<'a>(&self, header: impl Fn(&str) -> Option<&'a [u8]>) -> Failure {
+        match (end_of(header), self.finish()) {
+            (told @ Failure::Status { .. }, _) | (told, Ok(())) => told,
+            (_, Err(cut)) => cut.into(),
+        }
     }
 
     /// The length in the next prefix, which is left where it is; `None` when it has not arrived.
@@ -350,6 +361,20 @@ mod tests {
         }
         let failure = Failure::from(MessageError::Truncated { arrived: 1 });
         assert!(matches!(failure, Failure::Connection { .. }), "{failure:?}");
+    }
+
+    #[test]
+    fn a_servers_error_goes_before_the_message_it_has_cut() {
+        let end = |chunk: &'static [u8], status: &'static str| {
+            let mut messages = pushed(&[chunk], 9);
+            assert_eq!(messages.pop(), Ok(None));
+            messages.end(|name| (name == "grpc-status").then_some(status.as_bytes()))
+        };
+        assert_eq!(end(b"", "0"), Failure::EndOfStream);
+        assert_eq!(end(b"\0", "14"), Failure::status(14, ""));
+        assert!(matches!(end(b"\0", "0"), Failure::Connection { .. }));
+        let no_trailers = pushed(&[], 9).end(|_| None);
+        assert!(matches!(no_trailers, Failure::Connection { .. }), "{no_trailers:?}");
     }
 
     #[test]

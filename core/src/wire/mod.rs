@@ -5,13 +5,13 @@
 //!
 //! | on the way | what | by |
 //! |---|---|---|
-//! | out | a call's path and headers | [`Method`] |
+//! | out | a call's path and headers | [`Method`], which each request names |
 //! | out | a request as bytes, with gRPC's prefix | [`Encode`] on [`Request`], [`ListRequest`], [`RevisionRequest`], [`StatusRequest`] |
 //! | in | whether a response's headers are gRPC's | [`check_head`] |
 //! | in | whole messages out of DATA chunks | [`Messages`] |
 //! | in | a watch stream's messages | [`Watcher::handle_frame`] |
 //! | in | other calls' messages | [`RangeDone::decode`], [`Page::decode`], [`decode_version`] |
-//! | in | how a call ended | [`end_of`] |
+//! | in | how a call ended | [`Messages::end`] |
 //!
 //! Nothing here panics on what a server sends, and nothing allocates more than a small multiple of what has
 //! arrived.

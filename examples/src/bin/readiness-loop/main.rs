@@ -131,7 +131,7 @@ impl Loop {
                 Action::Send { stream, request, .. } => {
                     let link = self.links.iter_mut().find(|link| link.is_for(stream));
                     if let Some(link) = link {
-                        link.send(request);
+                        link.send(&request);
                     }
                 }
                 Action::Close { stream, reason } => {
