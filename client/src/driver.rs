@@ -14,12 +14,12 @@ use std::{
 };
 
 use etcd_watch_core::{
-    Action, EndpointHint, Failure, Instant, RangeDone, RangeKey, Remedy, Request, StreamEnd, StreamKey,
-    remedy,
+    Action, EndpointHint, Failure, Frame, Instant, RangeDone, RangeKey, Remedy, Request, StreamEnd, StreamId,
+    StreamKey, remedy,
 };
 
 use crate::{
-    Runtime,
+    Runtime, Transport,
     auth::Generation,
     calls::Calls,
     endpoints::{EndpointId, Endpoints},
@@ -45,9 +45,9 @@ pub(crate) struct Driver<R: Runtime> {
     reads: Vec<Read>,
     timer: Option<(Instant, BoxFuture<()>)>,
     /// The endpoint each of the machine's lanes was last opened on, by the lane's number.
-    last_endpoints: BTreeMap<u32, EndpointId>,
+    last_endpoints: BTreeMap<StreamId, EndpointId>,
     /// The auth token each of them last carried.
-    last_tokens: BTreeMap<u32, Generation>,
+    last_tokens: BTreeMap<StreamId, Generation>,
     last_read: Option<EndpointId>,
     slow: SlowConsumers,
     /// Whether the hub knows that some stream is not being read.
@@ -140,13 +140,13 @@ impl<R: Runtime> Driver<R> {
     fn perform_one(&mut self, action: Action) {
         match action {
             Action::Open { stream, options, endpoint, fresh_token } => {
-                if fresh_token && let Some(&token) = self.last_tokens.get(&stream.lane()) {
+                if fresh_token && let Some(&token) = self.last_tokens.get(&stream.stream()) {
                     self.calls.pool.dialer.token_refused(token);
                 }
-                let last = self.last_endpoints.get(&stream.lane()).copied();
+                let last = self.last_endpoints.get(&stream.stream()).copied();
                 let dialer = &self.calls.pool.dialer;
                 let id = dialer.endpoints.pick_for_stream(avoid(endpoint, last), &self.streams());
-                self.last_endpoints.insert(stream.lane(), id);
+                self.last_endpoints.insert(stream.stream(), id);
                 telemetry::opening(stream, &dialer.endpoints.get(id));
                 self.lanes.push(Lane::open(dialer, id, stream, options));
             }
@@ -155,7 +155,7 @@ impl<R: Runtime> Driver<R> {
                     telemetry::creating(stream, creates, create.start_revision);
                 }
                 if let Some(lane) = self.lanes.iter().find(|lane| lane.stream == stream) {
-                    lane.send(request);
+                    lane.send(&request);
                 }
             }
             Action::Close { stream, reason } => {
@@ -215,8 +215,8 @@ impl<R: Runtime> Driver<R> {
             endpoints.failed(lane.endpoint, self.hub.now(), reason);
         }
         if *reason == StreamEnd::Idle {
-            self.last_endpoints.remove(&stream.lane());
-            self.last_tokens.remove(&stream.lane());
+            self.last_endpoints.remove(&stream.stream());
+            self.last_tokens.remove(&stream.stream());
         }
     }
 
@@ -245,7 +245,7 @@ impl<R: Runtime> Driver<R> {
 
     fn remember_token(&mut self, lane: &Lane<R::Transport>) {
         if let Some(token) = lane.token() {
-            self.last_tokens.insert(lane.stream.lane(), token);
+            self.last_tokens.insert(lane.stream.stream(), token);
         }
     }
 
@@ -329,7 +329,7 @@ fn avoid(hint: EndpointHint, last: Option<EndpointId>) -> Option<EndpointId> {
 }
 
 /// Feeds the machine what has arrived on the stream; the failure that ended it, if one did.
-fn read_lane<T: crate::Transport>(
+fn read_lane<T: Transport>(
     hub: &Hub,
     endpoints: &Endpoints,
     lane: &mut Lane<T>,
@@ -365,6 +365,8 @@ fn read_lane<T: crate::Transport>(
             LaneEvent::Frame(frame) => {
                 frames += 1;
                 bytes += frame.len();
+                // Before the lock: a frame may have many events.
+                let frame = Frame::decode(frame);
                 let mut state = hub.lock();
                 state.machine.handle_frame(now, stream, frame);
                 wanted = state.machine.wants_frame(stream);

@@ -1,8 +1,9 @@
 //! What fuzzers and the simulator need to reach, and nobody else: no part of the interface, and may change at any time.
 
 use bytes::Bytes;
-use etcd_watch_core::{ListRequest, Page, Request};
+use etcd_watch_core::{ListRequest, Page, Request, wire::Encode};
 use etcd_watch_proto::etcdserverpb::{RangeRequest, RangeResponse, WatchRequest};
+use prost::Message;
 
 use crate::{
     config::Tree,
@@ -11,10 +12,13 @@ use crate::{
     wire,
 };
 
-/// What goes out for `Action::Send`.
+/// What goes out for `Action::Send`, as a server reads it.
+///
+/// # Panics
+/// If a server couldn't read it.
 #[must_use]
 pub fn watch_request(request: Request) -> WatchRequest {
-    wire::watch_request(request)
+    WatchRequest::decode(request.to_bytes()).expect("the core encodes what prost decodes")
 }
 
 /// What goes out for `MirrorAction::List`.

@@ -9,7 +9,7 @@
 //! request goes out while the headers are still awaited, and awaiting them is part of polling.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -17,17 +17,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use etcd_watch_core::{Code, Failure, Opened, Remedy, ServerVersion, StreamKey, StreamOptions, remedy};
+use etcd_watch_core::{
+    Code, Failure, Opened, Remedy, Request, ServerVersion, StreamKey, StreamOptions, remedy, wire::Method,
+};
 use etcd_watch_proto::etcdserverpb as pb;
-use futures_core::Stream;
-use http::uri::PathAndQuery;
-use tonic::{Extensions, Request, Streaming, client::Grpc, metadata::MetadataMap};
+use http::{HeaderValue, header, uri::PathAndQuery};
+use tonic::{body::Body, metadata::MetadataMap};
 use tracing::Span;
 
 use crate::{
-    Endpoint, Runtime,
+    Endpoint, Runtime, Transport,
     auth::{Generation, Token},
-    codec::FrameCodec,
+    codec::Frames,
     endpoints::EndpointId,
     outbox::{Outbox, Requests, outbox},
     pool::Dialer,
@@ -43,10 +44,8 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// replies are not believed then, that is all.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-const WATCH: &str = "/etcdserverpb.Watch/Watch";
-
 /// One incarnation of one stream. Dropping it resets the stream and closes its connection.
-pub(crate) struct Lane<T> {
+pub(crate) struct Lane<T: Transport> {
     pub(crate) stream: StreamKey,
     pub(crate) endpoint: EndpointId,
     pub(crate) span: Span,
@@ -59,11 +58,10 @@ pub(crate) struct Lane<T> {
     paused: bool,
 }
 
-#[expect(clippy::large_enum_variant, reason = "a client has few of them, and they are open most of the time")]
-enum LaneState<T> {
+enum LaneState<T: Transport> {
     Connecting(BoxFuture<Result<Connected<T>, Failure>>),
-    Opening(BoxFuture<Result<Streaming<Bytes>, Failure>>),
-    Open(Streaming<Bytes>),
+    Opening(BoxFuture<Result<Frames<T::ResponseBody>, Failure>>),
+    Open(Frames<T::ResponseBody>),
     Failed,
 }
 
@@ -84,7 +82,7 @@ pub(crate) enum LaneEvent {
     Failed(Failure),
 }
 
-impl<T: crate::Transport> Lane<T> {
+impl<T: Transport> Lane<T> {
     /// Begins to connect.
     pub(crate) fn open<R: Runtime<Transport = T>>(
         dialer: &Arc<Dialer<R>>,
@@ -110,8 +108,8 @@ impl<T: crate::Transport> Lane<T> {
         }
     }
 
-    pub(crate) fn send(&self, request: etcd_watch_core::Request) {
-        self.outbox.send(wire::watch_request(request));
+    pub(crate) fn send(&self, request: &Request) {
+        self.outbox.send(request);
     }
 
     /// Whether the connection was up.
@@ -157,13 +155,9 @@ impl<T: crate::Transport> Lane<T> {
                     Poll::Ready(Err(failure)) => return self.fail(failure),
                     Poll::Pending => return Poll::Pending,
                 },
-                LaneState::Open(frames) => match Pin::new(frames).poll_next(cx) {
-                    Poll::Ready(Some(Ok(frame))) => return Poll::Ready(LaneEvent::Frame(frame)),
-                    Poll::Ready(Some(Err(status))) => {
-                        let failure = wire::failure_of(&status, self.max_message_bytes);
-                        return self.fail(failure);
-                    }
-                    Poll::Ready(None) => return self.fail(Failure::EndOfStream),
+                LaneState::Open(frames) => match frames.poll_next(cx) {
+                    Poll::Ready(Ok(frame)) => return Poll::Ready(LaneEvent::Frame(frame)),
+                    Poll::Ready(Err(failure)) => return self.fail(failure),
                     Poll::Pending => return Poll::Pending,
                 },
                 LaneState::Failed => return Poll::Pending,
@@ -258,19 +252,34 @@ async fn version_of<R: Runtime>(
 }
 
 /// Makes the streaming call; completes with the response's headers.
-async fn open<T: crate::Transport>(
+async fn open<T: Transport>(
     connected: Connected<T>,
     max_message_bytes: usize,
-) -> Result<Streaming<Bytes>, Failure> {
-    let mut grpc =
-        Grpc::with_origin(connected.transport, connected.origin).max_decoding_message_size(max_message_bytes);
-    if let Err(error) = grpc.ready().await {
-        let error = error.into();
-        return Err(wire::broken(&*error));
-    }
-    let request = Request::from_parts(connected.metadata, Extensions::default(), connected.requests);
-    match grpc.streaming(request, PathAndQuery::from_static(WATCH), FrameCodec).await {
-        Ok(response) => Ok(response.into_inner()),
-        Err(status) => Err(wire::failure_of(&status, max_message_bytes)),
-    }
+) -> Result<Frames<T::ResponseBody>, Failure> {
+    let Connected { mut transport, origin, metadata, requests, .. } = connected;
+    let request = watch_call(origin, metadata, requests)?;
+    let broken = |error: T::Error| wire::broken(&*error.into());
+    poll_fn(|cx| transport.poll_ready(cx)).await.map_err(broken)?;
+    let response = transport.call(request).await.map_err(broken)?;
+    Frames::of(response, max_message_bytes)
+}
+
+/// The head of the call, and its requests as the body.
+fn watch_call(
+    origin: http::Uri,
+    metadata: MetadataMap,
+    requests: Requests,
+) -> Result<http::Request<Body>, Failure> {
+    let mut uri = origin.into_parts();
+    uri.path_and_query = Some(PathAndQuery::from_static(Method::Watch.path()));
+    let uri = http::Uri::from_parts(uri)
+        .map_err(|error| Failure::invalid_request(format!("the endpoint's URI: {error}")))?;
+    let mut request = http::Request::new(Body::new(requests));
+    *request.method_mut() = http::Method::POST;
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = metadata.into_headers();
+    request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    Ok(request)
 }

@@ -1,14 +1,15 @@
 //! The request side of a watch stream.
 
 use std::{
-    collections::VecDeque,
+    convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
 };
 
-use etcd_watch_proto::etcdserverpb::WatchRequest;
-use futures_core::Stream;
+use bytes::{Bytes, BytesMut};
+use etcd_watch_core::{Request, wire::Encode};
+use http_body::{Body, Frame};
 
 use crate::sync::lock;
 
@@ -17,13 +18,14 @@ use crate::sync::lock;
 #[derive(Debug)]
 pub(crate) struct Outbox(Arc<Mutex<Queue>>);
 
-/// The requests as a stream; it ends only with its [`Outbox`].
+/// The requests as the body of an HTTP request; it ends only with its [`Outbox`].
 #[derive(Debug)]
 pub(crate) struct Requests(Arc<Mutex<Queue>>);
 
 #[derive(Debug, Default)]
 struct Queue {
-    requests: VecDeque<WatchRequest>,
+    /// Requests as gRPC's messages, one after the other.
+    messages: BytesMut,
     closed: bool,
     reader: Option<Waker>,
 }
@@ -34,10 +36,10 @@ pub(crate) fn outbox() -> (Outbox, Requests) {
 }
 
 impl Outbox {
-    pub(crate) fn send(&self, request: WatchRequest) {
+    pub(crate) fn send(&self, request: &Request) {
         let reader = {
             let mut queue = lock(&self.0);
-            queue.requests.push_back(request);
+            request.encode_frame(&mut queue.messages);
             queue.reader.take()
         };
         if let Some(reader) = reader {
@@ -52,7 +54,7 @@ impl Drop for Outbox {
             let mut queue = lock(&self.0);
             queue.closed = true;
             // The stream is being reset: nobody is to wait for what was not sent.
-            queue.requests.clear();
+            queue.messages.clear();
             queue.reader.take()
         };
         if let Some(reader) = reader {
@@ -61,17 +63,20 @@ impl Drop for Outbox {
     }
 }
 
-impl Stream for Requests {
-    type Item = WatchRequest;
+impl Body for Requests {
+    type Data = Bytes;
+    type Error = Infallible;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<WatchRequest>> {
+    /// All requests there are, in one frame.
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let mut queue = lock(&self.0);
-        if let Some(request) = queue.requests.pop_front() {
-            if queue.requests.is_empty() {
-                // Thousands of creates go out once; their room need not stay.
-                queue.requests.shrink_to(64);
-            }
-            return Poll::Ready(Some(request));
+        if !queue.messages.is_empty() {
+            // The buffer goes along: thousands of creates go out once, and their room need not stay.
+            let messages = std::mem::take(&mut queue.messages);
+            return Poll::Ready(Some(Ok(Frame::data(messages.freeze()))));
         }
         if queue.closed {
             return Poll::Ready(None);
@@ -83,23 +88,38 @@ impl Stream for Requests {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::{FutureExt, StreamExt};
+    use std::future::poll_fn;
+
+    use futures_util::FutureExt;
 
     use super::*;
-    use crate::wire;
+
+    /// The next frame; `None` at the end. Nothing to do is no answer at all.
+    fn next(requests: &mut Requests) -> Option<Option<Bytes>> {
+        let frame = poll_fn(|cx| Pin::new(&mut *requests).poll_frame(cx)).now_or_never()?;
+        Some(frame.map(|frame| frame.unwrap().into_data().unwrap()))
+    }
 
     #[test]
     fn requests_come_out_in_order_and_the_end_comes_with_the_outbox() {
         let (outbox, mut requests) = outbox();
-        assert!(requests.next().now_or_never().is_none(), "open and empty: pending");
-        let sent: Vec<_> = (1..=3)
-            .map(|watch_id| wire::watch_request(etcd_watch_core::Request::Cancel { watch_id }))
-            .collect();
-        sent.iter().for_each(|request| outbox.send(request.clone()));
-        for request in sent {
-            assert_eq!(requests.next().now_or_never(), Some(Some(request)));
-        }
+        assert_eq!(next(&mut requests), None, "open and empty: pending");
+        let sent: Vec<_> = (1..=3).map(|watch_id| Request::Cancel { watch_id }).collect();
+        sent.iter().for_each(|request| outbox.send(request));
+        let expected: Vec<u8> = sent.iter().flat_map(Encode::to_frame).collect();
+        assert_eq!(next(&mut requests), Some(Some(expected.into())));
+        assert_eq!(next(&mut requests), None);
+        outbox.send(&Request::Progress);
+        assert_eq!(next(&mut requests), Some(Some(Request::Progress.to_frame())));
         drop(outbox);
-        assert_eq!(requests.next().now_or_never(), Some(None));
+        assert_eq!(next(&mut requests), Some(None));
+    }
+
+    #[test]
+    fn nothing_is_sent_after_the_outbox_is_gone() {
+        let (outbox, mut requests) = outbox();
+        outbox.send(&Request::Progress);
+        drop(outbox);
+        assert_eq!(next(&mut requests), Some(None));
     }
 }

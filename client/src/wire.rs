@@ -1,13 +1,10 @@
-//! Between the core's types and the wire's: requests, metadata, failures.
+//! Between the core's types and the wire's: lists, metadata, failures.
 
 use std::error::Error as _;
 
-use etcd_watch_core::{CreateRequest, Failure, ListRequest, Page, PageKv, Request};
+use etcd_watch_core::{Failure, ListRequest, Page, PageKv};
 use etcd_watch_proto::{
-    etcdserverpb::{
-        RangeRequest, RangeResponse, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest,
-        WatchRequest, watch_create_request::FilterType, watch_request::RequestUnion,
-    },
+    etcdserverpb::{RangeRequest, RangeResponse},
     mvccpb::KeyValue,
 };
 use tonic::{
@@ -21,36 +18,6 @@ use crate::{NotSent, runtime::TlsRefused};
 const API_VERSION: &str = "3.5";
 
 const USER_AGENT: &str = concat!("etcd-watch/", env!("CARGO_PKG_VERSION"));
-
-/// The core's request as the message on the wire.
-pub(crate) fn watch_request(request: Request) -> WatchRequest {
-    let union = match request {
-        Request::Create(create) => RequestUnion::CreateRequest(create_request(create)),
-        Request::Cancel { watch_id } => RequestUnion::CancelRequest(WatchCancelRequest { watch_id }),
-        Request::Progress => RequestUnion::ProgressRequest(WatchProgressRequest {}),
-    };
-    WatchRequest { request_union: Some(union) }
-}
-
-fn create_request(create: CreateRequest) -> WatchCreateRequest {
-    let mut filters = Vec::new();
-    if create.filters.no_put {
-        filters.push(FilterType::Noput.into());
-    }
-    if create.filters.no_delete {
-        filters.push(FilterType::Nodelete.into());
-    }
-    WatchCreateRequest {
-        key: create.range.start().clone(),
-        range_end: create.range.end().clone(),
-        start_revision: create.start_revision,
-        progress_notify: create.progress_notify,
-        filters,
-        prev_kv: create.prev_kv,
-        watch_id: create.watch_id,
-        fragment: create.fragment,
-    }
-}
 
 /// The message that asks for a page of a mirror's list.
 pub(crate) fn list_request(request: &ListRequest) -> RangeRequest {
@@ -173,34 +140,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use etcd_watch_core::{Filters, KeyRange};
-
     use super::*;
-
-    #[test]
-    fn a_create_request_keeps_every_field() {
-        let core = CreateRequest {
-            range: KeyRange::prefix("a"),
-            start_revision: 5,
-            progress_notify: true,
-            filters: Filters { no_put: true, no_delete: true },
-            prev_kv: true,
-            watch_id: 9,
-            fragment: true,
-        };
-        let expected = WatchCreateRequest {
-            key: "a".into(),
-            range_end: "b".into(),
-            start_revision: 5,
-            progress_notify: true,
-            filters: vec![FilterType::Noput.into(), FilterType::Nodelete.into()],
-            prev_kv: true,
-            watch_id: 9,
-            fragment: true,
-        };
-        let union = watch_request(Request::Create(core)).request_union;
-        assert_eq!(union, Some(RequestUnion::CreateRequest(expected)));
-    }
 
     #[test]
     fn metadata_says_what_was_asked_for() {

@@ -22,6 +22,7 @@
 //!
 //! Start with [`Watcher`]: its documentation is the contract between machine and driver. [`Mirror`] is a
 //! second machine, beside it: it lists a key range and then watches it, as one consistent history of states.
+//! [`wire`] has what a driver needs of gRPC and protobuf, without I/O too.
 //!
 //! The crate is `no_std` and needs `alloc`.
 #![no_std]
@@ -42,7 +43,7 @@ mod stream;
 mod time;
 mod watch;
 mod watcher;
-mod wire;
+pub mod wire;
 
 pub use action::{Action, Creates, EndpointHint, Opened, RangeDone, TimeoutReason};
 pub use config::Config;

@@ -164,7 +164,11 @@ impl Chaos {
                     let (_, watch_id) = self.creates.remove(at);
                     self.running.push((stream, watch_id));
                     let created = Frame { watch_id, created: true, ..Frame::default() };
-                    self.watcher.handle_frame(now, stream, created.encode_to_vec().into());
+                    self.watcher.handle_frame(
+                        now,
+                        stream,
+                        etcd_watch_core::Frame::decode(created.encode_to_vec().into()),
+                    );
                 }
             }
             Call::Failed(stream, code, reason) => {
@@ -186,7 +190,11 @@ impl Chaos {
             }
             Call::Garbage(stream, bytes) => {
                 if let Some(stream) = pick(&self.streams, *stream) {
-                    self.watcher.handle_frame(now, stream, Bytes::from(bytes.clone()));
+                    self.watcher.handle_frame(
+                        now,
+                        stream,
+                        etcd_watch_core::Frame::decode(Bytes::from(bytes.clone())),
+                    );
                 }
             }
             Call::Frame(stream, wild) => {
@@ -197,7 +205,11 @@ impl Chaos {
                     _ => anything,
                 };
                 if let Some(stream) = stream {
-                    self.watcher.handle_frame(now, stream, wild_frame(wild, id));
+                    self.watcher.handle_frame(
+                        now,
+                        stream,
+                        etcd_watch_core::Frame::decode(wild_frame(wild, id)),
+                    );
                 }
             }
             Call::RangeDone(range, revision, code) => {

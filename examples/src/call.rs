@@ -9,19 +9,24 @@ use std::{
 };
 
 use bytes::Bytes;
-use etcd_watch_core::Failure;
+use etcd_watch_core::{
+    Failure, Opened, StreamOptions,
+    wire::{Encode, Messages, Method, check_head, decode_version},
+};
 use h2::{
     RecvStream, SendStream,
     client::{Builder, ResponseFuture, SendRequest},
 };
-use http::StatusCode;
-use prost::Message;
+use http::{HeaderMap, HeaderValue, Request, Version};
 
-use crate::grpc::{self, Deframer};
+use crate::endpoints::Endpoint;
 
 /// HTTP/2's flow-control windows: what a server may send ahead of being read.
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// The largest message taken: a revision comes in one, unless the server splits it.
+const MAX_MESSAGE: usize = 512 << 20;
 
 /// The settings of the connections that calls are made on.
 #[must_use]
@@ -40,12 +45,18 @@ pub fn broken(error: &(impl Error + ?Sized)) -> Failure {
     Failure::connection(error.to_string())
 }
 
+/// What the answer to a question for the version says. A member that won't tell is believed less, that is all.
+#[must_use]
+pub fn opened(reply: &[u8]) -> Opened {
+    Opened { version: decode_version(reply).ok().flatten(), ..Opened::default() }
+}
+
 /// One call. Dropping it resets its stream.
 #[derive(Debug)]
 pub struct Call {
     requests: SendStream<Bytes>,
     response: Response,
-    messages: Deframer,
+    messages: Messages,
     reply: Option<Bytes>,
 }
 
@@ -59,32 +70,46 @@ impl Call {
     /// Sends the head. The request side stays open: messages follow by [`send`](Self::send).
     ///
     /// # Errors
-    /// When the connection is gone.
-    pub fn streaming(connection: &mut SendRequest<Bytes>, head: http::Request<()>) -> Result<Self, Failure> {
+    /// When the connection is gone, or the metadata can't be sent.
+    pub fn streaming(
+        connection: &mut SendRequest<Bytes>,
+        endpoint: &Endpoint,
+        options: &StreamOptions,
+        method: Method,
+    ) -> Result<Self, Failure> {
+        let uri = format!("http://{}{}", endpoint.authority, method.path());
+        let mut head = Request::post(uri).version(Version::HTTP_2);
+        for (name, value) in method.headers(options) {
+            head = head.header(name, value);
+        }
+        // Only the name of what is wrong: values may be secret.
+        let invalid = |error| Failure::invalid_request(format!("metadata: {error}"));
+        let head = head.body(()).map_err(invalid)?;
         let (response, requests) = connection.send_request(head, false).map_err(|error| broken(&error))?;
-        let (messages, reply) = (Deframer::default(), None);
-        Ok(Self { requests, response: Response::Head(response), messages, reply })
+        let messages = Messages::new(MAX_MESSAGE);
+        Ok(Self { requests, response: Response::Head(response), messages, reply: None })
     }
 
     /// Sends the head and the only message.
     ///
     /// # Errors
-    /// When the connection is gone.
-    pub fn unary(
+    /// When the connection is gone, or the metadata can't be sent.
+    pub fn unary<M: Encode>(
         connection: &mut SendRequest<Bytes>,
-        head: http::Request<()>,
-        message: &impl Message,
+        endpoint: &Endpoint,
+        options: &StreamOptions,
+        message: &M,
     ) -> Result<Self, Failure> {
-        let mut call = Self::streaming(connection, head)?;
-        call.requests.send_data(grpc::frame(message), true).map_err(|error| broken(&error))?;
+        let mut call = Self::streaming(connection, endpoint, options, M::METHOD)?;
+        call.requests.send_data(message.to_frame(), true).map_err(|error| broken(&error))?;
         Ok(call)
     }
 
     /// Sends a message. `h2` keeps what the flow control does not let out yet. That the stream is gone,
     /// [`poll_message`](Self::poll_message) tells, after what had arrived.
-    pub fn send(&mut self, message: &impl Message) {
+    pub fn send(&mut self, message: &impl Encode) {
         // Never with end_of_stream: some servers take a half-close for the end of the watches.
-        let _ = self.requests.send_data(grpc::frame(message), false);
+        let _ = self.requests.send_data(message.to_frame(), false);
     }
 
     /// The next message of the response. It has no end but a failure.
@@ -101,12 +126,7 @@ impl Call {
                 // It comes with the first message, and that only after a request.
                 Response::Head(head) => {
                     let head = ready!(Pin::new(head).poll(cx)).map_err(|error| broken(&error))?;
-                    if head.status() != StatusCode::OK {
-                        return Poll::Ready(Err(grpc::refused(head.status())));
-                    }
-                    if head.headers().contains_key("grpc-status") {
-                        return Poll::Ready(Err(grpc::end_of(head.headers())));
-                    }
+                    check_head(head.status().as_u16(), value_in(head.headers()))?;
                     self.response = Response::Body(head.into_body());
                     continue;
                 }
@@ -114,16 +134,13 @@ impl Call {
             match ready!(body.poll_data(cx)) {
                 Some(chunk) => {
                     let chunk = chunk.map_err(|error| broken(&error))?;
-                    self.messages.push(&chunk);
                     // Taken: the server may send as much again. It fails only on a stream that is gone.
                     let _ = body.flow_control().release_capacity(chunk.len());
-                }
-                None if self.messages.is_within_message() => {
-                    return Poll::Ready(Err(Failure::connection("the stream was cut within a message")));
+                    self.messages.push(chunk);
                 }
                 None => {
                     let trailers = ready!(body.poll_trailers(cx)).map_err(|error| broken(&error))?;
-                    return Poll::Ready(Err(grpc::end_of(&trailers.unwrap_or_default())));
+                    return Poll::Ready(Err(self.messages.end(value_in(&trailers.unwrap_or_default()))));
                 }
             }
         }
@@ -145,14 +162,6 @@ impl Call {
         }
     }
 
-    /// [`poll_message`](Self::poll_message), to be awaited.
-    ///
-    /// # Errors
-    /// How the call ended.
-    pub async fn message(&mut self) -> Result<Bytes, Failure> {
-        poll_fn(|cx| self.poll_message(cx)).await
-    }
-
     /// [`poll_reply`](Self::poll_reply), to be awaited.
     ///
     /// # Errors
@@ -160,4 +169,8 @@ impl Call {
     pub async fn reply(mut self) -> Result<Bytes, Failure> {
         poll_fn(|cx| self.poll_reply(cx)).await
     }
+}
+
+fn value_in<'h>(headers: &'h HeaderMap) -> impl Fn(&str) -> Option<&'h [u8]> {
+    |name| headers.get(name).map(HeaderValue::as_bytes)
 }

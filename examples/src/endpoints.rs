@@ -6,7 +6,7 @@ use std::{
     net::{SocketAddr, ToSocketAddrs},
 };
 
-use etcd_watch_core::EndpointHint;
+use etcd_watch_core::{EndpointHint, StreamId};
 
 /// A member's client address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub struct Endpoint {
 #[derive(Debug)]
 pub struct Endpoints {
     preference: Vec<Endpoint>,
-    /// The last one used, by lane; reads are under `None`.
-    last: BTreeMap<Option<u32>, Endpoint>,
+    /// The last one used, by stream; reads are under `None`.
+    last: BTreeMap<Option<StreamId>, Endpoint>,
 }
 
 impl Endpoints {
@@ -45,16 +45,16 @@ impl Endpoints {
         Ok(Self { preference, last: BTreeMap::new() })
     }
 
-    /// The endpoint for a lane's next stream, or with `None` for a read.
-    pub fn pick(&mut self, lane: Option<u32>, hint: EndpointHint) -> Endpoint {
+    /// The endpoint for a stream's next connection, or with `None` for a read.
+    pub fn pick(&mut self, stream: Option<StreamId>, hint: EndpointHint) -> Endpoint {
         let avoided = match hint {
             EndpointHint::Any => None,
-            EndpointHint::Another => self.last.get(&lane),
+            EndpointHint::Another => self.last.get(&stream),
         };
         let other = self.preference.iter().find(|&endpoint| Some(endpoint) != avoided);
         // Where there is only one, "another" is the same.
         let picked = other.unwrap_or(&self.preference[0]).clone();
-        self.last.insert(lane, picked.clone());
+        self.last.insert(stream, picked.clone());
         picked
     }
 
@@ -68,15 +68,28 @@ impl Endpoints {
 
 #[cfg(test)]
 mod tests {
+    use etcd_watch_core::{Action, Config, Instant, KeyRange, WatchRequest, Watcher};
+
     use super::*;
+
+    /// A machine's first stream.
+    fn stream() -> StreamId {
+        let mut machine = Watcher::new(Config::default(), 1).unwrap();
+        let request = WatchRequest::new(KeyRange::all()).start_revision(1);
+        machine.watch(Instant::ZERO, request).unwrap();
+        match machine.poll_action() {
+            Some(Action::Open { stream, .. }) => stream.stream(),
+            other => panic!("a stream is opened first: {other:?}"),
+        }
+    }
 
     #[test]
     fn another_is_another_where_there_is_one_and_the_failed_go_to_the_back() {
         let mut two = Endpoints::resolve("http://127.0.0.1:1/,127.0.0.1:2").unwrap();
-        let first = two.pick(Some(0), EndpointHint::Any);
+        let first = two.pick(Some(stream()), EndpointHint::Any);
         assert_eq!(first.authority, "127.0.0.1:1");
-        assert_ne!(two.pick(Some(0), EndpointHint::Another), first);
-        assert_eq!(two.pick(None, EndpointHint::Any), first, "lanes and reads remember apart");
+        assert_ne!(two.pick(Some(stream()), EndpointHint::Another), first);
+        assert_eq!(two.pick(None, EndpointHint::Any), first, "streams and reads remember apart");
         two.failed(&first);
         assert_ne!(two.pick(None, EndpointHint::Any), first);
 

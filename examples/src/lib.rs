@@ -5,9 +5,8 @@
 //! |---|---|
 //! | `args` | the command line |
 //! | `endpoints` | which endpoint is next |
-//! | `wire` | the machine's requests as etcd's messages and as HTTP/2 heads |
-//! | `grpc` | messages to frames and back, and what a stream's end means |
 //! | `call` | one gRPC call on an HTTP/2 connection, polled |
+//! | `timeouts` | how long the network may take |
 //! | `clock` | the machine's time |
 //! | `output` | the consumer: prints what watches deliver |
 //!
@@ -18,9 +17,8 @@ pub mod args;
 pub mod call;
 pub mod clock;
 pub mod endpoints;
-pub mod grpc;
 pub mod output;
-pub mod wire;
+pub mod timeouts;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/embedding-the-core.md")]

@@ -151,7 +151,7 @@ fn resume_revision_before_the_last(recorded: &[WireResponse], believed: ServerVe
         if response.watch_id != -1 {
             response.watch_id = create.watch_id;
         }
-        watcher.handle_frame(now, stream, response.encode_to_vec().into());
+        watcher.handle_frame(now, stream, etcd_watch_core::Frame::decode(response.encode_to_vec().into()));
         while watcher.poll_action().is_some() {}
         while watcher.next(now, watch).is_some() {}
     }

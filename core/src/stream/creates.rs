@@ -245,7 +245,8 @@ mod tests {
         creates.enqueue(key(1), |_| true);
         creates.next(at(300), |_| true);
         assert_eq!(creates.answer_due(&config), Some(at(800)));
-        let answer = Frame { watch_id: id, created: true, ..Frame::default() };
+        let mut answer = Frame::default();
+        (answer.watch_id, answer.created) = (id, true);
         creates.answer(at(600), &answer, |_| false).unwrap();
         assert_eq!(creates.answer_due(&config), Some(at(1_300)));
         creates.read_again(at(5_000));

@@ -224,7 +224,11 @@ impl World {
         }
         let happened = !frames.is_empty();
         for (stream, frame) in frames {
-            self.watcher.handle_frame(self.now, stream, frame.encode_to_vec().into());
+            self.watcher.handle_frame(
+                self.now,
+                stream,
+                etcd_watch_core::Frame::decode(frame.encode_to_vec().into()),
+            );
         }
         happened
     }

@@ -220,7 +220,11 @@ impl World {
         };
         let mut frames = VecDeque::from(server.transmit(prefer_control));
         while let Some(frame) = frames.pop_front() {
-            self.watcher.handle_frame(self.now, stream, frame.encode_to_vec().into());
+            self.watcher.handle_frame(
+                self.now,
+                stream,
+                etcd_watch_core::Frame::decode(frame.encode_to_vec().into()),
+            );
             if !self.watcher.wants_frame(stream) {
                 server.take_back(frames);
                 break;

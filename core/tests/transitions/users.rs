@@ -178,7 +178,7 @@ fn many_denials_are_looked_into_one_after_the_other_and_those_for_the_same_keys_
     for _ in keys {
         // All of them arrive before the driver looks at any action.
         let frame = refused(-1, DENIED).encode_to_vec();
-        driver.watcher.handle_frame(driver.now, stream, frame.into());
+        driver.watcher.handle_frame(driver.now, stream, etcd_watch_core::Frame::decode(frame.into()));
     }
     watches.remove(0);
     for (key, ended) in [("a", 2), ("b", 1), ("a", 1)] {

@@ -107,7 +107,7 @@ fn with_streams(streams: usize) -> Watcher {
         }
     }
     for (stream, id) in opened {
-        watcher.handle_frame(now, stream, created(id).encode_to_vec().into());
+        watcher.handle_frame(now, stream, etcd_watch_core::Frame::decode(created(id).encode_to_vec().into()));
         while watcher.poll_action().is_some() {}
     }
     assert_eq!(watcher.stats().streams, streams);

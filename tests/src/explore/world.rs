@@ -201,7 +201,7 @@ impl<'a> World<'a> {
             Step::Stale => {
                 let frame = self.stale.pop_front();
                 if let (Link::Open { stream, .. }, Some(frame)) = (&self.link, frame) {
-                    self.machine.handle_frame(self.now, *stream, frame);
+                    self.machine.handle_frame(self.now, *stream, etcd_watch_core::Frame::decode(frame));
                 }
             }
             Step::Lose { slot, to } => {
@@ -222,7 +222,11 @@ impl<'a> World<'a> {
     fn transmit(&mut self, send: impl FnOnce(&mut Server, Member<'_>) -> Option<Frame>) {
         let frame = self.server().and_then(|(server, member)| send(server, member));
         if let (Link::Open { stream, .. }, Some(frame)) = (&self.link, frame) {
-            self.machine.handle_frame(self.now, *stream, frame.encode_to_vec().into());
+            self.machine.handle_frame(
+                self.now,
+                *stream,
+                etcd_watch_core::Frame::decode(frame.encode_to_vec().into()),
+            );
         }
     }
 

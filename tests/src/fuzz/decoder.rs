@@ -176,7 +176,7 @@ fn running() -> (Watcher, StreamKey, i64, WatchKey) {
         panic!("it creates the watch")
     };
     let created = Frame { watch_id: create.watch_id, created: true, ..Frame::default() };
-    watcher.handle_frame(now, stream, created.encode_to_vec().into());
+    watcher.handle_frame(now, stream, etcd_watch_core::Frame::decode(created.encode_to_vec().into()));
     assert_eq!(watcher.poll_action(), None);
     (watcher, stream, create.watch_id, watch)
 }
@@ -198,7 +198,7 @@ fn for_watch(id: i64) -> Vec<u8> {
 fn outcome_of(bytes: &[u8]) -> (Outcome, i64) {
     let (mut watcher, stream, id, watch) = running();
     let now = Instant::ZERO;
-    watcher.handle_frame(now, stream, Bytes::copy_from_slice(bytes));
+    watcher.handle_frame(now, stream, etcd_watch_core::Frame::decode(Bytes::copy_from_slice(bytes)));
     let mut is_delivered = false;
     let mut outcome = Outcome::Nothing;
     while let Some(action) = watcher.poll_action() {

@@ -190,7 +190,7 @@ impl Driver {
                 *connection.created.entry(frame.watch_id).or_default() += 1;
             }
         }
-        self.watcher.handle_frame(self.now, stream, bytes);
+        self.watcher.handle_frame(self.now, stream, etcd_watch_core::Frame::decode(bytes));
         self.settle();
     }
 
@@ -287,7 +287,7 @@ impl Driver {
         match action {
             Action::Open { stream, .. } => {
                 let is_open = |(key, open): (&StreamKey, &Connection)| {
-                    key.lane() == stream.lane() && open.phase != Phase::Ended
+                    key.stream() == stream.stream() && open.phase != Phase::Ended
                 };
                 assert!(!self.connections.iter().any(is_open), "{stream:?} takes the place of an open one");
                 let connection = Connection {

@@ -37,7 +37,7 @@ pub(super) fn run(data: &[u8]) {
         let what = input.byte();
         let frame = Bytes::copy_from_slice(input.bytes());
         let lane = u32::from(what & SECOND_STREAM != 0);
-        let stream = driver.streams.iter().rev().find(|stream| stream.lane() == lane).copied();
+        let stream = driver.streams.iter().rev().find(|stream| stream.stream().number() == lane).copied();
         if let Some(stream) = stream {
             driver.frame(stream, frame);
         }
@@ -70,7 +70,7 @@ fn start() -> Driver {
 fn reopen(driver: &mut Driver, answers: bool) {
     // The longest backoff.
     for _ in 0..8 {
-        let lanes = |lane| driver.streams.iter().rev().find(|stream| stream.lane() == lane);
+        let lanes = |lane| driver.streams.iter().rev().find(|stream| stream.stream().number() == lane);
         let is_gone = |stream: &&StreamKey| driver.watcher.reopens_at(**stream).is_some();
         let gone = [lanes(0), lanes(1)].into_iter().flatten().filter(is_gone).count();
         for stream in driver.opening() {

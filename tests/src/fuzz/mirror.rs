@@ -255,7 +255,11 @@ impl World {
 
     fn frame(&mut self, make: impl FnOnce(i64) -> Frame) {
         if let Some((stream, id)) = self.stream {
-            self.watcher.handle_frame(self.now, stream, make(id).encode_to_vec().into());
+            self.watcher.handle_frame(
+                self.now,
+                stream,
+                etcd_watch_core::Frame::decode(make(id).encode_to_vec().into()),
+            );
         }
     }
 
@@ -350,7 +354,11 @@ impl World {
                     let header = header(1, self.revision);
                     let frame =
                         Frame { header, watch_id: create.watch_id, created: true, ..Frame::default() };
-                    self.watcher.handle_frame(self.now, stream, frame.encode_to_vec().into());
+                    self.watcher.handle_frame(
+                        self.now,
+                        stream,
+                        etcd_watch_core::Frame::decode(frame.encode_to_vec().into()),
+                    );
                 }
                 Action::Send { stream, request: Request::Create(create), .. } => {
                     self.stream = Some((stream, create.watch_id));

@@ -84,7 +84,11 @@ impl Link {
             if self.watcher.wants_frame(*key)
                 && let Some(response) = store.poll_watch_response(*stream)
             {
-                self.watcher.handle_frame(now, *key, response.encode_to_vec().into());
+                self.watcher.handle_frame(
+                    now,
+                    *key,
+                    etcd_watch_core::Frame::decode(response.encode_to_vec().into()),
+                );
                 return Some(Carried { is_fragment: response.fragment });
             }
         }

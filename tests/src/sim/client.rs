@@ -21,7 +21,7 @@ pub(super) struct Client {
     /// The members, best first; one that failed goes to the back.
     preference: Vec<usize>,
     down: BTreeSet<usize>,
-    last_members: BTreeMap<u32, usize>,
+    last_members: BTreeMap<etcd_watch_core::StreamId, usize>,
     pub(super) last_read: Option<usize>,
     /// The number of the newest token it has.
     pub(super) token: u64,
@@ -113,10 +113,10 @@ impl World {
     fn perform(&mut self, client: usize, action: Action) {
         match action {
             Action::Open { stream, options, endpoint, fresh_token } => {
-                let last = self.clients[client].last_members.get(&stream.lane()).copied();
+                let last = self.clients[client].last_members.get(&stream.stream()).copied();
                 let avoid = last.filter(|_| endpoint == EndpointHint::Another);
                 let member = self.clients[client].pick(avoid);
-                self.clients[client].last_members.insert(stream.lane(), member);
+                self.clients[client].last_members.insert(stream.stream(), member);
                 self.open_link(client, member, stream, options.require_leader, fresh_token);
             }
             Action::Send { stream, request, creates: _ } => match self.clients[client].links.get(&stream) {
@@ -166,7 +166,7 @@ impl World {
         }
         if self.planted(Planted::ResumesAfterHeader)
             && let Request::Create(create) = &mut request
-            && self.links[id.0].stream.incarnation() > 0
+            && self.links[id.0].stream.connection() > 0
         {
             create.start_revision = create.start_revision.max(self.clients[client].last_header + 1);
         }

@@ -302,7 +302,7 @@ impl World {
         }
         self.note(|| format!("client {client}: {stream:?} brings {}", brief(&frame)));
         let now = self.machine_now();
-        self.clients[client].watcher.handle_frame(now, stream, frame);
+        self.clients[client].watcher.handle_frame(now, stream, etcd_watch_core::Frame::decode(frame));
         self.settle(client);
         self.check_bounds(client);
     }

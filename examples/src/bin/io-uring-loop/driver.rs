@@ -106,7 +106,7 @@ impl Driver {
         match action {
             // A new auth token is not needed where there is none.
             Action::Open { stream, options, endpoint, fresh_token: _ } => {
-                let endpoint = state.endpoints.pick(Some(stream.lane()), endpoint);
+                let endpoint = state.endpoints.pick(Some(stream.stream()), endpoint);
                 let mailbox = Rc::<RefCell<Mailbox>>::default();
                 let (driver, inbox) = (self.clone(), mailbox.clone());
                 let task = spawn(async move {

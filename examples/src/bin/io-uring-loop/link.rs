@@ -8,7 +8,6 @@ use std::{
     pin::{Pin, pin},
     rc::Rc,
     task::Poll,
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -17,13 +16,15 @@ use compio::{
     net::TcpStream,
     time::{sleep, timeout},
 };
-use etcd_watch_core::{Failure, KeyRange, Opened, RangeDone, StreamKey, StreamOptions};
+use etcd_watch_core::{
+    Failure, KeyRange, Opened, RangeDone, StreamKey, StreamOptions,
+    wire::{Method, RevisionRequest, StatusRequest},
+};
 use etcd_watch_examples::{
     call::{self, Call, broken},
     endpoints::Endpoint,
-    wire,
+    timeouts,
 };
-use etcd_watch_proto::etcdserverpb::StatusRequest;
 use h2::{
     Ping, PingPong,
     client::{Connection, SendRequest},
@@ -31,17 +32,6 @@ use h2::{
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
 
 use crate::driver::{Driver, Mailbox};
-
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the member may take to tell its version; without it, less of what it says is believed.
-const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a read may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a stream's connection is pinged: etcd closes those that ping more often than every 5 s.
-const PING_EVERY: Duration = Duration::from_secs(10);
-/// How long the answer may take.
-const PONG_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A socket that reads into and writes from buffers it owns, as io_uring needs them, behind the traits that
 /// `h2` reads and writes by.
@@ -78,16 +68,14 @@ async fn frames(
     mailbox: &RefCell<Mailbox>,
     mut requests: SendRequest<Bytes>,
 ) -> Result<std::convert::Infallible, Failure> {
-    let head = wire::head(&endpoint.authority, wire::STATUS, options)?;
-    let status = Call::unary(&mut requests, head, &StatusRequest {})?;
-    let opened = match timeout(VERSION_TIMEOUT, status.reply()).await {
-        Ok(Ok(reply)) => wire::opened(reply),
+    let status = Call::unary(&mut requests, endpoint, options, &StatusRequest)?;
+    let opened = match timeout(timeouts::VERSION, status.reply()).await {
+        Ok(Ok(reply)) => call::opened(&reply),
         // A member that won't say, or not in time.
         Ok(Err(Failure::Status { .. })) | Err(_) => Opened::default(),
         Ok(Err(failure)) => return Err(failure),
     };
-    let head = wire::head(&endpoint.authority, wire::WATCH, options)?;
-    let mut call = Call::streaming(&mut requests, head)?;
+    let mut call = Call::streaming(&mut requests, endpoint, options, Method::Watch)?;
     // Opened as of now: etcd's response headers come with the first message, not before.
     driver.tell(|machine, now| machine.handle_opened(now, stream, opened));
     loop {
@@ -95,13 +83,13 @@ async fn frames(
             let mut mailbox = mailbox.borrow_mut();
             mailbox.waker = Some(cx.waker().clone());
             for request in mailbox.requests.drain(..) {
-                call.send(&wire::watch_request(request));
+                call.send(&request);
             }
             // Not asking for frames is backpressure: the flow-control window stays closed.
             if mailbox.wanted { call.poll_message(cx) } else { Poll::Pending }
         });
         let frame = next.await?;
-        driver.tell(|machine, now| machine.handle_frame(now, stream, frame));
+        driver.tell(|machine, now| machine.handle_frame(now, stream, etcd_watch_core::Frame::decode(frame)));
     }
 }
 
@@ -112,11 +100,10 @@ pub(crate) async fn read(
     options: &StreamOptions,
 ) -> Result<RangeDone, Failure> {
     let (mut requests, connection) = connect(endpoint).await?;
-    let head = wire::head(&endpoint.authority, wire::RANGE, options)?;
-    let call = Call::unary(&mut requests, head, &wire::range_request(keys))?;
-    let reply = timeout(READ_TIMEOUT, alongside(connection, call.reply())).await;
-    let silent = |_| Failure::connection(format!("no answer within {READ_TIMEOUT:?}"));
-    wire::range_done(reply.map_err(silent)???)
+    let call = Call::unary(&mut requests, endpoint, options, &RevisionRequest { keys })?;
+    let reply = timeout(timeouts::READ, alongside(connection, call.reply())).await;
+    let silent = |_| Failure::connection(format!("no answer within {:?}", timeouts::READ));
+    Ok(RangeDone::decode(&reply.map_err(silent)???)?)
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<Http, Failure> {
@@ -126,19 +113,19 @@ async fn connect(endpoint: &Endpoint) -> Result<Http, Failure> {
         let socket = Box::pin(AsyncStream::new(socket)).compat();
         call::http2().handshake(socket).await.map_err(io::Error::other)
     };
-    let connected = timeout(CONNECT_TIMEOUT, connecting).await;
-    let silent = |_| Failure::connection(format!("no connection within {CONNECT_TIMEOUT:?}"));
+    let connected = timeout(timeouts::CONNECT, connecting).await;
+    let silent = |_| Failure::connection(format!("no connection within {:?}", timeouts::CONNECT));
     connected.map_err(silent)?.map_err(|error| broken(&error))
 }
 
 /// Pings until no answer comes.
 async fn keepalive(mut pings: PingPong) -> Failure {
     loop {
-        sleep(PING_EVERY).await;
-        match timeout(PONG_TIMEOUT, pings.ping(Ping::opaque())).await {
+        sleep(timeouts::PING_EVERY).await;
+        match timeout(timeouts::PONG, pings.ping(Ping::opaque())).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return broken(&error),
-            Err(_) => return Failure::connection(format!("no answer to a ping within {PONG_TIMEOUT:?}")),
+            Err(_) => return Failure::connection(format!("no answer to a ping within {:?}", timeouts::PONG)),
         }
     }
 }

@@ -12,36 +12,24 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use etcd_watch_core::{
     Failure, Instant, KeyRange, Opened, RangeDone, RangeKey, Request, StreamKey, StreamOptions,
+    wire::{Method, RevisionRequest, StatusRequest},
 };
 use etcd_watch_examples::{
     call::{self, Call, broken},
     endpoints::Endpoint,
-    wire,
+    timeouts,
 };
-use etcd_watch_proto::etcdserverpb::StatusRequest;
 use h2::{
     Ping, PingPong,
     client::{Connection, SendRequest},
 };
 
 use crate::socket::Socket;
-
-/// How long a connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the member may take to tell its version; without it, less of what it says is believed.
-const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a read may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a stream's connection is pinged: etcd closes those that ping more often than every 5 s.
-const PING_EVERY: Duration = Duration::from_secs(10);
-/// How long the answer may take.
-const PONG_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the machine wants the connection for.
 #[derive(Debug)]
@@ -125,7 +113,7 @@ impl Link {
         socket: Socket,
         now: Instant,
     ) -> Self {
-        let deadline = Some(now + CONNECT_TIMEOUT);
+        let deadline = Some(now + timeouts::CONNECT);
         Self { purpose, endpoint, options, state: State::Connecting(socket), deadline }
     }
 
@@ -147,9 +135,9 @@ impl Link {
     }
 
     /// Sends a request on the watch stream.
-    pub(crate) fn send(&mut self, request: Request) {
+    pub(crate) fn send(&mut self, request: &Request) {
         if let State::Up(up) = &mut self.state {
-            up.call.send(&wire::watch_request(request));
+            up.call.send(request);
         }
     }
 
@@ -178,7 +166,7 @@ impl Link {
                     }
                     if up.step == (Step::Watch { pong_due: true }) && up.pong(cx) {
                         up.step = Step::Watch { pong_due: false };
-                        self.deadline = Some(now + PING_EVERY);
+                        self.deadline = Some(now + timeouts::PING_EVERY);
                     }
                     self.state = State::Up(up);
                     break;
@@ -192,15 +180,15 @@ impl Link {
     /// The connection is up: the first call.
     fn begin(&mut self, (mut requests, mut connection): Http, now: Instant) -> Result<(), Failure> {
         let pings = connection.ping_pong();
-        let head = |method| wire::head(&self.endpoint.authority, method, &self.options);
+        let (endpoint, options) = (&self.endpoint, &self.options);
         let (step, call, timeout) = match &self.purpose {
             Purpose::Stream(_) => {
-                let call = Call::unary(&mut requests, head(wire::STATUS)?, &StatusRequest {})?;
-                (Step::Version, call, VERSION_TIMEOUT)
+                let call = Call::unary(&mut requests, endpoint, options, &StatusRequest)?;
+                (Step::Version, call, timeouts::VERSION)
             }
             Purpose::Read(_, keys) => {
-                let call = Call::unary(&mut requests, head(wire::RANGE)?, &wire::range_request(keys))?;
-                (Step::Read, call, READ_TIMEOUT)
+                let call = Call::unary(&mut requests, endpoint, options, &RevisionRequest { keys })?;
+                (Step::Read, call, timeouts::READ)
             }
         };
         self.deadline = Some(now + timeout);
@@ -210,21 +198,21 @@ impl Link {
 
     fn overdue(&mut self, now: Instant) -> Result<(), Failure> {
         let State::Up(up) = &mut self.state else {
-            return Err(Failure::connection(format!("no connection within {CONNECT_TIMEOUT:?}")));
+            return Err(Failure::connection(format!("no connection within {:?}", timeouts::CONNECT)));
         };
         match &mut up.step {
             // `poll` goes on without the version.
             Step::Version => {}
-            Step::Read => return Err(Failure::connection(format!("no answer within {READ_TIMEOUT:?}"))),
+            Step::Read => return Err(Failure::connection(format!("no answer within {:?}", timeouts::READ))),
             Step::Watch { pong_due: true } => {
-                return Err(Failure::connection(format!("no answer to a ping within {PONG_TIMEOUT:?}")));
+                return Err(Failure::connection(format!("no answer to a ping within {:?}", timeouts::PONG)));
             }
             Step::Watch { pong_due } => {
                 if let Some(pings) = &mut up.pings {
                     pings.send_ping(Ping::opaque()).map_err(|error| broken(&error))?;
                     *pong_due = true;
                 }
-                self.deadline = Some(now + PONG_TIMEOUT);
+                self.deadline = Some(now + timeouts::PONG);
             }
         }
         Ok(())
@@ -236,7 +224,7 @@ impl Link {
         let news = match (up.step, &self.purpose) {
             (Step::Version, &Purpose::Stream(stream)) => {
                 let opened = match up.call.poll_reply(cx) {
-                    Poll::Ready(Ok(reply)) => wire::opened(reply),
+                    Poll::Ready(Ok(reply)) => call::opened(&reply),
                     // A member that won't say, or not in time.
                     Poll::Ready(Err(Failure::Status { .. })) => Opened::default(),
                     Poll::Pending if self.deadline.is_some_and(|deadline| deadline <= now) => {
@@ -246,10 +234,9 @@ impl Link {
                     Poll::Pending => return up.pending(),
                 };
                 // Opened as of now: etcd's response headers come with the first message, not before.
-                let head = wire::head(&self.endpoint.authority, wire::WATCH, &self.options)?;
-                up.call = Call::streaming(&mut up.requests, head)?;
+                up.call = Call::streaming(&mut up.requests, &self.endpoint, &self.options, Method::Watch)?;
                 up.step = Step::Watch { pong_due: false };
-                self.deadline = Some(now + PING_EVERY);
+                self.deadline = Some(now + timeouts::PING_EVERY);
                 News::Opened(stream, opened)
             }
             (Step::Watch { .. }, &Purpose::Stream(stream)) => match up.call.poll_message(cx) {
@@ -257,7 +244,7 @@ impl Link {
                 Poll::Pending => return up.pending(),
             },
             (Step::Read, Purpose::Read(range, _)) => match up.call.poll_reply(cx) {
-                Poll::Ready(reply) => News::Read(*range, wire::range_done(reply?)?),
+                Poll::Ready(reply) => News::Read(*range, RangeDone::decode(&reply?)?),
                 Poll::Pending => return up.pending(),
             },
             _ => return Poll::Pending,

@@ -126,12 +126,12 @@ impl Loop {
             match action {
                 // A new auth token is not needed where there is none.
                 Action::Open { stream, options, endpoint, fresh_token: _ } => {
-                    self.connect(Purpose::Stream(stream), Some(stream.lane()), options, endpoint);
+                    self.connect(Purpose::Stream(stream), Some(stream.stream()), options, endpoint);
                 }
                 Action::Send { stream, request, .. } => {
                     let link = self.links.iter_mut().find(|link| link.is_for(stream));
                     if let Some(link) = link {
-                        link.send(request);
+                        link.send(&request);
                     }
                 }
                 Action::Close { stream, reason } => {
@@ -157,11 +157,11 @@ impl Loop {
     fn connect(
         &mut self,
         purpose: Purpose,
-        lane: Option<u32>,
+        stream: Option<etcd_watch_core::StreamId>,
         options: Arc<StreamOptions>,
         hint: EndpointHint,
     ) {
-        let endpoint = self.endpoints.pick(lane, hint);
+        let endpoint = self.endpoints.pick(stream, hint);
         let token = Token(self.next_token);
         self.next_token += 1;
         match Socket::connect(&endpoint, self.poll.registry(), token) {
@@ -228,7 +228,9 @@ fn turn(machine: &mut Watcher, link: &mut Link, cx: &mut Context<'_>, now: Insta
         }
         match link.poll(cx, now) {
             Poll::Ready(Ok(News::Opened(stream, opened))) => machine.handle_opened(now, stream, opened),
-            Poll::Ready(Ok(News::Frame(stream, frame))) => machine.handle_frame(now, stream, frame),
+            Poll::Ready(Ok(News::Frame(stream, frame))) => {
+                machine.handle_frame(now, stream, etcd_watch_core::Frame::decode(frame))
+            }
             Poll::Ready(Ok(News::Read(range, done))) => {
                 machine.handle_range_done(now, range, Ok(done));
                 return Turn::Done;
