@@ -87,7 +87,8 @@ pub(crate) struct Denial {
 #[derive(Clone, Debug)]
 pub(crate) struct Live {
     id: i64,
-    since: Instant,
+    /// When the server created it.
+    begun: Instant,
     /// The store's revision when the server created it.
     created_at: i64,
     /// How many progress requests had been sent on the connection when its creation was learned.
@@ -368,7 +369,7 @@ impl Watch {
         self.refusals = 0;
         self.state = State::Live(Live {
             id,
-            since: now,
+            begun: now,
             created_at: header.revision,
             requests_before: progress.requests(),
             replies_ignored: 0,
@@ -392,7 +393,7 @@ impl Watch {
             // That concerns the member, and says nothing against the watch.
             return Verdict::Replace { remedy, end: StreamEnd::Unavailable { message } };
         }
-        if self.live().is_some_and(|live| now.since(live.since) >= config.backoff_ceiling) {
+        if self.live().is_some_and(|live| now.since(live.begun) >= config.backoff_ceiling) {
             self.cancels = 0;
         }
         let times = if is_running { &mut self.cancels } else { &mut self.refusals };

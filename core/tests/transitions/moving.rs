@@ -103,6 +103,7 @@ fn a_paused_stream_and_an_overflowed_watch_move_as_well() {
     let replayed = driver.watch(all_from(1));
     let other_id = driver.create_one(stream);
     driver.frame(stream, big(other_id, 1, 9000));
+    driver.frame(stream, big(other_id, 2, 9000));
     driver.frame(stream, big(id, 1, 9000));
     assert!(!driver.watcher.wants_frame(stream));
     driver.watcher.move_stream(driver.now, stream).expect("it is open");

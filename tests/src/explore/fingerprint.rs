@@ -8,12 +8,13 @@
 //!   to be used again), `failures` and `penalty` (they lengthen a backoff up to its ceiling, which is its
 //!   floor here), `peak` (it shrinks a limit down to the floor; limits start there, and grow only in a
 //!   queue of more bytes than that, where floor and ceiling are the same here).
-//! - **Names** that are only compared for being the same: `incarnation`, `next_range` and the `key` of a read
+//! - **Names** that are only compared for being the same: `connection`, `next_range` and the `key` of a read
 //!   (one stream and one read exist at a time, and nobody here speaks of an older one; the planted bug that
 //!   does so gives it the new one's name).
 //! - **Moments of the past** that nothing reads here: `opened` and `last_frame` (for probes, which are off,
-//!   for progress on an interval, which is off too, and for penalties), `moved` (for growing limits, as
-//!   above), `patience` (for deadlines that are not set).
+//!   for progress on an interval, which is off too, and for penalties and failures), `begun` (for cancels without a
+//!   reason, of which no server here sends two), `moved` (for growing limits, as above), `patience` (for deadlines that
+//!   are not set).
 //! - **`config`**, which is the plan's, and **`rng`**: it is asked for backoffs, whose range has one value, and
 //!   for a stream's first watch id.
 //!
@@ -34,7 +35,7 @@ use etcd_watch_core::Instant;
 use super::world::{Link, World};
 
 /// Fields that are left out, with the beginnings of their values: other types have fields of these names too.
-const LEFT_OUT: [&str; 16] = [
+const LEFT_OUT: [&str; 17] = [
     "config: Config {",
     "rng: Rng(",
     "stats: Stats {",
@@ -42,12 +43,13 @@ const LEFT_OUT: [&str; 16] = [
     "spares: Spares(",
     "next_range: ",
     "key: range ",
-    "incarnation: ",
+    "connection: ",
     "backoff: Backoff {",
     "behind: Backoff {",
     "penalty: ",
     "patience: Patience {",
     "opened: Instant(",
+    "begun: Instant(",
     "last_frame: Instant(",
     "moved: Instant(",
     "peak: ",

@@ -21,10 +21,11 @@ const SET_BACK: u32 = 4;
 impl Watcher {
     /// Puts a notice before the consumer.
     pub(in crate::watcher) fn put_notice(&mut self, now: Instant, key: WatchKey, notice: WatchResponse) {
-        let base = self.watches.get(key).map_or(0, |watch| watch.place().next_revision());
+        let Some(watch) = self.watches.get(key) else { return };
+        let (is_first, base) = (watch.queue().is_empty(), watch.place().next_revision());
         self.put(now, key, notice, base);
         let is_over = self.watches.get_mut(key).is_some_and(|watch| watch.is_over(now, &self.config, 0));
-        if is_over {
+        if is_over && !is_first {
             self.overflow(key);
         }
     }
@@ -51,8 +52,8 @@ impl Watcher {
         }
         self.stats.events += response.len() as u64;
         self.put(now, key, response, base);
-        let is_full = !has_room && (!is_first || policy == Overflow::Pause);
-        if is_over || is_full {
+        // A consumer that has only one response to take is not slow; only a pause has to come before the next one.
+        if (is_over || !has_room) && (!is_first || policy == Overflow::Pause) {
             self.overflow(key);
         }
     }
