@@ -108,7 +108,7 @@ fn fail_ends_the_watch_after_what_waits() {
     };
     let Some(Delivery::Response(last)) = taken.pop() else { panic!("after what waited") };
     assert_eq!(last.resume_revision(), next_revision);
-    assert!(queued_bytes > 4000);
+    assert!((1000..=4000).contains(&queued_bytes), "the response that crossed the line was not kept");
 }
 
 #[test]

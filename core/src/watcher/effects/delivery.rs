@@ -2,7 +2,7 @@
 //!
 //! | too much | who pays | how, by the watch's policy |
 //! |---|---|---|
-//! | for one consumer | its watch | `Replay`: it is cancelled on the server, the response that crossed the line is not kept, and etcd is asked for it again when the consumer has drained. `Pause`: its connection isn't read. `Fail`: it ends. |
+//! | for one consumer | its watch | `Replay`: it is cancelled on the server, the response that crossed the line is not kept, and etcd is asked for it again when the consumer has drained. `Pause`: its connection isn't read. `Fail`: it ends before the response that crossed the line. |
 //! | in all | the watches whose consumers have taken nothing for longest | `Replay`: what waits is dropped and asked for again when the consumer comes. `Fail`: it ends, and what waits is dropped. `Pause`: only when it receives something itself. |
 //! | incomplete revisions in all | all but one watch, which goes on | the revision is asked for again after a pause |
 //!
@@ -43,7 +43,7 @@ impl Watcher {
         let is_over = watch.is_over(now, &self.config, bytes);
         let policy = watch.overflow();
         let has_room = self.make_room(key, bytes);
-        if !is_first && policy == Overflow::Replay && (is_over || !has_room) {
+        if !is_first && policy != Overflow::Pause && (is_over || !has_room) {
             if let Some(watch) = self.watches.get_mut(key) {
                 watch.go_back(base);
             }
@@ -52,8 +52,8 @@ impl Watcher {
         }
         self.stats.events += response.len() as u64;
         self.put(now, key, response, base);
-        // A consumer that has only one response to take is not slow; only a pause has to come before the next one.
-        if (is_over || !has_room) && (!is_first || policy == Overflow::Pause) {
+        // A consumer that has only one response to take is not slow; a pause has to come before the next one.
+        if policy == Overflow::Pause && (is_over || !has_room) {
             self.overflow(key);
         }
     }
