@@ -293,7 +293,7 @@ mod tests {
         attempts.token_accepted();
         assert!(!attempts.begin(at(1)).fresh_token);
         for refused in 0..TOKEN_LIMIT {
-            assert_eq!(attempts.is_last_token(), false, "after {refused}");
+            assert!(!attempts.is_last_token(), "after {refused}");
             assert_eq!(attempts.token_refused(), None);
         }
         assert!(attempts.is_last_token());

@@ -51,7 +51,7 @@ impl TestCa {
     ///
     /// # Panics
     /// If the system has no random numbers.
-    pub fn new() -> TestCa {
+    pub fn new() -> Self {
         let mut params = CertificateParams::default();
         let name = format!("test authority {:08x}", fastrand::u32(..));
         params.distinguished_name.push(DnType::CommonName, name);
@@ -60,7 +60,7 @@ impl TestCa {
         Validity::Valid.write_to(&mut params);
         let key = KeyPair::generate().expect(SOUND);
         let pem = params.self_signed(&key).expect(SOUND).pem();
-        TestCa { issuer: Issuer::new(params, key), pem }
+        Self { issuer: Issuer::new(params, key), pem }
     }
 
     /// Its own certificate: what a peer has to trust.
@@ -129,8 +129,8 @@ impl TestCa {
 }
 
 impl Default for TestCa {
-    fn default() -> TestCa {
-        TestCa::new()
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -143,9 +143,9 @@ impl fmt::Debug for TestCa {
 impl Validity {
     fn write_to(self, params: &mut CertificateParams) {
         let (from, to) = match self {
-            Validity::Valid => (2020, 2120),
-            Validity::Expired => (2000, 2001),
-            Validity::NotYet => (2110, 2120),
+            Self::Valid => (2020, 2120),
+            Self::Expired => (2000, 2001),
+            Self::NotYet => (2110, 2120),
         };
         params.not_before = date_time_ymd(from, 1, 1);
         params.not_after = date_time_ymd(to, 1, 1);

@@ -50,15 +50,15 @@ struct Stream {
 }
 
 impl Caller {
-    async fn new(server: &EtcdServer, token: Option<&str>) -> Caller {
+    async fn new(server: &EtcdServer, token: Option<&str>) -> Self {
         let endpoint = Endpoint::try_from(server.endpoint()).expect("it is a URL");
         let channel = endpoint.connect().await.expect("the server accepts connections");
-        Caller { channel, token: token.map(str::to_owned) }
+        Self { channel, token: token.map(str::to_owned) }
     }
 
     /// Logged in.
-    async fn user(server: &EtcdServer, name: &str, password: &str) -> Caller {
-        let mut caller = Caller::new(server, None).await;
+    async fn user(server: &EtcdServer, name: &str, password: &str) -> Self {
+        let mut caller = Self::new(server, None).await;
         let login = AuthenticateRequest { name: name.to_owned(), password: password.to_owned() };
         let answer = AuthClient::new(caller.channel.clone()).authenticate(login).await;
         caller.token = Some(answer.expect("the password is right").into_inner().token);

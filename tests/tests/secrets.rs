@@ -54,9 +54,9 @@ impl Write for &Shown {
 }
 
 impl<'a> MakeWriter<'a> for Shown {
-    type Writer = &'a Shown;
+    type Writer = &'a Self;
 
-    fn make_writer(&'a self) -> &'a Shown {
+    fn make_writer(&'a self) -> &'a Self {
         self
     }
 }

@@ -46,15 +46,15 @@ pub(crate) struct Apt {
 
 impl Apt {
     /// With the package lists of now, in this directory.
-    pub(crate) fn open(staging: &Staging, say: &mut dyn FnMut(&str)) -> Result<Apt, BinaryError> {
+    pub(crate) fn open(staging: &Staging, say: &mut dyn FnMut(&str)) -> Result<Self, BinaryError> {
         let mirror = mirror(Path::new("/etc/apt"))?;
-        let apt = Apt::new(staging, &mirror, &keyring(Path::new("/usr/share/keyrings"))?)?;
+        let apt = Self::new(staging, &mirror, &keyring(Path::new("/usr/share/keyrings"))?)?;
         say("reading Debian's package lists");
         staging::run(apt.command("apt-get").args(["--quiet", "--quiet", "update"]))?;
         Ok(apt)
     }
 
-    fn new(staging: &Staging, mirror: &str, keyring: &Path) -> Result<Apt, BinaryError> {
+    fn new(staging: &Staging, mirror: &str, keyring: &Path) -> Result<Self, BinaryError> {
         let state = staging.dir("apt/state")?;
         let lists = staging.dir("apt/state/lists/partial")?;
         let cache = staging.dir("apt/cache/archives/partial")?;
@@ -76,7 +76,7 @@ impl Apt {
             // Run as root, apt would otherwise drop to a user that may not write here.
             "APT::Sandbox::User=".to_owned(),
         ];
-        Ok(Apt { options })
+        Ok(Self { options })
     }
 
     fn command(&self, program: &str) -> Command {

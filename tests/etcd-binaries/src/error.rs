@@ -111,7 +111,7 @@ pub enum BinaryError {
         /// Where Go and its packages are kept.
         store: PathBuf,
         /// What Go said, which may be long; the remedy comes after it.
-        reason: Box<BinaryError>,
+        reason: Box<Self>,
     },
     /// A command failed.
     #[error("`{command}` failed ({status}):\n{output}")]
@@ -151,11 +151,8 @@ impl fmt::Debug for BinaryError {
 
 impl BinaryError {
     /// A closure for `map_err` that says which file operation failed.
-    pub(crate) fn io(
-        action: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> BinaryError {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| BinaryError::Io { action, path, source }
+        move |source| Self::Io { action, path, source }
     }
 }

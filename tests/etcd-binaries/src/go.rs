@@ -67,10 +67,10 @@ impl fmt::Display for GoClient {
 impl GoTools {
     /// The places this process's environment names: `ETCD_WATCH_GO`, `ETCD_WATCH_GOPATH`, and the
     /// [target directory](target_dir).
-    pub fn from_env() -> GoTools {
+    pub fn from_env() -> Self {
         let given = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../go").join(PROGRAM);
-        GoTools {
+        Self {
             store: target_dir().join("go"),
             sources: sources.canonicalize().unwrap_or(sources),
             given_go: given("ETCD_WATCH_GO").map(|go| absolute(PathBuf::from(go))),

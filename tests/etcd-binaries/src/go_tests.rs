@@ -22,7 +22,7 @@ esac
 "#;
 
 impl World {
-    fn new() -> World {
+    fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
         fs::create_dir_all(at("sources")).unwrap();
@@ -35,7 +35,7 @@ impl World {
             given_go: Some(at("go")),
             given_gopath: Some(at("gopath").into_os_string()),
         };
-        let world = World { root, tools };
+        let world = Self { root, tools };
         world.write("main.go", "package main\n");
         world.write("go.mod", "module interop\n");
         world

@@ -54,9 +54,9 @@ pub enum Origin {
 impl Origin {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Origin::Given => "ETCD_BIN",
-            Origin::Fetched => "fetched",
-            Origin::Path => "PATH",
+            Self::Given => "ETCD_BIN",
+            Self::Fetched => "fetched",
+            Self::Path => "PATH",
         }
     }
 }
@@ -77,12 +77,12 @@ pub struct Binaries {
 
 impl Binaries {
     /// The places this process's environment names: `ETCD_BIN`, `PATH`, and the [target directory](target_dir).
-    pub fn from_env() -> Binaries {
+    pub fn from_env() -> Self {
         let split = |name: &str| {
             let list: OsString = env::var_os(name).unwrap_or_default();
             env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect::<Vec<_>>()
         };
-        Binaries { store: target_dir().join("etcd"), given: split("ETCD_BIN"), path: split("PATH") }
+        Self { store: target_dir().join("etcd"), given: split("ETCD_BIN"), path: split("PATH") }
     }
 
     /// The server of this line that tests use.
@@ -244,10 +244,10 @@ mod tests {
     }
 
     impl World {
-        fn new() -> World {
+        fn new() -> Self {
             let root = tempfile::tempdir().unwrap();
             let binaries = Binaries { store: root.path().join("store"), given: Vec::new(), path: Vec::new() };
-            World { root, binaries }
+            Self { root, binaries }
         }
 
         fn fetched(&self, version: &str) -> PathBuf {

@@ -29,7 +29,7 @@ impl Staging {
     ///
     /// # Errors
     /// If it can't be created.
-    pub fn new(store: &Path) -> Result<Staging, BinaryError> {
+    pub fn new(store: &Path) -> Result<Self, BinaryError> {
         fs::create_dir_all(store).map_err(BinaryError::io("create", store))?;
         remove_stale(store);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -37,7 +37,7 @@ impl Staging {
         // A process of the same id may have been killed here before.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir(&path).map_err(BinaryError::io("create", &path))?;
-        Ok(Staging { path })
+        Ok(Self { path })
     }
 
     /// The directory.

@@ -17,8 +17,8 @@ pub struct Version {
 
 impl Version {
     /// The version of these three numbers.
-    pub const fn new(major: u32, minor: u32, patch: u32) -> Version {
-        Version { major, minor, patch }
+    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
+        Self { major, minor, patch }
     }
 
     /// The release line this version belongs to.
@@ -37,11 +37,11 @@ impl FromStr for Version {
     type Err = BinaryError;
 
     /// Reads `major.minor.patch`; what a distribution or a pre-release appends (`-4+b4`, `-rc.0`) is left out.
-    fn from_str(text: &str) -> Result<Version, BinaryError> {
+    fn from_str(text: &str) -> Result<Self, BinaryError> {
         let numbers = text.split(['-', '+', '~']).next().unwrap_or(text);
         let mut parts = numbers.split('.').map(str::parse::<u32>);
         match (parts.next(), parts.next(), parts.next(), parts.next()) {
-            (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch)), None) => Ok(Version { major, minor, patch }),
+            (Some(Ok(major)), Some(Ok(minor)), Some(Ok(patch)), None) => Ok(Self { major, minor, patch }),
             _ => Err(BinaryError::BadVersion(text.to_owned())),
         }
     }
@@ -58,11 +58,11 @@ pub struct Line {
 
 impl Line {
     /// etcd 3.4.
-    pub const V3_4: Line = Line { major: 3, minor: 4 };
+    pub const V3_4: Self = Self { major: 3, minor: 4 };
     /// etcd 3.5.
-    pub const V3_5: Line = Line { major: 3, minor: 5 };
+    pub const V3_5: Self = Self { major: 3, minor: 5 };
     /// The lines every conformance test runs against.
-    pub const REQUIRED: [Line; 2] = [Line::V3_4, Line::V3_5];
+    pub const REQUIRED: [Self; 2] = [Self::V3_4, Self::V3_5];
 }
 
 impl fmt::Display for Line {

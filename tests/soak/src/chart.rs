@@ -200,8 +200,8 @@ impl Scale {
     /// How far up a value lies, from 0 to 1.
     fn part(self, value: f64) -> f64 {
         let part = match self {
-            Scale::Linear(_) => value / self.ticks().last().copied().unwrap_or(1.0),
-            Scale::Powers(low, high) => {
+            Self::Linear(_) => value / self.ticks().last().copied().unwrap_or(1.0),
+            Self::Powers(low, high) => {
                 (value.max(f64::MIN_POSITIVE).log10() - f64::from(low)) / f64::from(high - low)
             }
         };
@@ -210,12 +210,12 @@ impl Scale {
 
     fn ticks(self) -> Vec<f64> {
         match self {
-            Scale::Linear(most) => {
+            Self::Linear(most) => {
                 let step = round_step(most / 4.0);
                 let count = (most / step).ceil().max(1.0) as u32;
                 (0..=count).map(|number| f64::from(number) * step).collect()
             }
-            Scale::Powers(low, high) => (low..=high).map(|power| 10f64.powi(power)).collect(),
+            Self::Powers(low, high) => (low..=high).map(|power| 10f64.powi(power)).collect(),
         }
     }
 }

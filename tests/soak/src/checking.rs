@@ -49,8 +49,8 @@ struct Early {
 const LONGEST_EARLY_RUN: u64 = 1000;
 
 impl Progress {
-    pub(crate) fn new(watched: Watched) -> Progress {
-        Progress { watched, events: 0, compacted_pairs: 0, early_pairs: 0, early: Early::default() }
+    pub(crate) fn new(watched: Watched) -> Self {
+        Self { watched, events: 0, compacted_pairs: 0, early_pairs: 0, early: Early::default() }
     }
 
     /// Checks what has arrived, against a ledger that has everything up to `through`, which is what the watch claims

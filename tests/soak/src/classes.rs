@@ -145,11 +145,11 @@ impl Class {
 impl Range {
     fn choose(self, random: &mut Rng) -> KeyRange {
         match self {
-            Range::Everything => KeyRange::prefix(PREFIX),
-            Range::Group => KeyRange::prefix(group(random.u32(..GROUPS))),
-            Range::Key => KeyRange::key(key(random.u32(..KEYS))),
-            Range::FromKey => KeyRange::from_key(key(random.u32(..KEYS))),
-            Range::Few => {
+            Self::Everything => KeyRange::prefix(PREFIX),
+            Self::Group => KeyRange::prefix(group(random.u32(..GROUPS))),
+            Self::Key => KeyRange::key(key(random.u32(..KEYS))),
+            Self::FromKey => KeyRange::from_key(key(random.u32(..KEYS))),
+            Self::Few => {
                 let first = random.u32(..KEYS - 9);
                 KeyRange::range(key(first), key(first + 1 + random.u32(..9))).expect("the keys are in order")
             }
@@ -161,10 +161,10 @@ impl Pace {
     /// How long to rest after a response.
     pub(crate) fn rest(self, random: &mut Rng) -> Duration {
         match self {
-            Pace::Eager => Duration::ZERO,
-            Pace::Slow => Duration::from_millis(random.u64(50..200)),
-            Pace::Stalling if random.u32(..20) == 0 => Duration::from_millis(random.u64(2_000..12_000)),
-            Pace::Stalling => Duration::ZERO,
+            Self::Eager => Duration::ZERO,
+            Self::Slow => Duration::from_millis(random.u64(50..200)),
+            Self::Stalling if random.u32(..20) == 0 => Duration::from_millis(random.u64(2_000..12_000)),
+            Self::Stalling => Duration::ZERO,
         }
     }
 }

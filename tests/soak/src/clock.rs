@@ -23,8 +23,8 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// The clock of a store that is at this revision.
-    pub(crate) fn starting_at(revision: i64) -> Clock {
-        Clock { newest: AtomicI64::new(revision), ..Clock::default() }
+    pub(crate) fn starting_at(revision: i64) -> Self {
+        Self { newest: AtomicI64::new(revision), ..Self::default() }
     }
 
     /// A write that made this revision, or found the store at it, has been acknowledged.

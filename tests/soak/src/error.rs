@@ -51,7 +51,7 @@ pub enum SoakError {
     #[error("{source}; what happened before is in {}", .transcript.display())]
     CutShort {
         /// Why.
-        source: Box<SoakError>,
+        source: Box<Self>,
         /// The transcript.
         transcript: PathBuf,
     },
@@ -65,8 +65,8 @@ pub enum SoakError {
 
 impl SoakError {
     /// A closure for `map_err` that says what was attempted.
-    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> SoakError {
+    pub(crate) fn io(action: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
         let action = action.into();
-        move |source| SoakError::Io { action, source }
+        move |source| Self::Io { action, source }
     }
 }

@@ -49,36 +49,31 @@ pub enum Target {
 
 impl Fault {
     /// Every kind there is.
-    pub const ALL: [Fault; 13] = [
-        Fault::Kill,
-        Fault::Restart,
-        Fault::Freeze,
-        Fault::Partition,
-        Fault::Cut,
-        Fault::CutInFrame,
-        Fault::Hold,
-        Fault::BlackHole,
-        Fault::Delay,
-        Fault::Refuse,
-        Fault::Compact,
-        Fault::Defragment,
-        Fault::Restore,
+    pub const ALL: [Self; 13] = [
+        Self::Kill,
+        Self::Restart,
+        Self::Freeze,
+        Self::Partition,
+        Self::Cut,
+        Self::CutInFrame,
+        Self::Hold,
+        Self::BlackHole,
+        Self::Delay,
+        Self::Refuse,
+        Self::Compact,
+        Self::Defragment,
+        Self::Restore,
     ];
 
     /// What is hit by it.
     #[must_use]
     pub fn target(self) -> Target {
         match self {
-            Fault::Kill | Fault::Restart | Fault::Freeze | Fault::Partition | Fault::Defragment => {
-                Target::Member
+            Self::Kill | Self::Restart | Self::Freeze | Self::Partition | Self::Defragment => Target::Member,
+            Self::Cut | Self::CutInFrame | Self::Hold | Self::BlackHole | Self::Delay | Self::Refuse => {
+                Target::Link
             }
-            Fault::Cut
-            | Fault::CutInFrame
-            | Fault::Hold
-            | Fault::BlackHole
-            | Fault::Delay
-            | Fault::Refuse => Target::Link,
-            Fault::Compact | Fault::Restore => Target::Store,
+            Self::Compact | Self::Restore => Target::Store,
         }
     }
 }
@@ -86,19 +81,19 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Fault::Kill => "kill -9",
-            Fault::Restart => "restart",
-            Fault::Freeze => "freeze",
-            Fault::Partition => "partition",
-            Fault::Cut => "cut",
-            Fault::CutInFrame => "cut in a frame",
-            Fault::Hold => "hold",
-            Fault::BlackHole => "black hole",
-            Fault::Delay => "delay",
-            Fault::Refuse => "refuse",
-            Fault::Compact => "compact",
-            Fault::Defragment => "defragment",
-            Fault::Restore => "restore",
+            Self::Kill => "kill -9",
+            Self::Restart => "restart",
+            Self::Freeze => "freeze",
+            Self::Partition => "partition",
+            Self::Cut => "cut",
+            Self::CutInFrame => "cut in a frame",
+            Self::Hold => "hold",
+            Self::BlackHole => "black hole",
+            Self::Delay => "delay",
+            Self::Refuse => "refuse",
+            Self::Compact => "compact",
+            Self::Defragment => "defragment",
+            Self::Restore => "restore",
         })
     }
 }
@@ -127,8 +122,8 @@ impl Deck {
     /// How many faults there are in a round.
     pub(crate) const ROUND: usize = Fault::ALL.len();
 
-    pub(crate) fn new(seed: u64) -> Deck {
-        Deck { random: Rng::with_seed(seed), cards: Vec::new() }
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { random: Rng::with_seed(seed), cards: Vec::new() }
     }
 
     pub(crate) fn draw(&mut self) -> Fault {

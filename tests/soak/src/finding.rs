@@ -14,8 +14,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(crate) fn of(who: impl Into<String>, what: impl Into<String>) -> Finding {
-        Finding { who: who.into(), what: what.into(), details: Vec::new() }
+    pub(crate) fn of(who: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { who: who.into(), what: what.into(), details: Vec::new() }
     }
 }
 

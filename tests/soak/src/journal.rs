@@ -32,14 +32,14 @@ const TRANSCRIPT: &str = "transcript.txt";
 
 impl Journal {
     /// In a directory of its own, which is gone at the end unless it is [kept](Journal::keep).
-    pub(crate) fn new(start: Instant) -> Result<Journal, SoakError> {
+    pub(crate) fn new(start: Instant) -> Result<Self, SoakError> {
         let make = || -> io::Result<Inner> {
             let directory = tempfile::Builder::new().prefix("etcd-watch-soak-").tempdir()?;
             let transcript = File::create(directory.path().join(TRANSCRIPT))?;
             Ok(Inner { directory, transcript, faults: Vec::new() })
         };
         let inner = make().map_err(SoakError::io("make a directory for the transcript"))?;
-        Ok(Journal(Arc::new(Shared { start, inner: Mutex::new(inner) })))
+        Ok(Self(Arc::new(Shared { start, inner: Mutex::new(inner) })))
     }
 
     /// How long the soak has been going on.

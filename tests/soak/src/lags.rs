@@ -26,8 +26,8 @@ pub struct Worst {
 }
 
 impl Lags {
-    pub(crate) fn new(start: Instant) -> Lags {
-        Lags { start, worst: BTreeMap::new(), by_second: BTreeMap::new() }
+    pub(crate) fn new(start: Instant) -> Self {
+        Self { start, worst: BTreeMap::new(), by_second: BTreeMap::new() }
     }
 
     pub(crate) fn add(&mut self, class: &'static str, is_eager: bool, lag: Duration, at: Instant) {

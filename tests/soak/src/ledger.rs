@@ -35,8 +35,8 @@ pub(crate) enum Unsound {
 
 impl Ledger {
     /// Begins with the store as it is at a revision.
-    pub(crate) fn starting_at(revision: i64, state: State) -> Ledger {
-        Ledger { floor: revision, base: state.clone(), events: VecDeque::new(), recorded: revision, state }
+    pub(crate) fn starting_at(revision: i64, state: State) -> Self {
+        Self { floor: revision, base: state.clone(), events: VecDeque::new(), recorded: revision, state }
     }
 
     /// The revision up to which everything is known.

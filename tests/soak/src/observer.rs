@@ -89,12 +89,7 @@ impl Observer {
     ///
     /// # Errors
     /// If the client refuses it, which is a finding.
-    pub(crate) fn open(
-        name: Name,
-        client: &Member,
-        ask: Ask,
-        around: Surroundings,
-    ) -> Result<Observer, Finding> {
+    pub(crate) fn open(name: Name, client: &Member, ask: Ask, around: Surroundings) -> Result<Self, Finding> {
         let (after, opened) = (around.clock.newest(), Instant::now());
         let Ask { request, watched } = ask;
         let watch = client.party.watch(request.clone()).map_err(|error| Finding {
@@ -106,7 +101,7 @@ impl Observer {
         let random = Rng::with_seed(name.number);
         let consuming = tokio::spawn(consume(watch, name.class.pace, log.clone(), around, random));
         let (client, progress) = (client.name, Progress::new(watched));
-        Ok(Observer { name, client, request, progress, after, opened, log, consuming })
+        Ok(Self { name, client, request, progress, after, opened, log, consuming })
     }
 
     /// Checks what has been delivered, as far as the ledger goes.

@@ -90,39 +90,39 @@ pub(crate) trait Party: Send + Sync {
 
 impl<R: Runtime> Party for Client<R> {
     fn watch(&self, request: WatchRequest) -> Result<Watch, ApiMisuse> {
-        Client::watch(self, request)
+        Self::watch(self, request)
     }
 
     fn mirror(&self, request: MirrorRequest) -> Result<MirrorEvents, ApiMisuse> {
-        Ok(Box::pin(Client::mirror(self, request)?))
+        Ok(Box::pin(Self::mirror(self, request)?))
     }
 
     fn cache(&self, request: CacheRequest) -> Result<Cache, CacheRequestError> {
-        Client::cache(self, request)
+        Self::cache(self, request)
     }
 
     fn stats(&self) -> Stats {
-        Client::stats(self)
+        Self::stats(self)
     }
 
     fn put(&self, put: Put) -> BoxFuture<'_, Result<i64, CallError>> {
-        Box::pin(async move { Ok(revision(Client::put(self, put).await?.header)) })
+        Box::pin(async move { Ok(revision(Self::put(self, put).await?.header)) })
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<i64, CallError>> {
-        Box::pin(async move { Ok(revision(Client::txn(self, txn).await?.header)) })
+        Box::pin(async move { Ok(revision(Self::txn(self, txn).await?.header)) })
     }
 
     fn lease_grant(&self, seconds: i64) -> BoxFuture<'_, Result<i64, CallError>> {
-        Box::pin(async move { Ok(Client::lease_grant(self, seconds, 0).await?.id) })
+        Box::pin(async move { Ok(Self::lease_grant(self, seconds, 0).await?.id) })
     }
 
     fn compact(&self, revision: i64) -> BoxFuture<'_, Result<(), CallError>> {
-        Box::pin(async move { Client::compact(self, revision, false).await.map(|_| ()) })
+        Box::pin(async move { Self::compact(self, revision, false).await.map(|_| ()) })
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(Client::close(self))
+        Box::pin(Self::close(self))
     }
 }
 

@@ -64,7 +64,7 @@ enum Left {
 
 impl Recorder {
     /// Reads the store as it is, and goes on from there.
-    pub(crate) async fn start(endpoints: Vec<String>) -> Result<Recorder, SoakError> {
+    pub(crate) async fn start(endpoints: Vec<String>) -> Result<Self, SoakError> {
         let (revision, state) = read_any(&endpoints).await?;
         let shared = Arc::new(Shared {
             ledger: Mutex::new(Ledger::starting_at(revision, state)),
@@ -73,7 +73,7 @@ impl Recorder {
             connections: AtomicU64::new(0),
         });
         let recording = tokio::spawn(shared.clone().record(endpoints));
-        Ok(Recorder { shared, recording })
+        Ok(Self { shared, recording })
     }
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {

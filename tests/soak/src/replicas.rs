@@ -90,18 +90,18 @@ impl Replica {
         name: &'static str,
         request: MirrorRequest,
         rest: Option<Duration>,
-    ) -> Result<Replica, Finding> {
+    ) -> Result<Self, Finding> {
         let watched = Watched::range(request.range());
         let events = client.party.mirror(request).map_err(|error| refused(client, name, &error))?;
         let fold = Arc::new(Mutex::new(Fold::default()));
         let folding = tokio::spawn(follow(events, fold.clone(), rest));
-        Ok(Replica { client: client.name, name, watched, of: Of::Mirror { fold, folding } })
+        Ok(Self { client: client.name, name, watched, of: Of::Mirror { fold, folding } })
     }
 
-    fn cache(client: &Member, name: &'static str, request: CacheRequest) -> Result<Replica, Finding> {
+    fn cache(client: &Member, name: &'static str, request: CacheRequest) -> Result<Self, Finding> {
         let watched = Watched::range(request.range());
         let cache = client.party.cache(request).map_err(|error| refused(client, name, &error))?;
-        Ok(Replica { client: client.name, name, watched, of: Of::Cache(cache) })
+        Ok(Self { client: client.name, name, watched, of: Of::Cache(cache) })
     }
 
     /// What it has, if that claims to be the store at some revision.

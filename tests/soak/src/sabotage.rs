@@ -18,12 +18,12 @@ pub(crate) struct Saboteur {
 
 impl Saboteur {
     /// The first event to go is by the seed.
-    pub(crate) fn new(sabotage: Option<Sabotage>, seed: u64) -> Saboteur {
+    pub(crate) fn new(sabotage: Option<Sabotage>, seed: u64) -> Self {
         let first = match sabotage {
             Some(Sabotage::DropEvent(every)) => fastrand::Rng::with_seed(seed).u64(..every.max(1)),
             None => 0,
         };
-        Saboteur { sabotage, seen: Arc::new(AtomicU64::new(first)) }
+        Self { sabotage, seen: Arc::new(AtomicU64::new(first)) }
     }
 
     pub(crate) fn meddle(&self, received: &mut Received) {

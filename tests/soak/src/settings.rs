@@ -39,8 +39,8 @@ pub enum Sabotage {
 impl Settings {
     /// Some 240 watches, 250 writes a second, and a fault every few seconds.
     #[must_use]
-    pub fn new(version: EtcdVersion, duration: Duration, seed: u64) -> Settings {
-        Settings {
+    pub fn new(version: EtcdVersion, duration: Duration, seed: u64) -> Self {
+        Self {
             version,
             duration,
             seed,
@@ -56,8 +56,8 @@ impl Settings {
 
     /// The same on a machine that is busy with other things, with short faults.
     #[must_use]
-    pub fn light(self) -> Settings {
-        Settings {
+    pub fn light(self) -> Self {
+        Self {
             watches: 60,
             writes_per_second: 60,
             fault: (Duration::from_millis(300), Duration::from_millis(1500)),

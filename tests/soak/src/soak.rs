@@ -56,26 +56,26 @@ pub(crate) enum Stop {
 }
 
 impl From<Vec<Finding>> for Stop {
-    fn from(findings: Vec<Finding>) -> Stop {
-        Stop::Found(findings)
+    fn from(findings: Vec<Finding>) -> Self {
+        Self::Found(findings)
     }
 }
 
 impl From<Finding> for Stop {
-    fn from(finding: Finding) -> Stop {
-        Stop::Found(vec![finding])
+    fn from(finding: Finding) -> Self {
+        Self::Found(vec![finding])
     }
 }
 
 impl From<SoakError> for Stop {
-    fn from(error: SoakError) -> Stop {
-        Stop::Failed(error)
+    fn from(error: SoakError) -> Self {
+        Self::Failed(error)
     }
 }
 
 impl From<HarnessError> for Stop {
-    fn from(error: HarnessError) -> Stop {
-        Stop::Failed(error.into())
+    fn from(error: HarnessError) -> Self {
+        Self::Failed(error.into())
     }
 }
 
@@ -111,7 +111,7 @@ pub(crate) struct Epoch {
 
 impl Soak {
     /// Starts the cluster and the clients; nobody writes or watches yet.
-    pub(crate) async fn new(settings: Settings) -> Result<Soak, SoakError> {
+    pub(crate) async fn new(settings: Settings) -> Result<Self, SoakError> {
         let start = Instant::now();
         let journal = Journal::new(start)?;
         let settings = Arc::new(settings);
@@ -129,7 +129,7 @@ impl Soak {
         };
         let watches =
             Watches::new(clients.clone(), settings.watches, settings.seed, around, journal.clone(), start);
-        Ok(Soak {
+        Ok(Self {
             gate: Arc::new(RwLock::new(clock)),
             settings,
             start,

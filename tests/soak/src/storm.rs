@@ -62,8 +62,8 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// The first restore comes when every other kind of fault has been used, and the end not before it.
-    pub(crate) fn new(end: Instant, next_restore: Instant) -> Schedule {
-        Schedule { end, next_restore, left: Deck::ROUND, has_restored: false }
+    pub(crate) fn new(end: Instant, next_restore: Instant) -> Self {
+        Self { end, next_restore, left: Deck::ROUND, has_restored: false }
     }
 
     pub(crate) fn restored(&mut self, next: Instant) {

@@ -18,8 +18,8 @@ pub(crate) enum Anchor {
 }
 
 impl Svg {
-    pub(crate) fn new(width: f64, height: f64) -> Svg {
-        Svg { width, height, body: String::new() }
+    pub(crate) fn new(width: f64, height: f64) -> Self {
+        Self { width, height, body: String::new() }
     }
 
     fn element(&mut self, element: std::fmt::Arguments<'_>) {
@@ -65,7 +65,7 @@ impl Svg {
 
     /// The whole document.
     pub(crate) fn finish(self) -> String {
-        let Svg { width, height, body } = self;
+        let Self { width, height, body } = self;
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
              viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" fill=\"#222\">\n\

@@ -64,8 +64,8 @@ impl Watches {
         around: Surroundings,
         journal: Journal,
         start: Instant,
-    ) -> Watches {
-        Watches {
+    ) -> Self {
+        Self {
             clients,
             observers: Vec::new(),
             free: (0..wanted).rev().collect(),
@@ -228,8 +228,8 @@ impl Watches {
 }
 
 impl Counts {
-    fn with(self, progress: &Progress) -> Counts {
-        Counts {
+    fn with(self, progress: &Progress) -> Self {
+        Self {
             events: self.events + progress.events,
             compacted_pairs: self.compacted_pairs + progress.compacted_pairs,
             early_pairs: self.early_pairs + progress.early_pairs,

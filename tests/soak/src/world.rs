@@ -29,7 +29,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn start(version: EtcdVersion, patience: Duration) -> Result<World, SoakError> {
+    pub(crate) async fn start(version: EtcdVersion, patience: Duration) -> Result<Self, SoakError> {
         let cluster = EtcdCluster::builder(version)
             .each(|member| member.progress_notify_interval(PROGRESS).ready_within(patience));
         let cluster = cluster.start_async().await?;
@@ -41,7 +41,7 @@ impl World {
         }
         let endpoints = cluster.endpoints();
         let down = endpoints.iter().map(|_| AtomicBool::new(false)).collect();
-        Ok(World {
+        Ok(Self {
             version: cluster.member(0).version(),
             endpoints,
             links,

@@ -52,7 +52,7 @@ pub struct Writes {
 }
 
 impl Writers {
-    pub(crate) fn start(clients: &[Member], gate: &Gate, per_second: u32, seed: u64) -> Writers {
+    pub(crate) fn start(clients: &[Member], gate: &Gate, per_second: u32, seed: u64) -> Self {
         let counts = Arc::new(Counts::default());
         let writers =
             u32::try_from(clients.len()).unwrap_or(u32::MAX).saturating_mul(WRITERS_PER_CLIENT).max(1);
@@ -62,7 +62,7 @@ impl Writers {
             let random = Rng::with_seed(seed.wrapping_add(number));
             tokio::spawn(write_on(party, gate.clone(), counts.clone(), pace, random))
         });
-        Writers { tasks: tasks.collect(), counts: counts.clone() }
+        Self { tasks: tasks.collect(), counts: counts.clone() }
     }
 
     pub(crate) fn counts(&self) -> Writes {

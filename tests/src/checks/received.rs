@@ -7,8 +7,8 @@ use super::Received;
 
 impl From<&WatchResponse> for Received {
     /// Where to resume is a bookmark in all responses.
-    fn from(response: &WatchResponse) -> Received {
-        Received { events: response.events().map(wire_event).collect(), bookmark: Some(response.revision()) }
+    fn from(response: &WatchResponse) -> Self {
+        Self { events: response.events().map(wire_event).collect(), bookmark: Some(response.revision()) }
     }
 }
 

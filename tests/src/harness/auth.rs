@@ -57,8 +57,8 @@ impl Auth {
     ///
     /// # Panics
     /// If the password has white space in it.
-    pub async fn enable(etcdctl: &Etcdctl, root_password: &str) -> Result<Auth, HarnessError> {
-        let auth = Auth { root: etcdctl.clone().user("root", root_password), anonymous: etcdctl.clone() };
+    pub async fn enable(etcdctl: &Etcdctl, root_password: &str) -> Result<Self, HarnessError> {
+        let auth = Self { root: etcdctl.clone().user("root", root_password), anonymous: etcdctl.clone() };
         add_user(&auth.anonymous, "root", root_password).await?;
         auth.anonymous.run(["user", "grant-role", "root", "root"]).await?;
         auth.anonymous.run(["auth", "enable"]).await?;

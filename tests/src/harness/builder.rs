@@ -27,8 +27,8 @@ pub struct EtcdServerBuilder {
 }
 
 impl EtcdServerBuilder {
-    pub(super) fn new(version: EtcdVersion) -> EtcdServerBuilder {
-        EtcdServerBuilder {
+    pub(super) fn new(version: EtcdVersion) -> Self {
+        Self {
             version,
             flags: Vec::new(),
             progress_notify_interval: None,

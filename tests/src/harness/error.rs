@@ -131,8 +131,8 @@ impl fmt::Debug for HarnessError {
 
 impl HarnessError {
     /// A closure for `map_err` that says what was attempted.
-    pub(super) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> HarnessError {
+    pub(super) fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let action = action.into();
-        move |source| HarnessError::Io { action, source }
+        move |source| Self::Io { action, source }
     }
 }

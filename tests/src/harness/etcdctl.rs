@@ -39,44 +39,41 @@ impl Etcdctl {
     ///
     /// # Errors
     /// If it is not on this machine, with the remedy.
-    pub fn new(
-        version: impl Into<EtcdVersion>,
-        endpoint: impl Into<String>,
-    ) -> Result<Etcdctl, HarnessError> {
-        Etcdctl::of(&version.into().find()?, endpoint)
+    pub fn new(version: impl Into<EtcdVersion>, endpoint: impl Into<String>) -> Result<Self, HarnessError> {
+        Self::of(&version.into().find()?, endpoint)
     }
 
     /// The `etcdctl` that came with this server, aimed at `endpoint`.
     ///
     /// # Errors
     /// If none came with it and there is none on `PATH`.
-    pub fn of(binary: &EtcdBinary, endpoint: impl Into<String>) -> Result<Etcdctl, HarnessError> {
-        Ok(Etcdctl { program: binary.etcdctl()?.to_owned(), endpoint: endpoint.into(), settings: Vec::new() })
+    pub fn of(binary: &EtcdBinary, endpoint: impl Into<String>) -> Result<Self, HarnessError> {
+        Ok(Self { program: binary.etcdctl()?.to_owned(), endpoint: endpoint.into(), settings: Vec::new() })
     }
 
     /// Runs commands as this user.
-    pub fn user(self, name: &str, password: &str) -> Etcdctl {
+    pub fn user(self, name: &str, password: &str) -> Self {
         self.set("ETCDCTL_USER", format!("{name}:{password}"))
     }
 
     /// Trusts servers whose certificate this authority issued; a file with its certificate.
-    pub fn cacert(self, path: impl Into<PathBuf>) -> Etcdctl {
+    pub fn cacert(self, path: impl Into<PathBuf>) -> Self {
         self.set("ETCDCTL_CACERT", path.into())
     }
 
     /// Shows servers this certificate; files with it and with its key.
-    pub fn certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Etcdctl {
+    pub fn certificate(self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.set("ETCDCTL_CERT", certificate.into()).set("ETCDCTL_KEY", key.into())
     }
 
     /// Runs commands against another endpoint, all else being as it is.
-    pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Etcdctl {
+    pub fn with_endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = endpoint.into();
         self
     }
 
     /// The last value counts.
-    fn set(mut self, name: &'static str, value: impl Into<OsString>) -> Etcdctl {
+    fn set(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.settings.push((name, value.into()));
         self
     }

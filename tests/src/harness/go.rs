@@ -49,8 +49,8 @@ impl Go {
     ///
     /// # Errors
     /// If it has not been built, or not from its sources as they are now; the remedy is `cargo xtask go`.
-    pub fn interop(endpoint: impl Into<String>) -> Result<Go, HarnessError> {
-        Ok(Go { program: GoTools::from_env().find()?, endpoint: endpoint.into() })
+    pub fn interop(endpoint: impl Into<String>) -> Result<Self, HarnessError> {
+        Ok(Self { program: GoTools::from_env().find()?, endpoint: endpoint.into() })
     }
 
     /// The versions of etcd's client and of Go that the program was built with.

@@ -62,7 +62,7 @@ impl EtcdServer {
 pub(super) struct Metrics(String);
 
 impl Metrics {
-    pub(super) fn read(address: SocketAddr) -> io::Result<Metrics> {
+    pub(super) fn read(address: SocketAddr) -> io::Result<Self> {
         http::get(address, "/metrics", PAGE_TIMEOUT).map(Metrics)
     }
 

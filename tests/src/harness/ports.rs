@@ -24,11 +24,11 @@ impl Ports {
     /// They lie below the range the system takes outgoing ports from. A port of that range would not do for a
     /// server that goes down and comes back: meanwhile it can become the near end of somebody's connection, even
     /// of a client that keeps dialing that very port and ends up connected to itself.
-    pub(super) fn free() -> io::Result<Ports> {
+    pub(super) fn free() -> io::Result<Self> {
         // All are held until all are known, or they could be the same.
         let (client, peer, pages) = (free_listener()?, free_listener()?, free_listener()?);
         let port = |listener: &TcpListener| listener.local_addr().map(|address| address.port());
-        Ok(Ports { client: port(&client)?, peer: port(&peer)?, pages: port(&pages)? })
+        Ok(Self { client: port(&client)?, peer: port(&peer)?, pages: port(&pages)? })
     }
 
     pub(super) fn client_address(self) -> SocketAddr {

@@ -30,12 +30,7 @@ const OWN_GROUP: i32 = 0;
 
 impl Process {
     /// Starts `program` in a directory; what it writes is appended to `log`.
-    pub(super) fn start(
-        program: &Path,
-        flags: &[String],
-        directory: &Path,
-        log: &Log,
-    ) -> io::Result<Process> {
+    pub(super) fn start(program: &Path, flags: &[String], directory: &Path, log: &Log) -> io::Result<Self> {
         let output = fs::OpenOptions::new().create(true).append(true).open(&log.path)?;
         let mut command = Command::new(program_from_here(program)?);
         command
@@ -55,7 +50,7 @@ impl Process {
         }
         let mut child = command.spawn()?;
         match guard(&child, directory) {
-            Ok(guard) => Ok(Process { child, guard }),
+            Ok(guard) => Ok(Self { child, guard }),
             Err(error) => {
                 let _ = child.kill().and_then(|()| child.wait());
                 Err(error)
@@ -144,8 +139,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn new(path: PathBuf) -> Log {
-        Log { path }
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path }
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -76,9 +76,9 @@ impl EtcdServer {
         EtcdServerBuilder::new(version.into())
     }
 
-    pub(super) fn new(member: Member, ports: Ports, log: Log, directory: TempDir) -> EtcdServer {
+    pub(super) fn new(member: Member, ports: Ports, log: Log, directory: TempDir) -> Self {
         let name = member.membership.as_ref().map_or_else(unique_name, |membership| membership.name.clone());
-        EtcdServer {
+        Self {
             process: None,
             log,
             name,

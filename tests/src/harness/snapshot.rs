@@ -66,8 +66,8 @@ impl EtcdServer {
 impl RestoreAs {
     pub(super) fn token(self, current: &str) -> String {
         match self {
-            RestoreAs::SameCluster => current.to_owned(),
-            RestoreAs::AnotherCluster => unique_name(),
+            Self::SameCluster => current.to_owned(),
+            Self::AnotherCluster => unique_name(),
         }
     }
 }

@@ -23,11 +23,11 @@ pub(super) struct Start {
 }
 
 impl Start {
-    pub(super) fn new(server: &mut EtcdServer) -> Result<Start, HarnessError> {
+    pub(super) fn new(server: &mut EtcdServer) -> Result<Self, HarnessError> {
         server.kill();
         let log_length = server.log.length();
         server.launch()?;
-        Ok(Start { end: Instant::now() + server.member.ready_within, log_length, ports_tried: 1 })
+        Ok(Self { end: Instant::now() + server.member.ready_within, log_length, ports_tried: 1 })
     }
 
     /// Takes in what a look at the server has found; whether the start is over.
@@ -88,14 +88,14 @@ pub(super) struct Probe {
 impl Probe {
     /// For the end of a start. A member of a cluster is not healthy without a majority of the others, and those may
     /// be down.
-    pub(super) fn of_start(server: &EtcdServer) -> Probe {
+    pub(super) fn of_start(server: &EtcdServer) -> Self {
         let health = server.member.membership.is_none().then(|| server.pages_address());
-        Probe { health, ..Probe::of(server) }
+        Self { health, ..Self::of(server) }
     }
 
     /// For whether it serves.
-    pub(super) fn of(server: &EtcdServer) -> Probe {
-        Probe {
+    pub(super) fn of(server: &EtcdServer) -> Self {
+        Self {
             name: server.name.clone(),
             peer: server.ports.peer_address(),
             health: Some(server.pages_address()),

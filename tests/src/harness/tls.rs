@@ -22,14 +22,14 @@ struct Clients {
 
 impl ServerTls {
     /// Shows this certificate, and lets every client in. It is shown as it is, expired or for another name.
-    pub fn new(identity: &Identity) -> ServerTls {
-        ServerTls { identity: identity.clone(), clients: None }
+    pub fn new(identity: &Identity) -> Self {
+        Self { identity: identity.clone(), clients: None }
     }
 
     /// Lets in only clients with a certificate that this authority issued.
     ///
     /// [`EtcdServer::etcdctl`](super::EtcdServer::etcdctl) has one, of the name `etcdctl`.
-    pub fn require_client_certificates(mut self, ca: &TestCa) -> ServerTls {
+    pub fn require_client_certificates(mut self, ca: &TestCa) -> Self {
         self.clients = Some(Clients { ca_pem: ca.pem().to_owned(), own: ca.client("etcdctl") });
         self
     }

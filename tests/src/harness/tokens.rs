@@ -12,9 +12,9 @@ pub(super) struct JwtKey {
 }
 
 impl JwtKey {
-    pub(super) fn generate() -> JwtKey {
+    pub(super) fn generate() -> Self {
         let key = KeyPair::generate().expect("the system has random numbers");
-        JwtKey { private_pem: key.serialize_pem(), public_pem: key.public_key_pem() }
+        Self { private_pem: key.serialize_pem(), public_pem: key.public_key_pem() }
     }
 }
 

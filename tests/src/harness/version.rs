@@ -23,7 +23,7 @@ impl EtcdVersion {
     ///
     /// # Errors
     /// If one of the required lines is missing on this machine, with the remedy.
-    pub fn under_test() -> Result<Vec<EtcdVersion>, BinaryError> {
+    pub fn under_test() -> Result<Vec<Self>, BinaryError> {
         Ok(Binaries::from_env().under_test()?.into_iter().map(EtcdVersion::Binary).collect())
     }
 
@@ -34,27 +34,27 @@ impl EtcdVersion {
     pub fn find(&self) -> Result<EtcdBinary, BinaryError> {
         let binaries = Binaries::from_env();
         match self {
-            EtcdVersion::V3_4 => binaries.find(Line::V3_4),
-            EtcdVersion::V3_5 => binaries.find(Line::V3_5),
-            EtcdVersion::Exact(version) => binaries.find_exact(*version),
-            EtcdVersion::Binary(binary) => Ok(binary.clone()),
+            Self::V3_4 => binaries.find(Line::V3_4),
+            Self::V3_5 => binaries.find(Line::V3_5),
+            Self::Exact(version) => binaries.find_exact(*version),
+            Self::Binary(binary) => Ok(binary.clone()),
         }
     }
 }
 
 impl From<EtcdBinary> for EtcdVersion {
-    fn from(binary: EtcdBinary) -> EtcdVersion {
-        EtcdVersion::Binary(binary)
+    fn from(binary: EtcdBinary) -> Self {
+        Self::Binary(binary)
     }
 }
 
 impl fmt::Display for EtcdVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            EtcdVersion::V3_4 => write!(f, "etcd {}", Line::V3_4),
-            EtcdVersion::V3_5 => write!(f, "etcd {}", Line::V3_5),
-            EtcdVersion::Exact(version) => write!(f, "etcd {version}"),
-            EtcdVersion::Binary(binary) => write!(f, "etcd {}", binary.version),
+            Self::V3_4 => write!(f, "etcd {}", Line::V3_4),
+            Self::V3_5 => write!(f, "etcd {}", Line::V3_5),
+            Self::Exact(version) => write!(f, "etcd {version}"),
+            Self::Binary(binary) => write!(f, "etcd {}", binary.version),
         }
     }
 }

@@ -49,14 +49,14 @@ pub(super) struct Connection {
 
 impl Connection {
     /// Enters a connection, unless connections are refused.
-    pub(super) fn enter(shared: Arc<Shared>) -> Option<Connection> {
+    pub(super) fn enter(shared: Arc<Shared>) -> Option<Self> {
         let (id, cut) = shared.enter()?;
         let faults = shared.watch_faults();
         let (black_holes, way) = {
             let faults = faults.borrow();
             (faults.black_holes, faults.way)
         };
-        Some(Connection { shared, id, cut, faults, black_holes, is_stillborn: way == Way::BlackHole })
+        Some(Self { shared, id, cut, faults, black_holes, is_stillborn: way == Way::BlackHole })
     }
 
     pub(super) async fn run(mut self, mut client: TcpStream) {

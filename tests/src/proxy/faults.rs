@@ -42,8 +42,8 @@ pub(super) struct CutAfter {
 }
 
 impl Faults {
-    pub(super) fn none() -> Faults {
-        Faults {
+    pub(super) fn none() -> Self {
+        Self {
             way: Way::Open,
             black_holes: 0,
             delay: Duration::ZERO,
@@ -62,6 +62,6 @@ impl Faults {
 
     /// Takes all faults away; dead connections stay dead.
     pub(super) fn restore(&mut self) {
-        *self = Faults { black_holes: self.black_holes, cuts_asked: self.cuts_asked, ..Faults::none() };
+        *self = Self { black_holes: self.black_holes, cuts_asked: self.cuts_asked, ..Self::none() };
     }
 }

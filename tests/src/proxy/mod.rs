@@ -75,28 +75,28 @@ pub enum Cut {
 pub struct Upstream(String);
 
 impl From<SocketAddr> for Upstream {
-    fn from(address: SocketAddr) -> Upstream {
-        Upstream(address.to_string())
+    fn from(address: SocketAddr) -> Self {
+        Self(address.to_string())
     }
 }
 
 impl From<&str> for Upstream {
     /// `host:port`, or an endpoint such as `http://host:port`.
-    fn from(endpoint: &str) -> Upstream {
+    fn from(endpoint: &str) -> Self {
         let authority = endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest);
-        Upstream(authority.trim_end_matches('/').to_owned())
+        Self(authority.trim_end_matches('/').to_owned())
     }
 }
 
 impl From<String> for Upstream {
-    fn from(endpoint: String) -> Upstream {
-        Upstream::from(endpoint.as_str())
+    fn from(endpoint: String) -> Self {
+        Self::from(endpoint.as_str())
     }
 }
 
 impl From<&String> for Upstream {
-    fn from(endpoint: &String) -> Upstream {
-        Upstream::from(endpoint.as_str())
+    fn from(endpoint: &String) -> Self {
+        Self::from(endpoint.as_str())
     }
 }
 
@@ -116,12 +116,12 @@ impl FaultProxy {
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub async fn start(upstream: impl Into<Upstream>) -> io::Result<FaultProxy> {
+    pub async fn start(upstream: impl Into<Upstream>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(upstream.into()));
         let listening = tokio::spawn(listen(listener, Arc::clone(&shared)));
-        Ok(FaultProxy { address, shared, listening })
+        Ok(Self { address, shared, listening })
     }
 
     /// What to tell the client, as `http://127.0.0.1:port`. It stays the same, whatever the upstream.

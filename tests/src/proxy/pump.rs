@@ -160,8 +160,8 @@ async fn perform(step: &Step, line: &Line, sink: &mut WriteHalf<'_>) -> io::Resu
 }
 
 impl Line {
-    fn new() -> Line {
-        Line {
+    fn new() -> Self {
+        Self {
             pieces: VecDeque::new(),
             waiting: 0,
             has_ended: false,

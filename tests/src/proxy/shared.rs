@@ -32,8 +32,8 @@ struct Live {
 }
 
 impl Shared {
-    pub(super) fn new(upstream: Upstream) -> Shared {
-        Shared {
+    pub(super) fn new(upstream: Upstream) -> Self {
+        Self {
             faults: watch::Sender::new(Faults::none()),
             upstream: Mutex::new(upstream),
             live: Mutex::default(),

@@ -31,38 +31,38 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
-    pub(crate) fn new(name: &'static str, range: KeyRange) -> Kind {
+    pub(crate) fn new(name: &'static str, range: KeyRange) -> Self {
         let watched = Watched::range(&range);
-        Kind { name, request: WatchRequest::new(range).created_notify(true), watched, rest: None }
+        Self { name, request: WatchRequest::new(range).created_notify(true), watched, rest: None }
     }
 
-    pub(crate) fn with(mut self, change: impl FnOnce(WatchRequest) -> WatchRequest) -> Kind {
+    pub(crate) fn with(mut self, change: impl FnOnce(WatchRequest) -> WatchRequest) -> Self {
         self.request = change(self.request);
         self
     }
 
-    fn from(mut self, revision: i64) -> Kind {
+    fn from(mut self, revision: i64) -> Self {
         self.watched.from = revision;
         self.with(|request| request.start_revision(revision))
     }
 
-    fn prev_kv(mut self) -> Kind {
+    fn prev_kv(mut self) -> Self {
         self.watched.prev_kv = true;
         self.with(|request| request.prev_kv(true))
     }
 
-    fn filtered(mut self, filters: Filters) -> Kind {
+    fn filtered(mut self, filters: Filters) -> Self {
         (self.watched.no_put, self.watched.no_delete) = (filters.no_put, filters.no_delete);
         self.with(|request| request.filters(filters))
     }
 
-    fn slow(mut self, policy: Overflow) -> Kind {
+    fn slow(mut self, policy: Overflow) -> Self {
         self.rest = Some(REST);
         self.with(|request| request.buffer_bytes(2 << 10).overflow(policy))
     }
 
     /// For a watch that stays with a member whose leader is lost.
-    pub(crate) fn without_leader(self) -> Kind {
+    pub(crate) fn without_leader(self) -> Self {
         let options = StreamOptions { require_leader: false, ..StreamOptions::default() };
         self.with(|request| request.stream_options(options))
     }

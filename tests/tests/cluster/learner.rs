@@ -21,7 +21,7 @@ pub(crate) struct Learner {
 
 impl Learner {
     /// Adds it, starts it, and waits until the others know where clients reach it.
-    pub(crate) async fn start(cluster: &EtcdCluster) -> Learner {
+    pub(crate) async fn start(cluster: &EtcdCluster) -> Self {
         let etcdctl = cluster.etcdctl().expect("it has an etcdctl");
         // Both at once, so that they differ.
         let listeners =
@@ -45,7 +45,7 @@ impl Learner {
             .stderr(Stdio::null())
             .spawn()
             .expect("the learner starts");
-        let mut learner = Learner { process, endpoint, _directory: directory };
+        let mut learner = Self { process, endpoint, _directory: directory };
         let end = Instant::now() + DEADLINE;
         loop {
             let members = etcdctl.run(["member", "list"]).await.expect("the members are listed");

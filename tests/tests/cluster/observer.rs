@@ -36,7 +36,7 @@ struct Log {
 
 impl Observer {
     /// Opens the watch, and consumes it on a task of tokio, whatever the client's runtime.
-    pub(crate) fn open(client: &str, party: &dyn Party, kind: Kind) -> Observer {
+    pub(crate) fn open(client: &str, party: &dyn Party, kind: Kind) -> Self {
         let watch = party.watch(kind.request);
         let log = Arc::new(Mutex::new(Log { from: kind.watched.from, ..Log::default() }));
         let writing = log.clone();
@@ -57,7 +57,7 @@ impl Observer {
                 }
             }
         });
-        Observer { client: client.to_owned(), kind: kind.name, watched: kind.watched, log, consuming }
+        Self { client: client.to_owned(), kind: kind.name, watched: kind.watched, log, consuming }
     }
 
     /// Whether it runs on its server; a watch from now on has to see all that is written from then on.

@@ -37,8 +37,8 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Quick to try again, so that scenarios are short.
-    pub(crate) fn new(endpoints: Vec<String>) -> Settings {
-        Settings {
+    pub(crate) fn new(endpoints: Vec<String>) -> Self {
+        Self {
             endpoints,
             config: quick(),
             // A follower that doesn't know yet that its leader is gone takes writes, and answers after 6 s.
@@ -50,7 +50,7 @@ impl Settings {
         }
     }
 
-    pub(crate) fn config(mut self, change: impl FnOnce(Config) -> Config) -> Settings {
+    pub(crate) fn config(mut self, change: impl FnOnce(Config) -> Config) -> Self {
         self.config = change(self.config);
         self
     }
@@ -64,22 +64,22 @@ fn quick() -> Config {
 }
 
 impl On {
-    pub(crate) const ALL: [On; 3] = [On::Tokio, On::Smol, On::AsyncStd];
+    pub(crate) const ALL: [Self; 3] = [Self::Tokio, Self::Smol, Self::AsyncStd];
 
     /// What its client is called.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            On::Tokio => "tokio",
-            On::Smol => "smol",
-            On::AsyncStd => "async-std",
+            Self::Tokio => "tokio",
+            Self::Smol => "smol",
+            Self::AsyncStd => "async-std",
         }
     }
 
     pub(crate) fn client(self, settings: Settings) -> Arc<dyn Party> {
         match self {
-            On::Tokio => build::<TokioRuntime>(settings),
-            On::Smol => build::<SmolRuntime>(settings),
-            On::AsyncStd => build::<AsyncStdRuntime>(settings),
+            Self::Tokio => build::<TokioRuntime>(settings),
+            Self::Smol => build::<SmolRuntime>(settings),
+            Self::AsyncStd => build::<AsyncStdRuntime>(settings),
         }
     }
 }
@@ -117,46 +117,46 @@ pub(crate) trait Party: Send + Sync {
 
 impl<R: Runtime> Party for Client<R> {
     fn watch(&self, request: WatchRequest) -> Watch {
-        Client::watch(self, request).expect("a lawful request")
+        Self::watch(self, request).expect("a lawful request")
     }
 
     fn stats(&self) -> Stats {
-        Client::stats(self)
+        Self::stats(self)
     }
 
     fn put(&self, put: Put) -> BoxFuture<'_, Result<i64, CallError>> {
-        Box::pin(async move { Ok(revision(Client::put(self, put).await?.header)) })
+        Box::pin(async move { Ok(revision(Self::put(self, put).await?.header)) })
     }
 
     fn delete(&self, delete: Delete) -> BoxFuture<'_, Result<i64, CallError>> {
-        Box::pin(async move { Ok(revision(Client::delete(self, delete).await?.header)) })
+        Box::pin(async move { Ok(revision(Self::delete(self, delete).await?.header)) })
     }
 
     fn txn(&self, txn: Txn) -> BoxFuture<'_, Result<i64, CallError>> {
-        Box::pin(async move { Ok(revision(Client::txn(self, txn).await?.header)) })
+        Box::pin(async move { Ok(revision(Self::txn(self, txn).await?.header)) })
     }
 
     fn get(&self, get: Get) -> BoxFuture<'_, Result<i64, CallError>> {
-        Box::pin(async move { Ok(revision(Client::get(self, get).await?.header)) })
+        Box::pin(async move { Ok(revision(Self::get(self, get).await?.header)) })
     }
 
     fn endpoints(&self) -> Vec<String> {
-        Client::endpoints(self).iter().map(ToString::to_string).collect()
+        Self::endpoints(self).iter().map(ToString::to_string).collect()
     }
 
     fn set_endpoints(&self, endpoints: Vec<String>) {
-        Client::set_endpoints(self, endpoints).expect("endpoints");
+        Self::set_endpoints(self, endpoints).expect("endpoints");
     }
 
     fn sync_endpoints(&self) -> BoxFuture<'_, Vec<String>> {
         Box::pin(async move {
-            let endpoints = Client::sync_endpoints(self).await.expect("the member list is read");
+            let endpoints = Self::sync_endpoints(self).await.expect("the member list is read");
             endpoints.iter().map(ToString::to_string).collect()
         })
     }
 
     fn spread_watches(&self) -> BoxFuture<'_, ()> {
-        Box::pin(Client::spread_watches(self))
+        Box::pin(Self::spread_watches(self))
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) struct World {
 pub(crate) struct Away(BTreeMap<String, (Duration, &'static str)>);
 
 impl World {
-    pub(crate) async fn start(version: EtcdVersion) -> World {
+    pub(crate) async fn start(version: EtcdVersion) -> Self {
         let cluster = EtcdCluster::builder(version).each(|member| member.progress_notify_interval(PROGRESS));
         let cluster = cluster.start_async().await.expect("the cluster starts");
         let mut links = Vec::new();
@@ -74,7 +74,7 @@ impl World {
         let settings = Settings { request_timeout: PATIENCE, ..Settings::new(cluster.endpoints()) };
         let direct = On::Tokio.client(settings);
         let world =
-            World { observers: Vec::new(), parties: Vec::new(), cluster, links, direct, writers: None };
+            Self { observers: Vec::new(), parties: Vec::new(), cluster, links, direct, writers: None };
         // A past, for watches that begin there.
         for _ in 0..3 {
             world.mark(&world.all()).await;
@@ -134,8 +134,8 @@ impl World {
     }
 
     /// All of it: clients, dozens of watches by each, and writers.
-    pub(crate) async fn busy(version: EtcdVersion) -> World {
-        let mut world = World::start(version).await;
+    pub(crate) async fn busy(version: EtcdVersion) -> Self {
+        let mut world = Self::start(version).await;
         world.add_clients();
         world.watch_all(kinds::dozens).await;
         world.start_writers();

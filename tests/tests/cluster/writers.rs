@@ -34,7 +34,7 @@ struct Counts {
 }
 
 impl Writers {
-    pub(crate) fn start<'a>(parties: impl IntoIterator<Item = &'a Arc<dyn Party>>) -> Writers {
+    pub(crate) fn start<'a>(parties: impl IntoIterator<Item = &'a Arc<dyn Party>>) -> Self {
         let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
         let mut tasks = JoinSet::new();
         for (seed, party) in (1..).zip(parties) {
@@ -47,7 +47,7 @@ impl Writers {
                 }
             });
         }
-        Writers { stop, counts, tasks }
+        Self { stop, counts, tasks }
     }
 
     /// How many writes were made.

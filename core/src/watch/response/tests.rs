@@ -90,7 +90,7 @@ fn responses_are_the_same_if_they_deliver_the_same_however_it_was_received() {
         put(mvccpb::KeyValue { create_revision: 1, ..kv.clone() }),
         put(mvccpb::KeyValue { version: 1, ..kv.clone() }),
         put(mvccpb::KeyValue { lease: 1, ..kv }),
-        mvccpb::Event { r#type: 1, ..two.clone() },
+        mvccpb::Event { r#type: 1, ..two },
         before,
     ];
     for other in others {

@@ -77,7 +77,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stdin_closed = Arc::new(AtomicBool::new(false));
     // Not every standard input can be polled; a thread that only waits for its end is simplest.
     thread::spawn({
-        let (stdin_closed, waker) = (stdin_closed.clone(), waker.clone());
+        let (stdin_closed, waker) = (stdin_closed.clone(), waker);
         move || {
             until_stdin_closes();
             stdin_closed.store(true, Relaxed);

@@ -19,12 +19,12 @@ pub struct EtcdClusterBuilder {
 }
 
 impl EtcdClusterBuilder {
-    pub(super) fn new(version: EtcdVersion) -> EtcdClusterBuilder {
+    pub(super) fn new(version: EtcdVersion) -> Self {
         // A new leader within a second or two, while a machine busy with other tests may keep a member waiting for
         // half a second.
         let member =
             EtcdServer::builder(version).flag("heartbeat-interval", 60).flag("election-timeout", 600);
-        EtcdClusterBuilder { member, members: 3 }
+        Self { member, members: 3 }
     }
 
     /// How many members it has. Default: 3.

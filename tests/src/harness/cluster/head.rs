@@ -22,8 +22,8 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    pub(super) fn new() -> Heads {
-        Heads { waiting: Vec::new(), sender: None, is_settled: false }
+    pub(super) fn new() -> Self {
+        Self { waiting: Vec::new(), sender: None, is_settled: false }
     }
 
     /// The id of the sender, once it is known.

@@ -31,14 +31,14 @@ enum Stop {
 }
 
 impl From<io::Error> for Stop {
-    fn from(_: io::Error) -> Stop {
-        Stop::Ended
+    fn from(_: io::Error) -> Self {
+        Self::Ended
     }
 }
 
 impl Link {
-    pub(super) fn new(to: usize, member: SocketAddr, rules: watch::Receiver<Rules>) -> Link {
-        Link { to, member, rules, from: OnceLock::new() }
+    pub(super) fn new(to: usize, member: SocketAddr, rules: watch::Receiver<Rules>) -> Self {
+        Self { to, member, rules, from: OnceLock::new() }
     }
 
     pub(super) async fn run(self, mut dialer: TcpStream) {

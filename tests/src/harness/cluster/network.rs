@@ -41,7 +41,7 @@ pub(super) struct PeerNetwork {
 
 impl PeerNetwork {
     /// Listens on each of these, and forwards to the member behind it, which need not be there yet.
-    pub(super) fn start(proxies: Vec<(StdListener, SocketAddr)>) -> io::Result<PeerNetwork> {
+    pub(super) fn start(proxies: Vec<(StdListener, SocketAddr)>) -> io::Result<Self> {
         let addresses =
             proxies.iter().map(|(listener, _)| listener.local_addr()).collect::<io::Result<_>>()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -64,7 +64,7 @@ impl PeerNetwork {
                 while listening.join_next().await.is_some() {}
             });
         })?;
-        Ok(PeerNetwork { addresses, rules: Some(rules), thread: Some(thread) })
+        Ok(Self { addresses, rules: Some(rules), thread: Some(thread) })
     }
 
     /// Where the others reach a member.
