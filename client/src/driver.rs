@@ -193,7 +193,7 @@ impl<R: Runtime> Driver<R> {
     }
 
     /// Moves streams to where there are fewer, and away from endpoints that are not in use any more.
-    fn spread(&mut self) {
+    fn spread(&self) {
         if !self.hub.take_spread() {
             return;
         }

@@ -234,7 +234,7 @@ impl<R: Runtime> Mirror<R> {
         true
     }
 
-    fn poll_watch(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_watch(&mut self, cx: &Context<'_>) -> bool {
         if !self.machine.wants_delivery() {
             return false;
         }

@@ -109,10 +109,7 @@ impl Watch {
         let _ = self.lifeline.0.command(|state, now| state.machine.cancel(now, self.key));
     }
 
-    pub(crate) fn poll_take(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<WatchResponse, WatchError>>> {
+    pub(crate) fn poll_take(&mut self, cx: &Context<'_>) -> Poll<Option<Result<WatchResponse, WatchError>>> {
         if self.ended {
             return Poll::Ready(None);
         }

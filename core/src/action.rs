@@ -6,8 +6,9 @@ use crate::{
     KeyRange, Overflow, RangeKey, Request, ServerVersion, StreamEnd, StreamKey, StreamOptions, WatchKey,
 };
 
-/// One thing for the driver to do. Exhaustive on purpose: a driver that misses one must not compile.
+/// One thing for the driver to do. The enum is exhaustive, so that a driver that misses one doesn't compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a driver that misses an action must not compile")]
 pub enum Action {
     /// Open a gRPC watch stream, then say `handle_opened` or `handle_failed`.
     Open {
@@ -83,6 +84,7 @@ pub struct Creates {
 
 /// Which endpoint a stream or a read should use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a driver that misses a hint must not compile")]
 pub enum EndpointHint {
     /// The one the driver likes best.
     Any,
