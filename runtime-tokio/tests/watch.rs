@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{DEADLINE, Recorder, put, start, through_proxy};
 use etcd_watch_testkit::{harness::wait_until, model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
-    Client, ClientBuilder, CloseReason, Config, KeyRange, Overflow, ResponseKind, StreamOptions, WatchRequest,
+    Client, ClientBuilder, CloseReason, Config, KeyRange, Overflow, ResponseKind, WatchRequest,
 };
 use tokio::time::{sleep, timeout};
 
@@ -202,8 +202,7 @@ async fn ten_thousand_watches_share_a_stream() {
 #[tokio::test]
 async fn a_paused_stream_goes_on_when_its_consumer_does() {
     let (_etcd, client) = start().await;
-    let options = StreamOptions { metadata: vec![("x-lane".into(), "own".into())], ..Default::default() };
-    let request = everything_from(1).overflow(Overflow::Pause).buffer_bytes(1024).stream_options(options);
+    let request = everything_from(1).overflow(Overflow::Pause).buffer_bytes(1024).own_stream(true);
     let mut slow = client.watch(request).unwrap();
     let mut fast = client.watch(everything_from(1)).unwrap();
     for n in 0..300 {
