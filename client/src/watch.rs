@@ -115,6 +115,8 @@ impl Watch {
         }
         let key = self.key;
         let (delivery, _waker) = self.lifeline.0.take(|state, now| {
+            // It may find nothing although it was woken: what waited was dropped for the common budget. Then this very
+            // call has the server asked for it again.
             let delivery = state.machine.next(now, key);
             let waker = match &delivery {
                 None => state.wait(key, cx.waker()),

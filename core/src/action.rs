@@ -53,22 +53,27 @@ pub enum Action {
         /// Get a new auth token first: the last one was refused.
         fresh_token: bool,
     },
-    /// The watch has something to take by `next`. Said once per edge: not again until `next` has
-    /// returned `None`.
+    /// The watch has something to take by [`next`](crate::Watcher::next). It is said once, and not again until `next`
+    /// has returned `None`.
+    ///
+    /// The first call of `next` may return `None`: what waits for a consumer is dropped if the common budget
+    /// ([`Config::total_buffer_bytes`](crate::Config::total_buffer_bytes)) needs the room. That call asks the server for
+    /// it again, and `Deliver` is said again when it has come. So let the consumer call `next` however late it is, and
+    /// wait for the next `Deliver` when there is nothing.
     Deliver {
         /// The watch.
         watch: WatchKey,
     },
     /// For the log: the watch's consumer was so slow that its buffer is full, or all buffers together are,
-    /// and its policy applies. Said once each time that happens, not again while it lasts.
+    /// and its policy applies. It is said once each time that happens, and not again while it lasts.
     Overflowed {
         /// The watch.
         watch: WatchKey,
         /// What is done about it.
         policy: Overflow,
-        /// Bytes that wait for its consumer.
+        /// Bytes that waited for its consumer when that happened.
         queued_bytes: usize,
-        /// The revision it goes on at, after what waits.
+        /// The revision it goes on at: after what waits, or at the first event that was dropped.
         resume_revision: i64,
     },
 }
