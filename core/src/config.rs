@@ -143,7 +143,8 @@ impl Config {
 
     /// Over how many gRPC streams watches with equal options are spread: each new watch goes to the one with
     /// the fewest. A driver that opens each on another endpoint spreads the load over a cluster's members.
-    /// Default: 1: few connections, and each fills up before the next is opened.
+    /// Those that only one watch travels on ([`own_stream`](crate::WatchRequest::own_stream)) don't count. Default: 1:
+    /// few connections, and each fills up before the next is opened.
     pub fn streams(mut self, streams: usize) -> Self {
         self.streams = streams;
         self
@@ -206,7 +207,8 @@ impl Config {
         self
     }
 
-    /// How long a stream without watches is kept for the next one. Default: 5 s.
+    /// How long a stream without watches is kept for the next one. A stream that was for one watch alone is kept as
+    /// long, though no other watch joins it. Default: 5 s.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self

@@ -290,8 +290,8 @@ impl WatchRequest {
     }
 
     /// Travel on a gRPC stream of its own, which no other watch shares, so that [`Overflow::Pause`] holds up nobody
-    /// else. The stream goes away with the watch, and doesn't count for
-    /// [`Config::streams`](crate::Config::streams). Each such watch costs a connection. Default: off.
+    /// else. When the watch has ended, the stream goes away after [`Config::linger`](crate::Config::linger). It doesn't
+    /// count for [`Config::streams`](crate::Config::streams). Each such watch costs a connection. Default: off.
     pub fn own_stream(mut self, on: bool) -> Self {
         self.own_stream = on;
         self

@@ -84,7 +84,8 @@ pub(crate) async fn fail_says_where_to_go_on(backend: Backend) {
     let CloseReason::Lagged { next_revision, queued_bytes } = slow.end().await else {
         panic!("it is the lag that ends it")
     };
-    assert!(queued_bytes > BUFFER);
+    // Real servers may send all writes of a round in one response, which is kept if it is the only one to wait.
+    assert!((1..4 * BUFFER).contains(&queued_bytes), "{queued_bytes} bytes");
     assert!(slow.events() > 0, "what was buffered comes first");
     slow.check(&world, next_revision - 1).await;
     let mut next = Ask::prefix("s/").from(next_revision).open(&client);
