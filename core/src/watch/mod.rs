@@ -93,7 +93,7 @@ pub(crate) struct Live {
     created_at: i64,
     /// How many progress requests had been sent on the connection when its creation was learned.
     requests_before: u64,
-    /// Replies up to this one say nothing: they came in the middle of a revision.
+    /// Replies up to this one say nothing: they came before the creation, or in the middle of a revision.
     replies_ignored: u64,
     /// Whether anything but `Created` has come.
     heard: bool,
@@ -372,7 +372,7 @@ impl Watch {
             begun: now,
             created_at: header.revision,
             requests_before: progress.requests(),
-            replies_ignored: 0,
+            replies_ignored: progress.replies(),
             heard: false,
             holding: false,
             partial: None,
@@ -425,10 +425,15 @@ impl Watch {
         self.state = State::Queued;
     }
 
-    /// It is off the server, or is to be taken off it, until its consumer has caught up.
-    pub(crate) fn overflow_now(&mut self) {
+    /// It is off the server until its consumer has caught up. `from` is the first revision whose events were accepted
+    /// and not kept, if some weren't.
+    pub(crate) fn overflow_from(&mut self, from: Option<i64>) {
         debug_assert!(!self.is_closed());
+        // First, since progress of the connection speaks for events that had been accepted.
         self.state = State::Overflowed;
+        if let Some(revision) = from {
+            self.place.go_back(revision);
+        }
     }
 
     /// It has ended. `Closed` comes after what waits.
@@ -579,13 +584,9 @@ impl Watch {
         delivery
     }
 
-    /// Events from `revision` on were not kept.
-    pub(crate) fn go_back(&mut self, revision: i64) {
-        self.place.go_back(revision);
-    }
-
     /// Drops what waits for the consumer; the watch goes on at the first event of it.
     pub(crate) fn drop_queue(&mut self) {
+        debug_assert!(self.live().is_none(), "progress of its connection would speak for what is dropped");
         let Some(dropped) = self.queue.discard() else { return };
         self.place.go_back(dropped.base);
         self.queue.lag_from(dropped.base);
