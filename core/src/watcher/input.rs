@@ -122,7 +122,6 @@ impl Watcher {
     }
 
     /// A server has created a watch.
-    #[expect(clippy::too_many_arguments, reason = "a frame and all that was found out about it")]
     fn created(
         &mut self,
         now: Instant,
