@@ -6,7 +6,7 @@
 //! runtime.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -35,6 +35,9 @@ const BYTES_PER_TURN: usize = 1 << 20;
 
 /// How many actions are taken from the machine under one lock.
 const ACTIONS_AT_ONCE: usize = 256;
+
+/// Of how many ended streams something may be remembered.
+const SPARE_MEMORIES: usize = 64;
 
 /// Rounds of a turn before the task yields in any case.
 const ROUNDS_PER_TURN: usize = 32;
@@ -150,6 +153,7 @@ impl<R: Runtime> Driver<R> {
                 self.last_endpoints.insert(stream.stream(), id);
                 telemetry::opening(stream, &dialer.endpoints.get(id));
                 self.connections.push(StreamConnection::open(dialer, id, stream, options));
+                self.forget_ended_streams();
             }
             Action::Send { stream, request, creates } => {
                 if let (Some(creates), Request::Create(create)) = (creates, &request) {
@@ -243,6 +247,18 @@ impl<R: Runtime> Driver<R> {
             self.hub.set_paused(paused);
         }
         round
+    }
+
+    /// A stream that ends while it has no connection ends without a word to the driver. So what is remembered of streams
+    /// is cut back to those with a connection once most of it is of streams that have ended.
+    fn forget_ended_streams(&mut self) {
+        let streams = self.hub.stats().streams;
+        if self.last_endpoints.len() > 2 * streams + SPARE_MEMORIES {
+            let connected: BTreeSet<StreamId> =
+                self.connections.iter().map(|each| each.key.stream()).collect();
+            self.last_endpoints.retain(|stream, _| connected.contains(stream));
+            self.last_tokens.retain(|stream, _| connected.contains(stream));
+        }
     }
 
     fn remember_token(&mut self, connection: &StreamConnection<R::Transport>) {
