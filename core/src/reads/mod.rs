@@ -320,6 +320,13 @@ impl Groups {
         self.groups.get_mut(&id)
     }
 
+    /// A group that must be there: it has a stream, a read or a watch that waits for one.
+    pub(crate) fn known_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        let group = self.get_mut(id);
+        debug_assert!(group.is_some(), "{id:?} is there");
+        group
+    }
+
     /// Forgets all groups.
     pub(crate) fn clear(&mut self) {
         self.touched.extend(self.groups.keys());
