@@ -27,6 +27,7 @@ pub struct MirrorRequest {
     pub(super) overflow: Option<Overflow>,
     pub(super) buffer_bytes: Option<usize>,
     pub(super) stream: Arc<StreamOptions>,
+    pub(super) own_stream: bool,
 }
 
 impl MirrorRequest {
@@ -41,6 +42,7 @@ impl MirrorRequest {
             overflow: None,
             buffer_bytes: None,
             stream: Arc::default(),
+            own_stream: false,
         }
     }
 
@@ -94,6 +96,12 @@ impl MirrorRequest {
         self
     }
 
+    /// Watch on a gRPC stream of its own, see [`WatchRequest::own_stream`]. Default: off.
+    pub fn own_stream(mut self, on: bool) -> Self {
+        self.own_stream = on;
+        self
+    }
+
     /// The keys mirrored.
     #[must_use]
     pub fn range(&self) -> &KeyRange {
@@ -116,7 +124,8 @@ impl MirrorRequest {
         let mut watch = WatchRequest::new(self.range.clone())
             .prev_kv(self.prev_kv)
             .progress_notify(true)
-            .stream_options((*self.stream).clone());
+            .stream_options((*self.stream).clone())
+            .own_stream(self.own_stream);
         watch.overflow = self.overflow;
         watch.buffer_bytes = self.buffer_bytes;
         watch

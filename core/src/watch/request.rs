@@ -290,7 +290,7 @@ impl WatchRequest {
     }
 
     /// Travel on a gRPC stream of its own, which no other watch shares, so that [`Overflow::Pause`] holds up nobody
-    /// else. When the watch has ended, the stream goes away after [`Config::linger`](crate::Config::linger). It doesn't
+    /// else. When the watch has ended, the stream goes away at once. It doesn't
     /// count for [`Config::streams`](crate::Config::streams). Each such watch costs a connection. Default: off.
     pub fn own_stream(mut self, on: bool) -> Self {
         self.own_stream = on;

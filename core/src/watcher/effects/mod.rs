@@ -94,7 +94,8 @@ impl Watcher {
         if let Some(group) = self.groups.get_mut(group).filter(|_| !is_own) {
             group.count_watches(id, before, before - 1, &self.config);
         }
-        if is_left && is_waiting {
+        // No other watch may join a stream that was one watch's own.
+        if is_left && (is_waiting || is_own) {
             self.remove_stream(id, StreamEnd::Idle);
         }
     }
