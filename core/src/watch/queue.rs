@@ -214,7 +214,7 @@ mod tests {
             kind: 0,
             prev: crate::wire::decode::NO_PREV,
         };
-        let chunk = Chunk::new(Bytes::from(vec![0; bytes]), vec![event], Vec::new());
+        let chunk = Chunk::new(Bytes::from(vec![0; bytes]), vec![event], Default::default());
         WatchResponse::events_of(chunk, Header::default())
     }
 

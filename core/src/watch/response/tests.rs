@@ -164,9 +164,9 @@ fn the_last_revision_is_split_off_and_both_parts_count_the_frame_that_they_hold(
 fn a_small_frame_is_copied_out_of_its_buffer_and_a_large_one_keeps_it() {
     for (len, is_copied) in [(COPIED_BELOW - 1, true), (COPIED_BELOW, false)] {
         let buffer = Bytes::from(vec![0; 2 * COPIED_BELOW]);
-        let chunk = Chunk::new(buffer.slice(..len), Vec::new(), Vec::new());
+        let chunk = Chunk::new(buffer.slice(..len), Vec::new(), Default::default());
         assert_eq!(chunk.frame.as_ptr() != buffer.as_ptr(), is_copied, "{len} bytes");
-        assert_eq!((chunk.frame, chunk.bytes), (buffer.slice(..len), len));
+        assert_eq!((chunk.bytes(), chunk.frame), (len, buffer.slice(..len)));
     }
 }
 
