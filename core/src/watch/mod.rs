@@ -21,6 +21,7 @@ pub(crate) mod place;
 pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod set;
 pub(crate) mod table;
 
 use alloc::{string::String, sync::Arc};

@@ -24,17 +24,15 @@ const INDEX_BYTES: usize = size_of::<EventIndex>();
 /// it costs less than to look up who else holds the buffer.
 const COPIED_BELOW: usize = 64 << 10;
 
-impl From<Frame> for Chunk {
-    fn from(frame: Frame) -> Self {
-        Self::new(frame.bytes, frame.events, frame.prevs)
-    }
-}
-
 impl Chunk {
-    /// `frame` is copied unless it is large; a large one is to have a buffer of its own.
-    pub(crate) fn new(frame: Bytes, events: Vec<EventIndex>, prevs: Prevs) -> Self {
-        let frame = if frame.len() < COPIED_BELOW { Bytes::copy_from_slice(&frame) } else { frame };
-        Self { frame, events, prevs }
+    /// Takes the events of a frame. Its bytes are copied unless they are many; a large frame is to have a buffer of its
+    /// own.
+    pub(crate) fn take(frame: &mut Frame) -> Self {
+        let bytes = &mut frame.bytes;
+        let is_small = bytes.len() < COPIED_BELOW;
+        let bytes = if is_small { Bytes::copy_from_slice(bytes) } else { core::mem::take(bytes) };
+        let (events, prevs) = (core::mem::take(&mut frame.events), core::mem::take(&mut frame.prevs));
+        Self { frame: bytes, events, prevs }
     }
 
     pub(crate) fn len(&self) -> usize {
