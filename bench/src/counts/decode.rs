@@ -18,27 +18,27 @@ pub(crate) const OF_FRAMES: Section = Section {
         Workload {
             name: "decode 100 puts of 32 B",
             units: &[
-                Unit { name: "event", of: 100, goal: None, ceiling: 9_999 },
-                Unit { name: "frame", of: 1, goal: None, ceiling: 99_999 },
+                Unit { name: "event", of: 100, goal: None, ceiling: 218 },
+                Unit { name: "frame", of: 1, goal: None, ceiling: 21_742 },
             ],
             start: |_| Decode::<false>::of(100, 32),
         },
         Workload {
             name: "decode 100 puts of 32 B, and drop",
             units: &[
-                Unit { name: "event", of: 100, goal: None, ceiling: 9_999 },
-                Unit { name: "frame", of: 1, goal: None, ceiling: 99_999 },
+                Unit { name: "event", of: 100, goal: None, ceiling: 220 },
+                Unit { name: "frame", of: 1, goal: None, ceiling: 21_965 },
             ],
             start: |_| Decode::<true>::of(100, 32),
         },
         Workload {
             name: "decode 1 put of 256 B",
-            units: &[Unit { name: "frame", of: 1, goal: Some(480), ceiling: 9_999 }],
+            units: &[Unit { name: "frame", of: 1, goal: Some(480), ceiling: 692 }],
             start: |_| Decode::<false>::of(1, 256),
         },
         Workload {
             name: "decode 1 put of 256 B, and drop",
-            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 9_999 }],
+            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 835 }],
             start: |_| Decode::<true>::of(1, 256),
         },
     ],

@@ -16,37 +16,37 @@ pub(crate) const OF_WATCHES: Section = Section {
     workloads: &[
         Workload {
             name: "take in a frame of 1 put",
-            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 9_999 }],
+            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 2_503 }],
             start: |watches| Box::new(TakeIn::of(Machine::with(watches, PER_STREAM))),
         },
         Workload {
             name: "next that gets 1 response",
-            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 9_999 }],
+            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 447 }],
             start: |watches| Box::new(Take::of(Machine::with(watches, PER_STREAM), 1)),
         },
         Workload {
             name: "next that gets nothing",
-            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 9_999 }],
+            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 314 }],
             start: |watches| Box::new(Take::of(Machine::with(watches, PER_STREAM), 0)),
         },
         Workload {
             name: "take in a manual progress reply",
-            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 9_999 }],
+            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 1_410 }],
             start: |watches| Box::new(Progress::of(Machine::with(watches, PER_STREAM))),
         },
         Workload {
             name: "watch, up to its create request",
-            units: &[Unit { name: "watch", of: 1, goal: None, ceiling: 9_999 }],
+            units: &[Unit { name: "watch", of: 1, goal: None, ceiling: 4_025 }],
             start: |watches| Box::new(Open::of(Machine::with(watches, PER_STREAM))),
         },
         Workload {
             name: "take in a Created frame",
-            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 9_999 }],
+            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 2_258 }],
             start: |watches| Box::new(TakeInCreated::of(Machine::with(watches, PER_STREAM))),
         },
         Workload {
             name: "watch_stats of 1 watch",
-            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 9_999 }],
+            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 249 }],
             start: |watches| Box::new(AskStats::of(Machine::with(watches, PER_STREAM))),
         },
     ],
@@ -59,17 +59,17 @@ pub(crate) const OF_STREAMS: Section = Section {
     workloads: &[
         Workload {
             name: "poll_timeout",
-            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 9_999 }],
+            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 9 }],
             start: |streams| Box::new(PollTimeout::of(Machine::with(streams, 1))),
         },
         Workload {
             name: "take in a frame of 1 put",
-            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 9_999 }],
+            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 2_511 }],
             start: |streams| Box::new(TakeIn::of(Machine::with(streams, 1))),
         },
         Workload {
             name: "next that gets 1 response",
-            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 9_999 }],
+            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 447 }],
             start: |streams| Box::new(Take::of(Machine::with(streams, 1), 1)),
         },
     ],
