@@ -7,6 +7,7 @@ use alloc::{
 
 use crate::{
     Instant, StreamId, TimeoutReason,
+    id_map::IdMap,
     key::{GroupId, Purpose},
 };
 
@@ -27,7 +28,8 @@ pub(crate) type Due = (Instant, TimeoutReason);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Deadlines {
     in_order: BTreeSet<(Instant, TimeoutReason, Owner)>,
-    by_owner: BTreeMap<Owner, Due>,
+    of_streams: IdMap<Due>,
+    of_reads: BTreeMap<(GroupId, Purpose), Due>,
     /// The first of `in_order`, kept so that it can be told without a search.
     first: Option<Due>,
 }
@@ -40,28 +42,31 @@ impl Deadlines {
 
     /// An owner's next deadline is now this one.
     pub(crate) fn set(&mut self, owner: Owner, due: Option<Due>) {
-        let before = self.by_owner.get(&owner).copied();
+        let before = self.of(owner);
         if before == due {
             return;
         }
         if let Some((at, reason)) = before {
             self.in_order.remove(&(at, reason, owner));
         }
-        match due {
-            Some((at, reason)) => {
-                self.in_order.insert((at, reason, owner));
-                self.by_owner.insert(owner, (at, reason));
-            }
-            None => {
-                self.by_owner.remove(&owner);
-            }
+        if let Some((at, reason)) = due {
+            self.in_order.insert((at, reason, owner));
+        }
+        match (owner, due) {
+            (Owner::Stream(id), Some(due)) => self.of_streams.insert(id.0.into(), due),
+            (Owner::Stream(id), None) => _ = self.of_streams.remove(id.0.into()),
+            (Owner::Read(id, purpose), Some(due)) => _ = self.of_reads.insert((id, purpose), due),
+            (Owner::Read(id, purpose), None) => _ = self.of_reads.remove(&(id, purpose)),
         }
         self.first = self.in_order.first().map(|&(at, reason, _)| (at, reason));
     }
 
     /// The next deadline of an owner.
     pub(crate) fn of(&self, owner: Owner) -> Option<Due> {
-        self.by_owner.get(&owner).copied()
+        match owner {
+            Owner::Stream(id) => self.of_streams.get(id.0.into()).copied(),
+            Owner::Read(id, purpose) => self.of_reads.get(&(id, purpose)).copied(),
+        }
     }
 
     /// The owners of all deadlines that have passed, the earliest first.
@@ -89,6 +94,6 @@ mod tests {
         deadlines.set(one, None);
         assert_eq!(deadlines.passed(at(11)), [two]);
         deadlines.set(two, None);
-        assert_eq!((deadlines.first(), deadlines.in_order.len(), deadlines.by_owner.len()), (None, 0, 0));
+        assert_eq!((deadlines.first(), deadlines.in_order.len(), deadlines.of_streams.len()), (None, 0, 0));
     }
 }

@@ -35,6 +35,7 @@ mod config;
 mod deadlines;
 mod error;
 mod failure;
+mod id_map;
 mod key;
 mod mirror;
 mod reads;

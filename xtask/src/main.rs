@@ -5,6 +5,7 @@
 
 mod ci;
 mod codegen;
+mod counts;
 mod etcd;
 mod fuzz;
 mod go;
@@ -71,6 +72,15 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Count the instructions of the core's hot paths under valgrind, and fail if they are too many.
+    ///
+    /// The ceilings are those of one compiler and C library, and valgrind is needed, so `ci` leaves this out.
+    /// `--markdown` prints the tables of docs/performance.md; `-- --help` lists the other arguments.
+    Counts {
+        /// Arguments for the program `counts`; `--check` if there are none.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Simulate clusters and clients in virtual time, with everything that can go wrong, and check every promise.
     ///
     /// For example `--minutes 10 --jobs 2`, `--seed 42 --transcript`, or `--planted` for bugs planted on purpose.
@@ -99,6 +109,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Fuzz { target, minutes } => fuzz::run_targets(target.as_deref(), minutes),
         Chore::Mutants { arguments } => mutants::run_mutants(&arguments),
         Chore::Codegen { check } => codegen::run(check),
+        Chore::Counts { arguments } => counts::count(&arguments),
         Chore::Simulate { arguments } => simulate::run_seeds(&arguments),
         Chore::Soak { arguments } => soak::soak(&arguments),
         Chore::Ci => ci::run_all(),

@@ -4,20 +4,21 @@ use std::{env, fs, io, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::workload::OPTIONS;
+use crate::workload::{Case, OPTIONS};
 
-/// Instructions in all counted calls of the workload of this name.
+/// Instructions in all counted calls of a workload.
 ///
 /// # Errors
 /// Valgrind is missing or fails, or has counted nothing.
-pub(crate) fn count(name: &str) -> Result<u64> {
+pub(crate) fn count(case: Case) -> Result<u64> {
+    let name = case.to_string();
     let folder = tempfile::tempdir().context("can't make a folder for callgrind's output")?;
     let output = folder.path().join("callgrind.out");
     let mut command = Command::new("valgrind");
     command.arg("--tool=callgrind").args(OPTIONS);
     command.arg(format!("--callgrind-out-file={}", output.display()));
     command.arg(env::current_exe().context("can't find this program's own file")?);
-    command.args(["--run", name]);
+    command.args(["--run", &name]);
     let ended = match command.output() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             bail!(

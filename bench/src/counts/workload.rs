@@ -1,17 +1,41 @@
 //! The workloads: what is counted.
 
-use std::hint::black_box;
+use std::{fmt, hint::black_box};
 
-use crate::decode;
+use crate::{decode, machine};
+
+/// Workloads that are counted in machines of the same sizes.
+pub(crate) struct Section {
+    /// What grows from size to size, in the singular and the plural; of a section with one size, what the workloads
+    /// have in common.
+    pub(crate) of: [&'static str; 2],
+    /// The sizes, the smallest first. Each workload is counted at each of them.
+    pub(crate) sizes: &'static [usize],
+    /// In the table's order.
+    pub(crate) workloads: &'static [Workload],
+}
 
 /// One thing to count.
 pub(crate) struct Workload {
-    /// Unique; words of it select the workload on the command line.
+    /// Unique in its section; words of it select the workload on the command line.
     pub(crate) name: &'static str,
-    /// The units of the result, and how many of each one [`Run::call`] handles. Each has a line in the table.
-    pub(crate) units: &'static [(&'static str, u32)],
-    /// Makes the workload's state. Not counted.
-    pub(crate) start: fn() -> Box<dyn Run>,
+    /// The units of the result. Each has a line in the table.
+    pub(crate) units: &'static [Unit],
+    /// Makes the workload's state at a size. Not counted.
+    pub(crate) start: fn(usize) -> Box<dyn Run>,
+}
+
+/// In which a workload's result is told.
+pub(crate) struct Unit {
+    /// In the singular.
+    pub(crate) name: &'static str,
+    /// How many of them each [`Run::call`] handles.
+    pub(crate) of: u32,
+    /// Instructions that each ought to take at most.
+    pub(crate) goal: Option<u32>,
+    /// `--check` fails above so many instructions. It is 1.15 times a measured count: room for another C library and
+    /// for small changes.
+    pub(crate) ceiling: u32,
 }
 
 /// The state of a workload.
@@ -22,10 +46,21 @@ pub(crate) trait Run {
     /// The call that is counted. Its result has to go to [`black_box`], [`drop_uncounted`] or into `self`, or
     /// the compiler may leave the work out.
     fn call(&mut self);
+
+    /// Panics unless the last call has done what is to be counted. Not counted.
+    fn check(&self);
 }
 
-/// The modules that have workloads, in the table's order.
-const MODULES: &[&[Workload]] = &[decode::WORKLOADS];
+/// A workload at one of its section's sizes.
+#[derive(Clone, Copy)]
+pub(crate) struct Case {
+    pub(crate) section: &'static Section,
+    pub(crate) workload: &'static Workload,
+    pub(crate) size: usize,
+}
+
+/// All sections, in the table's order.
+pub(crate) const SECTIONS: &[&Section] = &[&decode::OF_FRAMES, &machine::OF_WATCHES, &machine::OF_STREAMS];
 
 /// How many calls are counted; the result is their mean.
 pub(crate) const CALLS: u32 = 100;
@@ -34,30 +69,72 @@ pub(crate) const CALLS: u32 = 100;
 const WARM_UP_CALLS: u32 = 20;
 
 /// The cost of counting itself, to be subtracted.
-pub(crate) static NOTHING: Workload = Workload { name: "nothing", units: &[], start: || Box::new(Nothing) };
+pub(crate) static NOTHING: Case = Case {
+    section: &Section { of: ["", ""], sizes: &[1], workloads: &[] },
+    workload: &Workload { name: "nothing", units: &[], start: |_| Box::new(Nothing) },
+    size: 1,
+};
 
 struct Nothing;
 
 impl Run for Nothing {
     fn call(&mut self) {}
+
+    fn check(&self) {}
 }
 
-/// All workloads.
-pub(crate) fn workloads() -> impl Iterator<Item = &'static Workload> {
-    MODULES.iter().copied().flatten()
+/// All workloads, at all their sizes.
+pub(crate) fn cases() -> impl Iterator<Item = Case> {
+    SECTIONS.iter().flat_map(|&section| {
+        let at = move |workload| section.sizes.iter().map(move |&size| Case { section, workload, size });
+        section.workloads.iter().flat_map(at)
+    })
 }
 
-impl Workload {
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { section, workload, size } = *self;
+        match section.sizes {
+            [_] => f.write_str(workload.name),
+            _ => write!(f, "{}, {}", workload.name, section.size(size)),
+        }
+    }
+}
+
+impl Section {
+    /// A size in words.
+    pub(crate) fn size(&self, size: usize) -> String {
+        let [one, many] = self.of;
+        format!("{} {}", Thousands(size), if size == 1 { one } else { many })
+    }
+}
+
+/// A number with a comma between every three digits.
+struct Thousands(usize);
+
+impl fmt::Display for Thousands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 < 1000 {
+            return write!(f, "{}", self.0);
+        }
+        write!(f, "{},{:03}", Self(self.0 / 1000), self.0 % 1000)
+    }
+}
+
+impl Case {
     /// Makes the calls.
-    pub(crate) fn run(&self) {
-        let mut state = (self.start)();
+    pub(crate) fn run(self) {
+        let mut state = (self.workload.start)(self.size);
         for call in 0..WARM_UP_CALLS + CALLS {
             if call == WARM_UP_CALLS {
                 end_warm_up();
             }
             state.prepare();
             counted_call(&mut *state);
+            state.check();
         }
+        // The process ends anyway; to free a large machine piece by piece takes time.
+        std::mem::forget(state);
     }
 }
 
@@ -88,3 +165,27 @@ pub(crate) const OPTIONS: [&str; 4] = [
     "--toggle-collect=*drop_uncounted*",
     "--zero-before=*end_warm_up*",
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_case_is_found_by_its_own_name() {
+        let names: BTreeSet<String> = cases().map(|case| case.to_string()).collect();
+        assert_eq!(names.len(), cases().count());
+    }
+
+    #[test]
+    fn every_workload_does_in_a_small_machine_what_it_counts() {
+        cases().filter(|case| case.size <= 1000).for_each(Case::run);
+    }
+
+    #[test]
+    fn long_numbers_are_told_with_commas() {
+        let told = [0, 999, 1000, 1_234_567].map(|number| Thousands(number).to_string());
+        assert_eq!(told, ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -298,10 +298,10 @@ pub(crate) struct Groups {
 impl Groups {
     /// The group of these options, which is made if there is none.
     pub(crate) fn of(&mut self, options: crate::StreamOptions) -> GroupId {
-        let options = SharedOptions::new(options);
         if let Some(&id) = self.by_options.get(&options) {
             return id;
         }
+        let options = SharedOptions::new(options);
         let id = GroupId(self.next);
         self.next = self.next.wrapping_add(1);
         self.by_options.insert(options.clone(), id);

@@ -38,6 +38,7 @@ use crate::{
         open::{Connection, Standing},
         oversize::Oversize,
     },
+    watch::set::WatchSet,
 };
 
 /// Connections that live this much longer than the longest backoff clear the record of misbehaviour.
@@ -54,7 +55,7 @@ pub(crate) struct Stream {
     connection: u32,
     phase: Phase,
     /// The watches that travel on it, whatever their state, but for closed ones.
-    watches: BTreeSet<WatchKey>,
+    watches: WatchSet,
     attempts: Attempts,
     /// The newest revision that a header has had.
     shown: Shown,
@@ -88,7 +89,7 @@ impl Stream {
             is_own,
             connection: 0,
             phase: Phase::Opening,
-            watches: BTreeSet::new(),
+            watches: WatchSet::default(),
             attempts: Attempts::default(),
             shown: Shown::default(),
             lag: Lag::default(),
@@ -111,7 +112,7 @@ impl Stream {
         self.is_own
     }
 
-    pub(crate) fn watches(&self) -> &BTreeSet<WatchKey> {
+    pub(crate) fn watches(&self) -> &WatchSet {
         &self.watches
     }
 
@@ -178,7 +179,7 @@ impl Stream {
 
     /// A watch, which has been shown the revision `known`, travels on it no more.
     pub(crate) fn remove(&mut self, now: Instant, key: WatchKey, known: i64) {
-        self.watches.remove(&key);
+        self.watches.remove(key);
         self.lag.remove(key, known);
         if self.watches.is_empty() {
             self.empty_since = Some(now);
@@ -205,7 +206,7 @@ impl Stream {
         let Phase::Open(connection) = &mut self.phase else { return };
         let held: BTreeSet<WatchKey> = self.oversize.held().iter().copied().collect();
         let mut has_others = false;
-        for &key in self.watches.iter().filter(|&&key| waits(key) && !held.contains(&key)) {
+        for key in self.watches.iter().filter(|&key| waits(key) && !held.contains(&key)) {
             has_others = true;
             connection.creates().enqueue(key, &waits);
         }

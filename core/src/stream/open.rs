@@ -1,9 +1,8 @@
 //! One connection of a stream, while it is open: which watch each id stands for, and what the server has said.
 
-use alloc::collections::BTreeMap;
-
 use crate::{
     Config, Frame, Header, Instant, Opened, ServerMisbehaved, TimeoutReason, WatchKey,
+    id_map::IdMap,
     stream::{
         creates::{Answer, Creates, NO_WATCH, is_refused},
         progress::Progress,
@@ -79,7 +78,7 @@ pub(crate) struct Connection {
     probe_due: Option<Instant>,
     /// How many of its watches keep it from being read.
     holds: usize,
-    routes: BTreeMap<i64, Route>,
+    routes: IdMap<Route>,
     stale: u32,
     /// The cluster that speaks; 0 until one has told its id.
     cluster_id: u64,
@@ -96,7 +95,7 @@ impl Connection {
             standing: Standing::Silent,
             probe_due: None,
             holds: 0,
-            routes: BTreeMap::new(),
+            routes: IdMap::default(),
             stale: 0,
             cluster_id: 0,
             creates: Creates::new(now, rng),
@@ -142,7 +141,7 @@ impl Connection {
         let id = frame.watch_id;
         if frame.created {
             let routes = &self.routes;
-            let answer = self.creates.answer(now, frame, |id| routes.contains_key(&id))?;
+            let answer = self.creates.answer(now, frame, |id| routes.contains(id))?;
             let Answer { watch, asked_id, id } = answer;
             return Ok(match watch {
                 Some(watch) if is_refused(frame) => Heard::Refused { watch, asked_id },
@@ -157,10 +156,10 @@ impl Connection {
         if id == NO_WATCH && !frame.canceled && frame.events.is_empty() {
             return Ok(Heard::Progress);
         }
-        match self.routes.get(&id) {
+        match self.routes.get(id) {
             // etcd holds on to a compacted watch until it is cancelled, for which its route is kept.
             Some(&Route::Live(watch)) if frame.canceled && frame.compact_revision <= 0 => {
-                self.routes.remove(&id);
+                self.routes.remove(id);
                 self.progress.remove(watch);
                 Ok(Heard::Canceled { watch })
             }
@@ -168,7 +167,7 @@ impl Connection {
             Some(&Route::Live(watch)) => Ok(Heard::Of { watch }),
             Some(Route::Dying) => {
                 if frame.canceled {
-                    self.routes.remove(&id);
+                    self.routes.remove(id);
                 }
                 Ok(Heard::Nothing)
             }
@@ -216,7 +215,7 @@ impl Connection {
     /// A watch runs under this id no more. True when the server must be told.
     pub(crate) fn depart(&mut self, id: i64, key: WatchKey) -> bool {
         self.progress.remove(key);
-        match self.routes.get_mut(&id) {
+        match self.routes.get_mut(id) {
             Some(route @ Route::Live(_)) => {
                 *route = Route::Dying;
                 true
@@ -278,7 +277,7 @@ impl Connection {
 
     /// The watch that an id stands for.
     pub(crate) fn watch_at(&self, id: i64) -> Option<WatchKey> {
-        match self.routes.get(&id) {
+        match self.routes.get(id) {
             Some(&Route::Live(key)) => Some(key),
             Some(Route::Dying) | None => None,
         }
@@ -286,7 +285,7 @@ impl Connection {
 
     /// How many ids stand for watches.
     pub(crate) fn live_routes(&self) -> usize {
-        self.routes.values().filter(|route| matches!(route, Route::Live(_))).count()
+        self.routes.iter().filter(|(_, route)| matches!(route, Route::Live(_))).count()
     }
 
     /// How many of its watches keep it from being read.

@@ -1,14 +1,15 @@
 //! All streams of a client.
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
 
 use super::Stream;
-use crate::{StreamId, StreamKey};
+use crate::{StreamId, StreamKey, id_map::IdMap};
 
 /// All streams of a client. Whoever changes one has it looked at when the call is over.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Streams {
-    streams: BTreeMap<StreamId, Stream>,
+    /// Boxed, so that a few streams take little room.
+    streams: IdMap<Box<Stream>>,
     next: u32,
     touched: Vec<StreamId>,
 }
@@ -19,7 +20,7 @@ impl Streams {
         let id = StreamId(self.next);
         // 2^32 streams, one a second, take longer than a century.
         self.next = self.next.wrapping_add(1);
-        self.streams.insert(id, make(id));
+        self.streams.insert(id.0.into(), Box::new(make(id)));
         self.touch(id);
         id
     }
@@ -27,16 +28,16 @@ impl Streams {
     /// Forgets a stream.
     pub(crate) fn remove(&mut self, id: StreamId) -> Option<Stream> {
         self.touch(id);
-        self.streams.remove(&id)
+        self.streams.remove(id.0.into()).map(|stream| *stream)
     }
 
     pub(crate) fn get(&self, id: StreamId) -> Option<&Stream> {
-        self.streams.get(&id)
+        self.streams.get(id.0.into()).map(|stream| &**stream)
     }
 
     pub(crate) fn get_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
         self.touch(id);
-        self.streams.get_mut(&id)
+        self.streams.get_mut(id.0.into()).map(|stream| &mut **stream)
     }
 
     /// The stream, if this is its present connection.
@@ -58,7 +59,7 @@ impl Streams {
 
     /// All streams' ids, in the order in which they were first opened.
     pub(crate) fn ids(&self) -> Vec<StreamId> {
-        self.streams.keys().copied().collect()
+        self.streams.iter().map(|(_, stream)| stream.key().stream).collect()
     }
 
     pub(crate) fn len(&self) -> usize {

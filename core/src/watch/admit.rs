@@ -30,9 +30,13 @@ impl Watch {
     ///
     /// # Errors
     /// When the events break the protocol; nothing has changed then.
-    pub(crate) fn admit(&mut self, frame: Frame, progress: &Progress) -> Result<Admitted, ServerMisbehaved> {
+    pub(crate) fn admit(
+        &mut self,
+        frame: &mut Frame,
+        progress: &Progress,
+    ) -> Result<Admitted, ServerMisbehaved> {
         let (header, more) = (frame.header, frame.fragment);
-        let chunk = Chunk::from(frame);
+        let chunk = Chunk::take(frame);
         self.settle(progress);
         let next = self.place.next_revision();
         let (State::Live(live), Some(point)) = (&mut self.state, self.place.point()) else {

@@ -23,6 +23,7 @@ pub(crate) mod queue;
 mod refusal;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod set;
 mod stats;
 pub(crate) mod table;
 

@@ -206,7 +206,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{Header, watch::response::Chunk};
+    use crate::{Frame, Header, watch::response::Chunk};
 
     fn response(bytes: usize) -> WatchResponse {
         let event = crate::wire::decode::EventIndex {
@@ -214,8 +214,9 @@ mod tests {
             kind: 0,
             prev: crate::wire::decode::NO_PREV,
         };
-        let chunk = Chunk::new(Bytes::from(vec![0; bytes]), vec![event], Vec::new());
-        WatchResponse::events_of(chunk, Header::default())
+        let mut frame = Frame::default();
+        (frame.bytes, frame.events) = (Bytes::from(vec![0; bytes]), vec![event]);
+        WatchResponse::events_of(Chunk::take(&mut frame), Header::default())
     }
 
     fn at(millis: u64) -> Instant {

@@ -6,7 +6,7 @@ use core::fmt;
 
 use crate::{
     CloseReason, Frame, Header,
-    wire::decode::{EventIndex, KvIndex, NO_PREV, Span},
+    wire::decode::{EventIndex, KvIndex, NO_PREV, Prevs, Span},
 };
 
 /// Some events of one received frame.
@@ -14,8 +14,7 @@ use crate::{
 pub(crate) struct Chunk {
     frame: Bytes,
     events: Vec<EventIndex>,
-    prevs: Vec<KvIndex>,
-    bytes: usize,
+    prevs: Prevs,
 }
 
 /// What the index itself takes, per event, in the accounts of what waits for a consumer.
@@ -25,27 +24,25 @@ const INDEX_BYTES: usize = size_of::<EventIndex>();
 /// it costs less than to look up who else holds the buffer.
 const COPIED_BELOW: usize = 64 << 10;
 
-impl From<Frame> for Chunk {
-    fn from(frame: Frame) -> Self {
-        Self::new(frame.bytes, frame.events, frame.prevs)
-    }
-}
-
 impl Chunk {
-    /// `frame` is copied unless it is large; a large one is to have a buffer of its own.
-    pub(crate) fn new(frame: Bytes, events: Vec<EventIndex>, prevs: Vec<KvIndex>) -> Self {
-        let frame = if frame.len() < COPIED_BELOW { Bytes::copy_from_slice(&frame) } else { frame };
-        let bytes = frame.len() + (events.capacity() + prevs.capacity()) * INDEX_BYTES;
-        Self { frame, events, prevs, bytes }
+    /// Takes the events of a frame. Its bytes are copied unless they are many; a large frame is to have a buffer of its
+    /// own.
+    pub(crate) fn take(frame: &mut Frame) -> Self {
+        let bytes = &mut frame.bytes;
+        let is_small = bytes.len() < COPIED_BELOW;
+        let bytes = if is_small { Bytes::copy_from_slice(bytes) } else { core::mem::take(bytes) };
+        let (events, prevs) = (core::mem::take(&mut frame.events), core::mem::take(&mut frame.prevs));
+        Self { frame: bytes, events, prevs }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.events.len()
     }
 
-    /// What the chunk holds in memory, in bytes.
+    /// What the chunk holds in memory, in bytes. Each part of a frame keeps the whole frame alive, so it counts for
+    /// each.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.frame.len() + (self.events.capacity() + self.prevs.capacity()) * INDEX_BYTES
     }
 
     pub(crate) fn indices(&self) -> &[EventIndex] {
@@ -76,14 +73,12 @@ impl Chunk {
             return None;
         }
         let events = self.events.split_off(at);
-        // Either part keeps the whole frame alive, so it counts for both.
-        let bytes = self.frame.len() + (events.capacity() + self.prevs.len()) * INDEX_BYTES;
-        Some(Self { frame: self.frame.clone(), events, prevs: self.prevs.clone(), bytes })
+        Some(Self { frame: self.frame.clone(), events, prevs: self.prevs.clone() })
     }
 
     /// Leaves the first bytes of each key out.
     fn cut_keys(&mut self, bytes: usize) {
-        let prevs = self.prevs.iter_mut();
+        let prevs = self.prevs.as_mut_slice();
         self.events.iter_mut().map(|event| &mut event.kv).chain(prevs).for_each(|kv| kv.key.cut(bytes));
     }
 
@@ -341,7 +336,7 @@ impl<'a> Event<'a> {
     pub fn prev(&self) -> Option<KeyValue<'a>> {
         (self.index.prev != NO_PREV).then(|| KeyValue {
             frame: &self.chunk.frame,
-            index: &self.chunk.prevs[self.index.prev as usize],
+            index: &self.chunk.prevs.as_slice()[self.index.prev as usize],
         })
     }
 

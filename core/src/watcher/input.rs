@@ -43,7 +43,7 @@ impl Watcher {
     /// One `WatchResponse`, [decoded](Frame::decode). Decoding is a step of its own so that a driver can take it outside
     /// of a lock; its error is handed in as it is, and has the connection replaced. A late word of a connection that is
     /// gone is ignored.
-    pub fn handle_frame(&mut self, now: Instant, stream: StreamKey, frame: Result<Frame, DecodeError>) {
+    pub fn handle_frame(&mut self, now: Instant, stream: StreamKey, mut frame: Result<Frame, DecodeError>) {
         let now = self.advance(now);
         let key = stream;
         let is_open = self.streams.current(key).is_some_and(|stream| stream.connection().is_some());
@@ -52,13 +52,13 @@ impl Watcher {
         }
         self.stats.frames += 1;
         let mut is_refusal = false;
-        let outcome = match frame {
+        let outcome = match &mut frame {
             Ok(frame) => {
                 self.stats.frame_bytes += frame.bytes.len() as u64;
-                is_refusal = frame.created && is_refused(&frame);
+                is_refusal = frame.created && is_refused(frame);
                 self.take_in(now, key.stream, frame)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err((*error).into()),
         };
         match outcome {
             Ok(is_news) => {
@@ -73,7 +73,7 @@ impl Watcher {
     }
 
     /// Whether the frame brought events that were accepted.
-    fn take_in(&mut self, now: Instant, id: StreamId, frame: Frame) -> Result<bool, ServerMisbehaved> {
+    fn take_in(&mut self, now: Instant, id: StreamId, frame: &mut Frame) -> Result<bool, ServerMisbehaved> {
         let Some(stream) = self.streams.known_mut(id) else { return Ok(false) };
         // The gRPC proxy makes `created` up, with the revision that was asked for: it may not exist yet.
         if !frame.created || frame.header.cluster_id != 0 {
@@ -82,7 +82,7 @@ impl Watcher {
             stream.follow(now, frame.header.cluster_id, frame.header.revision, is_queued);
         }
         let Some(connection) = stream.open_mut() else { return Ok(false) };
-        let heard = connection.hear(now, &frame)?;
+        let heard = connection.hear(now, frame)?;
         match heard {
             Heard::Nothing => {
                 if frame.created {
@@ -92,19 +92,19 @@ impl Watcher {
                 Ok(false)
             }
             Heard::Created { watch, asked_id, id: server_id } => {
-                self.created(now, id, watch, asked_id, server_id, &frame);
+                self.created(now, id, watch, asked_id, server_id, frame);
                 Ok(false)
             }
             Heard::Refused { watch, asked_id } => {
                 self.send_creates(id);
                 let is_awaited = self.watches.get(watch).is_some_and(|watch| watch.is_creating(asked_id));
                 if is_awaited && !self.check_cluster(watch, frame.header) {
-                    self.ended_by_server(now, id, watch, false, &frame);
+                    self.ended_by_server(now, id, watch, false, frame);
                 }
                 Ok(false)
             }
             Heard::Canceled { watch } => {
-                self.ended_by_server(now, id, watch, true, &frame);
+                self.ended_by_server(now, id, watch, true, frame);
                 Ok(false)
             }
             Heard::Progress => {
@@ -200,7 +200,7 @@ impl Watcher {
         now: Instant,
         id: StreamId,
         key: WatchKey,
-        frame: Frame,
+        frame: &mut Frame,
     ) -> Result<bool, ServerMisbehaved> {
         let (Some(connection), Some(watch)) =
             (self.streams.get(id).and_then(|stream| stream.connection()), self.watches.get_mut(key))
@@ -234,7 +234,7 @@ impl Watcher {
             return;
         };
         if connection.is_other_cluster(header) {
-            let all: Vec<WatchKey> = stream.watches().iter().copied().collect();
+            let all: Vec<WatchKey> = stream.watches().iter().collect();
             for key in all {
                 if self.watches.get(key).is_some_and(|watch| watch.live_id().is_some()) {
                     self.check_cluster(key, header);
@@ -283,7 +283,7 @@ impl Watcher {
         let watches = &self.watches;
         let running = |stream: &Stream| {
             let Some(connection) = stream.connection() else { return BTreeMap::new() };
-            let heard_of = |&key: &WatchKey| {
+            let heard_of = |key: WatchKey| {
                 let watch = watches.get(key).filter(|watch| watch.live_id().is_some())?;
                 Some((key, watch.is_unheard(connection.progress())))
             };

@@ -22,7 +22,7 @@ impl Watcher {
         assert_eq!(self.stats.watches, open, "the watches counted are those that are open");
         for (key, watch) in self.watches.iter().filter(|(_, watch)| !watch.is_closed()) {
             let stream = self.streams.get(watch.stream());
-            assert!(stream.is_some_and(|stream| stream.watches().contains(&key)), "{key:?} has its stream");
+            assert!(stream.is_some_and(|stream| stream.watches().contains(key)), "{key:?} has its stream");
         }
         self.streams.ids().into_iter().for_each(|id| self.assert_stream(id));
     }
@@ -37,7 +37,7 @@ impl Watcher {
                 assert_eq!(self.deadlines.of(owner), group.read(purpose).due(&self.config), "{owner:?}");
             }
         }
-        let watch_of = |key: &WatchKey| self.watches.get(*key);
+        let watch_of = |key: WatchKey| self.watches.get(key);
         assert!(
             stream.watches().iter().all(|key| watch_of(key).is_some()),
             "{id:?} has watches that are there"
@@ -45,13 +45,13 @@ impl Watcher {
         if let Some(connection) = stream.connection() {
             self.assert_connection(stream, connection);
         } else {
-            let is_live = |key: &WatchKey| watch_of(key).is_some_and(|watch| watch.live_id().is_some());
+            let is_live = |key: WatchKey| watch_of(key).is_some_and(|watch| watch.live_id().is_some());
             assert!(!stream.watches().iter().any(is_live), "{id:?} is not open");
         }
     }
 
     fn assert_connection(&self, stream: &Stream, connection: &Connection) {
-        let live = stream.watches().iter().filter_map(|&key| {
+        let live = stream.watches().iter().filter_map(|key| {
             let watch = self.watches.get(key)?;
             Some((watch.live_id()?, key, watch))
         });

@@ -151,13 +151,13 @@ impl Watcher {
     /// # Errors
     /// [`ApiMisuse::Request`] when the request [can't be served](WatchRequest::validate),
     /// [`ApiMisuse::ShutDown`] after a shutdown.
-    pub fn watch(&mut self, now: Instant, request: WatchRequest) -> Result<WatchKey, ApiMisuse> {
+    pub fn watch(&mut self, now: Instant, mut request: WatchRequest) -> Result<WatchKey, ApiMisuse> {
         let now = self.advance(now);
         request.validate()?;
         if self.is_shut_down {
             return Err(ApiMisuse::ShutDown);
         }
-        let group = self.groups.of(request.stream.clone());
+        let group = self.groups.of(core::mem::take(&mut request.stream));
         let id = self.stream_for(now, group, request.own_stream);
         let key = self.watches.insert(Watch::new(&request, id, &self.config));
         self.stats.watches += 1;
@@ -304,8 +304,12 @@ impl Watcher {
             }
         }
         // A storm has passed: its room isn't needed any more.
-        self.actions.shrink_to(KEPT_ACTIONS);
-        self.cancels.shrink_to(KEPT_ACTIONS);
+        if self.actions.capacity() > KEPT_ACTIONS {
+            self.actions.shrink_to(KEPT_ACTIONS);
+        }
+        if self.cancels.capacity() > KEPT_ACTIONS {
+            self.cancels.shrink_to(KEPT_ACTIONS);
+        }
         None
     }
 

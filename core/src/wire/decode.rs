@@ -3,7 +3,7 @@
 //! It accepts and refuses what a protobuf decoder generated from etcd's `rpc.proto` does, field numbers
 //! and merging rules included (a property test holds it against prost).
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 use bytes::Bytes;
 
@@ -143,7 +143,35 @@ pub struct Frame {
     cancel_reason: Span,
     pub(crate) fragment: bool,
     pub(crate) events: Vec<EventIndex>,
-    pub(crate) prevs: Vec<KvIndex>,
+    pub(crate) prevs: Prevs,
+}
+
+/// The index over the previous pairs of a frame's events. Few watches ask for those, so it is a pointer only: a frame
+/// is moved often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Prevs(Option<Box<PrevList>>);
+
+/// A list of its own type: behind a pointer on purpose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct PrevList(Vec<KvIndex>);
+
+impl Prevs {
+    pub(crate) fn as_slice(&self) -> &[KvIndex] {
+        self.0.as_ref().map_or(&[], |list| &list.0)
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [KvIndex] {
+        self.0.as_mut().map_or(&mut [], |list| &mut list.0)
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.0.as_ref().map_or(0, |list| list.0.capacity())
+    }
+
+    /// The list, to add to.
+    fn list(&mut self) -> &mut Vec<KvIndex> {
+        &mut self.0.get_or_insert_default().0
+    }
 }
 
 /// The least an event takes on the wire: a key of one byte and a revision, in their three messages.
@@ -165,10 +193,10 @@ impl Frame {
     /// # Errors
     /// The bytes are no `WatchResponse` of etcd's `rpc.proto`, or are one that no server sends
     /// ([`DecodeError::EmptyEvents`], [`DecodeError::TooLong`]).
-    // Inlined, since a frame has 144 bytes: the caller's compiler can leave out some moves.
+    // Inlined: the caller's compiler can leave out some moves.
     #[inline]
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
-        let mut frame = Self {
+        let mut decoded = Ok(Self {
             bytes,
             header: Header::default(),
             watch_id: 0,
@@ -178,10 +206,15 @@ impl Frame {
             cancel_reason: Span::default(),
             fragment: false,
             events: Vec::new(),
-            prevs: Vec::new(),
-        };
-        frame.read()?;
-        Ok(frame)
+            prevs: Prevs::default(),
+        });
+        // It is read into where it is returned: that saves a move.
+        if let Ok(frame) = &mut decoded
+            && let Err(error) = frame.read()
+        {
+            decoded = Err(error);
+        }
+        decoded
     }
 
     /// Why the server ended the watch; empty if it doesn't say.
@@ -232,9 +265,7 @@ impl Frame {
                 tag = reader.tag();
             }
             if tag == END {
-                if self.events.capacity() > self.events.len() + SPARE
-                    || self.prevs.capacity() > self.prevs.len() + SPARE
-                {
+                if self.events.capacity() > self.events.len() + SPARE || self.prevs.0.is_some() {
                     self.shrink();
                 }
                 return Ok(());
@@ -273,8 +304,10 @@ impl Frame {
         if self.events.capacity() > self.events.len() + SPARE.max(self.events.len() / 8) {
             self.events.shrink_to_fit();
         }
-        if self.prevs.capacity() > self.prevs.len() + SPARE.max(self.prevs.len() / 8) {
-            self.prevs.shrink_to_fit();
+        if let Some(PrevList(prevs)) = self.prevs.0.as_deref_mut()
+            && prevs.capacity() > prevs.len() + SPARE.max(prevs.len() / 8)
+        {
+            prevs.shrink_to_fit();
         }
     }
 }
@@ -348,7 +381,7 @@ fn read_header(mut reader: Reader<'_>, header: &mut Header) -> Result<(), Decode
 fn read_event(
     mut reader: Reader<'_>,
     event: &mut EventIndex,
-    prevs: &mut Vec<KvIndex>,
+    prevs: &mut Prevs,
     room: usize,
 ) -> Result<(), DecodeError> {
     const TAGS: &[u32] = &[varint_tag(1), bytes_tag(2), bytes_tag(3)];
@@ -377,12 +410,8 @@ fn read_event(
 
 /// Reads a previous pair into the one at `prev`, or into a new one. Returns its place.
 #[inline(never)]
-fn read_prev(
-    reader: Reader<'_>,
-    prev: u32,
-    prevs: &mut Vec<KvIndex>,
-    room: usize,
-) -> Result<u32, DecodeError> {
+fn read_prev(reader: Reader<'_>, prev: u32, prevs: &mut Prevs, room: usize) -> Result<u32, DecodeError> {
+    let prevs = prevs.list();
     if prev != NO_PREV {
         read_kv(reader, &mut prevs[prev as usize])?;
         return Ok(prev);

@@ -26,7 +26,7 @@ pub(crate) fn put(kv: mvccpb::KeyValue) -> mvccpb::Event {
 /// The events as one frame brings them.
 pub(crate) fn chunk(events: Vec<mvccpb::Event>) -> Chunk {
     let message = etcdserverpb::WatchResponse { events, ..Default::default() };
-    Frame::decode(message.encode_to_vec().into()).unwrap().into()
+    Chunk::take(&mut Frame::decode(message.encode_to_vec().into()).unwrap())
 }
 
 fn response(events: Vec<mvccpb::Event>) -> WatchResponse {
@@ -164,9 +164,11 @@ fn the_last_revision_is_split_off_and_both_parts_count_the_frame_that_they_hold(
 fn a_small_frame_is_copied_out_of_its_buffer_and_a_large_one_keeps_it() {
     for (len, is_copied) in [(COPIED_BELOW - 1, true), (COPIED_BELOW, false)] {
         let buffer = Bytes::from(vec![0; 2 * COPIED_BELOW]);
-        let chunk = Chunk::new(buffer.slice(..len), Vec::new(), Vec::new());
+        let mut frame = Frame::default();
+        frame.bytes = buffer.slice(..len);
+        let chunk = Chunk::take(&mut frame);
         assert_eq!(chunk.frame.as_ptr() != buffer.as_ptr(), is_copied, "{len} bytes");
-        assert_eq!((chunk.frame, chunk.bytes), (buffer.slice(..len), len));
+        assert_eq!((chunk.bytes(), chunk.frame), (len, buffer.slice(..len)));
     }
 }
 

@@ -9,10 +9,7 @@
 //! A response that is the only one that waits for its consumer is always kept, so that every consumer gets on.
 
 use super::Watcher;
-use crate::{
-    Action, CloseReason, Instant, Overflow, StreamId, WatchKey, WatchResponse,
-    watch::{Watch, queue::cost},
-};
+use crate::{Action, CloseReason, Instant, Overflow, StreamId, WatchKey, WatchResponse, watch::queue::cost};
 
 /// A watch whose incomplete revision has no room is created again after a pause as long as if it had been sent away
 /// this many times.
@@ -59,18 +56,20 @@ impl Watcher {
         let Some(watch) = self.watches.known_mut(key) else { return };
         let is_first = watch.queue().is_empty();
         watch.push(now, response, base, &mut self.spares);
-        let can_be_dropped = watch.can_be_dropped();
-        self.recount(key);
+        self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
+        let (can_be_dropped, is_to_be_told) = (watch.can_be_dropped(), watch.notify());
         if is_first && can_be_dropped {
             self.watches.list_last(key);
         }
-        self.tell(key);
+        if is_to_be_told {
+            self.actions.push_back(Action::Deliver { watch: key });
+        }
     }
 
     /// The consumer has taken something, or has found nothing.
     pub(in crate::watcher) fn taken(&mut self, now: Instant, key: WatchKey) {
-        self.recount(key);
         let Some(watch) = self.watches.known_mut(key) else { return };
+        self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
         let id = watch.stream();
         let is_empty = watch.queue().is_empty();
         let is_released = watch.is_holding() && watch.queue().has_room();
@@ -96,13 +95,6 @@ impl Watcher {
         }
     }
 
-    /// What a watch holds is counted again.
-    fn recount(&mut self, key: WatchKey) {
-        if let Some(watch) = self.watches.get_mut(key) {
-            self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
-        }
-    }
-
     /// Makes room for so many bytes of a watch, at the cost of those whose consumers have taken nothing for longer.
     /// False if there is not enough.
     fn make_room(&mut self, key: WatchKey, bytes: usize) -> bool {
@@ -122,7 +114,7 @@ impl Watcher {
         let queued_bytes = watch.queue().bytes();
         if watch.is_closed() {
             watch.drop_queue();
-            self.recount(key);
+            self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
             return;
         }
         let (policy, was_overflowed) = (watch.overflow(), watch.is_overflowed());
@@ -179,8 +171,9 @@ impl Watcher {
     /// Holds an incomplete revision to its limits. The common one is kept by dropping what waits for slow consumers,
     /// and then by sending back all incomplete revisions but one: that one can complete, and so each has its turn.
     pub(in crate::watcher) fn limit_partial(&mut self, now: Instant, key: WatchKey) {
-        self.recount(key);
-        let bytes = self.watches.get(key).map_or(0, Watch::partial_bytes);
+        let Some(watch) = self.watches.get_mut(key) else { return };
+        self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
+        let bytes = watch.partial_bytes();
         if bytes == 0 {
             return;
         }

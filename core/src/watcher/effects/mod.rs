@@ -108,7 +108,7 @@ impl Watcher {
     }
 
     pub(super) fn close_all(&mut self, id: StreamId, reason: &CloseReason) {
-        let watches = self.streams.get(id).map(|stream| stream.watches().iter().copied());
+        let watches = self.streams.get(id).map(|stream| stream.watches().iter());
         let watches: alloc::vec::Vec<WatchKey> = watches.into_iter().flatten().collect();
         watches.into_iter().for_each(|key| self.close(key, reason.clone()));
     }

@@ -80,7 +80,7 @@ impl Watcher {
     pub(in crate::watcher) fn probe(&mut self, now: Instant, id: StreamId) {
         let Some(stream) = self.streams.known_mut(id) else { return };
         let stream_key = stream.key();
-        let watch = stream.watches().first().and_then(|&key| self.watches.get(key));
+        let watch = stream.watches().first().and_then(|key| self.watches.get(key));
         // Who may watch a range may watch its first key.
         let first_key = watch.map(|watch| watch.range().start().clone()).unwrap_or_default();
         // Nobody hears what a connection says that isn't read.
@@ -125,7 +125,7 @@ impl Watcher {
         if let Some(connection) = stream.connection_mut() {
             connection.progress_mut().disprove();
         }
-        for &each in stream.watches() {
+        for each in stream.watches().iter() {
             if let Some(watch) = self.watches.get_mut(each) {
                 watch.withdraw_progress(each == key);
             }
@@ -193,7 +193,7 @@ impl Watcher {
             self.actions.push_back(Action::Close { stream: stream.key(), reason });
         }
         if let Some(connection) = stream.connection() {
-            for &key in stream.watches() {
+            for key in stream.watches().iter() {
                 let Some(watch) = self.watches.get_mut(key) else { continue };
                 watch.lose_connection(connection.progress());
                 self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());

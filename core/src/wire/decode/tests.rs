@@ -33,7 +33,7 @@ fn expand(frame: &Frame, bytes: &[u8], has_header: bool) -> WatchResponse {
     let event = |event: &EventIndex| Event {
         r#type: event.kind,
         kv: Some(kv(&event.kv)),
-        prev_kv: frame.prevs.get(event.prev as usize).map(kv),
+        prev_kv: frame.prevs.as_slice().get(event.prev as usize).map(kv),
     };
     let Header { cluster_id, member_id, revision, raft_term } = frame.header;
     WatchResponse {
@@ -57,7 +57,7 @@ fn same_as_prost(bytes: &[u8]) -> bool {
                 event.kv.get_or_insert_default();
             }
             assert_eq!(expand(&ours, bytes, theirs.header.is_some()), theirs, "{bytes:02x?}");
-            assert!(ours.prevs.len() <= ours.events.len());
+            assert!(ours.prevs.as_slice().len() <= ours.events.len());
             true
         }
         (Err(_), Err(_)) => false,

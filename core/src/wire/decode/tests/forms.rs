@@ -218,7 +218,7 @@ proptest! {
         let bytes = WatchResponse { events, ..WatchResponse::default() }.encode_to_vec();
         prop_assert!(same_as_prost(&bytes));
         let frame = decode(&bytes).unwrap();
-        prop_assert_eq!((frame.events.len(), frame.prevs.len()), (count, prevs));
+        prop_assert_eq!((frame.events.len(), frame.prevs.as_slice().len()), (count, prevs));
         prop_assert!(frame.events.capacity() <= count + SPARE.max(count / 8));
         prop_assert!(frame.prevs.capacity() <= prevs + SPARE.max(prevs / 8));
     }
