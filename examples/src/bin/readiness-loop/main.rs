@@ -72,12 +72,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     machine.watch(clock.now(), args.watch())?;
 
     let poll = mio::Poll::new()?;
-    // Kept to the end: what a dropped waker had to say may be lost.
     let waker = Arc::new(mio::Waker::new(poll.registry(), WAKE)?);
     let stdin_closed = Arc::new(AtomicBool::new(false));
     // Not every standard input can be polled; a thread that only waits for its end is simplest.
     thread::spawn({
-        let (stdin_closed, waker) = (stdin_closed.clone(), waker);
+        let (stdin_closed, waker) = (stdin_closed.clone(), waker.clone());
         move || {
             until_stdin_closes();
             stdin_closed.store(true, Relaxed);
@@ -89,7 +88,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (links, woken) = (Vec::new(), Arc::default());
     let mut driver =
         Loop { machine, clock, poll, endpoints: args.endpoints, links, next_token: 1, woken, printer };
-    driver.run(&stdin_closed)
+    let end = driver.run(&stdin_closed);
+    // Not before: a wake-up may be lost with the last handle of its waker.
+    drop(waker);
+    end
 }
 
 impl Loop {
