@@ -6,7 +6,7 @@ use bytes::Bytes;
 use etcd_watch_core::Frame;
 
 use crate::{
-    server::{REVISION, puts},
+    server::{REVISION, puts, puts_without_header},
     workload::{Run, Section, Unit, Workload, drop_uncounted},
 };
 
@@ -21,7 +21,7 @@ pub(crate) const OF_FRAMES: Section = Section {
                 Unit { name: "event", of: 100, goal: None, ceiling: 218 },
                 Unit { name: "frame", of: 1, goal: None, ceiling: 21_742 },
             ],
-            start: |_| Decode::<false>::of(100, 32),
+            start: |_| Decode::<false>::of(puts(5, REVISION, 100, 32)),
         },
         Workload {
             name: "decode 100 puts of 32 B, and drop",
@@ -29,17 +29,22 @@ pub(crate) const OF_FRAMES: Section = Section {
                 Unit { name: "event", of: 100, goal: None, ceiling: 220 },
                 Unit { name: "frame", of: 1, goal: None, ceiling: 21_965 },
             ],
-            start: |_| Decode::<true>::of(100, 32),
+            start: |_| Decode::<true>::of(puts(5, REVISION, 100, 32)),
+        },
+        Workload {
+            name: "decode 1 put of 256 B without a header",
+            units: &[Unit { name: "frame", of: 1, goal: Some(480), ceiling: 480 }],
+            start: |_| Decode::<false>::of(puts_without_header(5, REVISION, 1, 256)),
         },
         Workload {
             name: "decode 1 put of 256 B",
             units: &[Unit { name: "frame", of: 1, goal: Some(480), ceiling: 692 }],
-            start: |_| Decode::<false>::of(1, 256),
+            start: |_| Decode::<false>::of(puts(5, REVISION, 1, 256)),
         },
         Workload {
             name: "decode 1 put of 256 B, and drop",
             units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 835 }],
-            start: |_| Decode::<true>::of(1, 256),
+            start: |_| Decode::<true>::of(puts(5, REVISION, 1, 256)),
         },
     ],
 };
@@ -51,8 +56,7 @@ struct Decode<const COUNT_DROP: bool> {
 }
 
 impl<const COUNT_DROP: bool> Decode<COUNT_DROP> {
-    fn of(events: u32, value_bytes: usize) -> Box<dyn Run> {
-        let frame = puts(5, REVISION, events, value_bytes);
+    fn of(frame: Bytes) -> Box<dyn Run> {
         Box::new(Self { frame, received: Bytes::new() })
     }
 }

@@ -21,6 +21,15 @@ pub(crate) const REVISION: i64 = 1_234_567;
 /// A response for a watch, with puts of values of `value_bytes` at `revision` and those that follow it, as etcd
 /// encodes it.
 pub(crate) fn puts(watch_id: i64, revision: i64, events: u32, value_bytes: usize) -> Bytes {
+    encode(revision + i64::from(events), with_puts(watch_id, revision, events, value_bytes))
+}
+
+/// The same without a header, as some proxies have it.
+pub(crate) fn puts_without_header(watch_id: i64, revision: i64, events: u32, value_bytes: usize) -> Bytes {
+    with_puts(watch_id, revision, events, value_bytes).encode_to_vec().into()
+}
+
+fn with_puts(watch_id: i64, revision: i64, events: u32, value_bytes: usize) -> WatchResponse {
     let put = |index: u32| {
         let revision = revision + i64::from(index);
         Event {
@@ -35,11 +44,7 @@ pub(crate) fn puts(watch_id: i64, revision: i64, events: u32, value_bytes: usize
             ..Event::default()
         }
     };
-    let newest = revision + i64::from(events);
-    encode(
-        newest,
-        WatchResponse { watch_id, events: (0..events).map(put).collect(), ..WatchResponse::default() },
-    )
+    WatchResponse { watch_id, events: (0..events).map(put).collect(), ..WatchResponse::default() }
 }
 
 fn encode(revision: i64, response: WatchResponse) -> Bytes {

@@ -270,6 +270,12 @@ fn nest(tag: u8, inner: &[u8]) -> Vec<u8> {
 }
 
 #[test]
+fn a_frame_and_a_response_are_small_enough_to_be_moved_without_a_call() {
+    let sizes = (size_of::<Frame>(), size_of::<crate::WatchResponse>());
+    assert!(sizes.0 <= 128 && sizes.1 <= 128, "{sizes:?}");
+}
+
+#[test]
 fn unknown_groups_may_nest_as_deep_as_in_prost_and_no_deeper() {
     let mut accepted = 0;
     for levels in 96..104 {
