@@ -21,8 +21,8 @@ pub(crate) enum Command {
     Watch { keys: Keys, count: usize },
     /// Watch a key, and take all that comes in a task of its own.
     Consume { key: String },
-    /// Take from each watch until it is past the revision: one watch after the other, or all at once.
-    TakeThrough { revision: i64, at_once: bool },
+    /// Take from each watch until it is past the revision, from so many at once.
+    TakeThrough { revision: i64, at_once: usize },
     /// Say what is held.
     Figures,
 }
@@ -111,23 +111,20 @@ impl Side {
         self.client.watch(request).expect("a lawful request")
     }
 
-    async fn take_through(&mut self, revision: i64, at_once: bool) -> Vec<usize> {
+    async fn take_through(&mut self, revision: i64, at_once: usize) -> Vec<usize> {
         let mut events = vec![0; self.watches.len()];
-        if !at_once {
-            for (watch, events) in self.watches.iter_mut().zip(&mut events) {
-                *events = take_through(watch, revision).await;
-            }
-            return events;
-        }
         let mut taking = JoinSet::new();
-        for (index, mut watch) in self.watches.drain(..).enumerate() {
-            taking.spawn(async move { (index, take_through(&mut watch, revision).await) });
-        }
-        while let Some(taken) = taking.join_next().await {
+        let mut watches = self.watches.drain(..).enumerate();
+        loop {
+            while taking.len() < at_once
+                && let Some((index, mut watch)) = watches.next()
+            {
+                taking.spawn(async move { (index, take_through(&mut watch, revision).await) });
+            }
+            let Some(taken) = taking.join_next().await else { return events };
             let (index, taken) = taken.expect("it takes");
             events[index] = taken;
         }
-        events
     }
 
     fn figures(&self) -> Figures {

@@ -4,9 +4,12 @@
 //! when all watches are open and nothing waits; what the process grows by beyond that is held to the bound, at its
 //! peak as well as in the end.
 //!
-//! Two figures are taken. The bytes that the process has allocated are what the client is answerable for: at most
-//! 1.25 times the budget. The resident memory also has what the system's allocator keeps of freed memory, and what
-//! it loses between blocks: at most 1.5 times the budget.
+//! Two figures are taken, each at its peak. The bytes that the process has allocated are what the client is
+//! answerable for: at most 1.25 times the budget. The resident memory has besides what the system's allocator keeps of
+//! freed memory. glibc's starts to keep large blocks once one has been freed, for each of its arenas, unless its
+//! thresholds are fixed. So each case is run with fixed ones, where the resident memory is held to the same factor,
+//! and on one version of etcd with glibc as it comes, too, where the factor is 1.75. Resident memory also has, whatever the budget, the
+//! program's pages that are touched for the first time and what is under way: [`UNDER_WAY`].
 
 #![cfg(unix)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the figures are what one runs it for")]
@@ -26,13 +29,19 @@ use peak_alloc::PeakAlloc;
 
 use crate::{
     client::{Command, Keys},
-    process::{ClientProcess, Figures},
+    process::{Case, ClientProcess, Figures, Malloc, measured},
 };
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 const MIB: usize = 1 << 20;
+
+/// A stream's HTTP/2 window (2 MiB) is full, and a response or two are being put together and decoded.
+const UNDER_WAY: usize = 4 * MIB;
+
+/// What the client may allocate beyond what it counts when little is under way: cancels to be sent, say.
+const AT_REST: usize = 256 << 10;
 
 /// For a whole step.
 const DEADLINE: Duration = Duration::from_secs(240);
@@ -55,11 +64,11 @@ async fn put(writer: &Client, key: String, bytes: usize) -> i64 {
 
 /// One tiny event waits for each of 300 consumers, while another one takes values of 1 MB. Each tiny event comes just
 /// before a large one, so that both are received into one buffer.
-async fn tiny_events_hold_no_large_buffers(test: &str, version: EtcdVersion) {
+async fn tiny_events_hold_no_large_buffers(case: Case, version: EtcdVersion) {
     const STALLED: usize = 300;
     const TOTAL: usize = 16 * MIB;
     let (server, writer) = serve(version).await;
-    let mut client = ClientProcess::start(test, &server.endpoint(), TOTAL).await;
+    let mut client = ClientProcess::start(case, &server.endpoint(), TOTAL).await;
     client.ask(Command::Watch { keys: Keys::OneEach { prefix: "tiny/".into() }, count: STALLED }).await;
     client.ask(Command::Consume { key: "large".into() }).await;
     let base = client.figures().await;
@@ -69,32 +78,29 @@ async fn tiny_events_hold_no_large_buffers(test: &str, version: EtcdVersion) {
         put(&writer, "large".into(), 1_000_000).await;
     }
     let figures = client.until(|figures| figures.consumed == STALLED && figures.waiting == STALLED).await;
-    report("300 tiny events beside large ones", &base, &figures, TOTAL);
+    judge("300 tiny events beside large ones", case.malloc, &base, &figures, TOTAL);
     assert_eq!(figures.overflows, 0);
-    assert_bounded(&base, &figures, TOTAL);
 }
 
 /// A response of 1.2 MB comes for each of 1,000 consumers that take nothing.
-async fn unread_responses_keep_to_the_budget(test: &str, version: EtcdVersion) {
+async fn unread_responses_keep_to_the_budget(case: Case, version: EtcdVersion) {
     const UNREAD: usize = 1_000;
     const TOTAL: usize = 64 * MIB;
     let (server, writer) = serve(version).await;
-    let mut client = ClientProcess::start(test, &server.endpoint(), TOTAL).await;
+    let mut client = ClientProcess::start(case, &server.endpoint(), TOTAL).await;
     client.ask(Command::Watch { keys: Keys::Prefix("all/".into()), count: UNREAD }).await;
     let base = client.figures().await;
 
     let revision = put(&writer, "all/one".into(), 1_200_000).await;
     // Every watch has had its response: it waits, or was dropped for another.
     let figures = client.until(|figures| figures.waiting + figures.overflowed == UNREAD).await;
-    report("1,000 unread responses of 1.2 MB", &base, &figures, TOTAL);
-    assert_bounded(&base, &figures, TOTAL);
+    judge("1,000 unread responses of 1.2 MB", case.malloc, &base, &figures, TOTAL);
     assert!(figures.queued_bytes > TOTAL / 2, "the budget is made use of: {figures:?}");
 
-    let taken = client.ask(Command::TakeThrough { revision, at_once: false }).await;
+    let taken = client.ask(Command::TakeThrough { revision, at_once: UNREAD / 10 }).await;
     assert_eq!(taken.events, vec![1; UNREAD], "each gets all in the end");
     let figures = client.figures().await;
-    report("the same, taken", &base, &figures, TOTAL);
-    assert_bounded(&base, &figures, TOTAL);
+    judge("the same, taken", case.malloc, &base, &figures, TOTAL);
 }
 
 const PARTS: usize = 12;
@@ -107,82 +113,115 @@ async fn fill(writer: &Client) {
     }
 }
 
-/// Each of 100 watches gets a revision of 3 MiB in fragments, and all of them arrive.
-async fn fragments_keep_to_the_budget(test: &str, endpoint: &str, writer: &Client) {
+/// A revision of 3 MiB comes in fragments for each of 100 consumers, which take nothing until the budget is full.
+async fn fragments_keep_to_the_budget(case: Case, endpoint: &str, writer: &Client) {
     const WATCHES: usize = 100;
     const TOTAL: usize = 16 * MIB;
-    let mut client = ClientProcess::start(test, endpoint, TOTAL).await;
+    let mut client = ClientProcess::start(case, endpoint, TOTAL).await;
     fill(writer).await;
     client.ask(Command::Watch { keys: Keys::Prefix("parts/".into()), count: WATCHES }).await;
     let base = client.figures().await;
 
     let deleted = writer.delete(Delete::prefix("parts/")).await.expect("they are deleted");
     let revision = deleted.header.expect("etcd sends headers").revision;
-    let taken = client.ask(Command::TakeThrough { revision, at_once: true }).await;
+    let figures = client.until(|figures| figures.waiting + figures.overflowed == WATCHES).await;
+    judge("100 unread revisions of 3 MiB in fragments", case.malloc, &base, &figures, TOTAL);
+
+    let taken = client.ask(Command::TakeThrough { revision, at_once: WATCHES }).await;
     assert_eq!(taken.events, vec![PARTS; WATCHES], "each gets all in the end");
     let figures = client.figures().await;
-    report("100 revisions of 3 MiB in fragments", &base, &figures, TOTAL);
-    assert_bounded(&base, &figures, TOTAL);
+    judge("the same, taken", case.malloc, &base, &figures, TOTAL);
 }
 
-async fn fragments_of_etcd_keep_to_the_budget(test: &str, version: EtcdVersion) {
+async fn fragments_of_etcd_keep_to_the_budget(case: Case, version: EtcdVersion) {
     let server = EtcdServer::builder(version).max_request_bytes(300 << 10);
     let server = server.flag("unsafe-no-fsync", true).start_async().await.expect("etcd starts");
     let writer = Client::connect([server.endpoint()]).await.expect("a client");
-    fragments_keep_to_the_budget(test, &server.endpoint(), &writer).await;
+    fragments_keep_to_the_budget(case, &server.endpoint(), &writer).await;
 }
 
 /// etcd sends the fragments of a response one after the other. Here all watches have incomplete revisions at once.
-async fn fragments_that_interleave_keep_to_the_budget(test: &str) {
+async fn fragments_that_interleave_keep_to_the_budget(case: Case) {
     let quirks = Quirks { interleave_fragments: true, ..Quirks::default() };
-    let model = ModelConfig { fragment_bytes: 800 << 10, quirks, ..ModelConfig::default() };
+    let model = ModelConfig { fragment_bytes: 400 << 10, quirks, ..ModelConfig::default() };
     let server = EmbeddedEtcd::start(model).await.expect("it starts");
     let writer = Client::connect([server.endpoint()]).await.expect("a client");
-    fragments_keep_to_the_budget(test, &server.endpoint(), &writer).await;
+    fragments_keep_to_the_budget(case, &server.endpoint(), &writer).await;
 }
 
-/// What has been measured, before it is judged.
-fn report(what: &str, base: &Figures, figures: &Figures, total: usize) {
-    let grown = |now: usize, base: usize| now.saturating_sub(base) as f64 / MIB as f64;
+/// Prints what has been measured, and holds it to the bounds.
+fn judge(what: &str, malloc: Malloc, base: &Figures, figures: &Figures, total: usize) {
+    let allocated = figures.allocated_peak.saturating_sub(base.allocated);
+    let allocated_now = figures.allocated.saturating_sub(base.allocated);
+    let resident = figures.resident_peak.saturating_sub(base.resident);
+    let resident_now = figures.resident.saturating_sub(base.resident);
     println!(
-        "{what}, budget {} MiB: counted {:.2} MiB; allocated {:.2} MiB, {:.2} at the peak; resident {:.2} MiB, \
-         {:.2} at the peak; {} overflows, {} creates",
-        total / MIB,
-        grown(figures.queued_bytes, 0),
-        grown(figures.allocated, base.allocated),
-        grown(figures.allocated_peak, base.allocated),
-        grown(figures.resident, base.resident),
-        grown(figures.resident_peak, base.resident),
+        "{what}, budget {}, {malloc:?}: counted {}; allocated {} at the peak, {} now; resident {} at the peak, {} now; \
+         {} overflows, {} creates",
+        mebibytes(total),
+        mebibytes(figures.queued_bytes),
+        mebibytes(allocated),
+        mebibytes(allocated_now),
+        mebibytes(resident),
+        mebibytes(resident_now),
         figures.overflows,
         figures.creates,
     );
-}
-
-fn assert_bounded(base: &Figures, figures: &Figures, total: usize) {
-    let allocated = figures.allocated_peak.saturating_sub(base.allocated);
+    assert!(allocated_now <= figures.queued_bytes + AT_REST, "{allocated_now} bytes allocated: {figures:?}");
     assert!(allocated <= total * 5 / 4, "{allocated} bytes allocated at a budget of {total}");
-    let resident = figures.resident_peak.saturating_sub(base.resident);
-    assert!(resident <= total * 3 / 2, "{resident} bytes resident at a budget of {total}");
+    let factor_in_quarters = match malloc {
+        Malloc::FixedThresholds => 5,
+        Malloc::AsItComes => 7,
+    };
+    let allowed = total * factor_in_quarters / 4 + UNDER_WAY;
+    assert!(resident <= allowed, "{resident} bytes resident at a budget of {total}");
 }
 
-/// The tests; each is also what the client's process runs, as the client.
-macro_rules! measured {
-    ($($name:ident => $run:expr;)*) => {$(
-        #[test]
-        fn $name() {
-            process::measured(stringify!($name), $run);
-        }
-    )*};
+fn mebibytes(bytes: usize) -> String {
+    let hundredths = bytes * 100 / MIB;
+    format!("{}.{:02} MiB", hundredths / 100, hundredths % 100)
 }
 
-measured! {
-    tiny_events_hold_no_large_buffers_of_3_4 => |test| tiny_events_hold_no_large_buffers(test, EtcdVersion::V3_4);
-    tiny_events_hold_no_large_buffers_of_3_5 => |test| tiny_events_hold_no_large_buffers(test, EtcdVersion::V3_5);
-    unread_responses_of_3_4_keep_to_the_budget =>
-        |test| unread_responses_keep_to_the_budget(test, EtcdVersion::V3_4);
-    unread_responses_of_3_5_keep_to_the_budget =>
-        |test| unread_responses_keep_to_the_budget(test, EtcdVersion::V3_5);
-    fragments_of_3_4_keep_to_the_budget => |test| fragments_of_etcd_keep_to_the_budget(test, EtcdVersion::V3_4);
-    fragments_of_3_5_keep_to_the_budget => |test| fragments_of_etcd_keep_to_the_budget(test, EtcdVersion::V3_5);
-    fragments_of_many_watches_at_once_keep_to_the_budget => fragments_that_interleave_keep_to_the_budget;
+// Each is also what the client's process runs, which finds the test by its name.
+
+#[test]
+fn tiny_events_hold_no_large_buffers_of_3_4() {
+    let run = |case| tiny_events_hold_no_large_buffers(case, EtcdVersion::V3_4);
+    measured("tiny_events_hold_no_large_buffers_of_3_4", &[Malloc::FixedThresholds], run);
+}
+
+#[test]
+fn tiny_events_hold_no_large_buffers_of_3_5() {
+    let run = |case| tiny_events_hold_no_large_buffers(case, EtcdVersion::V3_5);
+    measured("tiny_events_hold_no_large_buffers_of_3_5", &Malloc::ALL, run);
+}
+
+#[test]
+fn unread_responses_of_3_4_keep_to_the_budget() {
+    let run = |case| unread_responses_keep_to_the_budget(case, EtcdVersion::V3_4);
+    measured("unread_responses_of_3_4_keep_to_the_budget", &[Malloc::FixedThresholds], run);
+}
+
+#[test]
+fn unread_responses_of_3_5_keep_to_the_budget() {
+    let run = |case| unread_responses_keep_to_the_budget(case, EtcdVersion::V3_5);
+    measured("unread_responses_of_3_5_keep_to_the_budget", &Malloc::ALL, run);
+}
+
+#[test]
+fn fragments_of_3_4_keep_to_the_budget() {
+    let run = |case| fragments_of_etcd_keep_to_the_budget(case, EtcdVersion::V3_4);
+    measured("fragments_of_3_4_keep_to_the_budget", &[Malloc::FixedThresholds], run);
+}
+
+#[test]
+fn fragments_of_3_5_keep_to_the_budget() {
+    let run = |case| fragments_of_etcd_keep_to_the_budget(case, EtcdVersion::V3_5);
+    measured("fragments_of_3_5_keep_to_the_budget", &Malloc::ALL, run);
+}
+
+#[test]
+fn fragments_of_many_watches_at_once_keep_to_the_budget() {
+    let run = fragments_that_interleave_keep_to_the_budget;
+    measured("fragments_of_many_watches_at_once_keep_to_the_budget", &Malloc::ALL, run);
 }

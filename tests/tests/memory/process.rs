@@ -23,6 +23,35 @@ pub(crate) const ANSWER: &str = "the client answers: ";
 /// Between two looks at a condition in the client's process.
 const INTERVAL: Duration = Duration::from_millis(20);
 
+/// How the client's process is to manage freed memory. Where the allocator isn't glibc's, both are the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Malloc {
+    /// Blocks of 128 KiB or more are always mapped by themselves, and are returned when they are freed: what glibc
+    /// starts with.
+    FixedThresholds,
+    /// The threshold follows the largest block that was freed, up to 32 MiB.
+    AsItComes,
+}
+
+impl Malloc {
+    pub(crate) const ALL: [Self; 2] = [Self::FixedThresholds, Self::AsItComes];
+
+    fn apply(self, command: &mut tokio::process::Command) {
+        const THRESHOLD: &str = "MALLOC_MMAP_THRESHOLD_";
+        match self {
+            Self::FixedThresholds => command.env(THRESHOLD, (128 << 10).to_string()),
+            Self::AsItComes => command.env_remove(THRESHOLD),
+        };
+    }
+}
+
+/// A test's full name, and how its client's process is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) test: &'static str,
+    pub(crate) malloc: Malloc,
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) endpoint: String,
@@ -69,8 +98,12 @@ impl Figures {
     }
 }
 
-/// Runs a test, or the client of one if this is its process. `test` is the test's full name.
-pub(crate) fn measured<F: Future<Output = ()>>(test: &'static str, run: impl FnOnce(&'static str) -> F) {
+/// Runs a test in each of these ways, or its client if this is the client's process.
+pub(crate) fn measured<F: Future<Output = ()>>(
+    test: &'static str,
+    mallocs: &[Malloc],
+    run: impl Fn(Case) -> F,
+) {
     if let Ok(settings) = env::var(VARIABLE) {
         return client::run(serde_json::from_str(&settings).expect("they are settings"));
     }
@@ -81,7 +114,10 @@ pub(crate) fn measured<F: Future<Output = ()>>(test: &'static str, run: impl FnO
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    runtime.expect("it starts").block_on(run(test));
+    let runtime = runtime.expect("it starts");
+    for &malloc in mallocs {
+        runtime.block_on(run(Case { test, malloc }));
+    }
 }
 
 /// A process with a client in it. Dropping it kills the process.
@@ -93,11 +129,13 @@ pub(crate) struct ClientProcess {
 
 impl ClientProcess {
     /// Starts this program once more, as the client of the test.
-    pub(crate) async fn start(test: &str, endpoint: &str, total: usize) -> Self {
+    pub(crate) async fn start(case: Case, endpoint: &str, total: usize) -> Self {
         let settings = Settings { endpoint: endpoint.to_owned(), total };
         let settings = serde_json::to_string(&settings).expect("they can be said");
-        let mut child = tokio::process::Command::new(env::current_exe().expect("this program"))
-            .args(["--exact", test, "--nocapture"])
+        let mut command = tokio::process::Command::new(env::current_exe().expect("this program"));
+        case.malloc.apply(&mut command);
+        let mut child = command
+            .args(["--exact", case.test, "--nocapture"])
             .env(VARIABLE, settings)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
