@@ -24,7 +24,7 @@ use etcd_watch_testkit::{
     model::{ModelConfig, Quirks},
     server::EmbeddedEtcd,
 };
-use etcd_watch_tokio::{Client, Delete, Put};
+use etcd_watch_tokio::{Client, Delete, Put, Txn};
 use peak_alloc::PeakAlloc;
 
 use crate::{
@@ -62,8 +62,8 @@ async fn put(writer: &Client, key: String, bytes: usize) -> i64 {
     put.header.expect("etcd sends headers").revision
 }
 
-/// One tiny event waits for each of 300 consumers, while another one takes values of 1 MB. Each tiny event comes just
-/// before a large one, so that both are received into one buffer.
+/// One tiny event waits for each of 300 consumers, while another one takes values of 1 MB. Each tiny event comes with a
+/// large one of the same revision, so that both are received into one buffer.
 async fn tiny_events_hold_no_large_buffers(case: Case, version: EtcdVersion) {
     const STALLED: usize = 300;
     const TOTAL: usize = 16 * MIB;
@@ -74,8 +74,10 @@ async fn tiny_events_hold_no_large_buffers(case: Case, version: EtcdVersion) {
     let base = client.figures().await;
 
     for index in 0..STALLED {
-        put(&writer, client::key("tiny/", index), 1).await;
-        put(&writer, "large".into(), 1_000_000).await;
+        let puts = Txn::new()
+            .and_then(Put::new(client::key("tiny/", index), "v"))
+            .and_then(Put::new("large", vec![b'v'; 1_000_000]));
+        writer.txn(puts).await.expect("the transaction is made");
     }
     let figures = client.until(|figures| figures.consumed == STALLED && figures.waiting == STALLED).await;
     judge("300 tiny events beside large ones", case.malloc, &base, &figures, TOTAL);
