@@ -6,7 +6,7 @@
 //! runtime.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -24,7 +24,8 @@ use crate::{
     calls::Calls,
     endpoints::{EndpointId, Endpoints},
     hub::{Hub, Parked},
-    lane::{BoxFuture, Lane, LaneEvent},
+    stream::{StreamConnection, StreamNews},
+    sync::BoxFuture,
     telemetry::{self, Backoff, Slow, SlowConsumers},
 };
 
@@ -35,18 +36,21 @@ const BYTES_PER_TURN: usize = 1 << 20;
 /// How many actions are taken from the machine under one lock.
 const ACTIONS_AT_ONCE: usize = 256;
 
+/// Of how many ended streams something may be remembered.
+const SPARE_MEMORIES: usize = 64;
+
 /// Rounds of a turn before the task yields in any case.
 const ROUNDS_PER_TURN: usize = 32;
 
 pub(crate) struct Driver<R: Runtime> {
     hub: Arc<Hub>,
     calls: Arc<Calls<R>>,
-    lanes: Vec<Lane<R::Transport>>,
+    connections: Vec<StreamConnection<R::Transport>>,
     reads: Vec<Read>,
     timer: Option<(Instant, BoxFuture<()>)>,
-    /// The endpoint each of the machine's lanes was last opened on, by the lane's number.
+    /// The endpoint that each of the machine's streams was last opened on.
     last_endpoints: BTreeMap<StreamId, EndpointId>,
-    /// The auth token each of them last carried.
+    /// The auth token that each of them last carried.
     last_tokens: BTreeMap<StreamId, Generation>,
     last_read: Option<EndpointId>,
     slow: SlowConsumers,
@@ -78,7 +82,7 @@ impl<R: Runtime> Driver<R> {
         Self {
             hub,
             calls,
-            lanes: Vec::new(),
+            connections: Vec::new(),
             reads: Vec::new(),
             timer: None,
             last_endpoints: BTreeMap::new(),
@@ -100,14 +104,14 @@ impl<R: Runtime> Driver<R> {
                 // The last actions are performed; the streams are reset by dropping them.
                 return Poll::Ready(());
             }
-            round = round.max(self.read_lanes(cx));
+            round = round.max(self.read_streams(cx));
             round = round.max(self.read_ranges(cx));
             match round {
                 Round::Full => break,
                 Round::Busy => {}
                 Round::Quiet => {
-                    let lanes = self.lanes.iter().filter(|lane| lane.is_open() && lane.is_paused());
-                    match self.hub.park(cx, lanes.map(|lane| lane.stream)) {
+                    let paused = self.connections.iter().filter(|each| each.is_open() && each.is_paused());
+                    match self.hub.park(cx, paused.map(|each| each.key)) {
                         Parked::MoreToDo => {}
                         Parked::Until(timeout) if self.wait(cx, timeout) => {}
                         Parked::Until(_) => return Poll::Pending,
@@ -148,20 +152,21 @@ impl<R: Runtime> Driver<R> {
                 let id = dialer.endpoints.pick_for_stream(avoid(endpoint, last), &self.streams());
                 self.last_endpoints.insert(stream.stream(), id);
                 telemetry::opening(stream, &dialer.endpoints.get(id));
-                self.lanes.push(Lane::open(dialer, id, stream, options));
+                self.connections.push(StreamConnection::open(dialer, id, stream, options));
+                self.forget_ended_streams();
             }
             Action::Send { stream, request, creates } => {
                 if let (Some(creates), Request::Create(create)) = (creates, &request) {
                     telemetry::creating(stream, creates, create.start_revision);
                 }
-                if let Some(lane) = self.lanes.iter().find(|lane| lane.stream == stream) {
-                    lane.send(&request);
+                if let Some(connection) = self.connections.iter().find(|each| each.key == stream) {
+                    connection.send(&request);
                 }
             }
             Action::Close { stream, reason } => {
-                if let Some(at) = self.lanes.iter().position(|lane| lane.stream == stream) {
-                    let lane = self.lanes.swap_remove(at);
-                    self.closed(&lane, &reason);
+                if let Some(at) = self.connections.iter().position(|each| each.key == stream) {
+                    let connection = self.connections.swap_remove(at);
+                    self.closed(&connection, &reason);
                 }
             }
             // A read that is refused for its token says so itself, and the next one has another.
@@ -186,33 +191,33 @@ impl<R: Runtime> Driver<R> {
     /// How many streams there are on each endpoint.
     fn streams(&self) -> BTreeMap<EndpointId, usize> {
         let mut streams = BTreeMap::new();
-        for lane in &self.lanes {
-            *streams.entry(lane.endpoint).or_default() += 1;
+        for connection in &self.connections {
+            *streams.entry(connection.endpoint).or_default() += 1;
         }
         streams
     }
 
     /// Moves streams to where there are fewer, and away from endpoints that are not in use any more.
-    fn spread(&mut self) {
+    fn spread(&self) {
         if !self.hub.take_spread() {
             return;
         }
-        let on: Vec<EndpointId> = self.lanes.iter().map(|lane| lane.endpoint).collect();
+        let on: Vec<EndpointId> = self.connections.iter().map(|each| each.endpoint).collect();
         let now = self.hub.now();
         let mut state = self.hub.lock();
         for at in self.calls.pool.dialer.endpoints.misplaced(&on) {
             // One that is not open yet is left where it is: should it fail, it is opened elsewhere.
-            let _ = state.machine.move_stream(now, self.lanes[at].stream);
+            let _ = state.machine.move_stream(now, self.connections[at].key);
         }
     }
 
-    fn closed(&mut self, lane: &Lane<R::Transport>, reason: &StreamEnd) {
-        self.remember_token(lane);
+    fn closed(&mut self, connection: &StreamConnection<R::Transport>, reason: &StreamEnd) {
+        self.remember_token(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
-        let (stream, endpoint) = (lane.stream, endpoints.get(lane.endpoint));
+        let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint));
         telemetry::closing(stream, &endpoint, reason, self.backoff(stream));
         if is_members_fault(reason) {
-            endpoints.failed(lane.endpoint, self.hub.now(), reason);
+            endpoints.failed(connection.endpoint, self.hub.now(), reason);
         }
         if *reason == StreamEnd::Idle {
             self.last_endpoints.remove(&stream.stream());
@@ -221,21 +226,22 @@ impl<R: Runtime> Driver<R> {
     }
 
     /// Reads what has arrived on every stream that the machine wants to hear from.
-    fn read_lanes(&mut self, cx: &mut Context<'_>) -> Round {
+    fn read_streams(&mut self, cx: &mut Context<'_>) -> Round {
         let mut round = Round::Quiet;
         let mut at = 0;
-        while let Some(lane) = self.lanes.get_mut(at) {
-            let (lane_round, failure) = read_lane(&self.hub, &self.calls.pool.dialer.endpoints, lane, cx);
-            round = round.max(lane_round);
+        while let Some(connection) = self.connections.get_mut(at) {
+            let (of_stream, failure) =
+                read_stream(&self.hub, &self.calls.pool.dialer.endpoints, connection, cx);
+            round = round.max(of_stream);
             match failure {
                 Some(failure) => {
-                    let lane = self.lanes.swap_remove(at);
-                    self.failed(&lane, failure);
+                    let connection = self.connections.swap_remove(at);
+                    self.failed(&connection, failure);
                 }
                 None => at += 1,
             }
         }
-        let paused = self.lanes.iter().any(|lane| lane.is_open() && lane.is_paused());
+        let paused = self.connections.iter().any(|each| each.is_open() && each.is_paused());
         if paused != self.paused {
             self.paused = paused;
             self.hub.set_paused(paused);
@@ -243,22 +249,34 @@ impl<R: Runtime> Driver<R> {
         round
     }
 
-    fn remember_token(&mut self, lane: &Lane<R::Transport>) {
-        if let Some(token) = lane.token() {
-            self.last_tokens.insert(lane.stream.stream(), token);
+    /// A stream that ends while it has no connection ends without a word to the driver. So what is remembered of streams
+    /// is cut back to those with a connection once most of it is of streams that have ended.
+    fn forget_ended_streams(&mut self) {
+        let streams = self.hub.stats().streams;
+        if self.last_endpoints.len() > 2 * streams + SPARE_MEMORIES {
+            let connected: BTreeSet<StreamId> =
+                self.connections.iter().map(|each| each.key.stream()).collect();
+            self.last_endpoints.retain(|stream, _| connected.contains(stream));
+            self.last_tokens.retain(|stream, _| connected.contains(stream));
         }
     }
 
-    fn failed(&mut self, lane: &Lane<R::Transport>, failure: Failure) {
-        self.remember_token(lane);
+    fn remember_token(&mut self, connection: &StreamConnection<R::Transport>) {
+        if let Some(token) = connection.token() {
+            self.last_tokens.insert(connection.key.stream(), token);
+        }
+    }
+
+    fn failed(&mut self, connection: &StreamConnection<R::Transport>, failure: Failure) {
+        self.remember_token(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
-        let (stream, endpoint) = (lane.stream, endpoints.get(lane.endpoint));
+        let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint));
         let now = self.hub.now();
         if matches!(remedy(&failure), Remedy::RetryElsewhere | Remedy::NoLeader) {
-            endpoints.failed(lane.endpoint, now, &failure);
+            endpoints.failed(connection.endpoint, now, &failure);
         }
         self.hub.lock().machine.handle_failed(now, stream, failure.clone());
-        telemetry::lost(stream, &endpoint, lane.is_opened(), &failure, self.backoff(stream));
+        telemetry::lost(stream, &endpoint, connection.is_opened(), &failure, self.backoff(stream));
     }
 
     /// When a stream that has just ended is opened again.
@@ -329,40 +347,40 @@ fn avoid(hint: EndpointHint, last: Option<EndpointId>) -> Option<EndpointId> {
 }
 
 /// Feeds the machine what has arrived on the stream; the failure that ended it, if one did.
-fn read_lane<T: Transport>(
+fn read_stream<T: Transport>(
     hub: &Hub,
     endpoints: &Endpoints,
-    lane: &mut Lane<T>,
+    connection: &mut StreamConnection<T>,
     cx: &mut Context<'_>,
 ) -> (Round, Option<Failure>) {
-    let _span = lane.span.clone().entered();
-    let stream = lane.stream;
+    let _span = connection.span.clone().entered();
+    let stream = connection.key;
     let now = hub.now();
     let mut wanted = hub.lock().machine.wants_frame(stream);
     let (mut frames, mut bytes) = (0, 0);
     let mut round = Round::Quiet;
     loop {
-        lane.set_paused(!wanted);
-        if lane.is_open() && !wanted {
+        connection.set_paused(!wanted);
+        if connection.is_open() && !wanted {
             return (round, None);
         }
         if frames >= FRAMES_PER_TURN || bytes >= BYTES_PER_TURN {
             return (Round::Full, None);
         }
-        let event = match lane.poll(cx) {
-            Poll::Ready(event) => event,
+        let news = match connection.poll(cx) {
+            Poll::Ready(news) => news,
             Poll::Pending => return (round, None),
         };
         round = Round::Busy;
-        match event {
-            LaneEvent::Opened(opened) => {
-                endpoints.answered(lane.endpoint);
-                telemetry::opened(stream, &endpoints.get(lane.endpoint), opened.version);
+        match news {
+            StreamNews::Opened(opened) => {
+                endpoints.answered(connection.endpoint);
+                telemetry::opened(stream, &endpoints.get(connection.endpoint), opened.version);
                 let mut state = hub.lock();
                 state.machine.handle_opened(now, stream, opened);
                 wanted = state.machine.wants_frame(stream);
             }
-            LaneEvent::Frame(frame) => {
+            StreamNews::Frame(frame) => {
                 frames += 1;
                 bytes += frame.len();
                 // Before the lock: a frame may have many events.
@@ -371,7 +389,7 @@ fn read_lane<T: Transport>(
                 state.machine.handle_frame(now, stream, frame);
                 wanted = state.machine.wants_frame(stream);
             }
-            LaneEvent::Failed(failure) => return (round, Some(failure)),
+            StreamNews::Failed(failure) => return (round, Some(failure)),
         }
     }
 }
@@ -389,7 +407,7 @@ impl<R: Runtime> Future for Driver<R> {
 impl<R: Runtime> Drop for Driver<R> {
     /// However the task ends, those who wait on it are woken.
     fn drop(&mut self) {
-        self.lanes.clear();
+        self.connections.clear();
         self.reads.clear();
         self.hub.end();
         self.wake_consumers();

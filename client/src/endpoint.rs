@@ -34,6 +34,7 @@ impl Scheme {
 
 /// What a connection is made to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a runtime that can't connect to one of them must not compile")]
 pub enum Address<'a> {
     /// A TCP port.
     Tcp {

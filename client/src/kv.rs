@@ -11,6 +11,7 @@ use crate::{CallError, Client, Runtime, Txn};
 
 /// What a read is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SortBy {
     /// The key.
     Key,
@@ -26,6 +27,7 @@ pub enum SortBy {
 
 /// Which way a read is sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "there are only these two directions")]
 pub enum SortOrder {
     /// Smallest first.
     Ascending,

@@ -87,7 +87,6 @@ pub mod fuzzing;
 mod hub;
 mod keeper;
 mod kv;
-mod lane;
 mod lease;
 #[cfg(feature = "metrics")]
 mod metrics;
@@ -97,6 +96,7 @@ mod outbox;
 mod pool;
 mod rpc;
 mod runtime;
+mod stream;
 mod sync;
 mod telemetry;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use etcd_watch_proto::etcdserverpb::RangeRequest;
 use futures_core::{FusedStream, Stream};
 
 use crate::{
-    Client, Runtime, Watch, WatchError, endpoints::EndpointId, lane::BoxFuture, namespace::Namespaced, wire,
+    Client, Runtime, Watch, WatchError, endpoints::EndpointId, namespace::Namespaced, sync::BoxFuture, wire,
 };
 
 /// A key range of the store, listed and then watched: a stream of [`MirrorEvent`]s, whose documentation is
@@ -234,7 +234,7 @@ impl<R: Runtime> Mirror<R> {
         true
     }
 
-    fn poll_watch(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_watch(&mut self, cx: &Context<'_>) -> bool {
         if !self.machine.wants_delivery() {
             return false;
         }

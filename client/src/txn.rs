@@ -9,6 +9,7 @@ use crate::{CallError, Delete, Get, Put, kv::not_negative};
 
 /// How a [`Compare`] compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Is {
     /// The same.
     Equal,
@@ -84,6 +85,7 @@ impl Compare {
 /// One step of a transaction.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
+#[non_exhaustive]
 pub enum TxnOp {
     /// Read.
     Get(Get),

@@ -109,15 +109,14 @@ impl Watch {
         let _ = self.lifeline.0.command(|state, now| state.machine.cancel(now, self.key));
     }
 
-    pub(crate) fn poll_take(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<WatchResponse, WatchError>>> {
+    pub(crate) fn poll_take(&mut self, cx: &Context<'_>) -> Poll<Option<Result<WatchResponse, WatchError>>> {
         if self.ended {
             return Poll::Ready(None);
         }
         let key = self.key;
         let (delivery, _waker) = self.lifeline.0.take(|state, now| {
+            // It may find nothing although it was woken: what waited was dropped for the common budget. Then this very
+            // call has the server asked for it again.
             let delivery = state.machine.next(now, key);
             let waker = match &delivery {
                 None => state.wait(key, cx.waker()),

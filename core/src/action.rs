@@ -6,8 +6,9 @@ use crate::{
     KeyRange, Overflow, RangeKey, Request, ServerVersion, StreamEnd, StreamKey, StreamOptions, WatchKey,
 };
 
-/// One thing for the driver to do. Exhaustive on purpose: a driver that misses one must not compile.
+/// One thing for the driver to do. The enum is exhaustive, so that a driver that misses one doesn't compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a driver that misses an action must not compile")]
 pub enum Action {
     /// Open a gRPC watch stream, then say `handle_opened` or `handle_failed`.
     Open {
@@ -52,22 +53,27 @@ pub enum Action {
         /// Get a new auth token first: the last one was refused.
         fresh_token: bool,
     },
-    /// The watch has something to take by `next`. Said once per edge: not again until `next` has
-    /// returned `None`.
+    /// The watch has something to take by [`next`](crate::Watcher::next). It is said once, and not again until `next`
+    /// has returned `None`.
+    ///
+    /// The first call of `next` may return `None`: what waits for a consumer is dropped if the common budget
+    /// ([`Config::total_buffer_bytes`](crate::Config::total_buffer_bytes)) needs the room. That call asks the server for
+    /// it again, and `Deliver` is said again when it has come. So let the consumer call `next` however late it is, and
+    /// wait for the next `Deliver` when there is nothing.
     Deliver {
         /// The watch.
         watch: WatchKey,
     },
     /// For the log: the watch's consumer was so slow that its buffer is full, or all buffers together are,
-    /// and its policy applies. Said once each time that happens, not again while it lasts.
+    /// and its policy applies. It is said once each time that happens, and not again while it lasts.
     Overflowed {
         /// The watch.
         watch: WatchKey,
         /// What is done about it.
         policy: Overflow,
-        /// Bytes that wait for its consumer.
+        /// Bytes that waited for its consumer when that happened.
         queued_bytes: usize,
-        /// The revision it goes on at, after what waits.
+        /// The revision it goes on at: after what waits, or at the first event that was dropped.
         resume_revision: i64,
     },
 }
@@ -83,6 +89,7 @@ pub struct Creates {
 
 /// Which endpoint a stream or a read should use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a driver that misses a hint must not compile")]
 pub enum EndpointHint {
     /// The one the driver likes best.
     Any,

@@ -77,8 +77,9 @@ impl Config {
         self
     }
 
-    /// The most bytes that may wait for one consumer, plus the response that crosses the line. Default:
-    /// 16 MiB, some 60,000 small events.
+    /// The most bytes that may wait for one consumer; what happens beyond is the watch's [`Overflow`] policy. Two
+    /// things may exceed it: a response that is the only one to wait, which is always kept, and with
+    /// [`Overflow::Pause`] the one response that crosses the line. Default: 16 MiB, some 60,000 small events.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;
         self.buffer_floor_bytes = self.buffer_floor_bytes.min(bytes);
@@ -93,7 +94,15 @@ impl Config {
         self
     }
 
-    /// The most bytes that may wait for all consumers together. Default: 256 MiB.
+    /// The most bytes that may wait for all consumers together, with what has come of revisions that are not complete.
+    /// Default: 256 MiB.
+    ///
+    /// It is kept by dropping what waits for the consumers that have taken nothing for longest. With
+    /// [`Overflow::Replay`] that is asked for again when the consumer calls `next`; with [`Overflow::Fail`] the watch
+    /// ends with [`Lagged`](crate::CloseReason::Lagged), whose `next_revision` says where to go on. Where that is not
+    /// enough, all incomplete revisions but one are asked for again later. Three things are never dropped, and may
+    /// exceed the total: the newest response, if it is the only one to wait for its consumer; the one incomplete
+    /// revision; and what waits behind [`Overflow::Pause`], whose stream isn't read further.
     pub fn total_buffer_bytes(mut self, bytes: usize) -> Self {
         self.total_buffer_bytes = bytes;
         self

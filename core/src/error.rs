@@ -165,14 +165,15 @@ pub enum CloseReason {
         /// The revision the watch would have gone on at.
         next_revision: i64,
     },
-    /// The consumer was too slow, and the watch's policy is [`Fail`](crate::Overflow::Fail).
+    /// The consumer was too slow, and the watch's policy is [`Fail`](crate::Overflow::Fail). What waited comes before
+    /// this, unless it had to be dropped.
     #[error(
         "the consumer lagged: {queued_bytes} bytes were waiting; watch again from revision {next_revision}"
     )]
     Lagged {
         /// Bytes that were waiting when the watch ended.
         queued_bytes: usize,
-        /// The revision to go on at.
+        /// The revision to go on at: the one after what was delivered.
         next_revision: i64,
     },
     /// The user may not watch the range.

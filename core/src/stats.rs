@@ -59,7 +59,8 @@ pub enum WatchState {
     Creating,
     /// It runs on the server.
     Active,
-    /// Its buffer was full: it is off the server until its consumer has emptied it.
+    /// Its buffer was full, or all buffers together were: it is off the server until its consumer has found the buffer
+    /// empty.
     Overflowed,
     /// It has ended; what waits can still be taken.
     Closed,

@@ -16,6 +16,8 @@
 //! - `client` (default): the services' client halves, generic over the transport.
 //! - `server`: their server halves.
 
+#![allow(clippy::exhaustive_enums, reason = "the enums are generated, and as prost makes them")]
+
 /// Keys and events, as stored and as delivered by watches.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic)]
 pub mod mvccpb {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use common::{DEADLINE, Recorder, put, start, through_proxy};
 use etcd_watch_testkit::{harness::wait_until, model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
-    Client, ClientBuilder, CloseReason, Config, KeyRange, Overflow, ResponseKind, StreamOptions, WatchRequest,
+    Client, ClientBuilder, CloseReason, Config, KeyRange, Overflow, ResponseKind, Watch, WatchRequest,
+    WatchState, WatchStats,
 };
 use tokio::time::{sleep, timeout};
 
@@ -202,8 +203,7 @@ async fn ten_thousand_watches_share_a_stream() {
 #[tokio::test]
 async fn a_paused_stream_goes_on_when_its_consumer_does() {
     let (_etcd, client) = start().await;
-    let options = StreamOptions { metadata: vec![("x-lane".into(), "own".into())], ..Default::default() };
-    let request = everything_from(1).overflow(Overflow::Pause).buffer_bytes(1024).stream_options(options);
+    let request = everything_from(1).overflow(Overflow::Pause).buffer_bytes(1024).own_stream(true);
     let mut slow = client.watch(request).unwrap();
     let mut fast = client.watch(everything_from(1)).unwrap();
     for n in 0..300 {
@@ -228,6 +228,30 @@ async fn a_consumer_that_falls_behind_gets_everything_from_history() {
     let mut seen = Recorder::default();
     seen.read_until(&mut slow, 301).await;
     assert_eq!(seen.revisions, (2..=301).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_consumer_that_finds_nothing_where_something_was_dropped_gets_all_of_it() {
+    let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.unwrap();
+    let config = Config::default().buffer_bytes(4 << 10).total_buffer_bytes(4 << 10);
+    let client = ClientBuilder::on(common::runtime()).endpoints([etcd.endpoint()]).watch_config(config);
+    let client = client.build().unwrap();
+    let mut watches: Vec<_> = (0..10).map(|_| client.watch(everything_from(1)).unwrap()).collect();
+    for watch in &mut watches {
+        // Whoever is woken for it later doesn't come before it is dropped.
+        assert!(timeout(Duration::from_millis(1), watch.next()).await.is_err(), "nothing was put");
+    }
+    for n in 0..100 {
+        put(&client, n).await;
+    }
+    let is_dropped = |stats: WatchStats| stats.state == WatchState::Overflowed && stats.queued_responses == 0;
+    let dropped = || watches.iter().filter_map(Watch::stats).filter(|stats| is_dropped(*stats)).count();
+    wait_until("most have nothing left", DEADLINE, || dropped() >= 5).await;
+    for watch in &mut watches {
+        let mut seen = Recorder::default();
+        seen.read_until(watch, 101).await;
+        assert_eq!(seen.revisions, (2..=101).collect::<Vec<_>>());
+    }
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ fn arguments() -> Result<Arguments, String> {
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || {
-            let value = words.next().ok_or(format!("{word} needs a number"))?;
+            let value = words.next().ok_or_else(|| format!("{word} needs a number"))?;
             value.parse::<u64>().map_err(|_| format!("{word} {value}: not a number"))
         };
         match word.as_str() {
@@ -103,8 +103,8 @@ fn one(seed: u64, arguments: &Arguments) -> bool {
 fn many(arguments: &Arguments) -> bool {
     let begun = Instant::now();
     let next = AtomicU64::new(arguments.first);
-    let last = arguments.first
-        + arguments.seeds.unwrap_or(if arguments.minutes.is_some() { u64::MAX / 2 } else { 1_000 });
+    let unless_given = if arguments.minutes.is_some() { u64::MAX / 2 } else { 1_000 };
+    let last = arguments.first + arguments.seeds.unwrap_or(unless_given);
     let ends = arguments.minutes.map(|minutes| begun + Duration::from_secs(60 * minutes));
     let total = Mutex::new(Counts::default());
     let failed = AtomicBool::new(false);

@@ -51,7 +51,7 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
 }
 
 fn command_line(command: &Command) -> String {
-    let program = Path::new(command.get_program()).file_name().unwrap_or(command.get_program());
+    let program = Path::new(command.get_program()).file_name().unwrap_or_else(|| command.get_program());
     let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
     let variables = set.map(|(name, value)| format!("{}='{}' ", name.display(), value.display()));
     let words: Vec<_> =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_watch_testkit::checks::Watched;
-use etcd_watch_tokio::{Filters, KeyRange, Overflow, StartAt, StreamOptions, WatchRequest};
+use etcd_watch_tokio::{Filters, KeyRange, Overflow, StartAt, WatchRequest};
 
 use super::writers;
 
@@ -68,9 +68,7 @@ impl Kind {
             return request;
         }
         // On a stream of its own, so that the proxy has more than one connection to break.
-        let stream =
-            StreamOptions { metadata: vec![("demo".into(), "slow".into())], ..StreamOptions::default() };
-        request.buffer_bytes(SMALL_BUFFER).overflow(Overflow::Replay).stream_options(stream)
+        request.buffer_bytes(SMALL_BUFFER).overflow(Overflow::Replay).own_stream(true)
     }
 
     /// Whether it begins with what happens after it was asked for.

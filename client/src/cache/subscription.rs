@@ -272,7 +272,7 @@ impl<P> Subscription<P> {
         &self.inbox.interest.range
     }
 
-    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<CacheEvent<P>, CacheError>>> {
+    fn poll_take(&mut self, cx: &Context<'_>) -> Poll<Option<Result<CacheEvent<P>, CacheError>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -306,7 +306,7 @@ impl<P> Subscription<P> {
         }
     }
 
-    fn take(&self, cx: &mut Context<'_>) -> Option<Taken<P>> {
+    fn take(&self, cx: &Context<'_>) -> Option<Taken<P>> {
         let (taken, _thrown_away) = {
             let mut waiting = lock(&self.inbox.waiting);
             if waiting.lags {

@@ -13,6 +13,10 @@ use crate::CloseReason;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[allow(missing_docs)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "gRPC's codes are complete; other numbers are Unknown, as it asks"
+)]
 pub enum Code {
     Ok = 0,
     Cancelled = 1,

@@ -123,9 +123,10 @@ impl MirrorRequest {
     }
 }
 
-/// One thing for the driver of a [`Mirror`](crate::Mirror) to do. Exhaustive on purpose: a driver that misses
-/// one must not compile.
+/// One thing for the driver of a [`Mirror`](crate::Mirror) to do. The enum is exhaustive, so that a driver that misses
+/// one doesn't compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a driver that misses an action must not compile")]
 pub enum MirrorAction {
     /// List one page, then say `handle_page`, whatever came of it. One is under way at a time.
     List {

@@ -320,6 +320,13 @@ impl Groups {
         self.groups.get_mut(&id)
     }
 
+    /// A group that must be there: it has a stream, a read or a watch that waits for one.
+    pub(crate) fn known_mut(&mut self, id: GroupId) -> Option<&mut Group> {
+        let group = self.get_mut(id);
+        debug_assert!(group.is_some(), "{id:?} is there");
+        group
+    }
+
     /// Forgets all groups.
     pub(crate) fn clear(&mut self) {
         self.touched.extend(self.groups.keys());
@@ -378,7 +385,8 @@ mod tests {
 
     #[test]
     fn a_group_is_in_use_while_a_watch_waits_or_a_read_is_under_way_or_it_has_a_stream() {
-        let uses: [(fn(&mut Group), bool); 4] = [
+        type MakeUse = fn(&mut Group);
+        let uses: [(MakeUse, bool); 4] = [
             (|_| {}, true),
             (|group| group.now.enqueue(watch_key(1), |_| true), false),
             (|group| _ = group.denial.begin(at(0), range_key(1), Vec::new(), Shown::default()), false),

@@ -129,6 +129,12 @@ impl Stream {
         }
     }
 
+    /// The connection of a stream that must be open: something has just come on it, or a watch runs on it.
+    pub(crate) fn open_mut(&mut self) -> Option<&mut Connection> {
+        debug_assert!(self.connection().is_some(), "{:?} is open", self.key());
+        self.connection_mut()
+    }
+
     /// Whether it is being opened.
     pub(crate) fn is_opening(&self) -> bool {
         matches!(self.phase, Phase::Opening)

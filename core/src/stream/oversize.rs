@@ -203,7 +203,7 @@ mod tests {
                 running.extend(oversize.next_stage(Instant::ZERO, &config));
             }
             running.sort();
-            found = found.or(oversize.failed(&config, running, |key| key != culprit));
+            found = found.or_else(|| oversize.failed(&config, running, |key| key != culprit));
         }
         assert_eq!(found, Some(culprit));
     }

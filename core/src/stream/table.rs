@@ -49,6 +49,13 @@ impl Streams {
         self.get_mut(key.stream).filter(|stream| stream.key() == key)
     }
 
+    /// A stream that must be there: a watch travels on it, or it has just been found.
+    pub(crate) fn known_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+        let stream = self.get_mut(id);
+        debug_assert!(stream.is_some(), "{id:?} is there");
+        stream
+    }
+
     /// All streams' ids, in the order in which they were first opened.
     pub(crate) fn ids(&self) -> Vec<StreamId> {
         self.streams.keys().copied().collect()

@@ -18,17 +18,21 @@
 mod admit;
 pub(crate) mod key_queue;
 pub(crate) mod place;
+mod progress;
 pub(crate) mod queue;
+mod refusal;
 pub(crate) mod request;
 pub(crate) mod response;
+mod stats;
 pub(crate) mod table;
 
 use alloc::{string::String, sync::Arc};
 
+pub(crate) use refusal::{Refusal, Verdict};
+
 use crate::{
     CloseReason, Config, CreateRequest, Delivery, Filters, Header, Instant, KeyRange, Overflow, RangeDone,
-    Remedy, ResponseKind, StartAt, StreamEnd, StreamId, WatchRequest, WatchResponse, WatchState, WatchStats,
-    failure::TOKEN_LIMIT,
+    ResponseKind, StartAt, StreamId, WatchRequest, WatchResponse,
     key::Purpose,
     stream::progress::Progress,
     watch::{
@@ -36,13 +40,6 @@ use crate::{
         queue::{Queue, Spares},
     },
 };
-
-/// How often in a row a watch may be refused, or ended by the server before it brought anything new, until that
-/// counts as final.
-const REFUSAL_LIMIT: u8 = 8;
-
-/// How often in a row a watch may be refused before a denial is taken for what it says.
-const DENIAL_LIMIT: u8 = 3;
 
 /// The options' own type: streams and groups are found by it.
 pub(crate) type SharedOptions = Arc<crate::StreamOptions>;
@@ -93,7 +90,7 @@ pub(crate) struct Live {
     created_at: i64,
     /// How many progress requests had been sent on the connection when its creation was learned.
     requests_before: u64,
-    /// Replies up to this one say nothing: they came in the middle of a revision.
+    /// Replies up to this one say nothing: they came before the creation, or in the middle of a revision.
     replies_ignored: u64,
     /// Whether anything but `Created` has come.
     heard: bool,
@@ -101,59 +98,6 @@ pub(crate) struct Live {
     holding: bool,
     /// The beginning of a revision whose other fragments are still to come.
     partial: Option<WatchResponse>,
-}
-
-impl Live {
-    /// Whether the last manual progress reply of its connection speaks for this watch: the reply was made after the
-    /// watch, as its revision or the count of replies proves. `stream::progress` says why both are needed.
-    fn is_spoken_for(&self, progress: &Progress) -> bool {
-        let Some(spoken) = progress.spoken() else { return false };
-        self.partial.is_none()
-            && progress.replies() > self.replies_ignored
-            && (spoken.revision > self.created_at || progress.replies() > self.requests_before)
-    }
-}
-
-/// What the machine must do about a watch, or because of it.
-#[derive(Debug)]
-pub(crate) enum Verdict {
-    /// End the watch.
-    End(CloseReason),
-    /// Create it again: at once, or after a pause when the server has sent it away before.
-    Recreate {
-        /// How often in a row the server had sent it away before this time.
-        before: u32,
-    },
-    /// Find out whether the denial stands.
-    LookInto {
-        /// The server's text.
-        message: String,
-    },
-    /// The server does not accept the connection's token.
-    TokenRefused {
-        /// The server's text.
-        message: String,
-    },
-    /// The member is of no use: replace the connection.
-    Replace {
-        /// Where to go next.
-        remedy: Remedy,
-        /// What the log is told.
-        end: StreamEnd,
-    },
-}
-
-/// A create that was refused, or the end of a running watch by the server, without a compaction.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    /// The server's text.
-    pub(crate) message: String,
-    /// Whether the watch was running.
-    pub(crate) is_running: bool,
-    /// Whether the connection carries a token, which may have expired.
-    pub(crate) has_token: bool,
-    /// Whether that is the last new token that the stream may have refused.
-    pub(crate) is_last_token: bool,
 }
 
 /// One watch.
@@ -372,7 +316,7 @@ impl Watch {
             begun: now,
             created_at: header.revision,
             requests_before: progress.requests(),
-            replies_ignored: 0,
+            replies_ignored: progress.replies(),
             heard: false,
             holding: false,
             partial: None,
@@ -385,50 +329,21 @@ impl Watch {
         is_wanted.then(|| WatchResponse::notice(ResponseKind::Created, header, self.place.next_revision()))
     }
 
-    /// What a refusal, or an end by the server, comes to.
-    pub(crate) fn refused(&mut self, now: Instant, config: &Config, refusal: Refusal) -> Verdict {
-        let Refusal { message, is_running, has_token, is_last_token } = refusal;
-        let remedy = crate::failure::remedy_of_cancel(&message);
-        if let Some(remedy @ (Remedy::NoLeader | Remedy::RetryElsewhere)) = remedy {
-            // That concerns the member, and says nothing against the watch.
-            return Verdict::Replace { remedy, end: StreamEnd::Unavailable { message } };
-        }
-        if self.live().is_some_and(|live| now.since(live.begun) >= config.backoff_ceiling) {
-            self.cancels = 0;
-        }
-        let times = if is_running { &mut self.cancels } else { &mut self.refusals };
-        *times = times.saturating_add(1);
-        let times = *times;
-        let is_final = times >= REFUSAL_LIMIT;
-        // Other watches of the stream may do well with its tokens.
-        let is_alone = u32::from(times) > TOKEN_LIMIT && !is_last_token;
-        match remedy {
-            Some(Remedy::Denied) if has_token && !is_running && times < DENIAL_LIMIT => {
-                Verdict::LookInto { message }
-            }
-            Some(Remedy::BadCredentials) => Verdict::End(CloseReason::AuthenticationFailed { message }),
-            Some(Remedy::Denied) => Verdict::End(CloseReason::PermissionDenied { message }),
-            Some(Remedy::Reauthenticate) if is_alone => {
-                Verdict::End(CloseReason::TokenRefused { tokens: TOKEN_LIMIT, message })
-            }
-            Some(Remedy::Reauthenticate) => Verdict::TokenRefused { message },
-            Some(Remedy::Retry) if !is_final => Verdict::Recreate { before: u32::from(times) - 1 },
-            None if message.is_empty() && !is_final => Verdict::Recreate { before: u32::from(times) - 1 },
-            None if is_running => Verdict::End(CloseReason::CancelledByServer { message }),
-            _ => Verdict::End(CloseReason::Refused { message }),
-        }
-    }
-
     /// It waits for its turn on the stream, again.
     pub(crate) fn queue_again(&mut self) {
         debug_assert!(!self.is_closed());
         self.state = State::Queued;
     }
 
-    /// It is off the server, or is to be taken off it, until its consumer has caught up.
-    pub(crate) fn overflow_now(&mut self) {
+    /// It is off the server until its consumer has caught up. `from` is the first revision whose events were accepted
+    /// and not kept, if some weren't.
+    pub(crate) fn overflow_from(&mut self, from: Option<i64>) {
         debug_assert!(!self.is_closed());
+        // First, since progress of the connection speaks for events that had been accepted.
         self.state = State::Overflowed;
+        if let Some(revision) = from {
+            self.place.go_back(revision);
+        }
     }
 
     /// It has ended. `Closed` comes after what waits.
@@ -446,81 +361,6 @@ impl Watch {
             State::Live(_) | State::Creating { .. } => self.state = State::Queued,
             _ => {}
         }
-    }
-
-    /// Takes in what the last manual progress reply of its connection says for it. Replies are taken in late, by each
-    /// watch when it matters, so that a reply costs the same however many watches it speaks for.
-    pub(crate) fn settle(&mut self, progress: &Progress) {
-        if let State::Live(live) = &self.state
-            && live.is_spoken_for(progress)
-            && let Some(spoken) = progress.spoken()
-        {
-            self.place.progress(spoken.revision, true);
-        }
-    }
-
-    /// The revision it would go on at if its connection broke now.
-    pub(crate) fn next_revision(&self, progress: Option<&Progress>) -> i64 {
-        let spoken = match (self.live(), progress) {
-            (Some(live), Some(progress)) if live.is_spoken_for(progress) => progress.spoken(),
-            _ => None,
-        };
-        match spoken {
-            Some(header) => self.place.next_revision_after(header.revision),
-            None => self.place.next_revision(),
-        }
-    }
-
-    /// Whether nothing but `Created` has come on its connection, so that a response that never got through may have
-    /// been for it.
-    pub(crate) fn is_unheard(&self, progress: &Progress) -> bool {
-        self.live().is_some_and(|live| !live.heard && !live.is_spoken_for(progress))
-    }
-
-    /// Whether its consumer gets progress notifications without asking for each.
-    pub(crate) fn listens(&self) -> bool {
-        self.progress_notify
-    }
-
-    /// Whether its consumer has asked for a progress notification and has not had it.
-    pub(crate) fn wants_progress(&self) -> bool {
-        self.progress_wanted
-    }
-
-    pub(crate) fn want_progress(&mut self) {
-        self.progress_wanted = true;
-    }
-
-    /// How many progress requests had been sent on the connection when its creation was learned.
-    pub(crate) fn requests_before(&self) -> u64 {
-        self.live().map_or(0, |live| live.requests_before)
-    }
-
-    /// A notification of progress from the server; `manual` for a reply that speaks for the whole connection. The
-    /// notice for the consumer, if it is to have one.
-    pub(crate) fn progress(
-        &mut self,
-        header: Header,
-        manual: bool,
-        progress: &Progress,
-    ) -> Option<WatchResponse> {
-        let live = self.live_mut()?;
-        let is_spoken_for = !manual || live.is_spoken_for(progress);
-        live.heard |= is_spoken_for;
-        let is_told = is_spoken_for
-            && live.partial.is_none()
-            && !progress.is_false()
-            && self.place.progress(header.revision, manual);
-        if !is_told || !(core::mem::take(&mut self.progress_wanted) || self.progress_notify) {
-            return None;
-        }
-        Some(WatchResponse::notice(ResponseKind::Progress, header, self.place.next_revision()))
-    }
-
-    /// Progress replies of its connection have been proved false; with `all`, what it was told itself, too.
-    pub(crate) fn withdraw_progress(&mut self, all: bool) {
-        self.place.withdraw(all);
-        self.queue.lower_base(self.place.next_revision());
     }
 
     /// Whether it keeps its connection from being read.
@@ -579,13 +419,9 @@ impl Watch {
         delivery
     }
 
-    /// Events from `revision` on were not kept.
-    pub(crate) fn go_back(&mut self, revision: i64) {
-        self.place.go_back(revision);
-    }
-
     /// Drops what waits for the consumer; the watch goes on at the first event of it.
     pub(crate) fn drop_queue(&mut self) {
+        debug_assert!(self.live().is_none(), "progress of its connection would speak for what is dropped");
         let Some(dropped) = self.queue.discard() else { return };
         self.place.go_back(dropped.base);
         self.queue.lag_from(dropped.base);
@@ -605,39 +441,6 @@ impl Watch {
 
     pub(crate) fn count_overflow(&mut self) {
         self.counts.overflows = self.counts.overflows.saturating_add(1);
-    }
-
-    /// For statistics. A closed watch is on no stream.
-    pub(crate) fn stats(&self, stream: Option<crate::StreamKey>, progress: Option<&Progress>) -> WatchStats {
-        let state = match self.state {
-            State::AwaitingRevision { .. } => WatchState::AwaitingRevision,
-            State::Queued | State::Denied(_) => WatchState::Waiting,
-            State::Creating { .. } => WatchState::Creating,
-            State::Live(_) => WatchState::Active,
-            State::Overflowed => WatchState::Overflowed,
-            State::Closed => WatchState::Closed,
-        };
-        let point = self.place.point();
-        let waiting = self.queue.responses();
-        let before_first = point.map_or(0, |point| point.start().saturating_sub(1));
-        let newest = waiting.back().map(|response| response.resume_revision().saturating_sub(1));
-        let taken = self.counts.taken.max(before_first);
-        WatchStats {
-            state,
-            stream: stream.filter(|_| !self.is_closed()),
-            resume_revision: self.next_revision(progress),
-            accepted_revision: point.map_or(0, |point| point.accepted()),
-            taken_revision: self.counts.taken,
-            lag: newest.map_or(0, |newest| u64::try_from(newest.saturating_sub(taken)).unwrap_or(0)),
-            queued_responses: waiting.len(),
-            queued_events: waiting.iter().map(WatchResponse::len).sum(),
-            queued_bytes: self.held(),
-            buffer_limit: self.queue.limit(),
-            events: self.counts.events,
-            recreates: self.counts.recreates,
-            overflows: self.counts.overflows,
-            stale_events: self.counts.stale_events,
-        }
     }
 }
 

@@ -115,20 +115,31 @@ pub enum StartAt {
     Revision(i64),
 }
 
-/// What to do with a watch whose consumer is so slow that its buffer is full.
+/// What to do with a watch whose consumer is so slow that its buffer is full
+/// ([`buffer_bytes`](WatchRequest::buffer_bytes)), or that all buffers together are
+/// ([`Config::total_buffer_bytes`](crate::Config::total_buffer_bytes)).
+///
+/// A response that is the only one to wait is always kept, whatever its size: so every consumer gets on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
     /// Cancel the watch on the server, and re-create it at the next revision once the consumer has
     /// emptied its buffer: etcd's own history is the buffer. Nothing is lost unless that history is
     /// compacted meanwhile, which the watch then reports.
+    ///
+    /// The response that would cross the line is not kept: it comes again. If all buffers together are full, what
+    /// waits for the consumer that has taken nothing for longest is dropped, and comes again when that consumer asks
+    /// for it.
     #[default]
     Replay,
-    /// Stop reading the gRPC stream until there is room. Exact, but it holds up every other watch on
-    /// the stream: give the watch a [stream of its own](WatchRequest::own_stream). If the stream breaks meanwhile, the
-    /// watch is re-created as with `Replay`.
+    /// Keep the response that crosses the line, and don't read the gRPC stream until there is room. Nothing is
+    /// dropped, but every other watch on the stream is held up: give the watch a
+    /// [stream of its own](WatchRequest::own_stream). If the stream breaks meanwhile, the watch is re-created as with
+    /// `Replay`.
     Pause,
-    /// End the watch with [`Lagged`](crate::CloseReason::Lagged), after what is buffered.
+    /// End the watch with [`Lagged`](crate::CloseReason::Lagged), after what is buffered. The response that would cross
+    /// the line is not kept. If all buffers together are full, what is buffered for the consumer that has taken nothing
+    /// for longest is dropped. `Lagged::next_revision` says in all cases where to go on.
     Fail,
 }
 
@@ -265,7 +276,8 @@ impl WatchRequest {
         self
     }
 
-    /// How many bytes may wait for the consumer. Default: the [`Config`](crate::Config)'s.
+    /// How many bytes may wait for the consumer. Default: the
+    /// [`Config`](crate::Config::buffer_bytes)'s.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = Some(bytes);
         self
@@ -277,8 +289,9 @@ impl WatchRequest {
         self
     }
 
-    /// Travel on a gRPC stream of its own, which no other watch shares: so that
-    /// [`Overflow::Pause`](Overflow::Pause) holds up nobody else. Each such watch costs a connection. Default: off.
+    /// Travel on a gRPC stream of its own, which no other watch shares, so that [`Overflow::Pause`] holds up nobody
+    /// else. The stream goes away with the watch, and doesn't count for
+    /// [`Config::streams`](crate::Config::streams). Each such watch costs a connection. Default: off.
     pub fn own_stream(mut self, on: bool) -> Self {
         self.own_stream = on;
         self
@@ -328,6 +341,10 @@ impl WatchRequest {
 
 /// What to send on a watch stream: the three requests of etcd's `WatchRequest` message.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "these are all the requests of etcd's watch stream, and a driver that encodes them itself must not miss one"
+)]
 pub enum Request {
     /// Create a watch.
     Create(CreateRequest),

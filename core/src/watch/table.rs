@@ -76,6 +76,13 @@ impl Watches {
         self.slot_mut(key)?.watch.as_deref_mut()
     }
 
+    /// A watch that must be there: its stream has it, or it has just been found.
+    pub(crate) fn known_mut(&mut self, key: WatchKey) -> Option<&mut Watch> {
+        let watch = self.get_mut(key);
+        debug_assert!(watch.is_some(), "{key:?} is there");
+        watch
+    }
+
     /// All watches, by their places in the table.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (WatchKey, &Watch)> {
         self.places.iter().zip(0..).filter_map(|(slot, index)| {

@@ -74,14 +74,14 @@ impl Watcher {
 
     /// Whether the frame brought events that were accepted.
     fn take_in(&mut self, now: Instant, id: StreamId, frame: Frame) -> Result<bool, ServerMisbehaved> {
-        let Some(stream) = self.streams.get_mut(id) else { return Ok(false) };
+        let Some(stream) = self.streams.known_mut(id) else { return Ok(false) };
         // The gRPC proxy makes `created` up, with the revision that was asked for: it may not exist yet.
         if !frame.created || frame.header.cluster_id != 0 {
             let watches = &self.watches;
             let is_queued = |key| watches.get(key).is_some_and(|watch| watch.is_queued());
             stream.follow(now, frame.header.cluster_id, frame.header.revision, is_queued);
         }
-        let Some(connection) = stream.connection_mut() else { return Ok(false) };
+        let Some(connection) = stream.open_mut() else { return Ok(false) };
         let heard = connection.hear(now, &frame)?;
         match heard {
             Heard::Nothing => {
@@ -122,7 +122,6 @@ impl Watcher {
     }
 
     /// A server has created a watch.
-    #[expect(clippy::too_many_arguments, reason = "a frame and all that was found out about it")]
     fn created(
         &mut self,
         now: Instant,
@@ -132,9 +131,9 @@ impl Watcher {
         server_id: i64,
         frame: &Frame,
     ) {
-        let (Some(stream), header) = (self.streams.get_mut(id), frame.header) else { return };
+        let (Some(stream), header) = (self.streams.known_mut(id), frame.header) else { return };
         let stream_key = stream.key();
-        let Some(connection) = stream.connection_mut() else { return };
+        let Some(connection) = stream.open_mut() else { return };
         let watch = key.and_then(|key| Some((key, self.watches.get_mut(key)?)));
         let Some((key, watch)) = watch.filter(|(_, watch)| watch.is_creating(asked_id)) else {
             // A probe's, or of a watch that was cancelled while its create was on the way.
@@ -227,9 +226,9 @@ impl Watcher {
     /// take it in when it matters, but for those whose consumers want to hear of it.
     fn connection_progress(&mut self, now: Instant, id: StreamId, header: Header) {
         self.stats.progress_notifications += 1;
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         let stream_key = stream.key();
-        let Some(connection) = stream.connection_mut() else { return };
+        let Some(connection) = stream.open_mut() else { return };
         let Some(concerned) = connection.progress_mut().reply(header) else {
             self.stats.untrusted_progress += 1;
             return;
@@ -280,7 +279,7 @@ impl Watcher {
 
     fn stream_failed(&mut self, now: Instant, id: StreamId, failure: &Failure) {
         let remedy = remedy(failure);
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         let watches = &self.watches;
         let running = |stream: &Stream| {
             let Some(connection) = stream.connection() else { return BTreeMap::new() };
@@ -329,7 +328,7 @@ impl Watcher {
     }
 
     fn now_answered(&mut self, now: Instant, id: GroupId, asked: Asked, done: RangeDone) {
-        let Some(group) = self.groups.get_mut(id) else { return };
+        let Some(group) = self.groups.known_mut(id) else { return };
         match group.now_answered(now, &self.config, &mut self.rng, asked.shown, done) {
             Now::Behind => return self.wait_again(id, Purpose::Now, asked.watches),
             Now::WentBack => {
@@ -375,7 +374,7 @@ impl Watcher {
         watches: Vec<WatchKey>,
         result: Result<RangeDone, Failure>,
     ) {
-        let Some(group) = self.groups.get_mut(id) else { return };
+        let Some(group) = self.groups.known_mut(id) else { return };
         let read = group.read_mut(Purpose::Denial);
         match judge(result) {
             Denied::Stands => {

@@ -73,7 +73,7 @@ impl Watcher {
     }
 
     fn progress_timeout(&mut self, now: Instant, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         let key = stream.key();
         let connection = stream.connection_mut();
         if connection.is_some_and(|connection| connection.progress_mut().take_turn(now)) {
@@ -85,7 +85,7 @@ impl Watcher {
     fn lag_timeout(&mut self, now: Instant, id: StreamId) {
         let watches = &self.watches;
         let is_here = |key: WatchKey| watches.get(key).is_some_and(|watch| watch.live_id().is_some());
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         match stream.lag_mut().waited(now, &self.config, is_here) {
             Waited::Over => {}
             Waited::Ask => self.probe(now, id),

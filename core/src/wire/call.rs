@@ -9,6 +9,7 @@ use crate::{Code, Failure, StreamOptions};
 
 /// The calls that a driver of the machines makes. All are `POST`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Method {
     /// For [`Action::Open`](crate::Action::Open), a stream of [`Request`](crate::Request)s and their answers.
     Watch,

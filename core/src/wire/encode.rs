@@ -96,6 +96,7 @@ impl Encode for StatusRequest {
 }
 
 /// Sealed, so that a message's fields are listed once, for its length and its bytes.
+#[expect(unnameable_types, reason = "the traits are sealed")]
 mod sealed {
     /// A message, as the list of its fields.
     pub trait Fields {
@@ -288,7 +289,7 @@ mod tests {
             0 => KeyRange::key(a),
             1 => KeyRange::prefix(a),
             2 => KeyRange::from_key(a),
-            _ => KeyRange::range(a, b).unwrap_or(KeyRange::all()),
+            _ => KeyRange::range(a, b).unwrap_or_else(|_| KeyRange::all()),
         })
     }
 

@@ -1,6 +1,10 @@
 //! Spreading watches over streams, and moving streams to where the driver wants them.
 
-use etcd_watch_core::{ApiMisuse, Config, EndpointHint, StreamEnd, TimeoutReason, WatchRequest};
+use std::collections::BTreeSet;
+
+use etcd_watch_core::{
+    ApiMisuse, Config, EndpointHint, Overflow, StreamEnd, StreamKey, TimeoutReason, WatchKey, WatchRequest,
+};
 
 use crate::support::*;
 
@@ -29,6 +33,45 @@ fn watches_are_spread_over_as_many_streams_as_asked_for_the_fewest_first() {
     assert_eq!(counts(&driver), [4, 4, 4, 1], "past the limit another is opened");
     driver.watch(all_from(1));
     assert_eq!(counts(&driver), [4, 4, 4, 2]);
+}
+
+fn stream_of(driver: &Driver, watch: WatchKey) -> StreamKey {
+    driver.watcher.watch_stats(watch).and_then(|stats| stats.stream).expect("it is on a stream")
+}
+
+#[test]
+fn a_watch_with_its_own_stream_shares_it_with_nobody() {
+    let mut driver = Driver::new(Config::default().streams(2));
+    let own = || all_from(1).own_stream(true);
+    let watches = driver.watch_together([own(), all_from(1), all_from(1), own(), all_from(1)]);
+    assert_eq!(driver.opens().len(), 4);
+    let streams: Vec<StreamKey> = watches.iter().map(|&watch| stream_of(&driver, watch)).collect();
+    let distinct: BTreeSet<StreamKey> = streams[..4].iter().copied().collect();
+    assert_eq!(
+        distinct.len(),
+        4,
+        "streams that are not shared don't count for those to spread over: {streams:?}"
+    );
+    assert!(streams[1..3].contains(&streams[4]), "the shared ones are joined: {streams:?}");
+}
+
+#[test]
+fn a_pausing_watch_on_its_own_stream_holds_up_nobody_and_its_stream_goes_away_with_it() {
+    let config = Config::default().buffer_floor_bytes(4000).buffer_bytes(4000).linger(ms(1000));
+    let mut driver = Driver::new(config);
+    let (slow, own, id) = driver.running(all_from(1).overflow(Overflow::Pause).own_stream(true));
+    let (neighbour, shared, neighbours_id) = driver.running(all_from(1));
+    driver.frame(own, big(id, 1, 9000));
+    assert!(!driver.watcher.wants_frame(own) && driver.watcher.wants_frame(shared));
+    driver.frame(shared, events(neighbours_id, &[1, 2]));
+    assert_eq!(driver.revisions(neighbour), [1, 2]);
+
+    driver.cancel(slow);
+    let next = driver.watch(all_from(1).own_stream(true));
+    assert_ne!(stream_of(&driver, next).stream(), own.stream(), "not even the next such watch joins it");
+    driver.sleep(ms(1000));
+    assert_eq!(driver.closes(), [(own, StreamEnd::Idle)]);
+    assert_eq!(driver.stats().streams, 2, "of the neighbour and of the next one");
 }
 
 #[test]
@@ -97,7 +140,6 @@ fn only_an_open_stream_can_be_moved() {
 
 #[test]
 fn a_paused_stream_and_an_overflowed_watch_move_as_well() {
-    use etcd_watch_core::Overflow;
     let mut driver = Driver::new(Config::default().buffer_floor_bytes(4000).buffer_bytes(4000));
     let (paused, stream, id) = driver.running(all_from(1).overflow(Overflow::Pause));
     let replayed = driver.watch(all_from(1));

@@ -51,6 +51,40 @@ fn a_manual_reply_made_before_a_watch_does_not_speak_for_it() {
 }
 
 #[test]
+fn a_manual_reply_that_came_before_a_watch_was_created_does_not_speak_for_it() {
+    // The simulator's seed 38912: the reply is past the revision in a `Created` that comes after it.
+    let mut driver = Driver::new(Config::default());
+    let (first, stream, _) = driver.running(all_from(3));
+    driver.request_progress(first);
+    let second = driver.watch(all_from(50));
+    let id = driver.creates()[0].watch_id;
+    driver.frame(stream, manual_progress(130));
+    driver.frame(stream, created_at(id, 128));
+    assert_eq!(driver.watcher.resume_revision(first), Some(131));
+    assert_eq!(driver.watcher.resume_revision(second), Some(50));
+    driver.cut(stream);
+    let stream = driver.reopen(TRUSTED);
+    driver.create_one(stream);
+    assert_eq!(driver.creates()[0].start_revision, 50);
+}
+
+#[test]
+fn what_was_not_kept_is_not_passed_over_for_a_reply_that_speaks_for_it() {
+    let small = Config::default().buffer_floor_bytes(4000).buffer_bytes(4000).batch_events(1);
+    let mut driver = Driver::new(small);
+    let (watch, stream, id) = driver.running(all_from(3));
+    (5..8).for_each(|revision| driver.frame(stream, big(id, revision, 1000)));
+    assert_eq!(driver.watcher.resume_revision(watch), Some(7), "the third was not kept");
+    let mut driver = Driver::new(Config::default().buffer_floor_bytes(4000).buffer_bytes(4000));
+    let (watch, stream, id) = driver.running(all_from(3));
+    (5..7).for_each(|revision| driver.frame(stream, big(id, revision, 1000)));
+    driver.frame(stream, manual_progress(120));
+    assert_eq!(driver.watcher.resume_revision(watch), Some(121));
+    driver.frame(stream, big(id, 121, 1000));
+    assert_eq!(driver.watcher.resume_revision(watch), Some(121), "and not behind what was not kept");
+}
+
+#[test]
 fn progress_below_the_start_or_below_what_is_known_is_ignored() {
     let mut driver = Driver::new(Config::default());
     let (watch, stream, id) = driver.running(all_from(200).progress_notify(true));

@@ -17,6 +17,8 @@
 //!
 //! The `etcdctl` that goes with a server is the one beside it, or else the one on `PATH`.
 
+#![allow(clippy::exhaustive_enums, reason = "only this project's tests and chores use them")]
+
 mod debian;
 mod error;
 mod go;

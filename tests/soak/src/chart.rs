@@ -14,7 +14,7 @@ const RIGHT: f64 = 24.0;
 const TOP: f64 = 94.0;
 const PANEL: f64 = 130.0;
 const GAP: f64 = 46.0;
-const LANE: f64 = 17.0;
+const ROW: f64 = 17.0;
 const BOTTOM: f64 = 64.0;
 /// No more points than this on a line: more can't be told apart.
 const MOST_POINTS: usize = 500;
@@ -58,19 +58,19 @@ impl Times {
 pub(crate) fn draw(report: &Report) -> String {
     let times = Times { end: report.lasted.as_secs_f64().max(1.0) };
     let panels = panels(report);
-    let lanes_top = TOP + panels.len() as f64 * (PANEL + GAP);
-    let lanes_bottom = lanes_top + Fault::ALL.len() as f64 * LANE;
-    let mut svg = Svg::new(WIDTH, lanes_bottom + BOTTOM);
+    let rows_top = TOP + panels.len() as f64 * (PANEL + GAP);
+    let rows_bottom = rows_top + Fault::ALL.len() as f64 * ROW;
+    let mut svg = Svg::new(WIDTH, rows_bottom + BOTTOM);
     heading(&mut svg, report);
     for restore in report.faults.iter().filter(|done| done.fault == Fault::Restore) {
         let (from, to) = (times.x(restore.from.as_secs_f64()), times.x(restore.to.as_secs_f64()));
-        svg.rectangle((from, TOP), ((to - from).max(2.0), lanes_bottom - TOP), RESTORE, 0.1);
+        svg.rectangle((from, TOP), ((to - from).max(2.0), rows_bottom - TOP), RESTORE, 0.1);
     }
     for (number, panel) in panels.iter().enumerate() {
         panel.draw(&mut svg, times, TOP + number as f64 * (PANEL + GAP));
     }
-    lanes(&mut svg, report, times, lanes_top);
-    time_axis(&mut svg, times, lanes_bottom);
+    fault_rows(&mut svg, report, times, rows_top);
+    time_axis(&mut svg, times, rows_bottom);
     svg.finish()
 }
 
@@ -269,7 +269,7 @@ fn color(target: Target) -> &'static str {
     }
 }
 
-fn lanes(svg: &mut Svg, report: &Report, times: Times, top: f64) {
+fn fault_rows(svg: &mut Svg, report: &Report, times: Times, top: f64) {
     svg.text(
         (LEFT, top - 8.0),
         Anchor::Start,
@@ -278,13 +278,13 @@ fn lanes(svg: &mut Svg, report: &Report, times: Times, top: f64) {
     );
     let counts = report.faults_by_kind();
     for (number, fault) in Fault::ALL.into_iter().enumerate() {
-        let y = top + number as f64 * LANE;
-        svg.line((LEFT, y + LANE), (WIDTH - RIGHT, y + LANE), GRID, 1.0);
+        let y = top + number as f64 * ROW;
+        svg.line((LEFT, y + ROW), (WIDTH - RIGHT, y + ROW), GRID, 1.0);
         let count = counts.get(&fault).copied().unwrap_or(0);
-        svg.text((LEFT - 8.0, y + LANE - 5.0), Anchor::End, 11.0, &format!("{fault} ({count})"));
+        svg.text((LEFT - 8.0, y + ROW - 5.0), Anchor::End, 11.0, &format!("{fault} ({count})"));
         for done in report.faults.iter().filter(|done| done.fault == fault) {
             let (from, to) = (times.x(done.from.as_secs_f64()), times.x(done.to.as_secs_f64()));
-            svg.rectangle((from, y + 3.0), ((to - from).max(2.0), LANE - 6.0), color(fault.target()), 0.9);
+            svg.rectangle((from, y + 3.0), ((to - from).max(2.0), ROW - 6.0), color(fault.target()), 0.9);
         }
     }
 }

@@ -134,9 +134,14 @@ impl Class {
             request = request.buffer_bytes(SMALL_BUFFER);
         }
         if self.overflow == Overflow::Pause {
-            // It holds up whatever is on its stream: some share one, to be sure that it goes on all the same.
-            let metadata = vec![("soak-pause".to_owned(), random.u32(..3).to_string())];
-            request = request.stream_options(StreamOptions { metadata, ..StreamOptions::default() });
+            if random.bool() {
+                request = request.own_stream(true);
+            } else {
+                // These share a stream, to show that they go on although they hold each other up. The metadata keeps
+                // all others off it.
+                let metadata = vec![("soak-pause".to_owned(), "shared".to_owned())];
+                request = request.stream_options(StreamOptions { metadata, ..StreamOptions::default() });
+            }
         }
         Ask { request, watched }
     }

@@ -93,7 +93,7 @@ impl Report {
         // The first part has everything growing to its size.
         let at = |part: f64| {
             let moment = self.lasted.mul_f64(part);
-            known.iter().find(|(at, _)| *at >= moment).or(known.last()).map_or(0, |&(_, rss)| rss)
+            known.iter().find(|(at, _)| *at >= moment).or_else(|| known.last()).map_or(0, |&(_, rss)| rss)
         };
         let last = self.final_rss.map_or_else(String::new, |rss| format!(", {} without watches", mib(rss)));
         format!(

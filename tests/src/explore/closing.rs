@@ -57,7 +57,7 @@ impl World<'_> {
         for _ in 0..STEPS_TO_END {
             let moves = self.moves();
             // The grace time of an empty stream comes last, after the server's answers.
-            let next = moves.due.iter().find(|step| **step != Step::Timeout).or(moves.due.first());
+            let next = moves.due.iter().find(|step| **step != Step::Timeout).or_else(|| moves.due.first());
             let Some(&step) = next else { return Ok(()) };
             self.apply(step)?;
         }

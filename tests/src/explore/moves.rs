@@ -46,7 +46,7 @@ impl World<'_> {
         moves
     }
 
-    fn client_moves(&mut self, moves: &mut Moves) {
+    fn client_moves(&self, moves: &mut Moves) {
         let may_cut = self.left.allows(self.left.cuts);
         match self.link {
             Link::None => {}
@@ -77,7 +77,7 @@ impl World<'_> {
         }
     }
 
-    fn consumer_moves(&mut self, moves: &mut Moves) {
+    fn consumer_moves(&self, moves: &mut Moves) {
         for consumer in &self.consumers {
             let watch = small(consumer.watch);
             let Some(key) = consumer.key else {

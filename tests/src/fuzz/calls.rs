@@ -262,7 +262,7 @@ impl World {
         }
         let metadata = [None, None, Some("a"), Some("b")][usize::from(more >> 4 & 3)];
         if let Some(value) = metadata {
-            let metadata = vec![("lane".to_owned(), value.to_owned())];
+            let metadata = vec![("group".to_owned(), value.to_owned())];
             request = request.stream_options(StreamOptions { metadata, ..StreamOptions::default() });
         }
         if more & 0x40 != 0 {

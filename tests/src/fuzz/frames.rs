@@ -6,9 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use etcd_watch_core::{
-    Config, KeyRange, Opened, Overflow, ServerVersion, StreamKey, StreamOptions, WatchRequest,
-};
+use etcd_watch_core::{Config, KeyRange, Opened, Overflow, ServerVersion, StreamKey, WatchRequest};
 use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
 use etcd_watch_proto::mvccpb::{Event, KeyValue};
 use etcd_watch_proto::prost::Message;
@@ -36,9 +34,8 @@ pub(super) fn run(data: &[u8]) {
         }
         let what = input.byte();
         let frame = Bytes::copy_from_slice(input.bytes());
-        let lane = u32::from(what & SECOND_STREAM != 0);
-        let stream = driver.streams.iter().rev().find(|stream| stream.stream().number() == lane).copied();
-        if let Some(stream) = stream {
+        let number = u32::from(what & SECOND_STREAM != 0);
+        if let Some(stream) = newest(&driver, number) {
             driver.frame(stream, frame);
         }
         if what & TAKE != 0 {
@@ -55,24 +52,27 @@ pub(super) fn run(data: &[u8]) {
 fn start() -> Driver {
     let config = SIZES.set(Config::default()).probe(Some(Duration::from_secs(3)));
     let mut driver = Driver::new(config, SIZES, 1);
-    let apart = StreamOptions { metadata: vec![("lane".into(), "2".into())], ..StreamOptions::default() };
     let all = WatchRequest::new(KeyRange::all()).start_revision(1).progress_notify(true);
     let paused = WatchRequest::new(KeyRange::prefix("k")).start_revision(5).overflow(Overflow::Pause);
     let alone = WatchRequest::new(KeyRange::key("k")).start_revision(1).overflow(Overflow::Fail);
     driver.watch(all, (1, None, false, true));
     driver.watch(paused, (5, None, false, false));
-    driver.watch(alone.stream_options(apart).created_notify(true), (1, None, true, false));
+    driver.watch(alone.own_stream(true).created_notify(true), (1, None, true, false));
     reopen(&mut driver, true);
     driver
+}
+
+/// The newest connection of the stream with this number.
+fn newest(driver: &Driver, number: u32) -> Option<StreamKey> {
+    driver.streams.iter().rev().find(|stream| stream.stream().number() == number).copied()
 }
 
 /// Opens the streams that wait for it, waiting out a backoff; and answers what was asked on them.
 fn reopen(driver: &mut Driver, answers: bool) {
     // The longest backoff.
     for _ in 0..8 {
-        let lanes = |lane| driver.streams.iter().rev().find(|stream| stream.stream().number() == lane);
-        let is_gone = |stream: &&StreamKey| driver.watcher.reopens_at(**stream).is_some();
-        let gone = [lanes(0), lanes(1)].into_iter().flatten().filter(is_gone).count();
+        let is_gone = |stream: &StreamKey| driver.watcher.reopens_at(*stream).is_some();
+        let gone = [0, 1].into_iter().filter_map(|number| newest(driver, number)).filter(is_gone).count();
         for stream in driver.opening() {
             let version = Some(ServerVersion::new(3, 5, 30));
             driver.opened(stream, Opened { version, authenticated: false });

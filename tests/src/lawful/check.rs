@@ -94,7 +94,7 @@ fn check(settings: &Settings, run: impl Fn(&History, bool) -> Run) -> Result<Cov
             let history = tree.current();
             let last = run(&history, true);
             // Runs are deterministic, but a consumer may not be.
-            let broken = last.outcome.err().or(first.outcome.err()).expect("the first run failed");
+            let broken = last.outcome.err().or_else(|| first.outcome.err()).expect("the first run failed");
             let origin = Origin { seed, cases: case + 1, steps };
             return Err(Failure::new(history, broken, last.transcript, Some(origin)));
         }

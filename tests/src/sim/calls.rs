@@ -162,7 +162,7 @@ impl World {
         self.schedule.at(now, Wake::Call(at));
     }
 
-    fn read(&mut self, at: usize) -> Result<RangeResponse, Failure> {
+    fn read(&self, at: usize) -> Result<RangeResponse, Failure> {
         let call = &self.calls[at];
         let answer = self.cluster.members[call.member].etcd.range(&call.request);
         answer.map_err(|error| Failure::status(11, error.to_string()))

@@ -130,7 +130,7 @@ impl Cluster {
     /// The store in which someone finds themselves who had got as far as `position` in a store: one that was
     /// restored from a backup that has all of that, or the same.
     pub(super) fn successor(&self, epoch: usize, position: i64) -> usize {
-        (epoch..self.epoch()).find(|&epoch| position > self.forks[epoch]).unwrap_or(self.epoch())
+        (epoch..self.epoch()).find(|&epoch| position > self.forks[epoch]).unwrap_or_else(|| self.epoch())
     }
 
     /// Whether a store is gone, and only its revision tells it from the one that is there now.
@@ -146,7 +146,7 @@ impl Cluster {
 
     /// A store's history, by its number.
     pub(super) fn history(&self, epoch: usize) -> &[Arc<HistoryEvent>] {
-        self.past.get(epoch).map_or(self.truth.history(), Vec::as_slice)
+        self.past.get(epoch).map_or_else(|| self.truth.history(), Vec::as_slice)
     }
 
     pub(super) fn revision(&self) -> i64 {

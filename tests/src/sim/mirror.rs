@@ -38,6 +38,8 @@ pub(super) struct Mirror {
     pub(super) expiries: u64,
     /// The store that answered its last list, or that was there when it began.
     known_store: usize,
+    /// Whether its last watch ended because the store seemed to be restored, rightly so.
+    seemed_restored: bool,
     /// When it began.
     begun: Duration,
     is_closed: bool,
@@ -64,6 +66,7 @@ impl World {
             announced: 0,
             expiries: 0,
             known_store: self.cluster.epoch(),
+            seemed_restored: false,
             begun: self.now,
             is_closed: false,
             turn: Turn::default(),
@@ -161,8 +164,12 @@ impl World {
         let state = &self.mirrors[mirror];
         let Some(watch) = state.watch.filter(|_| state.machine.wants_delivery()) else { return false };
         let Some(delivery) = self.take(state.client, watch) else { return false };
-        if matches!(delivery, Delivery::Closed(_)) {
-            self.mirrors[mirror].watch = None;
+        if let Delivery::Closed(reason) = &delivery {
+            // Judged now: the next list may take long to come, and the member that was behind is not by then.
+            let is_regressed = matches!(reason, CloseReason::StoreRegressed { .. });
+            let seemed_restored = is_regressed && self.may_seem_restored(self.mirrors[mirror].known_store);
+            let state = &mut self.mirrors[mirror];
+            (state.watch, state.seemed_restored) = (None, seemed_restored);
         }
         self.mirrors[mirror].machine.handle_delivery(now, delivery);
         true
@@ -188,9 +195,11 @@ impl World {
                 }
                 state.listing = Some(revision);
                 let announced = state.announced;
+                let seemed_restored = std::mem::take(&mut state.seemed_restored);
                 if revision < announced {
                     self.broken(format!("mirror {mirror} lists at {revision} after {announced}"));
-                } else if reason.is_other_store() && !self.may_seem_restored(known_store) {
+                } else if reason.is_other_store() && !seemed_restored && !self.may_seem_restored(known_store)
+                {
                     self.broken(format!("mirror {mirror} sees another store: {reason}"));
                 }
             }

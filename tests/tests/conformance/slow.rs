@@ -1,6 +1,6 @@
 //! Consumers that don't keep up: by each policy nothing is lost in silence, and neighbours go on.
 
-use etcd_watch_client::{CloseReason, Overflow, StreamOptions, WatchRequest};
+use etcd_watch_client::{CloseReason, Overflow, WatchRequest};
 use etcd_watch_testkit::proxy::Cut;
 
 use crate::{
@@ -58,9 +58,7 @@ pub(crate) async fn replay_loses_nothing_and_holds_up_nobody(backend: Backend) {
 pub(crate) async fn pause_loses_nothing(backend: Backend) {
     let world = World::start(backend).await;
     let client = world.client();
-    // On a stream of its own, as its documentation says.
-    let own = StreamOptions { metadata: vec![("x-stream".into(), "own".into())], ..StreamOptions::default() };
-    let pausing = |request| small(Overflow::Pause)(request).stream_options(own.clone());
+    let pausing = |request| small(Overflow::Pause)(request).own_stream(true);
     let mut slow = Ask::prefix("s/").from(1).prev_kv().with(pausing).open(&client);
     let mut neighbour = Ask::prefix("s/").from(1).open(&client);
     for cut in [false, true] {

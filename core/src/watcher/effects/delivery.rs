@@ -21,12 +21,12 @@ const SET_BACK: u32 = 4;
 impl Watcher {
     /// Puts a notice before the consumer.
     pub(in crate::watcher) fn put_notice(&mut self, now: Instant, key: WatchKey, notice: WatchResponse) {
-        let Some(watch) = self.watches.get(key) else { return };
+        let Some(watch) = self.watches.known_mut(key) else { return };
         let (is_first, base) = (watch.queue().is_empty(), watch.place().next_revision());
         self.put(now, key, notice, base);
         let is_over = self.watches.get_mut(key).is_some_and(|watch| watch.is_over(now, &self.config, 0));
         if is_over && !is_first {
-            self.overflow(key);
+            self.overflow(key, None);
         }
     }
 
@@ -38,28 +38,25 @@ impl Watcher {
         response: WatchResponse,
         base: i64,
     ) {
-        let Some(watch) = self.watches.get_mut(key) else { return };
+        let Some(watch) = self.watches.known_mut(key) else { return };
         let (is_first, bytes) = (watch.queue().is_empty(), cost(&response));
         let is_over = watch.is_over(now, &self.config, bytes);
         let policy = watch.overflow();
         let has_room = self.make_room(key, bytes);
         if !is_first && policy != Overflow::Pause && (is_over || !has_room) {
-            if let Some(watch) = self.watches.get_mut(key) {
-                watch.go_back(base);
-            }
-            self.overflow(key);
+            self.overflow(key, Some(base));
             return;
         }
         self.stats.events += response.len() as u64;
         self.put(now, key, response, base);
         // A consumer that has only one response to take is not slow; a pause has to come before the next one.
         if policy == Overflow::Pause && (is_over || !has_room) {
-            self.overflow(key);
+            self.overflow(key, None);
         }
     }
 
     fn put(&mut self, now: Instant, key: WatchKey, response: WatchResponse, base: i64) {
-        let Some(watch) = self.watches.get_mut(key) else { return };
+        let Some(watch) = self.watches.known_mut(key) else { return };
         let is_first = watch.queue().is_empty();
         watch.push(now, response, base, &mut self.spares);
         let can_be_dropped = watch.can_be_dropped();
@@ -73,7 +70,7 @@ impl Watcher {
     /// The consumer has taken something, or has found nothing.
     pub(in crate::watcher) fn taken(&mut self, now: Instant, key: WatchKey) {
         self.recount(key);
-        let Some(watch) = self.watches.get_mut(key) else { return };
+        let Some(watch) = self.watches.known_mut(key) else { return };
         let id = watch.stream();
         let is_empty = watch.queue().is_empty();
         let is_released = watch.is_holding() && watch.queue().has_room();
@@ -121,7 +118,7 @@ impl Watcher {
     /// Drops what waits for a consumer that has taken nothing for longer than any other.
     fn drop_waiting(&mut self, key: WatchKey) {
         self.watches.unlist(key);
-        let Some(watch) = self.watches.get_mut(key) else { return };
+        let Some(watch) = self.watches.known_mut(key) else { return };
         let queued_bytes = watch.queue().bytes();
         if watch.is_closed() {
             watch.drop_queue();
@@ -130,8 +127,8 @@ impl Watcher {
         }
         let (policy, was_overflowed) = (watch.overflow(), watch.is_overflowed());
         self.take_off(key, |watch| {
+            watch.overflow_from(None);
             watch.drop_queue();
-            watch.overflow_now();
         });
         if !was_overflowed {
             self.say_overflowed(key, queued_bytes);
@@ -142,23 +139,23 @@ impl Watcher {
         }
     }
 
-    /// The watch's own consumer is too slow, or it may keep no more: its policy applies.
-    fn overflow(&mut self, key: WatchKey) {
-        let Some(watch) = self.watches.get_mut(key) else { return };
+    /// The watch's own consumer is too slow, or it may keep no more: its policy applies. `from` is the first revision
+    /// whose events were not kept, if some weren't.
+    fn overflow(&mut self, key: WatchKey, from: Option<i64>) {
+        let Some(watch) = self.watches.known_mut(key) else { return };
         if watch.live_id().is_none() || watch.is_holding() {
+            debug_assert!(from.is_none(), "events come to a watch that runs and is read");
             return;
         }
-        let (queued_bytes, id) = (watch.queue().bytes(), watch.stream());
-        match watch.overflow() {
-            Overflow::Replay => self.take_off(key, Watch::overflow_now),
-            Overflow::Pause => {
-                watch.set_holding(true);
-                self.hold(id);
-            }
-            Overflow::Fail => {}
+        let (queued_bytes, id, policy) = (watch.queue().bytes(), watch.stream(), watch.overflow());
+        if policy == Overflow::Pause {
+            watch.set_holding(true);
+            self.hold(id);
+        } else {
+            self.take_off(key, |watch| watch.overflow_from(from));
         }
         self.say_overflowed(key, queued_bytes);
-        if self.watches.get(key).is_some_and(|watch| watch.overflow() == Overflow::Fail) {
+        if policy == Overflow::Fail {
             let next_revision = self.resume_revision(key).unwrap_or(0);
             self.close(key, CloseReason::Lagged { queued_bytes, next_revision });
         }
@@ -172,7 +169,7 @@ impl Watcher {
 
     fn say_overflowed(&mut self, key: WatchKey, queued_bytes: usize) {
         let resume_revision = self.resume_revision(key).unwrap_or(0);
-        let Some(watch) = self.watches.get_mut(key) else { return };
+        let Some(watch) = self.watches.known_mut(key) else { return };
         watch.count_overflow();
         self.stats.overflows += 1;
         let policy = watch.overflow();

@@ -17,12 +17,12 @@ use crate::{
 impl Watcher {
     /// Does what was found to be right for a watch, or because of it.
     pub(super) fn apply(&mut self, now: Instant, key: WatchKey, verdict: Verdict) {
-        let Some(id) = self.watches.get(key).map(Watch::stream) else { return };
+        let Some(id) = self.watches.known_mut(key).map(|watch| watch.stream()) else { return };
         match verdict {
             Verdict::End(reason) => self.close(key, reason),
             Verdict::Recreate { before } => self.recreate(now, key, before),
             Verdict::LookInto { message } => {
-                let Some(stream) = self.streams.get(id) else { return };
+                let Some(stream) = self.streams.known_mut(id) else { return };
                 let (connection, group) = (stream.key().connection, stream.group());
                 self.take_off(key, |watch| watch.deny(connection, message));
                 self.wait_for_read(group, Purpose::Denial, key);
@@ -44,7 +44,7 @@ impl Watcher {
     /// Has a watch created again: at once, or after a pause that grows with the number of times in a row that it was
     /// sent away before.
     fn recreate(&mut self, now: Instant, key: WatchKey, before: u32) {
-        let Some(id) = self.watches.get(key).map(Watch::stream) else { return };
+        let Some(id) = self.watches.known_mut(key).map(|watch| watch.stream()) else { return };
         self.take_off(key, Watch::queue_again);
         if before == 0 {
             self.line_up(id, key);
@@ -58,10 +58,7 @@ impl Watcher {
 
     /// Takes a watch off its server, if it is there, and puts it into another state. Its stream keeps it.
     fn take_off(&mut self, key: WatchKey, change: impl FnOnce(&mut Watch)) {
-        let Some(watch) = self.watches.get_mut(key) else {
-            debug_assert!(false, "{key:?} is there");
-            return;
-        };
+        let Some(watch) = self.watches.known_mut(key) else { return };
         let stream = self.streams.get_mut(watch.stream());
         let (server_id, is_holding) = (watch.live_id(), watch.is_holding());
         if let Some(connection) = stream.as_ref().and_then(|stream| stream.connection()) {
@@ -89,7 +86,7 @@ impl Watcher {
             self.watches.unlist(key);
         }
         self.tell(key);
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         let before = stream.watches().len();
         stream.remove(self.now, key, known);
         let (group, is_own, is_left) = (stream.group(), stream.is_own(), stream.watches().is_empty());
@@ -117,7 +114,7 @@ impl Watcher {
 
     /// Whether another cluster speaks than the watch's; the watch ends if so.
     pub(super) fn check_cluster(&mut self, key: WatchKey, header: Header) -> bool {
-        let Some(watch) = self.watches.get_mut(key) else { return true };
+        let Some(watch) = self.watches.known_mut(key) else { return true };
         let reason = watch.place_mut().check_cluster(header);
         let is_other = reason.is_some();
         if let Some(reason) = reason {

@@ -73,7 +73,7 @@ impl Watcher {
         watches: Vec<WatchKey>,
         failure: &Failure,
     ) {
-        let Some(group) = self.groups.get_mut(id) else { return };
+        let Some(group) = self.groups.known_mut(id) else { return };
         let read = group.read_mut(purpose);
         match read.failed(now, &self.config, &mut self.rng, failure, remedy(failure)) {
             Some(tokens) => {
@@ -128,7 +128,7 @@ impl Watcher {
 
     /// A read's deadlines.
     pub(in crate::watcher) fn read_timeout(&mut self, now: Instant, id: GroupId, purpose: Purpose) {
-        let Some(group) = self.groups.get_mut(id) else { return };
+        let Some(group) = self.groups.known_mut(id) else { return };
         let read = group.read_mut(purpose);
         if !read.is_idle()
             && let Some(reason) = read.attempts().give_up(now, &self.config)
@@ -178,7 +178,7 @@ impl Watcher {
     fn free_denied(&mut self, id: GroupId, expired: &BTreeMap<StreamId, String>) {
         let watches = &self.watches;
         let waits = |key| watches.get(key).is_some_and(|watch| watch.is_in_line_for(Purpose::Denial));
-        let Some(group) = self.groups.get_mut(id) else { return };
+        let Some(group) = self.groups.known_mut(id) else { return };
         let line = group.read_mut(Purpose::Denial).waiting();
         let waiting: Vec<WatchKey> = core::iter::from_fn(|| line.pop(waits)).collect();
         let is_freed =

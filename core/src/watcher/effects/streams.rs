@@ -11,7 +11,7 @@ use crate::{
 impl Watcher {
     /// Asks the driver to open a stream.
     pub(in crate::watcher) fn open(&mut self, now: Instant, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         let attempt = stream.begin_opening(now);
         let (key, group) = (stream.key(), stream.group());
         let Some(options) = self.groups.get(group).map(|group| group.options().clone()) else {
@@ -29,7 +29,7 @@ impl Watcher {
 
     /// A watch travels on this stream from now on.
     pub(in crate::watcher) fn join(&mut self, id: StreamId, key: WatchKey) {
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         let before = stream.watches().len();
         stream.add(key);
         let (group, is_own) = (stream.group(), stream.is_own());
@@ -51,7 +51,7 @@ impl Watcher {
     /// Sends the creates that may go out: one until the server has echoed its id, then all.
     pub(in crate::watcher) fn send_creates(&mut self, id: StreamId) {
         let now = self.now;
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         let stream_key = stream.key();
         let Some(connection) = stream.connection_mut() else { return };
         loop {
@@ -78,7 +78,7 @@ impl Watcher {
     /// passes over it while a watch of the connection catches up, or begins in the member's future, as all do that go
     /// on where a quiet store is; and proxies don't forward it.
     pub(in crate::watcher) fn probe(&mut self, now: Instant, id: StreamId) {
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         let stream_key = stream.key();
         let watch = stream.watches().first().and_then(|&key| self.watches.get(key));
         // Who may watch a range may watch its first key.
@@ -104,9 +104,9 @@ impl Watcher {
     pub(in crate::watcher) fn ask_for_progress(&mut self, key: WatchKey) {
         let now = self.now;
         let Some(watch) = self.watches.get(key).filter(|watch| watch.live_id().is_some()) else { return };
-        let Some(stream) = self.streams.get_mut(watch.stream()) else { return };
+        let Some(stream) = self.streams.known_mut(watch.stream()) else { return };
         let stream_key = stream.key();
-        let Some(connection) = stream.connection_mut() else { return };
+        let Some(connection) = stream.open_mut() else { return };
         connection.progress_mut().want(key, watch.requests_before());
         if connection.progress_mut().take_turn(now) {
             self.send_progress_request(stream_key);
@@ -121,7 +121,7 @@ impl Watcher {
     /// An event came below a progress revision: progress replies on this connection are believed no more, and what
     /// they vouched for is taken back. For the event's own watch, periodic notifications are, too.
     pub(in crate::watcher) fn disprove_progress(&mut self, id: StreamId, key: WatchKey) {
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         if let Some(connection) = stream.connection_mut() {
             connection.progress_mut().disprove();
         }
@@ -150,7 +150,7 @@ impl Watcher {
         message: String,
         end: Option<StreamEnd>,
     ) {
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         let refused = stream.attempts_mut().token_refused();
         self.replace(now, id, Remedy::Reauthenticate, end);
         match refused {
@@ -175,11 +175,11 @@ impl Watcher {
         remedy: Remedy,
         end: Option<StreamEnd>,
     ) {
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         self.stats.reconnects += u64::from(stream.connection().is_some());
         stream.attempts_mut().avoid(remedy);
         self.leave(id, end);
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         stream.back_off(now, &self.config, &mut self.rng);
         if stream.watches().is_empty() {
             self.forget_stream(id);
@@ -188,7 +188,7 @@ impl Watcher {
 
     /// The end of a connection: its watches wait for the next one, and what it still says is ignored.
     pub(in crate::watcher) fn leave(&mut self, id: StreamId, end: Option<StreamEnd>) {
-        let Some(stream) = self.streams.get_mut(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         if let Some(reason) = end {
             self.actions.push_back(Action::Close { stream: stream.key(), reason });
         }
@@ -204,7 +204,7 @@ impl Watcher {
 
     /// Closes a stream that is not needed any more.
     pub(in crate::watcher) fn remove_stream(&mut self, id: StreamId, reason: StreamEnd) {
-        let Some(stream) = self.streams.get(id) else { return };
+        let Some(stream) = self.streams.known_mut(id) else { return };
         if stream.backoff_until().is_none() {
             self.actions.push_back(Action::Close { stream: stream.key(), reason });
         }

@@ -1,4 +1,4 @@
-//! One watch stream: connecting, being opened, open.
+//! One connection of a watch stream: connecting, being opened, open. After a reconnect the stream has another one.
 //!
 //! ```text
 //! Connecting --connected, member's version known--> Opening --response headers--> Open
@@ -9,8 +9,7 @@
 //! request goes out while the headers are still awaited, and awaiting them is part of polling.
 
 use std::{
-    future::{Future, poll_fn},
-    pin::Pin,
+    future::poll_fn,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -33,23 +32,21 @@ use crate::{
     outbox::{Outbox, Requests, outbox},
     pool::Dialer,
     rpc,
-    sync::timeout,
+    sync::{BoxFuture, timeout},
     telemetry, wire,
 };
-
-pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// How long the member may take to tell its version. One that takes longer may hang, and is passed over for
 /// another that isn't known to be down. Where there is none it is used all the same: its manual progress
 /// replies are not believed then, that is all.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// One incarnation of one stream. Dropping it resets the stream and closes its connection.
-pub(crate) struct Lane<T: Transport> {
-    pub(crate) stream: StreamKey,
+/// One connection of a watch stream. Dropping it resets the call and closes the connection.
+pub(crate) struct StreamConnection<T: Transport> {
+    pub(crate) key: StreamKey,
     pub(crate) endpoint: EndpointId,
     pub(crate) span: Span,
-    state: LaneState<T>,
+    phase: Phase<T>,
     outbox: Outbox,
     max_message_bytes: usize,
     opened: bool,
@@ -58,7 +55,7 @@ pub(crate) struct Lane<T: Transport> {
     paused: bool,
 }
 
-enum LaneState<T: Transport> {
+enum Phase<T: Transport> {
     Connecting(BoxFuture<Result<Connected<T>, Failure>>),
     Opening(BoxFuture<Result<Frames<T::ResponseBody>, Failure>>),
     Open(Frames<T::ResponseBody>),
@@ -74,32 +71,32 @@ struct Connected<T> {
     requests: Requests,
 }
 
-/// What a lane has to say.
+/// What has happened on a connection.
 #[derive(Debug)]
-pub(crate) enum LaneEvent {
+pub(crate) enum StreamNews {
     Opened(Opened),
     Frame(Bytes),
     Failed(Failure),
 }
 
-impl<T: Transport> Lane<T> {
+impl<T: Transport> StreamConnection<T> {
     /// Begins to connect.
     pub(crate) fn open<R: Runtime<Transport = T>>(
         dialer: &Arc<Dialer<R>>,
         endpoint: EndpointId,
-        stream: StreamKey,
+        key: StreamKey,
         options: Arc<StreamOptions>,
     ) -> Self {
         let (outbox, requests) = outbox();
         let connecting = connect(dialer.clone(), endpoint, options, requests);
-        let state = LaneState::Connecting(Box::pin(connecting));
+        let phase = Phase::Connecting(Box::pin(connecting));
         let max_message_bytes = dialer.max_message_bytes;
-        let span = telemetry::stream_span(stream, &dialer.endpoints.get(endpoint));
+        let span = telemetry::stream_span(key, &dialer.endpoints.get(endpoint));
         Self {
-            stream,
+            key,
             endpoint,
             span,
-            state,
+            phase,
             outbox,
             max_message_bytes,
             opened: false,
@@ -133,41 +130,41 @@ impl<T: Transport> Lane<T> {
 
     /// Whether polling may yield frames: then it is done only while the machine wants some.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.state, LaneState::Open(_))
+        matches!(self.phase, Phase::Open(_))
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<LaneEvent> {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StreamNews> {
         loop {
-            match &mut self.state {
-                LaneState::Connecting(connecting) => match connecting.as_mut().poll(cx) {
+            match &mut self.phase {
+                Phase::Connecting(connecting) => match connecting.as_mut().poll(cx) {
                     Poll::Ready(Ok(connected)) => {
                         let opened = connected.opened;
                         self.opened = true;
                         self.token = connected.token;
-                        self.state = LaneState::Opening(Box::pin(open(connected, self.max_message_bytes)));
-                        return Poll::Ready(LaneEvent::Opened(opened));
+                        self.phase = Phase::Opening(Box::pin(open(connected, self.max_message_bytes)));
+                        return Poll::Ready(StreamNews::Opened(opened));
                     }
                     Poll::Ready(Err(failure)) => return self.fail(failure),
                     Poll::Pending => return Poll::Pending,
                 },
-                LaneState::Opening(opening) => match opening.as_mut().poll(cx) {
-                    Poll::Ready(Ok(frames)) => self.state = LaneState::Open(frames),
+                Phase::Opening(opening) => match opening.as_mut().poll(cx) {
+                    Poll::Ready(Ok(frames)) => self.phase = Phase::Open(frames),
                     Poll::Ready(Err(failure)) => return self.fail(failure),
                     Poll::Pending => return Poll::Pending,
                 },
-                LaneState::Open(frames) => match frames.poll_next(cx) {
-                    Poll::Ready(Ok(frame)) => return Poll::Ready(LaneEvent::Frame(frame)),
+                Phase::Open(frames) => match frames.poll_next(cx) {
+                    Poll::Ready(Ok(frame)) => return Poll::Ready(StreamNews::Frame(frame)),
                     Poll::Ready(Err(failure)) => return self.fail(failure),
                     Poll::Pending => return Poll::Pending,
                 },
-                LaneState::Failed => return Poll::Pending,
+                Phase::Failed => return Poll::Pending,
             }
         }
     }
 
-    fn fail(&mut self, failure: Failure) -> Poll<LaneEvent> {
-        self.state = LaneState::Failed;
-        Poll::Ready(LaneEvent::Failed(failure))
+    fn fail(&mut self, failure: Failure) -> Poll<StreamNews> {
+        self.phase = Phase::Failed;
+        Poll::Ready(StreamNews::Failed(failure))
     }
 }
 

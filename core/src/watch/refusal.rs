@@ -1,0 +1,91 @@
+//! What it comes to when the server says no: it refuses to create a watch, or ends one that was running.
+
+use alloc::string::String;
+
+use super::Watch;
+use crate::{CloseReason, Config, Instant, Remedy, StreamEnd, failure::TOKEN_LIMIT};
+
+/// How often in a row a watch may be refused, or ended by the server before it brought anything new, until that
+/// counts as final.
+const REFUSAL_LIMIT: u8 = 8;
+
+/// How often in a row a watch may be refused before a denial is taken for what it says.
+const DENIAL_LIMIT: u8 = 3;
+
+/// What the machine must do about a watch, or because of it.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// End the watch.
+    End(CloseReason),
+    /// Create it again: at once, or after a pause when the server has sent it away before.
+    Recreate {
+        /// How often in a row the server had sent it away before this time.
+        before: u32,
+    },
+    /// Find out whether the denial stands.
+    LookInto {
+        /// The server's text.
+        message: String,
+    },
+    /// The server does not accept the connection's token.
+    TokenRefused {
+        /// The server's text.
+        message: String,
+    },
+    /// The member is of no use: replace the connection.
+    Replace {
+        /// Where to go next.
+        remedy: Remedy,
+        /// What the log is told.
+        end: StreamEnd,
+    },
+}
+
+/// A create that was refused, or the end of a running watch by the server, without a compaction.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    /// The server's text.
+    pub(crate) message: String,
+    /// Whether the watch was running.
+    pub(crate) is_running: bool,
+    /// Whether the connection carries a token, which may have expired.
+    pub(crate) has_token: bool,
+    /// Whether that is the last new token that the stream may have refused.
+    pub(crate) is_last_token: bool,
+}
+
+impl Watch {
+    /// What a refusal, or an end by the server, comes to.
+    pub(crate) fn refused(&mut self, now: Instant, config: &Config, refusal: Refusal) -> Verdict {
+        let Refusal { message, is_running, has_token, is_last_token } = refusal;
+        let remedy = crate::failure::remedy_of_cancel(&message);
+        if let Some(remedy @ (Remedy::NoLeader | Remedy::RetryElsewhere)) = remedy {
+            // That concerns the member, and says nothing against the watch.
+            return Verdict::Replace { remedy, end: StreamEnd::Unavailable { message } };
+        }
+        if self.live().is_some_and(|live| now.since(live.begun) >= config.backoff_ceiling) {
+            self.cancels = 0;
+        }
+        let times = if is_running { &mut self.cancels } else { &mut self.refusals };
+        *times = times.saturating_add(1);
+        let times = *times;
+        let is_final = times >= REFUSAL_LIMIT;
+        // Other watches of the stream may do well with its tokens.
+        let is_alone = u32::from(times) > TOKEN_LIMIT && !is_last_token;
+        match remedy {
+            Some(Remedy::Denied) if has_token && !is_running && times < DENIAL_LIMIT => {
+                Verdict::LookInto { message }
+            }
+            Some(Remedy::BadCredentials) => Verdict::End(CloseReason::AuthenticationFailed { message }),
+            Some(Remedy::Denied) => Verdict::End(CloseReason::PermissionDenied { message }),
+            Some(Remedy::Reauthenticate) if is_alone => {
+                Verdict::End(CloseReason::TokenRefused { tokens: TOKEN_LIMIT, message })
+            }
+            Some(Remedy::Reauthenticate) => Verdict::TokenRefused { message },
+            Some(Remedy::Retry) if !is_final => Verdict::Recreate { before: u32::from(times) - 1 },
+            None if message.is_empty() && !is_final => Verdict::Recreate { before: u32::from(times) - 1 },
+            None if is_running => Verdict::End(CloseReason::CancelledByServer { message }),
+            _ => Verdict::End(CloseReason::Refused { message }),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! How one watch is doing.
+
+use super::{State, Watch};
+use crate::{StreamKey, WatchResponse, WatchState, WatchStats, stream::progress::Progress};
+
+impl Watch {
+    /// For statistics. A closed watch is on no stream.
+    pub(crate) fn stats(&self, stream: Option<StreamKey>, progress: Option<&Progress>) -> WatchStats {
+        let state = match self.state {
+            State::AwaitingRevision { .. } => WatchState::AwaitingRevision,
+            State::Queued | State::Denied(_) => WatchState::Waiting,
+            State::Creating { .. } => WatchState::Creating,
+            State::Live(_) => WatchState::Active,
+            State::Overflowed => WatchState::Overflowed,
+            State::Closed => WatchState::Closed,
+        };
+        let point = self.place.point();
+        let waiting = self.queue.responses();
+        let before_first = point.map_or(0, |point| point.start().saturating_sub(1));
+        let newest = waiting.back().map(|response| response.resume_revision().saturating_sub(1));
+        let taken = self.counts.taken.max(before_first);
+        WatchStats {
+            state,
+            stream: stream.filter(|_| !self.is_closed()),
+            resume_revision: self.next_revision(progress),
+            accepted_revision: point.map_or(0, |point| point.accepted()),
+            taken_revision: self.counts.taken,
+            lag: newest.map_or(0, |newest| u64::try_from(newest.saturating_sub(taken)).unwrap_or(0)),
+            queued_responses: waiting.len(),
+            queued_events: waiting.iter().map(WatchResponse::len).sum(),
+            queued_bytes: self.held(),
+            buffer_limit: self.queue.limit(),
+            events: self.counts.events,
+            recreates: self.counts.recreates,
+            overflows: self.counts.overflows,
+            stale_events: self.counts.stale_events,
+        }
+    }
+}
