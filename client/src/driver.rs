@@ -57,6 +57,8 @@ pub(crate) struct Driver<R: Runtime> {
     /// Whether the hub knows that some stream is not being read.
     paused: bool,
     actions: Vec<Action>,
+    /// Which connections the machine wants to hear from, in their order.
+    wanted: Vec<bool>,
     wake: Vec<Waker>,
 }
 
@@ -91,16 +93,19 @@ impl<R: Runtime> Driver<R> {
             slow,
             paused: false,
             actions: Vec::new(),
+            wanted: Vec::new(),
             wake: Vec::new(),
         }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS_PER_TURN {
-            let stopping = self.hub.stopping();
-            self.spread();
+            let asked = self.hub.begin_round();
+            if asked.spread {
+                self.spread();
+            }
             let mut round = self.perform();
-            if stopping {
+            if asked.stop {
                 // The last actions are performed; the streams are reset by dropping them.
                 return Poll::Ready(());
             }
@@ -127,12 +132,12 @@ impl<R: Runtime> Driver<R> {
     fn perform(&mut self) -> Round {
         let mut actions = std::mem::take(&mut self.actions);
         let mut round = Round::Quiet;
-        loop {
-            self.hub.drain(ACTIONS_AT_ONCE, &mut actions, &mut self.wake);
-            if actions.is_empty() {
-                break;
+        let mut may_be_more = true;
+        while may_be_more {
+            may_be_more = self.hub.drain(ACTIONS_AT_ONCE, &mut actions, &mut self.wake);
+            if !actions.is_empty() {
+                round = Round::Busy;
             }
-            round = Round::Busy;
             for action in actions.drain(..) {
                 self.perform_one(action);
             }
@@ -178,9 +183,10 @@ impl<R: Runtime> Driver<R> {
             }
             Action::Overflowed { watch, policy, queued_bytes, resume_revision } => {
                 let now = self.hub.now();
-                let state = self.hub.lock();
-                let range = state.machine.range(watch);
-                let slow = Slow { watch, range, policy, queued_bytes, revision: resume_revision };
+                // The log is written without the lock.
+                let range = self.hub.lock().machine.range(watch).cloned();
+                let slow =
+                    Slow { watch, range: range.as_ref(), policy, queued_bytes, revision: resume_revision };
                 self.slow.tell(now, slow);
             }
             // Taken out by `Hub::drain`, which has the lock that the consumers' wakers are under.
@@ -199,13 +205,11 @@ impl<R: Runtime> Driver<R> {
 
     /// Moves streams to where there are fewer, and away from endpoints that are not in use any more.
     fn spread(&self) {
-        if !self.hub.take_spread() {
-            return;
-        }
         let on: Vec<EndpointId> = self.connections.iter().map(|each| each.endpoint).collect();
+        let misplaced = self.calls.pool.dialer.endpoints.misplaced(&on);
         let now = self.hub.now();
         let mut state = self.hub.lock();
-        for at in self.calls.pool.dialer.endpoints.misplaced(&on) {
+        for at in misplaced {
             // One that is not open yet is left where it is: should it fail, it is opened elsewhere.
             let _ = state.machine.move_stream(now, self.connections[at].key);
         }
@@ -228,13 +232,17 @@ impl<R: Runtime> Driver<R> {
     /// Reads what has arrived on every stream that the machine wants to hear from.
     fn read_streams(&mut self, cx: &mut Context<'_>) -> Round {
         let mut round = Round::Quiet;
+        // Under one lock for all; what one stream brings does not change what is wanted of another.
+        self.hub.wanted(self.connections.iter().map(|each| each.key), &mut self.wanted);
         let mut at = 0;
         while let Some(connection) = self.connections.get_mut(at) {
-            let (of_stream, failure) =
-                read_stream(&self.hub, &self.calls.pool.dialer.endpoints, connection, cx);
+            let wanted = self.wanted.get(at).is_none_or(|wanted| *wanted);
+            let endpoints = &self.calls.pool.dialer.endpoints;
+            let (of_stream, failure) = read_stream(&self.hub, endpoints, connection, wanted, cx);
             round = round.max(of_stream);
             match failure {
                 Some(failure) => {
+                    self.wanted.swap_remove(at);
                     let connection = self.connections.swap_remove(at);
                     self.failed(&connection, failure);
                 }
@@ -346,17 +354,17 @@ fn avoid(hint: EndpointHint, last: Option<EndpointId>) -> Option<EndpointId> {
     }
 }
 
-/// Feeds the machine what has arrived on the stream; the failure that ended it, if one did.
+/// Feeds the machine what has arrived on the stream, if it is `wanted`; the failure that ended it, if one did.
 fn read_stream<T: Transport>(
     hub: &Hub,
     endpoints: &Endpoints,
     connection: &mut StreamConnection<T>,
+    mut wanted: bool,
     cx: &mut Context<'_>,
 ) -> (Round, Option<Failure>) {
     let _span = connection.span.clone().entered();
     let stream = connection.key;
     let now = hub.now();
-    let mut wanted = hub.lock().machine.wants_frame(stream);
     let (mut frames, mut bytes) = (0, 0);
     let mut round = Round::Quiet;
     loop {

@@ -48,6 +48,15 @@ enum Phase {
     Ended,
 }
 
+/// What was asked of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// To perform the last actions and end.
+    pub(crate) stop: bool,
+    /// To spread the streams over the endpoints.
+    pub(crate) spread: bool,
+}
+
 /// What the driver finds when it has nothing left to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Parked {
@@ -131,7 +140,7 @@ impl Hub {
     /// The lag of the watch that lags most.
     #[cfg(feature = "metrics")]
     pub(crate) fn max_lag(&self) -> u64 {
-        self.lock().machine.all_watch_stats().map(|(_, stats)| stats.lag).max().unwrap_or(0)
+        self.lock().machine.max_lag()
     }
 
     #[cfg(feature = "metrics")]
@@ -142,11 +151,6 @@ impl Hub {
     /// Asks the driver to spread the streams over the endpoints.
     pub(crate) fn spread(&self) {
         self.command(|state, _| state.spread = true);
-    }
-
-    /// Whether the driver is to do that now.
-    pub(crate) fn take_spread(&self) -> bool {
-        std::mem::take(&mut self.lock().spread)
     }
 
     /// Asks the driver to end everything.
@@ -178,18 +182,38 @@ impl Hub {
         .await;
     }
 
-    /// Takes actions until there are no more, or `limit` is reached: the consumers to wake are added to
-    /// `wake`, the rest to `actions`.
-    pub(crate) fn drain(&self, limit: usize, actions: &mut Vec<Action>, wake: &mut Vec<Waker>) {
+    /// A round of the driver begins: says what was asked of it. Shuts the machine down if that was; the actions that
+    /// follow are the last.
+    pub(crate) fn begin_round(&self) -> Asked {
+        let mut state = self.lock();
+        let asked = Asked { stop: state.phase == Phase::Stopping, spread: std::mem::take(&mut state.spread) };
+        if asked.stop {
+            let now = self.now();
+            state.machine.shutdown(now);
+        }
+        asked
+    }
+
+    /// Takes up to `limit` actions: the consumers to wake are added to `wake`, the rest to `actions`. Whether there
+    /// may be more.
+    pub(crate) fn drain(&self, limit: usize, actions: &mut Vec<Action>, wake: &mut Vec<Waker>) -> bool {
         let mut state = self.lock();
         let state = &mut *state;
-        while actions.len() < limit {
+        for _ in 0..limit {
             match state.pending.pop_front().or_else(|| state.machine.poll_action()) {
                 Some(Action::Deliver { watch }) => wake.extend(state.consumers.remove(&watch)),
                 Some(action) => actions.push(action),
-                None => break,
+                None => return false,
             }
         }
+        true
+    }
+
+    /// Which of these streams the machine wants to hear from.
+    pub(crate) fn wanted(&self, streams: impl IntoIterator<Item = StreamKey>, wanted: &mut Vec<bool>) {
+        let state = self.lock();
+        wanted.clear();
+        wanted.extend(streams.into_iter().map(|stream| state.machine.wants_frame(stream)));
     }
 
     /// The driver has nothing left to do, unless something came up just now.
@@ -212,17 +236,6 @@ impl Hub {
     /// Says whether some stream is not being read, so that a handle that takes something tells the driver.
     pub(crate) fn set_paused(&self, paused: bool) {
         self.lock().paused = paused;
-    }
-
-    /// Shuts the machine down if that was asked for; the actions that follow are the last.
-    pub(crate) fn stopping(&self) -> bool {
-        let mut state = self.lock();
-        let stopping = state.phase == Phase::Stopping;
-        if stopping {
-            let now = self.now();
-            state.machine.shutdown(now);
-        }
-        stopping
     }
 
     /// The driver has ended, for whatever reason: whoever waits is woken and finds its watch closed.

@@ -82,8 +82,10 @@ impl Queue {
     pub(crate) fn push(&mut self, now: Instant, response: WatchResponse, base: i64, spares: &mut Spares) {
         if self.responses.is_empty() {
             (self.moved, self.base) = (now, base);
-            if let Some(list) = spares.0.pop() {
-                self.responses = list;
+            match spares.0.pop() {
+                Some(list) => self.responses = list,
+                // Most often one waits alone; otherwise the list would start with room for several.
+                None => self.responses.reserve_exact(1),
             }
         }
         if response.kind() == ResponseKind::Progress

@@ -4,6 +4,14 @@ use super::{State, Watch};
 use crate::{StreamKey, WatchResponse, WatchState, WatchStats, stream::progress::Progress};
 
 impl Watch {
+    /// How many revisions lie between what the consumer has taken and the newest that waits for it.
+    pub(crate) fn lag(&self) -> u64 {
+        let Some(newest) = self.queue.responses().back() else { return 0 };
+        let before_first = self.place.point().map_or(0, |point| point.start().saturating_sub(1));
+        let taken = self.counts.taken.max(before_first);
+        u64::try_from(newest.resume_revision().saturating_sub(1).saturating_sub(taken)).unwrap_or(0)
+    }
+
     /// For statistics. A closed watch is on no stream.
     pub(crate) fn stats(&self, stream: Option<StreamKey>, progress: Option<&Progress>) -> WatchStats {
         let state = match self.state {
@@ -16,16 +24,13 @@ impl Watch {
         };
         let point = self.place.point();
         let waiting = self.queue.responses();
-        let before_first = point.map_or(0, |point| point.start().saturating_sub(1));
-        let newest = waiting.back().map(|response| response.resume_revision().saturating_sub(1));
-        let taken = self.counts.taken.max(before_first);
         WatchStats {
             state,
             stream: stream.filter(|_| !self.is_closed()),
             resume_revision: self.next_revision(progress),
             accepted_revision: point.map_or(0, |point| point.accepted()),
             taken_revision: self.counts.taken,
-            lag: newest.map_or(0, |newest| u64::try_from(newest.saturating_sub(taken)).unwrap_or(0)),
+            lag: self.lag(),
             queued_responses: waiting.len(),
             queued_events: waiting.iter().map(WatchResponse::len).sum(),
             queued_bytes: self.held(),

@@ -60,6 +60,12 @@ impl Watcher {
         self.watches.iter().map(|(key, watch)| (key, self.stats_of(watch)))
     }
 
+    /// The largest [`lag`](WatchStats::lag) there is. Looks at every watch, but only for that.
+    #[must_use]
+    pub fn max_lag(&self) -> u64 {
+        self.watches.iter().map(|(_, watch)| watch.lag()).max().unwrap_or(0)
+    }
+
     fn stats_of(&self, watch: &Watch) -> WatchStats {
         watch.stats(self.streams.get(watch.stream()).map(Stream::key), self.progress_of(watch))
     }

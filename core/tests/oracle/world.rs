@@ -110,6 +110,8 @@ impl World {
         self.largest = self.servers.values().map(|server| server.largest).fold(self.largest, usize::max);
         assert!(!self.watcher.has_actions());
         let queued = self.watcher.stats().queued_bytes;
+        let lag = self.watcher.all_watch_stats().map(|(_, stats)| stats.lag).max();
+        assert_eq!(self.watcher.max_lag(), lag.unwrap_or(0));
         let by_watch: usize = self.watcher.all_watch_stats().map(|(_, stats)| stats.queued_bytes).sum();
         assert_eq!(queued, by_watch);
         let open = self.watches.iter().filter(|watch| !watch.closed).count();

@@ -28,6 +28,8 @@ pub struct Quirks {
     pub reorder_created: bool,
     /// Fragments are never made.
     pub ignore_fragment: bool,
+    /// Fragments of different watches' responses take turns: etcd sends those of a response one after the other.
+    pub interleave_fragments: bool,
     /// Manual progress requests are never answered.
     pub ignore_progress_requests: bool,
     /// Progress is also reported to watches that start in the future, with a revision below their start

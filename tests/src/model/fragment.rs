@@ -1,5 +1,7 @@
 //! Cutting a large watch response into several.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use etcd_watch_proto::etcdserverpb::WatchResponse;
 use etcd_watch_proto::prost::{Message, length_delimiter_len};
 
@@ -31,6 +33,20 @@ pub(super) fn cut(response: WatchResponse, limit: usize) -> Vec<WatchResponse> {
     parts
 }
 
+/// The responses of each watch in their order, and those of different watches by turns.
+pub(super) fn interleaved(responses: VecDeque<WatchResponse>) -> VecDeque<WatchResponse> {
+    let mut of_watches: BTreeMap<i64, VecDeque<WatchResponse>> = BTreeMap::new();
+    for response in responses {
+        of_watches.entry(response.watch_id).or_default().push_back(response);
+    }
+    let mut out = VecDeque::new();
+    while !of_watches.is_empty() {
+        out.extend(of_watches.values_mut().filter_map(VecDeque::pop_front));
+        of_watches.retain(|_, responses| !responses.is_empty());
+    }
+    out
+}
+
 /// What a message of this length takes as a field of another: one byte of tag, the length, the message.
 fn field_len(length: usize) -> usize {
     1 + length_delimiter_len(length) + length
@@ -39,7 +55,10 @@ fn field_len(length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use etcd_watch_proto::mvccpb::{Event, KeyValue};
+    use etcd_watch_proto::{
+        etcdserverpb::ResponseHeader,
+        mvccpb::{Event, KeyValue},
+    };
 
     use super::*;
 
@@ -88,6 +107,17 @@ mod tests {
         let parts = cut(response(&[5000]), 1000);
         assert_eq!(counts(&parts), [1]);
         assert!(!parts[0].fragment);
+    }
+
+    #[test]
+    fn the_responses_of_watches_take_turns() {
+        let of = |watch_id, revision| {
+            let header = ResponseHeader { revision, ..ResponseHeader::default() };
+            WatchResponse { watch_id, header: Some(header), ..WatchResponse::default() }
+        };
+        let all = [of(1, 1), of(1, 2), of(1, 3), of(2, 4), of(2, 5), of(3, 6)];
+        let expected = [of(1, 1), of(2, 4), of(3, 6), of(1, 2), of(2, 5), of(1, 3)];
+        assert_eq!(interleaved(all.into()), expected);
     }
 
     #[test]

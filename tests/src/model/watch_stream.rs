@@ -293,6 +293,10 @@ impl WatchStream {
                 return self.next_control(context);
             }
             self.take_queued(context)?;
+            if context.config.quirks.interleave_fragments {
+                while self.take_queued(context).is_some() {}
+                self.out = fragment::interleaved(std::mem::take(&mut self.out));
+            }
         }
     }
 
