@@ -3,9 +3,9 @@
 //! Streams, reads and lists all keep their attempts here, so that they fail and recover by the same rules:
 //!
 //! ```text
-//!   begin --> failed   --> try_again_at --> begin ...
-//!         --> reached  (an answer of any kind: the endpoint is there)
-//!         --> proved   (it works: failures count from 0 again)
+//!   begin --> failed       --> try_again_at --> begin ...
+//!         --> note_answer  (an answer of any kind: the endpoint is there)
+//!         --> reset        (it works: failures count from 0 again)
 //!   give_up: a deadline has passed since the first attempt without an answer, or without a leader
 //! ```
 
@@ -87,7 +87,7 @@ impl Attempts {
     }
 
     /// An endpoint has answered, whatever it said: it can be reached.
-    pub(crate) fn reached(&mut self) {
+    pub(crate) fn note_answer(&mut self) {
         self.patience.failing_since = None;
     }
 
@@ -98,13 +98,13 @@ impl Attempts {
     }
 
     /// It works: failures count from 0 again. The token's are another matter.
-    pub(crate) fn proved(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.backoff.reset();
         self.patience = Patience::default();
     }
 
     /// Nobody waits for an answer any more: deadlines begin anew with the next attempt.
-    pub(crate) fn rest(&mut self) {
+    pub(crate) fn stop_clock(&mut self) {
         self.patience = Patience::default();
     }
 
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(attempts.give_up(at(2), &config), None);
         let reason = attempts.give_up(at(3), &config);
         assert!(matches!(reason, Some(CloseReason::Unreachable { millis: 2000, .. })), "{reason:?}");
-        attempts.proved();
+        attempts.reset();
         assert_eq!(attempts.give_up(at(9), &config), None);
     }
 
@@ -260,11 +260,11 @@ mod tests {
         let config = impatient();
         let mut attempts = Attempts::default();
         attempts.begin(at(1));
-        attempts.reached();
+        attempts.note_answer();
         assert_eq!((attempts.give_up_at(&config), attempts.give_up(at(9), &config)), (None, None));
         attempts.begin(at(9));
         assert_eq!(attempts.give_up_at(&config), Some(at(11)));
-        attempts.rest();
+        attempts.stop_clock();
         assert_eq!(attempts.give_up_at(&config), None);
     }
 

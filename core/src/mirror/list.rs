@@ -82,7 +82,7 @@ impl Lister {
 
     /// The server has answered, whatever it said: it can be reached, and took the token.
     fn answered(&mut self) {
-        self.attempts.rest();
+        self.attempts.stop_clock();
         self.attempts.token_accepted();
     }
 
@@ -161,7 +161,7 @@ impl Mirror {
             }
             self.other_store(ListReason::StoreRegressed { known: self.known, revision: page.revision });
         }
-        self.lister.attempts.proved();
+        self.lister.attempts.reset();
         self.lister.oversized = 0;
         self.lister.behind_since = None;
         self.cluster_id = if after == 0 { self.cluster_id } else { after };

@@ -151,7 +151,7 @@ impl Read {
 
     /// The server has answered, whatever it said of the keys: it can be reached, and took the token.
     pub(crate) fn answered(&mut self) {
-        self.attempts.proved();
+        self.attempts.reset();
         self.attempts.token_accepted();
     }
 
@@ -183,7 +183,7 @@ impl Read {
 
     /// It is given up; the read that was under way, if one was.
     pub(crate) fn abandon(&mut self) -> Option<Asked> {
-        self.attempts.rest();
+        self.attempts.stop_clock();
         match core::mem::take(&mut self.phase) {
             Phase::InFlight(asked) => Some(asked),
             Phase::Idle | Phase::Backoff { .. } => None,

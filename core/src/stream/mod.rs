@@ -195,7 +195,7 @@ impl Stream {
     /// The driver has opened it.
     pub(crate) fn opened(&mut self, now: Instant, opened: Opened, rng: &mut fastrand::Rng) {
         if opened.version.is_some() {
-            self.attempts.reached();
+            self.attempts.note_answer();
         }
         self.phase = Phase::Open(Box::new(Connection::new(now, opened, rng)));
     }
@@ -247,9 +247,9 @@ impl Stream {
     pub(crate) fn frame_came(&mut self, now: Instant, config: &Config, is_news: bool, is_refusal: bool) {
         let Phase::Open(connection) = &mut self.phase else { return };
         if connection.frame_came(now, config, is_news) {
-            self.attempts.proved();
+            self.attempts.reset();
         }
-        self.attempts.reached();
+        self.attempts.note_answer();
         if connection.age(now) > config.backoff_ceiling.saturating_mul(PENALTY_FACTOR) {
             self.penalty = 0;
         }
@@ -285,7 +285,7 @@ impl Stream {
             connection.standing() == Standing::Answered && connection.age(now) >= config.backoff_ceiling
         });
         if is_lasting {
-            self.attempts.proved();
+            self.attempts.reset();
         }
         self.attempts.failed(now, failure, remedy);
         if remedy != Remedy::TooLarge {

@@ -56,7 +56,7 @@ pub(crate) struct Refusal {
 
 impl Watch {
     /// What a refusal, or an end by the server, comes to.
-    pub(crate) fn refused(&mut self, now: Instant, config: &Config, refusal: Refusal) -> Verdict {
+    pub(crate) fn judge_refusal(&mut self, now: Instant, config: &Config, refusal: Refusal) -> Verdict {
         let Refusal { message, is_running, has_token, is_last_token } = refusal;
         let remedy = crate::failure::remedy_of_cancel(&message);
         if let Some(remedy @ (Remedy::NoLeader | Remedy::RetryElsewhere)) = remedy {

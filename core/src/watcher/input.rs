@@ -191,7 +191,7 @@ impl Watcher {
             has_token: stream.connection().is_some_and(Connection::has_token),
             is_last_token: stream.attempts().is_last_token(),
         };
-        let verdict = watch.refused(now, &self.config, refusal);
+        let verdict = watch.judge_refusal(now, &self.config, refusal);
         self.apply(now, key, verdict);
     }
 

@@ -63,7 +63,7 @@ impl Watcher {
                 self.give_up_if_due(now, id);
                 // Whatever happens next is a new attempt.
                 if let Some(stream) = self.streams.get_mut(id) {
-                    stream.attempts_mut().rest();
+                    stream.attempts_mut().stop_clock();
                 }
             }
             TimeoutReason::RetryRange | TimeoutReason::RetryList => {

@@ -40,7 +40,7 @@ impl Watcher {
         let asked = next_to_ask(group, purpose, &self.watches);
         let Some(first) = asked.first().and_then(|&first| self.watches.get(first)) else {
             // Nobody waits: the next who does has all the time there is.
-            group.read_mut(purpose).attempts().rest();
+            group.read_mut(purpose).attempts().stop_clock();
             return;
         };
         let keys = first.range().clone();
