@@ -110,7 +110,7 @@ impl WatchService {
                 }
             }
             Some(RequestUnion::CancelRequest(cancel)) => {
-                if let Some(range) = target.cancel(cancel.watch_id, "", context) {
+                if let Some(range) = target.cancel(cancel.watch_id, context) {
                     self.index.remove((stream, cancel.watch_id), &range);
                 }
             }
@@ -129,7 +129,7 @@ impl WatchService {
         context: Context<'_>,
     ) -> bool {
         let Some(target) = self.streams.get_mut(&stream) else { return false };
-        let Some(range) = target.cancel(id, reason, context) else { return false };
+        let Some(range) = target.end(id, reason, context) else { return false };
         self.index.remove((stream, id), &range);
         self.mark_ready(stream);
         true

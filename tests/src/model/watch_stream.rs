@@ -63,6 +63,8 @@ struct Queued {
     changes: Vec<Change>,
     revision: i64,
     compact_revision: i64,
+    /// Why the server ends the watch, if it does without a compaction.
+    canceled: Option<String>,
 }
 
 /// Watches that wait for their turn, round robin by id.
@@ -198,19 +200,32 @@ impl WatchStream {
         Some((id, range))
     }
 
-    /// Ends a watch and says so, or says nothing if there is none with this id. Returns its range.
-    pub(super) fn cancel(&mut self, id: i64, reason: &str, context: Context<'_>) -> Option<KeyRange> {
-        let watcher = self.watchers.remove(&id)?;
-        self.unsynced.ids.remove(&id);
-        self.victims.ids.remove(&id);
-        self.progress_watchers -= usize::from(watcher.progress.is_some());
+    /// Ends a watch at its client's request and says so, or says nothing if there is none with this id. Returns its
+    /// range.
+    pub(super) fn cancel(&mut self, id: i64, context: Context<'_>) -> Option<KeyRange> {
+        let range = self.remove(id)?;
         self.control.push_back(WatchResponse {
             header: context.header(context.store.revision()),
             watch_id: id,
             canceled: true,
-            cancel_reason: reason.to_owned(),
             ..WatchResponse::default()
         });
+        Some(range)
+    }
+
+    /// Ends a watch from the server's side. It is said behind what is on its way, as in etcd the end by compaction is: a
+    /// progress reply that doesn't speak for the watch any more can't come before it.
+    pub(super) fn end(&mut self, id: i64, reason: &str, context: Context<'_>) -> Option<KeyRange> {
+        let range = self.remove(id)?;
+        self.queue.push_back(Queued::canceled(id, context.store.revision(), reason));
+        Some(range)
+    }
+
+    fn remove(&mut self, id: i64) -> Option<KeyRange> {
+        let watcher = self.watchers.remove(&id)?;
+        self.unsynced.ids.remove(&id);
+        self.victims.ids.remove(&id);
+        self.progress_watchers -= usize::from(watcher.progress.is_some());
         Some(watcher.range)
     }
 
@@ -443,7 +458,7 @@ fn offer(
     if queue.len() >= context.config.watch_queue {
         return false;
     }
-    queue.push_back(Queued { watch_id, changes: passing, revision, compact_revision: 0 });
+    queue.push_back(Queued { watch_id, changes: passing, revision, compact_revision: 0, canceled: None });
     true
 }
 
@@ -464,12 +479,18 @@ pub(super) fn requested_range(request: &WatchCreateRequest) -> KeyRange {
 
 impl Queued {
     fn progress(watch_id: i64, revision: i64) -> Self {
-        Self { watch_id, changes: Vec::new(), revision, compact_revision: 0 }
+        Self { watch_id, changes: Vec::new(), revision, compact_revision: 0, canceled: None }
     }
 
     /// The end of a watch. Its header has no revision, in etcd neither.
     fn compacted(watch_id: i64, compact_revision: i64) -> Self {
-        Self { watch_id, changes: Vec::new(), revision: 0, compact_revision }
+        Self { watch_id, changes: Vec::new(), revision: 0, compact_revision, canceled: None }
+    }
+
+    /// The end of a watch for another reason.
+    fn canceled(watch_id: i64, revision: i64, reason: &str) -> Self {
+        let canceled = Some(reason.to_owned());
+        Self { watch_id, changes: Vec::new(), revision, compact_revision: 0, canceled }
     }
 
     fn into_response(self, prev_kv: bool, context: Context<'_>) -> WatchResponse {
@@ -488,7 +509,8 @@ impl Queued {
         WatchResponse {
             header: context.header(self.revision),
             watch_id: self.watch_id,
-            canceled: self.compact_revision != 0,
+            canceled: self.compact_revision != 0 || self.canceled.is_some(),
+            cancel_reason: self.canceled.unwrap_or_default(),
             compact_revision: self.compact_revision,
             events,
             ..WatchResponse::default()
