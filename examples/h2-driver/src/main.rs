@@ -7,7 +7,7 @@ use std::{cell::RefCell, collections::BTreeMap, error::Error, rc::Rc, sync::Arc,
 use bytes::Bytes;
 use etcd_watch_core::wire::{self, Encode, Messages, Method, RevisionRequest, StatusRequest};
 use etcd_watch_core::{Action, CloseReason, Config, Delivery, Failure, Instant, KeyRange, Opened, RangeDone};
-use etcd_watch_core::{StreamKey, StreamOptions, WatchRequest, Watcher};
+use etcd_watch_core::{Frame, StreamKey, StreamOptions, WatchRequest, Watcher};
 use h2::{Ping, RecvStream, SendStream, client::ResponseFuture, client::SendRequest};
 use tokio::{net::TcpStream, sync::Notify, task, time::sleep, time::timeout};
 
@@ -116,10 +116,8 @@ impl Driver {
                 while !self.machine.borrow().wants_frame(key) {
                     self.news.notified().await;
                 }
-                let frame = message(&mut body, &mut messages).await?;
-                self.tell(|machine, now| {
-                    machine.handle_frame(now, key, etcd_watch_core::Frame::decode(frame))
-                });
+                let frame = Frame::decode(message(&mut body, &mut messages).await?);
+                self.tell(|machine, now| machine.handle_frame(now, key, frame));
             }
         });
         let Err::<std::convert::Infallible, _>(failure) = end.await;
