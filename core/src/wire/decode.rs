@@ -52,6 +52,9 @@ pub enum DecodeError {
     /// be many times the frame's size.
     #[error("far more events than the frame has room for")]
     EmptyEvents,
+    /// The same of the pairs of a list.
+    #[error("far more pairs than the response has room for")]
+    EmptyPairs,
     /// The frame is 4 GiB or more.
     #[error("the frame is 4 GiB or more")]
     TooLong,
@@ -348,7 +351,7 @@ fn make_more_room(events: &mut Vec<EventIndex>, frame_len: usize, end: usize) ->
     Ok(())
 }
 
-fn read_header(mut reader: Reader<'_>, header: &mut Header) -> Result<(), DecodeError> {
+pub(super) fn read_header(mut reader: Reader<'_>, header: &mut Header) -> Result<(), DecodeError> {
     const TAGS: &[u32] = &[varint_tag(1), varint_tag(2), varint_tag(3), varint_tag(4)];
     let mut tag = reader.tag();
     loop {
@@ -428,7 +431,7 @@ fn read_prev(reader: Reader<'_>, prev: u32, prevs: &mut Prevs, room: usize) -> R
 }
 
 #[inline(always)]
-fn read_kv(mut reader: Reader<'_>, kv: &mut KvIndex) -> Result<(), DecodeError> {
+pub(super) fn read_kv(mut reader: Reader<'_>, kv: &mut KvIndex) -> Result<(), DecodeError> {
     const TAGS: &[u32] =
         &[bytes_tag(1), varint_tag(2), varint_tag(3), varint_tag(4), bytes_tag(5), varint_tag(6)];
     let mut tag = reader.tag();

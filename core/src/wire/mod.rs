@@ -28,12 +28,10 @@ pub(crate) mod version;
 
 mod call;
 mod encode;
-mod fields;
 mod messages;
 mod range;
 
 pub use call::{Method, check_head, end_of};
 pub use encode::{Encode, RevisionRequest, StatusRequest};
-pub use fields::ResponseError;
 pub use messages::{MessageError, Messages, PREFIX_BYTES, frame, prefix};
 pub use range::decode_version;

@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 
-use super::fields::{Fields, ResponseError};
-use crate::{Page, PageKv, RangeDone, ServerVersion};
+use super::{
+    decode::{DecodeError, Header, KvIndex, read_header, read_kv},
+    reader::{END, Reader, bytes_tag, varint_tag},
+};
+use crate::{Code, Failure, Page, PageKv, RangeDone, ServerVersion};
 
 /// The least that a pair takes on the wire: its tag and length, a key of one byte, a revision.
 const SMALLEST_PAIR: usize = 8;
@@ -11,44 +14,44 @@ const SMALLEST_PAIR: usize = 8;
 /// How many pairs beyond what the response has room for are still taken.
 const PAIRS_SLACK: usize = 1024;
 
-/// The two fields of etcd's `ResponseHeader` that the machines go by.
-#[derive(Default)]
-struct Header {
-    cluster_id: u64,
-    revision: i64,
+impl From<DecodeError> for Failure {
+    /// gRPC's `INTERNAL`, as for every response that can't be decoded.
+    fn from(error: DecodeError) -> Self {
+        Self::status(Code::Internal, alloc::format!("the response can't be decoded: {error}"))
+    }
 }
 
-impl Header {
-    /// A header that comes in two parts is merged, as protobuf asks.
-    fn merge(&mut self, mut fields: Fields<'_>) -> Result<(), ResponseError> {
-        while let Some(field) = fields.next()? {
-            match field.number {
-                1 => self.cluster_id = fields.uint64(field)?,
-                3 => self.revision = fields.int64(field)?,
-                // The member's id and the raft term.
-                2 | 4 => drop(fields.uint64(field)?),
-                _ => fields.skip(field)?,
-            }
-        }
-        Ok(())
+/// Reads the fields with these tags, one by one, and passes over all others.
+fn read_fields<'a>(
+    message: &'a [u8],
+    tags: &[u32],
+    mut read: impl FnMut(u32, &mut Reader<'a>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    if u32::try_from(message.len()).is_err() {
+        return Err(DecodeError::TooLong);
     }
+    let mut reader = Reader::new(message);
+    let mut tag = reader.tag();
+    while tag != END {
+        if tags.contains(&tag) {
+            read(tag, &mut reader)?;
+            tag = reader.tag();
+        } else {
+            tag = reader.other(tags, 0)?;
+        }
+    }
+    Ok(())
 }
 
 impl RangeDone {
     /// Reads etcd's `RangeResponse`, the answer to [`Action::Range`](crate::Action::Range).
     ///
     /// # Errors
-    /// Bytes that are no such message. As a [`Failure`](crate::Failure) they go into
+    /// Bytes that are no such message. As a [`Failure`] they go into
     /// [`handle_range_done`](crate::Watcher::handle_range_done) like any other failure of the read.
-    pub fn decode(message: &[u8]) -> Result<Self, ResponseError> {
+    pub fn decode(message: &[u8]) -> Result<Self, DecodeError> {
         let mut header = Header::default();
-        let mut fields = Fields::of(message);
-        while let Some(field) = fields.next()? {
-            match field.number {
-                1 => header.merge(fields.message(field)?)?,
-                _ => fields.skip(field)?,
-            }
-        }
+        read_fields(message, &[bytes_tag(1)], |_, reader| read_header(reader.message()?, &mut header))?;
         Ok(Self { revision: header.revision, cluster_id: header.cluster_id })
     }
 }
@@ -58,44 +61,44 @@ impl Page {
     /// values are slices of the message and keep it alive.
     ///
     /// # Errors
-    /// Bytes that are no such message. As a [`Failure`](crate::Failure) they go into
+    /// Bytes that are no such message. As a [`Failure`] they go into
     /// [`handle_page`](crate::Mirror::handle_page) like any other failure of the read.
-    pub fn decode(message: &Bytes) -> Result<Self, ResponseError> {
+    pub fn decode(message: &Bytes) -> Result<Self, DecodeError> {
+        const HEADER: u32 = bytes_tag(1);
+        const PAIR: u32 = bytes_tag(2);
+        const MORE: u32 = varint_tag(3);
+        /// The count of the keys, whatever the limit.
+        const COUNT: u32 = varint_tag(4);
         let mut header = Header::default();
         let mut page = Self::default();
         let most = PAIRS_SLACK + message.len() / SMALLEST_PAIR;
-        let mut fields = Fields::of(message);
-        while let Some(field) = fields.next()? {
-            match field.number {
-                1 => header.merge(fields.message(field)?)?,
-                2 if page.kvs.len() == most => return Err(ResponseError::EmptyPairs),
-                2 => page.kvs.push(pair(message, fields.message(field)?)?),
-                3 => page.more = fields.bool(field)?,
-                // The count of the keys, whatever the limit.
-                4 => drop(fields.int64(field)?),
-                _ => fields.skip(field)?,
+        read_fields(message, &[HEADER, PAIR, MORE, COUNT], |tag, reader| {
+            match tag {
+                HEADER => read_header(reader.message()?, &mut header)?,
+                PAIR if page.kvs.len() == most => return Err(DecodeError::EmptyPairs),
+                PAIR => page.kvs.push(pair(message, reader.message()?)?),
+                MORE => page.more = reader.bool()?,
+                _ => drop(reader.int64()?),
             }
-        }
+            Ok(())
+        })?;
         page.revision = header.revision;
         page.cluster_id = header.cluster_id;
         Ok(page)
     }
 }
 
-fn pair(message: &Bytes, mut fields: Fields<'_>) -> Result<PageKv, ResponseError> {
-    let mut kv = PageKv::default();
-    while let Some(field) = fields.next()? {
-        match field.number {
-            1 => kv.key = message.slice(fields.bytes(field)?),
-            2 => kv.create_revision = fields.int64(field)?,
-            3 => kv.mod_revision = fields.int64(field)?,
-            4 => kv.version = fields.int64(field)?,
-            5 => kv.value = message.slice(fields.bytes(field)?),
-            6 => kv.lease = fields.int64(field)?,
-            _ => fields.skip(field)?,
-        }
-    }
-    Ok(kv)
+fn pair(message: &Bytes, reader: Reader<'_>) -> Result<PageKv, DecodeError> {
+    let mut kv = KvIndex::default();
+    read_kv(reader, &mut kv)?;
+    Ok(PageKv {
+        key: message.slice(kv.key.range()),
+        value: message.slice(kv.value.range()),
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        lease: kv.lease,
+    })
 }
 
 /// The member's version, out of etcd's `StatusResponse`; `None` if its text is no version. Both that and an
@@ -110,15 +113,12 @@ fn pair(message: &Bytes, mut fields: Fields<'_>) -> Result<PageKv, ResponseError
 ///
 /// # Errors
 /// Bytes that are no such message.
-pub fn decode_version(message: &[u8]) -> Result<Option<ServerVersion>, ResponseError> {
+pub fn decode_version(message: &[u8]) -> Result<Option<ServerVersion>, DecodeError> {
     let mut version = 0..0;
-    let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
-        match field.number {
-            2 => version = fields.bytes(field)?,
-            _ => fields.skip(field)?,
-        }
-    }
+    read_fields(message, &[bytes_tag(2)], |_, reader| {
+        version = reader.span()?.range();
+        Ok(())
+    })?;
     let text = core::str::from_utf8(&message[version]).ok();
     Ok(text.and_then(|text| text.parse().ok()))
 }

@@ -185,7 +185,7 @@ fn a_response_of_empty_pairs_is_refused() {
     assert_eq!(pairs(1024).map(|page| page.kvs.len()), Ok(1024));
     // What a response of that size has room for grows with it.
     assert_eq!(pairs(1365).map(|page| page.kvs.len()), Ok(1365));
-    assert_eq!(pairs(1366), Err(ResponseError::EmptyPairs));
+    assert_eq!(pairs(1366), Err(DecodeError::EmptyPairs));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn a_version_that_is_none_is_not_known() {
     assert_eq!(decode_version(b""), Ok(None));
     assert_eq!(decode_version(b"\x12\x02\xff\xff"), Ok(None));
     assert_eq!(decode_version(b"\x12\x063.5.30\x12\x053.6.0"), Ok(Some(ServerVersion::new(3, 6, 0))));
-    assert_eq!(decode_version(b"\x10\x01"), Err(ResponseError::WireType { field: 2, at: 1 }));
+    assert_eq!(decode_version(b"\x10\x01"), Err(DecodeError::WireType { field: 2, at: 1 }));
 }
 
 #[test]
