@@ -1,7 +1,7 @@
 //! What the network did: every `handle_*` but the one for time.
 //!
 //! A frame goes from here to the stream (`Connection::hear`: whose is it?), to the watch (`Watch::admit`: what of it is
-//! new?), and to `effects.rs`.
+//! new?), and to `effects/`.
 
 use alloc::{collections::BTreeMap, vec::Vec};
 

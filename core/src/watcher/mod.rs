@@ -1,7 +1,7 @@
 //! The machine itself: the contract with its driver, and the application's commands.
 //!
 //! The other files of this room: `input.rs` takes in what the network did, `timers.rs` what time has brought,
-//! `effects.rs` alone changes anything that watches, streams and reads can't change by themselves, `status.rs` answers
+//! `effects/` alone changes anything that watches, streams and reads can't change by themselves, `status.rs` answers
 //! questions, `invariants.rs` checks what must always hold.
 
 mod effects;
