@@ -250,7 +250,7 @@ async fn a_leader_that_resigns_or_is_lost_is_followed_by_the_next_and_everybody_
     assert_eq!(first.lines(2).await[1], "one");
     let mut second = Running::start(world.tool(&["elect", "e", "two", "--ttl", "600"]));
     until_keys(&client, "e/", 2).await;
-    let third = Running::start(world.tool(&["elect", "e", "three"]));
+    let mut third = Running::start(world.tool(&["elect", "e", "three"]));
     until_keys(&client, "e/", 3).await;
     assert_eq!(listener.lines(2).await[1], "one");
     first.signal(Signal::INT);
@@ -264,6 +264,8 @@ async fn a_leader_that_resigns_or_is_lost_is_followed_by_the_next_and_everybody_
     assert_eq!(status.code(), Some(1));
     assert!(stderr.contains("the leadership is lost"), "{stderr}");
     assert_eq!(listener.lines(2).await[1], "three");
+    // Not before it knows itself: a candidate that is ended has another status.
+    assert_eq!(third.lines(2).await[1], "three");
     third.signal(Signal::TERM);
     assert_eq!(third.end().await.0.code(), Some(0));
     until_keys(&client, "e/", 0).await;
