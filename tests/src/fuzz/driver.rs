@@ -283,6 +283,7 @@ impl Driver {
             self.act(action);
         }
         assert!(!self.watcher.has_actions());
+        self.watcher.assert_consistent();
         self.check_accounts();
     }
 

@@ -90,6 +90,9 @@ impl World {
             assert!(actions < 100_000, "no end of actions: {action:?}");
             self.perform(client, action);
         }
+        if cfg!(debug_assertions) {
+            self.clients[client].watcher.assert_consistent();
+        }
         self.expect_timeout(client);
     }
 
