@@ -97,9 +97,11 @@ impl Lag {
         self.is_second &= !self.ahead.is_empty();
     }
 
-    /// A watch that has been shown `known` leaves the stream.
+    /// A watch that has been shown `known` leaves the stream. With the last that was ahead the matter is over: the next
+    /// lag is another.
     pub(crate) fn remove(&mut self, key: WatchKey, known: i64) {
-        self.ahead.remove(&(known, key));
+        let was_ahead = self.ahead.remove(&(known, key));
+        self.is_second &= !(was_ahead && self.ahead.is_empty());
     }
 
     /// The connection is gone: the next member is judged anew.
@@ -125,7 +127,10 @@ impl Lag {
         is_here: impl Fn(WatchKey) -> bool,
     ) -> Waited {
         self.ahead.retain(|&(_, key)| is_here(key));
-        let Some(&(known, _)) = self.ahead.last() else { return Waited::Over };
+        let Some(&(known, _)) = self.ahead.last() else {
+            self.is_second = false;
+            return Waited::Over;
+        };
         let (deadline, revision) = (config.lag_deadline, self.revision);
         if now < self.since + deadline {
             self.ask_at = now + (deadline / QUESTIONS).max(Duration::from_nanos(1));
@@ -205,6 +210,26 @@ mod tests {
         lag.remove(key(2), 95);
         assert_eq!(lag.waited(at(800), &config(), |_| false), Waited::Over);
         assert_eq!(lag.due(&config()), None);
+    }
+
+    #[test]
+    fn a_lag_whose_watches_are_gone_says_nothing_against_the_next() {
+        // The simulator's seed 2476331: a watch that was ahead of a second member is cancelled; another is opened.
+        for is_purged in [false, true] {
+            let mut lag = Lag::default();
+            lag.found(at(0), key(1), 90, 50);
+            assert!(matches!(lag.waited(at(800), &config(), HERE), Waited::TryAnother { .. }));
+            lag.leave();
+            lag.found(at(900), key(1), 90, 50);
+            if is_purged {
+                assert_eq!(lag.waited(at(950), &config(), |_| false), Waited::Over);
+            } else {
+                lag.remove(key(1), 90);
+            }
+            lag.found(at(2_000), key(2), 51, 50);
+            let another = Waited::TryAnother { revision: 50, known: 51 };
+            assert_eq!(lag.waited(at(2_800), &config(), HERE), another);
+        }
     }
 
     #[test]
