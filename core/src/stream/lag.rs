@@ -233,6 +233,17 @@ mod tests {
     }
 
     #[test]
+    fn a_lag_goes_on_while_a_watch_is_left_that_is_ahead() {
+        let mut lag = Lag { is_second: true, ..Lag::default() };
+        lag.remove(key(3), 7);
+        lag.found(at(0), key(1), 90, 50);
+        lag.found(at(0), key(2), 95, 50);
+        lag.remove(key(1), 90);
+        let back = Waited::WentBack { revision: 50, watches: [(95, key(2))].into() };
+        assert_eq!(lag.waited(at(800), &config(), HERE), back);
+    }
+
+    #[test]
     fn a_member_that_was_not_read_has_its_time_again() {
         let mut lag = Lag::default();
         lag.found(at(0), key(1), 90, 50);
