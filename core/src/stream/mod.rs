@@ -317,7 +317,7 @@ impl Stream {
             Phase::Backoff { until } => earlier(Some((*until, TimeoutReason::Reconnect)), give_up),
             Phase::Opening => give_up,
             Phase::Open(connection) => {
-                let create = earlier_at(connection.pause_ends(), self.oversize.due());
+                let create = earlier(connection.pause_ends(), self.oversize.due());
                 let create = create.map(|at| (at, TimeoutReason::Create));
                 let due = earlier(give_up.filter(|_| connection.is_unanswered()), create);
                 if connection.is_read() {
@@ -332,14 +332,7 @@ impl Stream {
     }
 }
 
-fn earlier(one: Option<Due>, other: Option<Due>) -> Option<Due> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    }
-}
-
-fn earlier_at(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),

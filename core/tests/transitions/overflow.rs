@@ -152,6 +152,18 @@ fn a_watch_that_waits_for_nobody_keeps_what_came_last_and_is_whole_again_when_it
 }
 
 #[test]
+fn a_response_over_its_own_watch_s_limit_costs_no_other_watch_its_place() {
+    let mut driver = Driver::new(small().total_buffer_bytes(5000));
+    let (neighbour, stream, id) = driver.running(all_from(1));
+    driver.watch(all_from(1));
+    let slow = driver.create_one(stream);
+    driver.frame(stream, big(id, 1, 1000));
+    (1..=3).for_each(|revision| driver.frame(stream, big(slow, revision, 1000)));
+    assert_eq!(driver.cancels(), [slow]);
+    assert_eq!(driver.revisions(neighbour), [1]);
+}
+
+#[test]
 fn a_slow_watch_does_not_disturb_its_neighbour() {
     let mut driver = Driver::new(small());
     let (_, stream, slow) = driver.running(all_from(1));

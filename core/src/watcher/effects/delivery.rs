@@ -39,8 +39,10 @@ impl Watcher {
         let (is_first, bytes) = (watch.queue().is_empty(), cost(&response));
         let is_over = watch.is_over(now, &self.config, bytes);
         let policy = watch.overflow();
-        let has_room = self.make_room(key, bytes);
-        if !is_first && policy != Overflow::Pause && (is_over || !has_room) {
+        let can_be_refused = !is_first && policy != Overflow::Pause;
+        // A response that its own watch may not keep is given no room at the cost of others.
+        let has_room = !(can_be_refused && is_over) && self.make_room(key, bytes);
+        if can_be_refused && !has_room {
             self.overflow(key, Some(base));
             return;
         }
