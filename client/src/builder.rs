@@ -12,15 +12,16 @@ use etcd_watch_core::{Config, Failure, Watcher};
 use crate::{
     AmbientRuntime, BuildError, Client, ConnectOptions, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
     auth::{Authenticator, Credentials},
-    calls::Calls,
-    cluster::Upkeep,
-    driver::Driver,
-    endpoint::Accepted,
-    endpoints::Endpoints,
-    hub::Hub,
-    pool::{Dialer, Pool},
-    sync::{lock, timeout},
-    telemetry::SlowConsumers,
+    calls::attempts::Calls,
+    cluster::endpoint::Accepted,
+    cluster::endpoints::Endpoints,
+    cluster::members::Upkeep,
+    runtime::timeout,
+    sync::lock,
+    transport::pool::{Dialer, Pool},
+    watch::driver::Driver,
+    watch::hub::Hub,
+    watch::log::SlowConsumers,
 };
 
 /// HTTP/2's window before anyone says otherwise, and the largest there is (RFC 9113, section 6.9).
@@ -270,7 +271,7 @@ impl<R: Runtime> ClientBuilder<R> {
             let secure = endpoints.iter().any(|endpoint| endpoint.scheme() == crate::Scheme::Https);
             let accepted = self.accepted();
             let tls = self.tls.take().or_else(|| secure.then(crate::Tls::new));
-            self.connection.tls = tls.map(crate::tls::TlsConnector::new).transpose()?;
+            self.connection.tls = tls.map(crate::transport::tls::TlsConnector::new).transpose()?;
             // Without an endpoint that needs them the system's roots are not read.
             if self.connection.tls.is_some() { accepted } else { Accepted::PlainOnly }
         };

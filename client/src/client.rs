@@ -7,10 +7,10 @@ use etcd_watch_core::{ApiMisuse, KeyRange, Stats, WatchKey, WatchRequest, WatchS
 
 use crate::{
     AmbientRuntime, CallError, ClientBuilder, EmptyNamespace, Runtime, StartError, Watch,
-    calls::Calls,
-    hub::{Hub, Lifeline},
+    calls::attempts::Calls,
+    calls::rpc::Unary,
     namespace::{Namespace, Namespaced},
-    rpc::Unary,
+    watch::hub::{Hub, Lifeline},
 };
 
 /// A client of one etcd cluster. Cheap to clone; all clones share their connections.

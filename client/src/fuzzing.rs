@@ -6,10 +6,10 @@ use etcd_watch_proto::etcdserverpb::{RangeRequest, RangeResponse, WatchRequest};
 use prost::Message;
 
 use crate::{
-    config::Tree,
-    discovery::{DecodeError, ServiceEndpoint},
     namespace::{Namespace, Namespaced},
-    wire,
+    recipes::config::Tree,
+    recipes::discovery::{DecodeError, ServiceEndpoint},
+    transport::wire,
 };
 
 /// What goes out for `Action::Send`, as a server reads it.

@@ -66,66 +66,47 @@
 
 mod auth;
 mod builder;
-pub mod cache;
 mod calls;
 mod client;
 mod cluster;
-mod codec;
-pub mod concurrency;
-pub mod config;
-mod connection;
-mod dial;
-#[cfg(feature = "discovery")]
-pub mod discovery;
-mod driver;
-mod endpoint;
-mod endpoints;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod hub;
-mod keeper;
-mod kv;
-mod lease;
 #[cfg(feature = "metrics")]
 mod metrics;
-mod mirror;
 mod namespace;
-mod outbox;
-mod pool;
-mod rpc;
+mod recipes;
 mod runtime;
-mod stream;
 mod sync;
-mod telemetry;
 #[cfg(test)]
 mod testing;
-#[cfg(feature = "tls")]
-mod tls;
-mod txn;
+mod transport;
 mod watch;
-mod watchable;
-mod wire;
 
 pub use builder::ClientBuilder;
+pub use calls::{
+    keeper::{LeaseKeeper, LeaseLost},
+    kv::{Delete, Get, Put, SortBy, SortOrder},
+    txn::{Compare, Is, Txn, TxnOp},
+};
 pub use client::Client;
-pub use cluster::SyncError;
-pub use connection::Connection;
-pub use dial::first_to_connect;
-pub use endpoint::{Address, Endpoint, EndpointError, Scheme};
+pub use cluster::{
+    endpoint::{Address, Endpoint, EndpointError, Scheme},
+    members::SyncError,
+};
 pub use error::{BuildError, CallError, StartError};
-pub use keeper::{LeaseKeeper, LeaseLost};
-pub use kv::{Delete, Get, Put, SortBy, SortOrder};
-pub use mirror::Mirror;
 pub use namespace::EmptyNamespace;
+#[cfg(feature = "discovery")]
+pub use recipes::discovery;
+pub use recipes::{cache, concurrency, config, mirror::Mirror};
 pub use runtime::{
     AmbientRuntime, BoxError, ConnectError, ConnectOptions, Keepalive, NoRuntime, NotSent, Runtime, Transport,
 };
 #[cfg(feature = "tls")]
-pub use tls::{Tls, TlsError, TlsSession};
-pub use txn::{Compare, Is, Txn, TxnOp};
-pub use watch::{Watch, WatchError};
+pub use transport::tls::{Tls, TlsError, TlsSession};
+pub use transport::{connection::Connection, happy_eyeballs::first_to_connect};
+pub use watch::handle::{Watch, WatchError};
 
 pub use etcd_watch_core::{
     ApiMisuse, CloseReason, Code, Config, ConfigError, Event, EventKind, Failure, Filters, Header, Instant,

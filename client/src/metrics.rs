@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use etcd_watch_core::Stats;
 use metrics::{Counter, Gauge, Label};
 
-use crate::{Runtime, calls::Calls, hub::Hub};
+use crate::{Runtime, calls::attempts::Calls, watch::hub::Hub};
 
 /// How often what has changed is exported.
 const EVERY: Duration = Duration::from_secs(1);

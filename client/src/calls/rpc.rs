@@ -1,0 +1,187 @@
+//! Unary calls on one connection.
+
+use etcd_watch_core::Failure;
+use etcd_watch_proto::etcdserverpb as pb;
+use http::uri::PathAndQuery;
+use tonic::{Extensions, Request, client::Grpc, metadata::MetadataMap};
+use tonic_prost::ProstCodec;
+
+use crate::{Endpoint, Transport, transport::wire};
+
+/// What may be done with a call whose answer didn't come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Make it again: that changes nothing.
+    Freely,
+    /// Make it again only if it surely was not executed.
+    IfNotExecuted,
+}
+
+/// A request message, and the method it belongs to.
+pub(crate) trait Unary: prost::Message + Clone + 'static {
+    type Response: prost::Message + Default + 'static;
+
+    /// `/package.Service/Method`.
+    const PATH: &'static str;
+
+    /// `Method`, for messages.
+    fn method() -> &'static str {
+        Self::PATH.rsplit_once('/').map_or(Self::PATH, |(_, method)| method)
+    }
+
+    fn repeat(&self) -> Repeat;
+
+    /// Whether a member without a leader is to refuse it at once, rather than let it wait.
+    fn needs_leader(&self) -> bool {
+        true
+    }
+}
+
+macro_rules! unary {
+    ($($request:ident -> $response:ident, $path:literal, $repeat:expr;)*) => {$(
+        impl Unary for pb::$request {
+            type Response = pb::$response;
+            const PATH: &'static str = $path;
+
+            fn repeat(&self) -> Repeat {
+                $repeat
+            }
+        }
+    )*};
+}
+
+unary! {
+    PutRequest -> PutResponse, "/etcdserverpb.KV/Put", Repeat::IfNotExecuted;
+    DeleteRangeRequest -> DeleteRangeResponse, "/etcdserverpb.KV/DeleteRange", Repeat::IfNotExecuted;
+    CompactionRequest -> CompactionResponse, "/etcdserverpb.KV/Compact", Repeat::IfNotExecuted;
+    AuthenticateRequest -> AuthenticateResponse, "/etcdserverpb.Auth/Authenticate", Repeat::Freely;
+    LeaseGrantRequest -> LeaseGrantResponse, "/etcdserverpb.Lease/LeaseGrant", Repeat::IfNotExecuted;
+    LeaseRevokeRequest -> LeaseRevokeResponse, "/etcdserverpb.Lease/LeaseRevoke", Repeat::IfNotExecuted;
+    LeaseTimeToLiveRequest -> LeaseTimeToLiveResponse, "/etcdserverpb.Lease/LeaseTimeToLive", Repeat::Freely;
+    MemberListRequest -> MemberListResponse, "/etcdserverpb.Cluster/MemberList", Repeat::Freely;
+    // A stream on the wire, but one request and its answer look the same there as a unary call. Renewing
+    // a lease twice is renewing it.
+    LeaseKeepAliveRequest -> LeaseKeepAliveResponse, "/etcdserverpb.Lease/LeaseKeepAlive", Repeat::Freely;
+}
+
+impl Unary for pb::StatusRequest {
+    type Response = pb::StatusResponse;
+    const PATH: &'static str = "/etcdserverpb.Maintenance/Status";
+
+    fn repeat(&self) -> Repeat {
+        Repeat::Freely
+    }
+
+    fn needs_leader(&self) -> bool {
+        false
+    }
+}
+
+impl Unary for pb::RangeRequest {
+    type Response = pb::RangeResponse;
+    const PATH: &'static str = "/etcdserverpb.KV/Range";
+
+    fn repeat(&self) -> Repeat {
+        Repeat::Freely
+    }
+
+    /// A serializable read is answered from the member's own store, leader or not.
+    fn needs_leader(&self) -> bool {
+        !self.serializable
+    }
+}
+
+impl Unary for pb::TxnRequest {
+    type Response = pb::TxnResponse;
+    const PATH: &'static str = "/etcdserverpb.KV/Txn";
+
+    fn repeat(&self) -> Repeat {
+        if only_reads(self) { Repeat::Freely } else { Repeat::IfNotExecuted }
+    }
+}
+
+fn only_reads(txn: &pb::TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).all(|op| match &op.request {
+        Some(pb::request_op::Request::RequestRange(_)) | None => true,
+        Some(pb::request_op::Request::RequestTxn(nested)) => only_reads(nested),
+        Some(_) => false,
+    })
+}
+
+/// How a call failed.
+#[derive(Debug)]
+pub(crate) struct CallFailure {
+    pub(crate) failure: Failure,
+    /// The request never left this process.
+    pub(crate) not_sent: bool,
+    /// The server did not accept the auth token, and did not execute the request; the next attempt has
+    /// another token.
+    pub(crate) token_refused: bool,
+}
+
+impl CallFailure {
+    /// It was sent; whether it was executed, only the failure can tell.
+    pub(crate) fn sent(failure: Failure) -> Self {
+        Self { failure, not_sent: false, token_refused: false }
+    }
+
+    pub(crate) fn not_sent(failure: Failure) -> Self {
+        Self { failure, not_sent: true, token_refused: false }
+    }
+}
+
+/// Makes the call on this connection.
+pub(crate) async fn unary<T: Transport, Q: Unary>(
+    transport: T,
+    endpoint: &Endpoint,
+    request: Q,
+    metadata: MetadataMap,
+    max_message_bytes: usize,
+) -> Result<Q::Response, CallFailure> {
+    let mut grpc =
+        Grpc::with_origin(transport, endpoint.uri().clone()).max_decoding_message_size(max_message_bytes);
+    if let Err(error) = grpc.ready().await {
+        let error = error.into();
+        return Err(CallFailure::not_sent(wire::broken(&*error)));
+    }
+    let request = Request::from_parts(metadata, Extensions::default(), request);
+    let codec = ProstCodec::default();
+    match grpc.unary(request, PathAndQuery::from_static(Q::PATH), codec).await {
+        Ok(response) => Ok(response.into_inner()),
+        Err(status) => Err(CallFailure {
+            failure: wire::failure_of(&status, max_message_bytes),
+            not_sent: wire::not_sent(&status),
+            token_refused: false,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pb::request_op::Request as Op;
+
+    use super::*;
+
+    fn txn(ops: impl IntoIterator<Item = Op>) -> pb::TxnRequest {
+        let success = ops.into_iter().map(|request| pb::RequestOp { request: Some(request) }).collect();
+        pb::TxnRequest { success, ..Default::default() }
+    }
+
+    #[test]
+    fn a_transaction_is_repeated_freely_only_if_it_reads_only() {
+        let read = || Op::RequestRange(pb::RangeRequest::default());
+        let write = || Op::RequestPut(pb::PutRequest::default());
+        assert_eq!(txn([read()]).repeat(), Repeat::Freely);
+        assert_eq!(txn([read(), Op::RequestTxn(txn([read()]))]).repeat(), Repeat::Freely);
+        assert_eq!(txn([read(), write()]).repeat(), Repeat::IfNotExecuted);
+        assert_eq!(txn([Op::RequestTxn(txn([write()]))]).repeat(), Repeat::IfNotExecuted);
+        let otherwise = pb::TxnRequest { failure: txn([write()]).success, ..Default::default() };
+        assert_eq!(otherwise.repeat(), Repeat::IfNotExecuted);
+    }
+
+    #[test]
+    fn methods_are_named_as_in_the_service() {
+        assert_eq!(pb::PutRequest::method(), "Put");
+        assert_eq!(pb::LeaseKeepAliveRequest::method(), "LeaseKeepAlive");
+    }
+}

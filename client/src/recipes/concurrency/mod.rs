@@ -1,0 +1,81 @@
+//! Locks and elections, understood by Go's `clientv3/concurrency`: a program in Go and one with this client
+//! contend for the same lock.
+//!
+//! - [`Session`]: a lease that is kept alive; what is held, is held for as long as it lives.
+//! - [`Mutex`]: one holder at a time, first come, first served.
+//! - [`Election`]: the same with a value that everybody sees; [`observe`] and [`leader`] need no session.
+//!
+//! ```no_run
+//! use etcd_watch_client::{
+//!     Client, Put, Runtime, Txn,
+//!     concurrency::{Mutex, Session},
+//! };
+//!
+//! # async fn program<R: Runtime>(client: Client<R>) -> Result<(), Box<dyn std::error::Error>> {
+//! let session = Session::open(&client).await?;
+//! let mutex = Mutex::new(&session, "locks/report")?;
+//! let guard = mutex.lock().await?;
+//! // Takes place only if the lock is still held when the server executes it.
+//! let write = Txn::new().when(guard.is_owner()).and_then(Put::new("report", "done"));
+//! let done = client.txn(write).await?.succeeded;
+//! guard.unlock().await?;
+//! # let _ = done;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is guaranteed
+//!
+//! **In the store.** Contenders are keys under `<name>/`; the one created first is the owner. There is one at any
+//! revision, and ownership passes in the order of creation. Every owner has a greater create revision than the
+//! one before: its *fencing token*. A transaction with the condition [`MutexGuard::is_owner`] (or
+//! [`Leadership::is_owner`]) is executed only while the token's owner is the owner, whatever clocks and networks do.
+//!
+//! **Outside of it**, a lock by a lease is advisory. A process that was frozen for longer than its lease lasts still
+//! believes in its lock for a moment after it wakes up. [`MutexGuard::is_held`] counts the lease's time from the
+//! *sending* of its last renewal, by the local monotonic clock, so a holder that asks knows of the loss no later than
+//! the server, if its clock runs as fast; but between asking and acting, time passes. What must not happen twice
+//! takes the fencing token along: in etcd by `is_owner`, elsewhere by a store that refuses a token lower than one it
+//! has seen.
+//!
+//! **Liveness.** A contender that is dropped at any moment (a future that was not polled to its end, a guard, a
+//! session) takes its key away in the background. One whose process dies blocks the others until its lease is over.
+//!
+//! # Names
+//!
+//! A name is not empty, does not end in `/` and has no control characters: what lists keys or logs them would show
+//! another name than the one that is locked. (Go takes any bytes; a lock with such a name can't be shared with it.) All keys under `<name>/` contend, whoever made them: a name that
+//! continues another (`a/b` and `a`) contends for that one too, as in Go. Who contends needs permission to read and
+//! write all of `<name>/`.
+//!
+//! # Logs
+//!
+//! | event | level | fields |
+//! |---|---|---|
+//! | `session_opened` | debug | `lease`, `ttl` |
+//! | `session_lost` | warn | `lease`, `reason` |
+//! | `session_closed` | debug | `lease`, `reason` |
+//! | `claim_entered` | debug | `key`, `create_revision` |
+//! | `claim_waiting` | debug | `key`, `create_revision`, `behind` |
+//! | `claim_held` | debug | `key`, `create_revision` |
+//! | `claim_lost` | warn | `key`, `create_revision`, `reason` |
+//! | `claim_left` | debug | `key` |
+//! | `claim_not_removed` | warn | `key`, `reason` |
+//!
+//! A *claim* is a key in the queue for a lock or a leadership. Values are in none of them.
+
+mod claim;
+mod election;
+mod error;
+mod leader;
+mod mutex;
+mod name;
+mod queue;
+mod session;
+mod telemetry;
+
+pub use election::{Election, Leadership};
+pub use error::{ContendError, Lost, NameError, SessionError, SessionLost};
+pub use leader::{Leader, LeaderError, Observe, leader, observe};
+pub use mutex::{Mutex, MutexGuard};
+pub use session::{Session, SessionBuilder};

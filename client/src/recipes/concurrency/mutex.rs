@@ -1,0 +1,124 @@
+//! A lock.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{ContendError, Lost, NameError, Session, claim::Place, name::Name};
+use crate::{Compare, Runtime, runtime::timeout};
+
+/// A lock with a name: one holder at a time among all clients of the cluster, those in Go too; first come, first
+/// served. Cheap to make and to clone: nothing happens before somebody locks.
+///
+/// A session is one contender per name: its own lockers queue among themselves first, in no certain order. If the
+/// answer to an attempt was lost, the next of them waits until 10 s after it, in case a server executes that only then.
+/// [What is guaranteed, and what isn't](super#what-is-guaranteed).
+#[derive(Clone, Debug)]
+pub struct Mutex<R: Runtime> {
+    session: Session<R>,
+    name: Name,
+}
+
+impl<R: Runtime> Mutex<R> {
+    /// The lock with this name, to be held by this session.
+    ///
+    /// # Errors
+    /// A [name](super#names) that can't be one.
+    pub fn new(session: &Session<R>, name: impl Into<String>) -> Result<Self, NameError> {
+        Ok(Self { session: session.clone(), name: Name::new(name)? })
+    }
+
+    /// Waits for the lock. Failures that may pass are waited out for as long as the session lives.
+    ///
+    /// Cancel-safe: dropping the future leaves the queue, in the background.
+    ///
+    /// # Errors
+    /// The session is lost, the key was deleted, or a call or a watch was refused for good.
+    pub async fn lock(&self) -> Result<MutexGuard<R>, ContendError> {
+        let (place, entered) = Place::enter(&self.session, &self.name, Bytes::new()).await?;
+        if !entered.is_first {
+            place.become_first().await?;
+        }
+        place.hold()?;
+        Ok(MutexGuard { place })
+    }
+
+    /// Takes the lock if nobody has it; `None` if somebody does. For a moment its key is in the queue all the
+    /// same. Cancel-safe as [`lock`](Self::lock) is.
+    ///
+    /// # Errors
+    /// As of `lock`; or the key could not be removed again.
+    pub async fn try_lock(&self) -> Result<Option<MutexGuard<R>>, ContendError> {
+        let Some((place, entered)) = Place::try_enter(&self.session, &self.name, Bytes::new()).await? else {
+            return Ok(None);
+        };
+        if !entered.is_first {
+            place.leave().await?;
+            return Ok(None);
+        }
+        place.hold()?;
+        Ok(Some(MutexGuard { place }))
+    }
+
+    /// Waits for the lock for so long at most; `None` if it didn't come. Cancel-safe as [`lock`](Self::lock) is.
+    ///
+    /// # Errors
+    /// As of `lock`.
+    pub async fn lock_within(&self, limit: Duration) -> Result<Option<MutexGuard<R>>, ContendError> {
+        let runtime = self.session.client().calls().runtime();
+        timeout(runtime, limit, self.lock()).await.transpose()
+    }
+}
+
+/// A held lock. Dropping it unlocks in the background.
+#[derive(Debug)]
+#[must_use = "dropping it unlocks"]
+pub struct MutexGuard<R: Runtime> {
+    place: Place<R>,
+}
+
+impl<R: Runtime> MutexGuard<R> {
+    /// The key that holds the lock.
+    #[must_use]
+    pub fn key(&self) -> &Bytes {
+        &self.place.claim().key
+    }
+
+    /// The revision that created the key: the *fencing token*. It is greater than that of every holder before.
+    #[must_use]
+    pub fn create_revision(&self) -> i64 {
+        self.place.claim().create_revision
+    }
+
+    /// The condition that this is still the holder, for a transaction of the application's own.
+    pub fn is_owner(&self) -> Compare {
+        self.place.claim().exists()
+    }
+
+    /// Whether the lock is held, as far as this side knows: by its clock, and by what it has heard.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.lost_reason().is_none()
+    }
+
+    /// Whether the lock is lost, and why.
+    #[must_use]
+    pub fn lost_reason(&self) -> Option<Lost> {
+        self.place.lost_reason()
+    }
+
+    /// Completes when the lock is lost; by a timer's delay later than [`is_held`](Self::is_held) tells of a lease whose
+    /// time is over. Cancel-safe.
+    pub async fn lost(&self) -> Lost {
+        self.place.lost().await
+    }
+
+    /// Unlocks, and waits until that is done; what may pass is waited out. Goes on in the background when the
+    /// future is dropped. Never removes anything but this holder's own key.
+    ///
+    /// # Errors
+    /// The lock had been lost before, or the key could not be removed.
+    pub async fn unlock(self) -> Result<(), ContendError> {
+        self.place.leave().await
+    }
+}

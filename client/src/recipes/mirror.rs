@@ -1,0 +1,293 @@
+//! A mirror of a key range: the core's snapshot-then-watch machine, driven by whoever polls it.
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use etcd_watch_core::{
+    ApiMisuse, CloseReason, Delivery, EndpointHint, Failure, Instant, ListKey, ListRequest,
+    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page,
+};
+use etcd_watch_proto::etcdserverpb::RangeRequest;
+use futures_core::{FusedStream, Stream};
+
+use crate::{
+    Client, Runtime, Watch, WatchError, cluster::endpoints::EndpointId, namespace::Namespaced,
+    runtime::BoxFuture, transport::wire,
+};
+
+/// A key range of the store, listed and then watched: a stream of [`MirrorEvent`]s, whose documentation is
+/// what a consumer may rely on.
+///
+/// It survives what a [`Watch`] survives, and compaction, a restored backup and another store behind the same
+/// address besides: it lists again then, and hands out the difference, deletes included. The list is read in
+/// pages at one revision, with the failover of reads.
+///
+/// It runs while it is polled; what isn't taken waits, within a page and the watch's budget. Taking is
+/// cancel-safe. Dropping it ends everything, here and on the server.
+///
+/// ```no_run
+/// use std::collections::BTreeMap;
+/// use etcd_watch_client::{Client, KeyRange, MirrorEvent, MirrorRequest, Runtime};
+///
+/// async fn follow<R: Runtime>(client: &Client<R>) -> Result<(), Box<dyn std::error::Error>> {
+///     let mut mirror = client.mirror(MirrorRequest::new(KeyRange::prefix("services/")))?;
+///     let mut services = BTreeMap::new();
+///     while let Some(event) = mirror.try_next().await? {
+///         match event {
+///             MirrorEvent::Snapshot(part) => {
+///                 part.deletes().iter().for_each(|key| drop(services.remove(key)));
+///                 services.extend(part.into_puts().into_iter().map(|kv| (kv.key, kv.value)));
+///             }
+///             MirrorEvent::Changes(response) => for event in response.events() {
+///                 let kv = event.kv();
+///                 match event.kind() {
+///                     etcd_watch_client::EventKind::Delete => services.remove(&kv.key_bytes()),
+///                     _ => services.insert(kv.key_bytes(), kv.value_bytes()),
+///                 };
+///             },
+///             MirrorEvent::Synced { revision } => println!("{} services at {revision}", services.len()),
+///             _ => {}
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
+#[must_use = "it does nothing unless it is polled"]
+pub struct Mirror<R: Runtime> {
+    client: Client<R>,
+    machine: Machine,
+    listing: Option<Listing>,
+    watch: Option<Watch>,
+    timer: Option<(Instant, BoxFuture<()>)>,
+    /// Completes when the client is closed.
+    closed: BoxFuture<()>,
+    last_endpoint: Option<EndpointId>,
+    ended: bool,
+}
+
+/// A page under way.
+struct Listing {
+    list: ListKey,
+    page: BoxFuture<(Option<EndpointId>, Result<Page, Failure>)>,
+}
+
+impl<R: Runtime> std::fmt::Debug for Mirror<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mirror")
+            .field("synced_revision", &self.synced_revision())
+            .field("watch", &self.watch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime> Client<R> {
+    /// Mirrors a key range. Returns at once; what happens comes from the stream.
+    ///
+    /// # Errors
+    /// A request that can't be served, or a client that has been closed.
+    pub fn mirror(&self, request: MirrorRequest) -> Result<Mirror<R>, ApiMisuse> {
+        let seed = RandomState::new().build_hasher().finish();
+        let machine = Machine::new(&self.calls().pool.dialer.watch_config, request, seed)?;
+        if self.calls().is_closed() {
+            return Err(ApiMisuse::ShutDown);
+        }
+        let hub = self.hub().clone();
+        Ok(Mirror {
+            client: self.clone(),
+            machine,
+            listing: None,
+            watch: None,
+            timer: None,
+            closed: Box::pin(async move { hub.ended().await }),
+            last_endpoint: None,
+            ended: false,
+        })
+    }
+}
+
+impl<R: Runtime> Mirror<R> {
+    /// The next event; `None` after the end. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<MirrorEvent, WatchError>> {
+        std::future::poll_fn(|cx| self.poll_take(cx)).await
+    }
+
+    /// The next event; `Ok(None)` after the end. Cancel-safe.
+    ///
+    /// # Errors
+    /// Why it can't go on, once.
+    pub async fn try_next(&mut self) -> Result<Option<MirrorEvent>, WatchError> {
+        self.next().await.transpose()
+    }
+
+    /// Asks the server how far the watch is: the answer comes as a [`Synced`](MirrorEvent::Synced), from
+    /// servers whose answer can be trusted (see [`Watch::request_progress`]).
+    pub fn request_progress(&mut self) {
+        let now = self.now();
+        self.machine.request_progress(now);
+        self.perform();
+    }
+
+    /// Ends it, here and on the server: the stream ends without an error.
+    pub fn cancel(&mut self) {
+        let now = self.now();
+        self.machine.cancel(now);
+        self.perform();
+    }
+
+    /// The revision that the fold of what was taken is exactly at; `None` in the middle of a list.
+    #[must_use]
+    pub fn synced_revision(&self) -> Option<i64> {
+        self.machine.synced_revision()
+    }
+
+    fn now(&self) -> Instant {
+        self.client.hub().now()
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<MirrorEvent, WatchError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            self.perform();
+            let now = self.now();
+            if let Some(event) = self.machine.next(now) {
+                // The next page is asked for before this one is looked at.
+                self.perform();
+                return Poll::Ready(self.handed_out(event));
+            }
+            if !(self.poll_listing(cx) || self.poll_watch(cx) || self.poll_timer(cx)) {
+                // A closed client makes no more calls; a watch says so itself.
+                if self.watch.is_none() && self.closed.as_mut().poll(cx).is_ready() {
+                    self.ended = true;
+                    self.listing = None;
+                    return Poll::Ready(Some(Err(WatchError::new(CloseReason::ShutDown))));
+                }
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn handed_out(&mut self, event: MirrorEvent) -> Option<Result<MirrorEvent, WatchError>> {
+        match event {
+            MirrorEvent::Closed(reason) => {
+                self.ended = true;
+                self.watch = None;
+                (reason != CloseReason::Cancelled).then(|| Err(WatchError::new(reason)))
+            }
+            MirrorEvent::Listing { revision, ref reason } => {
+                let range = self.machine.request().range().start();
+                tracing::debug!(name: "mirror_listing", ?range, revision, %reason, "listing the keys of a mirror");
+                Some(Ok(event))
+            }
+            event => Some(Ok(event)),
+        }
+    }
+
+    /// Performs all actions there are.
+    fn perform(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                MirrorAction::List { list, request } => self.list(list, request),
+                MirrorAction::Watch(request) => match self.client.watch(request) {
+                    Ok(watch) => self.watch = Some(watch),
+                    // The request was checked with the mirror's.
+                    Err(_) => {
+                        let now = self.now();
+                        self.machine.handle_delivery(now, Delivery::Closed(CloseReason::ShutDown));
+                    }
+                },
+                MirrorAction::Cancel => self.watch = None,
+                MirrorAction::RequestProgress => {
+                    // A watch that has ended says so by itself.
+                    let _ = self.watch.as_ref().map(Watch::request_progress);
+                }
+            }
+        }
+    }
+
+    fn list(&mut self, list: ListKey, request: ListRequest) {
+        let calls = self.client.calls().clone();
+        let namespace = self.client.keys().clone();
+        let avoid = match request.endpoint {
+            EndpointHint::Any => None,
+            EndpointHint::Another => self.last_endpoint,
+        };
+        let range = wire::list_request(&request).enter(&namespace);
+        let page = async move {
+            let (endpoint, result) = calls.read(range, &request.options, avoid).await;
+            (endpoint, result.map(|response| wire::page(RangeRequest::leave(response, &namespace))))
+        };
+        self.listing = Some(Listing { list, page: Box::pin(page) });
+    }
+
+    fn poll_listing(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(listing) = &mut self.listing else { return false };
+        let Poll::Ready((endpoint, result)) = listing.page.as_mut().poll(cx) else { return false };
+        let list = listing.list;
+        self.listing = None;
+        self.last_endpoint = endpoint.or(self.last_endpoint);
+        let now = self.now();
+        self.machine.handle_page(now, list, result);
+        true
+    }
+
+    fn poll_watch(&mut self, cx: &Context<'_>) -> bool {
+        if !self.machine.wants_delivery() {
+            return false;
+        }
+        let Some(watch) = &mut self.watch else { return false };
+        let Poll::Ready(taken) = watch.poll_take(cx) else { return false };
+        let delivery = match taken {
+            Some(Ok(response)) => Delivery::Response(response),
+            Some(Err(error)) => Delivery::Closed(error.into_reason()),
+            None => Delivery::Closed(CloseReason::Cancelled),
+        };
+        if matches!(delivery, Delivery::Closed(_)) {
+            self.watch = None;
+        }
+        let now = self.now();
+        self.machine.handle_delivery(now, delivery);
+        true
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(timeout) = self.machine.poll_timeout() else {
+            self.timer = None;
+            return false;
+        };
+        let now = self.now();
+        if timeout > now {
+            if self.timer.as_ref().is_none_or(|(at, _)| *at != timeout) {
+                let runtime = self.client.calls().runtime().clone();
+                let left = timeout.since(now);
+                self.timer = Some((timeout, Box::pin(async move { runtime.sleep(left).await })));
+            }
+            let rang = self.timer.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready());
+            if !rang {
+                return false;
+            }
+        }
+        self.timer = None;
+        let now = self.now().max(timeout);
+        self.machine.handle_timeout(now);
+        true
+    }
+}
+
+impl<R: Runtime> Stream for Mirror<R> {
+    type Item = Result<MirrorEvent, WatchError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_take(cx)
+    }
+}
+
+impl<R: Runtime> FusedStream for Mirror<R> {
+    fn is_terminated(&self) -> bool {
+        self.ended
+    }
+}

@@ -1,0 +1,283 @@
+//! One connection of a watch stream: connecting, being opened, open. After a reconnect the stream has another one.
+//!
+//! ```text
+//! Connecting --connected, member's version known--> Opening --response headers--> Open
+//! ```
+//!
+//! etcd sends its response headers only together with the first response, and that comes only after the
+//! first request. So the stream is reported as opened when the connection is up, the machine's first
+//! request goes out while the headers are still awaited, and awaiting them is part of polling.
+
+use std::{
+    future::poll_fn,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use etcd_watch_core::{
+    Code, Failure, Opened, Remedy, Request, ServerVersion, StreamKey, StreamOptions, remedy, wire::Method,
+};
+use etcd_watch_proto::etcdserverpb as pb;
+use http::{HeaderValue, header, uri::PathAndQuery};
+use tonic::{body::Body, metadata::MetadataMap};
+use tracing::Span;
+
+use crate::{
+    Endpoint, Runtime, Transport,
+    auth::{Generation, Token},
+    calls::rpc,
+    cluster::endpoints::EndpointId,
+    runtime::{BoxFuture, timeout},
+    transport::pool::Dialer,
+    transport::wire,
+    watch::codec::Frames,
+    watch::log as telemetry,
+    watch::outbox::{Outbox, Requests, outbox},
+};
+
+/// How long the member may take to tell its version. One that takes longer may hang, and is passed over for
+/// another that isn't known to be down. Where there is none it is used all the same: its manual progress
+/// replies are not believed then, that is all.
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// One connection of a watch stream. Dropping it resets the call and closes the connection.
+pub(crate) struct StreamConnection<T: Transport> {
+    pub(crate) key: StreamKey,
+    pub(crate) endpoint: EndpointId,
+    pub(crate) span: Span,
+    phase: Phase<T>,
+    outbox: Outbox,
+    max_message_bytes: usize,
+    opened: bool,
+    /// The auth token that the stream carries.
+    token: Option<Generation>,
+    paused: bool,
+}
+
+enum Phase<T: Transport> {
+    Connecting(BoxFuture<Result<Connected<T>, Failure>>),
+    Opening(BoxFuture<Result<Frames<T::ResponseBody>, Failure>>),
+    Open(Frames<T::ResponseBody>),
+    Failed,
+}
+
+struct Connected<T> {
+    transport: T,
+    opened: Opened,
+    token: Option<Generation>,
+    origin: http::Uri,
+    metadata: MetadataMap,
+    requests: Requests,
+}
+
+/// What has happened on a connection.
+#[derive(Debug)]
+pub(crate) enum StreamNews {
+    Opened(Opened),
+    Frame(Bytes),
+    Failed(Failure),
+}
+
+impl<T: Transport> StreamConnection<T> {
+    /// Begins to connect.
+    pub(crate) fn open<R: Runtime<Transport = T>>(
+        dialer: &Arc<Dialer<R>>,
+        endpoint: EndpointId,
+        key: StreamKey,
+        options: Arc<StreamOptions>,
+    ) -> Self {
+        let (outbox, requests) = outbox();
+        let connecting = connect(dialer.clone(), endpoint, options, requests);
+        let phase = Phase::Connecting(Box::pin(connecting));
+        let max_message_bytes = dialer.max_message_bytes;
+        let span = telemetry::stream_span(key, &dialer.endpoints.get(endpoint));
+        Self {
+            key,
+            endpoint,
+            span,
+            phase,
+            outbox,
+            max_message_bytes,
+            opened: false,
+            token: None,
+            paused: false,
+        }
+    }
+
+    pub(crate) fn send(&self, request: &Request) {
+        self.outbox.send(request);
+    }
+
+    /// Whether the connection was up.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.opened
+    }
+
+    /// The auth token that the stream carries, once it is opened.
+    pub(crate) fn token(&self) -> Option<Generation> {
+        self.token
+    }
+
+    /// Whether it is not being read, since the machine has no room.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(crate) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Whether polling may yield frames: then it is done only while the machine wants some.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open(_))
+    }
+
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StreamNews> {
+        loop {
+            match &mut self.phase {
+                Phase::Connecting(connecting) => match connecting.as_mut().poll(cx) {
+                    Poll::Ready(Ok(connected)) => {
+                        let opened = connected.opened;
+                        self.opened = true;
+                        self.token = connected.token;
+                        self.phase = Phase::Opening(Box::pin(open(connected, self.max_message_bytes)));
+                        return Poll::Ready(StreamNews::Opened(opened));
+                    }
+                    Poll::Ready(Err(failure)) => return self.fail(failure),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Phase::Opening(opening) => match opening.as_mut().poll(cx) {
+                    Poll::Ready(Ok(frames)) => self.phase = Phase::Open(frames),
+                    Poll::Ready(Err(failure)) => return self.fail(failure),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Phase::Open(frames) => match frames.poll_next(cx) {
+                    Poll::Ready(Ok(frame)) => return Poll::Ready(StreamNews::Frame(frame)),
+                    Poll::Ready(Err(failure)) => return self.fail(failure),
+                    Poll::Pending => return Poll::Pending,
+                },
+                Phase::Failed => return Poll::Pending,
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) -> Poll<StreamNews> {
+        self.phase = Phase::Failed;
+        Poll::Ready(StreamNews::Failed(failure))
+    }
+}
+
+/// What stands for the version of a member that knows its user and yet keeps it from all but root: only
+/// servers from this one on do that (the repair of CVE-2026-33413, taken back later, and all of 3.6 before
+/// that).
+const KEEPS_ITS_VERSION: ServerVersion = ServerVersion::new(3, 5, 28);
+
+/// Connects, gets an auth token if one is needed, and asks the member for its version on the same
+/// connection. A member that looks at the token then saves the stream from being opened with one that has
+/// expired.
+async fn connect<R: Runtime>(
+    dialer: Arc<Dialer<R>>,
+    id: EndpointId,
+    options: Arc<StreamOptions>,
+    requests: Requests,
+) -> Result<Connected<R::Transport>, Failure> {
+    let extra = || options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
+    let mut metadata = wire::metadata(options.require_leader, extra())?;
+    let transport = dialer.dial(id).await?;
+    let endpoint = dialer.endpoints.get(id);
+    let ask = async |token: &Option<Token>| {
+        let mut metadata = wire::metadata(false, extra())?;
+        if let Some(token) = token {
+            token.attach(&mut metadata);
+        }
+        match version_of(&dialer, transport.clone(), &endpoint, metadata).await {
+            Some(version) => version,
+            None if dialer.endpoints.another_is_up(id) => {
+                Err(Failure::connection(format!("the member has told nothing within {STATUS_TIMEOUT:?}")))
+            }
+            None => Ok(None),
+        }
+    };
+    let mut token = dialer.token(&transport, &endpoint).await?;
+    let mut version = ask(&token).await;
+    if let (Err(failure), Some(refused)) = (&version, &token)
+        && remedy(failure) == Remedy::Reauthenticate
+    {
+        dialer.token_refused(refused.generation());
+        token = dialer.token(&transport, &endpoint).await?;
+        version = ask(&token).await;
+    }
+    let version = match version {
+        Ok(version) => version,
+        Err(dead @ (Failure::Connection { .. } | Failure::Tls { .. } | Failure::EndOfStream)) => {
+            return Err(dead);
+        }
+        Err(Failure::Status { code: Code::PermissionDenied, message })
+            if token.is_some() && message == "etcdserver: permission denied" =>
+        {
+            Some(KEEPS_ITS_VERSION)
+        }
+        Err(failure) => {
+            tracing::debug!(name: "version_unknown", %endpoint, reason = %failure, "the member does not tell its version");
+            None
+        }
+    };
+    if let Some(token) = &token {
+        token.attach(&mut metadata);
+    }
+    Ok(Connected {
+        transport,
+        opened: Opened { version, authenticated: token.as_ref().is_some_and(Token::is_present) },
+        token: token.as_ref().map(Token::generation),
+        origin: endpoint.uri().clone(),
+        metadata,
+        requests,
+    })
+}
+
+/// The member's version, which it may tell in a way that means nothing; `None` if it takes too long to tell.
+async fn version_of<R: Runtime>(
+    dialer: &Dialer<R>,
+    transport: R::Transport,
+    endpoint: &Endpoint,
+    metadata: MetadataMap,
+) -> Option<Result<Option<ServerVersion>, Failure>> {
+    let status = rpc::unary(transport, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
+    let status = timeout(&dialer.runtime, STATUS_TIMEOUT, status).await?;
+    Some(status.map(|status| status.version.parse().ok()).map_err(|failed| failed.failure))
+}
+
+/// Makes the streaming call; completes with the response's headers.
+async fn open<T: Transport>(
+    connected: Connected<T>,
+    max_message_bytes: usize,
+) -> Result<Frames<T::ResponseBody>, Failure> {
+    let Connected { mut transport, origin, metadata, requests, .. } = connected;
+    let request = watch_call(origin, metadata, requests)?;
+    let broken = |error: T::Error| wire::broken(&*error.into());
+    poll_fn(|cx| transport.poll_ready(cx)).await.map_err(broken)?;
+    let response = transport.call(request).await.map_err(broken)?;
+    Frames::of(response, max_message_bytes)
+}
+
+/// The head of the call, and its requests as the body.
+fn watch_call(
+    origin: http::Uri,
+    metadata: MetadataMap,
+    requests: Requests,
+) -> Result<http::Request<Body>, Failure> {
+    let mut uri = origin.into_parts();
+    uri.path_and_query = Some(PathAndQuery::from_static(Method::Watch.path()));
+    let uri = http::Uri::from_parts(uri)
+        .map_err(|error| Failure::invalid_request(format!("the endpoint's URI: {error}")))?;
+    let mut request = http::Request::new(Body::new(requests));
+    *request.method_mut() = http::Method::POST;
+    *request.version_mut() = http::Version::HTTP_2;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = metadata.into_headers();
+    request.headers_mut().insert(header::TE, HeaderValue::from_static("trailers"));
+    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    Ok(request)
+}

@@ -1,0 +1,423 @@
+//! The driver: the one task of a client that stands between the machine and the network.
+//!
+//! Each turn it performs what the machine asks for, then reads what has arrived, over and over until
+//! there is nothing left; only then are the consumers woken, so that they find everything at once. What
+//! one stream may take of a turn is bounded, and after a full share the task yields to the others of its
+//! runtime.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use etcd_watch_core::{
+    Action, EndpointHint, Failure, Frame, Instant, RangeDone, RangeKey, Remedy, Request, StreamEnd, StreamId,
+    StreamKey, remedy,
+};
+
+use crate::{
+    Runtime, Transport,
+    auth::Generation,
+    calls::attempts::Calls,
+    cluster::endpoints::{EndpointId, Endpoints},
+    runtime::BoxFuture,
+    watch::connection::{StreamConnection, StreamNews},
+    watch::hub::{Hub, Parked},
+    watch::log::{self as telemetry, Backoff, Slow, SlowConsumers},
+};
+
+/// What a stream may deliver in a turn before others have theirs.
+const FRAMES_PER_TURN: usize = 256;
+const BYTES_PER_TURN: usize = 1 << 20;
+
+/// How many actions are taken from the machine under one lock.
+const ACTIONS_AT_ONCE: usize = 256;
+
+/// Of how many ended streams something may be remembered.
+const SPARE_MEMORIES: usize = 64;
+
+/// Rounds of a turn before the task yields in any case.
+const ROUNDS_PER_TURN: usize = 32;
+
+pub(crate) struct Driver<R: Runtime> {
+    hub: Arc<Hub>,
+    calls: Arc<Calls<R>>,
+    connections: Vec<StreamConnection<R::Transport>>,
+    reads: Vec<Read>,
+    timer: Option<(Instant, BoxFuture<()>)>,
+    /// The endpoint that each of the machine's streams was last opened on.
+    last_endpoints: BTreeMap<StreamId, EndpointId>,
+    /// The auth token that each of them last carried.
+    last_tokens: BTreeMap<StreamId, Generation>,
+    last_read: Option<EndpointId>,
+    slow: SlowConsumers,
+    /// Whether the hub knows that some stream is not being read.
+    paused: bool,
+    actions: Vec<Action>,
+    /// Which connections the machine wants to hear from, in their order.
+    wanted: Vec<bool>,
+    wake: Vec<Waker>,
+}
+
+/// A read of the current revision that is under way.
+struct Read {
+    key: RangeKey,
+    result: BoxFuture<(Option<EndpointId>, Result<RangeDone, Failure>)>,
+}
+
+/// How a round went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Round {
+    /// Nothing was left to do.
+    Quiet,
+    /// Something was done; there may be more.
+    Busy,
+    /// A stream has had its share of the turn.
+    Full,
+}
+
+impl<R: Runtime> Driver<R> {
+    pub(crate) fn new(hub: Arc<Hub>, calls: Arc<Calls<R>>, slow: SlowConsumers) -> Self {
+        Self {
+            hub,
+            calls,
+            connections: Vec::new(),
+            reads: Vec::new(),
+            timer: None,
+            last_endpoints: BTreeMap::new(),
+            last_tokens: BTreeMap::new(),
+            last_read: None,
+            slow,
+            paused: false,
+            actions: Vec::new(),
+            wanted: Vec::new(),
+            wake: Vec::new(),
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        for _ in 0..ROUNDS_PER_TURN {
+            let asked = self.hub.begin_round();
+            if asked.spread {
+                self.spread();
+            }
+            let mut round = self.perform();
+            if asked.stop {
+                // The last actions are performed; the streams are reset by dropping them.
+                return Poll::Ready(());
+            }
+            round = round.max(self.read_streams(cx));
+            round = round.max(self.read_ranges(cx));
+            match round {
+                Round::Full => break,
+                Round::Busy => {}
+                Round::Quiet => {
+                    let paused = self.connections.iter().filter(|each| each.is_open() && each.is_paused());
+                    match self.hub.park(cx, paused.map(|each| each.key)) {
+                        Parked::MoreToDo => {}
+                        Parked::Until(timeout) if self.wait(cx, timeout) => {}
+                        Parked::Until(_) => return Poll::Pending,
+                    }
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Performs all actions there are.
+    fn perform(&mut self) -> Round {
+        let mut actions = std::mem::take(&mut self.actions);
+        let mut round = Round::Quiet;
+        let mut may_be_more = true;
+        while may_be_more {
+            may_be_more = self.hub.drain(ACTIONS_AT_ONCE, &mut actions, &mut self.wake);
+            if !actions.is_empty() {
+                round = Round::Busy;
+            }
+            for action in actions.drain(..) {
+                self.perform_one(action);
+            }
+        }
+        self.actions = actions;
+        round
+    }
+
+    fn perform_one(&mut self, action: Action) {
+        match action {
+            Action::Open { stream, options, endpoint, fresh_token } => {
+                if fresh_token && let Some(&token) = self.last_tokens.get(&stream.stream()) {
+                    self.calls.pool.dialer.token_refused(token);
+                }
+                let last = self.last_endpoints.get(&stream.stream()).copied();
+                let dialer = &self.calls.pool.dialer;
+                let id = dialer.endpoints.pick_for_stream(avoid(endpoint, last), &self.streams());
+                self.last_endpoints.insert(stream.stream(), id);
+                telemetry::opening(stream, &dialer.endpoints.get(id));
+                self.connections.push(StreamConnection::open(dialer, id, stream, options));
+                self.forget_ended_streams();
+            }
+            Action::Send { stream, request, creates } => {
+                if let (Some(creates), Request::Create(create)) = (creates, &request) {
+                    telemetry::creating(stream, creates, create.start_revision);
+                }
+                if let Some(connection) = self.connections.iter().find(|each| each.key == stream) {
+                    connection.send(&request);
+                }
+            }
+            Action::Close { stream, reason } => {
+                if let Some(at) = self.connections.iter().position(|each| each.key == stream) {
+                    let connection = self.connections.swap_remove(at);
+                    self.closed(&connection, &reason);
+                }
+            }
+            // A read that is refused for its token says so itself, and the next one has another.
+            Action::Range { range, keys, options, endpoint, fresh_token: _ } => {
+                let avoid = avoid(endpoint, self.last_read);
+                let calls = self.calls.clone();
+                let result = async move { calls.current_revision(keys, &options, avoid).await };
+                self.reads.push(Read { key: range, result: Box::pin(result) });
+            }
+            Action::Overflowed { watch, policy, queued_bytes, resume_revision } => {
+                let now = self.hub.now();
+                // The log is written without the lock.
+                let range = self.hub.lock().machine.range(watch).cloned();
+                let slow =
+                    Slow { watch, range: range.as_ref(), policy, queued_bytes, revision: resume_revision };
+                self.slow.tell(now, slow);
+            }
+            // Taken out by `Hub::drain`, which has the lock that the consumers' wakers are under.
+            Action::Deliver { .. } => {}
+        }
+    }
+
+    /// How many streams there are on each endpoint.
+    fn streams(&self) -> BTreeMap<EndpointId, usize> {
+        let mut streams = BTreeMap::new();
+        for connection in &self.connections {
+            *streams.entry(connection.endpoint).or_default() += 1;
+        }
+        streams
+    }
+
+    /// Moves streams to where there are fewer, and away from endpoints that are not in use any more.
+    fn spread(&self) {
+        let on: Vec<EndpointId> = self.connections.iter().map(|each| each.endpoint).collect();
+        let misplaced = self.calls.pool.dialer.endpoints.misplaced(&on);
+        let now = self.hub.now();
+        let mut state = self.hub.lock();
+        for at in misplaced {
+            // One that is not open yet is left where it is: should it fail, it is opened elsewhere.
+            let _ = state.machine.move_stream(now, self.connections[at].key);
+        }
+    }
+
+    fn closed(&mut self, connection: &StreamConnection<R::Transport>, reason: &StreamEnd) {
+        self.remember_token(connection);
+        let endpoints = &self.calls.pool.dialer.endpoints;
+        let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint));
+        telemetry::closing(stream, &endpoint, reason, self.backoff(stream));
+        if is_members_fault(reason) {
+            endpoints.failed(connection.endpoint, self.hub.now(), reason);
+        }
+        if *reason == StreamEnd::Idle {
+            self.last_endpoints.remove(&stream.stream());
+            self.last_tokens.remove(&stream.stream());
+        }
+    }
+
+    /// Reads what has arrived on every stream that the machine wants to hear from.
+    fn read_streams(&mut self, cx: &mut Context<'_>) -> Round {
+        let mut round = Round::Quiet;
+        // Under one lock for all; what one stream brings does not change what is wanted of another.
+        self.hub.wanted(self.connections.iter().map(|each| each.key), &mut self.wanted);
+        let mut at = 0;
+        while let Some(connection) = self.connections.get_mut(at) {
+            let wanted = self.wanted.get(at).is_none_or(|wanted| *wanted);
+            let endpoints = &self.calls.pool.dialer.endpoints;
+            let (of_stream, failure) = read_stream(&self.hub, endpoints, connection, wanted, cx);
+            round = round.max(of_stream);
+            match failure {
+                Some(failure) => {
+                    self.wanted.swap_remove(at);
+                    let connection = self.connections.swap_remove(at);
+                    self.failed(&connection, failure);
+                }
+                None => at += 1,
+            }
+        }
+        let paused = self.connections.iter().any(|each| each.is_open() && each.is_paused());
+        if paused != self.paused {
+            self.paused = paused;
+            self.hub.set_paused(paused);
+        }
+        round
+    }
+
+    /// A stream that ends while it has no connection ends without a word to the driver. So what is remembered of streams
+    /// is cut back to those with a connection once most of it is of streams that have ended.
+    fn forget_ended_streams(&mut self) {
+        let streams = self.hub.stats().streams;
+        if self.last_endpoints.len() > 2 * streams + SPARE_MEMORIES {
+            let connected: BTreeSet<StreamId> =
+                self.connections.iter().map(|each| each.key.stream()).collect();
+            self.last_endpoints.retain(|stream, _| connected.contains(stream));
+            self.last_tokens.retain(|stream, _| connected.contains(stream));
+        }
+    }
+
+    fn remember_token(&mut self, connection: &StreamConnection<R::Transport>) {
+        if let Some(token) = connection.token() {
+            self.last_tokens.insert(connection.key.stream(), token);
+        }
+    }
+
+    fn failed(&mut self, connection: &StreamConnection<R::Transport>, failure: Failure) {
+        self.remember_token(connection);
+        let endpoints = &self.calls.pool.dialer.endpoints;
+        let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint));
+        let now = self.hub.now();
+        if matches!(remedy(&failure), Remedy::RetryElsewhere | Remedy::NoLeader) {
+            endpoints.failed(connection.endpoint, now, &failure);
+        }
+        self.hub.lock().machine.handle_failed(now, stream, failure.clone());
+        telemetry::lost(stream, &endpoint, connection.is_opened(), &failure, self.backoff(stream));
+    }
+
+    /// When a stream that has just ended is opened again.
+    fn backoff(&self, stream: StreamKey) -> Backoff {
+        let now = self.hub.now();
+        let state = self.hub.lock();
+        let wait = state.machine.reopens_at(stream).map(|at| at.since(now));
+        Backoff { wait, failures: state.machine.failures_in_a_row(stream) }
+    }
+
+    fn read_ranges(&mut self, cx: &mut Context<'_>) -> Round {
+        let mut round = Round::Quiet;
+        let mut at = 0;
+        while let Some(read) = self.reads.get_mut(at) {
+            let Poll::Ready((endpoint, result)) = read.result.as_mut().poll(cx) else {
+                at += 1;
+                continue;
+            };
+            let key = self.reads.swap_remove(at).key;
+            self.last_read = endpoint.or(self.last_read);
+            if let Err(failure) = &result {
+                tracing::debug!(name: "revision_not_read", range = ?key, reason = %failure, "reading the current revision failed");
+            }
+            let now = self.hub.now();
+            self.hub.lock().machine.handle_range_done(now, key, result);
+            round = Round::Busy;
+        }
+        round
+    }
+
+    /// Waits for the machine's timeout; whether it is over, and handled.
+    fn wait(&mut self, cx: &mut Context<'_>, timeout: Option<Instant>) -> bool {
+        let Some(timeout) = timeout else { return false };
+        let now = self.hub.now();
+        if timeout <= now {
+            self.hub.lock().machine.handle_timeout(now);
+            return true;
+        }
+        // A timer that is due earlier does no harm; a new one for each change would cost more.
+        if self.timer.as_ref().is_none_or(|(at, _)| timeout < *at) {
+            let runtime = self.calls.runtime().clone();
+            let left = timeout.since(now);
+            self.timer = Some((timeout, Box::pin(async move { runtime.sleep(left).await })));
+        }
+        let rang = self.timer.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready());
+        if rang {
+            self.timer = None;
+        }
+        rang
+    }
+
+    fn wake_consumers(&mut self) {
+        self.wake.drain(..).for_each(Waker::wake);
+    }
+}
+
+/// Whether another member may do better, so that this one is to be the last choice for every stream.
+fn is_members_fault(reason: &StreamEnd) -> bool {
+    matches!(reason, StreamEnd::Misbehaved(_) | StreamEnd::Unavailable { .. } | StreamEnd::Lagging { .. })
+}
+
+/// Which endpoint not to use.
+fn avoid(hint: EndpointHint, last: Option<EndpointId>) -> Option<EndpointId> {
+    match hint {
+        EndpointHint::Any => None,
+        EndpointHint::Another => last,
+    }
+}
+
+/// Feeds the machine what has arrived on the stream, if it is `wanted`; the failure that ended it, if one did.
+fn read_stream<T: Transport>(
+    hub: &Hub,
+    endpoints: &Endpoints,
+    connection: &mut StreamConnection<T>,
+    mut wanted: bool,
+    cx: &mut Context<'_>,
+) -> (Round, Option<Failure>) {
+    let _span = connection.span.clone().entered();
+    let stream = connection.key;
+    let now = hub.now();
+    let (mut frames, mut bytes) = (0, 0);
+    let mut round = Round::Quiet;
+    loop {
+        connection.set_paused(!wanted);
+        if connection.is_open() && !wanted {
+            return (round, None);
+        }
+        if frames >= FRAMES_PER_TURN || bytes >= BYTES_PER_TURN {
+            return (Round::Full, None);
+        }
+        let news = match connection.poll(cx) {
+            Poll::Ready(news) => news,
+            Poll::Pending => return (round, None),
+        };
+        round = Round::Busy;
+        match news {
+            StreamNews::Opened(opened) => {
+                endpoints.answered(connection.endpoint);
+                telemetry::opened(stream, &endpoints.get(connection.endpoint), opened.version);
+                let mut state = hub.lock();
+                state.machine.handle_opened(now, stream, opened);
+                wanted = state.machine.wants_frame(stream);
+            }
+            StreamNews::Frame(frame) => {
+                frames += 1;
+                bytes += frame.len();
+                // Before the lock: a frame may have many events.
+                let frame = Frame::decode(frame);
+                let mut state = hub.lock();
+                state.machine.handle_frame(now, stream, frame);
+                wanted = state.machine.wants_frame(stream);
+            }
+            StreamNews::Failed(failure) => return (round, Some(failure)),
+        }
+    }
+}
+
+impl<R: Runtime> Future for Driver<R> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let turn = self.turn(cx);
+        self.wake_consumers();
+        turn
+    }
+}
+
+impl<R: Runtime> Drop for Driver<R> {
+    /// However the task ends, those who wait on it are woken.
+    fn drop(&mut self) {
+        self.connections.clear();
+        self.reads.clear();
+        self.hub.end();
+        self.wake_consumers();
+    }
+}

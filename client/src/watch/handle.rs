@@ -1,0 +1,181 @@
+//! The handle of a watch.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use etcd_watch_core::{ApiMisuse, CloseReason, Delivery, WatchKey, WatchResponse, WatchStats};
+use futures_core::{FusedStream, Stream};
+
+use crate::watch::hub::{Lifeline, State};
+
+/// A running watch: a stream of what happens to its keys.
+///
+/// Responses come in order of revision, the events of a revision in one response, nothing twice and
+/// nothing left out, across any number of lost connections. If that can't be kept, above all because
+/// the next revision has been compacted, the stream yields one [`WatchError`] that says why, and ends.
+///
+/// Taking is cancel-safe: a response is out of the machine only once `poll_next` has returned it. Not
+/// taking is backpressure: what isn't taken waits in the machine, up to the watch's byte budget.
+/// Dropping the handle cancels the watch, here and on the server.
+#[derive(Debug)]
+pub struct Watch {
+    key: WatchKey,
+    /// One past the last revision handed to the application.
+    resume: Option<i64>,
+    ended: bool,
+    /// How many bytes of each key are the client's namespace.
+    prefix: usize,
+    lifeline: Arc<Lifeline>,
+}
+
+/// Why a watch ended against the application's will.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(transparent)]
+pub struct WatchError(CloseReason);
+
+impl WatchError {
+    pub(crate) fn new(reason: CloseReason) -> Self {
+        Self(reason)
+    }
+
+    /// The reason.
+    #[must_use]
+    pub fn reason(&self) -> &CloseReason {
+        &self.0
+    }
+
+    /// The reason, by value.
+    #[must_use]
+    pub fn into_reason(self) -> CloseReason {
+        self.0
+    }
+}
+
+impl Watch {
+    pub(crate) fn new(key: WatchKey, start: Option<i64>, lifeline: Arc<Lifeline>, prefix: usize) -> Self {
+        Self { key, resume: start, ended: false, prefix, lifeline }
+    }
+
+    /// What the machine and its logs call the watch.
+    #[must_use]
+    pub fn key(&self) -> WatchKey {
+        self.key
+    }
+
+    /// Where to go on after what has been taken from this handle: what to hand to
+    /// [`WatchRequest::start_revision`](etcd_watch_core::WatchRequest::start_revision) for a watch that
+    /// continues this one. `None` for a watch from now on that has delivered nothing yet.
+    #[must_use]
+    pub fn resume_revision(&self) -> Option<i64> {
+        self.resume
+    }
+
+    /// The next response; `None` after the end. Cancel-safe.
+    pub async fn next(&mut self) -> Option<Result<WatchResponse, WatchError>> {
+        poll_fn(|cx| self.poll_take(cx)).await
+    }
+
+    /// The next response; `Ok(None)` after the end. Cancel-safe.
+    ///
+    /// # Errors
+    /// Why the watch ended, once.
+    pub async fn try_next(&mut self) -> Result<Option<WatchResponse>, WatchError> {
+        self.next().await.transpose()
+    }
+
+    /// How it is doing: where it is, what waits to be taken, how far that lags; `None` after the end.
+    #[must_use]
+    pub fn stats(&self) -> Option<WatchStats> {
+        self.lifeline.0.watch_stats(self.key)
+    }
+
+    /// Asks the server for progress. The answer, if it can be trusted, comes as a
+    /// [`Progress`](etcd_watch_core::ResponseKind::Progress) response: everything up to its revision has
+    /// been delivered. Servers too old to answer in order (before 3.4.25 and 3.5.8) give none.
+    ///
+    /// # Errors
+    /// When the watch has ended.
+    pub fn request_progress(&self) -> Result<(), ApiMisuse> {
+        self.lifeline.0.command(|state, now| state.machine.request_progress(now, self.key))
+    }
+
+    /// Ends the watch, here and on the server: the stream ends without an error.
+    pub fn cancel(&mut self) {
+        // An unknown watch is one that has ended already.
+        let _ = self.lifeline.0.command(|state, now| state.machine.cancel(now, self.key));
+    }
+
+    pub(crate) fn poll_take(&mut self, cx: &Context<'_>) -> Poll<Option<Result<WatchResponse, WatchError>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let key = self.key;
+        let (delivery, _waker) = self.lifeline.0.take(|state, now| {
+            // It may find nothing although it was woken: what waited was dropped for the common budget. Then this very
+            // call has the server asked for it again.
+            let delivery = state.machine.next(now, key);
+            let waker = match &delivery {
+                None => state.wait(key, cx.waker()),
+                Some(Delivery::Closed(_)) => state.forget(key),
+                Some(_) => None,
+            };
+            (delivery, waker)
+        });
+        match delivery {
+            Some(Delivery::Response(response)) => {
+                self.resume = Some(response.resume_revision());
+                let prefix = self.prefix;
+                let response = if prefix > 0 { response.without_key_prefix(prefix) } else { response };
+                Poll::Ready(Some(Ok(response)))
+            }
+            Some(Delivery::Closed(reason)) => {
+                self.ended = true;
+                crate::watch::log::ended(key, &reason);
+                Poll::Ready(match reason {
+                    CloseReason::Cancelled => None,
+                    reason => Some(Err(WatchError(reason))),
+                })
+            }
+            // A delivery of a kind to come: not for this release, take the next.
+            Some(_) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Stream for Watch {
+    type Item = Result<WatchResponse, WatchError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_take(cx)
+    }
+}
+
+impl FusedStream for Watch {
+    fn is_terminated(&self) -> bool {
+        self.ended
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let key = self.key;
+        let discard = |state: &mut State, now| {
+            // An unknown watch is one that has ended already.
+            let _ = state.machine.cancel(now, key);
+            while state.machine.next(now, key).is_some() {}
+            state.forget(key)
+        };
+        let _waker = self.lifeline.0.command(discard);
+    }
+}

@@ -1,0 +1,10 @@
+//! Watches: the handle that an application holds, the machine that all handles share, and the driver between the
+//! machine and the network.
+
+pub(crate) mod codec;
+pub(crate) mod connection;
+pub(crate) mod driver;
+pub(crate) mod handle;
+pub(crate) mod hub;
+pub(crate) mod log;
+pub(crate) mod outbox;
