@@ -107,7 +107,7 @@ pub(crate) async fn connect_to(access: &Access<'_>, times: &Global, watch: Confi
         interval: times.keepalive_time.max(SHORTEST_KEEPALIVE),
         timeout: times.keepalive_timeout,
     });
-    let mut builder = Client::builder()
+    let mut builder = etcd_watch_tokio::builder()
         .endpoints(access.endpoints.iter().map(|endpoint| endpoint.trim()))
         .watch_config(watch)
         .dial_timeout(times.dial_timeout)

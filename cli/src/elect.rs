@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
-    Client, Config, Get, TokioRuntime,
+    Client, Config, Get,
     concurrency::{Election, Leader, Leadership, Session, observe},
     proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue},
 };
@@ -57,7 +57,7 @@ pub(crate) async fn run(global: &Global, args: &ElectArgs) -> anyhow::Result<Exi
 async fn lead(
     global: &Global,
     client: &Client,
-    leadership: &Leadership<TokioRuntime>,
+    leadership: &Leadership,
     stop: &mut Stop,
 ) -> anyhow::Result<ExitCode> {
     let response = client.get(Get::key(leadership.key().clone())).await?;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
-use etcd_watch_tokio::{TokioRuntime, concurrency::MutexGuard};
+use etcd_watch_tokio::concurrency::MutexGuard;
 use tokio::{
     process::{Child, Command},
     time::timeout,
@@ -25,7 +25,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// A command that can't be started, or a lock that is lost meanwhile: the command is killed then.
 pub(crate) async fn run(
     command: &[OsString],
-    guard: &MutexGuard<TokioRuntime>,
+    guard: &MutexGuard,
     signals: &mut Signals,
 ) -> anyhow::Result<ExitCode> {
     let [program, arguments @ ..] = command else { bail!("no command to run") };

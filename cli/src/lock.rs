@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
-    Config, Get, TokioRuntime,
+    Config, Get,
     concurrency::{Mutex, MutexGuard, Session},
 };
 use tokio::time::timeout;
@@ -66,8 +66,8 @@ pub(crate) async fn run(global: &Global, args: &LockArgs) -> anyhow::Result<Exit
 /// Prints the key that holds the lock, and waits for a signal.
 async fn hold(
     global: &Global,
-    session: &Session<TokioRuntime>,
-    guard: &MutexGuard<TokioRuntime>,
+    session: &Session,
+    guard: &MutexGuard,
     signals: &mut Signals,
 ) -> anyhow::Result<ExitCode> {
     let response = session.client().get(Get::key(guard.key().clone())).await?;

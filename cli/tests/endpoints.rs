@@ -78,13 +78,10 @@ async fn changes_of_the_endpoints_are_followed() {
 async fn on_a_real_etcd_services_that_come_and_go_are_listed_and_followed() {
     use common::{output, tool_for};
     use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
-    use etcd_watch_tokio::{
-        Client,
-        discovery::{Discovery, ServiceEndpoint},
-    };
+    use etcd_watch_tokio::discovery::{Discovery, ServiceEndpoint};
     for version in EtcdVersion::under_test().expect("the servers are on this machine") {
         let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
-        let client = Client::connect([server.endpoint()]).await.expect("a client");
+        let client = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
         let billing = Discovery::new(&client, "billing").expect("a target");
         let one = ServiceEndpoint::new("10.0.0.1:80").metadata(7);
         let registration = billing.register("one", one).expect("it can be registered");

@@ -31,7 +31,7 @@ async fn until_keys(client: &Client, prefix: &str, count: i64) {
 }
 
 async fn client(endpoint: &str) -> Client {
-    Client::connect([endpoint]).await.expect("a client")
+    etcd_watch_tokio::connect([endpoint]).await.expect("a client")
 }
 
 /// Takes the lease of the only key with the prefix away.

@@ -141,10 +141,10 @@ async fn history_that_is_lost_behind_a_cut_is_made_up_for_by_a_list() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_real_etcd_what_is_printed_leads_to_the_store_through_cuts_and_compaction() {
     use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
-    use etcd_watch_tokio::{Client, Get};
+    use etcd_watch_tokio::Get;
     for version in EtcdVersion::under_test().expect("the servers are on this machine") {
         let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
-        let client = Client::connect([server.endpoint()]).await.expect("a client");
+        let client = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
         let proxy = FaultProxy::start(server.endpoint()).await.expect("a proxy");
         let arguments = ["mirror", "--prefix", "k", "-w", "json", "--endpoints", &proxy.endpoint()];
         let mut tool = Running::start(bare(&arguments));
@@ -192,10 +192,10 @@ async fn on_a_real_etcd_what_is_printed_leads_to_the_store_through_cuts_and_comp
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_is_killed_costs_it_nothing() {
     use etcd_watch_testkit::harness::{EtcdCluster, EtcdVersion};
-    use etcd_watch_tokio::{CallError, Client, Get};
+    use etcd_watch_tokio::{CallError, Get};
     for version in EtcdVersion::under_test().expect("the servers are on this machine") {
         let mut cluster = EtcdCluster::builder(version).start_async().await.expect("the cluster starts");
-        let client = Client::connect(cluster.endpoints()).await.expect("a client");
+        let client = etcd_watch_tokio::connect(cluster.endpoints()).await.expect("a client");
         let put = async |key: String, value: &str| {
             while let Err(error) = client.put((key.clone(), value.to_owned())).await {
                 // Without a leader for a moment, it isn't known what became of it.

@@ -75,7 +75,7 @@ fn printed(output: &Output) -> Vec<Vec<Change>> {
 async fn watch_prints_exactly_the_stores_history_through_a_cut_every_200_ms() {
     let server = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
     let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
-    let client = Client::connect([server.endpoint()]).await.expect("a client");
+    let client = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
 
     let first = client.put(("other", "")).await.expect("it is put").header.expect("a header").revision;
     // Known beforehand: each key is a revision, each transaction another, and one more at the end.

@@ -10,7 +10,7 @@ use std::{
 use etcd_watch_core::{Config, Failure, Watcher};
 
 use crate::{
-    AmbientRuntime, BuildError, Client, ConnectOptions, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
+    BuildError, Client, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
     auth::{Authenticator, Credentials},
     calls::attempts::Calls,
     cluster::endpoint::Accepted,
@@ -18,7 +18,7 @@ use crate::{
     cluster::members::Upkeep,
     runtime::timeout,
     sync::lock,
-    transport::pool::{Dialer, Pool},
+    transport::{dialer::Dialer, options::ConnectOptions, pool::Pool},
     watch::driver::Driver,
     watch::hub::Hub,
     watch::log::SlowConsumers,
@@ -35,8 +35,8 @@ const MIN_KEEPALIVE: Duration = Duration::from_secs(5);
 /// [`connect`](Self::connect).
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct ClientBuilder<R> {
-    runtime: Where<R>,
+pub struct ClientBuilder {
+    runtime: Where,
     endpoints: Vec<String>,
     watch: Config,
     dial_timeout: Duration,
@@ -54,22 +54,29 @@ pub struct ClientBuilder<R> {
     tls: Option<crate::Tls>,
 }
 
+/// Finds the runtime that the caller runs on.
+pub type FindRuntime = fn() -> Result<Arc<dyn Runtime>, NoRuntime>;
+
 /// The runtime a client is to be on.
 #[derive(Clone, Debug)]
-enum Where<R> {
-    Given(R),
+enum Where {
+    Given(Arc<dyn Runtime>),
     /// The one `build` is called on.
-    Ambient(fn() -> Result<R, NoRuntime>),
+    Ambient(FindRuntime),
 }
 
-impl<R: AmbientRuntime> ClientBuilder<R> {
-    pub(crate) fn on_ambient() -> Self {
-        Self::new(Where::Ambient(R::ambient))
+impl ClientBuilder {
+    /// A client on this runtime.
+    pub fn on(runtime: impl Runtime) -> Self {
+        Self::new(Where::Given(Arc::new(runtime)))
     }
-}
 
-impl<R: Runtime> ClientBuilder<R> {
-    fn new(runtime: Where<R>) -> Self {
+    /// A client on the runtime that is found when it is built. `etcd_watch_tokio::builder` and its like are this.
+    pub fn on_ambient(find: FindRuntime) -> Self {
+        Self::new(Where::Ambient(find))
+    }
+
+    fn new(runtime: Where) -> Self {
         Self {
             runtime,
             endpoints: Vec::new(),
@@ -88,11 +95,6 @@ impl<R: Runtime> ClientBuilder<R> {
             #[cfg(feature = "tls")]
             tls: None,
         }
-    }
-
-    /// A client on this runtime rather than on the one `build` is called on.
-    pub fn on(runtime: R) -> Self {
-        Self::new(Where::Given(runtime))
     }
 
     /// The members' addresses, best first: `http://host:port`, `https://host:port` or `unix:///path`;
@@ -260,7 +262,7 @@ impl<R: Runtime> ClientBuilder<R> {
     /// # Errors
     /// Names the setting that can't be used.
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "it is TLS that is added"))]
-    pub fn build(mut self) -> Result<Client<R>, BuildError> {
+    pub fn build(mut self) -> Result<Client, BuildError> {
         let endpoints = self.validate()?;
         let runtime = match &self.runtime {
             Where::Given(runtime) => runtime.clone(),
@@ -293,11 +295,11 @@ impl<R: Runtime> ClientBuilder<R> {
         let clock = runtime.clone();
         let hub = Arc::new(Hub::new(machine, move || clock.now()));
         let slow = SlowConsumers::new(self.warn_slow_every);
-        runtime.spawn(Driver::new(hub.clone(), calls.clone(), slow));
+        runtime.run(Driver::new(hub.clone(), calls.clone(), slow));
         #[cfg(feature = "metrics")]
-        runtime.spawn(crate::metrics::export(self.name, calls.clone(), hub.clone()));
+        runtime.run(crate::metrics::export(self.name, calls.clone(), hub.clone()));
         if self.upkeep.is_wanted() {
-            runtime.spawn(self.upkeep.run(calls.clone(), hub.clone()));
+            runtime.run(self.upkeep.run(calls.clone(), hub.clone()));
         }
         Ok(Client::new(hub, calls))
     }
@@ -307,7 +309,7 @@ impl<R: Runtime> ClientBuilder<R> {
     ///
     /// # Errors
     /// A setting that can't be used, a wrong name or password, or no answer within `connect_timeout`.
-    pub async fn connect(self) -> Result<Client<R>, StartError> {
+    pub async fn connect(self) -> Result<Client, StartError> {
         let connect_timeout = self.connect_timeout;
         let client = self.build()?;
         let Some(after) = connect_timeout else { return Ok(client) };
@@ -351,11 +353,11 @@ mod tests {
     use super::*;
     use crate::testing::NoNetwork;
 
-    fn builder() -> ClientBuilder<NoNetwork> {
+    fn builder() -> ClientBuilder {
         ClientBuilder::on(NoNetwork).endpoints(["host:1"])
     }
 
-    fn refused(builder: ClientBuilder<NoNetwork>) -> &'static str {
+    fn refused(builder: ClientBuilder) -> &'static str {
         match builder.validate() {
             Err(BuildError::OutOfRange { field, .. }) => field,
             other => panic!("{other:?}"),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use etcd_watch_core::{ApiMisuse, KeyRange, Stats, WatchKey, WatchRequest, WatchStats};
 
 use crate::{
-    AmbientRuntime, CallError, ClientBuilder, EmptyNamespace, Runtime, StartError, Watch,
+    CallError, EmptyNamespace, Runtime, Watch,
     calls::attempts::Calls,
     calls::rpc::Unary,
     namespace::{Namespace, Namespaced},
@@ -17,46 +17,27 @@ use crate::{
 ///
 /// Watches outlive it: what it stands on ends when the last clone and the last [`Watch`] are gone, or
 /// with [`close`](Self::close).
-pub struct Client<R: Runtime> {
+pub struct Client {
     lifeline: Arc<Lifeline>,
-    calls: Arc<Calls<R>>,
+    calls: Arc<Calls>,
     namespace: Namespace,
 }
 
-impl<R: Runtime> Clone for Client<R> {
+impl Clone for Client {
     fn clone(&self) -> Self {
         let Self { lifeline, calls, namespace } = self;
         Self { lifeline: lifeline.clone(), calls: calls.clone(), namespace: namespace.clone() }
     }
 }
 
-impl<R: Runtime> fmt::Debug for Client<R> {
+impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
-impl<R: AmbientRuntime> Client<R> {
-    /// A client of the cluster with these endpoints, every setting at its default. Returns at once:
-    /// connections are made when there is something to use them for, and for as long as no endpoint can
-    /// be reached the client warns and goes on trying.
-    ///
-    /// # Errors
-    /// An empty list, or an endpoint that is none.
-    pub async fn connect<E: Into<String>>(
-        endpoints: impl IntoIterator<Item = E>,
-    ) -> Result<Self, StartError> {
-        Self::builder().endpoints(endpoints).connect().await
-    }
-
-    /// A client with settings of its own.
-    pub fn builder() -> ClientBuilder<R> {
-        ClientBuilder::on_ambient()
-    }
-}
-
-impl<R: Runtime> Client<R> {
-    pub(crate) fn new(hub: Arc<Hub>, calls: Arc<Calls<R>>) -> Self {
+impl Client {
+    pub(crate) fn new(hub: Arc<Hub>, calls: Arc<Calls>) -> Self {
         Self { lifeline: Arc::new(Lifeline(hub)), calls, namespace: Namespace::default() }
     }
 
@@ -68,8 +49,14 @@ impl<R: Runtime> Client<R> {
         &self.lifeline.0
     }
 
-    pub(crate) fn calls(&self) -> &Arc<Calls<R>> {
+    pub(crate) fn calls(&self) -> &Arc<Calls> {
         &self.calls
+    }
+
+    /// The runtime that this client runs on: for tasks and timers beside it.
+    #[must_use]
+    pub fn runtime(&self) -> &Arc<dyn Runtime> {
+        self.calls.runtime()
     }
 
     /// Opens a watch. Returns at once; what happens to the keys, or why the watch can't go on, comes

@@ -1,10 +1,13 @@
 //! Errors of calls and of starting up.
 
-use std::time::Duration;
+use std::{error::Error as StdError, time::Duration};
 
 use etcd_watch_core::{Code, ConfigError, Failure};
 
 use crate::{EndpointError, NoRuntime};
+
+/// Any error, boxed.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A call (KV, Lease) failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

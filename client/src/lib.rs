@@ -84,7 +84,7 @@ mod testing;
 mod transport;
 mod watch;
 
-pub use builder::ClientBuilder;
+pub use builder::{ClientBuilder, FindRuntime};
 pub use calls::{
     keeper::{LeaseKeeper, LeaseLost},
     kv::{Delete, Get, Put, SortBy, SortOrder},
@@ -95,17 +95,15 @@ pub use cluster::{
     endpoint::{Address, Endpoint, EndpointError, Scheme},
     members::SyncError,
 };
-pub use error::{BuildError, CallError, StartError};
+pub use error::{BoxError, BuildError, CallError, StartError};
 pub use namespace::EmptyNamespace;
 #[cfg(feature = "discovery")]
 pub use recipes::discovery;
 pub use recipes::{cache, concurrency, config, mirror::Mirror};
-pub use runtime::{
-    AmbientRuntime, BoxError, ConnectError, ConnectOptions, Keepalive, NoRuntime, NotSent, Runtime, Transport,
-};
+pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, io_traits};
+pub use transport::options::Keepalive;
 #[cfg(feature = "tls")]
-pub use transport::tls::{Tls, TlsError, TlsSession};
-pub use transport::{connection::Connection, happy_eyeballs::first_to_connect};
+pub use transport::tls::{Tls, TlsError};
 pub use watch::handle::{Watch, WatchError};
 
 pub use etcd_watch_core::{

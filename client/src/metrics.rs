@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use etcd_watch_core::Stats;
 use metrics::{Counter, Gauge, Label};
 
-use crate::{Runtime, calls::attempts::Calls, watch::hub::Hub};
+use crate::{calls::attempts::Calls, watch::hub::Hub};
 
 /// How often what has changed is exported.
 const EVERY: Duration = Duration::from_secs(1);
@@ -94,7 +94,7 @@ impl Exported {
 }
 
 /// Exports until the client has ended, and once more then.
-pub(crate) async fn export<R: Runtime>(client: String, calls: Arc<Calls<R>>, hub: Arc<Hub>) {
+pub(crate) async fn export(client: String, calls: Arc<Calls>, hub: Arc<Hub>) {
     let mut exported = Exported::new(&client);
     for round in 0_u32.. {
         exported.export(hub.stats());

@@ -26,7 +26,7 @@ fn main() -> Result<(), BoxError> {
 
 /// What is under the prefix once it has written there.
 pub(crate) async fn recipes(endpoint: &str, prefix: &str) -> Result<BTreeMap<String, String>, BoxError> {
-    let client = Client::connect([endpoint]).await?;
+    let client = etcd_watch_smol::connect([endpoint]).await?;
     let session = Session::open(&client).await?;
     println!("waiting for the lock");
     let guard = Mutex::new(&session, "locks/recipes")?.lock().await?;
@@ -46,7 +46,7 @@ pub(crate) async fn recipes(endpoint: &str, prefix: &str) -> Result<BTreeMap<Str
 }
 
 /// Writes only if the lock is still held when the server executes it.
-async fn write(client: &Client, guard: &MutexGuard<SmolRuntime>, key: String) -> Result<i64, BoxError> {
+async fn write(client: &Client, guard: &MutexGuard, key: String) -> Result<i64, BoxError> {
     let write = Txn::new().when(guard.is_owner()).and_then(Put::new(key, "written under the lock"));
     let written = client.txn(write).await?;
     if !written.succeeded {

@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prefix = arguments.next().unwrap_or_default();
 
     smol::block_on(async {
-        let client = Client::connect([endpoint]).await?;
+        let client = etcd_watch_smol::connect([endpoint]).await?;
         let watch = client.watch(WatchRequest::new(KeyRange::prefix(prefix)).prev_kv(true))?;
         let printed = print_all(watch);
         let input_ended = async {

@@ -1,11 +1,11 @@
 //! The same client on async-std.
 //!
 //! ```no_run
-//! use etcd_watch_smol::async_std::Client;
+//! use etcd_watch_smol::async_std;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! async_std::task::block_on(async {
-//!     let client = Client::connect(["http://127.0.0.1:2379"]).await?;
+//! ::async_std::task::block_on(async {
+//!     let client = async_std::connect(["http://127.0.0.1:2379"]).await?;
 //!     let mut watch = client.watch_prefix("services/")?;
 //!     while let Some(response) = watch.try_next().await? {
 //!         println!("{} events", response.events().count());
@@ -16,24 +16,27 @@
 //! ```
 
 use std::{
-    future::Future,
     io,
+    net::SocketAddr,
     time::{Duration, Instant as StdInstant},
 };
 
 use async_std::{net, net::ToSocketAddrs, task};
-use etcd_watch_client::{
-    Address, AmbientRuntime, ConnectError, ConnectOptions, Connection, Endpoint, Instant, NoRuntime, Runtime,
-    first_to_connect,
-};
+use etcd_watch_client::{BoxFuture, Client, ClientBuilder, Instant, Io, Peer, Runtime, StartError};
+use smol_hyper::rt::FuturesIo;
 
-use crate::connection;
+/// A client of the cluster with these endpoints, every setting at its default, on async-std's global executor.
+///
+/// # Errors
+/// An empty list, or an endpoint that is none.
+pub async fn connect<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Result<Client, StartError> {
+    builder().endpoints(endpoints).connect().await
+}
 
-/// A client on async-std.
-pub type Client = etcd_watch_client::Client<AsyncStdRuntime>;
-
-/// Builds a client on async-std.
-pub type ClientBuilder = etcd_watch_client::ClientBuilder<AsyncStdRuntime>;
+/// A client with settings of its own, on async-std's global executor.
+pub fn builder() -> ClientBuilder {
+    ClientBuilder::on(AsyncStdRuntime::new())
+}
 
 /// async-std: its sockets, its timers and its executor.
 #[derive(Clone, Debug)]
@@ -55,41 +58,20 @@ impl Default for AsyncStdRuntime {
     }
 }
 
-impl AmbientRuntime for AsyncStdRuntime {
-    /// Anywhere is on async-std's executor.
-    fn ambient() -> Result<Self, NoRuntime> {
-        Ok(Self::new())
-    }
-}
-
 impl Runtime for AsyncStdRuntime {
-    type Transport = Connection;
-
-    async fn connect(
-        &self,
-        endpoint: &Endpoint,
-        options: &ConnectOptions,
-    ) -> Result<Connection, ConnectError> {
-        match endpoint.address() {
-            Address::Tcp { host, port } => {
-                let socket = dial(self, host, port).await;
-                connection::over(self, endpoint, options, socket).await
-            }
-            #[cfg(unix)]
-            Address::Unix { path } => {
-                let socket = async_std::os::unix::net::UnixStream::connect(path).await;
-                connection::over(self, endpoint, options, socket).await
-            }
-            #[cfg(not(unix))]
-            Address::Unix { .. } => Err(ConnectError::new("this system has no unix sockets")),
-        }
+    fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        Box::pin(async move { Ok((host.as_str(), port).to_socket_addrs().await?.collect()) })
     }
 
-    async fn sleep(&self, duration: Duration) {
-        task::sleep(duration).await;
+    fn connect(&self, peer: Peer) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+        Box::pin(open_socket(peer))
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(task::sleep(duration))
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
         task::spawn(task);
     }
 
@@ -99,9 +81,17 @@ impl Runtime for AsyncStdRuntime {
     }
 }
 
-async fn dial(runtime: &AsyncStdRuntime, host: &str, port: u16) -> io::Result<net::TcpStream> {
-    let addresses = (host, port).to_socket_addrs().await?;
-    let socket = first_to_connect(runtime, addresses, net::TcpStream::connect).await?;
-    socket.set_nodelay(true)?;
-    Ok(socket)
+async fn open_socket(peer: Peer) -> io::Result<Box<dyn Io>> {
+    match peer {
+        Peer::Tcp(address) => {
+            let socket = net::TcpStream::connect(address).await?;
+            socket.set_nodelay(true)?;
+            Ok(Box::new(FuturesIo::new(socket)))
+        }
+        #[cfg(unix)]
+        Peer::Unix(path) => {
+            Ok(Box::new(FuturesIo::new(async_std::os::unix::net::UnixStream::connect(path).await?)))
+        }
+        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no such sockets")),
+    }
 }

@@ -5,11 +5,9 @@
 //! it needs is compacted) it ends and says so.
 //!
 //! ```no_run
-//! use etcd_watch_smol::Client;
-//!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! smol::block_on(async {
-//!     let client = Client::connect(["http://127.0.0.1:2379"]).await?;
+//!     let client = etcd_watch_smol::connect(["http://127.0.0.1:2379"]).await?;
 //!     let mut watch = client.watch_prefix("services/")?;
 //!     while let Some(response) = watch.try_next().await? {
 //!         for event in response.events() {
@@ -21,23 +19,27 @@
 //! # }
 //! ```
 //!
-//! Everything but the runtimes comes from `etcd-watch-client` and is documented there; the [`Client`] is
-//! that crate's, on smol. No tokio runtime is in the process, nor compiled in.
-//!
-//! A client runs on smol's global executor, unless it is built
-//! [`on`](etcd_watch_client::ClientBuilder::on) a [`SmolRuntime`] with an executor of the application's own.
+//! [`connect`] and [`builder`] make clients on smol's global executor; for one on an executor of the application's own
+//! give [`ClientBuilder::on`] a [`SmolRuntime`]. The rest comes from `etcd-watch-client`, whose [`Client`] is the same
+//! on all runtimes. No tokio runtime runs in the process.
 
 #[cfg(feature = "async-std")]
 pub mod async_std;
-mod connection;
 mod smol_runtime;
 
 pub use smol_runtime::SmolRuntime;
 
 pub use etcd_watch_client::*;
 
-/// A client on smol.
-pub type Client = etcd_watch_client::Client<SmolRuntime>;
+/// A client of the cluster with these endpoints, every setting at its default, on smol's global executor.
+///
+/// # Errors
+/// An empty list, or an endpoint that is none.
+pub async fn connect<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Result<Client, StartError> {
+    builder().endpoints(endpoints).connect().await
+}
 
-/// Builds a client on smol.
-pub type ClientBuilder = etcd_watch_client::ClientBuilder<SmolRuntime>;
+/// A client with settings of its own, on smol's global executor.
+pub fn builder() -> ClientBuilder {
+    ClientBuilder::on(SmolRuntime::new())
+}

@@ -1,20 +1,15 @@
 //! smol, as the client sees it.
 
 use std::{
-    fmt,
-    future::Future,
-    io,
+    fmt, io,
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant as StdInstant},
 };
 
-use etcd_watch_client::{
-    Address, AmbientRuntime, ConnectError, ConnectOptions, Connection, Endpoint, Instant, NoRuntime, Runtime,
-    first_to_connect,
-};
+use etcd_watch_client::{BoxFuture, Instant, Io, Peer, Runtime};
 use smol::{Executor, Timer, net};
-
-use crate::connection;
+use smol_hyper::rt::FuturesIo;
 
 /// smol: its sockets and timers, and its global executor or one of the application's own.
 #[derive(Clone)]
@@ -52,41 +47,22 @@ impl fmt::Debug for SmolRuntime {
     }
 }
 
-impl AmbientRuntime for SmolRuntime {
-    /// Anywhere is on smol's global executor.
-    fn ambient() -> Result<Self, NoRuntime> {
-        Ok(Self::new())
-    }
-}
-
 impl Runtime for SmolRuntime {
-    type Transport = Connection;
-
-    async fn connect(
-        &self,
-        endpoint: &Endpoint,
-        options: &ConnectOptions,
-    ) -> Result<Connection, ConnectError> {
-        match endpoint.address() {
-            Address::Tcp { host, port } => {
-                let socket = dial(self, host, port).await;
-                connection::over(self, endpoint, options, socket).await
-            }
-            #[cfg(unix)]
-            Address::Unix { path } => {
-                let socket = net::unix::UnixStream::connect(path).await;
-                connection::over(self, endpoint, options, socket).await
-            }
-            #[cfg(not(unix))]
-            Address::Unix { .. } => Err(ConnectError::new("this system has no unix sockets")),
-        }
+    fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        Box::pin(net::resolve((host, port)))
     }
 
-    async fn sleep(&self, duration: Duration) {
-        Timer::after(duration).await;
+    fn connect(&self, peer: Peer) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+        Box::pin(open_socket(peer))
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            Timer::after(duration).await;
+        })
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
         match &self.executor {
             Some(executor) => executor.spawn(task).detach(),
             None => smol::spawn(task).detach(),
@@ -99,9 +75,15 @@ impl Runtime for SmolRuntime {
     }
 }
 
-async fn dial(runtime: &SmolRuntime, host: &str, port: u16) -> io::Result<net::TcpStream> {
-    let addresses = net::resolve((host, port)).await?;
-    let socket = first_to_connect(runtime, addresses, net::TcpStream::connect).await?;
-    socket.set_nodelay(true)?;
-    Ok(socket)
+async fn open_socket(peer: Peer) -> io::Result<Box<dyn Io>> {
+    match peer {
+        Peer::Tcp(address) => {
+            let socket = net::TcpStream::connect(address).await?;
+            socket.set_nodelay(true)?;
+            Ok(Box::new(FuturesIo::new(socket)))
+        }
+        #[cfg(unix)]
+        Peer::Unix(path) => Ok(Box::new(FuturesIo::new(net::unix::UnixStream::connect(path).await?))),
+        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no such sockets")),
+    }
 }

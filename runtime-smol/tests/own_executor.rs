@@ -43,10 +43,10 @@ fn a_thread_of_the_application_runs_all_of_a_client() {
         let mut watch = client.watch(everything_from(1)).expect("it is opened");
         block_on(async {
             let last = put(&client).await;
-            assert_eq!(revisions_through::<SmolRuntime>(&mut watch, last).await.last(), Some(&last));
+            assert_eq!(revisions_through(&mut watch, last).await.last(), Some(&last));
             server.restart().expect("etcd starts again");
             let last = put(&client).await;
-            assert_eq!(revisions_through::<SmolRuntime>(&mut watch, last).await, [last]);
+            assert_eq!(revisions_through(&mut watch, last).await, [last]);
             #[cfg(target_os = "linux")]
             assert_eq!(
                 common::connections_to(server.address().port()),
@@ -82,7 +82,7 @@ fn a_client_goes_on_after_its_executor_stood_still() {
         let seen = block_on(executor.run(async {
             let last = put(&client).await;
             assert_eq!(last, round);
-            revisions_through::<SmolRuntime>(&mut watch, last).await
+            revisions_through(&mut watch, last).await
         }));
         assert_eq!(seen, [round]);
         server.restart().expect("etcd starts again");

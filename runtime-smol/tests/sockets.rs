@@ -11,9 +11,7 @@ use std::{
 };
 
 use common::{DEADLINE, SECOND, everything_from, in_time, revisions_through, serve};
-use etcd_watch_client::{
-    AmbientRuntime, CallError, Client, ClientBuilder, Config, Endpoint, Get, Put, StartError,
-};
+use etcd_watch_client::{CallError, Client, ClientBuilder, Config, Endpoint, Get, Put, StartError};
 use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until_blocking};
 
@@ -23,13 +21,13 @@ macro_rules! on_both_runtimes {
         mod smol_runtime {
             $(#[test]
             fn $name() {
-                smol::block_on(super::$name::<super::SmolRuntime>());
+                smol::block_on(super::$name(etcd_watch_smol::builder));
             })*
         }
         mod async_std_runtime {
             $(#[test]
             fn $name() {
-                async_std::task::block_on(super::$name::<super::AsyncStdRuntime>());
+                async_std::task::block_on(super::$name(etcd_watch_smol::async_std::builder));
             })*
         }
     };
@@ -44,11 +42,11 @@ on_both_runtimes! {
     an_idle_stream_is_reset_and_opened_again_when_needed
 }
 
-fn builder<R: AmbientRuntime>(endpoints: impl IntoIterator<Item = String>) -> ClientBuilder<R> {
-    Client::builder().endpoints(endpoints)
+fn builder(on: On, endpoints: impl IntoIterator<Item = String>) -> ClientBuilder {
+    etcd_watch_smol::builder().endpoints(endpoints)
 }
 
-fn build<R: AmbientRuntime>(builder: ClientBuilder<R>) -> Client<R> {
+fn build(builder: ClientBuilder) -> Client {
     builder.build().expect("valid settings")
 }
 
@@ -63,39 +61,39 @@ fn silent() -> (TcpListener, String) {
     (listener, endpoint)
 }
 
-async fn a_name_is_resolved_and_its_addresses_tried<R: AmbientRuntime>() {
+async fn a_name_is_resolved_and_its_addresses_tried(on: On) {
     let server = server();
     // Often two addresses, of which the server listens on one.
     let endpoint = format!("http://localhost:{}", server.address().port());
-    let client = build(builder::<R>([endpoint.clone()]));
+    let client = build(builder(on, [endpoint.clone()]));
     client.put(Put::new("key", "value")).await.expect("it is put");
     assert_eq!(client.endpoints().iter().map(Endpoint::to_string).collect::<Vec<_>>(), [endpoint]);
 
     let nowhere = "http://no-such-host.invalid:2379".to_owned();
-    let connecting = builder::<R>([nowhere]).connect_timeout(SECOND).connect().await;
+    let connecting = builder(on, [nowhere]).connect_timeout(SECOND).connect().await;
     let StartError::Unreachable { last, .. } = connecting.expect_err("it has no address") else {
         panic!("it can't be reached")
     };
     assert!(!last.to_string().is_empty());
 }
 
-async fn connecting_waits_only_if_asked_to<R: AmbientRuntime>() {
+async fn connecting_waits_only_if_asked_to(on: On) {
     let (listener, endpoint) = silent();
     drop(listener);
     let began = Instant::now();
-    let waiting = builder::<R>([endpoint.clone()]).connect_timeout(SECOND / 4).connect();
-    let error = in_time::<R, _>("connecting is given up", waiting).await.expect_err("nobody listens");
+    let waiting = builder(on, [endpoint.clone()]).connect_timeout(SECOND / 4).connect();
+    let error = in_time("connecting is given up", waiting).await.expect_err("nobody listens");
     assert!(began.elapsed() >= SECOND / 4);
     assert!(matches!(error, StartError::Unreachable { .. }), "{error}");
-    builder::<R>([endpoint]).connect().await.expect("it doesn't wait");
+    builder(on, [endpoint]).connect().await.expect("it doesn't wait");
     let server = server();
-    let waiting = builder::<R>([server.endpoint()]).connect_timeout(DEADLINE);
+    let waiting = builder(on, [server.endpoint()]).connect_timeout(DEADLINE);
     waiting.connect().await.expect("it answers");
 }
 
-async fn a_client_dropped_while_it_connects_gives_its_connection_up<R: AmbientRuntime>() {
+async fn a_client_dropped_while_it_connects_gives_its_connection_up(on: On) {
     let (listener, endpoint) = silent();
-    let client = build(builder::<R>([endpoint]));
+    let client = build(builder(on, [endpoint]));
     let watch = client.watch(everything_from(1)).expect("it is opened");
     let (mut accepted, _) = listener.accept().expect("it connects");
     accepted.set_read_timeout(Some(DEADLINE)).expect("a socket");
@@ -106,36 +104,36 @@ async fn a_client_dropped_while_it_connects_gives_its_connection_up<R: AmbientRu
     }
 }
 
-async fn a_read_that_hangs_is_made_elsewhere_in_time<R: AmbientRuntime>() {
+async fn a_read_that_hangs_is_made_elsewhere_in_time(on: On) {
     let (_listener, endpoint) = silent();
     let server = server();
     let endpoints = [endpoint, server.endpoint()];
-    let client = build(builder::<R>(endpoints).request_timeout(8 * SECOND));
+    let client = build(builder(on, endpoints).request_timeout(8 * SECOND));
     let began = Instant::now();
     client.get(Get::key("key")).await.expect("it is read");
     assert!(began.elapsed() >= 4 * SECOND, "half of the time went to the one that is silent");
 }
 
-async fn a_write_without_an_answer_may_have_been_executed<R: AmbientRuntime>() {
+async fn a_write_without_an_answer_may_have_been_executed(on: On) {
     let server = server();
-    let client = build(builder::<R>([server.endpoint()]).request_timeout(3 * SECOND));
+    let client = build(builder(on, [server.endpoint()]).request_timeout(3 * SECOND));
     client.put(Put::new("key", "before")).await.expect("it is put");
     server.pause().expect("it runs");
     let error = client.put(Put::new("key", "meanwhile")).await.expect_err("there is no answer");
     assert!(matches!(error, CallError::MaybeExecuted { method: "Put", .. }), "{error}");
     server.resume().expect("it runs");
-    let client = build(builder::<R>([server.endpoint()]));
+    let client = build(builder(on, [server.endpoint()]));
     let last = client.put(Put::new("key", "after")).await.expect("it is put");
     let last = last.header.expect("a header").revision;
     let mut watch = client.watch(everything_from(last)).expect("it is opened");
     // What had no answer may have been made before that, after it, or never.
-    assert_eq!(revisions_through::<R>(&mut watch, last).await.first(), Some(&last));
+    assert_eq!(revisions_through(&mut watch, last).await.first(), Some(&last));
 }
 
-async fn an_idle_stream_is_reset_and_opened_again_when_needed<R: AmbientRuntime>() {
+async fn an_idle_stream_is_reset_and_opened_again_when_needed(on: On) {
     let server = server();
     let config = Config::default().linger(Duration::from_millis(50));
-    let client = build(builder::<R>([server.endpoint()]).watch_config(config));
+    let client = build(builder(on, [server.endpoint()]).watch_config(config));
     let streams = || server.watch_stream_count().ok();
     let watch = client.watch(everything_from(1)).expect("it is opened");
     wait_until_blocking("the stream is open", DEADLINE, || streams() == Some(1));
@@ -143,5 +141,5 @@ async fn an_idle_stream_is_reset_and_opened_again_when_needed<R: AmbientRuntime>
     wait_until_blocking("the stream is gone", DEADLINE, || streams() == Some(0));
     let mut watch = client.watch(everything_from(1)).expect("it is opened");
     client.put(Put::new("key", "value")).await.expect("it is put");
-    assert_eq!(revisions_through::<R>(&mut watch, 2).await, [2]);
+    assert_eq!(revisions_through(&mut watch, 2).await, [2]);
 }

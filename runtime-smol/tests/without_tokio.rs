@@ -11,7 +11,7 @@ use std::{
 
 use common::{DEADLINE, SECOND, everything_from, in_time, nothing_is_left_on, revisions_through, serve};
 use etcd_watch_smol::{
-    AmbientRuntime, Client, CloseReason, Get, Put, SmolRuntime,
+    Client, CloseReason, Get, Put, SmolRuntime,
     async_std::{self, AsyncStdRuntime},
 };
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
@@ -31,17 +31,17 @@ fn tokios_threads(own: &str) -> Vec<String> {
     threads
 }
 
-async fn put<R: AmbientRuntime>(client: &etcd_watch_client::Client<R>, key: &str) -> i64 {
+async fn put(client: &etcd_watch_client::Client, key: &str) -> i64 {
     let put = client.put(Put::new(key.to_owned(), "value")).await.expect("it is put");
     put.header.expect("etcd sends headers").revision
 }
 
 /// A watch, keys and a lease go on through kills; then all that there was ends, dropped or closed.
-async fn everything_goes_on_through_kills<R: AmbientRuntime>(server: &mut EtcdServer) {
+async fn everything_goes_on_through_kills(on: On, server: &mut EtcdServer) {
     // Long enough for a restart between two renewals, on a busy machine, too.
     const TTL: u32 = 12;
     let endpoint = server.endpoint();
-    let builder = || etcd_watch_client::Client::<R>::builder().endpoints([endpoint.clone()]);
+    let builder = || on().endpoints([endpoint.clone()]);
     let client = builder().connect_timeout(DEADLINE).connect().await.expect("etcd serves");
     let closed = builder().build().expect("valid settings");
 
@@ -55,16 +55,16 @@ async fn everything_goes_on_through_kills<R: AmbientRuntime>(server: &mut EtcdSe
         let last = put(&client, &format!("before {round}")).await;
         // In the first round nobody reads: what was on its way is lost with the connection.
         if round == 1 {
-            assert_eq!(revisions_through::<R>(&mut watch, last).await, (2..=last).collect::<Vec<_>>());
+            assert_eq!(revisions_through(&mut watch, last).await, (2..=last).collect::<Vec<_>>());
         }
         server.restart().expect("etcd starts again");
     }
     let last = put(&client, "after").await;
-    assert_eq!(revisions_through::<R>(&mut watch, last).await, [last]);
-    assert_eq!(revisions_through::<R>(&mut closing, last).await, (2..=last).collect::<Vec<_>>());
+    assert_eq!(revisions_through(&mut watch, last).await, [last]);
+    assert_eq!(revisions_through(&mut closing, last).await, (2..=last).collect::<Vec<_>>());
 
     let outlived = (TTL * SECOND + SECOND).saturating_sub(granted.elapsed());
-    let runtime = R::ambient().expect("it is everywhere");
+    let runtime = on().endpoints(["nowhere:1"]).build().expect("valid settings").runtime().clone();
     let lost = async { Some(keeper.lost().await) };
     let kept = async {
         runtime.sleep(outlived).await;
@@ -74,8 +74,8 @@ async fn everything_goes_on_through_kills<R: AmbientRuntime>(server: &mut EtcdSe
     assert_eq!(client.get(Get::key("leased")).await.expect("it is read").count, 1);
     drop(keeper);
 
-    in_time::<R, _>("the client is closed", closed.close()).await;
-    let end = in_time::<R, _>("the watch ends", closing.next()).await.expect("it says why");
+    in_time("the client is closed", closed.close()).await;
+    let end = in_time("the watch ends", closing.next()).await.expect("it says why");
     assert_eq!(end.expect_err("it ended").reason(), &CloseReason::ShutDown);
     // The watch outlives its client.
     drop(client);
@@ -83,7 +83,7 @@ async fn everything_goes_on_through_kills<R: AmbientRuntime>(server: &mut EtcdSe
     let previous = last;
     let last = put(&writer, "last").await;
     // The lease may have expired meanwhile.
-    assert_eq!(revisions_through::<R>(&mut watch, last).await, (previous + 1..=last).collect::<Vec<_>>());
+    assert_eq!(revisions_through(&mut watch, last).await, (previous + 1..=last).collect::<Vec<_>>());
 }
 
 fn versions() -> [EtcdVersion; 2] {
@@ -94,7 +94,7 @@ fn versions() -> [EtcdVersion; 2] {
 fn everything_works_under_smol_alone() {
     let _alone = alone();
     for mut server in versions().map(serve) {
-        smol::block_on(everything_goes_on_through_kills::<SmolRuntime>(&mut server));
+        smol::block_on(everything_goes_on_through_kills(etcd_watch_smol::builder, &mut server));
         #[cfg(target_os = "linux")]
         assert!(tokios_threads("smol-1").is_empty());
         nothing_is_left_on(&server);
@@ -105,7 +105,10 @@ fn everything_works_under_smol_alone() {
 fn everything_works_under_async_std_alone() {
     let _alone = alone();
     for mut server in versions().map(serve) {
-        ::async_std::task::block_on(everything_goes_on_through_kills::<AsyncStdRuntime>(&mut server));
+        ::async_std::task::block_on(everything_goes_on_through_kills(
+            etcd_watch_smol::async_std::builder,
+            &mut server,
+        ));
         #[cfg(target_os = "linux")]
         assert!(tokios_threads("async-std/runti").is_empty());
         nothing_is_left_on(&server);
@@ -114,19 +117,19 @@ fn everything_works_under_async_std_alone() {
 
 #[test]
 fn handles_may_be_polled_on_any_executor() {
-    fn polled<R: AmbientRuntime>(server: &EtcdServer) {
-        let client = etcd_watch_client::Client::<R>::builder().endpoints([server.endpoint()]);
+    fn polled(on: On, server: &EtcdServer) {
+        let client = on().endpoints([server.endpoint()]);
         let client = client.build().expect("valid settings");
         futures_lite::future::block_on(async {
             let mut watch = client.watch(everything_from(1)).expect("it is opened");
             let last = put(&client, "elsewhere").await;
-            assert_eq!(revisions_through::<R>(&mut watch, last).await.last(), Some(&last));
+            assert_eq!(revisions_through(&mut watch, last).await.last(), Some(&last));
         });
     }
     let _alone = alone();
     let server = serve(EtcdVersion::V3_5);
-    polled::<SmolRuntime>(&server);
-    polled::<AsyncStdRuntime>(&server);
+    polled(etcd_watch_smol::builder, &server);
+    polled(etcd_watch_smol::async_std::builder, &server);
     nothing_is_left_on(&server);
 }
 
@@ -136,14 +139,14 @@ fn clients_of_both_runtimes_live_side_by_side() {
     let _alone = alone();
     let server = serve(EtcdVersion::V3_5);
     smol::block_on(async {
-        let ours = Client::connect([server.endpoint()]).await.expect("a client");
-        let theirs = async_std::Client::connect([server.endpoint()]).await.expect("a client");
+        let ours = etcd_watch_smol::connect([server.endpoint()]).await.expect("a client");
+        let theirs = async_std::connect([server.endpoint()]).await.expect("a client");
         let mut our_watch = ours.watch(everything_from(1)).expect("it is opened");
         let mut their_watch = theirs.watch(everything_from(1)).expect("it is opened");
         put(&ours, "ours").await;
         let last = put(&theirs, "theirs").await;
-        assert_eq!(revisions_through::<SmolRuntime>(&mut our_watch, last).await, [2, 3]);
-        assert_eq!(revisions_through::<SmolRuntime>(&mut their_watch, last).await, [2, 3]);
+        assert_eq!(revisions_through(&mut our_watch, last).await, [2, 3]);
+        assert_eq!(revisions_through(&mut their_watch, last).await, [2, 3]);
     });
     nothing_is_left_on(&server);
 }

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 use etcd_watch_tokio::{
-    Client, KeyRange,
+    KeyRange,
     cache::{CacheEvent, CacheRequest, SubscribeRequest, TypedCache},
 };
 
@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = arguments.next().unwrap_or_else(|| "http://127.0.0.1:2379".into());
     let range = KeyRange::prefix(arguments.next().unwrap_or_default());
 
-    let client = Client::connect([endpoint]).await?;
+    let client = etcd_watch_tokio::connect([endpoint]).await?;
     let decode = |_: &[u8], value: &[u8]| String::from_utf8(value.to_vec());
     let cache: TypedCache<String> = client.cache(CacheRequest::new(range.clone()).typed(decode))?;
     let mut changes = cache.subscribe(SubscribeRequest::new(range).initial_state(true))?;

@@ -4,10 +4,7 @@
 //! Try `etcdctl put app/limits/requests 5` and `etcdctl put app/limits/requests nonsense`.
 #![allow(clippy::print_stdout, reason = "it is what the example is for")]
 
-use etcd_watch_tokio::{
-    Client,
-    config::{Config, json_tree},
-};
+use etcd_watch_tokio::config::{Config, json_tree};
 use serde_json::Value;
 
 #[tokio::main]
@@ -16,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = arguments.next().unwrap_or_else(|| "http://127.0.0.1:2379".into());
     let prefix = arguments.next().unwrap_or_else(|| "app/".into());
 
-    let client = Client::connect([endpoint]).await?;
+    let client = etcd_watch_tokio::connect([endpoint]).await?;
     // A program would have a type of its own here, with serde's `Deserialize`.
     let mut config: Config<Value> = Config::tree(&client, prefix, json_tree)?;
     loop {

@@ -12,7 +12,7 @@ use etcd_watch_proto::etcdserverpb::{
     maintenance_server::{Maintenance, MaintenanceServer},
 };
 use etcd_watch_tokio::{
-    BoxError, Client, balance,
+    BoxError, balance,
     discovery::{Discovery, Registration, ServiceEndpoint},
 };
 use tokio::{net::TcpListener, runtime::Runtime, time::timeout};
@@ -58,7 +58,7 @@ impl Instance {
             let address = listener.local_addr()?;
             let server = Server::builder().add_service(MaintenanceServer::new(greeter));
             tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-            let service = Discovery::new(&Client::connect([etcd]).await?, service)?;
+            let service = Discovery::new(&etcd_watch_tokio::connect([etcd]).await?, service)?;
             let endpoint = ServiceEndpoint::new(address.to_string());
             let registration = service.register_with_ttl(address.to_string(), endpoint, ttl)?;
             registration.registered().await?;
@@ -116,8 +116,8 @@ async fn ask_a_few_times(channel: &Channel, after: &str) -> Result<(), BoxError>
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let etcd = std::env::args().nth(1).unwrap_or_else(|| "http://127.0.0.1:2379".into());
-    let service = Discovery::new(&Client::connect([etcd.clone()]).await?, "examples/greeter")?;
-    let (channel, handle) = balance::channel(&service);
+    let service = Discovery::new(&etcd_watch_tokio::connect([etcd.clone()]).await?, "examples/greeter")?;
+    let (channel, handle) = balance::channel(&service)?;
 
     let anna = Instance::start(&etcd, service.target(), "anna", TTL).await?;
     let ben = Instance::start(&etcd, service.target(), "ben", TTL).await?;

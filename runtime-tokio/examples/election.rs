@@ -4,10 +4,7 @@
 
 use std::time::Duration;
 
-use etcd_watch_tokio::{
-    Client,
-    concurrency::{Election, Session},
-};
+use etcd_watch_tokio::concurrency::{Election, Session};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = arguments.next().unwrap_or_else(|| "elections/example".into());
     let value = arguments.next().unwrap_or_else(|| format!("process {}", std::process::id()));
 
-    let client = Client::connect([endpoint]).await?;
+    let client = etcd_watch_tokio::connect([endpoint]).await?;
     // A process that dies is replaced after 10 s.
     let session = Session::builder(&client).ttl(Duration::from_secs(10)).open().await?;
     let election = Election::new(&session, name)?;

@@ -2,7 +2,7 @@
 #![allow(clippy::print_stdout)]
 
 use etcd_watch_tokio::{
-    Client, Put, Txn,
+    Put, Txn,
     concurrency::{Mutex, Session},
 };
 
@@ -12,7 +12,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = arguments.next().unwrap_or_else(|| "http://127.0.0.1:2379".into());
     let name = arguments.next().unwrap_or_else(|| "locks/example".into());
 
-    let client = Client::connect([endpoint]).await?;
+    let client = etcd_watch_tokio::connect([endpoint]).await?;
     let session = Session::open(&client).await?;
     let mutex = Mutex::new(&session, name)?;
     println!("waiting for the lock");

@@ -2,7 +2,7 @@
 //! `cargo run --example mirror -- http://127.0.0.1:2379 services/ [namespace]`
 #![allow(clippy::print_stdout, reason = "it is what the example is for")]
 
-use etcd_watch_tokio::{Client, KeyRange, Mirror, MirrorEvent, MirrorRequest, TokioRuntime};
+use etcd_watch_tokio::{KeyRange, Mirror, MirrorEvent, MirrorRequest};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -10,7 +10,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = arguments.next().unwrap_or_else(|| "http://127.0.0.1:2379".into());
     let prefix = arguments.next().unwrap_or_default();
 
-    let mut client = Client::connect([endpoint]).await?;
+    let mut client = etcd_watch_tokio::connect([endpoint]).await?;
     if let Some(namespace) = arguments.next() {
         // From here on only what is in there, by its name without it.
         client = client.namespaced(namespace)?;
@@ -24,7 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn print_all(mut mirror: Mirror<TokioRuntime>) -> Result<(), Box<dyn std::error::Error>> {
+async fn print_all(mut mirror: Mirror) -> Result<(), Box<dyn std::error::Error>> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     while let Some(event) = mirror.try_next().await? {
         match event {

@@ -1,7 +1,7 @@
 //! Watches a prefix until Ctrl-C: `cargo run --example watch -- http://127.0.0.1:2379 services/`
 #![allow(clippy::print_stdout)]
 
-use etcd_watch_tokio::{Client, KeyRange, WatchRequest};
+use etcd_watch_tokio::{KeyRange, WatchRequest};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -9,7 +9,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = arguments.next().unwrap_or_else(|| "http://127.0.0.1:2379".into());
     let prefix = arguments.next().unwrap_or_default();
 
-    let client = Client::connect([endpoint]).await?;
+    let client = etcd_watch_tokio::connect([endpoint]).await?;
     let mut watch = client.watch(WatchRequest::new(KeyRange::prefix(prefix)).prev_kv(true))?;
     loop {
         let response = tokio::select! {

@@ -27,16 +27,15 @@ use std::{
 };
 
 use etcd_watch_client::{
-    BoxError,
+    BoxError, NoRuntime,
     discovery::{Discovery, DiscoveryError, EndpointMap, EndpointWatch, ServiceEndpoint},
 };
 use tokio::{
+    runtime::Handle,
     sync::{mpsc, watch},
     task::AbortHandle,
 };
 use tonic::transport::{Channel, Endpoint, channel::Change};
-
-use crate::TokioRuntime;
 
 /// Changes that wait at the channel, which takes them only when it is used. The rest is brought up to date
 /// here while it waits.
@@ -54,8 +53,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// endpoint, and metadata that changes reconnects nothing. While etcd can't be reached the channel keeps what
 /// it has. Addresses that can't be used are left out, with a warning (`channel_endpoint_skipped`); so is told when the
 /// endpoints can't be followed, as for want of a permission (`channel_stalled`). Both are events of `tracing`.
-#[must_use]
-pub fn channel(discovery: &Discovery<TokioRuntime>) -> (Channel, BalanceHandle) {
+///
+/// # Errors
+/// When it isn't called on a tokio runtime, which the channel's own task needs.
+pub fn channel(discovery: &Discovery) -> Result<(Channel, BalanceHandle), NoRuntime> {
     channel_with(discovery, endpoint)
 }
 
@@ -64,28 +65,30 @@ pub fn channel(discovery: &Discovery<TokioRuntime>) -> (Channel, BalanceHandle) 
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use etcd_watch_tokio::{balance, discovery::Discovery, TokioRuntime};
+/// use etcd_watch_tokio::{balance, discovery::Discovery};
 ///
-/// # fn example(billing: &Discovery<TokioRuntime>) {
+/// # fn example(billing: &Discovery) -> Result<(), etcd_watch_tokio::NoRuntime> {
 /// let (channel, handle) = balance::channel_with(billing, |service| {
 ///     Ok(balance::endpoint(service)?.timeout(Duration::from_secs(2)))
-/// });
+/// })?;
+/// # Ok(())
 /// # }
 /// ```
 ///
 /// For TLS, make an endpoint of the `https` address: `Endpoint::from_shared(format!("https://{}", service.addr))`.
-#[must_use]
+///
+/// # Errors
+/// When it isn't called on a tokio runtime.
 pub fn channel_with(
-    discovery: &Discovery<TokioRuntime>,
+    discovery: &Discovery,
     configure: impl Fn(&ServiceEndpoint) -> Result<Endpoint, BoxError> + Send + Sync + 'static,
-) -> (Channel, BalanceHandle) {
-    let runtime = discovery.runtime().clone();
-    // The channel's own task belongs on the client's runtime too, wherever this is called.
-    let (channel, changes) = runtime.within(|| Channel::balance_channel(WAITING));
+) -> Result<(Channel, BalanceHandle), NoRuntime> {
+    let runtime = Handle::try_current().map_err(|_| NoRuntime { name: "tokio" })?;
+    let (channel, changes) = Channel::balance_channel(WAITING);
     let (status, seen) = watch::channel(Status::default());
     let feeder = Feeder { changes, status, configure, plan: VecDeque::new(), skipped: BTreeMap::new() };
-    let task = runtime.within(|| tokio::spawn(feeder.run(discovery.clone())));
-    (channel, BalanceHandle { status: seen, task: task.abort_handle() })
+    let task = runtime.spawn(feeder.run(discovery.clone()));
+    Ok((channel, BalanceHandle { status: seen, task: task.abort_handle() }))
 }
 
 /// An endpoint at the service's address, in plain text unless that says `https://`, with 5 s to connect.
@@ -165,7 +168,7 @@ struct Feeder<F> {
 }
 
 impl<F: Fn(&ServiceEndpoint) -> Result<Endpoint, BoxError> + Send + Sync + 'static> Feeder<F> {
-    async fn run(mut self, discovery: Discovery<TokioRuntime>) {
+    async fn run(mut self, discovery: Discovery) {
         let mut watch = discovery.watch();
         loop {
             match self.follow(&mut watch).await {
@@ -190,7 +193,7 @@ impl<F: Fn(&ServiceEndpoint) -> Result<Endpoint, BoxError> + Send + Sync + 'stat
     }
 
     /// Follows the watch to its end, or to that of the channel.
-    async fn follow(&mut self, watch: &mut EndpointWatch<TokioRuntime>) -> Option<DiscoveryError> {
+    async fn follow(&mut self, watch: &mut EndpointWatch) -> Option<DiscoveryError> {
         loop {
             tokio::select! {
                 update = watch.next() => match update? {

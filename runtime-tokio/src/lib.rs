@@ -5,11 +5,10 @@
 //! it needs is compacted) it ends and says so.
 //!
 //! ```no_run
-//! use etcd_watch_tokio::Client;
-//!
+//! //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     let client = Client::connect(["http://127.0.0.1:2379"]).await?;
+//!     let client = etcd_watch_tokio::connect(["http://127.0.0.1:2379"]).await?;
 //!     let mut watch = client.watch_prefix("services/")?;
 //!     while let Some(response) = watch.try_next().await? {
 //!         for event in response.events() {
@@ -23,22 +22,30 @@
 //! With the feature `discovery` services register their endpoints, and clients follow them; with `tonic-channel`
 //! a balanced tonic `Channel` does.
 //!
-//! Everything but [`TokioRuntime`] comes from `etcd-watch-client` and is documented there; the
-//! [`Client`] is that crate's, on this runtime. Its handles and futures may be polled anywhere; the
-//! sockets and timers under them run on the tokio runtime the client was built on, which needs its I/O
-//! and time drivers enabled (as `#[tokio::main]` has them).
+//! [`connect`] and [`builder`] make clients on the tokio runtime that they are called on; the rest comes from
+//! `etcd-watch-client`, whose [`Client`] is the same on all runtimes. Its handles and futures may be polled anywhere;
+//! the sockets and timers under them are that runtime's, which needs its I/O and time drivers enabled (as
+//! `#[tokio::main]` has them).
+
+use std::sync::Arc;
 
 #[cfg(feature = "tonic-channel")]
 pub mod balance;
-mod connection;
 mod runtime;
 
 pub use runtime::TokioRuntime;
 
 pub use etcd_watch_client::*;
 
-/// A client on tokio.
-pub type Client = etcd_watch_client::Client<TokioRuntime>;
+/// A client of the cluster with these endpoints, every setting at its default, on the tokio runtime this is called on.
+///
+/// # Errors
+/// An empty list, an endpoint that is none, or no tokio runtime.
+pub async fn connect<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Result<Client, StartError> {
+    builder().endpoints(endpoints).connect().await
+}
 
-/// Builds a client on tokio.
-pub type ClientBuilder = etcd_watch_client::ClientBuilder<TokioRuntime>;
+/// A client with settings of its own, on the tokio runtime that it is built on.
+pub fn builder() -> ClientBuilder {
+    ClientBuilder::on_ambient(|| Ok(Arc::new(TokioRuntime::ambient()?)))
+}

@@ -1,68 +1,137 @@
 //! tokio, as the client sees it.
 
-use std::{future::Future, time::Duration};
-
-use etcd_watch_client::{
-    AmbientRuntime, ConnectError, ConnectOptions, Connection, Endpoint, Instant, NoRuntime, Runtime,
+use std::{
+    future::{Future, pending, poll_fn},
+    io,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::{Arc, PoisonError, RwLock},
+    task::{Context, Poll},
+    time::Duration,
 };
-use tokio::{runtime::Handle, task::JoinHandle};
 
-use crate::connection;
+use etcd_watch_client::{BoxFuture, Instant, Io, NoRuntime, Peer, Runtime};
+use hyper_util::rt::TokioIo;
+use tokio::{net::TcpStream, runtime::Handle, sync::oneshot, task::JoinHandle};
 
 /// A tokio runtime, with its I/O and time drivers enabled.
 #[derive(Clone, Debug)]
 pub struct TokioRuntime {
     handle: Handle,
     epoch: tokio::time::Instant,
+    presence: Presence,
 }
 
 impl TokioRuntime {
     /// The runtime of this handle.
     #[must_use]
     pub fn new(handle: Handle) -> Self {
-        Self { handle, epoch: tokio::time::Instant::now() }
+        let presence = Presence::of(&handle);
+        Self { handle, epoch: tokio::time::Instant::now(), presence }
     }
 
-    /// Does what has to be done on the runtime.
-    #[cfg(feature = "tonic-channel")]
-    pub(crate) fn within<T>(&self, work: impl FnOnce() -> T) -> T {
-        let _context = self.handle.enter();
-        work()
-    }
-}
-
-impl AmbientRuntime for TokioRuntime {
-    fn ambient() -> Result<Self, NoRuntime> {
+    /// The runtime that the caller is on.
+    ///
+    /// # Errors
+    /// When it isn't on one.
+    pub fn ambient() -> Result<Self, NoRuntime> {
         Handle::try_current().map(Self::new).map_err(|_| NoRuntime { name: "tokio" })
+    }
+
+    /// Does something in a task of the runtime, whose driver of I/O it needs, and gives it up when it is dropped.
+    fn in_task<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = io::Result<T>> + Send + 'static,
+    ) -> BoxFuture<'static, io::Result<T>> {
+        let mut task = AbortOnDrop(self.handle.spawn(work));
+        Box::pin(async move {
+            (&mut task.0)
+                .await
+                .map_err(|_| io::Error::other("the tokio runtime of this client has shut down"))?
+        })
     }
 }
 
 impl Runtime for TokioRuntime {
-    type Transport = Connection;
-
-    async fn connect(
-        &self,
-        endpoint: &Endpoint,
-        options: &ConnectOptions,
-    ) -> Result<Connection, ConnectError> {
-        // In a task, so that it doesn't matter on which executor the caller is polled.
-        let connecting = connection::connect(self.clone(), endpoint.clone(), options.clone());
-        let mut task = AbortOnDrop(self.handle.spawn(connecting));
-        (&mut task.0).await.map_err(ConnectError::new)?
+    fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        self.in_task(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
     }
 
-    fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send {
-        let _context = self.handle.enter();
-        tokio::time::sleep(duration)
+    fn connect(&self, peer: Peer) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+        self.in_task(open_socket(peer))
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let sleep = {
+            let _context = self.handle.enter();
+            tokio::time::sleep(duration)
+        };
+        let presence = self.presence.clone();
+        Box::pin(async move {
+            let mut sleep = pin!(sleep);
+            poll_fn(|cx| presence.poll_timer(sleep.as_mut(), cx)).await;
+        })
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
         self.handle.spawn(task);
     }
 
     fn now(&self) -> Instant {
         let nanos = self.epoch.elapsed().as_nanos();
         Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+async fn open_socket(peer: Peer) -> io::Result<Box<dyn Io>> {
+    match peer {
+        Peer::Tcp(address) => {
+            let socket = TcpStream::connect(address).await?;
+            socket.set_nodelay(true)?;
+            Ok(Box::new(TokioIo::new(socket)))
+        }
+        #[cfg(unix)]
+        Peer::Unix(path) => Ok(Box::new(TokioIo::new(tokio::net::UnixStream::connect(path).await?))),
+        _ => Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no such sockets")),
+    }
+}
+
+/// Whether the runtime is there: tokio's timers panic when they are polled after its end.
+#[derive(Clone, Debug)]
+struct Presence {
+    gone: Arc<RwLock<bool>>,
+    /// Ends the watchman when nobody looks any more.
+    _watchman: Arc<oneshot::Sender<()>>,
+}
+
+impl Presence {
+    fn of(handle: &Handle) -> Self {
+        let gone = Arc::new(RwLock::new(false));
+        let (sender, nobody_looks) = oneshot::channel::<()>();
+        let end = TellGone(gone.clone());
+        // A runtime that shuts down drops its tasks first, and then stops its timers.
+        handle.spawn(async move {
+            let _end = end;
+            if nobody_looks.await.is_ok() {
+                pending().await
+            }
+        });
+        Self { gone, _watchman: Arc::new(sender) }
+    }
+
+    /// Polls a timer of the runtime; it has rung when the runtime is gone.
+    fn poll_timer(&self, timer: Pin<&mut tokio::time::Sleep>, cx: &mut Context<'_>) -> Poll<()> {
+        let gone = self.gone.read().unwrap_or_else(PoisonError::into_inner);
+        if *gone { Poll::Ready(()) } else { timer.poll(cx) }
+    }
+}
+
+/// Says that the runtime is gone. Whoever polls a timer meanwhile is waited for.
+struct TellGone(Arc<RwLock<bool>>);
+
+impl Drop for TellGone {
+    fn drop(&mut self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 }
 

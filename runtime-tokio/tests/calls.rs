@@ -7,8 +7,8 @@ use std::time::Instant;
 use common::{DEADLINE, SECOND, put, runtime, start, through_proxy};
 use etcd_watch_testkit::{model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
-    BuildError, CallError, Client, ClientBuilder, Code, Compare, Delete, Get, Is, KeyRange, LeaseLost, Put,
-    SortBy, SortOrder, StartError, Txn,
+    BuildError, CallError, ClientBuilder, Code, Compare, Delete, Get, Is, KeyRange, LeaseLost, Put, SortBy,
+    SortOrder, StartError, Txn,
     concurrency::{Session, SessionLost},
 };
 use tokio::time::timeout;
@@ -77,10 +77,10 @@ async fn the_servers_refusal_comes_back_with_its_code() {
 #[tokio::test]
 async fn a_call_goes_on_at_another_endpoint() {
     let (etcd, _) = start().await;
-    let client = Client::connect([dead_endpoint().await, etcd.endpoint()]).await.unwrap();
+    let client = etcd_watch_tokio::connect([dead_endpoint().await, etcd.endpoint()]).await.unwrap();
     put(&client, 0).await;
     let (proxy, _) = through_proxy(&etcd).await;
-    let client = Client::connect([proxy.endpoint(), etcd.endpoint()]).await.unwrap();
+    let client = etcd_watch_tokio::connect([proxy.endpoint(), etcd.endpoint()]).await.unwrap();
     client.get("key0").await.unwrap();
     proxy.refuse();
     proxy.cut_all(Cut::Reset);
@@ -156,22 +156,25 @@ async fn an_answer_over_the_limit_is_told_by_its_size() {
 async fn connecting_waits_only_if_asked_to() {
     let endpoint = dead_endpoint().await;
     let began = Instant::now();
-    let waiting = Client::builder().endpoints([endpoint.clone()]).connect_timeout(SECOND / 4).connect();
+    let waiting =
+        etcd_watch_tokio::builder().endpoints([endpoint.clone()]).connect_timeout(SECOND / 4).connect();
     let error = waiting.await.unwrap_err();
     assert!(began.elapsed() >= SECOND / 4);
     let StartError::Unreachable { endpoints, .. } = &error else { panic!("{error}") };
     assert_eq!(endpoints[..], [&endpoint[..]]);
-    Client::connect([endpoint]).await.unwrap();
+    etcd_watch_tokio::connect([endpoint]).await.unwrap();
 
     let (etcd, _) = start().await;
-    let waiting = Client::builder().endpoints([etcd.endpoint()]).connect_timeout(DEADLINE).connect();
+    let waiting =
+        etcd_watch_tokio::builder().endpoints([etcd.endpoint()]).connect_timeout(DEADLINE).connect();
     waiting.await.unwrap();
 }
 
 #[tokio::test]
 async fn what_can_never_work_is_refused_at_once() {
-    let refused =
-        |endpoints: &[&str]| Client::connect(endpoints.iter().copied().map(String::from).collect::<Vec<_>>());
+    let refused = |endpoints: &[&str]| {
+        etcd_watch_tokio::connect(endpoints.iter().copied().map(String::from).collect::<Vec<_>>())
+    };
     let error = refused(&[]).await.unwrap_err();
     assert_eq!(error, StartError::Build(BuildError::NoEndpoints));
     for bad in ["no port", "ftp://host:1", "unix:/socket"] {
@@ -242,7 +245,7 @@ async fn a_lease_whose_runtime_is_shut_down_is_lost_and_says_so() {
     let other = std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let kept = runtime.block_on(async {
-            let client = Client::connect([endpoint]).await.expect("a valid endpoint");
+            let client = etcd_watch_tokio::connect([endpoint]).await.expect("a valid endpoint");
             let lease = client.lease_grant(60, 0).await.unwrap();
             let keeper = client.lease_keep_alive(lease.id, lease.ttl).unwrap();
             (keeper, Session::open(&client).await.unwrap())

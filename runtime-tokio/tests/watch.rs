@@ -7,8 +7,8 @@ use std::time::Duration;
 use common::{DEADLINE, Recorder, put, start, through_proxy};
 use etcd_watch_testkit::{harness::wait_until, model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
-    Client, ClientBuilder, CloseReason, Config, KeyRange, Overflow, ResponseKind, Watch, WatchRequest,
-    WatchState, WatchStats,
+    ClientBuilder, CloseReason, Config, KeyRange, Overflow, ResponseKind, Watch, WatchRequest, WatchState,
+    WatchStats,
 };
 use tokio::time::{sleep, timeout};
 
@@ -322,7 +322,7 @@ fn a_watch_whose_runtime_is_gone_ends_rather_than_hangs() {
 async fn a_watch_goes_on_at_another_endpoint() {
     let (etcd, writer) = start().await;
     let (proxy, _) = through_proxy(&etcd).await;
-    let client = Client::connect([proxy.endpoint(), etcd.endpoint()]).await.unwrap();
+    let client = etcd_watch_tokio::connect([proxy.endpoint(), etcd.endpoint()]).await.unwrap();
     let mut watch = client.watch(everything_from(1)).unwrap();
     put(&writer, 0).await;
     let mut seen = Recorder::default();
@@ -339,7 +339,8 @@ async fn a_watch_goes_on_at_another_endpoint() {
 async fn a_client_dropped_while_it_connects_gives_its_connection_up() {
     // Takes connections, and never says anything.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = Client::connect([format!("http://{}", listener.local_addr().unwrap())]).await.unwrap();
+    let client =
+        etcd_watch_tokio::connect([format!("http://{}", listener.local_addr().unwrap())]).await.unwrap();
     let watch = client.watch(everything_from(1)).unwrap();
     let (mut accepted, _) = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
     drop((client, watch));
@@ -355,7 +356,7 @@ async fn a_name_is_resolved_and_its_addresses_tried() {
     let (etcd, _) = start().await;
     let endpoint = etcd.endpoint();
     let (_, port) = endpoint.rsplit_once(':').unwrap();
-    let client = Client::connect([format!("http://localhost:{port}")]).await.unwrap();
+    let client = etcd_watch_tokio::connect([format!("http://localhost:{port}")]).await.unwrap();
     let mut watch = client.watch(everything_from(1)).unwrap();
     put(&client, 0).await;
     Recorder::default().read_until(&mut watch, 2).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use etcd_watch_client::{Client, Mirror, Runtime};
+use etcd_watch_client::{Client, Mirror};
 use etcd_watch_core::{EventKind, ListReason, MirrorEvent, MirrorRequest};
 use tokio::time::timeout;
 
@@ -12,9 +12,9 @@ pub type Held = BTreeMap<Box<[u8]>, (Box<[u8]>, i64)>;
 
 /// A mirror and what its consumer holds, folded as [`MirrorEvent`] says.
 #[derive(Debug)]
-pub struct Folding<R: Runtime> {
+pub struct Folding {
     /// Where it comes from.
-    pub mirror: Mirror<R>,
+    pub mirror: Mirror,
     /// What it has come to.
     pub held: Held,
     /// Why keys were listed, each time they were.
@@ -26,14 +26,14 @@ pub struct Folding<R: Runtime> {
     deadline: Duration,
 }
 
-impl<R: Runtime> Folding<R> {
+impl Folding {
     /// Opens a mirror with an index, of which each event has to come within a deadline.
     ///
     /// # Panics
     ///
     /// When the client is closed or the request can't be served.
     #[must_use]
-    pub fn open(client: &Client<R>, request: MirrorRequest, deadline: Duration) -> Self {
+    pub fn open(client: &Client, request: MirrorRequest, deadline: Duration) -> Self {
         let mirror = client.mirror(request).expect("it is opened");
         Self { mirror, held: Held::new(), reasons: Vec::new(), parts: 0, deletes: 0, deadline }
     }

@@ -12,7 +12,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 
 async fn a_backlog_of_64_mib_arrives(version: EtcdVersion) {
     let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
-    let client = Client::connect([server.endpoint()]).await.expect("a client");
+    let client = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
     let value = |index: usize| vec![u8::try_from(index % 251).expect("below 251"); VALUE_BYTES];
     let mut revisions = Vec::with_capacity(REVISIONS);
     for index in 0..REVISIONS {

@@ -37,7 +37,7 @@ struct App {
     verbose: bool,
 }
 
-async fn put<R: AmbientRuntime>(client: &Client<R>, key: &'static str, value: &'static str) {
+async fn put(client: &Client, key: &'static str, value: &'static str) {
     client.put(Put::new(key, value)).await.expect("it is put");
 }
 
@@ -45,16 +45,16 @@ async fn changed<T>(config: &mut Config<T>) {
     timeout(DEADLINE, config.changed()).await.expect("in time").expect("it goes on");
 }
 
-async fn a_configuration_follows<R: AmbientRuntime>(endpoint: String) {
+async fn a_configuration_follows(on: On, endpoint: String) {
     let proxy = FaultProxy::start(endpoint.clone()).await.expect("it starts");
     let quick = WatchConfig::default().backoff(
         Duration::from_millis(5),
         Duration::from_millis(10),
         Duration::from_millis(100),
     );
-    let client: Client<R> =
-        Client::builder().endpoints([proxy.endpoint()]).watch_config(quick).build().expect("valid");
-    let direct: Client<R> = Client::builder().endpoints([endpoint]).build().expect("valid");
+    let client: Client =
+        etcd_watch_tokio::builder().endpoints([proxy.endpoint()]).watch_config(quick).build().expect("valid");
+    let direct: Client = etcd_watch_tokio::builder().endpoints([endpoint]).build().expect("valid");
 
     let mut limits: Config<Limits> = Config::value(&client, "limits", json).expect("it is followed");
     assert_eq!((limits.current(), limits.revision()), (None, None), "nothing is known yet");
@@ -131,9 +131,9 @@ async fn a_configuration_follows<R: AmbientRuntime>(endpoint: String) {
 }
 
 /// Clones share a watch, and the last of them ends it.
-async fn nothing_is_left_behind<R: AmbientRuntime>() {
+async fn nothing_is_left_behind() {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    let client: Client<R> = Client::builder().endpoints([server.endpoint()]).build().expect("valid");
+    let client: Client = etcd_watch_tokio::builder().endpoints([server.endpoint()]).build().expect("valid");
     let config: Config<Limits> = Config::value(&client, "limits", json).expect("it is followed");
     let clone = config.clone();
     let watchers = || server.with_model(|model| model.watcher_count());
@@ -150,9 +150,9 @@ fn decode_or_panic(value: &[u8]) -> Result<Limits, serde_json::Error> {
     json(value)
 }
 
-async fn a_decoder_that_panics_ends_it<R: AmbientRuntime>() {
+async fn a_decoder_that_panics_ends_it() {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    let client: Client<R> = Client::builder().endpoints([server.endpoint()]).build().expect("valid");
+    let client: Client = etcd_watch_tokio::builder().endpoints([server.endpoint()]).build().expect("valid");
     put(&client, "limits", r#"{"requests": 5}"#).await;
     let mut limits: Config<Limits> =
         Config::value(&client, "limits", decode_or_panic).expect("it is followed");
@@ -185,7 +185,7 @@ async fn a_runtime_that_is_shut_down_ends_it() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("tokio starts");
     let following = runtime.spawn(async move {
-        let client: Client<TokioRuntime> = Client::builder().endpoints([endpoint]).build().expect("valid");
+        let client: Client = etcd_watch_tokio::builder().endpoints([endpoint]).build().expect("valid");
         let limits: Config<Limits> = Config::value(&client, "limits", json).expect("it is followed");
         timeout(DEADLINE, limits.ready()).await.expect("in time").expect("it goes on");
         (client, limits)
@@ -200,9 +200,9 @@ async fn a_runtime_that_is_shut_down_ends_it() {
     }
 }
 
-async fn nothing_is_followed_by_mistake<R: AmbientRuntime>() {
+async fn nothing_is_followed_by_mistake() {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    let client: Client<R> = Client::builder().endpoints([server.endpoint()]).build().expect("valid");
+    let client: Client = etcd_watch_tokio::builder().endpoints([server.endpoint()]).build().expect("valid");
     let refused = Config::<Limits>::value(&client, "", json).err();
     assert_eq!(refused, Some(FollowError::EmptyKey));
     let refused = Config::<Limits>::tree(&client, "", json_tree).err();
@@ -221,15 +221,15 @@ async fn nothing_is_followed_by_mistake<R: AmbientRuntime>() {
     assert!(matches!(refused, Some(FollowError::Refused(_))), "{refused:?}");
 }
 
-async fn on_the_model<R: AmbientRuntime>() {
+async fn on_the_model() {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    a_configuration_follows::<R>(server.endpoint()).await;
+    a_configuration_follows(on, server.endpoint()).await;
 }
 
-async fn on_real_servers<R: AmbientRuntime>() {
+async fn on_real_servers() {
     for version in EtcdVersion::under_test().expect("the servers are on this machine") {
         let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
-        a_configuration_follows::<R>(server.endpoint()).await;
+        a_configuration_follows(on, server.endpoint()).await;
     }
 }
 

@@ -5,16 +5,17 @@
 use std::{path::Path, time::Duration};
 
 use etcd_watch_client::{
-    AmbientRuntime, BuildError, CallError, Client, ClientBuilder, EndpointError, Get, Keepalive, KeyRange,
-    Put, StartError, Tls, TlsError, WatchRequest,
+    BuildError, CallError, Client, ClientBuilder, EndpointError, Get, Keepalive, KeyRange, Put, StartError,
+    Tls, TlsError, WatchRequest,
 };
-use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::{
     certificates::{Identity, TestCa, Validity},
     harness::{EtcdCluster, EtcdServer, EtcdVersion, ServerTls, wait_until},
     proxy::FaultProxy,
 };
-use etcd_watch_tokio::TokioRuntime;
+
+/// Which runtime a client is on: what its builder begins with.
+type On = fn() -> ClientBuilder;
 
 /// For any one thing a test waits for.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -27,19 +28,19 @@ macro_rules! on_every_runtime {
         mod tokio_runtime {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                super::$name::<super::TokioRuntime>().await;
+                super::$name(etcd_watch_tokio::builder).await;
             })*
         }
         mod smol_runtime {
             $(#[tokio::test]
             async fn $name() {
-                super::$name::<super::SmolRuntime>().await;
+                super::$name(etcd_watch_smol::builder).await;
             })*
         }
         mod async_std_runtime {
             $(#[tokio::test]
             async fn $name() {
-                super::$name::<super::AsyncStdRuntime>().await;
+                super::$name(etcd_watch_smol::async_std::builder).await;
             })*
         }
     };
@@ -56,8 +57,8 @@ on_every_runtime! {
     the_future_of_a_call_is_small
 }
 
-fn builder<R: AmbientRuntime>(endpoint: impl Into<String>) -> ClientBuilder<R> {
-    Client::builder().endpoints([endpoint.into()]).dial_timeout(Duration::from_secs(20))
+fn builder(on: On, endpoint: impl Into<String>) -> ClientBuilder {
+    etcd_watch_tokio::builder().endpoints([endpoint.into()]).dial_timeout(Duration::from_secs(20))
 }
 
 async fn serve(version: &EtcdVersion, tls: ServerTls) -> EtcdServer {
@@ -68,13 +69,13 @@ fn versions() -> Vec<EtcdVersion> {
     EtcdVersion::under_test().expect("the servers are on this machine")
 }
 
-async fn put<R: AmbientRuntime>(client: &Client<R>, key: &str) -> i64 {
+async fn put(client: &Client, key: &str) -> i64 {
     let put = client.put(Put::new(key.to_owned(), "value")).await.expect("it is put");
     put.header.expect("a header").revision
 }
 
 /// Watches from the start until a revision; how many events there were.
-async fn events<R: AmbientRuntime>(client: &Client<R>, through: i64) -> usize {
+async fn events(client: &Client, through: i64) -> usize {
     let request = WatchRequest::new(KeyRange::all()).start_revision(1);
     let mut watch = client.watch(request).expect("it is opened");
     let mut count = 0;
@@ -85,11 +86,11 @@ async fn events<R: AmbientRuntime>(client: &Client<R>, through: i64) -> usize {
     count
 }
 
-async fn a_server_with_tls_is_watched_through_a_restart<R: AmbientRuntime>() {
+async fn a_server_with_tls_is_watched_through_a_restart(on: On) {
     for version in versions() {
         let ca = TestCa::new();
         let mut server = serve(&version, ServerTls::new(&ca.server(OWN_ADDRESS))).await;
-        let client: Client<R> =
+        let client: Client =
             builder(server.endpoint()).tls(Tls::new().ca_pem(ca.pem())).build().expect("valid settings");
         let request = WatchRequest::new(KeyRange::key("k")).start_revision(1);
         let mut watch = client.watch(request).expect("it is opened");
@@ -105,18 +106,18 @@ async fn a_server_with_tls_is_watched_through_a_restart<R: AmbientRuntime>() {
     }
 }
 
-async fn the_name_in_the_certificate_can_be_another_than_the_endpoints<R: AmbientRuntime>() {
+async fn the_name_in_the_certificate_can_be_another_than_the_endpoints(on: On) {
     for version in versions() {
         let ca = TestCa::new();
         let server = serve(&version, ServerTls::new(&ca.server(["etcd.internal"]))).await;
         let tls = Tls::new().ca_pem(ca.pem()).server_name("etcd.internal");
-        let client: Client<R> = builder(server.endpoint()).tls(tls).build().expect("valid settings");
+        let client: Client = builder(server.endpoint()).tls(tls).build().expect("valid settings");
         let last = put(&client, "k").await;
         assert_eq!(events(&client, last).await, 1);
     }
 }
 
-async fn a_client_certificate_lets_the_client_in<R: AmbientRuntime>() {
+async fn a_client_certificate_lets_the_client_in(on: On) {
     for version in versions() {
         let ca = TestCa::new();
         let tls = ServerTls::new(&ca.server(OWN_ADDRESS)).require_client_certificates(&ca);
@@ -125,20 +126,19 @@ async fn a_client_certificate_lets_the_client_in<R: AmbientRuntime>() {
         let files = ca.client("someone").write(directory.path(), "client").expect("they are written");
         let tls = Tls::new().ca_file(files.ca).identity_files(files.certificate, files.key);
         // A host and a port alone are https once there are TLS settings.
-        let client: Client<R> =
-            builder(server.address().to_string()).tls(tls).build().expect("valid settings");
+        let client: Client = builder(server.address().to_string()).tls(tls).build().expect("valid settings");
         let last = put(&client, "k").await;
         assert_eq!(events(&client, last).await, 1);
     }
 }
 
 /// What both ways of finding out say: connecting, and a call. Boxed, since a test awaits it many times.
-fn refusal<R: AmbientRuntime>(server: &EtcdServer, tls: Tls) -> impl Future<Output = String> {
-    Box::pin(refused_twice::<R>(server.endpoint(), tls))
+fn refusal(on: On, server: &EtcdServer, tls: Tls) -> impl Future<Output = String> {
+    Box::pin(refused_twice(on, server.endpoint(), tls))
 }
 
-async fn refused_twice<R: AmbientRuntime>(endpoint: String, tls: Tls) -> String {
-    let builder = || builder::<R>(endpoint.clone()).tls(tls.clone());
+async fn refused_twice(on: On, endpoint: String, tls: Tls) -> String {
+    let builder = || builder(on, endpoint.clone()).tls(tls.clone());
     let started = std::time::Instant::now();
     let connecting = builder().connect_timeout(DEADLINE).connect().await;
     let StartError::Tls { message: connecting, .. } = connecting.expect_err("it is refused") else {
@@ -158,21 +158,21 @@ fn without_times(message: &str) -> String {
     message.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
-async fn a_refusal_says_which_side_refuses_what<R: AmbientRuntime>() {
+async fn a_refusal_says_which_side_refuses_what(on: On) {
     let (ca, other) = (TestCa::new(), TestCa::new());
     let trusting = || Tls::new().ca_pem(ca.pem());
     let shown = |identity: Identity| trusting().identity_pem(identity.certificate_pem(), identity.key_pem());
     for version in versions() {
         let server = serve(&version, ServerTls::new(&ca.server(OWN_ADDRESS))).await;
-        let wrong_root = refusal::<R>(&server, Tls::new().ca_pem(other.pem())).await;
+        let wrong_root = refusal(on, &server, Tls::new().ca_pem(other.pem())).await;
         assert!(wrong_root.contains("UnknownIssuer") && wrong_root.contains("ca_file"), "{wrong_root}");
 
         let expired = ServerTls::new(&ca.server_with(OWN_ADDRESS, Validity::Expired));
-        let expired = refusal::<R>(&serve(&version, expired).await, trusting()).await;
+        let expired = refusal(on, &serve(&version, expired).await, trusting()).await;
         assert!(expired.contains("the server's certificate has expired"), "{expired}");
 
         let wrong_name = ServerTls::new(&ca.server(["another.example"]));
-        let wrong_name = refusal::<R>(&serve(&version, wrong_name).await, trusting()).await;
+        let wrong_name = refusal(on, &serve(&version, wrong_name).await, trusting()).await;
         assert!(wrong_name.contains("another.example") && wrong_name.contains("server_name"), "{wrong_name}");
 
         let choosy = ServerTls::new(&ca.server(OWN_ADDRESS)).require_client_certificates(&ca);
@@ -180,7 +180,7 @@ async fn a_refusal_says_which_side_refuses_what<R: AmbientRuntime>() {
         let strange = shown(other.client("someone"));
         let old = shown(ca.client_with("someone", Validity::Expired));
         for (what, tls) in [("none", trusting()), ("strange", strange), ("old", old)] {
-            let missing = refusal::<R>(&choosy, tls).await;
+            let missing = refusal(on, &choosy, tls).await;
             assert!(missing.contains("client certificate"), "{what}: {missing}");
             assert!(missing.contains("identity_files"), "{what}: {missing}");
         }
@@ -191,7 +191,7 @@ async fn a_refusal_says_which_side_refuses_what<R: AmbientRuntime>() {
         let mut patience = Duration::from_millis(500);
         loop {
             let connecting =
-                builder::<R>(endpoint.clone()).tls(trusting()).connect_timeout(patience).connect();
+                builder(on, endpoint.clone()).tls(trusting()).connect_timeout(patience).connect();
             let error = connecting.await.expect_err("it speaks no TLS").to_string();
             if error.contains("is the endpoint http?") {
                 break;
@@ -202,7 +202,7 @@ async fn a_refusal_says_which_side_refuses_what<R: AmbientRuntime>() {
     }
 }
 
-async fn a_rotated_certificate_is_used_without_a_restart<R: AmbientRuntime>() {
+async fn a_rotated_certificate_is_used_without_a_restart(on: On) {
     let version = versions().remove(0);
     let ca = TestCa::new();
     let tls = ServerTls::new(&ca.server(OWN_ADDRESS)).require_client_certificates(&ca);
@@ -211,7 +211,7 @@ async fn a_rotated_certificate_is_used_without_a_restart<R: AmbientRuntime>() {
     let expired = ca.client_with("someone", Validity::Expired);
     let files = expired.write(directory.path(), "client").expect("they are written");
     let tls = Tls::new().ca_file(&files.ca).identity_files(&files.certificate, &files.key);
-    let client: Client<R> = builder(server.endpoint()).tls(tls).build().expect("valid settings");
+    let client: Client = builder(server.endpoint()).tls(tls).build().expect("valid settings");
     let refused = client.get(Get::key("k")).await.expect_err("it has expired");
     assert!(matches!(refused, CallError::Tls { .. }), "{refused:?}");
     ca.client("someone").write(directory.path(), "client").expect("they are written");
@@ -220,7 +220,7 @@ async fn a_rotated_certificate_is_used_without_a_restart<R: AmbientRuntime>() {
     server.kill();
 }
 
-async fn a_cluster_with_tls_loses_every_member_in_turn_and_a_watch_no_event<R: AmbientRuntime>() {
+async fn a_cluster_with_tls_loses_every_member_in_turn_and_a_watch_no_event(on: On) {
     for version in versions().into_iter().take(2) {
         let ca = TestCa::new();
         let tls = ServerTls::new(&ca.server(OWN_ADDRESS)).require_client_certificates(&ca);
@@ -228,7 +228,7 @@ async fn a_cluster_with_tls_loses_every_member_in_turn_and_a_watch_no_event<R: A
         let mut cluster = cluster.start_async().await.expect("the cluster starts");
         let me = ca.client("someone");
         let tls = Tls::new().ca_pem(ca.pem()).identity_pem(me.certificate_pem(), me.key_pem());
-        let client = Client::<R>::builder().endpoints(cluster.endpoints()).tls(tls);
+        let client = on().endpoints(cluster.endpoints()).tls(tls);
         let client = client.request_timeout(DEADLINE).build().expect("valid settings");
         let request = WatchRequest::new(KeyRange::key("k")).start_revision(1);
         let mut watch = client.watch(request).expect("it is opened");
@@ -255,11 +255,11 @@ async fn a_cluster_with_tls_loses_every_member_in_turn_and_a_watch_no_event<R: A
     }
 }
 
-async fn a_unix_socket_is_watched<R: AmbientRuntime>() {
+async fn a_unix_socket_is_watched(on: On) {
     for version in versions() {
         let mut server = EtcdServer::builder(version).unix_socket().start_async().await.expect("etcd starts");
         assert!(server.endpoint().starts_with("unix:/"), "{}", server.endpoint());
-        let client: Client<R> = builder(server.endpoint()).build().expect("there is a socket");
+        let client: Client = builder(server.endpoint()).build().expect("there is a socket");
         let mut last = put(&client, "k").await;
         assert_eq!(events(&client, last).await, 1);
         server.restart_async().await.expect("etcd starts again");
@@ -272,14 +272,14 @@ async fn a_unix_socket_is_watched<R: AmbientRuntime>() {
 const PING_BYTES: u64 = 9 + 8;
 
 /// Servers close a connection that is pinged more often than they allow.
-async fn a_quiet_watch_stays_where_it_is<R: AmbientRuntime>(server: &EtcdServer) {
+async fn a_quiet_watch_stays_where_it_is(on: On, server: &EtcdServer) {
     const PINGS: u64 = 5;
     // The shortest interval that servers allow; and no answer comes too late, however busy the machine is.
     let keepalive = Keepalive { interval: Duration::from_secs(5), timeout: DEADLINE };
     let proxy = FaultProxy::start(server.endpoint()).await.expect("it starts");
-    let client: Client<R> =
+    let client: Client =
         builder(proxy.endpoint()).keepalive(Some(keepalive)).build().expect("valid settings");
-    let direct: Client<R> = builder(server.endpoint()).build().expect("valid settings");
+    let direct: Client = builder(server.endpoint()).build().expect("valid settings");
     let request = WatchRequest::new(KeyRange::prefix("k")).start_revision(1);
     let mut watch = client.watch(request).expect("it is opened");
     let mut last = put(&direct, "k").await;
@@ -309,9 +309,9 @@ async fn keepalive_at_the_servers_minimum_leaves_quiet_watches_where_they_are() 
         quiet.spawn(async move {
             let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
             tokio::join!(
-                a_quiet_watch_stays_where_it_is::<TokioRuntime>(&server),
-                a_quiet_watch_stays_where_it_is::<SmolRuntime>(&server),
-                a_quiet_watch_stays_where_it_is::<AsyncStdRuntime>(&server),
+                a_quiet_watch_stays_where_it_is(etcd_watch_tokio::builder, &server),
+                a_quiet_watch_stays_where_it_is(etcd_watch_smol::builder, &server),
+                a_quiet_watch_stays_where_it_is(etcd_watch_smol::async_std::builder, &server),
             );
         });
     }
@@ -319,14 +319,14 @@ async fn keepalive_at_the_servers_minimum_leaves_quiet_watches_where_they_are() 
 }
 
 /// Whoever awaits calls in many tasks pays for their futures in each.
-async fn the_future_of_a_call_is_small<R: AmbientRuntime>() {
-    let client: Client<R> = builder("http://127.0.0.1:1").build().expect("valid settings");
+async fn the_future_of_a_call_is_small(on: On) {
+    let client: Client = builder("http://127.0.0.1:1").build().expect("valid settings");
     let bytes = size_of_val(&client.put(Put::new("k", "v")));
     assert!(bytes < 4096, "{bytes}");
 }
 
 /// What is wrong with settings is said by `build`, before anything is tried.
-fn refused(change: impl FnOnce(ClientBuilder<SmolRuntime>) -> ClientBuilder<SmolRuntime>) -> BuildError {
+fn refused(change: impl FnOnce(ClientBuilder) -> ClientBuilder) -> BuildError {
     change(builder("https://127.0.0.1:1")).build().expect_err("it is refused")
 }
 
@@ -378,7 +378,7 @@ fn a_bad_certificate_file_is_refused_before_anything_is_tried() {
 #[test]
 fn an_endpoint_that_can_not_be_used_is_refused_before_anything_is_tried() {
     let refused = |endpoint: String, tls: Option<Tls>| {
-        let builder = builder::<SmolRuntime>(endpoint);
+        let builder = builder(etcd_watch_smol::builder, endpoint);
         match tls.into_iter().fold(builder, ClientBuilder::tls).build().expect_err("it is refused") {
             BuildError::Endpoint(error) => error,
             other => panic!("{other}"),
@@ -400,7 +400,7 @@ fn an_endpoint_that_can_not_be_used_is_refused_before_anything_is_tried() {
 /// The system's roots are read for clients that were given an endpoint that needs them.
 #[test]
 fn an_endpoint_with_tls_that_comes_up_later_needs_a_client_with_tls() {
-    let client: Client<SmolRuntime> = builder("http://127.0.0.1:1").build().expect("valid settings");
+    let client: Client = builder("http://127.0.0.1:1").build().expect("valid settings");
     let error = client.set_endpoints(["https://127.0.0.1:2"]).expect_err("it is refused").to_string();
     assert!(error.contains("https://127.0.0.1:2") && error.contains("set tls"), "{error}");
     assert_eq!(client.endpoints()[0].to_string(), "http://127.0.0.1:1", "the endpoints stay");

@@ -163,7 +163,7 @@ fn resume_revision_before_the_last(recorded: &[WireResponse], believed: ServerVe
 async fn believing_the_progress_of_3_4_23_would_lose_events_at_a_cut() {
     let server = EtcdServer::builder(EtcdVersion::V3_4).start_async().await.expect("etcd starts");
     assert!(!ServerVersion::new(3, 4, 23).orders_manual_progress());
-    let client = Client::connect([server.endpoint()]).await.expect("a client");
+    let client = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
     let writers = Writers::start(&client);
     let recorded = timeout(Duration::from_secs(240), record_until_overtaken(&server))
         .await
@@ -187,8 +187,8 @@ async fn hammering_for_progress_while_the_connection_is_cut_loses_nothing_on_3_4
     const CUTS: u64 = 15;
     let server = EtcdServer::builder(EtcdVersion::V3_4).start_async().await.expect("etcd starts");
     let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
-    let direct = Client::connect([server.endpoint()]).await.expect("a client");
-    let cut_off = Client::connect([proxy.endpoint()]).await.expect("a client");
+    let direct = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
+    let cut_off = etcd_watch_tokio::connect([proxy.endpoint()]).await.expect("a client");
     let mut watch =
         cut_off.watch(WatchRequest::new(KeyRange::prefix("p/")).start_revision(1)).expect("a lawful request");
 

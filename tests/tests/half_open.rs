@@ -20,17 +20,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::{AmbientRuntime, Client, Config, Keepalive, KeyRange, Put, WatchRequest};
-use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
+use etcd_watch_client::{Client, ClientBuilder, Config, Keepalive, KeyRange, Put, WatchRequest};
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, wait_until},
     proxy::FaultProxy,
 };
-use etcd_watch_tokio::TokioRuntime;
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
+
+/// Which runtime a client is on: what its builder begins with.
+type On = fn() -> ClientBuilder;
 
 /// The interval is the shortest that servers allow.
 const KEEPALIVE: Keepalive =
@@ -61,7 +62,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn start<R: AmbientRuntime>(client: Client<R>, key: &'static str) -> Self {
+    fn start(client: Client, key: &'static str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let task = tokio::spawn(async move {
@@ -82,7 +83,7 @@ impl Writer {
     }
 }
 
-async fn put<R: AmbientRuntime>(client: &Client<R>, key: &'static str) -> i64 {
+async fn put(client: &Client, key: &'static str) -> i64 {
     client.put(Put::new(key, "v")).await.expect("it is put").header.expect("etcd sends headers").revision
 }
 
@@ -106,16 +107,16 @@ impl Observer {
     }
 }
 
-async fn measure<R: AmbientRuntime>(runtime: &'static str, server: &EtcdServer) {
+async fn measure(on: On, runtime: &'static str, server: &EtcdServer) {
     let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
-    let client = Client::<R>::builder()
+    let client = on()
         .endpoints([proxy.endpoint(), server.endpoint()])
         .watch_config(Config::default().backoff(Duration::from_millis(10), BACKOFF, Duration::from_secs(5)))
         .keepalive(Some(KEEPALIVE))
         .dial_timeout(DIAL)
         .build()
         .expect("valid settings");
-    let direct = Client::<R>::builder().endpoints([server.endpoint()]).build().expect("valid settings");
+    let direct = on().endpoints([server.endpoint()]).build().expect("valid settings");
     // Each has a key of its own.
     let request = WatchRequest::new(KeyRange::key(runtime)).start_revision(1);
     let watch = client.watch(request).expect("a lawful request");
@@ -165,9 +166,9 @@ async fn measure<R: AmbientRuntime>(runtime: &'static str, server: &EtcdServer) 
 async fn on_every_runtime(version: EtcdVersion) {
     let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
     tokio::join!(
-        measure::<TokioRuntime>("tokio", &server),
-        measure::<SmolRuntime>("smol", &server),
-        measure::<AsyncStdRuntime>("async-std", &server),
+        measure(etcd_watch_tokio::builder, "tokio", &server),
+        measure(etcd_watch_smol::builder, "smol", &server),
+        measure(etcd_watch_smol::async_std::builder, "async-std", &server),
     );
 }
 

@@ -49,8 +49,11 @@ async fn write_and_ask(client: &Client, watch: &mut Watch, index: u32) -> Durati
 async fn measure(count: usize) -> (Duration, Duration) {
     let server = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
     let config = Config::default().max_watches_per_stream(count).progress_interval(None);
-    let client =
-        Client::builder().endpoints([server.endpoint()]).watch_config(config).build().expect("a client");
+    let client = etcd_watch_tokio::builder()
+        .endpoints([server.endpoint()])
+        .watch_config(config)
+        .build()
+        .expect("a client");
     let mut watches: Vec<Watch> = (0..count)
         .map(|index| {
             let request = WatchRequest::new(KeyRange::key(format!("idle/{index}"))).created_notify(true);

@@ -14,18 +14,19 @@ use std::{
 };
 
 use etcd_watch_client::{
-    AmbientRuntime, CallError, Client, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put,
-    Runtime, Txn,
+    CallError, Client, ClientBuilder, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put,
+    Txn,
     cache::{Cache, CacheRequest},
 };
-use etcd_watch_smol::SmolRuntime;
 use etcd_watch_testkit::{
     folding::{Folding, Held},
     harness::{EtcdCluster, EtcdVersion, wait_until},
     proxy::FaultProxy,
 };
-use etcd_watch_tokio::TokioRuntime;
 use tokio::{task::JoinSet, time::timeout};
+
+/// Which runtime a client is on: what its builder begins with.
+type On = fn() -> ClientBuilder;
 
 /// For any one thing that is waited for: much longer than it takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -52,7 +53,7 @@ struct World {
     /// Between the clients that list and each member.
     links: Vec<FaultProxy>,
     /// Past the links.
-    direct: Client<TokioRuntime>,
+    direct: Client,
 }
 
 impl World {
@@ -72,7 +73,7 @@ impl World {
     }
 
     /// A client of its own, by way of the links.
-    fn client<R: AmbientRuntime>(&self) -> Client<R> {
+    fn client(on: On, &self) -> Client {
         client(self.links.iter().map(FaultProxy::endpoint))
     }
 
@@ -117,13 +118,13 @@ impl World {
     }
 }
 
-fn client<R: AmbientRuntime>(endpoints: impl IntoIterator<Item = String>) -> Client<R> {
+fn client(on: On, endpoints: impl IntoIterator<Item = String>) -> Client {
     let quick = Config::default().backoff(
         Duration::from_millis(5),
         Duration::from_millis(20),
         Duration::from_millis(300),
     );
-    Client::builder().endpoints(endpoints).watch_config(quick).build().expect("valid settings")
+    etcd_watch_tokio::builder().endpoints(endpoints).watch_config(quick).build().expect("valid settings")
 }
 
 /// A cluster that has lost a member may not know at once what became of a write.
@@ -139,7 +140,7 @@ struct Writers {
 }
 
 impl Writers {
-    fn start(client: &Client<TokioRuntime>) -> Self {
+    fn start(client: &Client) -> Self {
         let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::<AtomicU64>::default());
         let mut tasks = JoinSet::new();
         for seed in 0..2 {
@@ -179,7 +180,7 @@ impl Writers {
 }
 
 /// A mirror that is in the middle of its first list.
-async fn begun_mirror<R: AmbientRuntime>(client: &Client<R>) -> Folding<R> {
+async fn begun_mirror(client: &Client) -> Folding {
     let request = MirrorRequest::new(KeyRange::prefix("m/")).page_keys(PAGE);
     let mut fold = Folding::open(client, request, DEADLINE);
     while fold.parts < 5 {
@@ -190,15 +191,15 @@ async fn begun_mirror<R: AmbientRuntime>(client: &Client<R>) -> Folding<R> {
 }
 
 /// Folds until it is past a revision, and compares with the store.
-async fn check<R: Runtime>(fold: &mut Folding<R>, world: &World, through: i64) {
+async fn check(fold: &mut Folding, world: &World, through: i64) {
     let at = fold.through(through).await;
     assert!(fold.held.len() > KEYS / 2);
     assert_eq!(fold.held, world.stored(at).await, "at revision {at}");
 }
 
-async fn a_mirror_lists_on_at_another_member<R: AmbientRuntime>(world: &mut World, writers: &Writers) {
+async fn a_mirror_lists_on_at_another_member(on: On, world: &mut World, writers: &Writers) {
     let before = world.received();
-    let mut fold = begun_mirror(&world.client::<R>()).await;
+    let mut fold = begun_mirror(&world.client(on)).await;
     let (member, _) = world.busiest(&before);
     world.cluster.member_mut(member).kill();
     let mark = world.mark().await;
@@ -210,8 +211,8 @@ async fn a_mirror_lists_on_at_another_member<R: AmbientRuntime>(world: &mut Worl
     check(&mut fold, world, mark).await;
 }
 
-async fn a_mirror_lists_again_when_its_revision_is_gone<R: AmbientRuntime>(world: &World, writers: &Writers) {
-    let mut fold = begun_mirror(&world.client::<R>()).await;
+async fn a_mirror_lists_again_when_its_revision_is_gone(on: On, world: &World, writers: &Writers) {
+    let mut fold = begun_mirror(&world.client(on)).await;
     writers.more().await;
     world.compact().await;
     let mark = world.mark().await;
@@ -220,11 +221,11 @@ async fn a_mirror_lists_again_when_its_revision_is_gone<R: AmbientRuntime>(world
 }
 
 /// A cache whose list has begun, and goes on slowly until the links are restored; and the member it is read from.
-async fn begun<R: AmbientRuntime>(world: &World) -> (Cache, usize) {
+async fn begun(on: On, world: &World) -> (Cache, usize) {
     let before = world.received();
     world.links.iter().for_each(|link| link.throttle(SLOW));
     let request = CacheRequest::new(KeyRange::prefix("m/")).page_keys(PAGE);
-    let cache = world.client::<R>().cache(request).expect("it is made");
+    let cache = world.client(on).cache(request).expect("it is made");
     wait_until("the list has begun", DEADLINE, || world.busiest(&before).1 > BEGINNING).await;
     assert_eq!(cache.stats().revision, 0, "there is more");
     (cache, world.busiest(&before).0)
@@ -242,8 +243,8 @@ fn restore(world: &World) {
     world.links.iter().for_each(FaultProxy::restore);
 }
 
-async fn a_cache_lists_on_at_another_member<R: AmbientRuntime>(world: &mut World, writers: &Writers) {
-    let (cache, member) = begun::<R>(world).await;
+async fn a_cache_lists_on_at_another_member(on: On, world: &mut World, writers: &Writers) {
+    let (cache, member) = begun(on, world).await;
     world.cluster.member_mut(member).kill();
     restore(world);
     let mark = world.mark().await;
@@ -255,8 +256,8 @@ async fn a_cache_lists_on_at_another_member<R: AmbientRuntime>(world: &mut World
     is_the_store(&cache, world, mark).await;
 }
 
-async fn a_cache_lists_again_when_its_revision_is_gone<R: AmbientRuntime>(world: &World, writers: &Writers) {
-    let (cache, _) = begun::<R>(world).await;
+async fn a_cache_lists_again_when_its_revision_is_gone(on: On, world: &World, writers: &Writers) {
+    let (cache, _) = begun(on, world).await;
     world.compact().await;
     restore(world);
     let mark = world.mark().await;
@@ -267,17 +268,17 @@ async fn a_cache_lists_again_when_its_revision_is_gone<R: AmbientRuntime>(world:
     is_the_store(&cache, world, mark).await;
 }
 
-async fn lists_survive<R: AmbientRuntime>(version: EtcdVersion) {
+async fn lists_survive(version: EtcdVersion) {
     let mut world = World::start(version).await;
     let writers = Writers::start(&world.direct);
     println!("a mirror, a member killed");
-    a_mirror_lists_on_at_another_member::<R>(&mut world, &writers).await;
+    a_mirror_lists_on_at_another_member(on, &mut world, &writers).await;
     println!("a mirror, history compacted");
-    a_mirror_lists_again_when_its_revision_is_gone::<R>(&world, &writers).await;
+    a_mirror_lists_again_when_its_revision_is_gone(on, &world, &writers).await;
     println!("a cache, a member killed");
-    a_cache_lists_on_at_another_member::<R>(&mut world, &writers).await;
+    a_cache_lists_on_at_another_member(on, &mut world, &writers).await;
     println!("a cache, history compacted");
-    a_cache_lists_again_when_its_revision_is_gone::<R>(&world, &writers).await;
+    a_cache_lists_again_when_its_revision_is_gone(on, &world, &writers).await;
     writers.stop().await;
 }
 

@@ -19,12 +19,12 @@ use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn folding<R: AmbientRuntime>(client: &Client<R>, request: MirrorRequest) -> Folding<R> {
+fn folding(client: &Client, request: MirrorRequest) -> Folding {
     Folding::open(client, request, DEADLINE)
 }
 
 /// Folds until it is at some revision, and compares with the store at that revision.
-async fn check<R: AmbientRuntime>(fold: &mut Folding<R>, direct: &Client<R>, through: i64) {
+async fn check(fold: &mut Folding, direct: &Client, through: i64) {
     let at = fold.through(through).await;
     let now = direct.get(Get::prefix("m/").revision(at)).await.expect("it is read");
     let stored: Held =
@@ -32,12 +32,12 @@ async fn check<R: AmbientRuntime>(fold: &mut Folding<R>, direct: &Client<R>, thr
     assert_eq!(fold.held, stored, "at revision {at}");
 }
 
-async fn put<R: AmbientRuntime>(client: &Client<R>, key: String, value: &str) -> i64 {
+async fn put(client: &Client, key: String, value: &str) -> i64 {
     client.put(Put::new(key, value.to_owned())).await.expect("it is put").header.expect("a header").revision
 }
 
 /// Some hundred keys come, change and go; the last revision.
-async fn write<R: AmbientRuntime>(client: &Client<R>, round: usize) -> i64 {
+async fn write(client: &Client, round: usize) -> i64 {
     for index in 0..60 {
         put(client, format!("m/{:03}", (round * 37 + index * 7) % 200), &format!("{round}.{index}")).await;
     }
@@ -51,16 +51,19 @@ async fn write<R: AmbientRuntime>(client: &Client<R>, round: usize) -> i64 {
     put(client, "m/last".into(), &round.to_string()).await
 }
 
-async fn a_mirror_follows_through_everything<R: AmbientRuntime>(endpoint: String) {
+async fn a_mirror_follows_through_everything(on: On, endpoint: String) {
     let proxy = FaultProxy::start(endpoint.clone()).await.expect("it starts");
     let config = Config::default().backoff(
         Duration::from_millis(5),
         Duration::from_millis(10),
         Duration::from_millis(100),
     );
-    let client: Client<R> =
-        Client::builder().endpoints([proxy.endpoint()]).watch_config(config).build().expect("valid");
-    let direct: Client<R> = Client::builder().endpoints([endpoint]).build().expect("valid");
+    let client: Client = etcd_watch_tokio::builder()
+        .endpoints([proxy.endpoint()])
+        .watch_config(config)
+        .build()
+        .expect("valid");
+    let direct: Client = etcd_watch_tokio::builder().endpoints([endpoint]).build().expect("valid");
 
     let last = write(&direct, 0).await;
     // Every connection is cut within the list: 1,500 bytes are less than it.
@@ -114,21 +117,22 @@ async fn a_mirror_follows_through_everything<R: AmbientRuntime>(endpoint: String
     assert!(fold.mirror.next().await.is_none());
 }
 
-async fn on_the_model<R: AmbientRuntime>() {
+async fn on_the_model() {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    a_mirror_follows_through_everything::<R>(server.endpoint()).await;
+    a_mirror_follows_through_everything(on, server.endpoint()).await;
 }
 
-async fn on_real_servers<R: AmbientRuntime>() {
+async fn on_real_servers() {
     for version in EtcdVersion::under_test().expect("the servers are on this machine") {
         let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
-        a_mirror_follows_through_everything::<R>(server.endpoint()).await;
+        a_mirror_follows_through_everything(on, server.endpoint()).await;
     }
 }
 
 /// A client that is closed while the mirror has nobody to list from.
-async fn a_mirror_without_a_server_ends_with_its_client<R: AmbientRuntime>() {
-    let client: Client<R> = Client::builder().endpoints(["http://127.0.0.1:1"]).build().expect("valid");
+async fn a_mirror_without_a_server_ends_with_its_client() {
+    let client: Client =
+        etcd_watch_tokio::builder().endpoints(["http://127.0.0.1:1"]).build().expect("valid");
     let mut mirror = client.mirror(MirrorRequest::new(KeyRange::all())).expect("it is opened");
     let early = timeout(Duration::from_millis(100), mirror.next()).await;
     assert!(early.is_err(), "{early:?}");

@@ -29,7 +29,7 @@ async fn on_real_servers() {
 }
 
 async fn what_is_under_the_prefix_is_all_there_is(endpoint: String) {
-    let whole = Client::connect([endpoint]).await.expect("a client");
+    let whole = etcd_watch_tokio::connect([endpoint]).await.expect("a client");
     assert_eq!(whole.namespaced("").err(), Some(EmptyNamespace));
     let outer = whole.namespaced("app/").expect("a prefix");
     let inner = outer.namespaced("db/").expect("a prefix");

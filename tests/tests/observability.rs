@@ -158,10 +158,13 @@ async fn what_operators_see() {
         Duration::from_millis(10),
         Duration::from_millis(50),
     );
-    let builder = Client::builder().endpoints([proxy.endpoint()]).watch_config(config).name("mine");
+    let builder = etcd_watch_tokio::builder().endpoints([proxy.endpoint()]).watch_config(config).name("mine");
     let client = builder.warn_slow_every(Some(Duration::from_secs(3600))).build().expect("valid settings");
-    let direct =
-        Client::builder().endpoints([server.endpoint()]).name("mine").build().expect("valid settings");
+    let direct = etcd_watch_tokio::builder()
+        .endpoints([server.endpoint()])
+        .name("mine")
+        .build()
+        .expect("valid settings");
     let put = async |key: &'static str, bytes: usize| {
         direct.put(Put::new(key, vec![b'v'; bytes])).await.expect("it is put");
     };

@@ -40,7 +40,7 @@ async fn expect_one_put_each(watches: &mut [Watch], value: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_watches_are_created_together_and_all_resume_after_a_crash() {
     let mut server = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
-    let client = Client::connect([server.endpoint()]).await.expect("a client");
+    let client = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
     client.put(Put::new("warm", "up")).await.expect("etcd serves");
 
     let started = Instant::now();
@@ -69,7 +69,7 @@ async fn ten_thousand_watches_are_created_together_and_all_resume_after_a_crash(
     server.kill();
     server.restart_async().await.expect("etcd starts again");
     // With a client of its own, so that the watches resume while it writes.
-    let writer = Client::connect([server.endpoint()]).await.expect("a client");
+    let writer = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
     put_all(&writer, "after").await;
     let restarted = Instant::now();
     timeout(DEADLINE, expect_one_put_each(&mut watches, "after")).await.expect("all have resumed in time");
@@ -86,8 +86,11 @@ async fn ten_thousand_watches_are_created_together_and_all_resume_after_a_crash(
 async fn watches_beyond_a_streams_limit_travel_on_more_streams() {
     let server = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
     let config = Config::default().max_watches_per_stream(10);
-    let client =
-        Client::builder().endpoints([server.endpoint()]).watch_config(config).build().expect("a client");
+    let client = etcd_watch_tokio::builder()
+        .endpoints([server.endpoint()])
+        .watch_config(config)
+        .build()
+        .expect("a client");
     let mut watches: Vec<Watch> = (0..35)
         .map(|index| client.watch(WatchRequest::new(KeyRange::key(key(index)))).expect("a lawful request"))
         .collect();

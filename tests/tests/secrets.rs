@@ -79,7 +79,7 @@ async fn neither_passwords_nor_tokens_are_shown() {
     let builder = || {
         let quick = Duration::from_millis(5);
         let config = Config::default().backoff(quick, quick, Duration::from_millis(100));
-        Client::builder().endpoints([proxy.endpoint()]).watch_config(config)
+        etcd_watch_tokio::builder().endpoints([proxy.endpoint()]).watch_config(config)
     };
     use_it(&shown, builder().user("alice", PASSWORD), &proxy, &auth).await;
     be_refused(&shown, builder().user("alice", WRONG).connect_timeout(DEADLINE)).await;

@@ -76,14 +76,14 @@ impl Stage {
         let etcd =
             EmbeddedEtcd::start(ModelConfig::default()).await.context("can't start the embedded etcd")?;
         let proxy = FaultProxy::start(etcd.endpoint()).await.context("can't start the proxy")?;
-        let direct = Client::connect([etcd.endpoint()]).await?;
+        let direct = etcd_watch_tokio::connect([etcd.endpoint()]).await?;
         // Connections break all the time here: waiting for long would only make it less of a test.
         let config = Config::default().backoff(
             Duration::from_millis(10),
             Duration::from_millis(30),
             Duration::from_millis(300),
         );
-        let client = Client::builder()
+        let client = etcd_watch_tokio::builder()
             .endpoints([proxy.endpoint()])
             .watch_config(config)
             .dial_timeout(Duration::from_secs(1))

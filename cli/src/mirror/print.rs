@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use etcd_watch_tokio::{Client, KeyRange, Mirror, MirrorEvent, MirrorRequest, TokioRuntime};
+use etcd_watch_tokio::{Client, KeyRange, Mirror, MirrorEvent, MirrorRequest};
 use tokio::time::timeout;
 
 use crate::{
@@ -46,7 +46,7 @@ pub(super) async fn run(
 /// A mirror, and what is printed of it.
 struct Session {
     printer: Printer,
-    mirror: Mirror<TokioRuntime>,
+    mirror: Mirror,
     until: Option<Until>,
     /// The revision of the list under way, or of the last.
     listed_at: i64,

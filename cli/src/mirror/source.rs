@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use etcd_watch_tokio::{
-    Client, CloseReason, Mirror, MirrorEvent, MirrorRequest, ResponseKind, TokioRuntime, Watch, WatchRequest,
+    Client, CloseReason, Mirror, MirrorEvent, MirrorRequest, ResponseKind, Watch, WatchRequest,
 };
 
 use super::{checkpoint::Checkpoint, mapping::Mapping};
@@ -18,7 +18,7 @@ pub(super) struct Source {
 
 enum From {
     Watch(Watch),
-    Mirror(Box<Mirror<TokioRuntime>>),
+    Mirror(Box<Mirror>),
 }
 
 impl Source {

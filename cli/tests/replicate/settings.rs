@@ -4,7 +4,6 @@ use etcd_watch_testkit::{
     certificates::TestCa,
     harness::{Auth, EtcdServer, EtcdVersion, ServerTls},
 };
-use etcd_watch_tokio::Client;
 use tokio::time::timeout;
 
 use crate::{
@@ -19,7 +18,7 @@ async fn the_destination_has_users_and_certificates_of_its_own() {
     let tls = ServerTls::new(&ca.server(["127.0.0.1"])).require_client_certificates(&ca);
     let to = EtcdServer::builder(EtcdVersion::V3_4).tls(tls).start_async().await.expect("etcd starts");
     let auth = Auth::enable(&to.etcdctl().expect("its etcdctl"), "r00t").await.expect("it is on");
-    let source = Client::connect([from.endpoint()]).await.expect("a client");
+    let source = etcd_watch_tokio::connect([from.endpoint()]).await.expect("a client");
     source.put(("k/1", "a")).await.expect("it is put");
     let directory = tempfile::tempdir().expect("a directory");
     let files = ca.client("someone").write(directory.path(), "client").expect("they are written");

@@ -23,8 +23,8 @@ impl World {
     pub(crate) async fn start() -> Self {
         let from = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
         let to = EtcdServer::builder(EtcdVersion::V3_4).start_async().await.expect("etcd starts");
-        let source = Client::connect([from.endpoint()]).await.expect("a client");
-        let destination = Client::connect([to.endpoint()]).await.expect("a client");
+        let source = etcd_watch_tokio::connect([from.endpoint()]).await.expect("a client");
+        let destination = etcd_watch_tokio::connect([to.endpoint()]).await.expect("a client");
         Self { from, to, source, destination }
     }
 

@@ -40,8 +40,11 @@ use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use zeroize::Zeroizing;
 
 use crate::{
-    Endpoint, Runtime, Scheme, calls::rpc, runtime::timeout, sync::lock, transport::pool::Dialer,
-    transport::wire,
+    Endpoint, Runtime, Scheme,
+    calls::rpc,
+    runtime::timeout,
+    sync::lock,
+    transport::{connection::Connection, dialer::Dialer, wire},
 };
 
 /// How long a member may take to check the password. Others wait for the result too, so one that hangs must
@@ -153,9 +156,9 @@ impl Authenticator {
     }
 
     /// The token there is, or what `fetch` gets; `None` is that none is needed.
-    async fn token<R: Runtime>(
+    async fn token(
         &self,
-        runtime: &R,
+        runtime: &dyn Runtime,
         fetch: impl Future<Output = Result<Option<String>, Failure>>,
     ) -> Result<Token, Failure> {
         if let Some(known) = self.known(runtime.now()) {
@@ -187,10 +190,10 @@ impl Authenticator {
     }
 
     /// Asks the member for a token.
-    async fn authenticate<R: Runtime>(
+    async fn authenticate(
         &self,
-        dialer: &Dialer<R>,
-        transport: R::Transport,
+        dialer: &Dialer,
+        connection: Connection,
         endpoint: &Endpoint,
     ) -> Result<Option<String>, Failure> {
         let late = || Failure::connection(format!("the password was not checked within {FETCH_TIMEOUT:?}"));
@@ -201,7 +204,7 @@ impl Authenticator {
         let Credentials { name, password } = &self.credentials;
         let request = AuthenticateRequest { name: name.clone(), password: password.to_string() };
         let metadata = wire::metadata(true, [])?;
-        let answer = rpc::unary(transport, endpoint, request, metadata, dialer.max_message_bytes);
+        let answer = rpc::unary(connection, endpoint, request, metadata, dialer.max_message_bytes);
         match timeout(&dialer.runtime, FETCH_TIMEOUT, answer).await {
             Some(Ok(answer)) => {
                 tracing::debug!(name: "token_fetched", %endpoint, user = %name, "got an auth token");
@@ -269,11 +272,11 @@ impl State {
     }
 }
 
-impl<R: Runtime> Dialer<R> {
+impl Dialer {
     /// The token for a request on this connection; `None` for a client without a user.
     pub(crate) async fn token(
         &self,
-        transport: &R::Transport,
+        connection: &Connection,
         endpoint: &Endpoint,
     ) -> Result<Option<Token>, Failure> {
         let Some(auth) = &self.auth else { return Ok(None) };
@@ -281,8 +284,8 @@ impl<R: Runtime> Dialer<R> {
             return known.map(Some);
         }
         // Rare, and large: in a box it doesn't make the future of every call large.
-        let fetch = Box::pin(auth.authenticate(self, transport.clone(), endpoint));
-        let token = auth.token(&self.runtime, fetch);
+        let fetch = Box::pin(auth.authenticate(self, connection.clone(), endpoint));
+        let token = auth.token(&*self.runtime, fetch);
         let late = || Err(Failure::connection(format!("no auth token within {TOKEN_TIMEOUT:?}")));
         timeout(&self.runtime, TOKEN_TIMEOUT, token).await.unwrap_or_else(late).map(Some)
     }

@@ -30,13 +30,15 @@ use crate::{
     cluster::endpoints::{EndpointId, Endpoints},
     runtime::timeout,
     sync::lock,
-    transport::pool::{Pool, Pooled},
-    transport::wire,
+    transport::{
+        pool::{Pool, Pooled},
+        wire,
+    },
 };
 
 /// What a client's calls share.
-pub(crate) struct Calls<R: Runtime> {
-    pub(crate) pool: Pool<R>,
+pub(crate) struct Calls {
+    pub(crate) pool: Pool,
     pub(crate) request_timeout: Duration,
     closed: AtomicBool,
 }
@@ -51,9 +53,9 @@ const TOKENS_PER_CALL: u32 = 4;
 
 /// Where a call is, for the case that its time runs out.
 #[derive(Debug)]
-struct Progress<T> {
+struct Progress {
     /// The connection it is out on.
-    out_on: Option<Pooled<T>>,
+    out_on: Option<Pooled>,
     last: Option<Failure>,
 }
 
@@ -76,12 +78,12 @@ enum Next {
     GiveUp,
 }
 
-impl<R: Runtime> Calls<R> {
-    pub(crate) fn new(pool: Pool<R>, request_timeout: Duration) -> Arc<Self> {
+impl Calls {
+    pub(crate) fn new(pool: Pool, request_timeout: Duration) -> Arc<Self> {
         Arc::new(Self { pool, request_timeout, closed: AtomicBool::new(false) })
     }
 
-    pub(crate) fn runtime(&self) -> &R {
+    pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
         &self.pool.dialer.runtime
     }
 
@@ -136,7 +138,7 @@ impl<R: Runtime> Calls<R> {
         &self,
         request: &Q,
         within: Duration,
-        progress: &Mutex<Progress<R::Transport>>,
+        progress: &Mutex<Progress>,
     ) -> Result<Q::Response, CallError> {
         let repeat = request.repeat();
         let several = self.pool.dialer.endpoints.len() > 1;
@@ -194,9 +196,9 @@ impl<R: Runtime> Calls<R> {
 
     async fn attempt<Q: Unary>(
         &self,
-        pooled: &Pooled<R::Transport>,
+        pooled: &Pooled,
         request: Q,
-        progress: &Mutex<Progress<R::Transport>>,
+        progress: &Mutex<Progress>,
     ) -> Result<Q::Response, CallFailure> {
         let metadata = wire::metadata(request.needs_leader(), []).map_err(CallFailure::not_sent)?;
         self.with_token(pooled, request, metadata, || lock(progress).out_on = Some(pooled.clone())).await
@@ -205,20 +207,20 @@ impl<R: Runtime> Calls<R> {
     /// Makes the call with the user's token, if there is a user; `sending` is told when the token is there.
     async fn with_token<Q: Unary>(
         &self,
-        pooled: &Pooled<R::Transport>,
+        pooled: &Pooled,
         request: Q,
         mut metadata: MetadataMap,
         sending: impl FnOnce(),
     ) -> Result<Q::Response, CallFailure> {
         let dialer = &self.pool.dialer;
         let endpoint = dialer.endpoints.get(pooled.endpoint);
-        let transport = pooled.transport.clone();
-        let token = dialer.token(&transport, &endpoint).await.map_err(CallFailure::not_sent)?;
+        let connection = pooled.connection.clone();
+        let token = dialer.token(&connection, &endpoint).await.map_err(CallFailure::not_sent)?;
         if let Some(token) = &token {
             token.attach(&mut metadata);
         }
         sending();
-        let answer = rpc::unary(transport, &endpoint, request, metadata, dialer.max_message_bytes).await;
+        let answer = rpc::unary(connection, &endpoint, request, metadata, dialer.max_message_bytes).await;
         answer.map_err(|mut failed| {
             if let Some(token) = token
                 && remedy(&failed.failure) == Remedy::Reauthenticate
@@ -290,7 +292,7 @@ impl<R: Runtime> Calls<R> {
 
     async fn read_on(
         &self,
-        pooled: &Pooled<R::Transport>,
+        pooled: &Pooled,
         request: pb::RangeRequest,
         options: &StreamOptions,
     ) -> Result<pb::RangeResponse, Failure> {

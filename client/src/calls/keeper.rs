@@ -6,7 +6,7 @@ use etcd_watch_core::Instant;
 use etcd_watch_proto::etcdserverpb::LeaseKeepAliveRequest;
 use futures_util::future::{AbortHandle, abortable};
 
-use crate::{CallError, Runtime, calls::attempts::Calls, sync::Watchable};
+use crate::{CallError, calls::attempts::Calls, sync::Watchable};
 
 /// Keeps a lease alive for as long as it exists: a task in the background renews it whenever a third of
 /// its time has passed, with the failover of every call. Dropping it stops the renewing (it doesn't
@@ -136,18 +136,13 @@ impl fmt::Debug for Shared {
     }
 }
 
-pub(crate) fn start<R: Runtime>(calls: Arc<Calls<R>>, id: i64, ttl: Duration) -> LeaseKeeper {
+pub(crate) fn start(calls: Arc<Calls>, id: i64, ttl: Duration) -> LeaseKeeper {
     let now = calls.runtime().now();
     start_since(calls, id, ttl, now)
 }
 
 /// Keeps a lease that was granted or renewed by a call sent at `since`.
-pub(crate) fn start_since<R: Runtime>(
-    calls: Arc<Calls<R>>,
-    id: i64,
-    ttl: Duration,
-    since: Instant,
-) -> LeaseKeeper {
+pub(crate) fn start_since(calls: Arc<Calls>, id: i64, ttl: Duration, since: Instant) -> LeaseKeeper {
     let runtime = calls.runtime().clone();
     let state = State { until: since + ttl, lost: None };
     let clock = runtime.clone();
@@ -162,7 +157,7 @@ pub(crate) fn start_since<R: Runtime>(
         }
     };
     let (keeping, task) = abortable(keeping);
-    runtime.spawn(async move {
+    runtime.run(async move {
         // Aborted means dropped: nobody is left to tell.
         let _ = keeping.await;
     });
@@ -170,7 +165,7 @@ pub(crate) fn start_since<R: Runtime>(
 }
 
 /// Renews the lease until it is lost.
-async fn keep<R: Runtime>(calls: &Calls<R>, id: i64, mut ttl: Duration, shared: &Shared) -> LeaseLost {
+async fn keep(calls: &Calls, id: i64, mut ttl: Duration, shared: &Shared) -> LeaseLost {
     let runtime = calls.runtime();
     let mut last = None;
     // The first renewal at once: how much of its time the lease has left is not known.

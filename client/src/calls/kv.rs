@@ -7,7 +7,7 @@ use etcd_watch_proto::etcdserverpb::{
     RangeRequest, RangeResponse, TxnResponse, range_request,
 };
 
-use crate::{CallError, Client, Runtime, Txn};
+use crate::{CallError, Client, Txn};
 
 /// What a read is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -285,7 +285,7 @@ pub(crate) fn not_negative(method: &'static str, field: &'static str, value: i64
 /// Every call is tried on one endpoint after the other until the builder's `request_timeout` is over; a
 /// write only while it surely was not executed, else it ends with [`CallError::MaybeExecuted`]. Dropping
 /// a call's future gives it up; a write may then still be executed.
-impl<R: Runtime> Client<R> {
+impl Client {
     /// Reads one key or a range.
     ///
     /// # Errors

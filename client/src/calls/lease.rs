@@ -7,9 +7,9 @@ use etcd_watch_proto::etcdserverpb::{
     LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
 
-use crate::{CallError, Client, LeaseKeeper, Runtime, calls::keeper, calls::kv::not_negative};
+use crate::{CallError, Client, LeaseKeeper, calls::keeper, calls::kv::not_negative};
 
-impl<R: Runtime> Client<R> {
+impl Client {
     /// Grants a lease of `ttl_seconds` (the server may give more). `id` 0 lets the server choose one;
     /// with an id of one's own a grant that may have been executed can be tried again: `AlreadyExists`
     /// then says that it had been.

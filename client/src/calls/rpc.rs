@@ -6,7 +6,10 @@ use http::uri::PathAndQuery;
 use tonic::{Extensions, Request, client::Grpc, metadata::MetadataMap};
 use tonic_prost::ProstCodec;
 
-use crate::{Endpoint, Transport, transport::wire};
+use crate::{
+    Endpoint,
+    transport::{connection::Connection, wire},
+};
 
 /// What may be done with a call whose answer didn't come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,17 +134,17 @@ impl CallFailure {
 }
 
 /// Makes the call on this connection.
-pub(crate) async fn unary<T: Transport, Q: Unary>(
-    transport: T,
+pub(crate) async fn unary<Q: Unary>(
+    connection: Connection,
     endpoint: &Endpoint,
     request: Q,
     metadata: MetadataMap,
     max_message_bytes: usize,
 ) -> Result<Q::Response, CallFailure> {
     let mut grpc =
-        Grpc::with_origin(transport, endpoint.uri().clone()).max_decoding_message_size(max_message_bytes);
+        Grpc::with_origin(connection, endpoint.uri().clone()).max_decoding_message_size(max_message_bytes);
     if let Err(error) = grpc.ready().await {
-        let error = error.into();
+        let error: crate::BoxError = error;
         return Err(CallFailure::not_sent(wire::broken(&*error)));
     }
     let request = Request::from_parts(metadata, Extensions::default(), request);

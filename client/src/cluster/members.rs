@@ -11,7 +11,7 @@ use futures_util::{
 };
 
 use crate::{
-    BuildError, CallError, Client, Endpoint, EndpointError, Runtime,
+    BuildError, CallError, Client, Endpoint, EndpointError,
     calls::attempts::{Calls, members_fault},
     calls::rpc,
     cluster::endpoint::Accepted,
@@ -42,7 +42,7 @@ pub enum SyncError {
     NoneAdvertised,
 }
 
-impl<R: Runtime> Client<R> {
+impl Client {
     /// The endpoints in use, best first.
     #[must_use]
     pub fn endpoints(&self) -> Vec<Endpoint> {
@@ -92,7 +92,7 @@ impl<R: Runtime> Client<R> {
     }
 }
 
-fn use_endpoints<R: Runtime>(calls: &Calls<R>, hub: &Hub, endpoints: Vec<Endpoint>) {
+fn use_endpoints(calls: &Calls, hub: &Hub, endpoints: Vec<Endpoint>) {
     let list = &calls.pool.dialer.endpoints;
     if list.replace(endpoints) {
         let names: Vec<String> = list.all().iter().map(ToString::to_string).collect();
@@ -101,7 +101,7 @@ fn use_endpoints<R: Runtime>(calls: &Calls<R>, hub: &Hub, endpoints: Vec<Endpoin
     }
 }
 
-async fn sync<R: Runtime>(calls: &Calls<R>, hub: &Hub) -> Result<(), SyncError> {
+async fn sync(calls: &Calls, hub: &Hub) -> Result<(), SyncError> {
     let members = calls.call(pb::MemberListRequest { linearizable: true }).await?.members;
     let urls = members.into_iter().filter(|member| !member.is_learner).flat_map(|member| member.client_urls);
     let (endpoints, refused) = usable(&calls.pool.dialer.accepted, urls);
@@ -129,14 +129,14 @@ fn usable(
     (endpoints, refused)
 }
 
-async fn spread<R: Runtime>(calls: &Calls<R>, hub: &Hub) {
+async fn spread(calls: &Calls, hub: &Hub) {
     let mut probes: FuturesUnordered<_> =
         calls.pool.dialer.endpoints.list().into_iter().map(|id| probe_in_time(calls, id)).collect();
     while probes.next().await.is_some() {}
     hub.spread();
 }
 
-async fn probe_in_time<R: Runtime>(calls: &Calls<R>, id: EndpointId) {
+async fn probe_in_time(calls: &Calls, id: EndpointId) {
     let dialer = &calls.pool.dialer;
     let silent = || Err(Failure::connection(format!("no answer within {PROBE_TIMEOUT:?}")));
     match timeout(&dialer.runtime, PROBE_TIMEOUT, probe(calls, id)).await.unwrap_or_else(silent) {
@@ -146,7 +146,7 @@ async fn probe_in_time<R: Runtime>(calls: &Calls<R>, id: EndpointId) {
 }
 
 /// Whether the member serves: it answers, and knows a leader.
-async fn probe<R: Runtime>(calls: &Calls<R>, id: EndpointId) -> Result<(), Failure> {
+async fn probe(calls: &Calls, id: EndpointId) -> Result<(), Failure> {
     match status(calls, id).await {
         Ok(status) if status.leader == 0 => Err(Failure::connection("the member knows no leader")),
         Err(failure) if members_fault(&failure) => Err(failure),
@@ -155,7 +155,7 @@ async fn probe<R: Runtime>(calls: &Calls<R>, id: EndpointId) -> Result<(), Failu
     }
 }
 
-async fn status<R: Runtime>(calls: &Calls<R>, id: EndpointId) -> Result<pb::StatusResponse, Failure> {
+async fn status(calls: &Calls, id: EndpointId) -> Result<pb::StatusResponse, Failure> {
     let dialer = &calls.pool.dialer;
     let transport = dialer.dial(id).await?;
     let endpoint = dialer.endpoints.get(id);
@@ -180,7 +180,7 @@ impl Upkeep {
     }
 
     /// Runs until the client has ended.
-    pub(crate) async fn run<R: Runtime>(self, calls: Arc<Calls<R>>, hub: Arc<Hub>) {
+    pub(crate) async fn run(self, calls: Arc<Calls>, hub: Arc<Hub>) {
         let ended = hub.clone();
         let syncing = keep_synced(calls.clone(), hub.clone(), self.sync_every);
         let spreading = keep_spread(calls, hub, self.spread_every);
@@ -189,7 +189,7 @@ impl Upkeep {
     }
 }
 
-async fn keep_synced<R: Runtime>(calls: Arc<Calls<R>>, hub: Arc<Hub>, interval: Option<Duration>) {
+async fn keep_synced(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
     let Some(interval) = interval else { return };
     loop {
         calls.runtime().sleep(interval).await;
@@ -199,7 +199,7 @@ async fn keep_synced<R: Runtime>(calls: Arc<Calls<R>>, hub: Arc<Hub>, interval: 
     }
 }
 
-async fn keep_spread<R: Runtime>(calls: Arc<Calls<R>>, hub: Arc<Hub>, interval: Option<Duration>) {
+async fn keep_spread(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
     let Some(interval) = interval else { return };
     loop {
         calls.runtime().sleep(interval).await;

@@ -14,8 +14,8 @@ use etcd_watch_proto::etcdserverpb::RangeRequest;
 use futures_core::{FusedStream, Stream};
 
 use crate::{
-    Client, Runtime, Watch, WatchError, cluster::endpoints::EndpointId, namespace::Namespaced,
-    runtime::BoxFuture, transport::wire,
+    Client, Watch, WatchError, cluster::endpoints::EndpointId, namespace::Namespaced, runtime::BoxFuture,
+    transport::wire,
 };
 
 /// A key range of the store, listed and then watched: a stream of [`MirrorEvent`]s, whose documentation is
@@ -32,7 +32,7 @@ use crate::{
 /// use std::collections::BTreeMap;
 /// use etcd_watch_client::{Client, KeyRange, MirrorEvent, MirrorRequest, Runtime};
 ///
-/// async fn follow<R: Runtime>(client: &Client<R>) -> Result<(), Box<dyn std::error::Error>> {
+/// async fn follow(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
 ///     let mut mirror = client.mirror(MirrorRequest::new(KeyRange::prefix("services/")))?;
 ///     let mut services = BTreeMap::new();
 ///     while let Some(event) = mirror.try_next().await? {
@@ -56,14 +56,14 @@ use crate::{
 /// }
 /// ```
 #[must_use = "it does nothing unless it is polled"]
-pub struct Mirror<R: Runtime> {
-    client: Client<R>,
+pub struct Mirror {
+    client: Client,
     machine: Machine,
     listing: Option<Listing>,
     watch: Option<Watch>,
-    timer: Option<(Instant, BoxFuture<()>)>,
+    timer: Option<(Instant, BoxFuture<'static, ()>)>,
     /// Completes when the client is closed.
-    closed: BoxFuture<()>,
+    closed: BoxFuture<'static, ()>,
     last_endpoint: Option<EndpointId>,
     ended: bool,
 }
@@ -71,10 +71,10 @@ pub struct Mirror<R: Runtime> {
 /// A page under way.
 struct Listing {
     list: ListKey,
-    page: BoxFuture<(Option<EndpointId>, Result<Page, Failure>)>,
+    page: BoxFuture<'static, (Option<EndpointId>, Result<Page, Failure>)>,
 }
 
-impl<R: Runtime> std::fmt::Debug for Mirror<R> {
+impl std::fmt::Debug for Mirror {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Mirror")
             .field("synced_revision", &self.synced_revision())
@@ -83,12 +83,12 @@ impl<R: Runtime> std::fmt::Debug for Mirror<R> {
     }
 }
 
-impl<R: Runtime> Client<R> {
+impl Client {
     /// Mirrors a key range. Returns at once; what happens comes from the stream.
     ///
     /// # Errors
     /// A request that can't be served, or a client that has been closed.
-    pub fn mirror(&self, request: MirrorRequest) -> Result<Mirror<R>, ApiMisuse> {
+    pub fn mirror(&self, request: MirrorRequest) -> Result<Mirror, ApiMisuse> {
         let seed = RandomState::new().build_hasher().finish();
         let machine = Machine::new(&self.calls().pool.dialer.watch_config, request, seed)?;
         if self.calls().is_closed() {
@@ -108,7 +108,7 @@ impl<R: Runtime> Client<R> {
     }
 }
 
-impl<R: Runtime> Mirror<R> {
+impl Mirror {
     /// The next event; `None` after the end. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<MirrorEvent, WatchError>> {
         std::future::poll_fn(|cx| self.poll_take(cx)).await
@@ -262,7 +262,7 @@ impl<R: Runtime> Mirror<R> {
         let now = self.now();
         if timeout > now {
             if self.timer.as_ref().is_none_or(|(at, _)| *at != timeout) {
-                let runtime = self.client.calls().runtime().clone();
+                let runtime = self.client.runtime().clone();
                 let left = timeout.since(now);
                 self.timer = Some((timeout, Box::pin(async move { runtime.sleep(left).await })));
             }
@@ -278,7 +278,7 @@ impl<R: Runtime> Mirror<R> {
     }
 }
 
-impl<R: Runtime> Stream for Mirror<R> {
+impl Stream for Mirror {
     type Item = Result<MirrorEvent, WatchError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -286,7 +286,7 @@ impl<R: Runtime> Stream for Mirror<R> {
     }
 }
 
-impl<R: Runtime> FusedStream for Mirror<R> {
+impl FusedStream for Mirror {
     fn is_terminated(&self) -> bool {
         self.ended
     }

@@ -10,13 +10,13 @@ use std::{
 use crate::Runtime;
 
 /// The future's output, or `None` once `limit` is over.
-pub(crate) async fn timeout<R: Runtime, F: Future>(
-    runtime: &R,
+pub(crate) async fn timeout<F: Future>(
+    runtime: &dyn Runtime,
     limit: Duration,
     future: F,
 ) -> Option<F::Output> {
     let mut future = pin!(future);
-    let mut sleep = pin!(runtime.sleep(limit));
+    let mut sleep = runtime.sleep(limit);
     poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));

@@ -20,10 +20,14 @@ use hyper::{
 };
 use tonic::{body::Body, codegen::Service};
 
+use super::{
+    error::{ConnectError, NotSent, TlsRefused, alert_remedy},
+    options::ConnectOptions,
+    wire,
+};
 use crate::{
-    BoxError, ConnectError, ConnectOptions, NotSent, Runtime,
-    runtime::{TlsRefused, alert_remedy},
-    transport::wire,
+    BoxError, Runtime,
+    runtime::{BoxFuture, Io},
 };
 
 /// An HTTP/2 connection: what gRPC calls are made on.
@@ -32,22 +36,22 @@ use crate::{
 /// other end (its version, above all) holds for every call on it, and once it has broken calls fail, so
 /// that the client decides where to connect next.
 #[derive(Clone, Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Body>,
     cause: Cause,
 }
 
 impl Connection {
-    /// Speaks HTTP/2 over `io`, a connected socket (with TLS on it or not). The runtime runs the
-    /// connection's task and its timers.
+    /// Speaks HTTP/2 over a connected socket (with TLS on it or not). The runtime runs the connection's task and
+    /// its timers.
     ///
     /// # Errors
     /// When the other end doesn't answer in HTTP/2.
-    pub async fn over<R, I>(runtime: &R, io: I, options: &ConnectOptions) -> Result<Self, ConnectError>
-    where
-        R: Runtime,
-        I: rt::Read + rt::Write + Unpin + Send + 'static,
-    {
+    pub(super) async fn over(
+        runtime: &Arc<dyn Runtime>,
+        io: impl Io,
+        options: &ConnectOptions,
+    ) -> Result<Self, ConnectError> {
         let mut http = Builder::new(Spawn(runtime.clone()));
         http.timer(Timers(runtime.clone()))
             .initial_stream_window_size(options.stream_window)
@@ -61,7 +65,7 @@ impl Connection {
         let cause = Cause::default();
         let io = Recorded { io, cause: cause.clone() };
         let (sender, connection) = http.handshake(io).await.map_err(ConnectError::new)?;
-        runtime.spawn(async move {
+        runtime.run(async move {
             // Why it broke is told to each call on it.
             let _ = connection.await;
         });
@@ -233,14 +237,14 @@ impl<I: rt::Read + rt::Write + Unpin> rt::Write for Recorded<I> {
 
 /// hyper's executor, on a runtime.
 #[derive(Clone, Debug)]
-struct Spawn<R>(R);
+struct Spawn(Arc<dyn Runtime>);
 
-impl<R: Runtime, F> rt::Executor<F> for Spawn<R>
+impl<F> rt::Executor<F> for Spawn
 where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, task: F) {
-        self.0.spawn(async move {
+        self.0.run(async move {
             let _ = task.await;
         });
     }
@@ -248,12 +252,11 @@ where
 
 /// hyper's timers, on a runtime.
 #[derive(Clone, Debug)]
-struct Timers<R>(R);
+struct Timers(Arc<dyn Runtime>);
 
-impl<R: Runtime> rt::Timer for Timers<R> {
+impl rt::Timer for Timers {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
-        let runtime = self.0.clone();
-        Box::pin(Sleeping::new(async move { runtime.sleep(duration).await }))
+        Box::pin(Sleeping::new(self.0.sleep(duration)))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
@@ -263,11 +266,11 @@ impl<R: Runtime> rt::Timer for Timers<R> {
 
 /// `None` once it has rung: hyper asks a timer again that has, on a connection without streams, and every answer
 /// has to be the same. The lock is never waited for; it makes the future `Sync`, as hyper wants it.
-struct Sleeping(Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>);
+struct Sleeping(Mutex<Option<BoxFuture<'static, ()>>>);
 
 impl Sleeping {
-    fn new(sleep: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(Mutex::new(Some(Box::pin(sleep))))
+    fn new(sleep: BoxFuture<'static, ()>) -> Self {
+        Self(Mutex::new(Some(sleep)))
     }
 }
 
@@ -296,12 +299,12 @@ mod tests {
 
     #[test]
     fn a_timer_that_has_rung_says_so_as_often_as_it_is_asked() {
-        let mut timer = Box::pin(Sleeping::new(async {}));
+        let mut timer = Box::pin(Sleeping::new(Box::pin(async {})));
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..3 {
             assert!(timer.as_mut().poll(&mut cx).is_ready());
         }
-        let mut never = Box::pin(Sleeping::new(std::future::pending()));
+        let mut never = Box::pin(Sleeping::new(Box::pin(std::future::pending())));
         assert!(never.as_mut().poll(&mut cx).is_pending());
     }
 }

@@ -1,10 +1,13 @@
 //! Connecting to whichever of a name's addresses answers.
 
-use std::{future::Future, io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use crate::{Runtime, runtime::timeout};
+use crate::{
+    Runtime,
+    runtime::{Io, Peer, timeout},
+};
 
 /// How long one of a name's addresses is waited for before the next is tried beside it (RFC 8305).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -14,18 +17,17 @@ const STAGGER: Duration = Duration::from_millis(250);
 ///
 /// # Errors
 /// The last failure, when all have failed or there is none.
-pub async fn first_to_connect<R: Runtime, T, F: Future<Output = io::Result<T>>>(
-    runtime: &R,
+pub(super) async fn first_to_connect(
+    runtime: &dyn Runtime,
     addresses: impl IntoIterator<Item = SocketAddr>,
-    connect: impl Fn(SocketAddr) -> F,
-) -> io::Result<T> {
+) -> io::Result<Box<dyn Io>> {
     let mut addresses = addresses.into_iter();
     let mut attempts = FuturesUnordered::new();
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     loop {
         let next = addresses.next();
         let more = next.is_some();
-        attempts.extend(next.map(&connect));
+        attempts.extend(next.map(|address| runtime.connect(Peer::Tcp(address))));
         let finished =
             if more { timeout(runtime, STAGGER, attempts.next()).await } else { Some(attempts.next().await) };
         match finished {

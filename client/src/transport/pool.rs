@@ -1,82 +1,42 @@
 //! The connection that calls share, apart from those of the watch streams.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex};
 
-use etcd_watch_core::{Config, Failure};
+use etcd_watch_core::Failure;
 
-use crate::{
-    ConnectOptions, Runtime,
-    auth::Authenticator,
-    cluster::endpoint::Accepted,
-    cluster::endpoints::{EndpointId, Endpoints},
-    runtime::timeout,
-    sync::lock,
-    transport::wire,
-};
-
-/// How connections are made: shared by the calls and the watch streams.
-pub(crate) struct Dialer<R> {
-    pub(crate) runtime: R,
-    pub(crate) endpoints: Arc<Endpoints>,
-    /// What endpoints to come may be.
-    pub(crate) accepted: Accepted,
-    pub(crate) options: ConnectOptions,
-    /// The settings of the watches: their backoff and deadlines are those of a mirror's lists, too.
-    pub(crate) watch_config: Config,
-    pub(crate) dial_timeout: Duration,
-    pub(crate) max_message_bytes: usize,
-    /// For a client with a user.
-    pub(crate) auth: Option<Authenticator>,
-}
-
-impl<R: Runtime> Dialer<R> {
-    /// Connects to the endpoint, within the time limit.
-    pub(crate) async fn dial(&self, id: EndpointId) -> Result<R::Transport, Failure> {
-        let endpoint = self.endpoints.get(id);
-        // On some runtimes it holds a whole handshake: too much for the future of every call.
-        let connect = Box::pin(self.runtime.connect(&endpoint, &self.options));
-        match timeout(&self.runtime, self.dial_timeout, connect).await {
-            Some(Ok(transport)) => Ok(transport),
-            Some(Err(error)) if error.is_tls_refusal() => Err(Failure::tls(wire::chain(&error))),
-            Some(Err(error)) => Err(Failure::connection(wire::chain(&error))),
-            None => Err(Failure::connection(format!("no connection within {:?}", self.dial_timeout))),
-        }
-    }
-}
+use super::{connection::Connection, dialer::Dialer};
+use crate::{cluster::endpoints::EndpointId, sync::lock};
 
 /// A connection from the pool.
 #[derive(Clone, Debug)]
-pub(crate) struct Pooled<T> {
-    pub(crate) transport: T,
+pub(crate) struct Pooled {
+    pub(crate) connection: Connection,
     pub(crate) endpoint: EndpointId,
     serial: u64,
 }
 
 /// One connection, made when it is needed, replaced when it has failed.
-pub(crate) struct Pool<R: Runtime> {
-    pub(crate) dialer: Arc<Dialer<R>>,
-    slot: Mutex<Slot<R::Transport>>,
+pub(crate) struct Pool {
+    pub(crate) dialer: Arc<Dialer>,
+    slot: Mutex<Slot>,
     /// Held by the caller that connects: the others wait for it, so that they don't all connect.
     dialing: futures_util::lock::Mutex<()>,
 }
 
-struct Slot<T> {
-    current: Option<Pooled<T>>,
+struct Slot {
+    current: Option<Pooled>,
     serial: u64,
 }
 
-impl<R: Runtime> Pool<R> {
-    pub(crate) fn new(dialer: Arc<Dialer<R>>) -> Self {
+impl Pool {
+    pub(crate) fn new(dialer: Arc<Dialer>) -> Self {
         let slot = Mutex::new(Slot { current: None, serial: 0 });
         Self { dialer, slot, dialing: futures_util::lock::Mutex::new(()) }
     }
 
     /// The connection there is, or a new one to the best endpoint; to another than `avoid`, if there is
     /// another.
-    pub(crate) async fn get(&self, avoid: Option<EndpointId>) -> Result<Pooled<R::Transport>, Failure> {
+    pub(crate) async fn get(&self, avoid: Option<EndpointId>) -> Result<Pooled, Failure> {
         if let Some(pooled) = self.current(avoid) {
             return Ok(pooled);
         }
@@ -86,11 +46,11 @@ impl<R: Runtime> Pool<R> {
         }
         let endpoint = self.dialer.endpoints.pick(avoid);
         match self.dialer.dial(endpoint).await {
-            Ok(transport) => {
+            Ok(connection) => {
                 tracing::debug!(name: "calls_connected", endpoint = %self.dialer.endpoints.get(endpoint), "connected for calls");
                 let mut slot = lock(&self.slot);
                 slot.serial += 1;
-                let pooled = Pooled { transport, endpoint, serial: slot.serial };
+                let pooled = Pooled { connection, endpoint, serial: slot.serial };
                 let previous = slot.current.replace(pooled.clone());
                 drop(slot);
                 drop(previous);
@@ -103,7 +63,7 @@ impl<R: Runtime> Pool<R> {
         }
     }
 
-    fn current(&self, avoid: Option<EndpointId>) -> Option<Pooled<R::Transport>> {
+    fn current(&self, avoid: Option<EndpointId>) -> Option<Pooled> {
         let endpoints = &self.dialer.endpoints;
         let only_one = endpoints.len() == 1;
         let current = lock(&self.slot).current.clone()?;
@@ -112,7 +72,7 @@ impl<R: Runtime> Pool<R> {
     }
 
     /// The connection has failed, or its member can't serve: the next caller gets another.
-    pub(crate) fn discard(&self, failed: &Pooled<R::Transport>, failure: &Failure) {
+    pub(crate) fn discard(&self, failed: &Pooled, failure: &Failure) {
         self.dialer.endpoints.failed(failed.endpoint, self.dialer.runtime.now(), failure);
         let mut slot = lock(&self.slot);
         let current = slot.current.take_if(|current| current.serial == failed.serial);

@@ -13,7 +13,10 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem, pem::PemObject},
 };
 
-use crate::{Address, ConnectError, Endpoint, sync::lock};
+use hyper_util::rt::TokioIo;
+
+use super::error::ConnectError;
+use crate::{Address, Endpoint, runtime::Io, sync::lock};
 
 /// TLS settings of a client. By default: the system's root certificates, no client certificate, and the
 /// endpoint's host as the name the server's certificate must have.
@@ -384,14 +387,23 @@ fn stamps(settings: &Tls) -> Vec<Stamp> {
     settings.files().map(stamp).collect()
 }
 
-/// What a runtime needs to put TLS on a socket.
+/// What it takes to put TLS on a socket.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct TlsSession {
-    /// The configuration.
-    pub config: Arc<ClientConfig>,
+pub(crate) struct TlsSession {
+    config: Arc<ClientConfig>,
     /// The name the server's certificate must have.
-    pub name: ServerName<'static>,
+    name: ServerName<'static>,
+}
+
+impl TlsSession {
+    /// Puts TLS on a connected socket.
+    ///
+    /// tokio-rustls and its adapter need tokio's traits of sockets, not its runtime.
+    pub(super) async fn handshake(self, socket: Box<dyn Io>) -> Result<impl Io, ConnectError> {
+        let connector = tokio_rustls::TlsConnector::from(self.config);
+        let secured = connector.connect(self.name, TokioIo::new(socket)).await;
+        Ok(TokioIo::new(secured.map_err(|error| ConnectError::tls(&error))?))
+    }
 }
 
 /// The cause of a failed handshake, and what to do about it.
@@ -417,7 +429,7 @@ pub(crate) fn explain(error: &io::Error) -> String {
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the server hung up in the handshake; is the endpoint http?"
         }
-        _ => match crate::runtime::alert_remedy(&error.to_string()) {
+        _ => match super::error::alert_remedy(&error.to_string()) {
             Some(remedy) => remedy,
             None => return format!("TLS: {error}"),
         },

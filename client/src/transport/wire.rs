@@ -12,7 +12,7 @@ use tonic::{
     metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap},
 };
 
-use crate::{NotSent, runtime::TlsRefused};
+use super::error::{NotSent, TlsRefused};
 
 /// Named by every request; etcd counts its clients by it.
 const API_VERSION: &str = "3.5";

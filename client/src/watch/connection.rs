@@ -21,17 +21,17 @@ use etcd_watch_core::{
 };
 use etcd_watch_proto::etcdserverpb as pb;
 use http::{HeaderValue, header, uri::PathAndQuery};
-use tonic::{body::Body, metadata::MetadataMap};
+use hyper::body::Incoming;
+use tonic::{body::Body, codegen::Service, metadata::MetadataMap};
 use tracing::Span;
 
 use crate::{
-    Endpoint, Runtime, Transport,
+    BoxError, Endpoint,
     auth::{Generation, Token},
     calls::rpc,
     cluster::endpoints::EndpointId,
     runtime::{BoxFuture, timeout},
-    transport::pool::Dialer,
-    transport::wire,
+    transport::{connection::Connection, dialer::Dialer, wire},
     watch::codec::Frames,
     watch::log as telemetry,
     watch::outbox::{Outbox, Requests, outbox},
@@ -43,11 +43,11 @@ use crate::{
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// One connection of a watch stream. Dropping it resets the call and closes the connection.
-pub(crate) struct StreamConnection<T: Transport> {
+pub(crate) struct StreamConnection {
     pub(crate) key: StreamKey,
     pub(crate) endpoint: EndpointId,
     pub(crate) span: Span,
-    phase: Phase<T>,
+    phase: Phase,
     outbox: Outbox,
     max_message_bytes: usize,
     opened: bool,
@@ -56,15 +56,15 @@ pub(crate) struct StreamConnection<T: Transport> {
     paused: bool,
 }
 
-enum Phase<T: Transport> {
-    Connecting(BoxFuture<Result<Connected<T>, Failure>>),
-    Opening(BoxFuture<Result<Frames<T::ResponseBody>, Failure>>),
-    Open(Frames<T::ResponseBody>),
+enum Phase {
+    Connecting(BoxFuture<'static, Result<Connected, Failure>>),
+    Opening(BoxFuture<'static, Result<Frames<Incoming>, Failure>>),
+    Open(Frames<Incoming>),
     Failed,
 }
 
-struct Connected<T> {
-    transport: T,
+struct Connected {
+    connection: Connection,
     opened: Opened,
     token: Option<Generation>,
     origin: http::Uri,
@@ -80,10 +80,10 @@ pub(crate) enum StreamNews {
     Failed(Failure),
 }
 
-impl<T: Transport> StreamConnection<T> {
+impl StreamConnection {
     /// Begins to connect.
-    pub(crate) fn open<R: Runtime<Transport = T>>(
-        dialer: &Arc<Dialer<R>>,
+    pub(crate) fn open(
+        dialer: &Arc<Dialer>,
         endpoint: EndpointId,
         key: StreamKey,
         options: Arc<StreamOptions>,
@@ -177,22 +177,22 @@ const KEEPS_ITS_VERSION: ServerVersion = ServerVersion::new(3, 5, 28);
 /// Connects, gets an auth token if one is needed, and asks the member for its version on the same
 /// connection. A member that looks at the token then saves the stream from being opened with one that has
 /// expired.
-async fn connect<R: Runtime>(
-    dialer: Arc<Dialer<R>>,
+async fn connect(
+    dialer: Arc<Dialer>,
     id: EndpointId,
     options: Arc<StreamOptions>,
     requests: Requests,
-) -> Result<Connected<R::Transport>, Failure> {
+) -> Result<Connected, Failure> {
     let extra = || options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
     let mut metadata = wire::metadata(options.require_leader, extra())?;
-    let transport = dialer.dial(id).await?;
+    let connection = dialer.dial(id).await?;
     let endpoint = dialer.endpoints.get(id);
     let ask = async |token: &Option<Token>| {
         let mut metadata = wire::metadata(false, extra())?;
         if let Some(token) = token {
             token.attach(&mut metadata);
         }
-        match version_of(&dialer, transport.clone(), &endpoint, metadata).await {
+        match version_of(&dialer, connection.clone(), &endpoint, metadata).await {
             Some(version) => version,
             None if dialer.endpoints.another_is_up(id) => {
                 Err(Failure::connection(format!("the member has told nothing within {STATUS_TIMEOUT:?}")))
@@ -200,13 +200,13 @@ async fn connect<R: Runtime>(
             None => Ok(None),
         }
     };
-    let mut token = dialer.token(&transport, &endpoint).await?;
+    let mut token = dialer.token(&connection, &endpoint).await?;
     let mut version = ask(&token).await;
     if let (Err(failure), Some(refused)) = (&version, &token)
         && remedy(failure) == Remedy::Reauthenticate
     {
         dialer.token_refused(refused.generation());
-        token = dialer.token(&transport, &endpoint).await?;
+        token = dialer.token(&connection, &endpoint).await?;
         version = ask(&token).await;
     }
     let version = match version {
@@ -228,7 +228,7 @@ async fn connect<R: Runtime>(
         token.attach(&mut metadata);
     }
     Ok(Connected {
-        transport,
+        connection,
         opened: Opened { version, authenticated: token.as_ref().is_some_and(Token::is_present) },
         token: token.as_ref().map(Token::generation),
         origin: endpoint.uri().clone(),
@@ -238,27 +238,24 @@ async fn connect<R: Runtime>(
 }
 
 /// The member's version, which it may tell in a way that means nothing; `None` if it takes too long to tell.
-async fn version_of<R: Runtime>(
-    dialer: &Dialer<R>,
-    transport: R::Transport,
+async fn version_of(
+    dialer: &Dialer,
+    connection: Connection,
     endpoint: &Endpoint,
     metadata: MetadataMap,
 ) -> Option<Result<Option<ServerVersion>, Failure>> {
-    let status = rpc::unary(transport, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
+    let status = rpc::unary(connection, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
     let status = timeout(&dialer.runtime, STATUS_TIMEOUT, status).await?;
     Some(status.map(|status| status.version.parse().ok()).map_err(|failed| failed.failure))
 }
 
 /// Makes the streaming call; completes with the response's headers.
-async fn open<T: Transport>(
-    connected: Connected<T>,
-    max_message_bytes: usize,
-) -> Result<Frames<T::ResponseBody>, Failure> {
-    let Connected { mut transport, origin, metadata, requests, .. } = connected;
+async fn open(connected: Connected, max_message_bytes: usize) -> Result<Frames<Incoming>, Failure> {
+    let Connected { mut connection, origin, metadata, requests, .. } = connected;
     let request = watch_call(origin, metadata, requests)?;
-    let broken = |error: T::Error| wire::broken(&*error.into());
-    poll_fn(|cx| transport.poll_ready(cx)).await.map_err(broken)?;
-    let response = transport.call(request).await.map_err(broken)?;
+    let broken = |error: BoxError| wire::broken(&*error);
+    poll_fn(|cx| connection.poll_ready(cx)).await.map_err(broken)?;
+    let response = connection.call(request).await.map_err(broken)?;
     Frames::of(response, max_message_bytes)
 }
 

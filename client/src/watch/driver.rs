@@ -19,7 +19,6 @@ use etcd_watch_core::{
 };
 
 use crate::{
-    Runtime, Transport,
     auth::Generation,
     calls::attempts::Calls,
     cluster::endpoints::{EndpointId, Endpoints},
@@ -42,12 +41,12 @@ const SPARE_MEMORIES: usize = 64;
 /// Rounds of a turn before the task yields in any case.
 const ROUNDS_PER_TURN: usize = 32;
 
-pub(crate) struct Driver<R: Runtime> {
+pub(crate) struct Driver {
     hub: Arc<Hub>,
-    calls: Arc<Calls<R>>,
-    connections: Vec<StreamConnection<R::Transport>>,
+    calls: Arc<Calls>,
+    connections: Vec<StreamConnection>,
     reads: Vec<Read>,
-    timer: Option<(Instant, BoxFuture<()>)>,
+    timer: Option<(Instant, BoxFuture<'static, ()>)>,
     /// The endpoint that each of the machine's streams was last opened on.
     last_endpoints: BTreeMap<StreamId, EndpointId>,
     /// The auth token that each of them last carried.
@@ -65,7 +64,7 @@ pub(crate) struct Driver<R: Runtime> {
 /// A read of the current revision that is under way.
 struct Read {
     key: RangeKey,
-    result: BoxFuture<(Option<EndpointId>, Result<RangeDone, Failure>)>,
+    result: BoxFuture<'static, (Option<EndpointId>, Result<RangeDone, Failure>)>,
 }
 
 /// How a round went.
@@ -79,8 +78,8 @@ enum Round {
     Full,
 }
 
-impl<R: Runtime> Driver<R> {
-    pub(crate) fn new(hub: Arc<Hub>, calls: Arc<Calls<R>>, slow: SlowConsumers) -> Self {
+impl Driver {
+    pub(crate) fn new(hub: Arc<Hub>, calls: Arc<Calls>, slow: SlowConsumers) -> Self {
         Self {
             hub,
             calls,
@@ -215,7 +214,7 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
-    fn closed(&mut self, connection: &StreamConnection<R::Transport>, reason: &StreamEnd) {
+    fn closed(&mut self, connection: &StreamConnection, reason: &StreamEnd) {
         self.remember_token(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
         let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint));
@@ -269,13 +268,13 @@ impl<R: Runtime> Driver<R> {
         }
     }
 
-    fn remember_token(&mut self, connection: &StreamConnection<R::Transport>) {
+    fn remember_token(&mut self, connection: &StreamConnection) {
         if let Some(token) = connection.token() {
             self.last_tokens.insert(connection.key.stream(), token);
         }
     }
 
-    fn failed(&mut self, connection: &StreamConnection<R::Transport>, failure: Failure) {
+    fn failed(&mut self, connection: &StreamConnection, failure: Failure) {
         self.remember_token(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
         let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint));
@@ -355,10 +354,10 @@ fn avoid(hint: EndpointHint, last: Option<EndpointId>) -> Option<EndpointId> {
 }
 
 /// Feeds the machine what has arrived on the stream, if it is `wanted`; the failure that ended it, if one did.
-fn read_stream<T: Transport>(
+fn read_stream(
     hub: &Hub,
     endpoints: &Endpoints,
-    connection: &mut StreamConnection<T>,
+    connection: &mut StreamConnection,
     mut wanted: bool,
     cx: &mut Context<'_>,
 ) -> (Round, Option<Failure>) {
@@ -402,7 +401,7 @@ fn read_stream<T: Transport>(
     }
 }
 
-impl<R: Runtime> Future for Driver<R> {
+impl Future for Driver {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -412,7 +411,7 @@ impl<R: Runtime> Future for Driver<R> {
     }
 }
 
-impl<R: Runtime> Drop for Driver<R> {
+impl Drop for Driver {
     /// However the task ends, those who wait on it are woken.
     fn drop(&mut self) {
         self.connections.clear();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use etcd_watch_smol::{AmbientRuntime, KeyRange, Watch, WatchRequest};
+use etcd_watch_smol::{KeyRange, Watch, WatchRequest};
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until_blocking};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -20,21 +20,20 @@ pub(crate) fn everything_from(revision: i64) -> WatchRequest {
     WatchRequest::new(KeyRange::all()).start_revision(revision)
 }
 
-/// The future's output, which has to come before the deadline. The timer is the runtime's.
-pub(crate) async fn in_time<R: AmbientRuntime, T>(what: &str, future: impl Future<Output = T>) -> T {
-    let runtime = R::ambient().expect("it is everywhere");
+/// The future's output, which has to come before the deadline. The timer is smol's, on any runtime.
+pub(crate) async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
     let late = async {
-        runtime.sleep(DEADLINE).await;
+        smol::Timer::after(DEADLINE).await;
         panic!("waited {DEADLINE:?} in vain until {what}")
     };
     futures_lite::future::or(future, late).await
 }
 
 /// The revisions of all events up to this one, and of what came together with it.
-pub(crate) async fn revisions_through<R: AmbientRuntime>(watch: &mut Watch, last: i64) -> Vec<i64> {
+pub(crate) async fn revisions_through(watch: &mut Watch, last: i64) -> Vec<i64> {
     let mut revisions = Vec::new();
     while revisions.last().is_none_or(|&seen| seen < last) {
-        let next = in_time::<R, _>(&format!("revision {last} comes"), watch.next()).await;
+        let next = in_time(&format!("revision {last} comes"), watch.next()).await;
         let response = next.expect("the watch goes on").expect("it does not fail");
         revisions.extend(response.events().map(|event| event.mod_revision()));
     }

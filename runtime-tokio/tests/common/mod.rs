@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use etcd_watch_testkit::{model::ModelConfig, proxy::FaultProxy, server::EmbeddedEtcd};
-use etcd_watch_tokio::{AmbientRuntime, Client, TokioRuntime, Watch};
+use etcd_watch_tokio::{Client, TokioRuntime, Watch};
 use tokio::time::timeout;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -19,14 +19,14 @@ pub(crate) fn runtime() -> TokioRuntime {
 /// An empty etcd and a client of it.
 pub(crate) async fn start() -> (EmbeddedEtcd, Client) {
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
-    let client = Client::connect([etcd.endpoint()]).await.expect("a valid endpoint");
+    let client = etcd_watch_tokio::connect([etcd.endpoint()]).await.expect("a valid endpoint");
     (etcd, client)
 }
 
 /// A proxy before it, and a client that goes through that.
 pub(crate) async fn through_proxy(etcd: &EmbeddedEtcd) -> (FaultProxy, Client) {
     let proxy = FaultProxy::start(etcd.endpoint()).await.expect("a free port");
-    let client = Client::connect([proxy.endpoint()]).await.expect("a valid endpoint");
+    let client = etcd_watch_tokio::connect([proxy.endpoint()]).await.expect("a valid endpoint");
     (proxy, client)
 }
 

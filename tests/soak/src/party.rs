@@ -3,16 +3,17 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use etcd_watch_client::{
-    AmbientRuntime, ApiMisuse, BuildError, CallError, Client, Config, Keepalive, MirrorEvent, MirrorRequest,
-    Put, Runtime, Stats, Txn, Watch, WatchError, WatchRequest,
+    ApiMisuse, BuildError, CallError, Client, ClientBuilder, Config, Keepalive, MirrorEvent, MirrorRequest,
+    Put, Stats, Txn, Watch, WatchError, WatchRequest,
     cache::{Cache, CacheRequest, CacheRequestError},
     proto::etcdserverpb::ResponseHeader,
 };
-use etcd_watch_smol::SmolRuntime;
-use etcd_watch_tokio::TokioRuntime;
 use futures_core::Stream;
 
 use crate::error::SoakError;
+
+/// Which runtime a client is on: what its builder begins with.
+type On = fn() -> ClientBuilder;
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -48,23 +49,26 @@ pub(crate) fn clients(endpoints: &[String]) -> Result<Vec<Member>, SoakError> {
     };
     let probing = |config: Config| config.probe(Some(PROBE)).probe_timeout(PROBE);
     Ok(vec![
-        Member { name: "tokio", party: build::<TokioRuntime>(endpoints, config())? },
-        Member { name: "tokio, spread", party: build::<TokioRuntime>(endpoints, config().streams(3))? },
-        Member { name: "smol", party: build::<SmolRuntime>(endpoints, config())? },
+        Member { name: "tokio", party: build(etcd_watch_tokio::builder, endpoints, config())? },
+        Member {
+            name: "tokio, spread",
+            party: build(etcd_watch_tokio::builder, endpoints, config().streams(3))?,
+        },
+        Member { name: "smol", party: build(etcd_watch_smol::builder, endpoints, config())? },
         Member {
             name: "smol, spread, probing",
-            party: build::<SmolRuntime>(endpoints, probing(config().streams(3)))?,
+            party: build(etcd_watch_smol::builder, endpoints, probing(config().streams(3)))?,
         },
     ])
 }
 
 /// A client that does what the soak itself has to do, past all proxies.
 pub(crate) fn direct(endpoints: &[String]) -> Result<Arc<dyn Party>, SoakError> {
-    Ok(build::<TokioRuntime>(endpoints, Config::default())?)
+    Ok(build(etcd_watch_tokio::builder, endpoints, Config::default())?)
 }
 
-fn build<R: AmbientRuntime>(endpoints: &[String], config: Config) -> Result<Arc<dyn Party>, BuildError> {
-    let client = Client::<R>::builder()
+fn build(on: On, endpoints: &[String], config: Config) -> Result<Arc<dyn Party>, BuildError> {
+    let client = on()
         .endpoints(endpoints.iter().cloned())
         .watch_config(config)
         .request_timeout(REQUEST_TIMEOUT)
@@ -88,7 +92,7 @@ pub(crate) trait Party: Send + Sync {
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-impl<R: Runtime> Party for Client<R> {
+impl Party for Client {
     fn watch(&self, request: WatchRequest) -> Result<Watch, ApiMisuse> {
         Self::watch(self, request)
     }

@@ -19,9 +19,9 @@ async fn watches(server: &EtcdServer, count: u64) {
     wait_until(&what, DEADLINE, || server.watcher_count().expect("it tells") == count).await;
 }
 
-async fn nothing_is_left_behind<R: AmbientRuntime>() {
+async fn nothing_is_left_behind() {
     let server = real(EtcdVersion::V3_5).await;
-    let client: Client<R> = client(server.endpoint());
+    let client: Client = client(server.endpoint());
     write(&client, 0).await;
 
     // The last handle counts, of whatever kind.
@@ -57,9 +57,9 @@ async fn nothing_is_left_behind<R: AmbientRuntime>() {
     assert_eq!(in_time(cached.consistent()).await.map(drop), Err(CacheError::Closed));
 }
 
-async fn a_closed_client_ends_it_with_the_reason<R: AmbientRuntime>() {
+async fn a_closed_client_ends_it_with_the_reason() {
     let server = model().await;
-    let client: Client<R> = client(server.endpoint());
+    let client: Client = client(server.endpoint());
     write(&client, 0).await;
     let cached = cache(&client);
     let last = in_time(cached.ready()).await.expect("it is listed");
@@ -98,7 +98,7 @@ on! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_in_the_decoder_ends_the_cache_and_not_its_readers() {
     let server = model().await;
-    let client: Client<TokioRuntime> = client(server.endpoint());
+    let client: Client = client(server.endpoint());
     put(&client, "c/a", "fine").await;
     let decode = |_: &[u8], value: &[u8]| {
         assert_ne!(value, b"boom", "on purpose");
@@ -114,7 +114,7 @@ async fn a_panic_in_the_decoder_ends_the_cache_and_not_its_readers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_store_is_followed_and_its_predecessors_revisions_are_given_up() {
     let mut server = model().await;
-    let client: Client<TokioRuntime> = client(server.endpoint());
+    let client: Client = client(server.endpoint());
     let last = write(&client, 0).await;
     let cached = cache(&client);
     in_time(cached.ready()).await.expect("it is listed");
@@ -130,7 +130,7 @@ async fn another_store_is_followed_and_its_predecessors_revisions_are_given_up()
     let model = etcd_watch_testkit::model::ModelEtcd::new(config);
     let server = EmbeddedEtcd::start_on(address, model).await.expect("it starts");
     // By a client whose connections are not those that have just been cut.
-    let direct: Client<TokioRuntime> = crate::client(server.endpoint());
+    let direct: Client = crate::client(server.endpoint());
     let revision = put(&direct, "c/new", "of another store").await;
     assert!(revision < last);
     assert_eq!(in_time(waiting).await.expect("it runs"), Err(CacheError::OtherStore));
@@ -150,7 +150,7 @@ async fn metrics_tell_of_a_cache_by_its_name() {
     let snapshotter = recorder.snapshotter();
     recorder.install().expect("the first in this process");
     let server = model().await;
-    let client: Client<TokioRuntime> = client(server.endpoint());
+    let client: Client = client(server.endpoint());
     write(&client, 0).await;
     let request = CacheRequest::new(KeyRange::prefix("c/")).name("settings");
     let cached = client.cache(request).expect("it is made");
@@ -181,8 +181,12 @@ async fn a_user_needs_no_more_than_to_read_the_range() {
         auth.add_role("readers").await.expect("it is added");
         auth.grant("readers", Access::Read, Keys::Prefix("c/")).await.expect("it is granted");
         auth.give_role("reader", "readers").await.expect("it is given");
-        let client = |name: &str, password: &str| -> Client<TokioRuntime> {
-            Client::builder().endpoints([server.endpoint()]).user(name, password).build().expect("valid")
+        let client = |name: &str, password: &str| -> Client {
+            etcd_watch_tokio::builder()
+                .endpoints([server.endpoint()])
+                .user(name, password)
+                .build()
+                .expect("valid")
         };
         let root = client("root", "password-of-root");
         let reader = client("reader", "password-of-reader");

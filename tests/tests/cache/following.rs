@@ -21,11 +21,7 @@ use crate::{
 };
 
 /// A task that takes snapshots and compares each with the store; how many it could.
-fn reader<R: AmbientRuntime>(
-    cache: Cache,
-    direct: Client<R>,
-    stop: Arc<AtomicBool>,
-) -> tokio::task::JoinHandle<u64> {
+fn reader(cache: Cache, direct: Client, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<u64> {
     tokio::spawn(async move {
         let mut compared = 0;
         while !stop.load(Ordering::Relaxed) {
@@ -71,14 +67,14 @@ fn subscriber(cache: &Cache, events: Arc<AtomicU64>) -> tokio::task::JoinHandle<
     })
 }
 
-async fn readers_see_only_what_the_store_was<R: AmbientRuntime>(endpoint: String) {
+async fn readers_see_only_what_the_store_was(on: On, endpoint: String) {
     let proxy = FaultProxy::start(endpoint.clone()).await.expect("it starts");
-    let direct: Client<R> = client(endpoint);
+    let direct: Client = client(endpoint);
     let last = write(&direct, 0).await;
 
     // Every connection is cut within the list.
     proxy.cut_each_after_bytes(900, Cut::Reset);
-    let cached: Client<R> = client(proxy.endpoint());
+    let cached: Client = client(proxy.endpoint());
     let cache = cache(&cached);
     let stop = Arc::new(AtomicBool::new(false));
     let events = Arc::default();
@@ -127,14 +123,14 @@ async fn readers_see_only_what_the_store_was<R: AmbientRuntime>(endpoint: String
     assert!(events.load(Ordering::Relaxed) > 100);
 }
 
-async fn on_the_model<R: AmbientRuntime>() {
+async fn on_the_model() {
     let server = model().await;
-    readers_see_only_what_the_store_was::<R>(server.endpoint()).await;
+    readers_see_only_what_the_store_was(on, server.endpoint()).await;
 }
 
-async fn on_real_servers<R: AmbientRuntime>() {
+async fn on_real_servers() {
     for server in real_servers().await {
-        readers_see_only_what_the_store_was::<R>(server.endpoint()).await;
+        readers_see_only_what_the_store_was(on, server.endpoint()).await;
     }
 }
 
@@ -163,7 +159,7 @@ on! {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_server_is_no_reason_to_list_again() {
     let mut server = real(EtcdVersion::V3_5).await;
-    let client: Client<TokioRuntime> = client(server.endpoint());
+    let client: Client = client(server.endpoint());
     write(&client, 0).await;
     let cache = cache(&client);
     in_time(cache.ready()).await.expect("it is listed");

@@ -46,32 +46,32 @@ pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what).await.expect("in time")
 }
 
-pub(crate) fn client<R: AmbientRuntime>(endpoint: String) -> Client<R> {
+pub(crate) fn client(on: On, endpoint: String) -> Client {
     let config = Config::default().backoff(
         Duration::from_millis(5),
         Duration::from_millis(10),
         Duration::from_millis(100),
     );
-    Client::builder().endpoints([endpoint]).watch_config(config).build().expect("valid")
+    etcd_watch_tokio::builder().endpoints([endpoint]).watch_config(config).build().expect("valid")
 }
 
-pub(crate) fn cache<R: AmbientRuntime>(client: &Client<R>) -> Cache {
+pub(crate) fn cache(client: &Client) -> Cache {
     client.cache(CacheRequest::new(KeyRange::prefix("c/")).page_keys(9)).expect("it is made")
 }
 
 /// The keys under the cache's prefix, as they were.
-pub(crate) async fn stored<R: AmbientRuntime>(client: &Client<R>, revision: i64) -> Option<State> {
+pub(crate) async fn stored(client: &Client, revision: i64) -> Option<State> {
     let read = client.get(Get::prefix("c/").revision(revision)).await.ok()?;
     Some(read.kvs.into_iter().map(|kv| (kv.key.into(), (kv.value.into(), kv.mod_revision))).collect())
 }
 
-pub(crate) async fn put<R: AmbientRuntime>(client: &Client<R>, key: &str, value: &str) -> i64 {
+pub(crate) async fn put(client: &Client, key: &str, value: &str) -> i64 {
     let put = in_time(client.put(Put::new(key.to_owned(), value.to_owned()))).await;
     put.expect("it is put").header.expect("a header").revision
 }
 
 /// Keys come, change and go, some of them many at once; the last revision.
-pub(crate) async fn write<R: AmbientRuntime>(client: &Client<R>, round: usize) -> i64 {
+pub(crate) async fn write(client: &Client, round: usize) -> i64 {
     for index in 0..40 {
         put(client, &format!("c/{:03}", (round * 37 + index * 7) % 200), &format!("{round}.{index}")).await;
     }

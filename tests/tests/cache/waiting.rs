@@ -16,8 +16,8 @@ use tokio::time::timeout;
 use crate::{cache, client, in_time, model, put, real, state, stored, write};
 
 /// The store moves on, the cached keys don't.
-async fn a_quiet_cache_comes_to_any_revision<R: AmbientRuntime>(endpoint: String) -> (u64, u64) {
-    let direct: Client<R> = client(endpoint);
+async fn a_quiet_cache_comes_to_any_revision(on: On, endpoint: String) -> (u64, u64) {
+    let direct: Client = client(endpoint);
     write(&direct, 0).await;
     let cache = cache(&direct);
     let first = in_time(cache.ready()).await.expect("it is listed");
@@ -61,19 +61,20 @@ async fn a_quiet_cache_comes_to_any_revision<R: AmbientRuntime>(endpoint: String
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_is_asked_for_progress() {
     let server = model().await;
-    a_quiet_cache_comes_to_any_revision::<TokioRuntime>(server.endpoint()).await;
+    a_quiet_cache_comes_to_any_revision(etcd_watch_tokio::builder, server.endpoint()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_3_5_is_asked_for_progress() {
     let server = real(EtcdVersion::V3_5).await;
-    a_quiet_cache_comes_to_any_revision::<SmolRuntime>(server.endpoint()).await;
+    a_quiet_cache_comes_to_any_revision(etcd_watch_smol::builder, server.endpoint()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_3_4_23_whose_progress_is_not_believed_is_read_from() {
     let server = real(EtcdVersion::V3_4).await;
-    let (_, reads) = a_quiet_cache_comes_to_any_revision::<AsyncStdRuntime>(server.endpoint()).await;
+    let (_, reads) =
+        a_quiet_cache_comes_to_any_revision(etcd_watch_smol::async_std::builder, server.endpoint()).await;
     assert!(reads > 0);
 }
 
@@ -81,14 +82,14 @@ async fn etcd_3_4_23_whose_progress_is_not_believed_is_read_from() {
 async fn a_proxy_that_ignores_progress_requests_is_read_through() {
     let config = ModelConfig { quirks: Quirks::grpc_proxy(), ..ModelConfig::default() };
     let server = EmbeddedEtcd::start(config).await.expect("it starts");
-    let (_, reads) = a_quiet_cache_comes_to_any_revision::<TokioRuntime>(server.endpoint()).await;
+    let (_, reads) = a_quiet_cache_comes_to_any_revision(etcd_watch_tokio::builder, server.endpoint()).await;
     assert!(reads > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_range_can_be_waited_with_on_any_server() {
     for server in crate::real_servers().await {
-        let direct: Client<TokioRuntime> = client(server.endpoint());
+        let direct: Client = client(server.endpoint());
         let cache = cache(&direct);
         in_time(cache.ready()).await.expect("it is listed");
         let last = put(&direct, "other", "").await;
@@ -105,9 +106,9 @@ async fn an_empty_range_can_be_waited_with_on_any_server() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consistent_reads_see_every_write_before_them_and_share_reads() {
     for server in crate::real_servers().await {
-        let direct: Client<TokioRuntime> = client(server.endpoint());
+        let direct: Client = client(server.endpoint());
         let proxy = FaultProxy::start(server.endpoint()).await.expect("it starts");
-        let cache = cache(&client::<TokioRuntime>(proxy.endpoint()));
+        let cache = cache(&client(etcd_watch_tokio::builder, proxy.endpoint()));
         for round in 0..5 {
             let ours = put(&direct, "c/a", &round.to_string()).await;
             let other = put(&direct, "other", "").await;

@@ -7,7 +7,7 @@ use etcd_watch_tokio::{Client, ListReason, MirrorRequest, Put, TokioRuntime, pro
 
 use crate::{Changing, DEADLINE, PAGE, World, key, range, resident};
 
-fn folding(client: &Client) -> Folding<TokioRuntime> {
+fn folding(client: &Client) -> Folding {
     let page = usize::try_from(PAGE).expect("a few thousand");
     Folding::open(client, MirrorRequest::new(range()).keep_index(true).page_keys(page), DEADLINE)
 }

@@ -3,11 +3,12 @@
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use etcd_watch_client::{
-    AmbientRuntime, CallError, Client, Config, Delete, Get, Keepalive, Put, Runtime, Stats, Txn, Watch,
-    WatchRequest, proto::etcdserverpb::ResponseHeader,
+    CallError, Client, ClientBuilder, Config, Delete, Get, Keepalive, Put, Stats, Txn, Watch, WatchRequest,
+    proto::etcdserverpb::ResponseHeader,
 };
-use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
-use etcd_watch_tokio::TokioRuntime;
+
+/// Which runtime a client is on: what its builder begins with.
+type On = fn() -> ClientBuilder;
 
 /// How often connections are pinged, and how long the answer may take: the shortest there is.
 pub(crate) const KEEPALIVE: Keepalive =
@@ -77,15 +78,15 @@ impl On {
 
     pub(crate) fn client(self, settings: Settings) -> Arc<dyn Party> {
         match self {
-            Self::Tokio => build::<TokioRuntime>(settings),
-            Self::Smol => build::<SmolRuntime>(settings),
-            Self::AsyncStd => build::<AsyncStdRuntime>(settings),
+            Self::Tokio => build(etcd_watch_tokio::builder, settings),
+            Self::Smol => build(etcd_watch_smol::builder, settings),
+            Self::AsyncStd => build(etcd_watch_smol::async_std::builder, settings),
         }
     }
 }
 
-fn build<R: AmbientRuntime>(settings: Settings) -> Arc<dyn Party> {
-    let mut builder = Client::<R>::builder()
+fn build(on: On, settings: Settings) -> Arc<dyn Party> {
+    let mut builder = on()
         .endpoints(settings.endpoints)
         .watch_config(settings.config)
         .request_timeout(settings.request_timeout)
@@ -115,7 +116,7 @@ pub(crate) trait Party: Send + Sync {
     fn spread_watches(&self) -> BoxFuture<'_, ()>;
 }
 
-impl<R: Runtime> Party for Client<R> {
+impl Party for Client {
     fn watch(&self, request: WatchRequest) -> Watch {
         Self::watch(self, request).expect("a lawful request")
     }

@@ -18,7 +18,7 @@ use fastrand::Rng;
 use tokio::task::JoinSet;
 
 use crate::{
-    runtime::{AnyRuntime, On},
+    runtime::On,
     world::{Remote, World, mutex, within},
 };
 
@@ -47,7 +47,7 @@ struct Arena {
     world: World,
     shared: Vec<Remote>,
     /// Who believed last to hold the lock, and must have stopped believing when another does.
-    holder: Mutex<Weak<MutexGuard<AnyRuntime>>>,
+    holder: Mutex<Weak<MutexGuard>>,
     kills: [AtomicUsize; 3],
     killed_holders: AtomicUsize,
     /// Guarded writes that were refused because the key was gone.
@@ -203,7 +203,7 @@ async fn be_killed(arena: &Arena, number: usize, kill: Kill, rng: &mut Rng) {
 
 impl Arena {
     /// Nobody else may believe to hold the lock now.
-    fn announce(&self, guard: &Arc<MutexGuard<AnyRuntime>>, knows_of_its_loss: bool) {
+    fn announce(&self, guard: &Arc<MutexGuard>, knows_of_its_loss: bool) {
         let mut holder = self.holder.lock().expect("no panic");
         if let Some(before) = holder.upgrade() {
             assert!(!before.is_held(), "two believe to hold it: {before:?} and {guard:?}");
@@ -213,7 +213,7 @@ impl Arena {
     }
 
     /// Writes the token and the writer to the log, unless the lock has passed on.
-    async fn write(&self, guard: &MutexGuard<AnyRuntime>, number: usize) -> bool {
+    async fn write(&self, guard: &MutexGuard, number: usize) -> bool {
         let line = format!("{} {number}", guard.create_revision());
         let txn = Txn::new().when(guard.is_owner()).and_then(Put::new(LOG, line));
         self.world.direct.txn(txn).await.expect("it is made").succeeded

@@ -6,16 +6,13 @@ use etcd_watch_client::{
 };
 use tokio::task::JoinHandle;
 
-use crate::{
-    runtime::AnyRuntime,
-    world::{SHORT, World, opened, session, within},
-};
+use crate::world::{SHORT, World, opened, session, within};
 
-fn election(session: &Session<AnyRuntime>) -> Election<AnyRuntime> {
+fn election(session: &Session) -> Election {
     Election::new(session, "e").expect("a lawful name")
 }
 
-fn campaigning(session: &Session<AnyRuntime>, value: &'static str) -> JoinHandle<Leadership<AnyRuntime>> {
+fn campaigning(session: &Session, value: &'static str) -> JoinHandle<Leadership> {
     let election = election(session);
     tokio::spawn(async move { election.campaign(value).await.expect("it is elected") })
 }

@@ -9,7 +9,7 @@ use etcd_watch_testkit::harness::{
 use tokio::time::timeout;
 
 use crate::{
-    runtime::{Client, On},
+    runtime::On,
     world::{KEPT, builder_on, joined, locking, mutex, opened, renewed, session, within},
 };
 

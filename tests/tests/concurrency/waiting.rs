@@ -5,10 +5,7 @@ use std::time::Duration;
 use etcd_watch_client::concurrency::Session;
 use etcd_watch_testkit::proxy::Cut;
 
-use crate::{
-    runtime::AnyRuntime,
-    world::{Remote, World, joined, locking, mutex, opened, renewed, session, within},
-};
+use crate::world::{Remote, World, joined, locking, mutex, opened, renewed, session, within};
 
 /// Between two renewals of a session here: much longer than a lock takes.
 const RENEWAL: Duration = Duration::from_secs(10);
@@ -75,7 +72,7 @@ pub(crate) async fn an_answer_that_was_lost_is_no_second_key(world: World) {
 
 /// Locks and unlocks through a connection that breaks under it, and leaves a key as a late attempt would. What it
 /// returns has to stay until that is removed.
-async fn lock_whose_answer_is_lost(world: &World, name: &str) -> (Remote, Session<AnyRuntime>) {
+async fn lock_whose_answer_is_lost(world: &World, name: &str) -> (Remote, Session) {
     let remote = world.remote().await;
     let session = opened(Session::builder(&remote.client).ttl(3 * RENEWAL)).await;
     // Right after a renewal, so that none comes for a while: what comes next is the answer to the transaction that

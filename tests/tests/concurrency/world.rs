@@ -14,7 +14,8 @@ use etcd_watch_testkit::{
 };
 use tokio::{task::JoinHandle, time::timeout};
 
-use crate::runtime::{AnyRuntime, Client, ClientBuilder, On};
+use crate::runtime::On;
+use etcd_watch_client::{Client, ClientBuilder};
 
 /// For any one thing a scenario waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -31,7 +32,7 @@ pub(crate) const SHORT: Duration = Duration::from_secs(8);
 /// Longer than any scenario: such a lease ends only if somebody ends it.
 pub(crate) const LONG: Duration = Duration::from_secs(600);
 
-pub(crate) type Locking = JoinHandle<Result<MutexGuard<AnyRuntime>, ContendError>>;
+pub(crate) type Locking = JoinHandle<Result<MutexGuard, ContendError>>;
 
 /// What a scenario runs on.
 #[derive(Clone, Debug)]
@@ -187,7 +188,7 @@ pub(crate) fn builder_on(on: On, endpoints: impl IntoIterator<Item = String>) ->
         Duration::from_millis(10),
         Duration::from_millis(200),
     );
-    ClientBuilder::on(AnyRuntime::new(on)).endpoints(endpoints).watch_config(quick)
+    on.builder().endpoints(endpoints).watch_config(quick)
 }
 
 async fn until(what: &str, condition: impl AsyncFn() -> bool) {
@@ -200,31 +201,31 @@ async fn until(what: &str, condition: impl AsyncFn() -> bool) {
 }
 
 /// Waits until a session's lease is renewed once more.
-pub(crate) async fn renewed(session: &Session<AnyRuntime>) {
+pub(crate) async fn renewed(session: &Session) {
     let last = Cell::new(session.remaining());
     until("the lease is renewed", async || last.replace(session.remaining()) < last.get()).await;
 }
 
 /// A session that ends only if somebody ends it.
-pub(crate) async fn session<R: Runtime>(client: &etcd_watch_client::Client<R>) -> Session<R> {
+pub(crate) async fn session(client: &etcd_watch_client::Client) -> Session {
     opened(Session::builder(client).ttl(LONG)).await
 }
 
-pub(crate) async fn opened<R: Runtime>(builder: SessionBuilder<R>) -> Session<R> {
+pub(crate) async fn opened(builder: SessionBuilder) -> Session {
     within(builder.open()).await.expect("a session opens")
 }
 
-pub(crate) fn mutex(session: &Session<AnyRuntime>, name: &str) -> Mutex<AnyRuntime> {
+pub(crate) fn mutex(session: &Session, name: &str) -> Mutex {
     Mutex::new(session, name).expect("a lawful name")
 }
 
 /// Locks in a task.
-pub(crate) fn locking(session: &Session<AnyRuntime>, name: &str) -> Locking {
+pub(crate) fn locking(session: &Session, name: &str) -> Locking {
     let mutex = mutex(session, name);
     tokio::spawn(async move { mutex.lock().await })
 }
 
-pub(crate) async fn joined(locking: Locking) -> Result<MutexGuard<AnyRuntime>, ContendError> {
+pub(crate) async fn joined(locking: Locking) -> Result<MutexGuard, ContendError> {
     within(locking).await.expect("no panic")
 }
 

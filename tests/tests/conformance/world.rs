@@ -21,7 +21,8 @@ use etcd_watch_testkit::{
 };
 use tokio::time::timeout;
 
-use crate::runtime::{AnyRuntime, Client, ClientBuilder, On};
+use crate::runtime::On;
+use etcd_watch_client::{Client, ClientBuilder};
 
 /// For any one thing a scenario waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -75,7 +76,7 @@ impl Server {
 /// One server behind a fault proxy.
 pub(crate) struct World {
     server: Server,
-    runtime: AnyRuntime,
+    on: On,
     /// Between the server and the clients made by [`client`](World::client).
     pub(crate) proxy: FaultProxy,
     /// A client past the proxy, to write with.
@@ -114,10 +115,9 @@ impl World {
             }
         };
         let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
-        let runtime = AnyRuntime::new(backend.on);
-        let direct = ClientBuilder::on(runtime.clone()).endpoints([server.endpoint()]);
+        let direct = on.builder().endpoints([server.endpoint()]);
         let direct = direct.build().expect("valid settings");
-        Self { server, runtime, proxy, direct, history: Mutex::default() }
+        Self { server, on: backend.on, proxy, direct, history: Mutex::default() }
     }
 
     /// The model, for what only it can do.
@@ -138,7 +138,7 @@ impl World {
     }
 
     pub(crate) fn builder(&self) -> ClientBuilder {
-        let builder = ClientBuilder::on(self.runtime.clone());
+        let builder = self.on.builder();
         builder.endpoints([self.proxy.endpoint()]).watch_config(quick())
     }
 

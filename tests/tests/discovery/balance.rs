@@ -99,7 +99,7 @@ async fn a_channel_answers_while_servers_come_and_go_and_etcd_restarts() {
 }
 
 async fn answers_throughout(mut world: World) {
-    let (channel, handle) = balance::channel(&world.service::<TokioRuntime>());
+    let (channel, handle) = balance::channel(&world.service(etcd_watch_tokio::builder));
     let (anna, ben) = (start(&world, "anna").await, start(&world, "ben").await);
     until_known(&handle, &[&anna, &ben]).await;
     until_they_answer(&channel, &["anna", "ben"]).await;
@@ -138,7 +138,7 @@ async fn answers_throughout(mut world: World) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn addresses_that_can_not_be_used_are_left_out_and_one_address_is_one_endpoint() {
     let world = World::start(Backend::Model).await;
-    let service = world.service::<TokioRuntime>();
+    let service = world.service(etcd_watch_tokio::builder);
     let (_channel, handle) = balance::channel_with(&service, |service| {
         if service.metadata == "no" {
             return Err("it says no".into());
@@ -154,7 +154,7 @@ async fn addresses_that_can_not_be_used_are_left_out_and_one_address_is_one_endp
     ] {
         service.add(name, endpoint).await.expect("it is added");
     }
-    world.direct::<TokioRuntime>().put(Put::new(format!("{TARGET}/5"), "garbage")).await.expect("it is put");
+    world.direct(etcd_watch_tokio::builder).put(Put::new(format!("{TARGET}/5"), "garbage")).await.expect("it is put");
     let has = |addresses: &[&str]| {
         let wanted: BTreeSet<_> = addresses.iter().map(|&address| address.to_owned()).collect();
         move |known: &BTreeSet<String>| *known == wanted
@@ -178,7 +178,7 @@ async fn addresses_that_can_not_be_used_are_left_out_and_one_address_is_one_endp
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_nobody_uses_is_brought_up_to_date_when_somebody_does() {
     let world = World::start(Backend::Model).await;
-    let service = world.service::<TokioRuntime>();
+    let service = world.service(etcd_watch_tokio::builder);
     let (channel, handle) = balance::channel(&service);
     // More changes than wait at the channel, and none of them for the better.
     for round in 0..40 {

@@ -39,12 +39,12 @@ fn lines(lines: &[&str]) -> BTreeSet<String> {
     lines.iter().map(|&line| line.to_owned()).collect()
 }
 
-pub(crate) async fn what_is_added_is_listed_and_watched<R: AmbientRuntime>(world: World) {
-    let service = world.service::<R>();
+pub(crate) async fn what_is_added_is_listed_and_watched(world: World) {
+    let service = world.service(on);
     let zoned = at("10.0.0.1:1").metadata(json!({ "zone": "b", "weight": 3 }));
     let first = service.add("a", zoned.clone()).await.expect("it is added");
     // A key beside the target is none of its endpoints.
-    let client = world.direct::<R>();
+    let client = world.direct(on);
     client.put(Put::new(format!("{TARGET}2/a"), at("x").addr)).await.expect("it is put");
 
     let listed = service.list().await.expect("they are listed");
@@ -76,10 +76,10 @@ pub(crate) async fn what_is_added_is_listed_and_watched<R: AmbientRuntime>(world
     assert!(update.endpoints().is_empty());
 }
 
-pub(crate) async fn every_change_is_told_once_through_cut_connections<R: AmbientRuntime>(world: World) {
+pub(crate) async fn every_change_is_told_once_through_cut_connections(world: World) {
     const ROUNDS: usize = 40;
-    let service = world.service::<R>();
-    let writer = world.direct_service::<R>();
+    let service = world.service(on);
+    let writer = world.direct_service(on);
     let mut watch = service.watch();
     assert_eq!(next(&mut watch).await.kind(), UpdateKind::Snapshot);
     let mut seen = Vec::new();
@@ -106,9 +106,9 @@ pub(crate) async fn every_change_is_told_once_through_cut_connections<R: Ambient
     assert!(world.proxy.cuts() > 5, "{} cuts", world.proxy.cuts());
 }
 
-pub(crate) async fn what_was_removed_in_a_compacted_span_is_told_as_removed<R: AmbientRuntime>(world: World) {
-    let service = world.service::<R>();
-    let writer = world.direct_service::<R>();
+pub(crate) async fn what_was_removed_in_a_compacted_span_is_told_as_removed(world: World) {
+    let service = world.service(on);
+    let writer = world.direct_service(on);
     let batch = EndpointBatch::new().add("gone", at("1")).add("moved", at("2")).add("stays", at("3"));
     writer.update(batch).await.expect("it is done");
     let mut watch = service.watch();
@@ -120,7 +120,7 @@ pub(crate) async fn what_was_removed_in_a_compacted_span_is_told_as_removed<R: A
     writer.add("flash", at("5")).await.expect("it is added");
     writer.delete("flash").await.expect("it is deleted");
     let last = writer.add("new", at("6")).await.expect("it is added");
-    world.direct::<R>().compact(last, true).await.expect("it is compacted");
+    world.direct(on).compact(last, true).await.expect("it is compacted");
     world.proxy.restore();
 
     let update = next(&mut watch).await;
@@ -132,11 +132,11 @@ pub(crate) async fn what_was_removed_in_a_compacted_span_is_told_as_removed<R: A
     assert_eq!((update.kind(), told(update.changes())), (UpdateKind::Changes, lines(&["-stays 3"])));
 }
 
-pub(crate) async fn what_is_no_endpoint_is_told_and_leaves_the_last_good_one<R: AmbientRuntime>(
+pub(crate) async fn what_is_no_endpoint_is_told_and_leaves_the_last_good_one(
     world: World,
 ) {
-    let service = world.service::<R>();
-    let client = world.direct::<R>();
+    let service = world.service(on);
+    let client = world.direct(on);
     service.add("a", at("1")).await.expect("it is added");
     let garbage = |name: &'static str, value: &'static str| {
         let put = client.put(Put::new(format!("{TARGET}/{name}"), value));
@@ -159,10 +159,10 @@ pub(crate) async fn what_is_no_endpoint_is_told_and_leaves_the_last_good_one<R: 
     assert_eq!(told(next(&mut watch).await.changes()), lines(&["-a 1"]));
 }
 
-pub(crate) async fn a_thousand_endpoints_are_listed_in_pages_and_followed<R: AmbientRuntime>(world: World) {
+pub(crate) async fn a_thousand_endpoints_are_listed_in_pages_and_followed(world: World) {
     // Over one page; etcd takes 128 changes at once.
     const COUNT: usize = 1_100;
-    let service = world.service::<R>();
+    let service = world.service(on);
     let name = |index: usize| format!("{index:04}");
     let add = |from: usize| {
         let names = from..COUNT.min(from + 128);
@@ -187,16 +187,16 @@ pub(crate) async fn a_thousand_endpoints_are_listed_in_pages_and_followed<R: Amb
     assert_eq!(next(&mut another).await.endpoints(), watch.endpoints());
 }
 
-pub(crate) async fn an_empty_target_is_refused<R: AmbientRuntime>(world: World) {
-    let client = world.direct::<R>();
+pub(crate) async fn an_empty_target_is_refused(world: World) {
+    let client = world.direct(on);
     for target in ["", "services/"] {
         let refused = Discovery::new(&client, target).expect_err("it is refused");
         assert!(matches!(refused, DiscoveryError::InvalidArgument { field: "target", .. }), "{refused}");
     }
 }
 
-pub(crate) async fn a_watch_waits_while_etcd_is_down<R: AmbientRuntime>(mut world: World) {
-    let service = world.service::<R>();
+pub(crate) async fn a_watch_waits_while_etcd_is_down(mut world: World) {
+    let service = world.service(on);
     service.add("a", at("1")).await.expect("it is added");
     world.stop().await;
     // Opened while nobody answers.
@@ -208,12 +208,12 @@ pub(crate) async fn a_watch_waits_while_etcd_is_down<R: AmbientRuntime>(mut worl
     assert_eq!((update.kind(), told(update.changes())), (UpdateKind::Snapshot, lines(&["+a 1"])));
     world.stop().await;
     world.restart().await;
-    world.direct_service::<R>().add("b", at("2")).await.expect("it is added");
+    world.direct_service(on).add("b", at("2")).await.expect("it is added");
     until_addresses(&mut late, &["1", "2"]).await;
 }
 
-pub(crate) async fn a_closed_client_ends_the_watch<R: AmbientRuntime>(world: World) {
-    let client: Client<R> = world.builder().build().expect("valid settings");
+pub(crate) async fn a_closed_client_ends_the_watch(world: World) {
+    let client: Client = world.builder().build().expect("valid settings");
     let mut watch = Discovery::new(&client, TARGET).expect("a good target").watch();
     next(&mut watch).await;
     client.close().await;
@@ -222,10 +222,10 @@ pub(crate) async fn a_closed_client_ends_the_watch<R: AmbientRuntime>(world: Wor
     assert_eq!(watch.next().await, None);
 }
 
-pub(crate) async fn a_restored_store_is_told_as_a_difference<R: AmbientRuntime>(backend: Backend) {
+pub(crate) async fn a_restored_store_is_told_as_a_difference(on: On, backend: Backend) {
     for identity in [RestoreAs::SameCluster, RestoreAs::AnotherCluster] {
         let mut world = World::start(backend.clone()).await;
-        let (service, writer) = (world.service::<R>(), world.direct_service::<R>());
+        let (service, writer) = (world.service(on), world.direct_service(on));
         writer.update(EndpointBatch::new().add("a", at("1")).add("b", at("2"))).await.expect("it is done");
         let directory = tempfile::tempdir().expect("a directory");
         let snapshot = directory.path().join("snapshot.db");

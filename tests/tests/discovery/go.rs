@@ -32,9 +32,9 @@ async fn list(go: &Go) -> Value {
     serde_json::from_str(&lines.concat()).expect("it writes JSON")
 }
 
-pub(crate) async fn what_go_adds_is_listed_and_watched<R: AmbientRuntime>(world: World) {
+pub(crate) async fn what_go_adds_is_listed_and_watched(world: World) {
     let go = Go::interop(world.endpoint()).expect("it has been built");
-    let service = world.service::<R>();
+    let service = world.service(on);
     let mut watch = service.watch();
     assert!(next(&mut watch).await.endpoints().is_empty());
 
@@ -52,9 +52,9 @@ pub(crate) async fn what_go_adds_is_listed_and_watched<R: AmbientRuntime>(world:
     assert_eq!(watch.undecodable(), 0);
 }
 
-pub(crate) async fn what_is_added_here_go_lists_and_watches<R: AmbientRuntime>(world: World) {
+pub(crate) async fn what_is_added_here_go_lists_and_watches(world: World) {
     let go = Go::interop(world.endpoint()).expect("it has been built");
-    let service = world.service::<R>();
+    let service = world.service(on);
     let mut watch = go.spawn(["endpoints", "watch", TARGET]).expect("it runs");
     assert_eq!(watch.line().await.expect("it goes on"), "watching");
 
@@ -80,10 +80,10 @@ pub(crate) async fn what_is_added_here_go_lists_and_watches<R: AmbientRuntime>(w
     assert_eq!(watch.end().await.expect("it ends well"), Vec::<String>::new());
 }
 
-pub(crate) async fn both_write_the_same_bytes<R: AmbientRuntime>(world: World) {
+pub(crate) async fn both_write_the_same_bytes(world: World) {
     let go = Go::interop(world.endpoint()).expect("it has been built");
-    let service = world.service::<R>();
-    let client = world.direct::<R>();
+    let service = world.service(on);
+    let client = world.direct(on);
     for metadata in [Value::Null, json!({ "b": [1, 2.5, "ü"], "a": { "z": false } }), json!("text")] {
         let endpoint = at("[::1]:80").metadata(metadata.clone());
         service.add("here", endpoint).await.expect("it is added");

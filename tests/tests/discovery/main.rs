@@ -73,14 +73,14 @@ mod on_real_servers {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_restored_store_is_told_as_a_difference() {
         for backend in Backend::real() {
-            in_time(follow::a_restored_store_is_told_as_a_difference::<TokioRuntime>(backend)).await;
+            in_time(follow::a_restored_store_is_told_as_a_difference(etcd_watch_tokio::builder, backend)).await;
         }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_endpoint_is_registered_again_in_a_restored_store() {
         for backend in Backend::real() {
-            in_time(register::an_endpoint_is_registered_again_in_a_restored_store::<TokioRuntime>(backend))
+            in_time(register::an_endpoint_is_registered_again_in_a_restored_store(etcd_watch_tokio::builder, backend))
                 .await;
         }
     }
@@ -89,7 +89,7 @@ mod on_real_servers {
     async fn a_user_who_may_not_register_is_told_and_one_who_may_only_write_can() {
         for backend in Backend::real() {
             let world = World::start(backend).await;
-            in_time(register::permissions_are_told_and_enough_of_them_are_enough::<TokioRuntime>(world))
+            in_time(register::permissions_are_told_and_enough_of_them_are_enough(etcd_watch_tokio::builder, world))
                 .await;
         }
     }

@@ -23,11 +23,11 @@ fn at(addr: &str) -> ServiceEndpoint {
     ServiceEndpoint::new(addr)
 }
 
-async fn register<R: Runtime>(service: &Discovery<R>, addr: &str) -> Registration {
+async fn register(service: &Discovery, addr: &str) -> Registration {
     register_for(TTL, service, addr).await
 }
 
-async fn register_for<R: Runtime>(ttl: Duration, service: &Discovery<R>, addr: &str) -> Registration {
+async fn register_for(ttl: Duration, service: &Discovery, addr: &str) -> Registration {
     let registration = service.register_with_ttl("a", at(addr), ttl).expect("it can be registered");
     soon("it is registered", registration.registered()).await.expect("it is registered");
     registration
@@ -50,12 +50,12 @@ async fn lost_and_found(registration: &Registration, before: &RegistrationState)
     soon("it is registered again", registration.registered()).await.expect("it is registered");
 }
 
-async fn ttl<R: Runtime>(client: &Client<R>, lease: i64) -> i64 {
+async fn ttl(client: &Client, lease: i64) -> i64 {
     client.lease_time_to_live(lease, false).await.expect("etcd answers").ttl
 }
 
 /// Waits until etcd has renewed the lease.
-async fn renewed<R: Runtime>(client: &Client<R>, lease: i64) {
+async fn renewed(client: &Client, lease: i64) {
     let grown = async {
         let mut before = ttl(client, lease).await;
         loop {
@@ -70,9 +70,9 @@ async fn renewed<R: Runtime>(client: &Client<R>, lease: i64) {
     soon("the lease is renewed", grown).await;
 }
 
-pub(crate) async fn an_endpoint_is_there_until_it_is_deregistered<R: AmbientRuntime>(world: World) {
-    let (service, client) = (world.service::<R>(), world.direct::<R>());
-    let mut watch = world.direct_service::<R>().watch();
+pub(crate) async fn an_endpoint_is_there_until_it_is_deregistered(world: World) {
+    let (service, client) = (world.service(on), world.direct(on));
+    let mut watch = world.direct_service(on).watch();
     next(&mut watch).await;
     let registration = register(&service, "1").await;
     assert_eq!(registration.key(), format!("{TARGET}/a"));
@@ -88,9 +88,9 @@ pub(crate) async fn an_endpoint_is_there_until_it_is_deregistered<R: AmbientRunt
     until_addresses(&mut watch, &[]).await;
 }
 
-pub(crate) async fn dropping_a_registration_deregisters<R: AmbientRuntime>(world: World) {
-    let mut watch = world.direct_service::<R>().watch();
-    let service = world.service::<R>();
+pub(crate) async fn dropping_a_registration_deregisters(world: World) {
+    let mut watch = world.direct_service(on).watch();
+    let service = world.service(on);
     // Long enough that nobody waits for its end.
     let registration = service.register_with_ttl("a", at("1"), Duration::from_secs(600));
     let registration = registration.expect("it can be registered");
@@ -100,8 +100,8 @@ pub(crate) async fn dropping_a_registration_deregisters<R: AmbientRuntime>(world
     until_addresses(&mut watch, &[]).await;
 }
 
-pub(crate) async fn an_updated_endpoint_is_put_under_the_same_lease<R: AmbientRuntime>(world: World) {
-    let (service, client) = (world.service::<R>(), world.direct::<R>());
+pub(crate) async fn an_updated_endpoint_is_put_under_the_same_lease(world: World) {
+    let (service, client) = (world.service(on), world.direct(on));
     let registration = register(&service, "1").await;
     let before = lease(&registration);
     soon("it is updated", registration.update(at("2").metadata(true))).await.expect("it is updated");
@@ -119,8 +119,8 @@ pub(crate) async fn an_updated_endpoint_is_put_under_the_same_lease<R: AmbientRu
     assert_eq!((lease(&registration), registration.failure()), (before, None));
 }
 
-pub(crate) async fn a_revoked_lease_is_replaced_and_the_key_put_again<R: AmbientRuntime>(world: World) {
-    let (service, client) = (world.service::<R>(), world.direct::<R>());
+pub(crate) async fn a_revoked_lease_is_replaced_and_the_key_put_again(world: World) {
+    let (service, client) = (world.service(on), world.direct(on));
     let registration = register(&service, "1").await;
     let (state, revoked) = (registration.state(), lease(&registration));
     client.lease_revoke(revoked).await.expect("it is revoked");
@@ -133,8 +133,8 @@ pub(crate) async fn a_revoked_lease_is_replaced_and_the_key_put_again<R: Ambient
     assert!(ttl(&client, again).await > 0);
 }
 
-pub(crate) async fn a_deleted_key_is_put_again<R: AmbientRuntime>(world: World) {
-    let (service, client) = (world.service::<R>(), world.direct::<R>());
+pub(crate) async fn a_deleted_key_is_put_again(world: World) {
+    let (service, client) = (world.service(on), world.direct(on));
     let registration = register(&service, "1").await;
     let (state, before) = (registration.state(), lease(&registration));
     client.delete(Delete::key(registration.key().to_owned())).await.expect("it is deleted");
@@ -143,9 +143,9 @@ pub(crate) async fn a_deleted_key_is_put_again<R: AmbientRuntime>(world: World) 
     assert_eq!(key(&client, "a").await.map(|(lease, _)| lease), Some(before));
 }
 
-pub(crate) async fn a_lease_that_expires_during_a_partition_is_replaced<R: AmbientRuntime>(world: World) {
-    let mut watch = world.direct_service::<R>().watch();
-    let registration = register_for(SHORT_TTL, &world.service::<R>(), "1").await;
+pub(crate) async fn a_lease_that_expires_during_a_partition_is_replaced(world: World) {
+    let mut watch = world.direct_service(on).watch();
+    let registration = register_for(SHORT_TTL, &world.service(on), "1").await;
     until_addresses(&mut watch, &["1"]).await;
     let (state, expired) = (registration.state(), lease(&registration));
     world.unplug();
@@ -161,11 +161,11 @@ pub(crate) async fn a_lease_that_expires_during_a_partition_is_replaced<R: Ambie
     assert_eq!(registration.losses(), 1);
 }
 
-pub(crate) async fn a_name_that_another_takes_is_theirs_until_it_is_free<R: AmbientRuntime>(world: World) {
-    let client = world.direct::<R>();
-    let first = register(&world.service::<R>(), "1").await;
+pub(crate) async fn a_name_that_another_takes_is_theirs_until_it_is_free(world: World) {
+    let client = world.direct(on);
+    let first = register(&world.service(on), "1").await;
     let state = first.state();
-    let second = register(&world.direct_service::<R>(), "2").await;
+    let second = register(&world.direct_service(on), "2").await;
     let lost = soon("it is replaced", first.changed(&state)).await;
     let theirs = lease(&second);
     assert_eq!(lost, RegistrationState::Lost { reason: LossReason::Replaced { lease: theirs } });
@@ -184,8 +184,8 @@ pub(crate) async fn a_name_that_another_takes_is_theirs_until_it_is_free<R: Ambi
     assert_eq!(first.losses(), 1);
 }
 
-pub(crate) async fn cut_connections_lose_no_registration<R: AmbientRuntime>(world: World) {
-    let (service, client) = (world.service::<R>(), world.direct::<R>());
+pub(crate) async fn cut_connections_lose_no_registration(world: World) {
+    let (service, client) = (world.service(on), world.direct(on));
     let registration = register(&service, "1").await;
     let state = registration.state();
     let lease = lease(&registration);
@@ -216,9 +216,9 @@ pub(crate) async fn cut_connections_lose_no_registration<R: AmbientRuntime>(worl
     assert_eq!(client.get(Get::prefix(TARGET)).await.expect("they are read").kvs, []);
 }
 
-pub(crate) async fn a_registration_waits_for_etcd<R: AmbientRuntime>(mut world: World) {
+pub(crate) async fn a_registration_waits_for_etcd(mut world: World) {
     world.stop().await;
-    let service = world.service::<R>();
+    let service = world.service(on);
     let registration = service.register_with_ttl("a", at("1"), TTL).expect("it can be registered");
     let waiting = tokio::time::timeout(Duration::from_millis(300), registration.registered()).await;
     assert!(waiting.is_err(), "nobody is there: {waiting:?}");
@@ -227,22 +227,22 @@ pub(crate) async fn a_registration_waits_for_etcd<R: AmbientRuntime>(mut world: 
     soon("it is registered", registration.registered()).await.expect("it is registered");
     world.stop().await;
     world.restart().await;
-    let mut watch = world.direct_service::<R>().watch();
+    let mut watch = world.direct_service(on).watch();
     until_addresses(&mut watch, &["1"]).await;
     soon("it is deregistered", registration.deregister()).await.expect("it is deregistered");
     until_addresses(&mut watch, &[]).await;
 }
 
-pub(crate) async fn an_endpoint_is_registered_again_in_a_restored_store<R: AmbientRuntime>(backend: Backend) {
+pub(crate) async fn an_endpoint_is_registered_again_in_a_restored_store(on: On, backend: Backend) {
     for identity in [RestoreAs::SameCluster, RestoreAs::AnotherCluster] {
         let mut world = World::start(backend.clone()).await;
-        let (service, client) = (world.service::<R>(), world.direct::<R>());
+        let (service, client) = (world.service(on), world.direct(on));
         let directory = tempfile::tempdir().expect("a directory");
         let [empty, old] = ["empty.db", "old.db"].map(|name| directory.path().join(name));
         world.real().snapshot(&empty).await.expect("it is saved");
         let registration = service.register("a", at("1")).expect("it can be registered");
         soon("it is registered", registration.registered()).await.expect("it is registered");
-        let mut watch = world.direct_service::<R>().watch();
+        let mut watch = world.direct_service(on).watch();
         world.real().snapshot(&old).await.expect("it is saved");
         soon("it is updated", registration.update(at("2"))).await.expect("it is updated");
         until_addresses(&mut watch, &["2"]).await;
@@ -267,13 +267,13 @@ pub(crate) async fn an_endpoint_is_registered_again_in_a_restored_store<R: Ambie
     }
 }
 
-pub(crate) async fn permissions_are_told_and_enough_of_them_are_enough<R: AmbientRuntime>(mut world: World) {
+pub(crate) async fn permissions_are_told_and_enough_of_them_are_enough(on: On, mut world: World) {
     let etcdctl = world.real().etcdctl().expect("there is one");
     let auth = Auth::enable(&etcdctl, "root-password").await.expect("it is on");
     auth.add_user("greeter", "secret").await.expect("it is added");
     auth.add_role("greeters").await.expect("it is added");
     auth.give_role("greeter", "greeters").await.expect("it is given");
-    let client: Client<R> = world.builder().user("greeter", "secret").build().expect("valid settings");
+    let client: Client = world.builder().user("greeter", "secret").build().expect("valid settings");
     let service = Discovery::new(&client, TARGET).expect("a good target");
     let denied = |error: &DiscoveryError| error.to_string().contains("permission denied");
 
@@ -287,7 +287,7 @@ pub(crate) async fn permissions_are_told_and_enough_of_them_are_enough<R: Ambien
     auth.grant("greeters", Access::Write, Keys::Prefix(&prefix)).await.expect("it is granted");
     wait_until("it is registered", DEADLINE, || is_registered(&registration)).await;
     // The key can't be watched, so it is by its lease that the loss is found out.
-    let root: Client<R> = world.builder().user("root", "root-password").build().expect("valid settings");
+    let root: Client = world.builder().user("root", "root-password").build().expect("valid settings");
     root.lease_revoke(lease(&registration)).await.expect("it is revoked");
     wait_until("it is lost", DEADLINE, || registration.losses() == 1).await;
     wait_until("it is registered again", DEADLINE, || is_registered(&registration)).await;

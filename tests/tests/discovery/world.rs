@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_watch_client::{
-    AmbientRuntime, Client, ClientBuilder, Config, Get, Runtime,
+    Client, ClientBuilder, Config, Get, Runtime,
     discovery::{Discovery, EndpointUpdate, EndpointWatch},
 };
 use etcd_watch_testkit::{
@@ -13,6 +13,9 @@ use etcd_watch_testkit::{
     server::EmbeddedEtcd,
 };
 use tokio::time::timeout;
+
+/// Which runtime a client is on: what its builder begins with.
+pub(crate) type On = fn() -> ClientBuilder;
 
 /// For any one thing a test waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -89,23 +92,23 @@ impl World {
     }
 
     /// A client's settings by way of the proxy.
-    pub(crate) fn builder<R: AmbientRuntime>(&self) -> ClientBuilder<R> {
+    pub(crate) fn builder(&self) -> ClientBuilder {
         quick(self.proxy.endpoint())
     }
 
     /// The service by way of the proxy, from a client of its own.
-    pub(crate) fn service<R: AmbientRuntime>(&self) -> Discovery<R> {
+    pub(crate) fn service(on: On, &self) -> Discovery {
         let client = self.builder().build().expect("valid settings");
         Discovery::new(&client, TARGET).expect("a good target")
     }
 
     /// A client past the proxy.
-    pub(crate) fn direct<R: AmbientRuntime>(&self) -> Client<R> {
+    pub(crate) fn direct(on: On, &self) -> Client {
         quick(self.endpoint()).build().expect("valid settings")
     }
 
     /// The service past the proxy.
-    pub(crate) fn direct_service<R: AmbientRuntime>(&self) -> Discovery<R> {
+    pub(crate) fn direct_service(on: On, &self) -> Discovery {
         Discovery::new(&self.direct(), TARGET).expect("a good target")
     }
 
@@ -130,22 +133,22 @@ impl World {
     }
 }
 
-fn quick<R: AmbientRuntime>(endpoint: String) -> ClientBuilder<R> {
+fn quick(endpoint: String) -> ClientBuilder {
     let config = Config::default().lag_deadline(Duration::from_secs(1));
     let config =
         config.backoff(Duration::from_millis(5), Duration::from_millis(10), Duration::from_millis(200));
     let (dial, request) = (Duration::from_secs(2), Duration::from_secs(5));
-    let builder = Client::<R>::builder().endpoints([endpoint]).watch_config(config);
+    let builder = on().endpoints([endpoint]).watch_config(config);
     builder.dial_timeout(dial).request_timeout(request)
 }
 
-pub(crate) async fn next<R: Runtime>(watch: &mut EndpointWatch<R>) -> EndpointUpdate {
+pub(crate) async fn next(watch: &mut EndpointWatch) -> EndpointUpdate {
     let next = soon("an update comes", watch.next()).await;
     next.expect("the watch goes on").expect("the watch does not fail")
 }
 
 /// Takes updates until the addresses, in order of names, are these.
-pub(crate) async fn until_addresses<R: Runtime>(watch: &mut EndpointWatch<R>, wanted: &[&str]) {
+pub(crate) async fn until_addresses(watch: &mut EndpointWatch, wanted: &[&str]) {
     let reached = async {
         while watch.endpoints().values().map(|endpoint| endpoint.addr.as_str()).ne(wanted.iter().copied()) {
             watch.try_next().await.expect("the watch does not fail").expect("the watch goes on");
@@ -155,7 +158,7 @@ pub(crate) async fn until_addresses<R: Runtime>(watch: &mut EndpointWatch<R>, wa
 }
 
 /// What a key hangs on and holds.
-pub(crate) async fn key<R: Runtime>(client: &Client<R>, name: &str) -> Option<(i64, String)> {
+pub(crate) async fn key(client: &Client, name: &str) -> Option<(i64, String)> {
     let answer = client.get(Get::key(format!("{TARGET}/{name}"))).await.expect("it is read");
     let kv = answer.kvs.first()?;
     Some((kv.lease, String::from_utf8(kv.value.to_vec()).expect("it is text")))

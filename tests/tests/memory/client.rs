@@ -53,7 +53,11 @@ pub(crate) fn run(settings: Settings) {
     let runtime = runtime.expect("it starts");
     let config = Config::default().buffer_bytes(settings.total / 2).total_buffer_bytes(settings.total);
     let client = runtime.block_on(async {
-        Client::builder().endpoints([settings.endpoint]).watch_config(config).build().expect("a client")
+        etcd_watch_tokio::builder()
+            .endpoints([settings.endpoint])
+            .watch_config(config)
+            .build()
+            .expect("a client")
     });
     let mut side = Side { client, watches: Vec::new(), consumed: Arc::default() };
     for line in stdin().lock().lines() {

@@ -53,7 +53,7 @@ async fn serve(version: EtcdVersion) -> (EtcdServer, Client) {
         .start_async()
         .await
         .expect("etcd starts");
-    let writer = Client::connect([server.endpoint()]).await.expect("a client");
+    let writer = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
     (server, writer)
 }
 
@@ -138,7 +138,7 @@ async fn fragments_keep_to_the_budget(case: Case, endpoint: &str, writer: &Clien
 async fn fragments_of_etcd_keep_to_the_budget(case: Case, version: EtcdVersion) {
     let server = EtcdServer::builder(version).max_request_bytes(300 << 10);
     let server = server.flag("unsafe-no-fsync", true).start_async().await.expect("etcd starts");
-    let writer = Client::connect([server.endpoint()]).await.expect("a client");
+    let writer = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
     fragments_keep_to_the_budget(case, &server.endpoint(), &writer).await;
 }
 
@@ -147,7 +147,7 @@ async fn fragments_that_interleave_keep_to_the_budget(case: Case) {
     let quirks = Quirks { interleave_fragments: true, ..Quirks::default() };
     let model = ModelConfig { fragment_bytes: 400 << 10, quirks, ..ModelConfig::default() };
     let server = EmbeddedEtcd::start(model).await.expect("it starts");
-    let writer = Client::connect([server.endpoint()]).await.expect("a client");
+    let writer = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
     fragments_keep_to_the_budget(case, &server.endpoint(), &writer).await;
 }
 

@@ -33,7 +33,8 @@ fn checks(cluster: &EtcdCluster) -> u64 {
 fn client(endpoints: Vec<String>) -> Client {
     let quick = Duration::from_millis(5);
     let config = Config::default().backoff(quick, quick, Duration::from_millis(100)).streams(6);
-    let builder = Client::builder().endpoints(endpoints).user("alice", PASSWORD).watch_config(config);
+    let builder =
+        etcd_watch_tokio::builder().endpoints(endpoints).user("alice", PASSWORD).watch_config(config);
     builder.build().expect("valid settings")
 }
 

@@ -131,7 +131,7 @@ impl Body for Grpc {
 async fn a_server_that_accepts_no_token_is_given_up_and_never_hammered() {
     let server = Hopeless::start().await;
     let quick = Duration::from_millis(1);
-    let client = Client::builder()
+    let client = etcd_watch_tokio::builder()
         .endpoints([server.address.to_string()])
         .user("alice", "password-of-alice")
         .watch_config(Config::default().backoff(quick, quick, Duration::from_millis(20)))

@@ -12,7 +12,8 @@ use etcd_watch_testkit::{
 };
 use tokio::time::timeout;
 
-use crate::runtime::{AnyRuntime, Client, ClientBuilder, On};
+use crate::runtime::On;
+use etcd_watch_client::{Client, ClientBuilder};
 
 /// For any one thing a scenario waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -38,7 +39,7 @@ pub(crate) struct World {
     pub(crate) auth: Auth,
     /// Past the proxy, to write with.
     pub(crate) root: Client,
-    runtime: AnyRuntime,
+    on: On,
     changes: Mutex<Vec<Change>>,
 }
 
@@ -53,10 +54,9 @@ impl World {
         auth.grant("team", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
         auth.give_role("alice", "team").await.expect("alice has the role");
         let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
-        let runtime = AnyRuntime::new(on);
-        let root = ClientBuilder::on(runtime.clone()).endpoints([server.endpoint()]);
+        let root = on.builder().endpoints([server.endpoint()]);
         let root = root.user("root", ROOT_PASSWORD).build().expect("valid settings");
-        Self { server, proxy, auth, root, runtime, changes: Mutex::default() }
+        Self { server, proxy, auth, root, on, changes: Mutex::default() }
     }
 
     /// Alice's client, by way of the proxy.
@@ -70,7 +70,7 @@ impl World {
             Duration::from_millis(10),
             Duration::from_millis(200),
         );
-        let builder = ClientBuilder::on(self.runtime.clone());
+        let builder = self.on.builder();
         builder.endpoints([self.proxy.endpoint()]).watch_config(quick)
     }
 
@@ -125,7 +125,7 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Opens a watch from this revision on, 0 for now.
-    pub(crate) fn open<R: Runtime>(client: &etcd_watch_client::Client<R>, prefix: &str, from: i64) -> Self {
+    pub(crate) fn open(client: &etcd_watch_client::Client, prefix: &str, from: i64) -> Self {
         let request = WatchRequest::new(KeyRange::prefix(prefix.to_owned()))
             .start_revision(from)
             .created_notify(true)

@@ -17,16 +17,16 @@ use super::{
     request::Make,
     shared::Shared,
 };
-use crate::{CallError, Client, Get, Mirror, Runtime, SortBy, SortOrder, runtime::BoxFuture};
+use crate::{CallError, Client, Get, Mirror, SortBy, SortOrder, runtime::BoxFuture};
 
 /// How many of the mirror's events are taken in one go, before other tasks have their turn.
 const TURN: usize = 32;
 
-type Read = BoxFuture<Result<RangeResponse, CallError>>;
+type Read = BoxFuture<'static, Result<RangeResponse, CallError>>;
 
-pub(super) struct Follower<R: Runtime, P> {
-    client: Client<R>,
-    mirror: Mirror<R>,
+pub(super) struct Follower<P> {
+    client: Client,
+    mirror: Mirror,
     fold: Fold<P>,
     shared: Arc<Shared<P>>,
     catch_up: CatchUp,
@@ -36,13 +36,13 @@ pub(super) struct Follower<R: Runtime, P> {
     revision_read: Option<(u64, Read)>,
     /// A read of the keys.
     keys_read: Option<Read>,
-    timer: Option<(Instant, BoxFuture<()>)>,
+    timer: Option<(Instant, BoxFuture<'static, ()>)>,
     #[cfg(feature = "metrics")]
     exported: Option<super::metrics::Exported>,
 }
 
-impl<R: Runtime, P> Follower<R, P> {
-    pub(super) fn new(client: Client<R>, mirror: Mirror<R>, shared: Arc<Shared<P>>, make: Make<P>) -> Self {
+impl<P> Follower<P> {
+    pub(super) fn new(client: Client, mirror: Mirror, shared: Arc<Shared<P>>, make: Make<P>) -> Self {
         Self {
             client,
             mirror,
@@ -212,7 +212,7 @@ impl<R: Runtime, P> Follower<R, P> {
             return false;
         };
         if self.timer.as_ref().is_none_or(|(set, _)| *set != at) {
-            let runtime = self.client.calls().runtime().clone();
+            let runtime = self.client.runtime().clone();
             let left = at.since(now);
             self.timer = Some((at, Box::pin(async move { runtime.sleep(left).await })));
         }
@@ -229,7 +229,7 @@ impl<R: Runtime, P> Follower<R, P> {
     }
 }
 
-impl<R: Runtime, P> Drop for Follower<R, P> {
+impl<P> Drop for Follower<P> {
     /// Nobody is to wait for a task that a runtime has dropped, or that has panicked.
     fn drop(&mut self) {
         self.shared.end(CacheError::Stopped);

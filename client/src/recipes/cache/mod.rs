@@ -24,9 +24,9 @@
 //! subscribers.
 //!
 //! ```no_run
-//! use etcd_watch_client::{Client, KeyRange, Put, Runtime, cache::{CacheEvent, CacheRequest, SubscribeRequest}};
+//! use etcd_watch_client::{Client, KeyRange, Put, cache::{CacheEvent, CacheRequest, SubscribeRequest}};
 //!
-//! async fn follow<R: Runtime>(client: &Client<R>) -> Result<(), Box<dyn std::error::Error>> {
+//! async fn follow(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
 //!     let services = KeyRange::prefix("services/");
 //!     let cache = client.cache(CacheRequest::new(services.clone()))?;
 //!     cache.ready().await?;
@@ -83,7 +83,7 @@ use std::{fmt, sync::Arc};
 
 use etcd_watch_core::KeyRange;
 
-use crate::{Client, Runtime};
+use crate::Client;
 use follower::Follower;
 use shared::Shared;
 use waiters::Wants;
@@ -112,7 +112,7 @@ impl<P> Drop for Alive<P> {
     }
 }
 
-impl<R: Runtime> Client<R> {
+impl Client {
     /// Caches a key range. Returns at once; [`Cache::ready`] waits for the keys.
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl<R: Runtime> Client<R> {
         let follower = Follower::new(self.clone(), mirror, shared.clone(), request.make);
         #[cfg(feature = "metrics")]
         let follower = follower.exporting(&request.name);
-        self.calls().runtime().spawn(follower.run());
+        self.runtime().spawn(Box::pin(follower.run()));
         Ok(Cache { alive: Arc::new(Alive(shared)) })
     }
 }

@@ -25,15 +25,15 @@ use super::{
     queue::{self, Claim, Entered, PAUSE, Standing},
     telemetry,
 };
-use crate::{CallError, Compare, Is, Put, Runtime, Txn, sync::Latch};
+use crate::{CallError, Compare, Is, Put, Txn, sync::Latch};
 
 /// How long a transaction may still be executed after its answer was given up: a server gives up on a proposal after
 /// 5 s and two election timeouts.
 const LATE: Duration = Duration::from_secs(10);
 
 /// A place in a queue. Dropping it takes the key away in the background.
-pub(super) struct Place<R: Runtime> {
-    session: Session<R>,
+pub(super) struct Place {
+    session: Session,
     prefix: Bytes,
     claim: Claim,
     handle: Handle,
@@ -56,10 +56,10 @@ struct Shared {
     removed: Latch<Result<(), ContendError>>,
 }
 
-impl<R: Runtime> Place<R> {
+impl Place {
     /// Enters the queue, after others of this session have left it.
     pub(super) async fn enter(
-        session: &Session<R>,
+        session: &Session,
         name: &Name,
         value: Bytes,
     ) -> Result<(Self, Entered), ContendError> {
@@ -72,7 +72,7 @@ impl<R: Runtime> Place<R> {
 
     /// Enters the queue, unless another of this session is in it.
     pub(super) async fn try_enter(
-        session: &Session<R>,
+        session: &Session,
         name: &Name,
         value: Bytes,
     ) -> Result<Option<(Self, Entered)>, ContendError> {
@@ -84,7 +84,7 @@ impl<R: Runtime> Place<R> {
 
     async fn enter_from(
         slot: OwnedMutexGuard<()>,
-        session: &Session<R>,
+        session: &Session,
         name: &Name,
         value: Bytes,
     ) -> Result<(Self, Entered), ContendError> {
@@ -98,7 +98,7 @@ impl<R: Runtime> Place<R> {
             unanswered: None,
         };
         let promise = Promise(handle.0.clone());
-        session.client().calls().runtime().spawn(task.run(slot, promise));
+        session.client().runtime().spawn(Box::pin(task.run(slot, promise)));
         let entered = match select(handle.0.entered.wait(), pin!(session.lost())).await {
             Either::Left((entered, _)) => entered?,
             Either::Right((lost, _)) => return Err(lost.into()),
@@ -175,7 +175,7 @@ impl<R: Runtime> Place<R> {
     }
 }
 
-impl<R: Runtime> fmt::Debug for Place<R> {
+impl fmt::Debug for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Place")
             .field("key", &self.claim.key)
@@ -197,8 +197,8 @@ impl Drop for Promise {
 }
 
 /// What happens to the key in the background.
-struct Task<R: Runtime> {
-    session: Session<R>,
+struct Task {
+    session: Session,
     prefix: Bytes,
     key: Bytes,
     value: Bytes,
@@ -207,7 +207,7 @@ struct Task<R: Runtime> {
     unanswered: Option<Instant>,
 }
 
-impl<R: Runtime> Task<R> {
+impl Task {
     /// The slot keeps others of the session away from the key until it is gone for good; it is given back before the
     /// outcome is told, so that whoever hears of that finds it free.
     async fn run(mut self, slot: OwnedMutexGuard<()>, _promise: Promise) {
@@ -265,14 +265,14 @@ impl<R: Runtime> Task<R> {
                 }
                 Err(error) => {
                     if matches!(error, CallError::MaybeExecuted { .. }) {
-                        self.unanswered = Some(client.calls().runtime().now());
+                        self.unanswered = Some(client.runtime().now());
                     }
                     if !may_pass(&error) || self.shared.unwanted.get().is_some() {
                         return Err(error.into());
                     }
                 }
             }
-            let pause = pin!(client.calls().runtime().sleep(PAUSE));
+            let pause = pin!(client.runtime().sleep(PAUSE));
             select(pause, self.shared.unwanted.wait()).await;
         }
     }
@@ -307,7 +307,7 @@ impl<R: Runtime> Task<R> {
     /// there was something to delete.
     async fn remove(&self, condition: &Compare) -> Result<bool, ContendError> {
         let client = self.session.client();
-        let runtime = client.calls().runtime();
+        let runtime = client.runtime();
         let mut unanswered = false;
         let mut lost_at = None;
         loop {
@@ -346,7 +346,7 @@ impl<R: Runtime> Task<R> {
         let Some(given_up) = self.unanswered else { return };
         let any_key = self.any_key();
         let Self { session, key, .. } = self;
-        let runtime = session.client().calls().runtime().clone();
+        let runtime = session.client().runtime().clone();
         // The end of the session sees to it, too: that isn't to wait for this.
         let weak = session.downgrade();
         drop(session);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{ContendError, Leader, Lost, NameError, Observe, Session, claim::Place, leader, name::Name};
-use crate::{Compare, Runtime};
+use crate::Compare;
 
 /// An election with a name: one leader at a time among all clients of the cluster, those in Go too, with a value
 /// that everybody can see; whoever campaigned first is next. Cheap to make and to clone.
@@ -11,17 +11,17 @@ use crate::{Compare, Runtime};
 /// A session is one candidate per election: its own campaigners queue among themselves first, in no certain order.
 /// [What is guaranteed, and what isn't](super#what-is-guaranteed).
 #[derive(Clone, Debug)]
-pub struct Election<R: Runtime> {
-    session: Session<R>,
+pub struct Election {
+    session: Session,
     name: Name,
 }
 
-impl<R: Runtime> Election<R> {
+impl Election {
     /// The election with this name, to be won by this session.
     ///
     /// # Errors
     /// A [name](super#names) that can't be one.
-    pub fn new(session: &Session<R>, name: impl Into<String>) -> Result<Self, NameError> {
+    pub fn new(session: &Session, name: impl Into<String>) -> Result<Self, NameError> {
         Ok(Self { session: session.clone(), name: Name::new(name)? })
     }
 
@@ -32,7 +32,7 @@ impl<R: Runtime> Election<R> {
     ///
     /// # Errors
     /// The session is lost, the key was deleted, or a call or a watch was refused for good.
-    pub async fn campaign(&self, value: impl Into<Bytes>) -> Result<Leadership<R>, ContendError> {
+    pub async fn campaign(&self, value: impl Into<Bytes>) -> Result<Leadership, ContendError> {
         let value = value.into();
         let (place, entered) = Place::enter(&self.session, &self.name, value.clone()).await?;
         if entered.found.is_some_and(|found| found != value) {
@@ -62,11 +62,11 @@ impl<R: Runtime> Election<R> {
 /// A leadership that was won. Dropping it resigns in the background.
 #[derive(Debug)]
 #[must_use = "dropping it resigns"]
-pub struct Leadership<R: Runtime> {
-    place: Place<R>,
+pub struct Leadership {
+    place: Place,
 }
 
-impl<R: Runtime> Leadership<R> {
+impl Leadership {
     /// The leader's key.
     #[must_use]
     pub fn key(&self) -> &Bytes {

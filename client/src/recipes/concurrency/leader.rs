@@ -20,7 +20,7 @@ use super::{
     name::Name,
     queue::{PAUSE, header_revision, persist},
 };
-use crate::{CallError, Client, Get, Runtime, SortBy, SortOrder, Watch};
+use crate::{CallError, Client, Get, SortBy, SortOrder, Watch};
 
 /// A leader, as seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,10 +47,7 @@ impl From<KeyValue> for Leader {
 ///
 /// # Errors
 /// A [name](super#names) that can't be one, or the read failed.
-pub async fn leader<R: Runtime>(
-    client: &Client<R>,
-    name: impl Into<String>,
-) -> Result<Option<Leader>, LeaderError> {
+pub async fn leader(client: &Client, name: impl Into<String>) -> Result<Option<Leader>, LeaderError> {
     Ok(current(client, &Name::new(name)?).await?)
 }
 
@@ -58,7 +55,7 @@ pub async fn leader<R: Runtime>(
 ///
 /// # Errors
 /// A [name](super#names) that can't be one.
-pub fn observe<R: Runtime>(client: &Client<R>, name: impl Into<String>) -> Result<Observe, NameError> {
+pub fn observe(client: &Client, name: impl Into<String>) -> Result<Observe, NameError> {
     Ok(Observe::new(client.clone(), &Name::new(name)?))
 }
 
@@ -74,10 +71,7 @@ pub enum LeaderError {
     Read(#[from] ContendError),
 }
 
-pub(super) async fn current<R: Runtime>(
-    client: &Client<R>,
-    name: &Name,
-) -> Result<Option<Leader>, ContendError> {
+pub(super) async fn current(client: &Client, name: &Name) -> Result<Option<Leader>, ContendError> {
     let first = Get::prefix(name.prefix()).sort(SortBy::CreateRevision, SortOrder::Ascending).limit(1);
     Ok(client.get(first).await?.kvs.into_iter().next().map(Leader::from))
 }
@@ -93,7 +87,7 @@ pub struct Observe {
 }
 
 impl Observe {
-    pub(super) fn new<R: Runtime>(client: Client<R>, name: &Name) -> Self {
+    pub(super) fn new(client: Client, name: &Name) -> Self {
         let observer = Observer {
             client,
             prefix: name.prefix(),
@@ -101,7 +95,7 @@ impl Observe {
             candidates: Candidates::default(),
             ended: false,
         };
-        let next = |mut observer: Observer<R>| async move {
+        let next = |mut observer: Observer| async move {
             let next = observer.next().await?;
             Some((next, observer))
         };
@@ -128,15 +122,15 @@ impl fmt::Debug for Observe {
     }
 }
 
-struct Observer<R: Runtime> {
-    client: Client<R>,
+struct Observer {
+    client: Client,
     prefix: Bytes,
     watch: Option<Watch>,
     candidates: Candidates,
     ended: bool,
 }
 
-impl<R: Runtime> Observer<R> {
+impl Observer {
     async fn next(&mut self) -> Option<Result<Leader, ContendError>> {
         while !self.ended {
             if let Some(leader) = self.candidates.news.pop_front() {
@@ -169,7 +163,7 @@ impl<R: Runtime> Observer<R> {
                 // History that is gone is no reason to wait.
                 let compacted = matches!(ended.reason(), CloseReason::Compacted { .. });
                 let pause = if compacted { Duration::ZERO } else { PAUSE };
-                self.client.calls().runtime().sleep(pause).await;
+                self.client.runtime().sleep(pause).await;
             }
             Err(ended) => return Err(ended.into_reason().into()),
         }

@@ -7,11 +7,11 @@
 //!
 //! ```no_run
 //! use etcd_watch_client::{
-//!     Client, Put, Runtime, Txn,
+//!     Client, Put, Txn,
 //!     concurrency::{Mutex, Session},
 //! };
 //!
-//! # async fn program<R: Runtime>(client: Client<R>) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn program(client: Client) -> Result<(), Box<dyn std::error::Error>> {
 //! let session = Session::open(&client).await?;
 //! let mutex = Mutex::new(&session, "locks/report")?;
 //! let guard = mutex.lock().await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{ContendError, Lost, NameError, Session, claim::Place, name::Name};
-use crate::{Compare, Runtime, runtime::timeout};
+use crate::{Compare, runtime::timeout};
 
 /// A lock with a name: one holder at a time among all clients of the cluster, those in Go too; first come, first
 /// served. Cheap to make and to clone: nothing happens before somebody locks.
@@ -14,17 +14,17 @@ use crate::{Compare, Runtime, runtime::timeout};
 /// answer to an attempt was lost, the next of them waits until 10 s after it, in case a server executes that only then.
 /// [What is guaranteed, and what isn't](super#what-is-guaranteed).
 #[derive(Clone, Debug)]
-pub struct Mutex<R: Runtime> {
-    session: Session<R>,
+pub struct Mutex {
+    session: Session,
     name: Name,
 }
 
-impl<R: Runtime> Mutex<R> {
+impl Mutex {
     /// The lock with this name, to be held by this session.
     ///
     /// # Errors
     /// A [name](super#names) that can't be one.
-    pub fn new(session: &Session<R>, name: impl Into<String>) -> Result<Self, NameError> {
+    pub fn new(session: &Session, name: impl Into<String>) -> Result<Self, NameError> {
         Ok(Self { session: session.clone(), name: Name::new(name)? })
     }
 
@@ -34,7 +34,7 @@ impl<R: Runtime> Mutex<R> {
     ///
     /// # Errors
     /// The session is lost, the key was deleted, or a call or a watch was refused for good.
-    pub async fn lock(&self) -> Result<MutexGuard<R>, ContendError> {
+    pub async fn lock(&self) -> Result<MutexGuard, ContendError> {
         let (place, entered) = Place::enter(&self.session, &self.name, Bytes::new()).await?;
         if !entered.is_first {
             place.become_first().await?;
@@ -48,7 +48,7 @@ impl<R: Runtime> Mutex<R> {
     ///
     /// # Errors
     /// As of `lock`; or the key could not be removed again.
-    pub async fn try_lock(&self) -> Result<Option<MutexGuard<R>>, ContendError> {
+    pub async fn try_lock(&self) -> Result<Option<MutexGuard>, ContendError> {
         let Some((place, entered)) = Place::try_enter(&self.session, &self.name, Bytes::new()).await? else {
             return Ok(None);
         };
@@ -64,8 +64,8 @@ impl<R: Runtime> Mutex<R> {
     ///
     /// # Errors
     /// As of `lock`.
-    pub async fn lock_within(&self, limit: Duration) -> Result<Option<MutexGuard<R>>, ContendError> {
-        let runtime = self.session.client().calls().runtime();
+    pub async fn lock_within(&self, limit: Duration) -> Result<Option<MutexGuard>, ContendError> {
+        let runtime = self.session.client().runtime();
         timeout(runtime, limit, self.lock()).await.transpose()
     }
 }
@@ -73,11 +73,11 @@ impl<R: Runtime> Mutex<R> {
 /// A held lock. Dropping it unlocks in the background.
 #[derive(Debug)]
 #[must_use = "dropping it unlocks"]
-pub struct MutexGuard<R: Runtime> {
-    place: Place<R>,
+pub struct MutexGuard {
+    place: Place,
 }
 
-impl<R: Runtime> MutexGuard<R> {
+impl MutexGuard {
     /// The key that holds the lock.
     #[must_use]
     pub fn key(&self) -> &Bytes {

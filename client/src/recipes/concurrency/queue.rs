@@ -12,7 +12,7 @@ use super::{
     ContendError,
     error::{can_start_over, may_pass},
 };
-use crate::{CallError, Client, Compare, Delete, Get, Is, Put, Runtime, SortBy, SortOrder, Txn};
+use crate::{CallError, Client, Compare, Delete, Get, Is, Put, SortBy, SortOrder, Txn};
 
 /// Between two attempts at a call, which has waited for endpoints itself.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
@@ -66,8 +66,8 @@ pub(super) enum Standing {
 }
 
 /// Enters the queue, or finds the key there already: doing it twice is doing it once.
-pub(super) async fn enter<R: Runtime>(
-    client: &Client<R>,
+pub(super) async fn enter(
+    client: &Client,
     prefix: &Bytes,
     key: &Bytes,
     lease: i64,
@@ -93,11 +93,7 @@ pub(super) async fn enter<R: Runtime>(
 }
 
 /// Looks for the claim, and for the one right before it.
-pub(super) async fn standing<R: Runtime>(
-    client: &Client<R>,
-    prefix: &Bytes,
-    claim: &Claim,
-) -> Result<Standing, CallError> {
+pub(super) async fn standing(client: &Client, prefix: &Bytes, claim: &Claim) -> Result<Standing, CallError> {
     let before = Get::prefix(prefix.clone())
         .max_create_revision(claim.create_revision - 1)
         .sort(SortBy::CreateRevision, SortOrder::Descending)
@@ -117,11 +113,7 @@ pub(super) async fn standing<R: Runtime>(
 }
 
 /// Completes when the claim, which was there at revision `at`, is gone.
-pub(super) async fn gone<R: Runtime>(
-    client: &Client<R>,
-    claim: &Claim,
-    mut at: i64,
-) -> Result<(), ContendError> {
+pub(super) async fn gone(client: &Client, claim: &Claim, mut at: i64) -> Result<(), ContendError> {
     loop {
         let deletes = WatchRequest::new(KeyRange::key(claim.key.clone()))
             .start_revision(at + 1)
@@ -145,7 +137,7 @@ pub(super) async fn gone<R: Runtime>(
             }
         };
         drop(watch);
-        client.calls().runtime().sleep(pause).await;
+        client.runtime().sleep(pause).await;
         let read = || client.get(Get::key(claim.key.clone()).keys_only(true));
         let response = persist(client, read).await?;
         if !response.kvs.iter().any(|kv| claim.is(kv)) {
@@ -156,23 +148,19 @@ pub(super) async fn gone<R: Runtime>(
 }
 
 /// Deletes the key if the condition holds; says whether it did.
-pub(super) async fn remove<R: Runtime>(
-    client: &Client<R>,
-    key: &Bytes,
-    condition: Compare,
-) -> Result<bool, CallError> {
+pub(super) async fn remove(client: &Client, key: &Bytes, condition: Compare) -> Result<bool, CallError> {
     let txn = Txn::new().when(condition).and_then(Delete::key(key.clone()));
     Ok(client.txn(txn).await?.succeeded)
 }
 
 /// Makes a call until it goes well or can't.
-pub(super) async fn persist<R: Runtime, T, F: Future<Output = Result<T, CallError>>>(
-    client: &Client<R>,
+pub(super) async fn persist<T, F: Future<Output = Result<T, CallError>>>(
+    client: &Client,
     mut call: impl FnMut() -> F,
 ) -> Result<T, CallError> {
     loop {
         match call().await {
-            Err(error) if may_pass(&error) => client.calls().runtime().sleep(PAUSE).await,
+            Err(error) if may_pass(&error) => client.runtime().sleep(PAUSE).await,
             result => return result,
         }
     }

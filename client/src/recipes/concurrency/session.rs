@@ -16,7 +16,7 @@ use futures_util::{
 
 use super::{SessionError, SessionLost, error::may_pass, queue::PAUSE, telemetry};
 use crate::{
-    CallError, Client, LeaseKeeper, LeaseLost, Runtime,
+    CallError, Client, LeaseKeeper, LeaseLost,
     calls::keeper,
     sync::{Latch, lock},
 };
@@ -30,21 +30,21 @@ const DEFAULT_TTL: Duration = Duration::from_secs(60);
 ///
 /// Once the last of them is dropped the lease is revoked in the background, and with it all keys on it; a process
 /// that ends first leaves them to the lease's time. [`close`](Self::close) waits for it.
-pub struct Session<R: Runtime> {
-    inner: Arc<Inner<R>>,
+pub struct Session {
+    inner: Arc<Inner>,
 }
 
 /// Only the keeping of a session, not the session: whoever has it does not keep it open.
-pub(super) struct WeakSession<R: Runtime>(Weak<Inner<R>>);
+pub(super) struct WeakSession(Weak<Inner>);
 
-impl<R: Runtime> WeakSession<R> {
-    pub(super) fn upgrade(&self) -> Option<Session<R>> {
+impl WeakSession {
+    pub(super) fn upgrade(&self) -> Option<Session> {
         self.0.upgrade().map(|inner| Session { inner })
     }
 }
 
-struct Inner<R: Runtime> {
-    client: Client<R>,
+struct Inner {
+    client: Client,
     id: i64,
     ttl: Duration,
     over: Arc<Latch<SessionLost>>,
@@ -65,13 +65,13 @@ enum Kept {
 /// Opens a [`Session`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct SessionBuilder<R: Runtime> {
-    client: Client<R>,
+pub struct SessionBuilder {
+    client: Client,
     ttl: Duration,
     lease: Option<i64>,
 }
 
-impl<R: Runtime> SessionBuilder<R> {
+impl SessionBuilder {
     /// How long the lease lasts without a renewal: for so long a process that died blocks the others, and for so
     /// long the network may be gone. In whole seconds, rounded up; the server may give more. Default: 60 s.
     pub fn ttl(mut self, ttl: Duration) -> Self {
@@ -90,9 +90,9 @@ impl<R: Runtime> SessionBuilder<R> {
     ///
     /// # Errors
     /// A ttl of zero, a lease that doesn't exist, or a call that failed.
-    pub async fn open(self) -> Result<Session<R>, SessionError> {
+    pub async fn open(self) -> Result<Session, SessionError> {
         let Self { client, ttl, lease } = self;
-        let now = || client.calls().runtime().now();
+        let now = || client.runtime().now();
         let (id, ttl, since) = if let Some(id) = lease {
             let since = now();
             let answer = client.lease_keep_alive_once(id).await?;
@@ -117,7 +117,7 @@ impl<R: Runtime> SessionBuilder<R> {
         telemetry::session_opened(id, ttl);
         let over = Arc::new(Latch::default());
         let teller = Teller { keeper: keeper.clone(), over: over.clone() };
-        client.calls().runtime().spawn(teller.run());
+        client.runtime().spawn(Box::pin(teller.run()));
         Ok(Session {
             inner: Arc::new(Inner {
                 client,
@@ -160,17 +160,17 @@ fn end(id: i64, over: &Latch<SessionLost>, reason: SessionLost) {
     }
 }
 
-impl<R: Runtime> Session<R> {
+impl Session {
     /// A session with every setting at its default.
     ///
     /// # Errors
     /// A call that failed.
-    pub async fn open(client: &Client<R>) -> Result<Self, SessionError> {
+    pub async fn open(client: &Client) -> Result<Self, SessionError> {
         Self::builder(client).open().await
     }
 
     /// A session with settings of its own.
-    pub fn builder(client: &Client<R>) -> SessionBuilder<R> {
+    pub fn builder(client: &Client) -> SessionBuilder {
         SessionBuilder { client: client.clone(), ttl: DEFAULT_TTL, lease: None }
     }
 
@@ -182,7 +182,7 @@ impl<R: Runtime> Session<R> {
 
     /// The client it was made with.
     #[must_use]
-    pub fn client(&self) -> &Client<R> {
+    pub fn client(&self) -> &Client {
         &self.inner.client
     }
 
@@ -276,7 +276,7 @@ impl<R: Runtime> Session<R> {
         lost
     }
 
-    pub(super) fn downgrade(&self) -> WeakSession<R> {
+    pub(super) fn downgrade(&self) -> WeakSession {
         WeakSession(Arc::downgrade(&self.inner))
     }
 
@@ -293,30 +293,30 @@ impl<R: Runtime> Session<R> {
     }
 }
 
-impl<R: Runtime> Inner<R> {
+impl Inner {
     /// Revokes the lease in the background.
     fn revoke(&self) {
         end(self.id, &self.over, SessionLost::Closed);
         let (client, id, ttl, revoked) = (self.client.clone(), self.id, self.ttl, self.revoked.clone());
-        let runtime = client.calls().runtime().clone();
-        runtime.spawn(async move {
+        let runtime = client.runtime().clone();
+        runtime.spawn(Box::pin(async move {
             // After its time without renewals there is nothing left to revoke.
             let result = persist_for(&client, ttl, || client.lease_revoke(id)).await;
             revoked.set(match result {
                 Err(CallError::Refused { code: Code::NotFound, .. }) => Ok(()),
                 result => result.map(|_| ()),
             });
-        });
+        }));
     }
 }
 
 /// Makes a call until it goes well, can't, or has failed for so long.
-async fn persist_for<R: Runtime, T, F: Future<Output = Result<T, CallError>>>(
-    client: &Client<R>,
+async fn persist_for<T, F: Future<Output = Result<T, CallError>>>(
+    client: &Client,
     limit: Duration,
     mut call: impl FnMut() -> F,
 ) -> Result<T, CallError> {
-    let runtime = client.calls().runtime();
+    let runtime = client.runtime();
     let started = runtime.now();
     loop {
         match call().await {
@@ -328,7 +328,7 @@ async fn persist_for<R: Runtime, T, F: Future<Output = Result<T, CallError>>>(
     }
 }
 
-impl<R: Runtime> Drop for Inner<R> {
+impl Drop for Inner {
     fn drop(&mut self) {
         let kept = std::mem::replace(&mut *lock(&self.kept), Kept::Closed);
         if matches!(kept, Kept::By(_)) {
@@ -337,13 +337,13 @@ impl<R: Runtime> Drop for Inner<R> {
     }
 }
 
-impl<R: Runtime> Clone for Session<R> {
+impl Clone for Session {
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone() }
     }
 }
 
-impl<R: Runtime> fmt::Debug for Session<R> {
+impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session")
             .field("id", &format_args!("{:x}", self.inner.id))

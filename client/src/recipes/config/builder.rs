@@ -7,7 +7,7 @@ use etcd_watch_core::{KeyRange, MirrorRequest};
 use futures_util::future::{AbortHandle, Abortable};
 
 use super::{Config, FollowError, Shared, State, Tree, follower::Follower};
-use crate::{BoxError, Client, Runtime, sync::Watchable};
+use crate::{BoxError, Client, sync::Watchable};
 
 /// How to follow, and what.
 #[derive(Clone, Debug)]
@@ -53,13 +53,12 @@ impl ConfigBuilder {
     ///
     /// # Errors
     /// An empty key or prefix, or a client that has been closed.
-    pub fn start<R, T, E>(
+    pub fn start<T, E>(
         self,
-        client: &Client<R>,
+        client: &Client,
         decode: impl FnMut(&Tree) -> Result<T, E> + Send + 'static,
     ) -> Result<Config<T>, FollowError>
     where
-        R: Runtime,
         T: Send + Sync + 'static,
         E: Into<BoxError> + 'static,
     {
@@ -71,10 +70,10 @@ impl ConfigBuilder {
         let (task, registration) = AbortHandle::new_pair();
         let follower = Follower::new(self.name, self.keep_deleted, decode, state.clone(), task.clone());
         let following = Abortable::new(follower.run(mirror), registration);
-        client.calls().runtime().spawn(async move {
+        client.runtime().spawn(Box::pin(async move {
             // Aborted means that nobody is left to tell.
             let _ = following.await;
-        });
+        }));
         Ok(Config { shared: Arc::new(Shared { state, task }), seen: 0 })
     }
 }

@@ -7,7 +7,7 @@ use etcd_watch_core::{CloseReason, EventKind, MirrorEvent};
 use futures_util::future::AbortHandle;
 
 use super::{DecodeError, Ended, State, Tree};
-use crate::{BoxError, Mirror, Runtime, sync::Watchable};
+use crate::{BoxError, Mirror, sync::Watchable};
 
 /// Folds a mirror into a tree, and decodes that.
 pub(super) struct Follower<T, D> {
@@ -58,7 +58,7 @@ fn undecodable(name: &[u8]) -> metrics::Counter {
 }
 
 impl<T, E: Into<BoxError>, D: FnMut(&Tree) -> Result<T, E>> Follower<T, D> {
-    pub(super) async fn run<R: Runtime>(mut self, mut mirror: Mirror<R>) {
+    pub(super) async fn run(mut self, mut mirror: Mirror) {
         let reason = loop {
             match mirror.try_next().await {
                 Ok(Some(event)) => self.fold(&event),

@@ -1,9 +1,9 @@
 //! Configuration that follows etcd: a typed value, or a tree of keys, always there to read.
 //!
 //! ```no_run
-//! use etcd_watch_client::{Client, Runtime, config::Config};
+//! use etcd_watch_client::{Client, config::Config};
 //!
-//! async fn limits<R: Runtime>(client: &Client<R>) -> Result<(), Box<dyn std::error::Error>> {
+//! async fn limits(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
 //!     let decode = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().parse::<u32>();
 //!     let limit = Config::value(client, "limits/requests", decode)?;
 //!     limit.ready().await?;
@@ -44,7 +44,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use futures_util::future::AbortHandle;
 
-use crate::{BoxError, Client, Runtime, sync::Watchable};
+use crate::{BoxError, Client, sync::Watchable};
 
 pub use builder::ConfigBuilder;
 pub use error::{DecodeError, Ended, FollowError};
@@ -98,8 +98,8 @@ impl<T: Send + Sync + 'static> Config<T> {
     ///
     /// # Errors
     /// An empty key, or a client that has been closed.
-    pub fn value<R: Runtime, E: Into<BoxError> + 'static>(
-        client: &Client<R>,
+    pub fn value<E: Into<BoxError> + 'static>(
+        client: &Client,
         key: impl Into<Bytes>,
         mut decode: impl FnMut(&[u8]) -> Result<T, E> + Send + 'static,
     ) -> Result<Self, FollowError> {
@@ -110,8 +110,8 @@ impl<T: Send + Sync + 'static> Config<T> {
     ///
     /// # Errors
     /// An empty prefix (see [`ConfigBuilder::all_keys`]), or a client that has been closed.
-    pub fn tree<R: Runtime, E: Into<BoxError> + 'static>(
-        client: &Client<R>,
+    pub fn tree<E: Into<BoxError> + 'static>(
+        client: &Client,
         prefix: impl Into<Bytes>,
         decode: impl FnMut(&Tree) -> Result<T, E> + Send + 'static,
     ) -> Result<Self, FollowError> {

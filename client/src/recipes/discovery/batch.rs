@@ -5,7 +5,7 @@ use super::{
     endpoint::ServiceEndpoint,
     error::{DiscoveryError, check_addr},
 };
-use crate::{Delete, Put, Runtime, Txn};
+use crate::{Delete, Put, Txn};
 
 /// Changes of a service's endpoints that are made together.
 ///
@@ -48,7 +48,7 @@ impl EndpointBatch {
         self
     }
 
-    pub(super) fn into_txn<R: Runtime>(self, discovery: &Discovery<R>) -> Result<Txn, DiscoveryError> {
+    pub(super) fn into_txn(self, discovery: &Discovery) -> Result<Txn, DiscoveryError> {
         self.0.into_iter().try_fold(Txn::new(), |txn, step| {
             Ok(match step {
                 Step::Add { name, endpoint, lease } => {

@@ -11,7 +11,7 @@ use etcd_watch_core::{CloseReason, EventKind, KeyRange, MirrorEvent, MirrorReque
 use futures_core::Stream;
 
 use super::{error::DiscoveryError, watch::UpdateKind};
-use crate::{Client, Mirror, Runtime};
+use crate::{Client, Mirror};
 
 /// What has become of keys up to a revision; a key without a value is gone.
 #[derive(Debug)]
@@ -22,16 +22,16 @@ pub(super) struct Batch {
 }
 
 /// The state of a range first, then its changes, for as long as they can be had.
-pub(super) struct Changes<R: Runtime> {
+pub(super) struct Changes {
     /// `None` once it has ended.
-    mirror: Option<Result<Mirror<R>, DiscoveryError>>,
+    mirror: Option<Result<Mirror, DiscoveryError>>,
     /// What the lists under way have told, while there are some.
     listed: Option<Vec<(Bytes, Option<Bytes>)>>,
     is_first: bool,
 }
 
-impl<R: Runtime> Changes<R> {
-    pub(super) fn new(client: &Client<R>, range: KeyRange) -> Self {
+impl Changes {
+    pub(super) fn new(client: &Client, range: KeyRange) -> Self {
         // With an index, a list tells only what differs from what was told before.
         let mirror = client.mirror(MirrorRequest::new(range).keep_index(true)).map_err(DiscoveryError::from);
         Self { mirror: Some(mirror), listed: None, is_first: true }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use etcd_watch_core::{Code, KeyRange};
 
-use crate::{CallError, Client, Get, Runtime};
+use crate::{CallError, Client, Get};
 
 /// Keys and values as they are at one revision.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ const PAGE_KEYS: i64 = 1_000;
 const LISTINGS: usize = 5;
 
 /// The range at one revision, in pages.
-pub(super) async fn list<R: Runtime>(client: &Client<R>, range: &KeyRange) -> Result<Listing, CallError> {
+pub(super) async fn list(client: &Client, range: &KeyRange) -> Result<Listing, CallError> {
     let mut listings = 1;
     loop {
         match list_once(client, range).await {
@@ -30,7 +30,7 @@ pub(super) async fn list<R: Runtime>(client: &Client<R>, range: &KeyRange) -> Re
     }
 }
 
-async fn list_once<R: Runtime>(client: &Client<R>, range: &KeyRange) -> Result<Listing, CallError> {
+async fn list_once(client: &Client, range: &KeyRange) -> Result<Listing, CallError> {
     let mut listing = Listing { revision: 0, pairs: Vec::new() };
     let mut rest = range.clone();
     let mut limit = PAGE_KEYS;

@@ -74,8 +74,8 @@ pub const DEFAULT_TTL: Duration = Duration::from_secs(15);
 /// The endpoints of one service. Cheap to clone.
 ///
 /// ```no_run
-/// # async fn example<R: etcd_watch_client::Runtime>(
-/// #     client: etcd_watch_client::Client<R>,
+/// # async fn example(
+/// #     client: etcd_watch_client::Client,
 /// # ) -> Result<(), Box<dyn std::error::Error>> {
 /// use etcd_watch_client::discovery::{Discovery, ServiceEndpoint};
 ///
@@ -99,19 +99,19 @@ pub const DEFAULT_TTL: Duration = Duration::from_secs(15);
 /// # Ok(())
 /// # }
 /// ```
-pub struct Discovery<R: Runtime> {
-    client: Client<R>,
+pub struct Discovery {
+    client: Client,
     /// The target and its slash.
     prefix: Arc<str>,
 }
 
-impl<R: Runtime> Clone for Discovery<R> {
+impl Clone for Discovery {
     fn clone(&self) -> Self {
         Self { client: self.client.clone(), prefix: self.prefix.clone() }
     }
 }
 
-impl<R: Runtime> fmt::Debug for Discovery<R> {
+impl fmt::Debug for Discovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Discovery").field("target", &self.target()).finish_non_exhaustive()
     }
@@ -129,13 +129,13 @@ pub struct Endpoints {
     pub undecodable: Vec<(Arc<str>, DecodeError)>,
 }
 
-impl<R: Runtime> Discovery<R> {
+impl Discovery {
     /// The endpoints of the service `target`.
     ///
     /// # Errors
     /// A target that is empty, ends with a slash (Go's resolver would look elsewhere), or contains control
     /// characters.
-    pub fn new(client: &Client<R>, target: impl AsRef<str>) -> Result<Self, DiscoveryError> {
+    pub fn new(client: &Client, target: impl AsRef<str>) -> Result<Self, DiscoveryError> {
         let target = target.as_ref();
         check_target(target)?;
         Ok(Self { client: client.clone(), prefix: format!("{target}/").into() })
@@ -149,8 +149,8 @@ impl<R: Runtime> Discovery<R> {
 
     /// The runtime its client runs on.
     #[must_use]
-    pub fn runtime(&self) -> &R {
-        self.client.calls().runtime()
+    pub fn runtime(&self) -> &Arc<dyn Runtime> {
+        self.client.runtime()
     }
 
     /// Registers an endpoint under a lease of [`DEFAULT_TTL`], and keeps it registered for as long as the
@@ -222,7 +222,7 @@ impl<R: Runtime> Discovery<R> {
     ///
     /// An endpoint whose new value can't be decoded stays as it was, since an address that was good a moment
     /// ago is of more use than none; the update says so.
-    pub fn watch(&self) -> EndpointWatch<R> {
+    pub fn watch(&self) -> EndpointWatch {
         EndpointWatch::new(Changes::new(&self.client, self.range()), self.target())
     }
 
@@ -271,8 +271,8 @@ mod tests {
     use super::*;
     use crate::testing::NoNetwork;
 
-    fn client() -> Client<NoNetwork> {
-        Client::builder().endpoints(["http://127.0.0.1:1"]).build().expect("valid settings")
+    fn client() -> Client {
+        crate::ClientBuilder::on(NoNetwork).endpoints(["http://127.0.0.1:1"]).build().expect("valid settings")
     }
 
     fn field<T: fmt::Debug>(result: Result<T, DiscoveryError>) -> &'static str {

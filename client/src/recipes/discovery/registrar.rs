@@ -21,9 +21,7 @@ use super::{
     registration::{LossReason, Orders, Registration, RegistrationState, Shared, Status},
     retry::Retry,
 };
-use crate::{
-    CallError, Client, Compare, Get, Is, LeaseKeeper, LeaseLost, Put, Runtime, Txn, sync::Watchable,
-};
+use crate::{CallError, Client, Compare, Get, Is, LeaseKeeper, LeaseLost, Put, Txn, sync::Watchable};
 
 /// After so long without a loss the next one counts as the first.
 const CALM: Duration = Duration::from_secs(10);
@@ -34,8 +32,8 @@ const LEASES_REMEMBERED: usize = 16;
 /// How often revoking a lease is tried when its answer doesn't come.
 const REVOCATIONS: usize = 3;
 
-pub(super) fn start<R: Runtime>(
-    client: Client<R>,
+pub(super) fn start(
+    client: Client,
     key: String,
     ttl_seconds: i64,
     endpoint: &ServiceEndpoint,
@@ -54,13 +52,13 @@ pub(super) fn start<R: Runtime>(
         blind: false,
         client,
     };
-    let runtime = registrar.client.calls().runtime().clone();
-    runtime.spawn(registrar.run());
+    let runtime = registrar.client.runtime().clone();
+    runtime.spawn(Box::pin(registrar.run()));
     Registration::new(key, shared)
 }
 
-struct Registrar<R: Runtime> {
-    client: Client<R>,
+struct Registrar {
+    client: Client,
     key: String,
     ttl_seconds: i64,
     shared: Arc<Shared>,
@@ -96,7 +94,7 @@ enum Stirred {
     Closed,
 }
 
-impl<R: Runtime> Registrar<R> {
+impl Registrar {
     async fn run(mut self) {
         let shared = self.shared.clone();
         {
@@ -119,7 +117,7 @@ impl<R: Runtime> Registrar<R> {
 
     /// Keeps the key in etcd until the client is closed.
     async fn keep(&mut self) {
-        let runtime = self.client.calls().runtime().clone();
+        let runtime = self.client.runtime().clone();
         loop {
             let (value, version) = self.shared.orders.read(|orders| orders.value.clone());
             let claim = match self.claim(&value).await {
@@ -151,7 +149,7 @@ impl<R: Runtime> Registrar<R> {
 
     /// Waits before another attempt, unless another thing is wanted.
     async fn pause(&mut self, version: u64) {
-        let runtime = self.client.calls().runtime().clone();
+        let runtime = self.client.runtime().clone();
         let mut pause = pin!(runtime.sleep(self.retry.next()));
         let mut ordered = pin!(self.shared.orders.until(|_, now| (now > version).then_some(())));
         let is_ordered = poll_fn(|cx| match ordered.as_mut().poll(cx) {

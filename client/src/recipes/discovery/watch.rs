@@ -15,7 +15,6 @@ use super::{
     error::DiscoveryError,
     set::{EndpointChange, EndpointMap, Set},
 };
-use crate::Runtime;
 
 /// What an update tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,19 +75,19 @@ impl EndpointUpdate {
 /// It runs while it is polled: what isn't taken waits at the client, or at the server. Taking is cancel-safe.
 /// Dropping the handle ends it.
 #[must_use = "it does nothing unless it is polled"]
-pub struct EndpointWatch<R: Runtime> {
-    changes: Changes<R>,
+pub struct EndpointWatch {
+    changes: Changes,
     set: Set,
 }
 
-impl<R: Runtime> fmt::Debug for EndpointWatch<R> {
+impl fmt::Debug for EndpointWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointWatch").field("set", &self.set).finish_non_exhaustive()
     }
 }
 
-impl<R: Runtime> EndpointWatch<R> {
-    pub(super) fn new(changes: Changes<R>, target: &str) -> Self {
+impl EndpointWatch {
+    pub(super) fn new(changes: Changes, target: &str) -> Self {
         Self { changes, set: Set::new(target) }
     }
 
@@ -138,7 +137,7 @@ impl<R: Runtime> EndpointWatch<R> {
     }
 }
 
-impl<R: Runtime> Stream for EndpointWatch<R> {
+impl Stream for EndpointWatch {
     type Item = Result<EndpointUpdate, DiscoveryError>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -146,7 +145,7 @@ impl<R: Runtime> Stream for EndpointWatch<R> {
     }
 }
 
-impl<R: Runtime> FusedStream for EndpointWatch<R> {
+impl FusedStream for EndpointWatch {
     fn is_terminated(&self) -> bool {
         self.changes.has_ended()
     }

@@ -1,0 +1,66 @@
+//! How connections are made.
+
+use std::time::Duration;
+
+#[cfg(feature = "tls")]
+use super::{error::ConnectError, tls};
+#[cfg(feature = "tls")]
+use crate::{Endpoint, Scheme};
+
+/// How to connect.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectOptions {
+    /// HTTP/2 pings while a call or a watch is open; `None` sends none.
+    pub(crate) keepalive: Option<Keepalive>,
+    /// HTTP/2 flow-control window of a stream, in bytes.
+    pub(crate) stream_window: u32,
+    /// HTTP/2 flow-control window of a connection, in bytes.
+    pub(crate) connection_window: u32,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<tls::TlsConnector>,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            keepalive: Some(Keepalive::default()),
+            stream_window: 2 << 20,
+            connection_window: 4 << 20,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+impl ConnectOptions {
+    /// The TLS to put on a socket connected to the endpoint; `None` where it is to have none.
+    ///
+    /// # Errors
+    /// When the endpoint is `https` and its name can't be one in a certificate.
+    #[cfg(feature = "tls")]
+    pub(crate) fn tls_session(&self, endpoint: &Endpoint) -> Result<Option<tls::TlsSession>, ConnectError> {
+        if endpoint.scheme() != Scheme::Https {
+            return Ok(None);
+        }
+        // The builder sees to it that there are settings for every https endpoint; the member list doesn't.
+        let Some(tls) = &self.tls else { return Err(ConnectError::new("no TLS settings")) };
+        tls.session(endpoint).map(Some)
+    }
+}
+
+/// HTTP/2 pings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// Time between two pings.
+    pub interval: Duration,
+    /// How long the answer may take before the connection counts as dead.
+    pub timeout: Duration,
+}
+
+impl Default for Keepalive {
+    /// Every 10 s, answered within 5 s: a half-open connection is noticed after 15 s at the latest, and
+    /// the server's limit of one ping per 5 s is far away.
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(10), timeout: Duration::from_secs(5) }
+    }
+}
