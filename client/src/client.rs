@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use etcd_watch_core::{ApiMisuse, KeyRange, Stats, WatchKey, WatchRequest, WatchStats};
+use etcd_watch_core::{ApiMisuse, Stats, WatchKey, WatchRequest, WatchStats};
 
 use crate::{
     CallError, EmptyNamespace, Runtime, Watch,
@@ -59,24 +59,24 @@ impl Client {
         self.calls.runtime()
     }
 
-    /// Opens a watch. Returns at once; what happens to the keys, or why the watch can't go on, comes
-    /// from the handle.
+    /// Opens a watch on a key, `client.watch("name")`, on a range, `client.watch(KeyRange::prefix("names/"))`, or with
+    /// options, `client.watch(WatchRequest::new("name").start_revision(17))`. Returns at once; what happens to the
+    /// keys, or why the watch can't go on, comes from the handle.
     ///
     /// # Errors
-    /// A request that can't be served, or a client that has been closed.
-    pub fn watch(&self, request: WatchRequest) -> Result<Watch, ApiMisuse> {
+    /// A request that can't be served (the empty key, say), or a client that has been closed.
+    pub fn watch(&self, request: impl Into<WatchRequest>) -> Result<Watch, ApiMisuse> {
+        let request = request.into();
         let prefix = self.namespace.prefix();
-        let request = if prefix.is_empty() { request } else { request.within(prefix) };
+        let request = if prefix.is_empty() {
+            request
+        } else {
+            // The empty key would be the prefix itself.
+            request.validate()?;
+            request.within(prefix)
+        };
         let (key, start) = self.lifeline.0.watch(request)?;
         Ok(Watch::new(key, start, self.lifeline.clone(), prefix.len()))
-    }
-
-    /// Opens a watch on every key with the prefix, from now on.
-    ///
-    /// # Errors
-    /// A client that has been closed.
-    pub fn watch_prefix(&self, prefix: impl Into<Bytes>) -> Result<Watch, ApiMisuse> {
-        self.watch(WatchRequest::new(KeyRange::prefix(prefix)))
     }
 
     /// A client that sees only the keys under a prefix, by their names without it: requests get the prefix,

@@ -86,8 +86,9 @@ mod watch;
 
 pub use builder::{ClientBuilder, FindRuntime};
 pub use calls::{
+    answers::{DeleteResponse, GetResponse, PutResponse, TxnResponse, TxnResult},
     keeper::{LeaseKeeper, LeaseLost},
-    kv::{Delete, Get, Put, SortBy, SortOrder},
+    kv::{Compact, Delete, Get, Put, SortBy, SortOrder},
     txn::{Compare, Is, Txn, TxnOp},
 };
 pub use client::Client;
@@ -108,8 +109,8 @@ pub use watch::handle::{Watch, WatchError};
 
 pub use etcd_watch_core::{
     ApiMisuse, CloseReason, Code, Config, ConfigError, Event, EventKind, Failure, Filters, Header, Instant,
-    KeyRange, KeyValue, ListReason, MirrorEvent, MirrorRequest, Overflow, PageKv, RequestError, ResponseKind,
-    ServerMisbehaved, ServerVersion, SnapshotPart, StartAt, Stats, StreamOptions, WatchKey, WatchRequest,
-    WatchResponse, WatchState, WatchStats,
+    IntoBytes, KeyRange, KeyValue, ListReason, MirrorEvent, MirrorRequest, Overflow, OwnedKeyValue,
+    RequestError, ResponseKind, ServerMisbehaved, ServerVersion, SnapshotPart, StartAt, Stats, StreamOptions,
+    WatchKey, WatchRequest, WatchResponse, WatchState, WatchStats,
 };
 pub use etcd_watch_proto as proto;

@@ -15,6 +15,11 @@ use crate::{KeyRange, StreamKey, WatchKey};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RequestError {
+    /// The key is empty, which no key is.
+    #[error(
+        "the key is empty: give at least one byte, or say KeyRange::all() or KeyRange::from_key(..) for many keys"
+    )]
+    EmptyKey,
     /// The range holds no key.
     #[error(
         "the range from {start:?} to {end:?} is empty: `end` must be above `start` (for one key use `KeyRange::key`)"

@@ -36,8 +36,10 @@ mod deadlines;
 mod error;
 mod failure;
 mod id_map;
+mod into_bytes;
 mod key;
 mod mirror;
+mod range;
 mod reads;
 mod stats;
 mod stream;
@@ -50,16 +52,16 @@ pub use action::{Action, Creates, EndpointHint, Opened, RangeDone, TimeoutReason
 pub use config::Config;
 pub use error::{ApiMisuse, CloseReason, ConfigError, RequestError, ServerMisbehaved, StreamEnd};
 pub use failure::{Code, Failure, Remedy, remedy};
+pub use into_bytes::IntoBytes;
 pub use key::{RangeKey, StreamId, StreamKey, WatchKey};
 pub use mirror::{
-    ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, MirrorRequest, Page, PageKv,
-    SnapshotPart,
+    ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, MirrorRequest, Page, SnapshotPart,
 };
+pub use range::KeyRange;
 pub use stats::{Stats, WatchState, WatchStats};
 pub use time::Instant;
-pub use watch::request::{
-    CreateRequest, Filters, KeyRange, Overflow, Request, StartAt, StreamOptions, WatchRequest,
-};
+pub use watch::owned::{OwnedEvent, OwnedKeyValue};
+pub use watch::request::{CreateRequest, Filters, Overflow, Request, StartAt, StreamOptions, WatchRequest};
 pub use watch::response::{Delivery, Event, EventKind, KeyValue, ResponseKind, WatchResponse};
 pub use watcher::Watcher;
 pub use wire::decode::{DecodeError, Frame, Header};

@@ -1,13 +1,13 @@
 //! Reading and writing keys.
 
-use bytes::Bytes;
-use etcd_watch_core::KeyRange;
+use etcd_watch_core::{Header, IntoBytes, KeyRange};
 use etcd_watch_proto::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
-    RangeRequest, RangeResponse, TxnResponse, range_request,
+    CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest, range_request,
 };
 
-use crate::{CallError, Client, Txn};
+use crate::{
+    CallError, Client, DeleteResponse, GetResponse, PutResponse, Txn, TxnResponse, transport::wire::header,
+};
 
 /// What a read is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,19 +48,20 @@ pub enum SortOrder {
 pub struct Get(RangeRequest);
 
 impl Get {
-    /// A read of the range, with every option at its default.
-    pub fn new(range: KeyRange) -> Self {
+    /// A read of a key or a range, with every option at its default.
+    pub fn new(range: impl Into<KeyRange>) -> Self {
+        let range = range.into();
         let (key, range_end) = (range.start().clone(), range.end().clone());
         Self(RangeRequest { key, range_end, ..Default::default() })
     }
 
     /// A read of one key.
-    pub fn key(key: impl Into<Bytes>) -> Self {
+    pub fn key(key: impl IntoBytes) -> Self {
         Self::new(KeyRange::key(key))
     }
 
     /// A read of every key with the prefix.
-    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
+    pub fn prefix(prefix: impl IntoBytes) -> Self {
         Self::new(KeyRange::prefix(prefix))
     }
 
@@ -138,6 +139,7 @@ impl Get {
 
     pub(crate) fn into_request(self, method: &'static str) -> Result<RangeRequest, CallError> {
         let request = self.0;
+        not_empty(method, "key", &request.key)?;
         not_negative(method, "limit", request.limit)?;
         not_negative(method, "revision", request.revision)?;
         not_negative(method, "min_mod_revision", request.min_mod_revision)?;
@@ -148,21 +150,9 @@ impl Get {
     }
 }
 
-impl From<KeyRange> for Get {
-    fn from(range: KeyRange) -> Self {
+impl<R: Into<KeyRange>> From<R> for Get {
+    fn from(range: R) -> Self {
         Self::new(range)
-    }
-}
-
-impl From<&str> for Get {
-    fn from(key: &str) -> Self {
-        Self::key(String::from(key))
-    }
-}
-
-impl From<String> for Get {
-    fn from(key: String) -> Self {
-        Self::key(key)
     }
 }
 
@@ -173,8 +163,8 @@ pub struct Put(PutRequest);
 
 impl Put {
     /// Key and value, with every option at its default.
-    pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
-        Self(PutRequest { key: key.into(), value: value.into(), ..Default::default() })
+    pub fn new(key: impl IntoBytes, value: impl IntoBytes) -> Self {
+        Self(PutRequest { key: key.into_bytes(), value: value.into_bytes(), ..Default::default() })
     }
 
     /// Delete the key when this lease ends. Default: 0, none; a lease the key hung on before is taken off.
@@ -204,9 +194,7 @@ impl Put {
     pub(crate) fn into_request(self, method: &'static str) -> Result<PutRequest, CallError> {
         let request = self.0;
         let problem = |field, problem| Err(CallError::InvalidArgument { method, field, problem });
-        if request.key.is_empty() {
-            return problem("key", "is empty: give at least one byte");
-        }
+        not_empty(method, "key", &request.key)?;
         if request.ignore_value && !request.value.is_empty() {
             return problem("value", "is given although ignore_value keeps the old one");
         }
@@ -217,31 +205,26 @@ impl Put {
     }
 }
 
-impl<K: Into<Bytes>, V: Into<Bytes>> From<(K, V)> for Put {
-    fn from((key, value): (K, V)) -> Self {
-        Self::new(key, value)
-    }
-}
-
 /// A deletion of one key or a range.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use]
 pub struct Delete(DeleteRangeRequest);
 
 impl Delete {
-    /// A deletion of the range.
-    pub fn new(range: KeyRange) -> Self {
+    /// A deletion of a key or a range, with every option at its default.
+    pub fn new(range: impl Into<KeyRange>) -> Self {
+        let range = range.into();
         let (key, range_end) = (range.start().clone(), range.end().clone());
         Self(DeleteRangeRequest { key, range_end, prev_kv: false })
     }
 
     /// A deletion of one key.
-    pub fn key(key: impl Into<Bytes>) -> Self {
+    pub fn key(key: impl IntoBytes) -> Self {
         Self::new(KeyRange::key(key))
     }
 
     /// A deletion of every key with the prefix.
-    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
+    pub fn prefix(prefix: impl IntoBytes) -> Self {
         Self::new(KeyRange::prefix(prefix))
     }
 
@@ -251,27 +234,51 @@ impl Delete {
         self
     }
 
-    pub(crate) fn into_request(self) -> DeleteRangeRequest {
-        self.0
+    pub(crate) fn into_request(self, method: &'static str) -> Result<DeleteRangeRequest, CallError> {
+        not_empty(method, "key", &self.0.key)?;
+        Ok(self.0)
     }
 }
 
-impl From<KeyRange> for Delete {
-    fn from(range: KeyRange) -> Self {
+impl<R: Into<KeyRange>> From<R> for Delete {
+    fn from(range: R) -> Self {
         Self::new(range)
     }
 }
 
-impl From<&str> for Delete {
-    fn from(key: &str) -> Self {
-        Self::key(String::from(key))
+/// What to throw away of the history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Compact(CompactionRequest);
+
+impl Compact {
+    /// Everything before this revision.
+    pub fn before(revision: i64) -> Self {
+        Self(CompactionRequest { revision, physical: false })
+    }
+
+    /// Answer only when the space has been given back. Default: as soon as the history can't be read any more.
+    pub fn physical(mut self) -> Self {
+        self.0.physical = true;
+        self
     }
 }
 
-impl From<String> for Delete {
-    fn from(key: String) -> Self {
-        Self::key(key)
+/// Everything before this revision.
+impl From<i64> for Compact {
+    fn from(revision: i64) -> Self {
+        Self::before(revision)
     }
+}
+
+/// Refuses the empty key, which no key is.
+pub(crate) fn not_empty(method: &'static str, field: &'static str, key: &[u8]) -> Result<(), CallError> {
+    if !key.is_empty() {
+        return Ok(());
+    }
+    let problem =
+        "is empty: give at least one byte, or say KeyRange::all() or KeyRange::from_key(..) for many keys";
+    Err(CallError::InvalidArgument { method, field, problem })
 }
 
 /// Refuses what no revision, limit or count can be.
@@ -286,47 +293,65 @@ pub(crate) fn not_negative(method: &'static str, field: &'static str, value: i64
 /// write only while it surely was not executed, else it ends with [`CallError::MaybeExecuted`]. Dropping
 /// a call's future gives it up; a write may then still be executed.
 impl Client {
-    /// Reads one key or a range.
+    /// Reads one key or a range: `client.get("name")`, `client.get(KeyRange::prefix("names/"))`, or with options
+    /// `client.get(Get::prefix("names/").limit(10))`.
     ///
     /// # Errors
-    /// An invalid option, the server's refusal (a compacted revision, say), or no answer in time.
-    pub async fn get(&self, get: impl Into<Get>) -> Result<RangeResponse, CallError> {
-        self.call(get.into().into_request("Range")?).await
+    /// The empty key, an invalid option, the server's refusal (a compacted revision, say), or no answer in time.
+    pub async fn get(&self, get: impl Into<Get>) -> Result<GetResponse, CallError> {
+        Ok(self.call(get.into().into_request("Range")?).await?.into())
     }
 
-    /// Writes a key.
+    /// Writes a key; with options: [`put_with`](Self::put_with).
     ///
     /// # Errors
-    /// An invalid option, the server's refusal, or an answer that didn't come.
-    pub async fn put(&self, put: impl Into<Put>) -> Result<PutResponse, CallError> {
-        self.call(put.into().into_request("Put")?).await
+    /// The empty key, the server's refusal, or an answer that didn't come.
+    pub async fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<PutResponse, CallError> {
+        self.put_with(Put::new(key, value)).await
     }
 
-    /// Deletes one key or a range.
+    /// Writes a key, with options: `client.put_with(Put::new("name", "anna").lease(id))`.
+    ///
+    /// # Errors
+    /// The empty key, an invalid option, the server's refusal, or an answer that didn't come.
+    pub async fn put_with(&self, put: Put) -> Result<PutResponse, CallError> {
+        Ok(self.call(put.into_request("Put")?).await?.into())
+    }
+
+    /// Deletes one key or a range: `client.delete("name")`, or with options
+    /// `client.delete(Delete::key("name").prev_kv(true))`.
+    ///
+    /// # Errors
+    /// The empty key, the server's refusal, or an answer that didn't come.
+    pub async fn delete(&self, delete: impl Into<Delete>) -> Result<DeleteResponse, CallError> {
+        Ok(self.call(delete.into().into_request("DeleteRange")?).await?.into())
+    }
+
+    /// Deletes every key with the prefix. The empty prefix is every key.
     ///
     /// # Errors
     /// The server's refusal, or an answer that didn't come.
-    pub async fn delete(&self, delete: impl Into<Delete>) -> Result<DeleteRangeResponse, CallError> {
-        self.call(delete.into().into_request()).await
+    pub async fn delete_prefix(&self, prefix: impl IntoBytes) -> Result<DeleteResponse, CallError> {
+        self.delete(Delete::prefix(prefix)).await
     }
 
     /// Runs a transaction. One that only reads is retried like a read.
     ///
     /// # Errors
-    /// An invalid option in it, the server's refusal, or an answer that didn't come.
+    /// An empty key or an invalid option in it, the server's refusal, or an answer that didn't come.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResponse, CallError> {
-        self.call(txn.into_request()?).await
+        Ok(self.call(txn.into_request()?).await?.into())
     }
 
-    /// Throws away what was before `revision`: it can't be read or watched any more. `physical` waits
-    /// until the space is given back.
+    /// Throws away what was before a revision, `client.compact(revision)`: it can't be read or watched any more.
     ///
     /// # Errors
     /// A revision below 0, the server's refusal (compacted already, or in the future), or an answer that
     /// didn't come.
-    pub async fn compact(&self, revision: i64, physical: bool) -> Result<CompactionResponse, CallError> {
-        not_negative("Compact", "revision", revision)?;
-        self.calls().call(CompactionRequest { revision, physical }).await
+    pub async fn compact(&self, compact: impl Into<Compact>) -> Result<Header, CallError> {
+        let Compact(request) = compact.into();
+        not_negative("Compact", "revision", request.revision)?;
+        Ok(header(self.calls().call(request).await?.header))
     }
 }
 
@@ -347,6 +372,8 @@ mod tests {
         assert_eq!(field(get().limit(-1).into_request("Range")), "limit");
         assert_eq!(field(get().revision(-1).into_request("Range")), "revision");
         assert_eq!(field(get().max_create_revision(-1).into_request("Range")), "max_create_revision");
+        assert_eq!(field(Get::key("").into_request("Range")), "key");
+        assert_eq!(field(Delete::key("").into_request("DeleteRange")), "key");
         assert_eq!(field(Put::new("", "v").into_request("Put")), "key");
         assert_eq!(field(Put::new("k", "v").ignore_value(true).into_request("Put")), "value");
         assert_eq!(field(Put::new("k", "").lease(1).ignore_lease(true).into_request("Put")), "lease");

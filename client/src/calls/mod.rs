@@ -1,5 +1,6 @@
 //! Calls: what they may be, how often they are tried and where, and the leases that calls keep alive.
 
+pub(crate) mod answers;
 pub(crate) mod attempts;
 pub(crate) mod keeper;
 pub(crate) mod kv;

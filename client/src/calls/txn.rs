@@ -1,11 +1,14 @@
 //! Transactions.
 
 use bytes::Bytes;
-use etcd_watch_core::KeyRange;
+use etcd_watch_core::{IntoBytes, KeyRange};
 use etcd_watch_proto::etcdserverpb as pb;
 use pb::{compare, request_op};
 
-use crate::{CallError, Delete, Get, Put, calls::kv::not_negative};
+use crate::{
+    CallError, Delete, Get, Put,
+    calls::kv::{not_empty, not_negative},
+};
 
 /// How a [`Compare`] compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,37 +48,38 @@ impl Compare {
     }
 
     /// How often the key has been put since it was created; 0 if it doesn't exist.
-    pub fn version(key: impl Into<Bytes>, is: Is, version: i64) -> Self {
+    pub fn version(key: impl IntoBytes, is: Is, version: i64) -> Self {
         let with = compare::TargetUnion::Version(version);
-        Self::new(key.into(), is, compare::CompareTarget::Version, with)
+        Self::new(key.into_bytes(), is, compare::CompareTarget::Version, with)
     }
 
     /// The revision that created the key; 0 if it doesn't exist.
-    pub fn create_revision(key: impl Into<Bytes>, is: Is, revision: i64) -> Self {
+    pub fn create_revision(key: impl IntoBytes, is: Is, revision: i64) -> Self {
         let with = compare::TargetUnion::CreateRevision(revision);
-        Self::new(key.into(), is, compare::CompareTarget::Create, with)
+        Self::new(key.into_bytes(), is, compare::CompareTarget::Create, with)
     }
 
     /// The revision of the key's last change; 0 if it doesn't exist.
-    pub fn mod_revision(key: impl Into<Bytes>, is: Is, revision: i64) -> Self {
+    pub fn mod_revision(key: impl IntoBytes, is: Is, revision: i64) -> Self {
         let with = compare::TargetUnion::ModRevision(revision);
-        Self::new(key.into(), is, compare::CompareTarget::Mod, with)
+        Self::new(key.into_bytes(), is, compare::CompareTarget::Mod, with)
     }
 
     /// The key's value.
-    pub fn value(key: impl Into<Bytes>, is: Is, value: impl Into<Bytes>) -> Self {
-        let with = compare::TargetUnion::Value(value.into());
-        Self::new(key.into(), is, compare::CompareTarget::Value, with)
+    pub fn value(key: impl IntoBytes, is: Is, value: impl IntoBytes) -> Self {
+        let with = compare::TargetUnion::Value(value.into_bytes());
+        Self::new(key.into_bytes(), is, compare::CompareTarget::Value, with)
     }
 
     /// The lease the key hangs on; 0 for none.
-    pub fn lease(key: impl Into<Bytes>, is: Is, lease: i64) -> Self {
+    pub fn lease(key: impl IntoBytes, is: Is, lease: i64) -> Self {
         let with = compare::TargetUnion::Lease(lease);
-        Self::new(key.into(), is, compare::CompareTarget::Lease, with)
+        Self::new(key.into_bytes(), is, compare::CompareTarget::Lease, with)
     }
 
     /// The same condition on every key of a range rather than on one key.
-    pub fn over(mut self, range: &KeyRange) -> Self {
+    pub fn over(mut self, range: impl Into<KeyRange>) -> Self {
+        let range = range.into();
         self.0.key = range.start().clone();
         self.0.range_end = range.end().clone();
         self
@@ -102,7 +106,7 @@ impl TxnOp {
         let request = match self {
             Self::Get(get) => request_op::Request::RequestRange(get.into_request("Txn")?),
             Self::Put(put) => request_op::Request::RequestPut(put.into_request("Txn")?),
-            Self::Delete(delete) => request_op::Request::RequestDeleteRange(delete.into_request()),
+            Self::Delete(delete) => request_op::Request::RequestDeleteRange(delete.into_request("Txn")?),
             Self::Txn(txn) => request_op::Request::RequestTxn(txn.into_request()?),
         };
         Ok(pb::RequestOp { request: Some(request) })
@@ -180,6 +184,7 @@ impl Txn {
     pub(crate) fn into_request(self) -> Result<pb::TxnRequest, CallError> {
         let ops = |ops: Vec<TxnOp>| ops.into_iter().map(TxnOp::into_request).collect::<Result<_, _>>();
         for Compare(compare) in &self.when {
+            not_empty("Txn", "key of a condition", &compare.key)?;
             let revision = match compare.target_union {
                 Some(compare::TargetUnion::Version(n)) => ("version", n),
                 Some(compare::TargetUnion::CreateRevision(n)) => ("create_revision", n),
@@ -205,7 +210,7 @@ mod tests {
         let nested = Txn::new().and_then(Delete::prefix("x"));
         let txn = Txn::new()
             .when(Compare::value("a", Is::Greater, "1"))
-            .when(Compare::lease("", Is::NotEqual, 0).over(&KeyRange::prefix("b")))
+            .when(Compare::lease("", Is::NotEqual, 0).over(KeyRange::prefix("b")))
             .and_then(Put::new("a", "2"))
             .and_then(nested)
             .or_else(Get::key("a"));

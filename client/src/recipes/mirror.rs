@@ -84,13 +84,13 @@ impl std::fmt::Debug for Mirror {
 }
 
 impl Client {
-    /// Mirrors a key range. Returns at once; what happens comes from the stream.
+    /// Mirrors a key, a range, `client.mirror(KeyRange::prefix("names/"))`, or with options, a [`MirrorRequest`]. Returns at once; what happens comes from the stream.
     ///
     /// # Errors
     /// A request that can't be served, or a client that has been closed.
-    pub fn mirror(&self, request: MirrorRequest) -> Result<Mirror, ApiMisuse> {
+    pub fn mirror(&self, request: impl Into<MirrorRequest>) -> Result<Mirror, ApiMisuse> {
         let seed = RandomState::new().build_hasher().finish();
-        let machine = Machine::new(&self.calls().pool.dialer.watch_config, request, seed)?;
+        let machine = Machine::new(&self.calls().pool.dialer.watch_config, request.into(), seed)?;
         if self.calls().is_closed() {
             return Err(ApiMisuse::ShutDown);
         }

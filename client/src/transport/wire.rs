@@ -2,9 +2,9 @@
 
 use std::error::Error as _;
 
-use etcd_watch_core::{Failure, ListRequest, Page, PageKv};
+use etcd_watch_core::{Failure, Header, ListRequest, OwnedKeyValue, Page};
 use etcd_watch_proto::{
-    etcdserverpb::{RangeRequest, RangeResponse},
+    etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader},
     mvccpb::KeyValue,
 };
 use tonic::{
@@ -42,8 +42,19 @@ pub(crate) fn page(response: RangeResponse) -> Page {
     }
 }
 
-fn pair(kv: KeyValue) -> PageKv {
-    PageKv {
+/// A header that came, or didn't.
+pub(crate) fn header(sent: Option<ResponseHeader>) -> Header {
+    let sent = sent.unwrap_or_default();
+    let mut header = Header::default();
+    header.cluster_id = sent.cluster_id;
+    header.member_id = sent.member_id;
+    header.revision = sent.revision;
+    header.raft_term = sent.raft_term;
+    header
+}
+
+pub(crate) fn pair(kv: KeyValue) -> OwnedKeyValue {
+    OwnedKeyValue {
         key: kv.key,
         value: kv.value,
         create_revision: kv.create_revision,

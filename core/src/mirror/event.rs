@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::{fmt, ops::Bound};
 
-use crate::{CloseReason, PageKv, WatchResponse};
+use crate::{CloseReason, OwnedKeyValue, WatchResponse};
 
 /// What [`Mirror::next`](crate::Mirror::next) hands out. A consumer folds it, in order, into whatever it
 /// keeps of the store: a map, a table, a set of addresses.
@@ -152,7 +152,7 @@ impl fmt::Display for ListReason {
 pub struct SnapshotPart {
     pub(super) after: Option<Bytes>,
     pub(super) through: Option<Bytes>,
-    pub(super) puts: Vec<PageKv>,
+    pub(super) puts: Vec<OwnedKeyValue>,
     pub(super) deletes: Vec<Bytes>,
     pub(super) is_whole: bool,
 }
@@ -160,13 +160,13 @@ pub struct SnapshotPart {
 impl SnapshotPart {
     /// Keys to put, ascending.
     #[must_use]
-    pub fn puts(&self) -> &[PageKv] {
+    pub fn puts(&self) -> &[OwnedKeyValue] {
         &self.puts
     }
 
     /// The same, to keep.
     #[must_use]
-    pub fn into_puts(self) -> Vec<PageKv> {
+    pub fn into_puts(self) -> Vec<OwnedKeyValue> {
         self.puts
     }
 

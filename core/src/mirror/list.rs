@@ -13,11 +13,9 @@ use alloc::boxed::Box;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{
-    ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, Page, PageKv, Phase, merge::Merge,
-};
+use super::{ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, Page, Phase, merge::Merge};
 use crate::{
-    CloseReason, Config, Failure, Instant, KeyRange, Remedy, TimeoutReason,
+    CloseReason, Config, Failure, Instant, KeyRange, OwnedKeyValue, Remedy, TimeoutReason,
     attempts::Attempts,
     failure::{Oversize, final_reason, is_compacted, is_future_revision, message_of, oversize},
     remedy,
@@ -337,7 +335,7 @@ fn flaw_of(page: &Page, range: &KeyRange, position: &Position) -> Option<&'stati
     }
     let revision = if position.revision == 0 { page.revision } else { position.revision };
     let mut last = position.after.as_deref();
-    for PageKv { key, mod_revision, .. } in &page.kvs {
+    for OwnedKeyValue { key, mod_revision, .. } in &page.kvs {
         if last.is_some_and(|last| last >= &key[..]) {
             return Some("the endpoint does not list keys in ascending order");
         }

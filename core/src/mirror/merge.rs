@@ -6,7 +6,7 @@ use bytes::Bytes;
 use core::ops::Bound;
 
 use super::event::SnapshotPart;
-use crate::PageKv;
+use crate::OwnedKeyValue;
 
 /// No pair has it: what the revision of a key is when its store is gone.
 const OTHER_STORE: i64 = 0;
@@ -51,7 +51,7 @@ impl Index {
 /// A page that is not all handed out yet. Its keys are ascending, and above `done`.
 #[derive(Debug)]
 pub(super) struct Merge {
-    listed: vec::IntoIter<PageKv>,
+    listed: vec::IntoIter<OwnedKeyValue>,
     /// Everything up to here is handed out.
     done: Option<Bytes>,
     /// The page's last key; `None` for the end of the range.
@@ -64,7 +64,7 @@ pub(super) struct Merge {
 
 impl Merge {
     pub(super) fn new(
-        listed: Vec<PageKv>,
+        listed: Vec<OwnedKeyValue>,
         after: Option<Bytes>,
         through: Option<Bytes>,
         completes: Option<i64>,
@@ -122,11 +122,11 @@ impl Merge {
 mod tests {
     use super::*;
 
-    fn kvs(keys: &[(&'static str, i64)]) -> Vec<PageKv> {
-        let kv = |&(key, mod_revision): &(&'static str, i64)| PageKv {
+    fn kvs(keys: &[(&'static str, i64)]) -> Vec<OwnedKeyValue> {
+        let kv = |&(key, mod_revision): &(&'static str, i64)| OwnedKeyValue {
             key: Bytes::from_static(key.as_bytes()),
             mod_revision,
-            ..PageKv::default()
+            ..OwnedKeyValue::default()
         };
         keys.iter().map(kv).collect()
     }

@@ -21,7 +21,7 @@ mod request;
 mod watch;
 
 pub use event::{ListReason, MirrorEvent, SnapshotPart};
-pub use request::{ListKey, ListRequest, MirrorAction, MirrorRequest, Page, PageKv};
+pub use request::{ListKey, ListRequest, MirrorAction, MirrorRequest, Page};
 
 use alloc::collections::VecDeque;
 
@@ -71,11 +71,11 @@ use crate::{
 /// use bytes::Bytes;
 /// use etcd_watch_core::{
 ///     CloseReason, Config, Delivery, Instant, KeyRange, ListReason, Mirror, MirrorAction, MirrorEvent,
-///     MirrorRequest, Page, PageKv,
+///     MirrorRequest, Page, OwnedKeyValue,
 /// };
 ///
-/// fn kv(key: &'static str, mod_revision: i64) -> PageKv {
-///     PageKv { key: Bytes::from_static(key.as_bytes()), mod_revision, ..PageKv::default() }
+/// fn kv(key: &'static str, mod_revision: i64) -> OwnedKeyValue {
+///     OwnedKeyValue { key: Bytes::from_static(key.as_bytes()), mod_revision, ..OwnedKeyValue::default() }
 /// }
 ///
 /// let now = Instant::ZERO;

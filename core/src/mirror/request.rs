@@ -2,10 +2,9 @@
 //! the driver brings back ([`Page`]).
 
 use alloc::{sync::Arc, vec::Vec};
-use bytes::Bytes;
 use core::fmt;
 
-use crate::{EndpointHint, KeyRange, Overflow, RequestError, StreamOptions, WatchRequest};
+use crate::{EndpointHint, KeyRange, Overflow, OwnedKeyValue, RequestError, StreamOptions, WatchRequest};
 
 /// A mirror to make.
 ///
@@ -31,10 +30,10 @@ pub struct MirrorRequest {
 }
 
 impl MirrorRequest {
-    /// A mirror of `range`, with every option at its default.
-    pub fn new(range: KeyRange) -> Self {
+    /// A mirror of a key or a range, with every option at its default.
+    pub fn new(range: impl Into<KeyRange>) -> Self {
         Self {
-            range,
+            range: range.into(),
             page_keys: 1000,
             keys_only: false,
             keep_index: true,
@@ -132,6 +131,12 @@ impl MirrorRequest {
     }
 }
 
+impl<R: Into<KeyRange>> From<R> for MirrorRequest {
+    fn from(range: R) -> Self {
+        Self::new(range)
+    }
+}
+
 /// One thing for the driver of a [`Mirror`](crate::Mirror) to do. The enum is exhaustive, so that a driver that misses
 /// one doesn't compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,31 +200,7 @@ pub struct Page {
     /// Whether there are more keys than were returned.
     pub more: bool,
     /// The pairs, ascending by key.
-    pub kvs: Vec<PageKv>,
-}
-
-/// A key-value pair that was listed.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct PageKv {
-    /// The key.
-    pub key: Bytes,
-    /// The value; empty when only keys were asked for.
-    pub value: Bytes,
-    /// The revision that created the key.
-    pub create_revision: i64,
-    /// The revision of the last change.
-    pub mod_revision: i64,
-    /// How often the key has been put since it was created.
-    pub version: i64,
-    /// The lease the key hangs on; 0 for none.
-    pub lease: i64,
-}
-
-impl fmt::Debug for PageKv {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = alloc::string::String::from_utf8_lossy(&self.key);
-        write!(f, "{key:?}@{} ({} bytes)", self.mod_revision, self.value.len())
-    }
+    pub kvs: Vec<OwnedKeyValue>,
 }
 
 #[cfg(test)]
@@ -228,7 +209,12 @@ mod tests {
 
     #[test]
     fn what_is_logged_of_a_page_is_short_and_no_value() {
-        let kv = PageKv { key: "k1".into(), value: "secret".into(), mod_revision: 3, ..PageKv::default() };
+        let kv = OwnedKeyValue {
+            key: "k1".into(),
+            value: "secret".into(),
+            mod_revision: 3,
+            ..OwnedKeyValue::default()
+        };
         let page = Page { revision: 9, kvs: alloc::vec![kv], ..Page::default() };
         let text = alloc::format!("{:?}: {page:?}", ListKey(4));
         assert!(text.starts_with("list 4: ") && text.contains(r#""k1"@3 (6 bytes)"#), "{text}");

@@ -17,6 +17,7 @@
 
 mod admit;
 pub(crate) mod key_queue;
+pub(crate) mod owned;
 pub(crate) mod place;
 mod progress;
 pub(crate) mod queue;

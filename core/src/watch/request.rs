@@ -1,108 +1,8 @@
 //! What the application asks for ([`WatchRequest`]) and what goes on the wire for it ([`Request`]).
 
 use alloc::{string::String, vec::Vec};
-use bytes::Bytes;
 
-use crate::error::RequestError;
-
-/// The keys a watch covers.
-///
-/// etcd's own encoding is `(key, range_end)`; the constructors build it for the usual cases.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct KeyRange {
-    key: Bytes,
-    range_end: Bytes,
-}
-
-impl KeyRange {
-    /// One key. The empty key stands for `\0`, the smallest key, as it does on the server.
-    #[must_use]
-    pub fn key(key: impl Into<Bytes>) -> Self {
-        Self { key: or_smallest(key.into()), range_end: Bytes::new() }
-    }
-
-    /// Every key that starts with `prefix`; the empty prefix is every key.
-    #[must_use]
-    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
-        let prefix = prefix.into();
-        let range_end = prefix_end(&prefix);
-        Self { key: or_smallest(prefix), range_end }
-    }
-
-    /// Every key from `key` on.
-    #[must_use]
-    pub fn from_key(key: impl Into<Bytes>) -> Self {
-        Self { key: or_smallest(key.into()), range_end: Bytes::from_static(b"\0") }
-    }
-
-    /// Every key there is.
-    #[must_use]
-    pub fn all() -> Self {
-        Self::from_key(Bytes::new())
-    }
-
-    /// The keys from `start` up to but without `end`.
-    ///
-    /// # Errors
-    /// [`RequestError::EmptyRange`] when `end` is not above `start`: such a watch never sees anything.
-    pub fn range(start: impl Into<Bytes>, end: impl Into<Bytes>) -> Result<Self, RequestError> {
-        let (key, range_end) = (or_smallest(start.into()), end.into());
-        if range_end.is_empty() || (range_end != b"\0"[..] && range_end <= key) {
-            return Err(RequestError::EmptyRange { start: key, end: range_end });
-        }
-        Ok(Self { key, range_end })
-    }
-
-    /// The first key, as on the wire.
-    #[must_use]
-    pub fn start(&self) -> &Bytes {
-        &self.key
-    }
-
-    /// The end, as on the wire: empty for one key, `\0` for "from the key on".
-    #[must_use]
-    pub fn end(&self) -> &Bytes {
-        &self.range_end
-    }
-
-    /// The range for what is kept under a prefix: as if every key began with it, and no other were there.
-    #[must_use]
-    pub fn within(&self, prefix: &[u8]) -> Self {
-        let prefixed = |key: &[u8]| Bytes::from([prefix, key].concat());
-        let range_end = match &self.range_end[..] {
-            b"" => Bytes::new(),
-            b"\0" => prefix_end(prefix),
-            end => prefixed(end),
-        };
-        Self { key: or_smallest(prefixed(&self.key)), range_end }
-    }
-
-    /// Whether `key` lies in the range.
-    #[must_use]
-    pub fn contains(&self, key: &[u8]) -> bool {
-        if self.range_end.is_empty() {
-            return self.key == key;
-        }
-        key >= &self.key[..] && (self.range_end == b"\0"[..] || key < &self.range_end[..])
-    }
-}
-
-fn or_smallest(key: Bytes) -> Bytes {
-    if key.is_empty() { Bytes::from_static(b"\0") } else { key }
-}
-
-/// The first key above every key with this prefix: the last byte that can be raised is, and what
-/// follows it is cut off; where none can be, there is no end.
-fn prefix_end(prefix: &[u8]) -> Bytes {
-    match prefix.iter().rposition(|&byte| byte != u8::MAX) {
-        Some(at) => {
-            let mut end = prefix[..=at].to_vec();
-            end[at] += 1;
-            end.into()
-        }
-        None => Bytes::from_static(b"\0"),
-    }
-}
+use crate::{KeyRange, error::RequestError};
 
 /// Where a watch begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -196,10 +96,10 @@ pub struct WatchRequest {
 }
 
 impl WatchRequest {
-    /// A watch on `range`, from now on, with every other option at its default.
-    pub fn new(range: KeyRange) -> Self {
+    /// A watch on a key or a range, from now on, with every other option at its default.
+    pub fn new(range: impl Into<KeyRange>) -> Self {
         Self {
-            range,
+            range: range.into(),
             start: StartAt::Now,
             known: (0, 0),
             prev_kv: false,
@@ -315,6 +215,7 @@ impl WatchRequest {
     /// A negative start revision, a buffer of 0 bytes, filters that leave out everything, or metadata
     /// that is no valid header.
     pub fn validate(&self) -> Result<(), RequestError> {
+        self.range.validate()?;
         if let StartAt::Revision(revision) = self.start
             && revision < 0
         {
@@ -336,6 +237,13 @@ impl WatchRequest {
             }
         }
         Ok(())
+    }
+}
+
+/// A watch from now on.
+impl<R: Into<KeyRange>> From<R> for WatchRequest {
+    fn from(range: R) -> Self {
+        Self::new(range)
     }
 }
 
@@ -389,44 +297,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_ends_at_its_last_byte_raised() {
-        assert_eq!(KeyRange::prefix("ab").end(), &b"ac"[..]);
-        assert_eq!(KeyRange::prefix(&b"a\xff\xff"[..]).end(), &b"b"[..]);
-        assert_eq!(KeyRange::prefix(&b"\xff\xff"[..]).end(), &b"\0"[..]);
-        assert_eq!(KeyRange::prefix("").start(), &b"\0"[..]);
-        assert_eq!(KeyRange::prefix(""), KeyRange::all());
-    }
-
-    #[test]
-    fn a_range_under_a_prefix_does_not_leave_it() {
-        let within = |range: KeyRange| {
-            let range = range.within(b"n/");
-            (range.start().clone(), range.end().clone())
-        };
-        assert_eq!(within(KeyRange::key("a")), ("n/a".into(), "".into()));
-        assert_eq!(within(KeyRange::prefix("a")), ("n/a".into(), "n/b".into()));
-        assert_eq!(within(KeyRange::all()), ("n/\0".into(), "n0".into()));
-        assert_eq!(within(KeyRange::prefix(&b"\xff"[..])), (Bytes::from_static(b"n/\xff"), "n0".into()));
-    }
-
-    #[test]
-    fn an_inverted_or_empty_range_is_refused() {
-        assert!(matches!(KeyRange::range("b", "a"), Err(RequestError::EmptyRange { .. })));
-        assert!(matches!(KeyRange::range("a", "a"), Err(RequestError::EmptyRange { .. })));
-        assert!(matches!(KeyRange::range("a", ""), Err(RequestError::EmptyRange { .. })));
-        assert!(KeyRange::range("a", &b"\0"[..]).is_ok());
-    }
-
-    #[test]
-    fn a_range_contains_what_the_server_would_send() {
-        assert!(KeyRange::key("a").contains(b"a") && !KeyRange::key("a").contains(b"aa"));
-        assert!(KeyRange::from_key("b").contains(b"c") && !KeyRange::from_key("b").contains(b"a"));
-        assert!(KeyRange::all().contains(b"\0"));
-        let range = KeyRange::range("b", "d").unwrap();
-        assert!(range.contains(b"c") && !range.contains(b"d") && !range.contains(b"a"));
-    }
-
-    #[test]
     fn bad_requests_name_the_field() {
         let request = || WatchRequest::new(KeyRange::key("a"));
         assert!(request().start_revision(-1).validate().is_err());
@@ -435,6 +305,7 @@ mod tests {
         assert!(request().filters(Filters { no_put: true, no_delete: false }).validate().is_ok());
         assert!(request().filters(Filters { no_put: false, no_delete: true }).validate().is_ok());
         assert!(request().buffer_bytes(0).validate().is_err());
+        assert_eq!(WatchRequest::from("").validate(), Err(RequestError::EmptyKey));
         assert!(request().filters(Filters { no_put: true, no_delete: true }).validate().is_err());
         let metadata = |name: &str, value: &str| StreamOptions {
             metadata: alloc::vec![(name.into(), value.into())],

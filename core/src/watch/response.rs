@@ -2,8 +2,12 @@
 
 use alloc::{string::String, vec, vec::Vec};
 use bytes::Bytes;
-use core::fmt;
+use core::{
+    fmt,
+    str::{Utf8Error, from_utf8},
+};
 
+use super::owned::{OwnedEvent, OwnedKeyValue};
 use crate::{
     CloseReason, Frame, Header,
     wire::decode::{EventIndex, KvIndex, NO_PREV, Prevs, Span},
@@ -266,7 +270,10 @@ impl PartialEq for WatchResponse {
 
 /// Whether a key was put or deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "etcd's protocol has these two, and a reader has to deal with both"
+)]
 pub enum EventKind {
     /// The key was put.
     Put,
@@ -307,6 +314,22 @@ impl<'a> Event<'a> {
         self.kv().value()
     }
 
+    /// The key as text.
+    ///
+    /// # Errors
+    /// When it isn't UTF-8.
+    pub fn key_str(&self) -> Result<&'a str, Utf8Error> {
+        from_utf8(self.key())
+    }
+
+    /// The value as text.
+    ///
+    /// # Errors
+    /// When it isn't UTF-8.
+    pub fn value_str(&self) -> Result<&'a str, Utf8Error> {
+        from_utf8(self.value())
+    }
+
     /// The revision of the change.
     #[must_use]
     pub fn mod_revision(&self) -> i64 {
@@ -338,6 +361,13 @@ impl<'a> Event<'a> {
             frame: &self.chunk.frame,
             index: &self.chunk.prevs.as_slice()[self.index.prev as usize],
         })
+    }
+
+    /// The event as one that stands alone. Nothing is copied: it shares the received buffer.
+    #[must_use]
+    pub fn to_owned(&self) -> OwnedEvent {
+        let prev = self.prev().map(|prev| prev.to_owned());
+        OwnedEvent { kind: self.kind(), kv: self.kv().to_owned(), prev }
     }
 
     /// Whether the change created the key.
@@ -379,6 +409,35 @@ impl<'a> KeyValue<'a> {
     #[must_use]
     pub fn value(&self) -> &'a [u8] {
         self.index.value.of(self.frame)
+    }
+
+    /// The key as text.
+    ///
+    /// # Errors
+    /// When it isn't UTF-8.
+    pub fn key_str(&self) -> Result<&'a str, Utf8Error> {
+        from_utf8(self.key())
+    }
+
+    /// The value as text.
+    ///
+    /// # Errors
+    /// When it isn't UTF-8.
+    pub fn value_str(&self) -> Result<&'a str, Utf8Error> {
+        from_utf8(self.value())
+    }
+
+    /// The pair as one that stands alone. Nothing is copied: it shares the received buffer.
+    #[must_use]
+    pub fn to_owned(&self) -> OwnedKeyValue {
+        OwnedKeyValue {
+            key: self.key_bytes(),
+            value: self.value_bytes(),
+            create_revision: self.create_revision(),
+            mod_revision: self.mod_revision(),
+            version: self.version(),
+            lease: self.lease(),
+        }
     }
 
     /// The key as a buffer of its own, which shares the received one rather than copying it.

@@ -132,6 +132,14 @@ pub struct Header {
     pub raft_term: u64,
 }
 
+impl Header {
+    /// Whether the server sent one. etcd always does; a proxy may leave it out.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 /// One received `WatchResponse` of etcd: the received bytes, and an index over them.
 ///
 /// Keys and values stay where they are in the bytes; nothing is copied.

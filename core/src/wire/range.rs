@@ -6,7 +6,7 @@ use super::{
     decode::{DecodeError, Header, KvIndex, read_header, read_kv},
     reader::{END, Reader, bytes_tag, varint_tag},
 };
-use crate::{Code, Failure, Page, PageKv, RangeDone, ServerVersion};
+use crate::{Code, Failure, OwnedKeyValue, Page, RangeDone, ServerVersion};
 
 /// The least that a pair takes on the wire: its tag and length, a key of one byte, a revision.
 const SMALLEST_PAIR: usize = 8;
@@ -88,10 +88,10 @@ impl Page {
     }
 }
 
-fn pair(message: &Bytes, reader: Reader<'_>) -> Result<PageKv, DecodeError> {
+fn pair(message: &Bytes, reader: Reader<'_>) -> Result<OwnedKeyValue, DecodeError> {
     let mut kv = KvIndex::default();
     read_kv(reader, &mut kv)?;
-    Ok(PageKv {
+    Ok(OwnedKeyValue {
         key: message.slice(kv.key.range()),
         value: message.slice(kv.value.range()),
         create_revision: kv.create_revision,

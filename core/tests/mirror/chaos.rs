@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use etcd_watch_core::{
     CloseReason, Config, Delivery, Failure, Instant, KeyRange, ListKey, Mirror, MirrorAction, MirrorEvent,
-    MirrorRequest, Page, PageKv,
+    MirrorRequest, OwnedKeyValue, Page,
 };
 use proptest::prelude::*;
 
@@ -35,10 +35,10 @@ fn call() -> impl Strategy<Value = Call> {
     let revision =
         || prop_oneof![8 => 1..9_i64, 1 => Just(0), 1 => Just(-1), 1 => Just(i64::MAX), 1 => Just(i64::MIN)];
     let key = prop_oneof![Just(""), Just("\0"), Just("a"), Just("b"), Just("b\0"), Just("c"), Just("\u{7f}")];
-    let kv = (key, revision()).prop_map(|(key, mod_revision)| PageKv {
+    let kv = (key, revision()).prop_map(|(key, mod_revision)| OwnedKeyValue {
         key: Bytes::from_static(key.as_bytes()),
         mod_revision,
-        ..PageKv::default()
+        ..OwnedKeyValue::default()
     });
     let kvs =
         (prop::collection::vec(kv, 0..5), prop::bool::weighted(0.8)).prop_map(|(mut kvs, is_lawful)| {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use etcd_watch_core::{
     CloseReason, Config, Delivery, Failure, Instant, KeyRange, ListKey, ListRequest, Mirror, MirrorAction,
-    MirrorEvent, MirrorRequest, Page, PageKv, TimeoutReason,
+    MirrorEvent, MirrorRequest, OwnedKeyValue, Page, TimeoutReason,
 };
 
 pub(crate) const CLUSTER: u64 = 7;
@@ -104,7 +104,7 @@ pub(crate) fn of_k() -> MirrorRequest {
 }
 
 pub(crate) fn page(revision: i64, kvs: &[(&'static str, i64)], more: bool) -> Page {
-    let kv = |&(key, mod_revision): &(&'static str, i64)| PageKv {
+    let kv = |&(key, mod_revision): &(&'static str, i64)| OwnedKeyValue {
         key: Bytes::from_static(key.as_bytes()),
         value: Bytes::from_static(b"v"),
         create_revision: mod_revision,

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use etcd_watch_core::{Failure, KeyRange, ListRequest, Page, PageKv};
+use etcd_watch_core::{Failure, KeyRange, ListRequest, OwnedKeyValue, Page};
 use etcd_watch_proto::mvccpb::{Event, KeyValue};
 
 /// The keys there may be; ranges leave some out.
 pub(crate) const KEYS: [&str; 12] = ["a", "k0", "k1", "k10", "k2", "k3", "k4", "k5", "k6", "k7", "k8", "z"];
 
-pub(crate) type State = BTreeMap<Bytes, PageKv>;
+pub(crate) type State = BTreeMap<Bytes, OwnedKeyValue>;
 
 /// One store, from its beginning to where another takes its place.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ impl Store {
                 continue;
             }
             let before = state.get(&key);
-            let kv = PageKv {
+            let kv = OwnedKeyValue {
                 key: key.clone(),
                 value: format!("{} of store {}", revision, self.number).into(),
                 create_revision: before.map_or(revision, |kv| kv.create_revision),
@@ -116,7 +116,7 @@ impl Store {
     }
 }
 
-fn message(kv: &PageKv) -> KeyValue {
+fn message(kv: &OwnedKeyValue) -> KeyValue {
     KeyValue {
         key: kv.key.clone(),
         value: kv.value.clone(),

@@ -6,8 +6,8 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use etcd_watch_core::{
     Action, CloseReason, Config, Delivery, EventKind, Failure, Instant, KeyRange, ListKey, ListRequest,
-    Mirror, MirrorAction, MirrorEvent, MirrorRequest, Opened, Page, PageKv, ServerVersion, SnapshotPart,
-    StreamKey, WatchKey, WatchResponse, Watcher,
+    Mirror, MirrorAction, MirrorEvent, MirrorRequest, Opened, OwnedKeyValue, Page, ServerVersion,
+    SnapshotPart, StreamKey, WatchKey, WatchResponse, Watcher,
 };
 use prost::Message;
 
@@ -362,7 +362,7 @@ impl World {
                 assert!(self.fold.remove(event.key()).is_some(), "{event:?}, which was not there");
                 continue;
             }
-            let kv = PageKv {
+            let kv = OwnedKeyValue {
                 key: event.kv().key_bytes(),
                 value: event.kv().value_bytes(),
                 create_revision: event.create_revision(),

@@ -1,8 +1,8 @@
 //! A mirror with a key that no list can bring.
 
 use etcd_watch_core::{
-    CloseReason, Config, Failure, Instant, KeyRange, Mirror, MirrorAction, MirrorEvent, MirrorRequest, Page,
-    PageKv,
+    CloseReason, Config, Failure, Instant, KeyRange, Mirror, MirrorAction, MirrorEvent, MirrorRequest,
+    OwnedKeyValue, Page,
 };
 
 use crate::support::*;
@@ -48,7 +48,7 @@ fn list_with_large_key(before: &[&'static str], page_keys: usize) -> (Option<Clo
 }
 
 fn page(keys: &[&'static str]) -> Page {
-    let kv = |&key: &&'static str| PageKv {
+    let kv = |&key: &&'static str| OwnedKeyValue {
         key: key.into(),
         value: "v".into(),
         create_revision: 3,

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use etcd_watch_client::{
-    EventKind, KeyRange, ListReason, MirrorEvent, MirrorRequest, PageKv, SnapshotPart, StreamOptions,
+    EventKind, KeyRange, ListReason, MirrorEvent, MirrorRequest, OwnedKeyValue, SnapshotPart, StreamOptions,
     WatchResponse,
     cache::{Cache, CacheRequest, CacheStatus},
 };
@@ -246,7 +246,7 @@ impl Fold {
             self.state.remove(key);
         }
         for kv in part.into_puts() {
-            let PageKv { key, value, create_revision, mod_revision, version, lease } = kv;
+            let OwnedKeyValue { key, value, create_revision, mod_revision, version, lease } = kv;
             let pair = KeyValue { key: key.clone(), value, create_revision, mod_revision, version, lease };
             self.state.insert(key, pair);
         }

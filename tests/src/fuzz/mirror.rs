@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use etcd_watch_core::{
     Action, CloseReason, Config, Delivery, Failure, Instant, KeyRange, ListKey, Mirror, MirrorAction,
-    MirrorRequest, Opened, Overflow, Page, PageKv, Request, ServerVersion, StreamKey, WatchKey, Watcher,
+    MirrorRequest, Opened, Overflow, Page, OwnedKeyValue, Request, ServerVersion, StreamKey, WatchKey, Watcher,
 };
 use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
 use etcd_watch_proto::mvccpb::{Event, KeyValue};
@@ -200,10 +200,10 @@ impl World {
     fn page(&mut self, input: &mut Input<'_>) -> Page {
         let shape = input.byte();
         let revision = self.some_revision(input);
-        let mut kvs: Vec<PageKv> = (0..shape & 7)
+        let mut kvs: Vec<OwnedKeyValue> = (0..shape & 7)
             .map(|_| {
                 let key = input.pick(&KEYS);
-                PageKv { key: key.into(), mod_revision: self.some_revision(input), ..PageKv::default() }
+                OwnedKeyValue { key: key.into(), mod_revision: self.some_revision(input), ..OwnedKeyValue::default() }
             })
             .collect();
         if shape & 0x10 == 0 {

@@ -1,6 +1,6 @@
 //! What happened in one run: counted always, written down if asked for.
 
-use etcd_watch_core::{Event, EventKind, MirrorEvent, PageKv, ResponseKind, WatchResponse};
+use etcd_watch_core::{Event, EventKind, MirrorEvent, OwnedKeyValue, ResponseKind, WatchResponse};
 
 use super::settings::Keyspace;
 use super::store_at::show;
@@ -99,7 +99,7 @@ pub(super) fn contents(store: &StoreAt) -> String {
     format!("revision {}: {}", store.revision(), or_nothing(&told))
 }
 
-fn pair(kv: &PageKv) -> String {
+fn pair(kv: &OwnedKeyValue) -> String {
     format!("{} = {} @{}", show(&kv.key), show(&kv.value), kv.mod_revision)
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use etcd_watch_core::{KeyRange, PageKv};
+use etcd_watch_core::{KeyRange, OwnedKeyValue};
 
 use crate::model::{EventKind, ModelEtcd};
 
@@ -16,7 +16,7 @@ const TOLD: usize = 3;
 pub struct StoreAt {
     revision: i64,
     cluster_id: u64,
-    pairs: BTreeMap<Bytes, PageKv>,
+    pairs: BTreeMap<Bytes, OwnedKeyValue>,
 }
 
 impl StoreAt {
@@ -29,7 +29,7 @@ impl StoreAt {
         for change in store.history().iter().take_while(|change| change.revision <= revision) {
             match change.kind {
                 EventKind::Put if range.contains(&change.key) => {
-                    let kv = PageKv {
+                    let kv = OwnedKeyValue {
                         key: change.key.clone(),
                         value: change.value.clone(),
                         create_revision: change.create_revision,
@@ -60,7 +60,7 @@ impl StoreAt {
 
     /// All keys of the range, with what the store knows of them.
     #[must_use]
-    pub fn pairs(&self) -> &BTreeMap<Bytes, PageKv> {
+    pub fn pairs(&self) -> &BTreeMap<Bytes, OwnedKeyValue> {
         &self.pairs
     }
 

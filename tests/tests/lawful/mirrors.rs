@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use etcd_watch_core::{EventKind, KeyRange, MirrorEvent, MirrorRequest, PageKv, SnapshotPart};
+use etcd_watch_core::{EventKind, KeyRange, MirrorEvent, MirrorRequest, OwnedKeyValue, SnapshotPart};
 use etcd_watch_testkit::lawful::{
     Failure, MirrorConsumer, Settings, Sight, StoreAt, check_mirror, histories,
 };
@@ -199,7 +199,7 @@ struct ByAddress {
 }
 
 impl ByAddress {
-    fn put(&mut self, kv: &PageKv) {
+    fn put(&mut self, kv: &OwnedKeyValue) {
         let name = String::from_utf8(kv.key.to_vec()).expect("keys are text");
         let port = std::str::from_utf8(&kv.value).expect("values are text").parse().expect("and numbers");
         self.delete(&kv.key);
@@ -235,7 +235,7 @@ impl MirrorConsumer for ByAddress {
                     let (key, value) = (event.kv().key_bytes(), event.kv().value_bytes());
                     match event.kind() {
                         EventKind::Delete => self.delete(&key),
-                        _ => self.put(&PageKv { key, value, ..PageKv::default() }),
+                        _ => self.put(&OwnedKeyValue { key, value, ..OwnedKeyValue::default() }),
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use etcd_watch_core::{Event, PageKv};
+use etcd_watch_core::{Event, OwnedKeyValue};
 
 use super::tree::Entry;
 use crate::BoxError;
@@ -162,8 +162,8 @@ pub(super) struct Fresh<'a> {
     pub(super) lease: i64,
 }
 
-impl<'a> From<&'a PageKv> for Fresh<'a> {
-    fn from(kv: &'a PageKv) -> Self {
+impl<'a> From<&'a OwnedKeyValue> for Fresh<'a> {
+    fn from(kv: &'a OwnedKeyValue) -> Self {
         Self {
             key: &kv.key,
             value: &kv.value,

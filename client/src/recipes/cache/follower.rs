@@ -7,7 +7,6 @@ use std::{
 };
 
 use etcd_watch_core::{Instant, MirrorEvent};
-use etcd_watch_proto::etcdserverpb::RangeResponse;
 use futures_core::Stream;
 
 use super::{
@@ -17,12 +16,12 @@ use super::{
     request::Make,
     shared::Shared,
 };
-use crate::{CallError, Client, Get, Mirror, SortBy, SortOrder, runtime::BoxFuture};
+use crate::{CallError, Client, Get, GetResponse, Mirror, SortBy, SortOrder, runtime::BoxFuture};
 
 /// How many of the mirror's events are taken in one go, before other tasks have their turn.
 const TURN: usize = 32;
 
-type Read = BoxFuture<'static, Result<RangeResponse, CallError>>;
+type Read = BoxFuture<'static, Result<GetResponse, CallError>>;
 
 pub(super) struct Follower<P> {
     client: Client,
@@ -144,8 +143,7 @@ impl<P> Follower<P> {
             let number = *number;
             self.revision_read = None;
             let revision = result.map_err(CacheError::Read).and_then(|response| {
-                let revision = response.header.map(|header| header.revision);
-                revision.filter(|&revision| revision > 0).ok_or(CacheError::NoRevision)
+                Some(response.revision()).filter(|&revision| revision > 0).ok_or(CacheError::NoRevision)
             });
             self.shared.read_done(number, revision);
         }
@@ -190,13 +188,16 @@ impl<P> Follower<P> {
         let Poll::Ready(result) = read.as_mut().poll(cx) else { return };
         self.keys_read = None;
         let proof = result.ok().and_then(|response| {
-            let header = response.header?;
+            let header = response.header();
+            if !header.is_present() {
+                return None;
+            }
             // Another cluster's keys show nothing.
             let is_ours = [0, header.cluster_id].contains(&self.cluster_id) || header.cluster_id == 0;
-            let newest = response.kvs.first().map_or(0, |kv| kv.mod_revision);
-            let keys = usize::try_from(response.count).ok()?;
+            let newest = response.first().map_or(0, |kv| kv.mod_revision);
+            let keys = usize::try_from(response.count()).ok()?;
             // A server that only counts what it returns would never agree, and one that counts nothing could.
-            (is_ours && keys >= response.kvs.len()).then_some(Proof {
+            (is_ours && keys >= response.kvs().len()).then_some(Proof {
                 revision: header.revision,
                 keys,
                 newest,

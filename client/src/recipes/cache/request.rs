@@ -37,8 +37,9 @@ pub struct CacheRequest<P = ()> {
 }
 
 impl CacheRequest {
-    /// A cache of `range`, with every option at its default.
-    pub fn new(range: KeyRange) -> Self {
+    /// A cache of a key or a range, with every option at its default.
+    pub fn new(range: impl Into<KeyRange>) -> Self {
+        let range = range.into();
         Self {
             #[cfg(feature = "metrics")]
             name: String::from_utf8_lossy(range.start()).into_owned(),
@@ -155,8 +156,8 @@ impl<P> CacheRequest<P> {
     }
 }
 
-impl From<KeyRange> for CacheRequest {
-    fn from(range: KeyRange) -> Self {
+impl<R: Into<KeyRange>> From<R> for CacheRequest {
+    fn from(range: R) -> Self {
         Self::new(range)
     }
 }

@@ -161,7 +161,7 @@ impl Place {
             client.txn(Txn::new().when(self.claim.exists()).and_then(put))
         };
         match select(pin!(queue::persist(client, put)), pin!(self.lost())).await {
-            Either::Left((answer, _)) if answer.as_ref().is_ok_and(|txn| txn.succeeded) => Ok(()),
+            Either::Left((answer, _)) if answer.as_ref().is_ok_and(|txn| txn.succeeded()) => Ok(()),
             Either::Left((Ok(_), _)) => Err(Lost::KeyDeleted { key: self.claim.key.clone() }.into()),
             Either::Left((Err(error), _)) => Err(error.into()),
             Either::Right((lost, _)) => Err(lost.into()),

@@ -1,6 +1,6 @@
 //! A leadership: a lock with a value.
 
-use bytes::Bytes;
+use etcd_watch_core::IntoBytes;
 
 use super::{ContendError, Leader, Lost, NameError, Observe, Session, claim::Place, leader, name::Name};
 use crate::Compare;
@@ -32,8 +32,8 @@ impl Election {
     ///
     /// # Errors
     /// The session is lost, the key was deleted, or a call or a watch was refused for good.
-    pub async fn campaign(&self, value: impl Into<Bytes>) -> Result<Leadership, ContendError> {
-        let value = value.into();
+    pub async fn campaign(&self, value: impl IntoBytes) -> Result<Leadership, ContendError> {
+        let value = value.into_bytes();
         let (place, entered) = Place::enter(&self.session, &self.name, value.clone()).await?;
         if entered.found.is_some_and(|found| found != value) {
             place.put(value).await?;
@@ -107,8 +107,8 @@ impl Leadership {
     ///
     /// # Errors
     /// The leadership is lost, or the call was refused.
-    pub async fn proclaim(&self, value: impl Into<Bytes>) -> Result<(), ContendError> {
-        self.place.put(value.into()).await
+    pub async fn proclaim(&self, value: impl IntoBytes) -> Result<(), ContendError> {
+        self.place.put(value.into_bytes()).await
     }
 
     /// Gives the leadership up, and waits until that is done; what may pass is waited out. Goes on in the

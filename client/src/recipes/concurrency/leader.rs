@@ -9,8 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use etcd_watch_core::{CloseReason, EventKind, KeyRange, WatchRequest, WatchResponse};
-use etcd_watch_proto::mvccpb::KeyValue;
+use etcd_watch_core::{CloseReason, EventKind, KeyRange, OwnedKeyValue, WatchRequest, WatchResponse};
 use futures_core::Stream;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
@@ -18,7 +17,7 @@ use super::{
     ContendError, NameError,
     error::can_start_over,
     name::Name,
-    queue::{PAUSE, header_revision, persist},
+    queue::{PAUSE, persist},
 };
 use crate::{CallError, Client, Get, SortBy, SortOrder, Watch};
 
@@ -36,9 +35,9 @@ pub struct Leader {
     pub mod_revision: i64,
 }
 
-impl From<KeyValue> for Leader {
-    fn from(kv: KeyValue) -> Self {
-        let KeyValue { key, value, create_revision, mod_revision, .. } = kv;
+impl From<OwnedKeyValue> for Leader {
+    fn from(kv: OwnedKeyValue) -> Self {
+        let OwnedKeyValue { key, value, create_revision, mod_revision, .. } = kv;
         Self { key, value, create_revision, mod_revision }
     }
 }
@@ -73,7 +72,7 @@ pub enum LeaderError {
 
 pub(super) async fn current(client: &Client, name: &Name) -> Result<Option<Leader>, ContendError> {
     let first = Get::prefix(name.prefix()).sort(SortBy::CreateRevision, SortOrder::Ascending).limit(1);
-    Ok(client.get(first).await?.kvs.into_iter().next().map(Leader::from))
+    Ok(client.get(first).await?.into_first().map(Leader::from))
 }
 
 /// The leaders of an election: first who leads now, if anybody does, then every change of the leader or its value, in
@@ -149,8 +148,8 @@ impl Observer {
         let Some(watch) = &mut self.watch else {
             let list = || self.client.get(Get::prefix(self.prefix.clone()));
             let response = persist(&self.client, list).await?;
-            let next = header_revision(response.header) + 1;
-            self.candidates.replace(response.kvs);
+            let next = response.revision() + 1;
+            self.candidates.replace(response.into_kvs());
             let request = WatchRequest::new(KeyRange::prefix(self.prefix.clone())).start_revision(next);
             self.watch = Some(self.client.watch(request).map_err(|_| closed())?);
             return Ok(());
@@ -180,7 +179,7 @@ struct Candidates {
 }
 
 impl Candidates {
-    fn replace(&mut self, kvs: Vec<KeyValue>) {
+    fn replace(&mut self, kvs: Vec<OwnedKeyValue>) {
         self.by_key = kvs.into_iter().map(|kv| (kv.key.clone(), kv.into())).collect();
         self.look();
     }

@@ -4,15 +4,13 @@
 use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
-use etcd_watch_core::{EventKind, Filters, KeyRange, WatchRequest};
-use etcd_watch_proto::{etcdserverpb as pb, mvccpb::KeyValue};
-use pb::response_op::Response;
+use etcd_watch_core::{EventKind, Filters, KeyRange, OwnedKeyValue, WatchRequest};
 
 use super::{
     ContendError,
     error::{can_start_over, may_pass},
 };
-use crate::{CallError, Client, Compare, Delete, Get, Is, Put, SortBy, SortOrder, Txn};
+use crate::{CallError, Client, Compare, Delete, Get, Is, Put, SortBy, SortOrder, Txn, TxnResult};
 
 /// Between two attempts at a call, which has waited for endpoints itself.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
@@ -30,13 +28,13 @@ impl Claim {
         Compare::create_revision(self.key.clone(), Is::Equal, self.create_revision)
     }
 
-    fn is(&self, kv: &KeyValue) -> bool {
+    fn is(&self, kv: &OwnedKeyValue) -> bool {
         self.key == kv.key && self.create_revision == kv.create_revision
     }
 }
 
-impl From<KeyValue> for Claim {
-    fn from(kv: KeyValue) -> Self {
+impl From<OwnedKeyValue> for Claim {
+    fn from(kv: OwnedKeyValue) -> Self {
         Self { key: kv.key, create_revision: kv.create_revision }
     }
 }
@@ -81,11 +79,11 @@ pub(super) async fn enter(
         .or_else(Get::key(key.clone()))
         .or_else(first());
     let response = client.txn(txn).await?;
-    let revision = header_revision(response.header);
-    let mut ranges = ranges(response.responses);
-    let first = ranges.pop().and_then(only);
-    // The put is no range: where the key was found, that is what is left.
-    let found = ranges.pop().and_then(only);
+    let revision = response.revision();
+    // Either put, first; or found, first.
+    let mut results = response.into_results().into_iter().map(first_of);
+    let found = results.next().flatten();
+    let first = results.next().flatten();
     let create_revision = found.as_ref().map_or(revision, |kv| kv.create_revision);
     let claim = Claim { key: key.clone(), create_revision };
     let is_first = first.is_some_and(|kv| claim.is(&kv));
@@ -102,9 +100,9 @@ pub(super) async fn standing(client: &Client, prefix: &Bytes, claim: &Claim) -> 
     // Both at one revision. It changes nothing, so it is repeated like any read.
     let txn = Txn::new().and_then(before).and_then(Get::key(claim.key.clone()).keys_only(true));
     let response = client.txn(txn).await?;
-    let at = header_revision(response.header);
-    let mut ranges = ranges(response.responses);
-    let (own, before) = (ranges.pop().and_then(only), ranges.pop().and_then(only));
+    let at = response.revision();
+    let mut results = response.into_results().into_iter().map(first_of);
+    let (before, own) = (results.next().flatten(), results.next().flatten());
     Ok(match (own, before) {
         (Some(own), None) if claim.is(&own) => Standing::First,
         (Some(own), Some(next)) if claim.is(&own) => Standing::Behind { next: next.into(), at },
@@ -140,17 +138,17 @@ pub(super) async fn gone(client: &Client, claim: &Claim, mut at: i64) -> Result<
         client.runtime().sleep(pause).await;
         let read = || client.get(Get::key(claim.key.clone()).keys_only(true));
         let response = persist(client, read).await?;
-        if !response.kvs.iter().any(|kv| claim.is(kv)) {
+        if !response.kvs().iter().any(|kv| claim.is(kv)) {
             return Ok(());
         }
-        at = header_revision(response.header);
+        at = response.revision();
     }
 }
 
 /// Deletes the key if the condition holds; says whether it did.
 pub(super) async fn remove(client: &Client, key: &Bytes, condition: Compare) -> Result<bool, CallError> {
     let txn = Txn::new().when(condition).and_then(Delete::key(key.clone()));
-    Ok(client.txn(txn).await?.succeeded)
+    Ok(client.txn(txn).await?.succeeded())
 }
 
 /// Makes a call until it goes well or can't.
@@ -166,18 +164,10 @@ pub(super) async fn persist<T, F: Future<Output = Result<T, CallError>>>(
     }
 }
 
-pub(super) fn header_revision(header: Option<pb::ResponseHeader>) -> i64 {
-    header.map_or(0, |header| header.revision)
-}
-
-fn ranges(responses: Vec<pb::ResponseOp>) -> Vec<pb::RangeResponse> {
-    let range = |op: pb::ResponseOp| match op.response {
-        Some(Response::ResponseRange(range)) => Some(range),
+/// The first pair that a step has read.
+fn first_of(result: TxnResult) -> Option<OwnedKeyValue> {
+    match result {
+        TxnResult::Get(get) => get.into_first(),
         _ => None,
-    };
-    responses.into_iter().filter_map(range).collect()
-}
-
-fn only(response: pb::RangeResponse) -> Option<KeyValue> {
-    response.kvs.into_iter().next()
+    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use etcd_watch_core::{KeyRange, MirrorRequest};
+use etcd_watch_core::{IntoBytes, KeyRange, MirrorRequest};
 use futures_util::future::{AbortHandle, Abortable};
 
 use super::{Config, FollowError, Shared, State, Tree, follower::Follower};
@@ -22,16 +22,16 @@ pub struct ConfigBuilder {
 
 impl ConfigBuilder {
     /// Follow one key, which has to have a name.
-    pub fn key(key: impl Into<Bytes>) -> Self {
-        let name = key.into();
+    pub fn key(key: impl IntoBytes) -> Self {
+        let name = key.into_bytes();
         let refused = name.is_empty().then_some(FollowError::EmptyKey);
         Self { keys: KeyRange::key(name.clone()), name, keep_deleted: false, refused }
     }
 
     /// Follow every key with the prefix. An empty one is refused: most likely a setting is missing. Whoever means it
     /// says [`all_keys`](Self::all_keys).
-    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
-        let name = prefix.into();
+    pub fn prefix(prefix: impl IntoBytes) -> Self {
+        let name = prefix.into_bytes();
         let refused = name.is_empty().then_some(FollowError::EmptyPrefix);
         Self { keys: KeyRange::prefix(name.clone()), name, keep_deleted: false, refused }
     }

@@ -41,7 +41,7 @@ mod tree;
 
 use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
+use etcd_watch_core::IntoBytes;
 use futures_util::future::AbortHandle;
 
 use crate::{BoxError, Client, sync::Watchable};
@@ -100,7 +100,7 @@ impl<T: Send + Sync + 'static> Config<T> {
     /// An empty key, or a client that has been closed.
     pub fn value<E: Into<BoxError> + 'static>(
         client: &Client,
-        key: impl Into<Bytes>,
+        key: impl IntoBytes,
         mut decode: impl FnMut(&[u8]) -> Result<T, E> + Send + 'static,
     ) -> Result<Self, FollowError> {
         ConfigBuilder::key(key).start(client, move |tree| decode(tree.first().unwrap_or_default()))
@@ -112,7 +112,7 @@ impl<T: Send + Sync + 'static> Config<T> {
     /// An empty prefix (see [`ConfigBuilder::all_keys`]), or a client that has been closed.
     pub fn tree<E: Into<BoxError> + 'static>(
         client: &Client,
-        prefix: impl Into<Bytes>,
+        prefix: impl IntoBytes,
         decode: impl FnMut(&Tree) -> Result<T, E> + Send + 'static,
     ) -> Result<Self, FollowError> {
         ConfigBuilder::prefix(prefix).start(client, decode)

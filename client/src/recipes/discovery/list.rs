@@ -43,10 +43,11 @@ async fn list_once(client: &Client, range: &KeyRange) -> Result<Listing, CallErr
             page => page?,
         };
         if listing.revision == 0 {
-            listing.revision = page.header.map_or(0, |header| header.revision);
+            listing.revision = page.revision();
         }
-        listing.pairs.extend(page.kvs.into_iter().map(|kv| (kv.key, kv.value)));
-        let Some((last, _)) = listing.pairs.last().filter(|_| page.more) else { return Ok(listing) };
+        let has_more = page.has_more();
+        listing.pairs.extend(page.into_kvs().into_iter().map(|kv| (kv.key, kv.value)));
+        let Some((last, _)) = listing.pairs.last().filter(|_| has_more) else { return Ok(listing) };
         let next = [&last[..], b"\0"].concat();
         let Ok(next) = KeyRange::range(next, range.end().clone()) else { return Ok(listing) };
         rest = next;

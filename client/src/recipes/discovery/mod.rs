@@ -253,7 +253,7 @@ impl Discovery {
     /// default limit), or an answer that didn't come.
     pub async fn update(&self, batch: EndpointBatch) -> Result<i64, DiscoveryError> {
         let answer = self.client.txn(batch.into_txn(self)?).await?;
-        Ok(answer.header.map_or(0, |header| header.revision))
+        Ok(answer.revision())
     }
 
     fn key(&self, name: &str) -> Result<String, DiscoveryError> {

@@ -12,8 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use etcd_watch_core::{CloseReason, Code, Event, EventKind, KeyRange, WatchRequest};
-use etcd_watch_proto::etcdserverpb::ResponseHeader;
+use etcd_watch_core::{CloseReason, Code, Event, EventKind, Header, KeyRange, WatchRequest};
 
 use super::{
     endpoint::ServiceEndpoint,
@@ -210,8 +209,8 @@ impl Registrar {
         if self.claimed.is_some() && !self.blind {
             return self.claim_again(lease, put, value).await;
         }
-        let answer = self.client.put(put).await?;
-        Ok(Claim::Ours { lease, seen: seen(answer.header.as_ref()) })
+        let answer = self.client.put_with(put).await?;
+        Ok(Claim::Ours { lease, seen: seen(answer.header()) })
     }
 
     async fn claim_again(&mut self, lease: i64, put: Put, value: &Bytes) -> Result<Claim, CallError> {
@@ -219,14 +218,14 @@ impl Registrar {
             let answer = match self.client.get(Get::key(self.key.clone())).await {
                 Err(CallError::Refused { code: Code::PermissionDenied, .. }) => {
                     self.go_blind();
-                    let answer = self.client.put(put).await?;
-                    return Ok(Claim::Ours { lease, seen: seen(answer.header.as_ref()) });
+                    let answer = self.client.put_with(put).await?;
+                    return Ok(Claim::Ours { lease, seen: seen(answer.header()) });
                 }
                 answer => answer?,
             };
             let mut mod_revision = 0;
-            if let Some(kv) = answer.kvs.first() {
-                let seen = seen(answer.header.as_ref());
+            if let Some(kv) = answer.first() {
+                let seen = seen(answer.header());
                 if kv.lease == lease && kv.value == *value {
                     return Ok(Claim::Ours { lease, seen });
                 }
@@ -239,8 +238,8 @@ impl Registrar {
             }
             let unchanged = Compare::mod_revision(self.key.clone(), Is::Equal, mod_revision);
             let answer = self.client.txn(Txn::new().when(unchanged).and_then(put.clone())).await?;
-            if answer.succeeded {
-                return Ok(Claim::Ours { lease, seen: seen(answer.header.as_ref()) });
+            if answer.succeeded() {
+                return Ok(Claim::Ours { lease, seen: seen(answer.header()) });
             }
         }
     }
@@ -346,9 +345,6 @@ impl Registrar {
     }
 }
 
-fn seen(header: Option<&ResponseHeader>) -> Seen {
-    header.map_or(Seen { cluster_id: 0, revision: 0 }, |header| Seen {
-        cluster_id: header.cluster_id,
-        revision: header.revision,
-    })
+fn seen(header: Header) -> Seen {
+    Seen { cluster_id: header.cluster_id, revision: header.revision }
 }

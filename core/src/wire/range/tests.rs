@@ -72,7 +72,7 @@ fn nearly(message: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Byte
 
 /// A page as prost would have it.
 fn expand(page: &Page) -> RangeResponse {
-    let kv = |kv: &PageKv| KeyValue {
+    let kv = |kv: &OwnedKeyValue| KeyValue {
         key: kv.key.clone(),
         value: kv.value.clone(),
         create_revision: kv.create_revision,
