@@ -1,5 +1,6 @@
 //! A leadership: a lock with a value.
 
+use bytes::Bytes;
 use etcd_watch_core::IntoBytes;
 
 use super::{ContendError, Leader, Lost, NameError, Observe, Session, claim::Place, leader, name::Name};
