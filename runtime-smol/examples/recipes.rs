@@ -49,10 +49,10 @@ pub(crate) async fn recipes(endpoint: &str, prefix: &str) -> Result<BTreeMap<Str
 async fn write(client: &Client, guard: &MutexGuard, key: String) -> Result<i64, BoxError> {
     let write = Txn::new().when(guard.is_owner()).and_then(Put::new(key, "written under the lock"));
     let written = client.txn(write).await?;
-    if !written.succeeded {
+    if !written.succeeded() {
         return Err("the lock was lost".into());
     }
-    Ok(written.header.map_or(0, |header| header.revision))
+    Ok(written.revision())
 }
 
 /// Folds a mirror until it is past a revision.

@@ -6,7 +6,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! ::async_std::task::block_on(async {
 //!     let client = async_std::connect(["http://127.0.0.1:2379"]).await?;
-//!     let mut watch = client.watch_prefix("services/")?;
+//!     let mut watch = client.watch(KeyRange::prefix("services/"))?;
 //!     while let Some(response) = watch.try_next().await? {
 //!         println!("{} events", response.events().count());
 //!     }

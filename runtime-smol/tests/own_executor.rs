@@ -18,7 +18,7 @@ fn client_on(executor: &Arc<Executor<'static>>, server: &EtcdServer) -> Client {
 }
 
 async fn put(client: &Client) -> i64 {
-    client.put(Put::new("key", "value")).await.expect("it is put").header.expect("a header").revision
+    client.put("key", "value").await.expect("it is put").revision()
 }
 
 fn smols_own_executor_does_not_run() {

@@ -65,7 +65,7 @@ async fn a_name_is_resolved_and_its_addresses_tried(on: On) {
     // Often two addresses, of which the server listens on one.
     let endpoint = format!("http://localhost:{}", server.address().port());
     let client = build(builder(on, [endpoint.clone()]));
-    client.put(Put::new("key", "value")).await.expect("it is put");
+    client.put("key", "value").await.expect("it is put");
     assert_eq!(client.endpoints().iter().map(Endpoint::to_string).collect::<Vec<_>>(), [endpoint]);
 
     let nowhere = "http://no-such-host.invalid:2379".to_owned();
@@ -116,14 +116,14 @@ async fn a_read_that_hangs_is_made_elsewhere_in_time(on: On) {
 async fn a_write_without_an_answer_may_have_been_executed(on: On) {
     let server = server();
     let client = build(builder(on, [server.endpoint()]).request_timeout(3 * SECOND));
-    client.put(Put::new("key", "before")).await.expect("it is put");
+    client.put("key", "before").await.expect("it is put");
     server.pause().expect("it runs");
-    let error = client.put(Put::new("key", "meanwhile")).await.expect_err("there is no answer");
+    let error = client.put("key", "meanwhile").await.expect_err("there is no answer");
     assert!(matches!(error, CallError::MaybeExecuted { method: "Put", .. }), "{error}");
     server.resume().expect("it runs");
     let client = build(builder(on, [server.endpoint()]));
-    let last = client.put(Put::new("key", "after")).await.expect("it is put");
-    let last = last.header.expect("a header").revision;
+    let last = client.put("key", "after").await.expect("it is put");
+    let last = last.revision();
     let mut watch = client.watch(everything_from(last)).expect("it is opened");
     // What had no answer may have been made before that, after it, or never.
     assert_eq!(revisions_through(&mut watch, last).await.first(), Some(&last));
@@ -139,6 +139,6 @@ async fn an_idle_stream_is_reset_and_opened_again_when_needed(on: On) {
     drop(watch);
     wait_until_blocking("the stream is gone", DEADLINE, || streams() == Some(0));
     let mut watch = client.watch(everything_from(1)).expect("it is opened");
-    client.put(Put::new("key", "value")).await.expect("it is put");
+    client.put("key", "value").await.expect("it is put");
     assert_eq!(revisions_through(&mut watch, 2).await, [2]);
 }

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Written only if the lock is still held when the server executes it, whatever has happened since.
     let report = format!("written under token {}", guard.create_revision());
     let write = Txn::new().when(guard.is_owner()).and_then(Put::new("report", report));
-    println!("written: {}", client.txn(write).await?.succeeded);
+    println!("written: {}", client.txn(write).await?.succeeded());
 
     tokio::select! {
         lost = guard.lost() => println!("lost: {lost}"),

@@ -9,7 +9,7 @@
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let client = etcd_watch_tokio::connect(["http://127.0.0.1:2379"]).await?;
-//!     let mut watch = client.watch_prefix("services/")?;
+//!     let mut watch = client.watch(KeyRange::prefix("services/"))?;
 //!     while let Some(response) = watch.try_next().await? {
 //!         for event in response.events() {
 //!             println!("{:?} {:?}", event.kind(), String::from_utf8_lossy(event.key()));

@@ -7,8 +7,8 @@ use std::time::Instant;
 use common::{DEADLINE, SECOND, put, runtime, start, through_proxy};
 use etcd_watch_testkit::{model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
-    BuildError, CallError, ClientBuilder, Code, Compare, Delete, Get, Is, KeyRange, LeaseLost, Put, SortBy,
-    SortOrder, StartError, Txn,
+    BuildError, CallError, ClientBuilder, Code, Compact, Compare, Delete, Get, Is, KeyRange, LeaseLost, Put,
+    SortBy, SortOrder, StartError, Txn,
     concurrency::{Session, SessionLost},
 };
 use tokio::time::timeout;
@@ -27,19 +27,19 @@ async fn keys_are_read_written_and_deleted_with_every_option() {
     }
     let newest = Get::prefix("key").sort(SortBy::ModRevision, SortOrder::Descending).limit(2);
     let found = client.get(newest).await.unwrap();
-    let keys: Vec<_> = found.kvs.iter().map(|kv| &kv.key[..]).collect();
-    assert_eq!((keys, found.more, found.count), (vec![&b"key4"[..], b"key3"], true, 5));
+    let keys: Vec<_> = found.kvs().iter().map(|kv| &kv.key[..]).collect();
+    assert_eq!((keys, found.has_more(), found.count()), (vec![&b"key4"[..], b"key3"], true, 5));
 
     let counted = client.get(Get::prefix("key").count_only(true)).await.unwrap();
-    assert_eq!((counted.count, counted.kvs.len()), (5, 0));
+    assert_eq!((counted.count(), counted.kvs().len()), (5, 0));
     let old = client.get(Get::key("key3").revision(4).serializable(true)).await.unwrap();
-    assert_eq!(old.count, 0, "key3 was put at revision 5");
+    assert_eq!(old.count(), 0, "key3 was put at revision 5");
 
-    let replaced = client.put(Put::new("key0", "new").prev_kv(true)).await.unwrap();
-    assert_eq!(replaced.prev_kv.unwrap().value, "value0");
+    let replaced = client.put_with(Put::new("key0", "new").prev_kv(true)).await.unwrap();
+    assert_eq!(replaced.prev().unwrap().value, "value0");
     let deleted = client.delete(Delete::new(KeyRange::prefix("key")).prev_kv(true)).await.unwrap();
-    assert_eq!((deleted.deleted, deleted.prev_kvs.len()), (5, 5));
-    assert!(client.get("key0").await.unwrap().kvs.is_empty());
+    assert_eq!((deleted.deleted(), deleted.prevs().len()), (5, 5));
+    assert!(client.get("key0").await.unwrap().kvs().is_empty());
 }
 
 #[tokio::test]
@@ -52,11 +52,11 @@ async fn a_transaction_takes_one_branch_in_one_revision() {
             .and_then(Txn::new().and_then(Put::new("count", "1")))
             .or_else(Get::key("lock"))
     };
-    assert!(client.txn(create()).await.unwrap().succeeded);
-    assert!(!client.txn(create()).await.unwrap().succeeded);
+    assert!(client.txn(create()).await.unwrap().succeeded());
+    assert!(!client.txn(create()).await.unwrap().succeeded());
     let revision = |key| {
         let client = client.clone();
-        async move { client.get(key).await.unwrap().kvs[0].mod_revision }
+        async move { client.get(key).await.unwrap().kvs()[0].mod_revision }
     };
     assert_eq!(revision("lock").await, revision("count").await);
 }
@@ -67,10 +67,10 @@ async fn the_servers_refusal_comes_back_with_its_code() {
     for n in 0..5 {
         put(&client, n).await;
     }
-    client.compact(5, true).await.unwrap();
+    client.compact(Compact::before(5).physical()).await.unwrap();
     let error = client.get(Get::key("key0").revision(2)).await.unwrap_err();
     assert!(matches!(error, CallError::Refused { code: Code::OutOfRange, .. }), "{error}");
-    let error = client.put(Put::new("key", "value").lease(99)).await.unwrap_err();
+    let error = client.put_with(Put::new("key", "value").lease(99)).await.unwrap_err();
     assert!(matches!(error, CallError::Refused { code: Code::NotFound, .. }), "{error}");
 }
 
@@ -84,7 +84,7 @@ async fn a_call_goes_on_at_another_endpoint() {
     client.get("key0").await.unwrap();
     proxy.refuse();
     proxy.cut_all(Cut::Reset);
-    assert_eq!(client.get("key0").await.unwrap().count, 1);
+    assert_eq!(client.get("key0").await.unwrap().count(), 1);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_read_survives_every_cut() {
     put(&writer, 0).await;
     let (proxy, client) = through_proxy(&etcd).await;
     for _ in 0..100 {
-        assert_eq!(client.get("key0").await.unwrap().count, 1);
+        assert_eq!(client.get("key0").await.unwrap().count(), 1);
         proxy.cut_all(Cut::Reset);
     }
 }
@@ -110,7 +110,7 @@ async fn a_read_that_hangs_is_made_elsewhere_in_time() {
         .unwrap();
     client.get("key0").await.unwrap();
     proxy.black_hole();
-    assert_eq!(client.get("key0").await.unwrap().count, 1);
+    assert_eq!(client.get("key0").await.unwrap().count(), 1);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn a_write_whose_answer_is_lost_may_have_been_executed() {
         .unwrap();
     put(&client, 0).await;
     proxy.hold();
-    let error = client.put(("key1", "value1")).await.unwrap_err();
+    let error = client.put("key1", "value1").await.unwrap_err();
     assert!(matches!(error, CallError::MaybeExecuted { method: "Put", .. }), "{error}");
     proxy.release();
     // The connection that hung has been given up.
@@ -138,7 +138,7 @@ async fn a_write_that_never_left_was_surely_not_executed() {
         .request_timeout(SECOND / 2)
         .build()
         .unwrap();
-    let error = client.put(("key", "value")).await.unwrap_err();
+    let error = client.put("key", "value").await.unwrap_err();
     assert!(matches!(error, CallError::Timeout { method: "Put", last: Some(_), .. }), "{error}");
 }
 
@@ -147,7 +147,7 @@ async fn an_answer_over_the_limit_is_told_by_its_size() {
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.unwrap();
     let builder = ClientBuilder::on(runtime()).endpoints([etcd.endpoint()]).max_message_bytes(1_000);
     let client = builder.build().unwrap();
-    client.put(("key", vec![b'x'; 2_000])).await.unwrap();
+    client.put("key", vec![b'x'; 2_000]).await.unwrap();
     let error = client.get("key").await.unwrap_err();
     assert!(matches!(error, CallError::ResponseTooLarge { bytes: 2_001.., limit: 1_000, .. }), "{error}");
 }
@@ -187,13 +187,13 @@ async fn what_can_never_work_is_refused_at_once() {
 async fn a_lease_takes_its_keys_with_it() {
     let (_etcd, client) = start().await;
     let lease = client.lease_grant(60, 0).await.unwrap();
-    client.put(Put::new("key", "value").lease(lease.id)).await.unwrap();
+    client.put_with(Put::new("key", "value").lease(lease.id)).await.unwrap();
     let left = client.lease_time_to_live(lease.id, true).await.unwrap();
     assert_eq!((left.granted_ttl, &left.keys[..]), (60, &["key".into()][..]));
     let renewed = client.lease_keep_alive_once(lease.id).await.unwrap();
     assert_eq!((renewed.id, renewed.ttl), (lease.id, 60));
     client.lease_revoke(lease.id).await.unwrap();
-    assert!(client.get("key").await.unwrap().kvs.is_empty());
+    assert!(client.get("key").await.unwrap().kvs().is_empty());
     assert_eq!(client.lease_keep_alive_once(lease.id).await.unwrap().ttl, 0);
     assert_eq!(client.lease_time_to_live(lease.id, false).await.unwrap().ttl, -1);
     assert!(client.lease_grant(0, 0).await.is_err());

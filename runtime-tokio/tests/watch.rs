@@ -102,7 +102,7 @@ async fn a_handle_dropped_before_its_creation_leaves_nothing_behind() {
     let (etcd, client) = start().await;
     for _ in 0..20 {
         drop(client.watch(everything_from(1)).unwrap());
-        drop(client.watch_prefix("key").unwrap());
+        drop(client.watch(KeyRange::prefix("key")).unwrap());
     }
     let kept = client.watch(everything_from(1)).unwrap();
     let watchers = || etcd.with_model(|model| model.watcher_count());
@@ -129,7 +129,7 @@ async fn compacted_history_ends_the_watch_with_its_reason() {
     for n in 0..10 {
         put(&client, n).await;
     }
-    client.compact(8, false).await.unwrap();
+    client.compact(8).await.unwrap();
     let mut watch = client.watch(everything_from(3)).unwrap();
     let error = timeout(DEADLINE, watch.try_next()).await.unwrap().unwrap_err();
     let expected = CloseReason::Compacted { compact_revision: 8, next_revision: 3 };
@@ -273,7 +273,7 @@ async fn handles_may_be_polled_on_any_executor() {
         std::thread::spawn(move || {
             block_on(async move {
                 let mut watch = client.watch(everything_from(1)).unwrap();
-                client.put(("key", "elsewhere")).await.unwrap();
+                client.put("key", "elsewhere").await.unwrap();
                 let response = watch.try_next().await.unwrap().unwrap();
                 response.events().next().unwrap().value().to_vec()
             })

@@ -16,9 +16,8 @@ async fn a_backlog_of_64_mib_arrives(version: EtcdVersion) {
     let value = |index: usize| vec![u8::try_from(index % 251).expect("below 251"); VALUE_BYTES];
     let mut revisions = Vec::with_capacity(REVISIONS);
     for index in 0..REVISIONS {
-        let put =
-            client.put(Put::new(format!("backlog/{}", index % 10), value(index))).await.expect("it is put");
-        revisions.push(put.header.expect("etcd sends headers").revision);
+        let put = client.put(format!("backlog/{}", index % 10), value(index)).await.expect("it is put");
+        revisions.push(put.revision());
     }
     let request = WatchRequest::new(KeyRange::prefix("backlog/")).start_revision(revisions[0]);
     let mut watch = client.watch(request).expect("a lawful request");

@@ -6,7 +6,7 @@ mod runtime;
 use std::time::Duration;
 
 use etcd_watch_client::{
-    Client, CloseReason, Config as WatchConfig, Delete, Put,
+    Client, CloseReason, Compact, Config as WatchConfig, Delete, Put,
     config::{Config, ConfigBuilder, Ended, FollowError, Tree, json, json_tree},
 };
 use etcd_watch_testkit::{
@@ -40,7 +40,7 @@ struct App {
 }
 
 async fn put(client: &Client, key: &'static str, value: &'static str) {
-    client.put(Put::new(key, value)).await.expect("it is put");
+    client.put(key, value).await.expect("it is put");
 }
 
 async fn changed<T>(config: &mut Config<T>) {
@@ -80,8 +80,8 @@ async fn a_configuration_follows(on: On, endpoint: String) {
     proxy.refuse();
     proxy.cut_all(Cut::Reset);
     put(&direct, "limits", r#"{"requests": 7}"#).await;
-    let header = direct.put(Put::new("other", "")).await.expect("it is put").header.expect("a header");
-    direct.compact(header.revision, true).await.expect("it is compacted");
+    let revision = direct.put("other", "").await.expect("it is put").revision();
+    direct.compact(Compact::before(revision).physical()).await.expect("it is compacted");
     proxy.restore();
     changed(&mut limits).await;
     assert_eq!(*limits.current().expect("a value"), Limits { requests: 7 });

@@ -71,8 +71,8 @@ fn versions() -> Vec<EtcdVersion> {
 }
 
 async fn put(client: &Client, key: &str) -> i64 {
-    let put = client.put(Put::new(key.to_owned(), "value")).await.expect("it is put");
-    put.header.expect("a header").revision
+    let put = client.put(key.to_owned(), "value").await.expect("it is put");
+    put.revision()
 }
 
 /// Watches from the start until a revision; how many events there were.
@@ -321,7 +321,7 @@ async fn keepalive_at_the_servers_minimum_leaves_quiet_watches_where_they_are() 
 /// Whoever awaits calls in many tasks pays for their futures in each.
 async fn the_future_of_a_call_is_small(on: On) {
     let client = builder(on, "http://127.0.0.1:1").build().expect("valid settings");
-    let bytes = size_of_val(&client.put(Put::new("k", "v")));
+    let bytes = size_of_val(&client.put("k", "v"));
     assert!(bytes < 4096, "{bytes}");
 }
 

@@ -46,7 +46,7 @@ impl Writers {
                 let mut count = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let key = format!("p/{writer}/{}", count % KEYS);
-                    client.put(Put::new(key, count.to_string())).await.expect("it is put");
+                    client.put(key, count.to_string()).await.expect("it is put");
                     count += 1;
                 }
             });
@@ -209,8 +209,8 @@ async fn hammering_for_progress_while_the_connection_is_cut_loses_nothing_on_3_4
         }
     }
     writers.stop().await;
-    let end = direct.put(Put::new("p/end", "")).await.expect("it is put");
-    let end = end.header.expect("etcd sends headers").revision;
+    let end = direct.put("p/end", "").await.expect("it is put");
+    let end = end.revision();
     let rest = async {
         while received.last().is_none_or(|&(revision, _)| revision < end) {
             let response = watch.try_next().await.expect("the watch goes on").expect("it has a response");
@@ -226,7 +226,7 @@ async fn hammering_for_progress_while_the_connection_is_cut_loses_nothing_on_3_4
     assert_eq!(revisions, (2..=end).collect::<Vec<_>>(), "each revision exactly once, in order");
     let store = direct.get(etcd_watch_tokio::Get::prefix("p/")).await.expect("it is read");
     let last: BTreeMap<Vec<u8>, i64> = received.into_iter().map(|(revision, key)| (key, revision)).collect();
-    for kv in store.kvs {
+    for kv in store.kvs() {
         assert_eq!(last.get(&kv.key[..]), Some(&kv.mod_revision));
     }
     assert!(stats.untrusted_progress > 0, "replies came, and were not believed: {stats:?}");

@@ -85,7 +85,7 @@ impl Writer {
 }
 
 async fn put(client: &Client, key: &'static str) -> i64 {
-    client.put(Put::new(key, "v")).await.expect("it is put").header.expect("etcd sends headers").revision
+    client.put(key, "v").await.expect("it is put").revision()
 }
 
 /// A watch, and the revisions of what it delivered.

@@ -35,7 +35,7 @@ fn computed() -> Duration {
 /// How long a reply takes. There is a write first: etcd answers only when all watches of the stream have begun, and
 /// those from now on begin at the next revision.
 async fn write_and_ask(client: &Client, watch: &mut Watch, index: u32) -> Duration {
-    client.put(Put::new("other", index.to_string())).await.expect("it is put");
+    client.put("other", index.to_string()).await.expect("it is put");
     let asked = Instant::now();
     watch.request_progress().expect("the watch is open");
     let response = timeout(DEADLINE, watch.try_next()).await.expect("in time");

@@ -92,8 +92,8 @@ impl World {
     async fn mark(&self) -> i64 {
         in_time(async {
             loop {
-                match self.direct.put(Put::new("m/mark", "a mark")).await {
-                    Ok(done) => return done.header.expect("a header").revision,
+                match self.direct.put("m/mark", "a mark").await {
+                    Ok(done) => return done.revision(),
                     Err(error) => assert_passes(&error),
                 }
             }
@@ -104,12 +104,12 @@ impl World {
     /// Throws away all history there is.
     async fn compact(&self) {
         let mark = self.mark().await;
-        in_time(self.direct.compact(mark, false)).await.expect("it is compacted");
+        in_time(self.direct.compact(mark)).await.expect("it is compacted");
     }
 
     async fn stored(&self, revision: i64) -> Held {
         let read = in_time(self.direct.get(Get::prefix("m/").revision(revision))).await.expect("it is read");
-        read.kvs.iter().map(|kv| (kv.key[..].into(), (kv.value[..].into(), kv.mod_revision))).collect()
+        read.kvs().iter().map(|kv| (kv.key[..].into(), (kv.value[..].into(), kv.mod_revision))).collect()
     }
 
     async fn revive(&mut self, member: usize) {
@@ -152,7 +152,7 @@ impl Writers {
                     let written = if rng.u8(..4) == 0 {
                         client.delete(Delete::key(key)).await.map(drop)
                     } else {
-                        client.put(Put::new(key, rng.u32(..).to_string())).await.map(drop)
+                        client.put(key, rng.u32(..).to_string()).await.map(drop)
                     };
                     match written {
                         Ok(()) => drop(made.fetch_add(1, Ordering::Relaxed)),

@@ -7,7 +7,7 @@ mod runtime;
 use std::time::Duration;
 
 use etcd_watch_client::{
-    Client, CloseReason, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn,
+    Client, CloseReason, Compact, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn,
 };
 use etcd_watch_testkit::{
     folding::{Folding, Held},
@@ -30,12 +30,12 @@ async fn check(fold: &mut Folding, direct: &Client, through: i64) {
     let at = fold.through(through).await;
     let now = direct.get(Get::prefix("m/").revision(at)).await.expect("it is read");
     let stored: Held =
-        now.kvs.iter().map(|kv| (kv.key[..].into(), (kv.value[..].into(), kv.mod_revision))).collect();
+        now.kvs().iter().map(|kv| (kv.key[..].into(), (kv.value[..].into(), kv.mod_revision))).collect();
     assert_eq!(fold.held, stored, "at revision {at}");
 }
 
 async fn put(client: &Client, key: String, value: &str) -> i64 {
-    client.put(Put::new(key, value.to_owned())).await.expect("it is put").header.expect("a header").revision
+    client.put(key, value.to_owned()).await.expect("it is put").revision()
 }
 
 /// Some hundred keys come, change and go; the last revision.
@@ -85,7 +85,7 @@ async fn a_mirror_follows_through_everything(on: On, endpoint: String) {
         proxy.cut_all(Cut::Close);
         direct.delete(Delete::prefix("m/1")).await.expect("they are deleted");
         let last = write(&direct, round).await;
-        direct.compact(last, true).await.expect("it is compacted");
+        direct.compact(Compact::before(last).physical()).await.expect("it is compacted");
         put(&direct, "m/last".into(), "after the compaction").await;
         let deletes = fold.deletes;
         proxy.restore();

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use etcd_watch_client::proto::etcdserverpb::response_op::Response;
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion},
     model::ModelConfig,
     server::EmbeddedEtcd,
 };
 use etcd_watch_tokio::{
-    Client, Compare, Delete, EmptyNamespace, EventKind, Get, Is, KeyRange, Put, Txn, WatchRequest,
+    Client, Compare, Delete, EmptyNamespace, EventKind, Get, Is, KeyRange, Put, Txn, TxnResult, WatchRequest,
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -37,11 +36,11 @@ async fn what_is_under_the_prefix_is_all_there_is(endpoint: String) {
 
     // Neighbours that a careless range would catch.
     for key in ["app", "app/", "app/db", "app/db/", "app/db0", "app/dc", "b", "\0"] {
-        whole.put((key, "other")).await.expect("it is put");
+        whole.put(key, "other").await.expect("it is put");
     }
     let keys = async |client: &Client, get: Get| {
         let response = client.get(get).await.expect("it is read");
-        let keys = response.kvs.iter().map(|kv| String::from_utf8_lossy(&kv.key).into_owned());
+        let keys = response.kvs().iter().map(|kv| String::from_utf8_lossy(&kv.key).into_owned());
         keys.collect::<Vec<_>>()
     };
     assert!(keys(&inner, Get::new(KeyRange::all())).await.is_empty());
@@ -49,8 +48,8 @@ async fn what_is_under_the_prefix_is_all_there_is(endpoint: String) {
     let mut watch =
         inner.watch(WatchRequest::new(KeyRange::all()).start_revision(1).prev_kv(true)).expect("open");
     let mut one = inner.watch(WatchRequest::new(KeyRange::key("a")).start_revision(1)).expect("open");
-    inner.put(("a", "1")).await.expect("it is put");
-    inner.put(("b", "2")).await.expect("it is put");
+    inner.put("a", "1").await.expect("it is put");
+    inner.put("b", "2").await.expect("it is put");
     assert_eq!(keys(&inner, Get::prefix("")).await, ["a", "b"]);
     assert_eq!(keys(&inner, Get::new(KeyRange::from_key("b"))).await, ["b"]);
     assert_eq!(keys(&outer, Get::prefix("db/a")).await, ["db/a"]);
@@ -62,27 +61,25 @@ async fn what_is_under_the_prefix_is_all_there_is(endpoint: String) {
         .and_then(Get::prefix(""))
         .and_then(Delete::key("b").prev_kv(true));
     let answer = inner.txn(txn).await.expect("it is made");
-    assert!(answer.succeeded);
+    assert!(answer.succeeded());
     let mut seen = Vec::new();
-    for response in answer.responses.into_iter().filter_map(|op| op.response) {
-        match response {
-            Response::ResponsePut(put) => seen.extend(put.prev_kv.map(|kv| kv.key)),
-            Response::ResponseRange(range) => seen.extend(range.kvs.into_iter().map(|kv| kv.key)),
-            Response::ResponseDeleteRange(deleted) => {
-                seen.extend(deleted.prev_kvs.into_iter().map(|kv| kv.key))
-            }
-            Response::ResponseTxn(_) => panic!("there is none"),
+    for result in answer.into_results() {
+        match result {
+            TxnResult::Put(put) => seen.extend(put.into_prev().map(|kv| kv.key)),
+            TxnResult::Get(get) => seen.extend(get.into_kvs().into_iter().map(|kv| kv.key)),
+            TxnResult::Delete(delete) => seen.extend(delete.into_prevs().into_iter().map(|kv| kv.key)),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(seen, ["a", "a", "b", "b"]);
 
     let lease = whole.lease_grant(60, 0).await.expect("it is granted").id;
-    inner.put(Put::new("leased", "").lease(lease)).await.expect("it is put");
-    whole.put(Put::new("leased", "").lease(lease)).await.expect("it is put");
+    inner.put_with(Put::new("leased", "").lease(lease)).await.expect("it is put");
+    whole.put_with(Put::new("leased", "").lease(lease)).await.expect("it is put");
     let leased = inner.lease_time_to_live(lease, true).await.expect("it is there").keys;
     assert_eq!(leased, ["leased"]);
 
-    let deleted = inner.delete(KeyRange::all()).await.expect("they are deleted").deleted;
+    let deleted = inner.delete(KeyRange::all()).await.expect("they are deleted").deleted();
     assert_eq!(deleted, 2, "and nobody else's");
     assert_eq!(keys(&whole, Get::new(KeyRange::all()).keys_only(true)).await.len(), 9);
 

@@ -166,7 +166,7 @@ async fn what_operators_see() {
         .build()
         .expect("valid settings");
     let put = async |key: &'static str, bytes: usize| {
-        direct.put(Put::new(key, vec![b'v'; bytes])).await.expect("it is put");
+        direct.put(key, vec![b'v'; bytes]).await.expect("it is put");
     };
 
     // Created, cut, resumed.

@@ -41,7 +41,7 @@ async fn expect_one_put_each(watches: &mut [Watch], value: &str) {
 async fn ten_thousand_watches_are_created_together_and_all_resume_after_a_crash() {
     let mut server = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
     let client = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
-    client.put(Put::new("warm", "up")).await.expect("etcd serves");
+    client.put("warm", "up").await.expect("etcd serves");
 
     let started = Instant::now();
     let mut watches: Vec<Watch> = (0..WATCHES)

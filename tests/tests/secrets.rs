@@ -115,17 +115,17 @@ async fn use_it(shown: &Shown, builder: ClientBuilder, proxy: &FaultProxy, auth:
     let lease = client.lease_grant(60, 0).await.expect("it is granted");
     let keeper = client.lease_keep_alive(lease.id, 60).expect("a lease");
     shown.debug((&client, &watch, &keeper));
-    client.put(Put::new("a/1", "x")).await.expect("it is put");
+    client.put("a/1", "x").await.expect("it is put");
     let denied = client.get(Get::key("b/1")).await.expect_err("it is not hers");
     shown.error(denied);
-    let mut denied = client.watch_prefix("b/").expect("a lawful request");
+    let mut denied = client.watch(KeyRange::prefix("b/")).expect("a lawful request");
     let end = timeout(DEADLINE, denied.try_next()).await.expect("in time");
     shown.error(end.expect_err("it is not hers"));
     assert!(proxy.cut_all(Cut::Reset) > 0);
     // Makes the token useless: another is fetched, for the call and for the stream.
     auth.change_password("alice", PASSWORD).await.expect("it is set again");
-    let written = client.put(Put::new("a/1", "y")).await.expect("it is put");
-    let written = written.header.expect("etcd sends headers").revision;
+    let written = client.put("a/1", "y").await.expect("it is put");
+    let written = written.revision();
     let mut last = 0;
     while last < written {
         let response = timeout(DEADLINE, watch.try_next()).await.expect("in time").expect("it goes on");
@@ -141,8 +141,8 @@ async fn be_refused(shown: &Shown, builder: ClientBuilder) {
     shown.debug(&builder);
     shown.error(builder.clone().connect().await.expect_err("the password is wrong"));
     let client = builder.build().expect("valid settings");
-    shown.error(client.put(Put::new("a/1", "x")).await.expect_err("the password is wrong"));
-    let mut watch = client.watch_prefix("a/").expect("a lawful request");
+    shown.error(client.put("a/1", "x").await.expect_err("the password is wrong"));
+    let mut watch = client.watch(KeyRange::prefix("a/")).expect("a lawful request");
     let end = timeout(DEADLINE, watch.try_next()).await.expect("in time");
     shown.error(end.expect_err("the password is wrong"));
     shown.debug((&client, &watch));

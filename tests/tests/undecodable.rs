@@ -81,7 +81,7 @@ async fn what_does_not_decode_is_told_and_counted() {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
     let client = etcd_watch_tokio::builder().endpoints([server.endpoint()]).build().expect("valid settings");
     let put = async |key: &'static str, value: &'static str| {
-        client.put(Put::new(key, value)).await.expect("it is put");
+        client.put(key, value).await.expect("it is put");
     };
 
     // A configuration.

@@ -31,7 +31,7 @@ pub(crate) async fn through_proxy(etcd: &EmbeddedEtcd) -> (FaultProxy, Client) {
 }
 
 pub(crate) async fn put(client: &Client, n: usize) {
-    client.put((format!("key{n}"), format!("value{n}"))).await.expect("etcd runs");
+    client.put(format!("key{n}"), format!("value{n}")).await.expect("etcd runs");
 }
 
 /// The revisions a watch has delivered.

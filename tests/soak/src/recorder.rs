@@ -192,7 +192,7 @@ async fn read(endpoint: &str) -> Result<(i64, State), SoakError> {
     });
     request.set_timeout(READ_TIMEOUT);
     let response = client.range(request).await.map_err(fail)?.into_inner();
-    let revision = response.header.map_or(0, |header| header.revision);
+    let revision = response.header.unwrap_or_default().revision;
     Ok((revision, response.kvs.into_iter().map(|kv| (kv.key.clone(), kv)).collect()))
 }
 

@@ -9,8 +9,8 @@ use std::{
 
 use bytes::Bytes;
 use etcd_watch_client::{
-    EventKind, KeyRange, ListReason, Mirror, MirrorEvent, MirrorRequest, OwnedKeyValue, SnapshotPart, StreamOptions,
-    WatchResponse,
+    EventKind, KeyRange, ListReason, Mirror, MirrorEvent, MirrorRequest, OwnedKeyValue, SnapshotPart,
+    StreamOptions, WatchResponse,
     cache::{Cache, CacheRequest, CacheStatus},
 };
 use etcd_watch_proto::mvccpb::KeyValue;

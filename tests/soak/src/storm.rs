@@ -252,7 +252,7 @@ impl Storm {
             return None;
         }
         self.clock.compact(revision);
-        match self.direct.compact(revision, false).await {
+        match self.direct.compact(revision).await {
             Ok(_) => Some(format!("up to revision {revision} of {recorded}")),
             Err(CallError::MaybeExecuted { .. }) => {
                 Some(format!("up to revision {revision} of {recorded}, maybe"))

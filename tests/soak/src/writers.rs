@@ -9,7 +9,6 @@ use std::{
 };
 
 use etcd_watch_client::{CallError, Client, Delete, KeyRange, Put, Txn};
-use etcd_watch_proto::etcdserverpb::ResponseHeader;
 use fastrand::Rng;
 use tokio::{sync::RwLock, task::JoinHandle};
 
@@ -110,7 +109,7 @@ async fn write_on(client: Client, gate: Gate, counts: Arc<Counts>, pace: Duratio
 async fn write(client: &Client, random: &mut Rng, lease: &mut i64) -> Result<i64, CallError> {
     let index = random.u32(..KEYS);
     match random.u32(..100) {
-        0..60 => client.put(Put::new(key(index), value(random))).await.map(|put| revision(put.header)),
+        0..60 => client.put(key(index), value(random)).await.map(|put| put.revision()),
         60..72 => transact(client, Txn::new().and_then(Delete::key(key(index)))).await,
         72..75 => {
             // Several at once, if they are there.
@@ -125,23 +124,18 @@ async fn write(client: &Client, random: &mut Rng, lease: &mut i64) -> Result<i64
                 *lease = client.lease_grant(LEASE_SECONDS, 0).await?.id;
             }
             let put = Put::new(key(index), value(random)).lease(*lease);
-            let written = client.put(put).await;
+            let written = client.put_with(put).await;
             if written.is_err() {
                 *lease = 0;
             }
-            written.map(|put| revision(put.header))
+            written.map(|put| put.revision())
         }
     }
 }
 
-/// Makes a transaction; its revision.
+/// Makes a transaction; its revision. One that changed nothing has the revision of an earlier one.
 async fn transact(client: &Client, txn: Txn) -> Result<i64, CallError> {
-    Ok(revision(client.txn(txn).await?.header))
-}
-
-/// A write that changed nothing has the revision of an earlier one.
-fn revision(header: Option<ResponseHeader>) -> i64 {
-    header.map_or(0, |header| header.revision)
+    Ok(client.txn(txn).await?.revision())
 }
 
 /// Several keys in a row, none twice.

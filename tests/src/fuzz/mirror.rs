@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use etcd_watch_core::{
     Action, CloseReason, Config, Delivery, Failure, Instant, KeyRange, ListKey, Mirror, MirrorAction,
-    MirrorRequest, Opened, Overflow, Page, OwnedKeyValue, Request, ServerVersion, StreamKey, WatchKey, Watcher,
+    MirrorRequest, Opened, Overflow, OwnedKeyValue, Page, Request, ServerVersion, StreamKey, WatchKey,
+    Watcher,
 };
 use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
 use etcd_watch_proto::mvccpb::{Event, KeyValue};
@@ -203,7 +204,11 @@ impl World {
         let mut kvs: Vec<OwnedKeyValue> = (0..shape & 7)
             .map(|_| {
                 let key = input.pick(&KEYS);
-                OwnedKeyValue { key: key.into(), mod_revision: self.some_revision(input), ..OwnedKeyValue::default() }
+                OwnedKeyValue {
+                    key: key.into(),
+                    mod_revision: self.some_revision(input),
+                    ..OwnedKeyValue::default()
+                }
             })
             .collect();
         if shape & 0x10 == 0 {

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use etcd_watch_client::{
-    Client, Delete, KeyRange,
+    Client, Compact, Delete, KeyRange,
     cache::{Cache, CacheEvent, CacheStatus, SubscribeRequest},
 };
 use etcd_watch_testkit::{
@@ -98,7 +98,7 @@ async fn readers_see_only_what_the_store_was(on: On, endpoint: String) {
         proxy.cut_all(Cut::Close);
         in_time(direct.delete(Delete::prefix("c/1"))).await.expect("they are deleted");
         let last = write(&direct, round).await;
-        in_time(direct.compact(last, true)).await.expect("it is compacted");
+        in_time(direct.compact(Compact::before(last).physical())).await.expect("it is compacted");
         let before = cache.snapshot();
         assert!(before.revision() < last);
         let later = put(&direct, "c/last", "after the compaction").await;

@@ -65,12 +65,12 @@ pub(crate) fn cache(client: &Client) -> Cache {
 /// The keys under the cache's prefix, as they were.
 pub(crate) async fn stored(client: &Client, revision: i64) -> Option<State> {
     let read = client.get(Get::prefix("c/").revision(revision)).await.ok()?;
-    Some(read.kvs.into_iter().map(|kv| (kv.key.into(), (kv.value.into(), kv.mod_revision))).collect())
+    Some(read.into_kvs().into_iter().map(|kv| (kv.key.into(), (kv.value.into(), kv.mod_revision))).collect())
 }
 
 pub(crate) async fn put(client: &Client, key: &str, value: &str) -> i64 {
-    let put = in_time(client.put(Put::new(key.to_owned(), value.to_owned()))).await;
-    put.expect("it is put").header.expect("a header").revision
+    let put = in_time(client.put(key.to_owned(), value.to_owned())).await;
+    put.expect("it is put").revision()
 }
 
 /// Keys come, change and go, some of them many at once; the last revision.

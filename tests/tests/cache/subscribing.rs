@@ -102,7 +102,7 @@ async fn puts_or_deletes_can_be_left_out_and_the_past_asked_for() {
     let mut puts = cache.subscribe(SubscribeRequest::new(all()).filters(no_delete)).expect("valid");
     let first = put(&client, "c/a", "1").await;
     let both = Txn::new().and_then(Put::new("c/b", "2")).and_then(etcd_watch_client::Delete::key("c/a"));
-    let second = client.txn(both).await.expect("it is made").header.expect("a header").revision;
+    let second = client.txn(both).await.expect("it is made").revision();
     in_time(cache.wait_for(second)).await.expect("it goes on");
 
     let event = in_time(deletes.try_next()).await.expect("it goes on").expect("an event");

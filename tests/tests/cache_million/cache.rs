@@ -69,10 +69,10 @@ async fn a_million_keys_through_cuts_and_compaction() {
     // What it needs next is compacted while it can't be reached.
     proxy.refuse();
     proxy.cut_all(Cut::Reset);
-    direct.put(Put::new(key(1), "missed")).await.expect("it is put");
+    direct.put(key(1), "missed").await.expect("it is put");
     let last = world.compact().await;
     assert!(cache.snapshot().revision() < last);
-    direct.put(Put::new(key(1), "after the compaction")).await.expect("it is put");
+    direct.put(key(1), "after the compaction").await.expect("it is put");
     let lists = cache.stats().lists;
     let begun = Instant::now();
     proxy.restore();

@@ -29,7 +29,7 @@ use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, wait_until},
     proxy::FaultProxy,
 };
-use etcd_watch_tokio::{Client, Delete, Get, KeyRange, Put, Txn, proto::mvccpb::KeyValue};
+use etcd_watch_tokio::{Client, Delete, Get, KeyRange, OwnedKeyValue, Put, Txn, };
 use tokio::task::JoinHandle;
 
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -98,7 +98,7 @@ async fn change(client: Client, keys: usize, stop: Arc<AtomicBool>) -> usize {
         if changes % 5 == 4 {
             client.delete(Delete::key(key(index))).await.expect("it is deleted");
         } else {
-            client.put(Put::new(key(index), format!("changed {changes}"))).await.expect("it is put");
+            client.put(key(index), format!("changed {changes}")).await.expect("it is put");
         }
         changes += 1;
         // A steady trickle: what is measured is the cache, and not how fast etcd writes to this disk.
@@ -169,23 +169,23 @@ impl World {
 
     /// Throws away all history there is; the revision of a write outside of the range right before.
     async fn compact(&self) -> i64 {
-        let put = self.direct.put(Put::new("other", "")).await.expect("it is put");
-        let last = put.header.expect("a header").revision;
-        in_time(self.direct.compact(last, false)).await.expect("it is compacted");
+        let put = self.direct.put("other", "").await.expect("it is put");
+        let last = put.revision();
+        in_time(self.direct.compact(last)).await.expect("it is compacted");
         last
     }
 
     /// Every key at a revision, in pages.
-    async fn stored(&self, revision: i64, mut page: impl FnMut(&[KeyValue])) {
+    async fn stored(&self, revision: i64, mut page: impl FnMut(&[OwnedKeyValue])) {
         let mut from = range();
         loop {
             let get = Get::new(from.clone()).revision(revision).limit(PAGE);
             let read = in_time(self.direct.get(get)).await.expect("it is read");
-            page(&read.kvs);
-            if !read.more {
+            page(read.kvs());
+            if !read.has_more() {
                 return;
             }
-            let last = &read.kvs.last().expect("a page with more behind it is not empty").key;
+            let last = &read.kvs().last().expect("a page with more behind it is not empty").key;
             from = KeyRange::range([last, &b"\0"[..]].concat(), from.end().clone()).expect("more keys");
         }
     }

@@ -13,8 +13,8 @@ fn folding(client: &Client) -> Folding {
 }
 
 async fn put(client: &Client, index: usize, value: &str) -> i64 {
-    let put = client.put(Put::new(key(index), value.to_owned())).await.expect("it is put");
-    put.header.expect("a header").revision
+    let put = client.put(key(index), value.to_owned()).await.expect("it is put");
+    put.revision()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -82,7 +82,7 @@ async fn calls(world: &World) {
         let (name, client) = (name.clone(), client.clone());
         calls.spawn(async move {
             let since = Instant::now();
-            let error = client.put(Put::new("w/a0", "lost")).await.expect_err("nothing can be written");
+            let error = client.put("w/a0", "lost").await.expect_err("nothing can be written");
             in_time(&name, since, &error);
             let since = Instant::now();
             let error = client.get(Get::key("w/a0")).await.expect_err("a linearizable read needs a leader");

@@ -94,7 +94,7 @@ pub(crate) async fn a_call_that_was_given_up_leaves_its_connection_of_use(versio
     tokio::time::sleep(PATIENT.interval + PATIENT.timeout).await;
     link.release();
     for (name, client) in &world.clients {
-        client.put(Put::new("k", "after a rest")).await.expect(name);
+        client.put("k", "after a rest").await.expect(name);
         client.get(Get::key("k")).await.expect(name);
     }
     assert_eq!(link.accepted(), accepted, "no connection was lost meanwhile");

@@ -165,7 +165,7 @@ impl World {
 
     /// The store's revision.
     pub(crate) async fn revision(&self) -> i64 {
-        revision(self.direct.get(Get::key("any")).await.expect("it is read").header)
+        self.direct.get("any").await.expect("it is read").revision()
     }
 
     /// Writes something that every watch sees, by way of these members, which must be a majority; its revision.
@@ -184,10 +184,10 @@ impl World {
     }
 
     async fn try_mark(&self) -> Option<i64> {
-        self.direct.put(Put::new(DELETED, "to be deleted")).await.ok()?;
+        self.direct.put(DELETED, "to be deleted").await.ok()?;
         let txn = Txn::new().and_then(Delete::key(DELETED));
         let txn = (0..KEYS).fold(txn, |txn, index| txn.and_then(Put::new(key(index), "a mark")));
-        Some(revision(self.direct.txn(txn).await.ok()?.header))
+        Some(self.direct.txn(txn).await.ok()?.revision())
     }
 
     /// Makes a mark and waits until every watch has seen it; how long that took since the step began.
@@ -328,10 +328,6 @@ pub(crate) fn spread(settings: Settings) -> Settings {
 pub(crate) fn prober(settings: Settings) -> Settings {
     let settings = settings.config(|config| config.probe(Some(PROBE)).probe_timeout(PROBE_TIMEOUT));
     Settings { keepalive: None, ..settings }
-}
-
-fn revision(header: Option<ResponseHeader>) -> i64 {
-    header.expect("etcd sends headers").revision
 }
 
 pub(crate) fn secs(duration: Duration) -> f64 {

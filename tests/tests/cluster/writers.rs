@@ -80,7 +80,7 @@ async fn write(client: &Client, random: &mut fastrand::Rng) -> Result<(), CallEr
     let index = random.u32(..KEYS);
     let value = "x".repeat(random.usize(..200)) + &random.u32(..).to_string();
     match random.u32(..10) {
-        0..=4 => client.put(Put::new(key(index), value)).await.map(drop),
+        0..=4 => client.put(key(index), value).await.map(drop),
         5..=6 => client.delete(Delete::key(key(index))).await.map(drop),
         7 => {
             // Several at once, if they are there; what a mark has put stays.

@@ -216,7 +216,7 @@ impl Arena {
     async fn write(&self, guard: &MutexGuard, number: usize) -> bool {
         let line = format!("{} {number}", guard.create_revision());
         let txn = Txn::new().when(guard.is_owner()).and_then(Put::new(LOG, line));
-        self.world.direct.txn(txn).await.expect("it is made").succeeded
+        self.world.direct.txn(txn).await.expect("it is made").succeeded()
     }
 }
 

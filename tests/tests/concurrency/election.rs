@@ -49,11 +49,11 @@ pub(crate) async fn one_leads_and_everybody_sees_every_value(world: World) {
     within(first.proclaim("a2")).await.expect("it is the leader");
     within(first.proclaim("a3")).await.expect("it is the leader");
     let fenced = Txn::new().when(first.is_owner()).and_then(Put::new("fenced", "a"));
-    assert!(world.direct.txn(fenced.clone()).await.expect("it is made").succeeded);
+    assert!(world.direct.txn(fenced.clone()).await.expect("it is made").succeeded());
     assert!(!second.is_finished());
     let token = first.create_revision();
     within(first.resign()).await.expect("it resigns");
-    assert!(!world.direct.txn(fenced).await.expect("it is made").succeeded);
+    assert!(!world.direct.txn(fenced).await.expect("it is made").succeeded());
     let second = within(second).await.expect("no panic");
     assert!(second.create_revision() > token && second.is_held());
     within(second.proclaim("b2")).await.expect("it is the leader");

@@ -110,7 +110,7 @@ pub(crate) async fn go_and_rust_never_hold_it_at_once(world: World) {
                 assert!(!is_busy.swap(true, Ordering::SeqCst), "one at a time");
                 let line = Put::new("log", format!("rust {number}"));
                 let txn = Txn::new().when(guard.is_owner()).and_then(line);
-                assert!(client.txn(txn).await.expect("it is made").succeeded, "it is the holder");
+                assert!(client.txn(txn).await.expect("it is made").succeeded(), "it is the holder");
                 tokens.push(guard.create_revision());
                 is_busy.store(false, Ordering::SeqCst);
                 guard.unlock().await.expect("it unlocks");

@@ -31,7 +31,7 @@ pub(crate) async fn a_revoked_lease_ends_waiting_and_holding(world: World) {
     within(guard.lost()).await;
     assert!(!guard.is_held());
     let late = Txn::new().when(was_owner).and_then(Put::new("fenced", "late"));
-    assert!(!world.direct.txn(late).await.expect("it is made").succeeded);
+    assert!(!world.direct.txn(late).await.expect("it is made").succeeded());
     let next = joined(third).await.expect("it locks");
     assert!(next.create_revision() > guard.create_revision());
     let error = within(guard.unlock()).await.expect_err("it was lost");
@@ -97,7 +97,7 @@ pub(crate) async fn a_partition_is_noticed_before_the_next_holder(world: World) 
     // Back again, the old holder changes nothing any more.
     remote.proxy.restore();
     let late = Txn::new().when(guard.is_owner()).and_then(Put::new("fenced", "late"));
-    assert!(!within(remote.client.txn(late)).await.expect("it is connected").succeeded);
+    assert!(!within(remote.client.txn(late)).await.expect("it is connected").succeeded());
     let guard = Arc::into_inner(guard).expect("nobody else has it any more");
     within(guard.unlock()).await.expect_err("it was lost");
     assert!(next.is_held());

@@ -17,7 +17,7 @@ pub(crate) async fn a_lock_is_held_by_one_and_given_back(world: World) {
     let (one, two) = (session(&world.direct).await, session(&world.client()).await);
     let guard = within(mutex(&one, "locks/a").lock()).await.expect("it locks");
     assert_eq!(guard.key(), &format!("locks/a/{:x}", one.id()));
-    let kvs = world.direct.get(Get::key(guard.key().clone())).await.expect("it is read").kvs;
+    let kvs = world.direct.get(Get::key(guard.key().clone())).await.expect("it is read").into_kvs();
     assert_eq!((kvs.len(), kvs[0].lease), (1, one.id()));
     assert_eq!((&kvs[0].value[..], kvs[0].create_revision), (&b""[..], guard.create_revision()));
     assert!(guard.is_held());
@@ -31,14 +31,14 @@ pub(crate) async fn a_lock_is_held_by_one_and_given_back(world: World) {
 
     let fenced = |value: &'static str, compare| Txn::new().when(compare).and_then(Put::new("fenced", value));
     let (token, was_owner) = (guard.create_revision(), guard.is_owner());
-    assert!(world.direct.txn(fenced("one", was_owner.clone())).await.expect("it is made").succeeded);
+    assert!(world.direct.txn(fenced("one", was_owner.clone())).await.expect("it is made").succeeded());
     within(guard.unlock()).await.expect("it unlocks");
     assert!(world.keys("locks/a").await.is_empty());
-    assert!(!world.direct.txn(fenced("late", was_owner)).await.expect("it is made").succeeded);
+    assert!(!world.direct.txn(fenced("late", was_owner)).await.expect("it is made").succeeded());
 
     let guard = within(other.try_lock()).await.expect("it is told").expect("it is free");
     assert!(guard.create_revision() > token);
-    assert!(world.direct.txn(fenced("two", guard.is_owner())).await.expect("it is made").succeeded);
+    assert!(world.direct.txn(fenced("two", guard.is_owner())).await.expect("it is made").succeeded());
     drop(guard);
     world.queued("locks/a", 0).await;
 }
@@ -147,7 +147,7 @@ pub(crate) async fn a_lock_in_a_namespace_is_the_one_with_the_whole_name(world: 
     assert_eq!(world.keys("space/a").await, [format!("space/a/{:x}", one.id())]);
     assert_eq!(guard.key(), &format!("a/{:x}", one.id()));
     let fenced = Txn::new().when(guard.is_owner()).and_then(Put::new("fenced", ""));
-    assert!(within_it.txn(fenced).await.expect("it is made").succeeded);
+    assert!(within_it.txn(fenced).await.expect("it is made").succeeded());
     let waiter = locking(&two, "space/a");
     world.queued("space/a", 2).await;
     assert!(guard.is_held() && !waiter.is_finished());

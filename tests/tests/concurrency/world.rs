@@ -3,7 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use etcd_watch_client::{
-    Client, ClientBuilder, Config, Delete, Get, Put,
+    Client, ClientBuilder, Compact, Config, Delete, Get, IntoBytes, Put,
     concurrency::{ContendError, Mutex, MutexGuard, Session, SessionBuilder},
 };
 use etcd_watch_testkit::{
@@ -135,23 +135,23 @@ impl World {
 
     pub(crate) async fn put(&self, key: &str, value: &str) -> i64 {
         let put = Put::new(key.to_owned(), value.to_owned());
-        self.direct.put(put).await.expect("it is put").header.expect("a header").revision
+        self.direct.put_with(put).await.expect("it is put").revision()
     }
 
-    pub(crate) async fn delete(&self, key: impl Into<bytes::Bytes>) {
-        let deleted = self.direct.delete(Delete::key(key)).await.expect("it is deleted").deleted;
+    pub(crate) async fn delete(&self, key: impl IntoBytes) {
+        let deleted = self.direct.delete(Delete::key(key)).await.expect("it is deleted").deleted();
         assert_eq!(deleted, 1, "it was there");
     }
 
     /// Throws all history away.
     pub(crate) async fn compact(&self) {
         let revision = self.put("compacted", "").await;
-        self.direct.compact(revision, true).await.expect("it is compacted");
+        self.direct.compact(Compact::before(revision).physical()).await.expect("it is compacted");
     }
 
     /// The keys under a name.
     pub(crate) async fn keys(&self, name: &str) -> Vec<String> {
-        let kvs = self.direct.get(Get::prefix(format!("{name}/"))).await.expect("they are read").kvs;
+        let kvs = self.direct.get(Get::prefix(format!("{name}/"))).await.expect("they are read").into_kvs();
         kvs.into_iter().map(|kv| String::from_utf8_lossy(&kv.key).into_owned()).collect()
     }
 

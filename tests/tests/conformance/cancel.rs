@@ -163,8 +163,8 @@ pub(crate) async fn a_client_that_is_dropped_or_closed_leaves_nothing_behind(bac
     observer.through(last).await;
     client.close().await;
     assert_eq!(observer.end().await, CloseReason::ShutDown);
-    assert!(client.watch_prefix("k").is_err());
-    assert!(matches!(client.put(etcd_watch_client::Put::new("k", "v")).await, Err(CallError::Closed { .. })));
+    assert!(client.watch("k").is_err());
+    assert!(matches!(client.put("k", "v").await, Err(CallError::Closed { .. })));
     world.watchers(0).await;
 }
 

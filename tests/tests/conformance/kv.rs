@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use etcd_watch_client::{
-    CallError, Code, Compare, Delete, Get, Is, KeyRange, LeaseLost, Put, SortBy, SortOrder, Txn,
+    CallError, Code, Compare, Delete, Get, GetResponse, Is, KeyRange, LeaseLost, Put, SortBy, SortOrder, Txn,
 };
-use etcd_watch_proto::etcdserverpb::{RangeResponse, response_op::Response};
 use etcd_watch_testkit::proxy::Cut;
 use tokio::time::timeout;
 
@@ -14,8 +13,8 @@ use crate::{
     world::{Backend, DEADLINE, World},
 };
 
-fn keys(response: &RangeResponse) -> Vec<&str> {
-    response.kvs.iter().map(|kv| str::from_utf8(&kv.key).expect("text")).collect()
+fn keys(response: &GetResponse) -> Vec<&str> {
+    response.kvs().iter().map(|kv| str::from_utf8(&kv.key).expect("text")).collect()
 }
 
 pub(crate) async fn reads_have_all_their_options(backend: Backend) {
@@ -29,13 +28,16 @@ pub(crate) async fn reads_have_all_their_options(backend: Backend) {
     let all = || Get::prefix("g/");
 
     let response = get(all()).await;
-    assert_eq!((keys(&response), response.count, response.more), (vec!["g/a", "g/b", "g/c"], 3, false));
+    assert_eq!(
+        (keys(&response), response.count(), response.has_more()),
+        (vec!["g/a", "g/b", "g/c"], 3, false)
+    );
     let response = get(all().limit(2)).await;
-    assert_eq!((keys(&response), response.count, response.more), (vec!["g/a", "g/b"], 3, true));
+    assert_eq!((keys(&response), response.count(), response.has_more()), (vec!["g/a", "g/b"], 3, true));
     let response = get(all().count_only(true)).await;
-    assert_eq!((response.kvs.len(), response.count), (0, 3));
+    assert_eq!((response.kvs().len(), response.count()), (0, 3));
     let response = get(all().keys_only(true)).await;
-    assert!(response.kvs.iter().all(|kv| kv.value.is_empty()));
+    assert!(response.kvs().iter().all(|kv| kv.value.is_empty()));
     let sorted = async |by, order| {
         keys(&get(all().sort(by, order)).await).iter().map(|key| &key[2..]).collect::<String>()
     };
@@ -45,7 +47,7 @@ pub(crate) async fn reads_have_all_their_options(backend: Backend) {
     assert_eq!(sorted(SortBy::ModRevision, SortOrder::Ascending).await, "acb");
     assert_eq!(sorted(SortBy::Value, SortOrder::Ascending).await, "cab");
     let response = get(Get::key("g/b").revision(first)).await;
-    assert_eq!((&response.kvs[0].value[..], response.kvs[0].version), (&b"2"[..], 1));
+    assert_eq!((&response.kvs()[0].value[..], response.kvs()[0].version), (&b"2"[..], 1));
     assert_eq!(keys(&get(all().min_mod_revision(last)).await), ["g/b"]);
     assert_eq!(keys(&get(all().max_mod_revision(last - 1)).await), ["g/a", "g/c"]);
     assert_eq!(keys(&get(all().min_create_revision(first + 1)).await), ["g/a", "g/c"]);
@@ -65,21 +67,21 @@ pub(crate) async fn reads_have_all_their_options(backend: Backend) {
 pub(crate) async fn writes_tell_what_was_there_before(backend: Backend) {
     let world = World::start(backend).await;
     let client = world.client();
-    let put = client.put(Put::new("k", "1").prev_kv(true)).await.expect("it is put");
-    assert_eq!(put.prev_kv, None);
-    let put = client.put(Put::new("k", "2").prev_kv(true)).await.expect("it is put");
-    assert_eq!(put.prev_kv.expect("there was one").value, "1");
-    let put = client.put(Put::new("k", "").ignore_value(true)).await;
+    let put = client.put_with(Put::new("k", "1").prev_kv(true)).await.expect("it is put");
+    assert_eq!(put.prev(), None);
+    let put = client.put_with(Put::new("k", "2").prev_kv(true)).await.expect("it is put");
+    assert_eq!(put.prev().expect("there was one").value, "1");
+    let put = client.put_with(Put::new("k", "").ignore_value(true)).await;
     put.expect("it is put");
-    let missing = client.put(Put::new("none", "").ignore_value(true)).await;
+    let missing = client.put_with(Put::new("none", "").ignore_value(true)).await;
     assert!(matches!(missing, Err(CallError::Refused { .. })), "{missing:?}");
-    client.put(Put::new("k2", "3")).await.expect("it is put");
+    client.put("k2", "3").await.expect("it is put");
     let delete = client.delete(Delete::prefix("k").prev_kv(true)).await.expect("they are deleted");
-    let before: Vec<_> = delete.prev_kvs.iter().map(|kv| (&kv.value[..], kv.version)).collect();
-    assert_eq!((delete.deleted, before), (2, vec![(&b"2"[..], 3), (b"3", 1)]));
+    let before: Vec<_> = delete.prevs().iter().map(|kv| (&kv.value[..], kv.version)).collect();
+    assert_eq!((delete.deleted(), before), (2, vec![(&b"2"[..], 3), (b"3", 1)]));
     let delete = client.delete(Delete::key("k")).await.expect("nothing is deleted");
-    assert_eq!(delete.deleted, 0);
-    let compact = client.compact(1_000, false).await;
+    assert_eq!(delete.deleted(), 0);
+    let compact = client.compact(1_000).await;
     assert!(matches!(compact, Err(CallError::Refused { code: Code::OutOfRange, .. })), "{compact:?}");
 }
 
@@ -88,7 +90,7 @@ pub(crate) async fn transactions_compare_and_branch(backend: Backend) {
     let client = world.client();
     let revision = world.put("t", "m").await;
     let holds = async |compare: Compare| {
-        client.txn(Txn::new().when(compare)).await.expect("the transaction is made").succeeded
+        client.txn(Txn::new().when(compare)).await.expect("the transaction is made").succeeded()
     };
     for (compare, expected) in [
         (Compare::value("t", Is::Equal, "m"), true),
@@ -103,7 +105,7 @@ pub(crate) async fn transactions_compare_and_branch(backend: Backend) {
         (Compare::mod_revision("t", Is::Greater, revision - 1), true),
         (Compare::mod_revision("t", Is::Less, revision), false),
         (Compare::lease("t", Is::Equal, 0), true),
-        (Compare::version("", Is::Greater, 0).over(&KeyRange::prefix("t")), true),
+        (Compare::version("", Is::Greater, 0).over(KeyRange::prefix("t")), true),
     ] {
         assert_eq!(holds(compare.clone()).await, expected, "{compare:?}");
     }
@@ -114,11 +116,11 @@ pub(crate) async fn transactions_compare_and_branch(backend: Backend) {
             .and_then(Put::new("lock", "mine"))
             .or_else(Get::key("lock"))
     };
-    assert!(client.txn(lock()).await.expect("the transaction is made").succeeded);
+    assert!(client.txn(lock()).await.expect("the transaction is made").succeeded());
     let second = client.txn(lock()).await.expect("the transaction is made");
-    assert!(!second.succeeded);
-    let Some(Response::ResponseRange(read)) = &second.responses[0].response else { panic!("{second:?}") };
-    assert_eq!(read.kvs[0].value, "mine");
+    assert!(!second.succeeded());
+    let read = second.get(0).and_then(GetResponse::first);
+    assert_eq!(read.expect("it is there").value_str(), Ok("mine"));
 
     let nested = Txn::new().and_then(Txn::new().and_then(Put::new("n", "deep"))).and_then(Delete::key("t"));
     let mut observer = Ask::range(KeyRange::all()).from(1).prev_kv().open(&client);
@@ -134,7 +136,7 @@ pub(crate) async fn calls_go_on_after_cuts(backend: Backend) {
     let client = world.client();
     world.put("k", "v").await;
     for _ in 0..5 {
-        assert_eq!(client.get(Get::key("k")).await.expect("it is read").count, 1);
+        assert_eq!(client.get(Get::key("k")).await.expect("it is read").count(), 1);
         world.proxy.cut_all(Cut::Reset);
     }
     // While the server is away a read waits for it.
@@ -142,7 +144,7 @@ pub(crate) async fn calls_go_on_after_cuts(backend: Backend) {
     let reading = client.clone();
     let reading = tokio::spawn(async move { reading.get(Get::key("k")).await });
     world.restart().await;
-    assert_eq!(reading.await.expect("no panic").expect("it is read").count, 1);
+    assert_eq!(reading.await.expect("no panic").expect("it is read").count(), 1);
 }
 
 pub(crate) async fn a_lease_that_expires_deletes_its_keys(backend: Backend) {
@@ -151,8 +153,8 @@ pub(crate) async fn a_lease_that_expires_deletes_its_keys(backend: Backend) {
     let mut observer = Ask::prefix("l/").from(1).prev_kv().open(&client);
     // Long enough to put two keys, on a busy machine, too.
     let lease = client.lease_grant(5, 0).await.expect("it is granted");
-    client.put(Put::new("l/a", "v").lease(lease.id)).await.expect("it is put");
-    client.put(Put::new("l/b", "v").lease(lease.id)).await.expect("it is put");
+    client.put_with(Put::new("l/a", "v").lease(lease.id)).await.expect("it is put");
+    client.put_with(Put::new("l/b", "v").lease(lease.id)).await.expect("it is put");
     let left = client.lease_time_to_live(lease.id, true).await.expect("it is told");
     assert_eq!((left.granted_ttl, left.keys.len()), (lease.ttl, 2));
     // Both at one revision, when its time is over.
@@ -179,8 +181,8 @@ pub(crate) async fn leases_are_kept_alive_and_revoked(backend: Backend) {
         "{again:?}"
     );
     let keeper = client.lease_keep_alive(lease.id, lease.ttl).expect("a lawful request");
-    let put = client.put(Put::new("l/a", "v").lease(lease.id)).await.expect("it is put");
-    observer.through(crate::world::revision_of(put.header)).await;
+    let put = client.put_with(Put::new("l/a", "v").lease(lease.id)).await.expect("it is put");
+    observer.through(put.revision()).await;
     // Longer than it lives by itself, and through a cut.
     world.proxy.cut_all(Cut::Reset);
     let lost = timeout(Duration::from_millis(6_500), keeper.lost()).await;
@@ -190,11 +192,11 @@ pub(crate) async fn leases_are_kept_alive_and_revoked(backend: Backend) {
     assert_eq!((once.id, once.ttl), (lease.id, lease.ttl));
 
     let revoke = client.lease_revoke(lease.id).await.expect("it is revoked");
-    observer.check_through(&world, crate::world::revision_of(revoke.header)).await;
+    observer.check_through(&world, revoke.header.expect("a header").revision).await;
     assert_eq!(observer.events(), 2);
     let lost = timeout(DEADLINE, keeper.lost()).await.expect("the keeper notices");
     assert_eq!(lost, LeaseLost::NotFound { id: lease.id });
     assert_eq!(client.lease_keep_alive_once(lease.id).await.expect("it is answered").ttl, 0);
-    let unknown = client.put(Put::new("l/b", "v").lease(lease.id)).await;
+    let unknown = client.put_with(Put::new("l/b", "v").lease(lease.id)).await;
     assert!(matches!(unknown, Err(CallError::Refused { code: Code::NotFound, .. })), "{unknown:?}");
 }

@@ -57,7 +57,7 @@ async fn write(client: &Client, random: &mut Random, count: usize) {
     let value = "x".repeat(random.below(200) as usize) + &count.to_string();
     match random.below(10) {
         0..=5 => {
-            client.put(Put::new(key, value)).await.expect("it is put");
+            client.put(key, value).await.expect("it is put");
         }
         6..=7 => {
             client.delete(Delete::key(key)).await.expect("it is deleted");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use etcd_watch_client::{
-    Client, ClientBuilder, Config, Delete, Get, KeyRange, Put, ServerVersion, Stats, Txn,
+    Client, ClientBuilder, Compact, Config, Delete, Get, KeyRange, Put, ServerVersion, Stats, Txn,
 };
 use etcd_watch_proto::{
     etcdserverpb::{
@@ -158,15 +158,15 @@ impl World {
 
     pub(crate) async fn put(&self, key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> i64 {
         let put = Put::new(key.as_ref().to_vec(), value.as_ref().to_vec());
-        revision_of(self.direct.put(put).await.expect("it is put").header)
+        self.direct.put_with(put).await.expect("it is put").revision()
     }
 
     pub(crate) async fn delete(&self, range: KeyRange) -> i64 {
-        revision_of(self.direct.delete(Delete::new(range)).await.expect("it is deleted").header)
+        self.direct.delete(Delete::new(range)).await.expect("it is deleted").revision()
     }
 
     pub(crate) async fn txn(&self, txn: Txn) -> i64 {
-        revision_of(self.direct.txn(txn).await.expect("the transaction is made").header)
+        self.direct.txn(txn).await.expect("the transaction is made").revision()
     }
 
     /// Puts `count` revisions of keys with the prefix, many at a time; returns the last revision.
@@ -179,7 +179,7 @@ impl World {
                 let mut last = 0;
                 for index in (writer..count).step_by(AT_ONCE) {
                     let put = Put::new(format!("{prefix}{}", index % 100), value.clone());
-                    last = revision_of(client.put(put).await.expect("it is put").header);
+                    last = client.put_with(put).await.expect("it is put").revision();
                 }
                 last
             });
@@ -188,13 +188,13 @@ impl World {
     }
 
     pub(crate) async fn revision(&self) -> i64 {
-        revision_of(self.direct.get(Get::key("any")).await.expect("it is read").header)
+        self.direct.get(Get::key("any")).await.expect("it is read").revision()
     }
 
     /// Compacts the store, once the history up to there has been read.
     pub(crate) async fn compact(&self, revision: i64) {
         self.history().await;
-        self.direct.compact(revision, true).await.expect("it is compacted");
+        self.direct.compact(Compact::before(revision).physical()).await.expect("it is compacted");
     }
 
     /// Kills the server; its data stays.
@@ -271,10 +271,6 @@ pub(crate) fn quick() -> Config {
 /// Waits until the client's counters are as they should be.
 pub(crate) async fn stats(client: &Client, what: &str, mut wanted: impl FnMut(Stats) -> bool) {
     wait_until(what, DEADLINE, || wanted(client.stats())).await;
-}
-
-pub(crate) fn revision_of(header: Option<etcd_watch_proto::etcdserverpb::ResponseHeader>) -> i64 {
-    header.expect("etcd sends headers").revision
 }
 
 fn revision_of_event(event: &Event) -> i64 {

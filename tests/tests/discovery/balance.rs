@@ -153,7 +153,7 @@ async fn addresses_that_can_not_be_used_are_left_out_and_one_address_is_one_endp
     ] {
         service.add(name, endpoint).await.expect("it is added");
     }
-    world.direct().put(Put::new(format!("{TARGET}/5"), "garbage")).await.expect("it is put");
+    world.direct().put(format!("{TARGET}/5"), "garbage").await.expect("it is put");
     let has = |addresses: &[&str]| {
         let wanted: BTreeSet<_> = addresses.iter().map(|&address| address.to_owned()).collect();
         move |known: &BTreeSet<String>| *known == wanted

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use etcd_watch_client::{
-    Put,
+    Compact, Put,
     discovery::{
         DecodeError, Discovery, DiscoveryError, EndpointBatch, EndpointChange, ServiceEndpoint, UpdateKind,
     },
@@ -48,7 +48,7 @@ pub(crate) async fn what_is_added_is_listed_and_watched(world: World) {
     let first = service.add("a", zoned.clone()).await.expect("it is added");
     // A key beside the target is none of its endpoints.
     let client = world.direct();
-    client.put(Put::new(format!("{TARGET}2/a"), at("x").addr)).await.expect("it is put");
+    client.put(format!("{TARGET}2/a"), at("x").addr).await.expect("it is put");
 
     let listed = service.list().await.expect("they are listed");
     assert_eq!((listed.revision, listed.endpoints.len()), (first + 1, 1));
@@ -123,7 +123,7 @@ pub(crate) async fn what_was_removed_in_a_compacted_span_is_told_as_removed(worl
     writer.add("flash", at("5")).await.expect("it is added");
     writer.delete("flash").await.expect("it is deleted");
     let last = writer.add("new", at("6")).await.expect("it is added");
-    world.direct().compact(last, true).await.expect("it is compacted");
+    world.direct().compact(Compact::before(last).physical()).await.expect("it is compacted");
     world.proxy.restore();
 
     let update = next(&mut watch).await;
@@ -140,7 +140,7 @@ pub(crate) async fn what_is_no_endpoint_is_told_and_leaves_the_last_good_one(wor
     let client = world.direct();
     service.add("a", at("1")).await.expect("it is added");
     let garbage = |name: &'static str, value: &'static str| {
-        let put = client.put(Put::new(format!("{TARGET}/{name}"), value));
+        let put = client.put(format!("{TARGET}/{name}"), value);
         async move { put.await.expect("it is put") }
     };
     garbage("b", "10.0.0.1:80").await;

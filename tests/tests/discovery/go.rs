@@ -89,7 +89,7 @@ pub(crate) async fn both_write_the_same_bytes(world: World) {
         service.add("here", endpoint).await.expect("it is added");
         let text = metadata.to_string();
         go.run(["endpoints", "add", TARGET, &full("there"), "[::1]:80", &text]).await.expect("it adds");
-        let values = client.get(Get::prefix(full(""))).await.expect("they are read").kvs;
+        let values = client.get(Get::prefix(full(""))).await.expect("they are read").into_kvs();
         assert_eq!(values.len(), 2);
         assert_eq!(values[0].value, values[1].value);
     }

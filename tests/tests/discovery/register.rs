@@ -216,7 +216,7 @@ pub(crate) async fn cut_connections_lose_no_registration(world: World) {
         soon("it is deregistered", other.deregister()).await.expect("it is deregistered");
     }
     soon("it is deregistered", registration.deregister()).await.expect("it is deregistered");
-    assert_eq!(client.get(Get::prefix(TARGET)).await.expect("they are read").kvs, []);
+    assert_eq!(client.get(Get::prefix(TARGET)).await.expect("they are read").kvs(), []);
 }
 
 pub(crate) async fn a_registration_waits_for_etcd(mut world: World) {

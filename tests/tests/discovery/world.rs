@@ -161,6 +161,6 @@ pub(crate) async fn until_addresses(watch: &mut EndpointWatch, wanted: &[&str]) 
 /// What a key hangs on and holds.
 pub(crate) async fn key(client: &Client, name: &str) -> Option<(i64, String)> {
     let answer = client.get(Get::key(format!("{TARGET}/{name}"))).await.expect("it is read");
-    let kv = answer.kvs.first()?;
+    let kv = answer.kvs().first()?;
     Some((kv.lease, String::from_utf8(kv.value.to_vec()).expect("it is text")))
 }

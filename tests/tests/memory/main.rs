@@ -58,8 +58,8 @@ async fn serve(version: EtcdVersion) -> (EtcdServer, Client) {
 }
 
 async fn put(writer: &Client, key: String, bytes: usize) -> i64 {
-    let put = writer.put(Put::new(key, vec![b'v'; bytes])).await.expect("it is put");
-    put.header.expect("etcd sends headers").revision
+    let put = writer.put(key, vec![b'v'; bytes]).await.expect("it is put");
+    put.revision()
 }
 
 /// One tiny event waits for each of 300 consumers, while another one takes values of 1 MB. Each tiny event comes with a
@@ -125,7 +125,7 @@ async fn fragments_keep_to_the_budget(case: Case, endpoint: &str, writer: &Clien
     let base = client.figures().await;
 
     let deleted = writer.delete(Delete::prefix("parts/")).await.expect("they are deleted");
-    let revision = deleted.header.expect("etcd sends headers").revision;
+    let revision = deleted.revision();
     let figures = client.until(|figures| figures.waiting + figures.overflowed == WATCHES).await;
     judge("100 unread revisions of 3 MiB in fragments", case.malloc, &base, &figures, TOTAL);
 

@@ -16,7 +16,7 @@ pub(crate) async fn everything_a_client_does_at_once_costs_one_password_check(se
     for number in 0..40 {
         let client = client.clone();
         calls.spawn(async move {
-            client.put(Put::new(format!("a/{number}"), "x")).await.expect("it is put");
+            client.put(format!("a/{number}"), "x").await.expect("it is put");
             client.get(Get::key(format!("a/{number}"))).await.expect("it is read");
         });
     }
@@ -40,7 +40,7 @@ pub(crate) async fn a_wrong_password_is_told_at_once_and_not_tried_again_and_aga
         let mut calls = JoinSet::new();
         for _ in 0..20 {
             let client = client.clone();
-            calls.spawn(async move { client.put(Put::new("a/1", "x")).await.expect_err("it is refused") });
+            calls.spawn(async move { client.put("a/1", "x").await.expect_err("it is refused") });
         }
         for error in calls.join_all().await {
             assert!(matches!(error, CallError::AuthenticationFailed { .. }), "{error}");
@@ -68,5 +68,5 @@ pub(crate) async fn a_client_that_waits_for_its_connection_hears_of_a_wrong_pass
     assert!(matches!(error, StartError::AuthenticationFailed { .. }), "{error}");
     assert!(started.elapsed() < PATIENCE / 2, "at once, not when its patience is over");
     let client = patient().user("alice", PASSWORD).connect().await.expect("the right one");
-    client.put(Put::new("a/1", "x")).await.expect("it is put");
+    client.put("a/1", "x").await.expect("it is put");
 }

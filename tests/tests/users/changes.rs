@@ -14,7 +14,7 @@ pub(crate) async fn a_change_of_users_moves_watches_without_a_loss(setup: Setup)
     for number in 0..CHANGES {
         world.auth.add_user(&format!("user{number}"), "pw").await.expect("a user is added");
         world.put("a/1", &number.to_string()).await;
-        client.put(Put::new(format!("other/{number}"), "x")).await.expect_err("it is refused");
+        client.put(format!("other/{number}"), "x").await.expect_err("it is refused");
         client.get(Get::key("a/1")).await.expect("it is read");
         let mut new = Observer::open(&client, "a/", 1);
         new.step().await.expect("it is created, on the same stream or another");
@@ -33,7 +33,7 @@ async fn ends_as_unknown(client: &Client, observer: &mut Observer, world: &World
     let last = world.put("a/1", "while it runs").await;
     observer.check_through(world, last).await;
     let before = world.password_checks();
-    let error = client.put(Put::new("a/1", "x")).await.expect_err("it is refused");
+    let error = client.put("a/1", "x").await.expect_err("it is refused");
     assert!(matches!(error, CallError::AuthenticationFailed { .. }), "{error}");
     world.cut();
     let reason = observer.end().await;
@@ -49,7 +49,7 @@ pub(crate) async fn a_changed_password_is_told_apart_from_a_denial(setup: Setup)
     world.auth.change_password("alice", "her-new-one").await.expect("it is changed");
     ends_as_unknown(&client, &mut observer, &world).await;
     let client = world.builder().user("alice", "her-new-one").build().expect("valid settings");
-    client.put(Put::new("a/1", "x")).await.expect("the new password is good");
+    client.put("a/1", "x").await.expect("the new password is good");
 }
 
 pub(crate) async fn a_deleted_user_is_told_apart_from_a_denial(setup: Setup) {
@@ -65,11 +65,11 @@ pub(crate) async fn authentication_turned_on_and_off_under_a_client_with_a_user(
     world.auth.disable().await.expect("it is turned off");
     let client = world.alice();
     let mut observer = Observer::running(&client, "a/").await;
-    client.put(Put::new("b/1", "x")).await.expect("there are no rights yet");
+    client.put("b/1", "x").await.expect("there are no rights yet");
     for round in 0..2 {
         let before = world.password_checks();
         world.auth.enable_again().await.expect("it is turned on");
-        client.put(Put::new("b/1", "x")).await.expect_err("there are rights now");
+        client.put("b/1", "x").await.expect_err("there are rights now");
         client.get(Get::key("a/1")).await.expect("it is hers");
         let last = world.put("a/1", &format!("on {round}")).await;
         observer.check_through(&world, last).await;
@@ -78,7 +78,7 @@ pub(crate) async fn authentication_turned_on_and_off_under_a_client_with_a_user(
         observer.check_through(&world, last).await;
 
         world.auth.disable().await.expect("it is turned off");
-        client.put(Put::new("b/1", "x")).await.expect("there are no rights any more");
+        client.put("b/1", "x").await.expect("there are no rights any more");
         world.cut();
         let last = world.put("a/3", &format!("off {round}")).await;
         observer.check_through(&world, last).await;
@@ -96,7 +96,7 @@ pub(crate) async fn authentication_turned_on_under_a_client_without_a_user(setup
     world.auth.enable_again().await.expect("it is turned on");
     let last = world.put("a/1", "while it runs").await;
     observer.check_through(&world, last).await;
-    let error = client.put(Put::new("a/1", "x")).await.expect_err("it is refused");
+    let error = client.put("a/1", "x").await.expect_err("it is refused");
     assert!(
         matches!(&error, CallError::Refused { message, .. } if message.contains("user name is empty")),
         "{error}"

@@ -39,8 +39,8 @@ fn client(endpoints: Vec<String>) -> Client {
 }
 
 async fn put(client: &Client, key: String, value: String) -> Change {
-    let answer = client.put(Put::new(key.clone(), value.clone())).await.expect("it is put");
-    (answer.header.expect("etcd sends headers").revision, key, value)
+    let answer = client.put(key.clone(), value.clone()).await.expect("it is put");
+    (answer.revision(), key, value)
 }
 
 async fn one_token_serves_all_members(version: EtcdVersion) {

@@ -19,13 +19,13 @@ pub(crate) async fn denied_keys_end_only_their_own_watch(setup: Setup) {
     }
     for error in [
         client.get(Get::key("b/1")).await.expect_err("it is denied"),
-        client.put(Put::new("b/1", "x")).await.expect_err("it is denied"),
+        client.put("b/1", "x").await.expect_err("it is denied"),
     ] {
         assert!(matches!(error, CallError::Refused { code: Code::PermissionDenied, .. }), "{error}");
     }
     assert_eq!(world.password_checks(), before, "a denial is not taken for a token that has expired");
 
-    client.put(Put::new("a/by alice", "x")).await.expect("it is hers");
+    client.put("a/by alice", "x").await.expect("it is hers");
     client.get(Get::key("a/by alice")).await.expect("it is hers");
     let last = world.put("a/1", "x").await;
     let reconnects = client.stats().reconnects;

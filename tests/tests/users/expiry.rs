@@ -59,9 +59,9 @@ pub(crate) async fn calls_go_on_after_their_token_has_expired(setup: Setup) {
     let client = world.alice();
     let (before, since) = (world.password_checks(), Instant::now());
     for round in 1..=3 {
-        client.put(Put::new("a/1", round.to_string())).await.expect("it is put");
+        client.put("a/1", round.to_string()).await.expect("it is put");
         let read = client.get(Get::key("a/1")).await.expect("it is read");
-        assert_eq!(read.kvs[0].version, round, "a write with an expired token is made once");
+        assert_eq!(read.kvs()[0].version, round, "a write with an expired token is made once");
         let checks = world.password_checks() - before;
         assert!(checks >= round.unsigned_abs(), "{checks} checks: the token did expire");
         assert!(checks <= most_checks(1, since), "{checks} checks in round {round}");
@@ -75,7 +75,7 @@ pub(crate) async fn a_lease_is_kept_alive_past_the_end_of_a_token(setup: Setup) 
     // Renewed every 2 s, which is about when the token has expired.
     let lease = client.lease_grant(6, 0).await.expect("it is granted");
     let keeper = client.lease_keep_alive(lease.id, lease.ttl).expect("a lease");
-    client.put(Put::new("a/leased", "x").lease(lease.id)).await.expect("it is put");
+    client.put_with(Put::new("a/leased", "x").lease(lease.id)).await.expect("it is put");
     let (before, since) = (world.password_checks(), Instant::now());
     let end = since + Duration::from_secs(11);
     tokio::select! {
@@ -85,7 +85,7 @@ pub(crate) async fn a_lease_is_kept_alive_past_the_end_of_a_token(setup: Setup) 
     let checks = world.password_checks() - before;
     println!("{checks} password checks in {:?}", since.elapsed());
     assert!(checks <= most_checks(1, since), "{checks} password checks");
-    assert_eq!(client.get(Get::key("a/leased")).await.expect("it is read").count, 1);
+    assert_eq!(client.get(Get::key("a/leased")).await.expect("it is read").count(), 1);
 }
 
 /// A member knows the simple tokens that are in the part of the log it replays: what is before its last snapshot
@@ -99,14 +99,14 @@ pub(crate) async fn watches_go_on_after_a_restart_that_forgot_the_tokens(setup: 
         world.put("a/1", &number.to_string()).await;
     }
     world.server.restart_async().await.expect("etcd starts again");
-    client.put(Put::new("a/by alice", "x")).await.expect("with a new token");
+    client.put("a/by alice", "x").await.expect("with a new token");
     let read = client.get(Get::key("a/by alice")).await.expect("it is read");
-    assert_eq!(read.kvs[0].version, 1);
+    assert_eq!(read.kvs()[0].version, 1);
     // Since the restart nobody but alice has done anything.
     let checks = world.password_checks();
     println!("{checks} password checks after the restart");
     assert!((1..=6).contains(&checks), "{checks} password checks");
-    world.note_other("a/by alice", "x", read.kvs[0].mod_revision);
+    world.note_other("a/by alice", "x", read.kvs()[0].mod_revision);
     let last = world.put("a/2", "afterwards").await;
     observer.check_through(&world, last).await;
 }

@@ -141,7 +141,7 @@ async fn a_server_that_accepts_no_token_is_given_up_and_never_hammered() {
     let started = Instant::now();
     for error in [
         client.get(Get::key("a/1")).await.expect_err("it is refused"),
-        client.put(Put::new("a/1", "x")).await.expect_err("it is refused"),
+        client.put("a/1", "x").await.expect_err("it is refused"),
     ] {
         assert!(matches!(error, CallError::Refused { code: Code::Unauthenticated, .. }), "{error}");
     }

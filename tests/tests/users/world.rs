@@ -77,8 +77,8 @@ impl World {
 
     /// Root writes.
     pub(crate) async fn put(&self, key: &str, value: &str) -> i64 {
-        let answer = self.root.put(Put::new(key.to_owned(), value.to_owned())).await.expect("it is put");
-        let revision = answer.header.expect("etcd sends headers").revision;
+        let answer = self.root.put(key.to_owned(), value.to_owned()).await.expect("it is put");
+        let revision = answer.revision();
         self.changes.lock().expect("no panic").push((revision, key.into(), value.into()));
         revision
     }
