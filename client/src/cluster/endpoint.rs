@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::Ipv6Addr,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -38,7 +39,8 @@ impl Scheme {
 pub enum Address<'a> {
     /// A TCP port.
     Tcp {
-        /// Host name or IP address; a version 6 address without its brackets.
+        /// Host name or IP address; a version 6 address without its brackets, with its zone as in
+        /// `fe80::1%eth0`.
         host: &'a str,
         /// The port.
         port: u16,
@@ -53,6 +55,10 @@ pub enum Address<'a> {
 /// An address clients of a member connect to: `http://host:port`, `https://host:port`,
 /// `unix:///absolute/path` or `unix:relative/path`. `host:port` alone is `https` for a client that was
 /// given TLS settings, else `http`.
+///
+/// etcd's own form of a unix socket, `unix://localhost:12345`, is the relative path `localhost:12345`. An
+/// IPv6 address is in brackets, and its zone in either of the usual forms: `[fe80::1%25eth0]:2379` (RFC
+/// 6874) or `[fe80::1%eth0]:2379` (Go).
 ///
 /// ```
 /// use etcd_watch_client::{Endpoint, EndpointError};
@@ -85,12 +91,10 @@ impl Endpoint {
         if text.is_empty() {
             return Err(malformed("it is empty"));
         }
-        let (scheme, rest) = match text.split_once("://") {
-            Some((scheme, rest)) => (scheme, rest),
-            None => match text.split_once(':') {
-                Some((scheme @ ("unix" | "unixs"), rest)) => (scheme, rest),
-                _ => (default.as_str(), text),
-            },
+        let (scheme, rest) = match text.split_once(':') {
+            Some((scheme, rest)) if rest.starts_with("//") => (scheme, &rest[2..]),
+            Some((scheme @ ("unix" | "unixs"), path)) => (scheme, path),
+            _ => (default.as_str(), text),
         };
         let scheme = match () {
             () if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
@@ -103,21 +107,38 @@ impl Endpoint {
                 return Err(EndpointError::UnsupportedScheme { endpoint, scheme });
             }
         };
-        if scheme == Scheme::Unix {
-            if rest.is_empty() || (text.contains("://") && !rest.starts_with('/')) {
-                return Err(malformed("write unix:///absolute/path or unix:relative/path"));
-            }
-            // A path is no authority; gRPC over a unix socket names this one.
-            return Ok(Self {
-                scheme,
-                place: Place::Unix(rest.into()),
-                uri: Uri::from_static("http://localhost/"),
-            });
+        match scheme {
+            Scheme::Unix => Self::unix(rest, text.contains("://")),
+            Scheme::Http | Scheme::Https => Self::tcp(scheme, rest),
         }
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = host_and_port(authority).map_err(malformed)?;
+        .map_err(malformed)
+    }
+
+    /// A socket at a path, which is written where a URL has host and port, or has neither.
+    fn unix(path: &str, is_url: bool) -> Result<Self, &'static str> {
+        if path.is_empty() {
+            return Err("write unix:///absolute/path or unix:relative/path");
+        }
+        let host = path.split('/').next().filter(|_| is_url);
+        if host.is_some_and(|host| host.contains('@')) {
+            return Err(HAS_USER);
+        }
+        // A path is no authority; gRPC over a unix socket names this one.
+        let uri = Uri::from_static("http://localhost/");
+        Ok(Self { scheme: Scheme::Unix, place: Place::Unix(path.into()), uri })
+    }
+
+    /// A host and a port.
+    fn tcp(scheme: Scheme, authority: &str) -> Result<Self, &'static str> {
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let (host, port) = host_and_port(authority)?;
+        // A zone has a meaning on this machine only: requests leave it out (RFC 6874, section 4).
+        let authority = match host.split_once('%') {
+            Some((address, _)) => format!("[{address}]:{port}"),
+            None => authority.to_owned(),
+        };
         let uri = Uri::builder().scheme(scheme.as_str()).authority(authority).path_and_query("/").build();
-        let uri = uri.map_err(|_| malformed("its host is not valid"))?;
+        let uri = uri.map_err(|_| "its host is not valid")?;
         Ok(Self { scheme, place: Place::Tcp { host, port }, uri })
     }
 
@@ -166,19 +187,42 @@ fn host_and_port(authority: &str) -> Result<(String, u16), &'static str> {
     if !v6 && host.contains(['[', ']']) {
         return Err("its host has brackets, and only an IPv6 address is written in them: [address]:port");
     }
-    if v6 && host.parse::<std::net::Ipv6Addr>().is_err() {
-        return Err("what is in the brackets is no IPv6 address");
+    if !v6 && host.contains('%') {
+        return Err("its host is not valid");
     }
+    let host = if v6 { v6_address(host)? } else { host.to_owned() };
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let port = port.parse().ok().filter(|&port: &u16| digits && port > 0);
-    Ok((host.into(), port.ok_or("its port is no number from 1 to 65535")?))
+    Ok((host, port.ok_or("its port is no number from 1 to 65535")?))
+}
+
+/// An IPv6 address, with its zone after a `%` if it has one.
+fn v6_address(text: &str) -> Result<String, &'static str> {
+    let (address, zone) = match text.split_once('%') {
+        // `%25` is a `%` in a URL; `%25` with nothing after it is zone 25.
+        Some((address, zone)) => {
+            (address, Some(zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone)))
+        }
+        None => (text, None),
+    };
+    if address.parse::<Ipv6Addr>().is_err() {
+        return Err("what is in the brackets is no IPv6 address");
+    }
+    let Some(zone) = zone else { return Ok(address.to_owned()) };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if zone.is_empty() || !zone.bytes().all(is_plain) {
+        return Err("its zone is not valid: write [address%25zone]:port");
+    }
+    Ok(format!("{address}%{zone}"))
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.scheme.as_str();
         match &self.place {
-            Place::Tcp { host, port } if host.contains(':') => write!(f, "{scheme}://[{host}]:{port}"),
+            Place::Tcp { host, port } if host.contains(':') => {
+                write!(f, "{scheme}://[{}]:{port}", host.replace('%', "%25"))
+            }
             Place::Tcp { host, port } => write!(f, "{scheme}://{host}:{port}"),
             Place::Unix(path) if path.is_absolute() => write!(f, "{scheme}://{}", path.display()),
             Place::Unix(path) => write!(f, "{scheme}:{}", path.display()),
@@ -371,7 +415,45 @@ mod tests {
             assert_eq!(endpoint.address(), Address::Unix { path: Path::new(path) });
             assert_eq!(endpoint.to_string(), text);
         }
-        for text in ["unix:", "unix://", "unix://host/run/etcd.sock"] {
+        for text in ["unix:", "unix://"] {
+            assert!(matches!(text.parse::<Endpoint>(), Err(EndpointError::Malformed { .. })), "{text:?}");
+        }
+    }
+
+    /// etcd makes a socket of this name in the directory that it runs in, and advertises the URL.
+    #[test]
+    fn a_unix_url_with_a_host_is_a_relative_path() {
+        for (text, path) in [
+            ("unix://localhost:12345", "localhost:12345"),
+            ("unix://etcd.sock", "etcd.sock"),
+            ("UNIX://run/etcd.sock:1", "run/etcd.sock:1"),
+            ("unix://run/a://b", "run/a://b"),
+        ] {
+            let endpoint = parsed(text);
+            assert_eq!(endpoint.address(), Address::Unix { path: Path::new(path) }, "{text}");
+            assert_eq!(endpoint.to_string(), format!("unix:{path}"));
+            assert_eq!(parsed(&endpoint.to_string()), endpoint);
+        }
+    }
+
+    #[test]
+    fn a_zone_is_part_of_an_address_and_of_no_request() {
+        for (text, host, written) in [
+            ("http://[fe80::1%25eth0]:2379", "fe80::1%eth0", "http://[fe80::1%25eth0]:2379"),
+            ("http://[fe80::1%eth0]:2379", "fe80::1%eth0", "http://[fe80::1%25eth0]:2379"),
+            ("[fe80::1%2]:2379", "fe80::1%2", "http://[fe80::1%252]:2379"),
+            ("[fe80::1%25]:2379", "fe80::1%25", "http://[fe80::1%2525]:2379"),
+            ("https://[fe80::1%25br-0.1]:2379/", "fe80::1%br-0.1", "https://[fe80::1%25br-0.1]:2379"),
+        ] {
+            let endpoint = parsed(text);
+            assert_eq!(endpoint.address(), Address::Tcp { host, port: 2379 }, "{text}");
+            assert_eq!(endpoint.to_string(), written, "{text}");
+            assert_eq!(endpoint.uri().host(), Some("[fe80::1]"), "{text}");
+            assert_eq!(parsed(written), endpoint);
+        }
+        for text in
+            ["[fe80::1%]:2379", "[fe80::1%a b]:2379", "[%eth0]:2379", "[host%eth0]:2379", "host%25:2379"]
+        {
             assert!(matches!(text.parse::<Endpoint>(), Err(EndpointError::Malformed { .. })), "{text:?}");
         }
     }
@@ -400,6 +482,7 @@ mod tests {
             "root:secret@http://host:2379",
             "root:secret://word@host:2379",
             "http://root:secret://word@host:2379",
+            "unix://root:secret@host:2379",
         ] {
             let error = text.parse::<Endpoint>().unwrap_err();
             assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
