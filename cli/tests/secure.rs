@@ -6,7 +6,7 @@ mod common;
 
 use common::{Running, bare, output, text};
 use etcd_watch_testkit::{
-    certificates::{TestCa, p521_client},
+    certificates::TestCa,
     harness::{Access, Auth, EtcdServer, EtcdVersion, Keys, ServerTls},
 };
 
@@ -62,6 +62,7 @@ async fn certificates_users_and_passwords_are_given_as_to_etcdctl() {
 }
 
 /// `etcd --auto-tls` makes a certificate with a P-521 key.
+#[cfg(feature = "tls-aws-lc")]
 #[tokio::test]
 async fn a_certificate_that_a_server_made_for_itself_is_trusted_where_it_is_given() {
     for version in EtcdVersion::under_test().expect("the servers are on this machine") {
@@ -78,10 +79,12 @@ async fn a_certificate_that_a_server_made_for_itself_is_trusted_where_it_is_give
     }
 }
 
+#[cfg(feature = "tls-aws-lc")]
 #[tokio::test]
 async fn a_client_certificate_with_a_p521_key_lets_the_tool_in() {
     let directory = tempfile::tempdir().expect("a directory");
-    let files = p521_client().write(directory.path(), "client").expect("they are written");
+    let mine = etcd_watch_testkit::certificates::p521_client();
+    let files = mine.write(directory.path(), "client").expect("they are written");
     for version in EtcdVersion::under_test().expect("the servers are on this machine") {
         let ca = TestCa::new();
         let roots = directory.path().join("roots.pem");

@@ -83,6 +83,16 @@ async fn a_self_signed_certificate_is_refused_where_anything_is_wrong_with_it() 
     assert!(message.contains("give exactly this certificate with ca_file"), "{message}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_a_certificate_of_version_1_is_refused_with_the_remedy() {
+    let shown = version_1_client();
+    let server = serve(&versions().remove(0), &shown).await;
+    let message = refusal(&server, Tls::new().ca_pem(shown.ca_pem())).await;
+    assert!(message.contains("of X.509 version 1") && message.contains("subjectAltName"), "{message}");
+    let message = refusal(&server, Tls::new().ca_pem(shown.certificate_pem())).await;
+    assert!(message.contains("of X.509 version 1"), "nor if it is given: {message}");
+}
+
 /// `openssl x509 -req` makes such a certificate unless it is told of extensions. The server judges it, and etcd takes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_certificate_of_version_1_lets_the_client_in() {

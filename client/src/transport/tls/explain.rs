@@ -13,7 +13,7 @@ pub(crate) fn explain(error: &io::Error) -> String {
         Some(rustls::Error::InvalidCertificate(problem)) => certificate_remedy(problem),
         Some(rustls::Error::InvalidMessage(_)) => "the server does not speak TLS here; is the endpoint http?",
         Some(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)) => {
-            "the server shares no TLS version, cipher or kind of key with this client; if its key is P-521, use the feature tls-aws-lc"
+            "the server shares no TLS version, cipher or kind of key with this client; for a P-521 key use the feature tls-aws-lc, since ring has none"
         }
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the server hung up in the handshake; is the endpoint http?"
@@ -46,7 +46,7 @@ fn certificate_remedy(problem: &CertificateError) -> &'static str {
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "this client's cryptography can't verify how the server's certificate is signed; if its key or its CA's is P-521, use the feature tls-aws-lc"
+            "this client's cryptography can't verify how the server's certificate is signed; for P-521 keys use the feature tls-aws-lc, since ring has none"
         }
         CertificateError::Other(problem) => webpki_remedy(&problem.to_string()),
         _ => CANT_BE_TRUSTED,
@@ -65,5 +65,17 @@ fn webpki_remedy(problem: &str) -> &'static str {
             "the server's certificate is of X.509 version 1, which can't hold a host's name; make it with openssl's -extfile and a subjectAltName"
         }
         _ => CANT_BE_TRUSTED,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_with_no_kind_of_key_in_common_is_explained() {
+        let refused = rustls::Error::AlertReceived(AlertDescription::HandshakeFailure);
+        let explained = explain(&io::Error::other(refused));
+        assert!(explained.contains("P-521") && explained.contains("tls-aws-lc"), "{explained}");
     }
 }

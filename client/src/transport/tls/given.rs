@@ -121,3 +121,86 @@ fn verify_purpose(certificate: &TbsCertificate) -> Result<(), CertificateError> 
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, IsCa, KeyPair};
+    use rustls::{
+        ClientConfig, ClientConnection, ConnectionCommon, ServerConfig, ServerConnection,
+        SupportedProtocolVersion,
+        crypto::CryptoProvider,
+        pki_types::{PrivateKeyDer, pem::PemObject},
+        sign::{CertifiedKey, SingleCertAndKey},
+        version::{TLS12, TLS13},
+    };
+
+    use super::{super::provider::built_in, *};
+    use crate::Tls;
+
+    const NAME: &str = "etcd.example";
+
+    /// A server's certificate that is its own authority, and its key.
+    fn self_signed() -> (rcgen::Certificate, KeyPair) {
+        let mut params = CertificateParams::new([NAME.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap(), key)
+    }
+
+    /// A server that shows a certificate, and signs with a key that may be another's.
+    fn server(
+        provider: &Arc<CryptoProvider>,
+        version: &'static SupportedProtocolVersion,
+        (certificate, key): (&rcgen::Certificate, &KeyPair),
+    ) -> ServerConnection {
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        let key = provider.key_provider.load_private_key(key).unwrap();
+        let shown = CertifiedKey::new(vec![certificate.der().clone()], key);
+        let config = ServerConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(shown)));
+        ServerConnection::new(config.into()).unwrap()
+    }
+
+    /// Hands over all that one side has to say; what the other side makes of it.
+    fn hand_over<A, B>(from: &mut ConnectionCommon<A>, to: &mut ConnectionCommon<B>) -> Result<(), Error> {
+        let mut said = Vec::new();
+        while from.wants_write() {
+            from.write_tls(&mut said).unwrap();
+        }
+        let mut said = &said[..];
+        while !said.is_empty() {
+            to.read_tls(&mut said).unwrap();
+            to.process_new_packets()?;
+        }
+        Ok(())
+    }
+
+    /// What the client makes of the server.
+    fn handshake(config: ClientConfig, mut server: ServerConnection) -> Result<(), Error> {
+        let mut client = ClientConnection::new(config.into(), NAME.try_into().unwrap()).unwrap();
+        while client.is_handshaking() || server.is_handshaking() {
+            hand_over(&mut client, &mut server).unwrap();
+            hand_over(&mut server, &mut client)?;
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_certificate_that_was_given_is_trusted_if_the_server_has_its_key() {
+        let (certificate, key) = self_signed();
+        let (_, stolen) = self_signed();
+        for provider in built_in() {
+            for version in [&TLS12, &TLS13] {
+                let trusting = || Tls::new().ca_pem(certificate.pem()).load_with(provider.clone()).unwrap();
+                let genuine = server(&provider, version, (&certificate, &key));
+                assert_eq!(handshake(trusting(), genuine), Ok(()));
+                let impostor = server(&provider, version, (&certificate, &stolen));
+                let refused = handshake(trusting(), impostor);
+                assert_eq!(refused, Err(CertificateError::BadSignature.into()), "{version:?}");
+            }
+        }
+    }
+}

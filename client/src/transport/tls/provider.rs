@@ -28,3 +28,14 @@ pub(super) fn usable_keys(provider: &CryptoProvider) -> &'static str {
         "give an RSA, ECDSA (P-256 or P-384) or Ed25519 key; P-521 needs the feature tls-aws-lc"
     }
 }
+
+/// All that are built in.
+#[cfg(test)]
+pub(super) fn built_in() -> Vec<Arc<CryptoProvider>> {
+    vec![
+        #[cfg(feature = "tls-ring")]
+        Arc::new(rustls::crypto::ring::default_provider()),
+        #[cfg(feature = "tls-aws-lc")]
+        Arc::new(rustls::crypto::aws_lc_rs::default_provider()),
+    ]
+}

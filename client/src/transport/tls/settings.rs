@@ -108,13 +108,13 @@ impl Tls {
     pub(super) fn load(&self) -> Result<ClientConfig, TlsError> {
         let mut config = match &self.custom {
             Some(config) => ClientConfig::clone(config),
-            None => self.load_settings(provider()?)?,
+            None => self.load_with(provider()?)?,
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
     }
 
-    fn load_settings(&self, provider: Arc<CryptoProvider>) -> Result<ClientConfig, TlsError> {
+    pub(super) fn load_with(&self, provider: Arc<CryptoProvider>) -> Result<ClientConfig, TlsError> {
         let settings = |error: &dyn Display| TlsError::Settings { problem: error.to_string() };
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -203,5 +203,41 @@ mod tests {
         let tls = Tls::new().identity_pem("certificate", "s3cret");
         assert!(!format!("{tls:?}").contains("s3cret"));
         assert!(!format!("{tls:?}").contains("115, 51"), "nor as bytes");
+    }
+
+    /// Made by OpenSSL: `tests/fixtures/certificates/README.md` tells how.
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_str!(concat!("../../../../tests/fixtures/certificates/", $name))
+        };
+    }
+
+    #[test]
+    fn a_certificate_of_version_1_goes_with_its_own_key_only() {
+        let own = fixture!("client-v1.pem");
+        for provider in provider::built_in() {
+            let load = |key| Tls::new().ca_pem(own).identity_pem(own, key).load_with(provider.clone());
+            assert!(load(fixture!("client-v1-key.pem")).unwrap().client_auth_cert_resolver.has_certs());
+            let other = rcgen::KeyPair::generate().unwrap().serialize_pem();
+            let refused = load(&other).unwrap_err();
+            assert!(matches!(refused, TlsError::KeyMismatch { option: "identity_pem", .. }), "{refused}");
+        }
+    }
+
+    #[cfg(any(feature = "tls-ring", feature = "tls-aws-lc"))]
+    #[test]
+    fn a_p521_key_is_taken_or_the_feature_that_takes_it_is_named() {
+        let tls = || {
+            Tls::new()
+                .ca_pem(fixture!("ca.pem"))
+                .identity_pem(fixture!("client-p521.pem"), fixture!("client-p521-key.pem"))
+        };
+        #[cfg(feature = "tls-aws-lc")]
+        assert!(tls().load_with(Arc::new(rustls::crypto::aws_lc_rs::default_provider())).is_ok());
+        #[cfg(feature = "tls-ring")]
+        {
+            let refused = tls().load_with(Arc::new(rustls::crypto::ring::default_provider())).unwrap_err();
+            assert!(refused.to_string().contains("P-521 needs the feature tls-aws-lc"), "{refused}");
+        }
     }
 }
