@@ -85,6 +85,11 @@ async fn files_that_can_not_be_used_are_warned_of_once_for_each_reason() {
 
     write(&path, TestCa::new().pem());
     assert_eq!(attempt(&client, &log, 0).await, [], "they can be used");
-    fs::remove_file(&path).expect("it was there");
-    assert_eq!(attempt(&client, &log, 1).await[0], NEWS, "they could be used in between");
+    let aside = directory.path().join("aside.pem");
+    for _ in 0..2 {
+        fs::rename(&path, &aside).expect("it was there");
+        assert_eq!(attempt(&client, &log, 1).await[0], NEWS, "they could be used in between");
+        fs::rename(&aside, &path).expect("it was there");
+        assert_eq!(attempt(&client, &log, 0).await, [], "they are as they were when they could be used");
+    }
 }
