@@ -25,7 +25,7 @@ async fn serve(version: &EtcdVersion, identity: &Identity) -> EtcdServer {
 }
 
 fn client(server: &EtcdServer, tls: Tls) -> Result<Client, BuildError> {
-    let builder = Client::builder().endpoints([server.endpoint()]).tls(tls);
+    let builder = etcd_watch_tokio::builder().endpoints([server.endpoint()]).tls(tls);
     builder.dial_timeout(Duration::from_secs(20)).request_timeout(DEADLINE).build()
 }
 
@@ -116,7 +116,7 @@ async fn a_client_certificate_of_version_1_lets_the_client_in() {
 #[tokio::test]
 async fn the_key_of_a_certificate_of_version_1_is_checked_before_anything_is_tried() {
     let (mine, other) = (version_1_client(), TestCa::new().client("other"));
-    let builder = || Client::builder().endpoints(["https://127.0.0.1:1"]);
+    let builder = || etcd_watch_tokio::builder().endpoints(["https://127.0.0.1:1"]);
     let identity = |key: &str| Tls::new().ca_pem(mine.ca_pem()).identity_pem(mine.certificate_pem(), key);
     builder().tls(identity(mine.key_pem())).build().expect("they are a pair");
     let refused = builder().tls(identity(other.key_pem())).build().expect_err("they are no pair");

@@ -65,7 +65,7 @@ async fn files_that_can_not_be_used_are_warned_of_once_for_each_reason() {
     let write = |path: &Path, text: &str| fs::write(path, text).expect("it is written");
     write(&path, TestCa::new().pem());
     let endpoint = format!("https://127.0.0.1:{}", hangs_up().await);
-    let client = Client::builder()
+    let client = etcd_watch_tokio::builder()
         .endpoints([endpoint])
         .tls(Tls::new().ca_file(&path))
         .request_timeout(Duration::from_millis(200))

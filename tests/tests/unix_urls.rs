@@ -5,7 +5,7 @@
 use std::{env, time::Duration};
 
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
-use etcd_watch_tokio::{Client, Get, Put};
+use etcd_watch_tokio::{Get, Put};
 
 /// For any one thing a test waits for.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -22,12 +22,12 @@ async fn a_unix_url_with_host_and_port_is_used_and_followed_in_the_member_list()
     }
     for server in &servers {
         env::set_current_dir(server.working_directory()).expect("it is there");
-        let builder = Client::builder().request_timeout(DEADLINE).endpoints([URL]);
+        let builder = etcd_watch_tokio::builder().request_timeout(DEADLINE).endpoints([URL]);
         let client = builder.build().expect("there is a socket");
         client.put(Put::new("k", "v")).await.expect("it is put");
 
         let over_tcp = format!("http://{}", server.address());
-        let builder = Client::builder().request_timeout(DEADLINE).endpoints([over_tcp]);
+        let builder = etcd_watch_tokio::builder().request_timeout(DEADLINE).endpoints([over_tcp]);
         let client = builder.build().expect("valid settings");
         let synced = client.sync_endpoints().await.expect("the member's URL can be used");
         let synced: Vec<String> = synced.iter().map(ToString::to_string).collect();
