@@ -19,6 +19,8 @@ pub enum Scheme {
     Https,
     /// A unix socket, without TLS.
     Unix,
+    /// TLS over a unix socket.
+    Unixs,
 }
 
 impl Scheme {
@@ -29,6 +31,15 @@ impl Scheme {
             Self::Http => "http",
             Self::Https => "https",
             Self::Unix => "unix",
+            Self::Unixs => "unixs",
+        }
+    }
+
+    /// Whether TLS is talked.
+    pub(crate) const fn has_tls(self) -> bool {
+        match self {
+            Self::Https | Self::Unixs => true,
+            Self::Http | Self::Unix => false,
         }
     }
 }
@@ -53,8 +64,8 @@ pub enum Address<'a> {
 }
 
 /// An address clients of a member connect to: `http://host:port`, `https://host:port`,
-/// `unix:///absolute/path` or `unix:relative/path`. `host:port` alone is `https` for a client that was
-/// given TLS settings, else `http`.
+/// `unix:///absolute/path` or `unix:relative/path`, or `unixs` for a unix socket with TLS. `host:port`
+/// alone is `https` for a client that was given TLS settings, else `http`.
 ///
 /// etcd's own form of a unix socket, `unix://localhost:12345`, is the relative path `localhost:12345`. An
 /// IPv6 address is in brackets, and its zone in either of the usual forms: `[fe80::1%25eth0]:2379` (RFC
@@ -100,6 +111,7 @@ impl Endpoint {
             () if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
             () if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
             () if scheme.eq_ignore_ascii_case("unix") => Scheme::Unix,
+            () if scheme.eq_ignore_ascii_case("unixs") => Scheme::Unixs,
             // What was taken for the scheme may be a password.
             () if text.contains('@') => return Err(malformed(HAS_USER)),
             () => {
@@ -108,14 +120,14 @@ impl Endpoint {
             }
         };
         match scheme {
-            Scheme::Unix => Self::unix(rest, text.contains("://")),
+            Scheme::Unix | Scheme::Unixs => Self::unix(scheme, rest, text.contains("://")),
             Scheme::Http | Scheme::Https => Self::tcp(scheme, rest),
         }
         .map_err(malformed)
     }
 
     /// A socket at a path, which is written where a URL has host and port, or has neither.
-    fn unix(path: &str, is_url: bool) -> Result<Self, &'static str> {
+    fn unix(scheme: Scheme, path: &str, is_url: bool) -> Result<Self, &'static str> {
         if path.is_empty() {
             return Err("write unix:///absolute/path or unix:relative/path");
         }
@@ -124,8 +136,9 @@ impl Endpoint {
             return Err(HAS_USER);
         }
         // A path is no authority; gRPC over a unix socket names this one.
-        let uri = Uri::from_static("http://localhost/");
-        Ok(Self { scheme: Scheme::Unix, place: Place::Unix(path.into()), uri })
+        let uri = if scheme.has_tls() { "https://localhost/" } else { "http://localhost/" };
+        let uri = Uri::from_static(uri);
+        Ok(Self { scheme, place: Place::Unix(path.into()), uri })
     }
 
     /// A host and a port.
@@ -247,11 +260,9 @@ impl Accepted {
     pub(crate) fn parse(self, text: &str) -> Result<Endpoint, EndpointError> {
         let default = if self == Self::TlsOnly { Scheme::Https } else { Scheme::Http };
         let endpoint = Endpoint::parse_or(text, default)?;
-        match (self, endpoint.scheme()) {
-            (Self::PlainOnly, Scheme::Https) => Err(EndpointError::NoTls { endpoint: endpoint.to_string() }),
-            (Self::TlsOnly, Scheme::Http | Scheme::Unix) => {
-                Err(EndpointError::NotTls { endpoint: endpoint.to_string() })
-            }
+        match (self, endpoint.scheme().has_tls()) {
+            (Self::PlainOnly, true) => Err(EndpointError::NoTls { endpoint: endpoint.to_string() }),
+            (Self::TlsOnly, false) => Err(EndpointError::NotTls { endpoint: endpoint.to_string() }),
             _ => endpoint.with_socket(),
         }
     }
@@ -297,8 +308,8 @@ pub enum EndpointError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The scheme is none of `http`, `https` and `unix`.
-    #[error("endpoint {endpoint:?}: scheme {scheme:?} is not supported: use http, https or unix")]
+    /// The scheme is none of `http`, `https`, `unix` and `unixs`.
+    #[error("endpoint {endpoint:?}: scheme {scheme:?} is not supported: use http, https, unix or unixs")]
     UnsupportedScheme {
         /// The text, without a password it may have held.
         endpoint: String,
@@ -315,7 +326,7 @@ pub enum EndpointError {
         /// What was found there.
         problem: String,
     },
-    /// The endpoint says `https`, and the client has no TLS: the crate was built without it, or the endpoint
+    /// The endpoint says `https` or `unixs`, and the client has no TLS: the crate was built without it, or the endpoint
     /// came up later and the client was built without TLS settings.
     #[error(
         "endpoint {endpoint}: the client has no TLS: enable the feature tls-ring or tls-aws-lc, and set tls"
@@ -324,9 +335,9 @@ pub enum EndpointError {
         /// The endpoint.
         endpoint: String,
     },
-    /// TLS settings were given, and the endpoint is not `https`.
+    /// TLS settings were given, and the endpoint is neither `https` nor `unixs`.
     #[error(
-        "endpoint {endpoint} would be talked to without TLS, and tls was set: write https://, or leave tls out"
+        "endpoint {endpoint} would be talked to without TLS, and tls was set: write https:// (or unixs://), or leave tls out"
     )]
     NotTls {
         /// The endpoint.
@@ -437,6 +448,28 @@ mod tests {
     }
 
     #[test]
+    fn a_unix_socket_may_have_tls() {
+        for (text, path) in [
+            ("unixs:///run/etcd.sock", "/run/etcd.sock"),
+            ("unixs://localhost:12345", "localhost:12345"),
+            ("unixs:run/etcd.sock", "run/etcd.sock"),
+        ] {
+            let endpoint = parsed(text);
+            assert_eq!(endpoint.scheme(), Scheme::Unixs, "{text}");
+            assert_eq!(endpoint.address(), Address::Unix { path: Path::new(path) }, "{text}");
+            assert_eq!(parsed(&endpoint.to_string()), endpoint);
+            assert_eq!(endpoint.uri().scheme_str(), Some("https"));
+        }
+        let refused = |accepted: Accepted, text| accepted.parse(text).unwrap_err();
+        let no_tls = refused(Accepted::PlainOnly, "unixs:none.sock");
+        assert!(matches!(no_tls, EndpointError::NoTls { .. }), "{no_tls}");
+        let plain = refused(Accepted::TlsOnly, "unix:none.sock");
+        assert!(matches!(plain, EndpointError::NotTls { .. }), "{plain}");
+        let nowhere = refused(Accepted::TlsOnly, "unixs:none.sock");
+        assert!(matches!(nowhere, EndpointError::NoSocket { .. }), "{nowhere}");
+    }
+
+    #[test]
     fn a_zone_is_part_of_an_address_and_of_no_request() {
         for (text, host, written) in [
             ("http://[fe80::1%25eth0]:2379", "fe80::1%eth0", "http://[fe80::1%25eth0]:2379"),
@@ -468,7 +501,7 @@ mod tests {
 
     #[test]
     fn other_schemes_are_told_apart_from_nonsense() {
-        for text in ["unixs:///run/etcd.sock", "ftp://host:21"] {
+        for text in ["unixt:///run/etcd.sock", "ftp://host:21"] {
             let error = text.parse::<Endpoint>().unwrap_err();
             assert!(matches!(error, EndpointError::UnsupportedScheme { .. }), "{text:?}: {error}");
         }

@@ -36,7 +36,7 @@ pub(super) fn run(data: &[u8]) {
 
 /// What is read is written so that it is read as the same, and names the same host to TCP and to HTTP.
 fn endpoint(text: &str) {
-    for default in [Scheme::Http, Scheme::Https, Scheme::Unix] {
+    for default in [Scheme::Http, Scheme::Https, Scheme::Unix, Scheme::Unixs] {
         let Ok(endpoint) = Endpoint::parse_or(text, default) else { continue };
         let written = endpoint.to_string();
         let again = Endpoint::parse_or(&written, Scheme::Http).expect("it was an endpoint before");
@@ -160,6 +160,7 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("unix-absolute", text(ENDPOINT, "unix:///run/etcd.sock")),
         ("v6-zone-of-go", text(ENDPOINT, "[fe80::1%eth0]:2379")),
         ("unix-relative", text(ENDPOINT, "unix:etcd.sock:0")),
+        ("unix-with-tls", text(ENDPOINT, "unixs:///run/etcd.sock")),
         ("unix-with-host", text(ENDPOINT, "unix://localhost:12345")),
         ("with-path", text(ENDPOINT, "http://etcd:2379/v3?x#y")),
         ("no-port", text(ENDPOINT, "http://etcd")),

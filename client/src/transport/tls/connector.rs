@@ -1,6 +1,7 @@
 //! Settings that have been checked, and the rustls configuration that connections are made with.
 
 use std::{
+    ffi::OsStr,
     fmt, fs,
     sync::{Arc, Mutex},
     time::SystemTime,
@@ -68,14 +69,9 @@ impl TlsConnector {
 
     /// What to connect to the endpoint with.
     pub(crate) fn session(&self, endpoint: &Endpoint) -> Result<TlsSession, ConnectError> {
-        let name = match (&self.0.name, endpoint.address()) {
-            (Some(name), _) => name.clone(),
-            (None, Address::Tcp { host, .. }) => {
-                // A zone is a name of this machine's, and in no certificate.
-                let name = host.split_once('%').map_or(host, |(address, _)| address);
-                ServerName::try_from(name.to_owned()).map_err(ConnectError::new)?
-            }
-            (None, Address::Unix { .. }) => return Err(ConnectError::new("a unix socket has no TLS")),
+        let name = match &self.0.name {
+            Some(name) => name.clone(),
+            None => name_of(endpoint.address())?,
         };
         Ok(TlsSession { config: self.config(), name })
     }
@@ -126,6 +122,19 @@ impl TlsConnector {
         }
         config
     }
+}
+
+/// The name that a server's certificate must have if no other is asked for.
+fn name_of(address: Address<'_>) -> Result<ServerName<'static>, ConnectError> {
+    let name = match address {
+        // A zone is a name of this machine's, and in no certificate.
+        Address::Tcp { host, .. } => host.split('%').next(),
+        // etcd's clients take `localhost` of `unixs://localhost:12345`.
+        Address::Unix { path } => {
+            path.file_name().and_then(OsStr::to_str).and_then(|file| file.split(':').next())
+        }
+    };
+    ServerName::try_from(name.unwrap_or_default().to_owned()).map_err(ConnectError::new)
 }
 
 fn stamps(settings: &Tls) -> Vec<Stamp> {

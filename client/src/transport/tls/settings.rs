@@ -23,7 +23,8 @@ use super::{
 };
 
 /// TLS settings of a client. By default: the system's root certificates, no client certificate, and the
-/// endpoint's host as the name the server's certificate must have.
+/// endpoint's host as the name the server's certificate must have; of a unix socket, the name of its file up
+/// to a colon.
 ///
 /// Files are read when the client is built, so that a mistake shows at once, and again before a
 /// connection is made if they have changed meanwhile: rotated certificates need no restart.
@@ -92,7 +93,7 @@ impl Tls {
         self
     }
 
-    /// The name the server's certificate must have, if it isn't the endpoint's host. The member list and
+    /// The name the server's certificate must have, if it isn't that of the endpoint. The member list and
     /// the requests go on naming the host.
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
