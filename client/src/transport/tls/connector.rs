@@ -144,3 +144,21 @@ fn stamps(settings: &Tls) -> Vec<Stamp> {
     };
     settings.files().map(stamp).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_in_the_certificate_is_that_of_the_endpoint() {
+        for (endpoint, name) in [
+            ("https://etcd.example:2379", "etcd.example"),
+            ("https://[fe80::1%25eth0]:2379", "fe80::1"),
+            ("unixs://localhost:12345", "localhost"),
+            ("unixs:///run/etcd.sock", "etcd.sock"),
+        ] {
+            let endpoint: Endpoint = endpoint.parse().unwrap();
+            assert_eq!(name_of(endpoint.address()).unwrap(), ServerName::try_from(name).unwrap());
+        }
+    }
+}
