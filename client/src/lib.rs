@@ -1,7 +1,7 @@
 //! An etcd client whose watches survive every cut, for any async runtime.
 //!
 //! This crate is what all runtimes share; applications use it by way of a crate for theirs, such as
-//! `etcd-watch-tokio`, which implements [`Runtime`] and names the [`Client`] on it.
+//! `etcd-watch-tokio`, which implements [`Runtime`] and begins clients on it.
 //!
 //! - [`Client`]: watches, keys, transactions, leases; made by a [`ClientBuilder`].
 //! - [`Watch`]: a running watch, a stream of [`WatchResponse`]s.
@@ -10,7 +10,7 @@
 //! - [`concurrency`]: locks and elections.
 //! - [`cache`]: a local view of keys, kept current.
 //! - `discovery`, with the feature of that name: services register their endpoints, clients follow them.
-//! - [`Runtime`], [`Transport`]: what it takes to run on another runtime.
+//! - [`Runtime`]: what it takes to run on another runtime.
 //!
 //! The guarantees of watches, and the machine that keeps them, are in [`etcd_watch_core`], whose types
 //! for requests, responses and reasons are exported here; answers to calls are the messages of

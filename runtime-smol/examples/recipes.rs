@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use etcd_watch_smol::{
-    BoxError, Client, EventKind, KeyRange, MirrorEvent, MirrorRequest, Put, SmolRuntime, Txn,
+    BoxError, Client, EventKind, KeyRange, MirrorEvent, MirrorRequest, Put, Txn,
     cache::CacheRequest,
     concurrency::{Mutex, MutexGuard, Session},
 };

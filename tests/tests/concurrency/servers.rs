@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use etcd_watch_client::concurrency::{ContendError, Election, Session, leader};
+use etcd_watch_client::{
+    Client,
+    concurrency::{ContendError, Election, Session, leader},
+};
 use etcd_watch_testkit::harness::{
     Access, Auth, EtcdCluster, EtcdServer, EtcdServerBuilder, EtcdVersion, Keys,
 };

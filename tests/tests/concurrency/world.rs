@@ -3,7 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use etcd_watch_client::{
-    Config, Delete, Get, Put, Runtime,
+    Client, ClientBuilder, Config, Delete, Get, Put,
     concurrency::{ContendError, Mutex, MutexGuard, Session, SessionBuilder},
 };
 use etcd_watch_testkit::{
@@ -15,7 +15,6 @@ use etcd_watch_testkit::{
 use tokio::{task::JoinHandle, time::timeout};
 
 use crate::runtime::On;
-use etcd_watch_client::{Client, ClientBuilder};
 
 /// For any one thing a scenario waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -207,7 +206,7 @@ pub(crate) async fn renewed(session: &Session) {
 }
 
 /// A session that ends only if somebody ends it.
-pub(crate) async fn session(client: &etcd_watch_client::Client) -> Session {
+pub(crate) async fn session(client: &Client) -> Session {
     opened(Session::builder(client).ttl(LONG)).await
 }
 
