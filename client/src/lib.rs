@@ -51,7 +51,8 @@
 //! | `token_fetched`, `token_not_needed` | debug | `endpoint`, `user` |
 //! | `token_not_fetched` | debug | `endpoint`, `user`, `reason` |
 //! | `password_in_plain_text` | warn | `endpoint`; once |
-//! | `tls_files_unusable` | warn | `reason`; certificates that changed can't be used, the last ones stay |
+//! | `tls_files_unusable` | warn | `reason`; certificates that changed can't be used, the last ones stay; once for each reason |
+//! | `tls_files_unusable_again` | debug | the same, at each connection after that |
 //! | `mirror_listing` | debug | `range`, `revision`, `reason`; the keys of a mirror are listed |
 //!
 //! Caches, configurations, locks and discovery have events of their own; [`cache`], [`config`], [`concurrency`] and

@@ -391,7 +391,7 @@ fn an_endpoint_that_can_not_be_used_is_refused_before_anything_is_tried() {
     let no_socket = refused(socket(directory.path()), None);
     assert!(no_socket.to_string().contains("no socket"), "{no_socket}");
     let scheme = refused("ftp://127.0.0.1:21".into(), None);
-    assert!(scheme.to_string().contains("use http, https or unix"), "{scheme}");
+    assert!(scheme.to_string().contains("use http, https, unix or unixs"), "{scheme}");
     let ca = TestCa::new();
     let plain = refused("http://127.0.0.1:2379".into(), Some(Tls::new().ca_pem(ca.pem())));
     assert!(matches!(plain, EndpointError::NotTls { .. }), "nothing goes in plain text by mistake: {plain}");

@@ -11,8 +11,8 @@ use crate::{CallError, Client, LeaseKeeper, calls::keeper, calls::kv::not_negati
 
 impl Client {
     /// Grants a lease of `ttl_seconds` (the server may give more). `id` 0 lets the server choose one;
-    /// with an id of one's own a grant that may have been executed can be tried again: `AlreadyExists`
-    /// then says that it had been.
+    /// with an id of one's own a grant that may have been executed can be tried again: `FailedPrecondition`
+    /// ("lease already exists") then says that it had been.
     ///
     /// # Errors
     /// A time below 1 s, a negative id, the server's refusal, or an answer that didn't come.
