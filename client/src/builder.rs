@@ -101,7 +101,8 @@ impl ClientBuilder {
 
     /// The members' addresses, best first: `http://host:port`, `https://host:port` or `unix:///path`;
     /// `host:port` is `https` if `tls` is set, else `http`. At least one; several let the client
-    /// go on when a member is lost. One that fails goes to the back.
+    /// go on when a member is lost. One that fails goes to the back. If others are taken from the member list later
+    /// ([`sync_endpoints_every`](Self::sync_endpoints_every)), these are the last resort.
     pub fn endpoints<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
         self.endpoints = endpoints.into_iter().map(Into::into).collect();
         self
@@ -403,6 +404,9 @@ mod tests {
         assert_eq!(refused(builder().http2_windows(1 << 20, 1 << 19)), "http2_windows connection");
         assert_eq!(refused(builder().max_message_bytes(0)), "max_message_bytes");
         assert_eq!(refused(builder().user("", "password")), "user");
+        let short = Duration::from_millis(999);
+        assert_eq!(refused(builder().sync_endpoints_every(short)), "sync_endpoints_every");
+        assert_eq!(refused(builder().spread_watches_every(short)), "spread_watches_every");
     }
 
     #[test]

@@ -131,10 +131,12 @@ pub(super) async fn sync(calls: &Calls, hub: &Hub) -> Result<(), SyncError> {
     Ok(())
 }
 
-/// The member list, from the endpoints in use; if they don't tell it, from those given.
+/// The member list, from the endpoints in use; if they don't tell it, from those given. A password that was refused is
+/// not sent to those, too.
 async fn read(calls: &Calls, given: &Given) -> Result<pb::MemberListResponse, CallError> {
     match calls.call(member_list()).await {
-        Err(error) if !calls.is_closed() => first_list(calls, &given.endpoints).await.ok_or(error),
-        result => result,
+        Err(error @ (CallError::AuthenticationFailed { .. } | CallError::Closed { .. })) => Err(error),
+        Err(error) => first_list(calls, &given.endpoints).await.ok_or(error),
+        Ok(list) => Ok(list),
     }
 }

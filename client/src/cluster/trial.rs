@@ -96,10 +96,7 @@ async fn ask(calls: &Calls, endpoint: &Arc<Endpoint>) -> Result<pb::MemberListRe
     let dialer = &calls.pool.dialer;
     let connection = dialer.dial(endpoint).await?;
     match ask_on(calls, endpoint, connection.clone(), false).await {
-        Err(Failure::Status { code, message })
-            if dialer.auth.is_some()
-                && !members_fault(&Failure::Status { code, message: message.clone() }) =>
-        {
+        Err(refusal) if dialer.auth.is_some() && !members_fault(&refusal) => {
             ask_on(calls, endpoint, connection, true).await
         }
         answer => answer,
