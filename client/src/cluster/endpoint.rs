@@ -248,7 +248,7 @@ impl fmt::Display for Endpoint {
 
 /// Which endpoints a client can use: whether it has TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "two of them are about TLS"))]
+#[cfg_attr(not(any(test, feature = "tls")), expect(dead_code, reason = "two of them are about TLS"))]
 pub(crate) enum Accepted {
     /// TLS settings were given: nothing is to go without.
     TlsOnly,
