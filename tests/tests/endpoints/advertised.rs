@@ -53,7 +53,7 @@ async fn the_client_of_a_server_with_tls() {
         };
         assert_eq!(reason, "it is without TLS");
         put(&client).await;
-        assert_eq!(endpoints(&client), [server.clone()]);
+        assert_eq!(endpoints(&client), std::slice::from_ref(&server));
     }
     assert_eq!(log.named("endpoint_left_out").len(), 1);
 }
