@@ -33,7 +33,7 @@ async fn real_members_that_can_not_be_reached_where_they_advertise_are_reached_w
         let server = server.start_async().await.expect("etcd starts");
         proxy.set_upstream(server.endpoint());
         let client = builder(server.endpoint()).sync_endpoints_every(SECOND).build().expect("valid settings");
-        let mut watch = client.watch_prefix("key").expect("it is open");
+        let mut watch = client.watch("key").expect("it is open");
         wait_until("the list is read", DEADLINE, || endpoints(&client) == [proxy.endpoint()]).await;
         put(&client).await;
         proxy.refuse();

@@ -17,7 +17,7 @@ mod trial;
 use std::time::Duration;
 
 use etcd_watch_testkit::{model::ModelConfig, server::EmbeddedEtcd};
-use etcd_watch_tokio::{Client, ClientBuilder, Put};
+use etcd_watch_tokio::{Client, ClientBuilder};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -41,12 +41,12 @@ pub(crate) fn endpoints(client: &Client) -> Vec<String> {
 }
 
 pub(crate) async fn put(client: &Client) {
-    client.put(Put::new("key", "value")).await.expect("it is put");
+    client.put("key", "value").await.expect("it is put");
 }
 
 /// Puts after connections were cut: a write whose answer is lost with one fails, and is made again.
 pub(crate) async fn put_after_cuts(client: &Client) {
-    let attempts = async { while client.put(Put::new("key", "value")).await.is_err() {} };
+    let attempts = async { while client.put("key", "value").await.is_err() {} };
     tokio::time::timeout(DEADLINE, attempts).await.expect("it is put in time");
 }
 
