@@ -13,7 +13,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::signals::{Signal, Signals};
+use crate::{
+    child,
+    ending::Ending,
+    signals::{Signal, Signals},
+};
 
 /// How long a command whose lock is lost may take to end by itself: short, since somebody else may have the
 /// lock by now.
@@ -27,9 +31,10 @@ pub(crate) async fn run(
     command: &[OsString],
     guard: &MutexGuard,
     signals: &mut Signals,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Ending> {
     let [program, arguments @ ..] = command else { bail!("no command to run") };
     let mut command = Command::new(program);
+    child::keep_passwords_from(&mut command);
     command
         .args(arguments)
         .env("ETCD_LOCK_KEY", os_string(guard.key()))
@@ -40,7 +45,7 @@ pub(crate) async fn run(
     let processes = Processes { id: child.id(), is_own };
     loop {
         tokio::select! {
-            status = child.wait() => return Ok(code(status?)),
+            status = child.wait() => return Ok(Ending::Status(code(status?))),
             lost = guard.lost() => {
                 processes.end(&mut child).await;
                 return Err(anyhow!(lost).context(format!("the lock is lost: {program:?} was killed")));

@@ -1,11 +1,11 @@
 //! The etcd that is written to.
 
-use std::{io, io::Write as _, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use etcd_watch_tokio::{
-    CallError, Client, Code, Compare, Get, Is, KeyRange, Put, Txn,
+    CallError, Client, Code, Compare, Delete, Get, Is, KeyRange, Put, Txn,
     proto::{
         etcdserverpb::{RangeResponse, ResponseHeader, TxnResponse, response_op},
         mvccpb::KeyValue,
@@ -14,6 +14,10 @@ use etcd_watch_tokio::{
 use tokio::time::sleep;
 
 use super::{batch::Changes, checkpoint::Checkpoint, mapping::behind};
+use crate::{
+    errors::{self, Flags},
+    log,
+};
 
 /// Pauses between attempts, while the destination can't be reached.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -24,6 +28,8 @@ const POLITE_ATTEMPTS: u32 = 3;
 
 /// How often to try it in all.
 const ATTEMPTS: u32 = 20;
+
+const CANT_WRITE: &str = "can't write to the destination";
 
 /// How many keys to list at once.
 const PAGE_KEYS: i64 = 1000;
@@ -62,8 +68,9 @@ impl From<anyhow::Error> for Refused {
 impl From<Refused> for anyhow::Error {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::TooLarge(error) => anyhow!(error)
-                .context("too large for the destination: raise its --max-request-bytes and start again"),
+            Refused::TooLarge(error) => {
+                failed(&error, "too large for the destination: raise its --max-request-bytes and start again")
+            }
             Refused::Other(error) => error,
         }
     }
@@ -81,7 +88,7 @@ impl Destination {
         let writer = format!("{:016x}", fastrand::u64(..));
         for attempt in 0..ATTEMPTS {
             let found = retried(|| client.get(Get::key(key.clone()))).await;
-            let found = found.context("can't read the destination")?;
+            let found = found.map_err(|error| failed(&error, "can't read the destination"))?;
             let cluster_id = found.header.as_ref().map_or(0, |header| header.cluster_id);
             let before = found.kvs.first();
             let checkpoint = begin(before.map(decoded).transpose()?, cluster_id).await?;
@@ -112,8 +119,20 @@ impl Destination {
     async fn interrupt(&self) -> anyhow::Result<()> {
         let checkpoint = Checkpoint { is_exact: false, ..self.checkpoint.clone() };
         let put = Put::new(self.key.clone(), checkpoint.encode());
-        retried(|| self.client.put(put.clone())).await.context("can't write to the destination")?;
-        Ok(())
+        let put = retried(|| self.client.put(put.clone())).await;
+        put.map(drop).map_err(|error| failed(&error, CANT_WRITE))
+    }
+
+    /// Deletes the checkpoint if this mirror has only just created it, so that it is in nobody's way.
+    pub(super) async fn withdraw(&self) {
+        if self.create_revision != self.mod_revision {
+            return;
+        }
+        let txn = Txn::new()
+            .when(Compare::mod_revision(self.key.clone(), Is::Equal, self.mod_revision))
+            .and_then(Delete::key(self.key.clone()));
+        // If it stays, whoever is in its way is told its name.
+        let _ = self.client.txn(txn).await;
     }
 
     pub(super) fn checkpoint(&self) -> &Checkpoint {
@@ -172,9 +191,9 @@ impl Destination {
             Err(error) if is_too_large(&error) => return Err(Refused::TooLarge(error)),
             Err(error @ CallError::Refused { .. }) if error.to_string().contains("too many operations") => {
                 let what = "a transaction is too long for the destination: lower --max-txn-ops";
-                return Err(anyhow!(error).context(what).into());
+                return Err(failed(&error, what).into());
             }
-            Err(error) => return Err(anyhow!(error).context("can't write to the destination").into()),
+            Err(error) => return Err(failed(&error, CANT_WRITE).into()),
         };
         let (mod_revision, create_revision) = if response.succeeded {
             (revision(response.header.as_ref())?, None)
@@ -209,7 +228,7 @@ impl Destination {
                     limit /= 2;
                     continue;
                 }
-                Err(error) => return Err(error).context("can't list keys at the destination"),
+                Err(error) => return Err(failed(&error, "can't list keys at the destination")),
             };
             let RangeResponse { kvs, more, .. } = page;
             let last = kvs.last().map(|kv| behind(&kv.key));
@@ -262,6 +281,10 @@ fn is_too_large(error: &CallError) -> bool {
     }
 }
 
+fn failed(error: &CallError, what: &'static str) -> anyhow::Error {
+    anyhow!(errors::call(error, Flags::Destination)).context(what)
+}
+
 /// Makes a call until it is answered. Only for calls that may be executed twice.
 async fn retried<T, F: Future<Output = Result<T, CallError>>>(
     mut call: impl FnMut() -> F,
@@ -273,8 +296,8 @@ async fn retried<T, F: Future<Output = Result<T, CallError>>>(
             result => return result,
         };
         if pause == FIRST_PAUSE {
-            // With standard error gone there is nobody to tell.
-            let _ = writeln!(io::stderr(), "warning: the destination: {error}; trying again");
+            let error = errors::call(&error, Flags::Destination);
+            log::warning(format_args!("the destination: {error}; trying again"));
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

@@ -2,17 +2,26 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use etcd_watch_tokio::{
-    EventKind, Header, WatchResponse,
+    Event, EventKind, Header, WatchResponse,
     proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse, ResponseHeader},
 };
 
-use super::Pair;
+use super::{Pair, escape};
 
 pub(super) fn watch(out: &mut Vec<u8>, response: &WatchResponse) {
+    events(out, response.header(), response.events());
+}
+
+/// A response with these events alone.
+pub(super) fn events<'a>(
+    out: &mut Vec<u8>,
+    of_response: Header,
+    events: impl Iterator<Item = Event<'a>>,
+) {
     out.extend_from_slice(b"{\"Header\":");
-    header(out, response.header());
+    header(out, of_response);
     out.extend_from_slice(b",\"Events\":");
-    list(out, response.events(), |out, event| {
+    list(out, events, |out, event| {
         let mut object = Object::open(out);
         object.number("type", i128::from(event.kind() == EventKind::Delete));
         pair(object.field("kv"), event.kv().into());
@@ -139,7 +148,7 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn text(&mut self, name: &str, text: &str) {
-        let text = serde_json::Value::from(text).to_string();
+        let text = escape::json(&serde_json::Value::from(text).to_string());
         self.field(name).extend_from_slice(text.as_bytes());
     }
 
