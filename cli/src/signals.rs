@@ -29,12 +29,17 @@ impl Signal {
         if std::process::id() == 1 {
             return;
         }
-        let signal = match self {
+        // If that is not possible, the exit status tells the same.
+        let _ = signal_hook::low_level::emulate_default_handler(self.number());
+    }
+
+    /// The number that the system has for it.
+    #[cfg(unix)]
+    pub(crate) fn number(self) -> i32 {
+        match self {
             Self::Interrupt => signal_hook::consts::SIGINT,
             Self::Terminate => signal_hook::consts::SIGTERM,
-        };
-        // If that is not possible, the exit status tells the same.
-        let _ = signal_hook::low_level::emulate_default_handler(signal);
+        }
     }
 
     #[cfg(not(unix))]

@@ -1,10 +1,14 @@
 //! `watch`.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use etcd_watch_tokio::{
     CloseReason, Config, Header, ResponseKind, Watch, WatchError, WatchRequest, WatchResponse,
 };
+use tokio::time::timeout;
 
 use crate::{
     args::{Global, WatchArgs},
@@ -34,6 +38,9 @@ pub(crate) async fn run(global: &Global, args: &WatchArgs) -> anyhow::Result<End
     connect::close(&client).await;
     result
 }
+
+/// How far apart the command and the tool may notice the same Ctrl-C.
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
 /// A watch, and what is printed of it.
 struct Session<'a> {
@@ -84,7 +91,11 @@ impl<'a> Session<'a> {
                         handled = self.handle(&response) => handled,
                         signal = stop.asked() => return Ok(Ending::Signal(signal)),
                     };
-                    handled?;
+                    if let Err(error) = handled {
+                        // A terminal sends Ctrl-C to the command as well, which may have ended first.
+                        let signal = timeout(SAME_SIGNAL, stop.asked()).await;
+                        return signal.map(Ending::Signal).map_err(|_| error);
+                    }
                     if self.until.as_ref().is_some_and(|until| until.reached(response.revision())) {
                         self.flush()?;
                         return Ok(Ending::Done);

@@ -39,7 +39,7 @@ async fn an_interrupted_demo_still_compares() {
     while !tool.line().await.contains("1.0s") {}
     tool.signal(rustix::process::Signal::INT);
     let (status, lines, stderr) = tool.end().await;
-    assert!(status.success(), "{lines:?} {stderr}");
+    assert_eq!(common::signal_of(status), Some(rustix::process::Signal::INT), "{lines:?} {stderr}");
     assert_eq!(result(&lines.join("\n"))["ok"], true);
 }
 

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    common::{PATIENCE, Running, output, text},
+    common::{PATIENCE, Running, output, signal_of, text},
     world::{CHECKPOINT, World, expected, put_all, values},
 };
 
@@ -142,7 +142,7 @@ async fn of_two_mirrors_the_one_that_started_last_goes_on() {
     world.until_exact(revision).await;
     assert_eq!(values(&world.destination, "k/").await, expected(&[("1", "b")]));
     second.signal(Signal::TERM);
-    assert_eq!(second.end().await.0.code(), Some(0));
+    assert_eq!(signal_of(second.end().await.0), Some(Signal::TERM));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,7 +173,7 @@ async fn a_mirror_with_its_hands_full_is_replaced_all_the_same() {
     world.until_exact(revision).await;
     assert_eq!(values(&world.source, "k/").await, values(&world.destination, "k/").await);
     last.signal(Signal::INT);
-    assert_eq!(last.end().await.0.code(), Some(0));
+    assert_eq!(signal_of(last.end().await.0), Some(Signal::INT));
 }
 
 #[tokio::test]
@@ -216,5 +216,5 @@ async fn a_destination_that_is_away_is_waited_for() {
     world.until_exact(revision).await;
     assert_eq!(values(&world.destination, "k/").await, expected(&[("1", "b"), ("2", "b")]));
     tool.signal(Signal::INT);
-    assert_eq!(tool.end().await.0.code(), Some(0));
+    assert_eq!(signal_of(tool.end().await.0), Some(Signal::INT));
 }
