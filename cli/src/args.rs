@@ -13,7 +13,9 @@ use std::{
 
 use clap::{
     ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
-    builder::{BoolishValueParser, Resettable}, error::ErrorKind, parser::ValueSource,
+    builder::{BoolishValueParser, Resettable},
+    error::ErrorKind,
+    parser::ValueSource,
 };
 
 use crate::duration;

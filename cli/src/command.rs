@@ -51,17 +51,18 @@ pub(crate) async fn run(command: &[OsString], header: Header, event: &Event<'_>)
 /// Starts the command with the event in its environment. A system limits how long variables may be, each and
 /// all together, and tells only by refusing: then the longer of key and value is left out, or both.
 fn start(program: &OsStr, arguments: &[OsString], header: Header, event: &Event<'_>) -> io::Result<Child> {
-    let mut contents = [
-        ("ETCD_WATCH_KEY", quote::quoted(event.key())),
-        ("ETCD_WATCH_VALUE", quote::quoted(event.value())),
-    ];
+    let mut contents =
+        [("ETCD_WATCH_KEY", quote::quoted(event.key())), ("ETCD_WATCH_VALUE", quote::quoted(event.value()))];
     contents.sort_by_key(|(_, text)| Reverse(text.len()));
     let mut command = Command::new(program);
     child::keep_passwords_from(&mut command);
     command
         .args(arguments)
         .env("ETCD_WATCH_REVISION", header.revision.to_string())
-        .env("ETCD_WATCH_EVENT_TYPE", if event.kind() == EventKind::Delete { "\"DELETE\"" } else { "\"PUT\"" })
+        .env(
+            "ETCD_WATCH_EVENT_TYPE",
+            if event.kind() == EventKind::Delete { "\"DELETE\"" } else { "\"PUT\"" },
+        )
         .envs(contents.iter().map(|(name, text)| (name, text)))
         .env_remove(LEFT_OUT)
         .stdin(Stdio::piped())

@@ -106,13 +106,12 @@ pub(crate) async fn connect(global: &Global, watch: Config) -> anyhow::Result<Cl
     for (variable, instead) in Global::ignored() {
         log::warning(format_args!("{variable} is ignored: {instead}"));
     }
-    let client = connect_to(&Access::of(global), global, watch).await.context("can't connect")?;
-    log::connected();
-    Ok(client)
+    connect_to(&Access::of(global), global, watch).await.context("can't connect")
 }
 
 /// The same to another etcd than the one that the flags of every command are about; their times apply.
 pub(crate) async fn connect_to(access: &Access<'_>, times: &Global, watch: Config) -> anyhow::Result<Client> {
+    log::connecting_or_ending();
     let attempts = u32::try_from(access.endpoints.len()).unwrap_or(u32::MAX);
     let keepalive = (!times.keepalive_time.is_zero()).then(|| Keepalive {
         interval: times.keepalive_time.max(SHORTEST_KEEPALIVE),
@@ -133,7 +132,9 @@ pub(crate) async fn connect_to(access: &Access<'_>, times: &Global, watch: Confi
     if !times.dial_timeout.is_zero() {
         builder = builder.connect_timeout(times.dial_timeout.saturating_mul(attempts));
     }
-    builder.connect().await.map_err(|error| anyhow!(errors::start(&error, access.flags)))
+    let client = builder.connect().await.map_err(|error| anyhow!(errors::start(&error, access.flags)))?;
+    log::connected();
+    Ok(client)
 }
 
 /// Closes a client before the process ends, so that nothing of it is interrupted: its streams are reset, which

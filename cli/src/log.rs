@@ -17,8 +17,8 @@ const CONNECTIONS: [&str; 2] = ["endpoint_failed", "stream_replaced"];
 /// Events whose news is the error that the command ends with.
 const ERRORS: [&str; 3] = ["claim_lost", "lease_lost", "session_lost"];
 
-/// Whether the command is between its first connection and its end, and so has no other way to tell what
-/// becomes of its connections.
+/// Whether the command is under way: connected, and not at its end. Before and after, what becomes of its
+/// connections is told by the error that it ends with, if at all.
 static UNDER_WAY: AtomicBool = AtomicBool::new(false);
 
 /// Warnings go to standard error; `RUST_LOG` asks for more. The demo breaks connections on purpose, so its
@@ -41,8 +41,8 @@ pub(crate) fn connected() {
     UNDER_WAY.store(true, Ordering::Relaxed);
 }
 
-/// From now on they are not: connections end because the command does.
-pub(crate) fn ending() {
+/// From now on they are not: the command connects, or it ends, and its connections with it.
+pub(crate) fn connecting_or_ending() {
     UNDER_WAY.store(false, Ordering::Relaxed);
 }
 
@@ -72,8 +72,7 @@ struct StandardError {
 impl StandardError {
     fn shows(&self, event: &Metadata<'_>) -> bool {
         let (name, under_way) = (event.name(), UNDER_WAY.load(Ordering::Relaxed));
-        self.all
-            || !ERRORS.contains(&name) && (self.goes_on && under_way || !CONNECTIONS.contains(&name))
+        self.all || !ERRORS.contains(&name) && (self.goes_on && under_way || !CONNECTIONS.contains(&name))
     }
 }
 

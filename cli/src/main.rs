@@ -62,7 +62,7 @@ fn main() -> ExitCode {
             Command::Demo(args) => demo::run(&args).await,
         }
     });
-    log::ending();
+    log::connecting_or_ending();
     // A put that waits for standard input must not hold up the end.
     runtime.shutdown_background();
     match result {

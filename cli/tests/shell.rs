@@ -11,7 +11,11 @@ use tokio::process::Command;
 /// Runs the tool again and again in a shell with a process group of its own, as on a terminal.
 fn looping(world: &World, arguments: &[&str]) -> Running {
     let mut shell = Command::new("bash");
-    shell.args(["-c", r#"while true; do "$0" "$@"; echo "status $?"; done"#, env!("CARGO_BIN_EXE_etcd-watch")]);
+    shell.args([
+        "-c",
+        r#"while true; do "$0" "$@"; echo "status $?"; done"#,
+        env!("CARGO_BIN_EXE_etcd-watch"),
+    ]);
     shell.args(arguments).env("ETCDCTL_ENDPOINTS", world.etcd.endpoint());
     shell.stdin(std::process::Stdio::null()).process_group(0).kill_on_drop(true);
     Running::start(shell)

@@ -172,7 +172,8 @@ async fn what_the_environment_has_no_room_for_is_on_the_commands_standard_input(
     // The second line of two has the lengths of what came on standard input.
     let script = r#"printf '%s|%s|%s|' "${ETCD_WATCH_LEFT_OUT-none}" "${ETCD_WATCH_KEY-no key}" "${ETCD_WATCH_VALUE-no value}" |
         sed 's/kkk*/KEY/'; wc -c"#;
-    let mut tool = world.tool(&["watch", "--prefix", "", "--rev", "2", "--until-rev", "5", "-w", "json", "--"]);
+    let mut tool =
+        world.tool(&["watch", "--prefix", "", "--rev", "2", "--until-rev", "5", "-w", "json", "--"]);
     tool.args(["sh", "-c", script]).env("ETCD_WATCH_LEFT_OUT", "of an outer watch");
     let ran = output(tool).await;
     assert!(ran.status.success(), "{}", text(&ran.stderr));
@@ -269,7 +270,7 @@ async fn a_reader_that_goes_away_is_no_error() {
 async fn what_makes_no_sense_is_refused_by_name() {
     let cases: [(&[&str], &str); 11] = [
         (&["watch"], "<KEY>"),
-        (&["watch", "b", "a"], "must be above"),
+        (&["watch", "b", "a"], "RANGE_END must be above KEY"),
         (&["watch", "a", "b", "--prefix"], "--prefix"),
         (&["watch", "a", "--rev=-3"], "--rev"),
         (&["watch", "a", "--rev", "x"], "--rev"),
@@ -277,7 +278,7 @@ async fn what_makes_no_sense_is_refused_by_name() {
         (&["watch", "a", "-w", "yaml"], "--write-out"),
         (&["watch", "a", "--dial-timeout", "5"], "500ms, 5s or 1m30s"),
         (&["watch", "a", "--endpoints", "https://host:1"], "https"),
-        (&["watch", "a", "--endpoints", ","], "endpoint"),
+        (&["watch", "a", "--endpoints", ","], "endpoint \"\" is malformed"),
         (&["demo", "--seconds", "0"], "--seconds"),
     ];
     for (arguments, expected) in cases {
@@ -314,11 +315,12 @@ async fn an_endpoint_that_is_not_there_is_reported_in_time() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = listener.local_addr().expect("its address").to_string();
     drop(listener);
-    for command in ["watch", "get"] {
+    for command in ["watch", "get", "mirror", "lock"] {
         let output = output(bare(&[command, "k", "--endpoints", &endpoint, "--dial-timeout", "300ms"])).await;
         assert_eq!(output.status.code(), Some(1));
         let stderr = text(&output.stderr);
         assert!(stderr.contains("can't connect") && stderr.contains(&endpoint), "{stderr}");
         assert!(stderr.contains("300ms"), "{stderr}");
+        assert_eq!((stderr.starts_with("error: "), stderr.lines().count()), (true, 1), "{stderr}");
     }
 }

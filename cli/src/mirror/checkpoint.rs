@@ -79,7 +79,9 @@ impl Checkpoint {
             cluster_id: u64::from_str_radix(text("source_cluster_id")?, 16)
                 .map_err(|_| missing("source_cluster_id"))?,
             range: range("source_key", "source_range_end")?,
-            destination: destination.map(|_| range("destination_key", "destination_range_end")).transpose()?,
+            destination: destination
+                .map(|_| range("destination_key", "destination_range_end"))
+                .transpose()?,
             revision: value["revision"].as_i64().ok_or_else(|| missing("revision"))?,
             is_exact: value["exact"].as_bool().ok_or_else(|| missing("exact"))?,
             writer: text("writer")?.to_owned(),

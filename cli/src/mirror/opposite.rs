@@ -18,7 +18,12 @@ use crate::log;
 ///
 /// # Errors
 /// There is such a mirror, or the source can't be read. A source whose user may not read there is only warned of.
-pub(super) async fn refuse(source: &Client, there: u64, mapping: &Mapping, key: &Bytes) -> anyhow::Result<()> {
+pub(super) async fn refuse(
+    source: &Client,
+    there: u64,
+    mapping: &Mapping,
+    key: &Bytes,
+) -> anyhow::Result<()> {
     // A checkpoint that was named by hand may well have the same name on both sides.
     let own = Get::key(key.clone());
     for get in NAMES.map(Get::prefix).into_iter().chain([own]) {

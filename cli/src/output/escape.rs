@@ -49,7 +49,10 @@ mod tests {
 
     #[test]
     fn what_a_terminal_would_obey_is_escaped() {
-        assert_eq!(text("a\x1b[31m\"b\\\u{9b}\u{202e}\r\n\u{e9}"), r#"a\x1b[31m"b\\u009b\u202e\r\n"#.to_owned() + "\u{e9}");
+        assert_eq!(
+            text("a\x1b[31m\"b\\\u{9b}\u{202e}\r\n\u{e9}"),
+            r#"a\x1b[31m"b\\u009b\u202e\r\n"#.to_owned() + "\u{e9}"
+        );
         assert_eq!(line(b"a\n\x9b\xff"), r"a\n\x9b\xff");
         assert_eq!(lines(b"a:\n\tb\r\x07"), "a:\n\tb\\r\\a");
     }

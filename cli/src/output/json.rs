@@ -13,11 +13,7 @@ pub(super) fn watch(out: &mut Vec<u8>, response: &WatchResponse) {
 }
 
 /// A response with these events alone.
-pub(super) fn events<'a>(
-    out: &mut Vec<u8>,
-    of_response: Header,
-    events: impl Iterator<Item = Event<'a>>,
-) {
+pub(super) fn events<'a>(out: &mut Vec<u8>, of_response: Header, events: impl Iterator<Item = Event<'a>>) {
     out.extend_from_slice(b"{\"Header\":");
     header(out, of_response);
     out.extend_from_slice(b",\"Events\":");
