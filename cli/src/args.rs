@@ -22,12 +22,15 @@ use crate::duration;
 pub(crate) use contend::{ElectArgs, EndpointsArgs, LockArgs};
 pub(crate) use mirror::MirrorArgs;
 
+#[cfg(feature = "demo")]
+const ABOUT: &str = "Flags, variables and output are etcdctl's. Try `etcd-watch demo` first: it needs no etcd.";
+#[cfg(not(feature = "demo"))]
+const ABOUT: &str = "Flags, variables and output are etcdctl's.";
+
 /// etcd from the command line, with watches that survive every cut.
 #[derive(Debug, Parser)]
 #[command(name = "etcd-watch", version, max_term_width = 100)]
-#[command(
-    after_help = "Flags, variables and output are etcdctl's. Try `etcd-watch demo` first: it needs no etcd."
-)]
+#[command(after_help = ABOUT)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -141,6 +144,7 @@ pub(crate) enum Command {
     /// List the endpoints of a service, as Go's clientv3/naming registers them
     Endpoints(EndpointsArgs),
     /// See it work: an etcd of its own, connections that keep breaking, and watches that lose nothing
+    #[cfg(feature = "demo")]
     Demo(DemoArgs),
 }
 
@@ -150,8 +154,29 @@ impl Command {
         match self {
             Self::Watch(_) | Self::Mirror(_) | Self::Lock(_) | Self::Elect(_) => true,
             Self::Endpoints(args) => args.watch,
-            Self::Get(_) | Self::Put(_) | Self::Del(_) | Self::Demo(_) => false,
+            _ => false,
         }
+    }
+
+    /// Whether it has failed if nobody reads all that it prints.
+    pub(crate) fn must_be_read(&self) -> bool {
+        // What it has found out is all there is.
+        self.is_demo()
+    }
+
+    /// Whether it breaks connections on purpose.
+    pub(crate) fn breaks_connections(&self) -> bool {
+        self.is_demo()
+    }
+
+    #[cfg(feature = "demo")]
+    fn is_demo(&self) -> bool {
+        matches!(self, Self::Demo(_))
+    }
+
+    #[cfg(not(feature = "demo"))]
+    fn is_demo(&self) -> bool {
+        false
     }
 }
 
@@ -251,6 +276,7 @@ pub(crate) struct DelArgs {
     pub(crate) prev_kv: bool,
 }
 
+#[cfg(feature = "demo")]
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// How long to write and to break connections

@@ -1,6 +1,6 @@
 //! `endpoints`.
 
-use etcd_watch_tokio::{Config, TokioRuntime, discovery::Discovery};
+use etcd_watch_tokio::{Config, discovery::Discovery};
 
 use crate::{
     args::{EndpointsArgs, Global, refuse_fields},
@@ -28,13 +28,13 @@ pub(crate) async fn run(global: &Global, args: &EndpointsArgs) -> anyhow::Result
     ending
 }
 
-async fn list(discovery: &Discovery<TokioRuntime>, printer: &Printer) -> anyhow::Result<Ending> {
+async fn list(discovery: &Discovery, printer: &Printer) -> anyhow::Result<Ending> {
     let endpoints = discovery.list().await?;
     print(|out| printer.endpoints(out, &endpoints))
 }
 
 async fn follow(
-    discovery: &Discovery<TokioRuntime>,
+    discovery: &Discovery,
     printer: &Printer,
     stop: &mut Stop,
 ) -> anyhow::Result<Ending> {

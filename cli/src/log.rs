@@ -25,7 +25,7 @@ static UNDER_WAY: AtomicBool = AtomicBool::new(false);
 /// default is not to talk about that.
 pub(crate) fn start(command: &Command) {
     let asked_for = env::var("RUST_LOG").ok().filter(|filter| !filter.is_empty());
-    let level = if matches!(command, Command::Demo(_)) { "error" } else { "warn" };
+    let level = if command.breaks_connections() { "error" } else { "warn" };
     let filter = asked_for.as_ref().and_then(|filter| EnvFilter::try_new(filter).ok());
     let log = StandardError { all: asked_for.is_some(), goes_on: command.goes_on() };
     tracing_subscriber::fmt()

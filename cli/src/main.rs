@@ -21,6 +21,7 @@ mod args;
 mod child;
 mod command;
 mod connect;
+#[cfg(feature = "demo")]
 mod demo;
 mod duration;
 mod elect;
@@ -44,7 +45,7 @@ use args::{Cli, Command};
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::from_process();
     log::start(&command);
-    let must_be_read = matches!(command, Command::Demo(_));
+    let must_be_read = command.must_be_read();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::from(error).context("can't start")),
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
             Command::Lock(args) => lock::run(&global, &args).await,
             Command::Elect(args) => elect::run(&global, &args).await,
             Command::Endpoints(args) => endpoints::run(&global, &args).await,
+            #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(&args).await,
         }
     });

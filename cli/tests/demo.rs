@@ -1,5 +1,7 @@
 //! `etcd-watch demo`.
 
+#![cfg(feature = "demo")]
+
 mod common;
 
 use common::{Running, bare, output, text};
@@ -66,4 +68,10 @@ fn on_a_terminal_the_demo_redraws_in_place() {
     let shown = text(&shown);
     assert!(shown.contains("\x1b[11A") && shown.contains("slow consumer"), "{shown}");
     assert!(shown.contains("Every watch received exactly"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_demo_of_no_time_is_refused() {
+    let refused = output(bare(&["demo", "--seconds", "0"])).await;
+    assert!(!refused.status.success() && text(&refused.stderr).contains("--seconds"), "{refused:?}");
 }

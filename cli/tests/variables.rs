@@ -51,7 +51,7 @@ async fn a_variable_that_is_set_to_nothing_is_not_set() {
 #[tokio::test]
 async fn every_variable_that_help_names_has_been_tried_empty() {
     let mut named = Vec::new();
-    for command in ["watch", "get", "put", "del", "mirror", "lock", "elect", "endpoints", "demo"] {
+    for command in ["watch", "get", "put", "del", "mirror", "lock", "elect", "endpoints"] {
         let help = output(bare(&[command, "--help"])).await;
         let help = text(&help.stdout);
         let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split(['=', ']']).next());
