@@ -23,7 +23,8 @@ pub(crate) use contend::{ElectArgs, EndpointsArgs, LockArgs};
 pub(crate) use mirror::MirrorArgs;
 
 #[cfg(feature = "demo")]
-const ABOUT: &str = "Flags, variables and output are etcdctl's. Try `etcd-watch demo` first: it needs no etcd.";
+const ABOUT: &str =
+    "Flags, variables and output are etcdctl's. Try `etcd-watch demo` first: it needs no etcd.";
 #[cfg(not(feature = "demo"))]
 const ABOUT: &str = "Flags, variables and output are etcdctl's.";
 

@@ -33,11 +33,7 @@ async fn list(discovery: &Discovery, printer: &Printer) -> anyhow::Result<Ending
     print(|out| printer.endpoints(out, &endpoints))
 }
 
-async fn follow(
-    discovery: &Discovery,
-    printer: &Printer,
-    stop: &mut Stop,
-) -> anyhow::Result<Ending> {
+async fn follow(discovery: &Discovery, printer: &Printer, stop: &mut Stop) -> anyhow::Result<Ending> {
     let mut watch = discovery.watch();
     loop {
         let update = tokio::select! {
