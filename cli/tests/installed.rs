@@ -21,7 +21,9 @@ fn built_of(flags: &[&str]) -> Vec<String> {
 #[test]
 fn the_tool_is_built_without_what_only_tests_need() {
     let of_tests = ["proptest ", "rcgen ", "tempfile "];
-    for (flags, has_testkit) in [(&[][..], true), (&["--no-default-features", "--features", "tls-aws-lc"], false)] {
+    for (flags, has_testkit) in
+        [(&[][..], true), (&["--no-default-features", "--features", "tls-aws-lc"], false)]
+    {
         let packages = built_of(flags);
         let unwanted = packages.iter().find(|line| of_tests.iter().any(|name| line.starts_with(name)));
         assert_eq!(unwanted, None, "{flags:?}");
