@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
-    Client, Config, Get,
+    Client, Config, Get, GetResponse,
     concurrency::{Election, Leader, Leadership, Session, observe},
     proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue},
 };
@@ -74,7 +74,7 @@ async fn lead(
     stop: &mut Stop,
 ) -> anyhow::Result<Ending> {
     let response = client.get(Get::key(leadership.key().clone())).await?;
-    if response.kvs.is_empty() {
+    if response.kvs().is_empty() {
         bail!("the leadership was lost at once: its key is gone");
     }
     print(|out| Printer::new(global).get(out, &response, Show::Pairs))?;
@@ -108,8 +108,8 @@ async fn listen(
 }
 
 /// A leader as the read that would have found it.
-fn found(leader: Leader) -> RangeResponse {
+fn found(leader: Leader) -> GetResponse {
     let Leader { key, value, create_revision, mod_revision, .. } = leader;
     let kv = KeyValue { key, value, create_revision, mod_revision, ..KeyValue::default() };
-    RangeResponse { kvs: vec![kv], count: 1, ..RangeResponse::default() }
+    RangeResponse { kvs: vec![kv], count: 1, ..RangeResponse::default() }.into()
 }

@@ -39,7 +39,7 @@ pub(crate) async fn put(global: &Global, args: PutArgs) -> anyhow::Result<Ending
     };
     let put = Put::new(key, value).lease(args.lease).prev_kv(args.prev_kv);
     let client = connect::connect(global, Config::default()).await?;
-    let response = client.put(put).await;
+    let response = client.put_with(put).await;
     connect::close(&client).await;
     let response = response?;
     print(|out| Printer::new(global).put(out, &response))

@@ -85,7 +85,7 @@ async fn hold(
     signals: &mut Signals,
 ) -> anyhow::Result<Ending> {
     let response = session.client().get(Get::key(guard.key().clone())).await?;
-    if response.kvs.is_empty() {
+    if response.kvs().is_empty() {
         bail!("the lock was lost at once: its key is gone");
     }
     print(|out| Printer::new(global).get(out, &response, Show::Pairs))?;

@@ -37,7 +37,7 @@ async fn client(endpoint: &str) -> Client {
 /// Takes the lease of the only key with the prefix away.
 async fn revoke(client: &Client, prefix: &str) {
     let found = client.get(Get::prefix(prefix.to_owned())).await.expect("a read");
-    client.lease_revoke(found.kvs[0].lease).await.expect("it is revoked");
+    client.lease_revoke(found.kvs()[0].lease).await.expect("it is revoked");
 }
 
 async fn read(path: &Path) -> String {
@@ -250,7 +250,7 @@ async fn locks_are_etcdctls_locks() {
         until_keys(&client, "l/", 2).await;
         // Killed, it leaves the lock to the time of its lease; that is ended here.
         theirs.kill().await.expect("it is killed");
-        let holder = client.get(Get::key(key)).await.expect("a read").kvs.remove(0);
+        let holder = client.get(Get::key(key)).await.expect("a read").into_first().expect("a pair");
         client.lease_revoke(holder.lease).await.expect("it is revoked");
         let (status, lines, stderr) = ours.end().await;
         assert_eq!((status.code(), lines), (Some(0), vec!["ours".to_owned()]), "{stderr}");
@@ -274,7 +274,7 @@ async fn a_leader_that_resigns_or_is_lost_is_followed_by_the_next_and_everybody_
     let key = second.line().await;
     assert_eq!(second.line().await, "two");
     assert_eq!(listener.lines(2).await, [key.clone(), "two".to_owned()]);
-    let leader = client.get(Get::key(key)).await.expect("a read").kvs.remove(0);
+    let leader = client.get(Get::key(key)).await.expect("a read").into_first().expect("a pair");
     client.lease_revoke(leader.lease).await.expect("it is revoked");
     let (status, _, stderr) = second.end().await;
     assert_eq!(status.code(), Some(1));
@@ -308,7 +308,7 @@ async fn elections_are_etcdctls_elections() {
         let client = client(&server.endpoint()).await;
         until_keys(&client, "e/", 2).await;
         theirs.kill().await.expect("it is killed");
-        let leader = client.get(Get::key(key)).await.expect("a read").kvs.remove(0);
+        let leader = client.get(Get::key(key)).await.expect("a read").into_first().expect("a pair");
         client.lease_revoke(leader.lease).await.expect("it is revoked");
         let key = ours.line().await;
         let told = async {

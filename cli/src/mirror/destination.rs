@@ -5,11 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use etcd_watch_tokio::{
-    CallError, Client, Code, Compare, Delete, Get, Is, KeyRange, Put, Txn,
-    proto::{
-        etcdserverpb::{RangeResponse, ResponseHeader, TxnResponse, response_op},
-        mvccpb::KeyValue,
-    },
+    CallError, Client, Code, Compare, Delete, Get, Header, Is, KeyRange, OwnedKeyValue, Put, Txn,
+    TxnResponse, TxnResult,
 };
 use tokio::time::sleep;
 
@@ -89,8 +86,8 @@ impl Destination {
         for attempt in 0..ATTEMPTS {
             let found = retried(|| client.get(Get::key(key.clone()))).await;
             let found = found.map_err(|error| failed(&error, "can't read the destination"))?;
-            let cluster_id = found.header.as_ref().map_or(0, |header| header.cluster_id);
-            let before = found.kvs.first();
+            let cluster_id = found.header().cluster_id;
+            let before = found.first();
             let checkpoint = begin(before.map(decoded).transpose()?, cluster_id).await?;
             let checkpoint = Checkpoint { writer: writer.clone(), sequence: 0, ..checkpoint };
             let mut destination = Self {
@@ -119,7 +116,7 @@ impl Destination {
     async fn interrupt(&self) -> anyhow::Result<()> {
         let checkpoint = Checkpoint { is_exact: false, ..self.checkpoint.clone() };
         let put = Put::new(self.key.clone(), checkpoint.encode());
-        let put = retried(|| self.client.put(put.clone())).await;
+        let put = retried(|| self.client.put_with(put.clone())).await;
         put.map(drop).map_err(|error| failed(&error, CANT_WRITE))
     }
 
@@ -144,7 +141,7 @@ impl Destination {
     }
 
     /// Whether this mirror, or one before it with this checkpoint, may have written the key.
-    pub(super) fn may_have_written(&self, kv: &KeyValue) -> bool {
+    pub(super) fn may_have_written(&self, kv: &OwnedKeyValue) -> bool {
         kv.mod_revision >= self.create_revision
     }
 
@@ -195,8 +192,8 @@ impl Destination {
             }
             Err(error) => return Err(failed(&error, CANT_WRITE).into()),
         };
-        let (mod_revision, create_revision) = if response.succeeded {
-            (revision(response.header.as_ref())?, None)
+        let (mod_revision, create_revision) = if response.succeeded() {
+            (revision(response.header())?, None)
         } else {
             let found = found(response);
             let known = found.as_ref().and_then(|kv| Checkpoint::decode(&kv.value).ok());
@@ -217,7 +214,7 @@ impl Destination {
     }
 
     /// The pairs of a range, without the checkpoint.
-    pub(super) async fn list(&self, range: KeyRange) -> anyhow::Result<Vec<KeyValue>> {
+    pub(super) async fn list(&self, range: KeyRange) -> anyhow::Result<Vec<OwnedKeyValue>> {
         let mut rest = range;
         let mut limit = PAGE_KEYS;
         let mut pairs = Vec::new();
@@ -230,7 +227,8 @@ impl Destination {
                 }
                 Err(error) => return Err(failed(&error, "can't list keys at the destination")),
             };
-            let RangeResponse { kvs, more, .. } = page;
+            let more = page.has_more();
+            let kvs = page.into_kvs();
             let last = kvs.last().map(|kv| behind(&kv.key));
             pairs.extend(kvs.into_iter().filter(|kv| kv.key != self.key));
             let (true, Some(next)) = (more, last) else { return Ok(pairs) };
@@ -248,21 +246,21 @@ enum Outcome {
     Superseded(Option<Checkpoint>),
 }
 
-fn decoded(kv: &KeyValue) -> anyhow::Result<Checkpoint> {
+fn decoded(kv: &OwnedKeyValue) -> anyhow::Result<Checkpoint> {
     let what = || format!("key {} at the destination is no checkpoint", kv.key.escape_ascii());
     Checkpoint::decode(&kv.value).with_context(what)
 }
 
-fn revision(header: Option<&ResponseHeader>) -> anyhow::Result<i64> {
-    match header {
-        Some(header) => Ok(header.revision),
-        None => bail!("the destination's answers have no header: use an endpoint that is etcd itself"),
+fn revision(header: Header) -> anyhow::Result<i64> {
+    match header.revision {
+        0 => bail!("the destination's answers have no header: use an endpoint that is etcd itself"),
+        revision => Ok(revision),
     }
 }
 
-fn found(response: TxnResponse) -> Option<KeyValue> {
-    match response.responses.into_iter().next()?.response? {
-        response_op::Response::ResponseRange(range) => range.kvs.into_iter().next(),
+fn found(response: TxnResponse) -> Option<OwnedKeyValue> {
+    match response.into_results().into_iter().next()? {
+        TxnResult::Get(found) => found.into_first(),
         _ => None,
     }
 }

@@ -2,10 +2,7 @@
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use etcd_watch_tokio::{
-    CallError, Client, Code, Get,
-    proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue},
-};
+use etcd_watch_tokio::{CallError, Client, Code, Get, OwnedKeyValue};
 
 use super::{
     checkpoint::{Checkpoint, NAMES},
@@ -28,7 +25,7 @@ pub(super) async fn refuse(
     let own = Get::key(key.clone());
     for get in NAMES.map(Get::prefix).into_iter().chain([own]) {
         let found = match source.get(get).await {
-            Ok(RangeResponse { kvs, .. }) => kvs,
+            Ok(found) => found.into_kvs(),
             Err(CallError::Refused { code: Code::PermissionDenied, message, .. }) => {
                 log::warning(format_args!(
                     "whether another mirror copies in the opposite direction can't be checked, because the source \
@@ -53,7 +50,7 @@ pub(super) async fn refuse(
 
 /// Whether the key is the checkpoint of a mirror from cluster `there` that copies what this one writes there, and
 /// writes what this one copies.
-fn is_opposite(kv: &KeyValue, there: u64, mapping: &Mapping) -> bool {
+fn is_opposite(kv: &OwnedKeyValue, there: u64, mapping: &Mapping) -> bool {
     let Ok(other) = Checkpoint::decode(&kv.value) else { return false };
     let writes_here = other.destination.is_none_or(|written| overlap(&written, mapping.source()));
     other.cluster_id == there && overlap(&other.range, mapping.destination()) && writes_here
@@ -65,12 +62,16 @@ mod tests {
 
     use super::*;
 
-    fn checkpoint(cluster_id: u64, range: &'static str, destination: Option<&'static str>) -> KeyValue {
+    fn checkpoint(cluster_id: u64, range: &'static str, destination: Option<&'static str>) -> OwnedKeyValue {
         let checkpoint = Checkpoint {
             destination: destination.map(KeyRange::prefix),
             ..Checkpoint::first(cluster_id, &Mapping::same(KeyRange::prefix(range)))
         };
-        KeyValue { key: "etcd-watch/mirror/x".into(), value: checkpoint.encode(), ..KeyValue::default() }
+        OwnedKeyValue {
+            key: "etcd-watch/mirror/x".into(),
+            value: checkpoint.encode(),
+            ..OwnedKeyValue::default()
+        }
     }
 
     #[test]
@@ -83,6 +84,6 @@ mod tests {
         assert!(!is_opposite(checkpoint(8, "k/", Some("k/"))), "of another cluster");
         assert!(!is_opposite(checkpoint(7, "l/", Some("k/"))), "it copies other keys");
         assert!(!is_opposite(checkpoint(7, "k/", Some("l/"))), "it writes other keys");
-        assert!(!is_opposite(KeyValue { value: "x".into(), ..KeyValue::default() }));
+        assert!(!is_opposite(OwnedKeyValue { value: "x".into(), ..OwnedKeyValue::default() }));
     }
 }

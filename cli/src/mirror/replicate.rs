@@ -110,8 +110,8 @@ async fn begin(
     let begin = async |known: Option<Checkpoint>, there: u64| {
         let count = Get::new(mapping.source().clone()).count_only(true);
         let here = source.get(count).await.context("can't read the source")?;
-        keys.set(u64::try_from(here.count).unwrap_or_default());
-        let (cluster_id, revision) = here.header.map_or((0, 0), |h| (h.cluster_id, h.revision));
+        keys.set(u64::try_from(here.count()).unwrap_or_default());
+        let (cluster_id, revision) = (here.header().cluster_id, here.revision());
         if cluster_id == there && overlap(mapping.source(), mapping.destination()) {
             bail!("source and destination are the same keys of the same cluster: give another --dest-prefix");
         }

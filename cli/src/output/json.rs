@@ -1,10 +1,7 @@
 //! One object a line, as Go marshals the responses: bytes in base64, fields that are zero left out.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use etcd_watch_tokio::{
-    Event, EventKind, Header, WatchResponse,
-    proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse, ResponseHeader},
-};
+use etcd_watch_tokio::{DeleteResponse, Event, EventKind, GetResponse, Header, PutResponse, WatchResponse};
 
 use super::{Pair, escape};
 
@@ -41,48 +38,36 @@ pub(super) fn compacted(out: &mut Vec<u8>, last: Header, compact_revision: i64) 
     out.extend_from_slice(rest.as_bytes());
 }
 
-pub(super) fn get(out: &mut Vec<u8>, response: &RangeResponse) {
+pub(super) fn get(out: &mut Vec<u8>, response: &GetResponse) {
     let mut object = Object::open(out);
-    header(object.field("header"), header_of(response.header.as_ref()));
-    if !response.kvs.is_empty() {
-        list(object.field("kvs"), response.kvs.iter(), |out, kv| pair(out, kv.into()));
+    header(object.field("header"), response.header());
+    if !response.kvs().is_empty() {
+        list(object.field("kvs"), response.kvs().iter(), |out, kv| pair(out, kv.into()));
     }
-    if response.more {
+    if response.has_more() {
         object.field("more").extend_from_slice(b"true");
     }
-    object.number("count", response.count.into());
+    object.number("count", response.count().into());
     object.close_line();
 }
 
 pub(super) fn put(out: &mut Vec<u8>, response: &PutResponse) {
     let mut object = Object::open(out);
-    header(object.field("header"), header_of(response.header.as_ref()));
-    if let Some(prev) = &response.prev_kv {
+    header(object.field("header"), response.header());
+    if let Some(prev) = response.prev() {
         pair(object.field("prev_kv"), prev.into());
     }
     object.close_line();
 }
 
-pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteRangeResponse) {
+pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteResponse) {
     let mut object = Object::open(out);
-    header(object.field("header"), header_of(response.header.as_ref()));
-    object.number("deleted", response.deleted.into());
-    if !response.prev_kvs.is_empty() {
-        list(object.field("prev_kvs"), response.prev_kvs.iter(), |out, kv| pair(out, kv.into()));
+    header(object.field("header"), response.header());
+    object.number("deleted", response.deleted().into());
+    if !response.prevs().is_empty() {
+        list(object.field("prev_kvs"), response.prevs().iter(), |out, kv| pair(out, kv.into()));
     }
     object.close_line();
-}
-
-/// The header of an answer; a proxy's may have none.
-pub(super) fn header_of(header: Option<&ResponseHeader>) -> Header {
-    let mut known = Header::default();
-    if let Some(header) = header {
-        known.cluster_id = header.cluster_id;
-        known.member_id = header.member_id;
-        known.revision = header.revision;
-        known.raft_term = header.raft_term;
-    }
-    known
 }
 
 fn header(out: &mut Vec<u8>, header: Header) {

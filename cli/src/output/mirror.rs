@@ -1,6 +1,6 @@
 //! The events of a mirror.
 
-use etcd_watch_tokio::{EventKind, ListReason, MirrorEvent, PageKv, SnapshotPart, WatchResponse};
+use etcd_watch_tokio::{EventKind, ListReason, MirrorEvent, SnapshotPart, WatchResponse};
 
 use super::{Bytes, Pair, json::Object, line, simple::pair};
 
@@ -85,17 +85,4 @@ fn delete(out: &mut Vec<u8>, revision: i64, key: &[u8]) {
 
 fn gone(key: &[u8]) -> Pair<'_> {
     Pair { key, value: &[], create_revision: 0, mod_revision: 0, version: 0, lease: 0 }
-}
-
-impl<'a> From<&'a PageKv> for Pair<'a> {
-    fn from(kv: &'a PageKv) -> Self {
-        Self {
-            key: &kv.key,
-            value: &kv.value,
-            create_revision: kv.create_revision,
-            mod_revision: kv.mod_revision,
-            version: kv.version,
-            lease: kv.lease,
-        }
-    }
 }

@@ -12,9 +12,8 @@ mod simple;
 use std::io::{self, IsTerminal};
 
 use etcd_watch_tokio::{
-    Event, Header, MirrorEvent, WatchResponse,
+    DeleteResponse, Event, GetResponse, Header, MirrorEvent, PutResponse, WatchResponse,
     discovery::{EndpointUpdate, Endpoints},
-    proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse},
 };
 
 use crate::args::{Format, Global};
@@ -73,7 +72,7 @@ impl Printer {
     }
 
     /// The answer to `get`.
-    pub(crate) fn get(&self, out: &mut Vec<u8>, response: &RangeResponse, show: Show) {
+    pub(crate) fn get(&self, out: &mut Vec<u8>, response: &GetResponse, show: Show) {
         match self.format {
             Format::Simple => simple::get(out, response, show, self.bytes),
             Format::Json => json::get(out, response),
@@ -115,7 +114,7 @@ impl Printer {
     }
 
     /// The answer to `del`.
-    pub(crate) fn delete(&self, out: &mut Vec<u8>, response: &DeleteRangeResponse) {
+    pub(crate) fn delete(&self, out: &mut Vec<u8>, response: &DeleteResponse) {
         match self.format {
             Format::Simple => simple::delete(out, response, self.bytes),
             Format::Json => json::delete(out, response),

@@ -1,9 +1,6 @@
 //! Lines: type, key, value.
 
-use etcd_watch_tokio::{
-    EventKind, ResponseKind, WatchResponse,
-    proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse},
-};
+use etcd_watch_tokio::{DeleteResponse, EventKind, GetResponse, PutResponse, ResponseKind, WatchResponse};
 
 use super::{Bytes, Pair, Show, escape, line, quote};
 
@@ -25,8 +22,8 @@ pub(super) fn events(out: &mut Vec<u8>, response: &WatchResponse, style: Bytes) 
     }
 }
 
-pub(super) fn get(out: &mut Vec<u8>, response: &RangeResponse, show: Show, style: Bytes) {
-    for kv in &response.kvs {
+pub(super) fn get(out: &mut Vec<u8>, response: &GetResponse, show: Show, style: Bytes) {
+    for kv in response.kvs() {
         if show == Show::Values {
             value(out, &kv.value, style);
         } else {
@@ -34,18 +31,18 @@ pub(super) fn get(out: &mut Vec<u8>, response: &RangeResponse, show: Show, style
         }
     }
     if show == Show::Count {
-        line!(out, "{}", response.count);
+        line!(out, "{}", response.count());
     }
 }
 
 pub(super) fn put(out: &mut Vec<u8>, response: &PutResponse, style: Bytes) {
     out.extend_from_slice(b"OK\n");
-    response.prev_kv.iter().for_each(|kv| pair(out, kv.into(), style));
+    response.prev().into_iter().for_each(|kv| pair(out, kv.into(), style));
 }
 
-pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteRangeResponse, style: Bytes) {
-    line!(out, "{}", response.deleted);
-    response.prev_kvs.iter().for_each(|kv| pair(out, kv.into(), style));
+pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteResponse, style: Bytes) {
+    line!(out, "{}", response.deleted());
+    response.prevs().iter().for_each(|kv| pair(out, kv.into(), style));
 }
 
 pub(super) fn pair(out: &mut Vec<u8>, kv: Pair<'_>, style: Bytes) {

@@ -108,7 +108,7 @@ async fn revisions_stay_whole_up_to_what_a_transaction_holds() {
     world.until_exact(revision).await;
     // As many as a transaction may have, without the checkpoint.
     let done = world.source.txn(put_all(0..128, "a")).await.expect("it is made");
-    let revision = done.header.expect("a header").revision;
+    let revision = done.revision();
     world.until_exact(revision).await;
     let there = keys(&world.destination, "k/").await;
     let revisions: BTreeSet<i64> =
@@ -119,7 +119,7 @@ async fn revisions_stay_whole_up_to_what_a_transaction_holds() {
         world.source.txn(put_all(part * 100..(part + 1) * 100, "b")).await.expect("it is made");
     }
     let gone = world.source.delete(Delete::prefix("k/")).await.expect("they are deleted");
-    let revision = gone.header.expect("a header").revision;
+    let revision = gone.revision();
     world.until_exact(revision).await;
     assert_eq!(values(&world.destination, "k/").await, expected(&[]));
     tool.signal(Signal::INT);

@@ -25,7 +25,7 @@ async fn write(client: Client, writer: u64, stop: Arc<AtomicBool>) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         let key = format!("k/{writer}/{}", rng.u32(..200));
         match rng.u32(..10) {
-            0..6 => drop(client.put((key, writes.to_string())).await.expect("it is put")),
+            0..6 => drop(client.put(key, writes.to_string()).await.expect("it is put")),
             6..8 => drop(client.delete(key).await.expect("it is deleted")),
             _ => {
                 let pair = (0..5).map(|part| format!("k/pair/{writer}/{part}"));
@@ -41,7 +41,7 @@ async fn write(client: Client, writer: u64, stop: Arc<AtomicBool>) -> u64 {
 /// Looks through the whole history: the writers' values are numbers that go up, each key has one writer, and so
 /// no value is below one that the key had before. Returns how many there were.
 async fn no_value_goes_back(client: &Client) -> usize {
-    let until = client.put(("k/end", "")).await.expect("it is put").header.expect("a header").revision;
+    let until = client.put("k/end", "").await.expect("it is put").revision();
     let request = WatchRequest::new(KeyRange::prefix("k/")).start_revision(1);
     let mut watch = client.watch(request).expect("a watch");
     let mut last: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
