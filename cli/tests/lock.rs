@@ -21,7 +21,7 @@ use tokio::process::Command;
 /// Returns once so many keys begin with the prefix.
 async fn until_keys(client: &Client, prefix: &str, count: i64) {
     let reached = async {
-        while client.get(Get::prefix(prefix.to_owned()).count_only(true)).await.expect("a read").count
+        while client.get(Get::prefix(prefix.to_owned()).count_only(true)).await.expect("a read").count()
             != count
         {
             tokio::time::sleep(Duration::from_millis(5)).await;
