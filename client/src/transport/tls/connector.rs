@@ -7,10 +7,13 @@ use std::{
     time::SystemTime,
 };
 
-use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, pki_types::ServerName};
 
-use super::{super::error::ConnectError, Tls, TlsError};
+use super::{
+    super::error::ConnectError,
+    Tls, TlsError,
+    socket::{Plain, Secured},
+};
 use crate::{Address, Endpoint, runtime::Io, sync::lock};
 
 /// What it takes to put TLS on a socket.
@@ -23,12 +26,10 @@ pub(crate) struct TlsSession {
 
 impl TlsSession {
     /// Puts TLS on a connected socket.
-    ///
-    /// tokio-rustls and its adapter need tokio's traits of sockets, not its runtime.
     pub(in super::super) async fn handshake(self, socket: Box<dyn Io>) -> Result<impl Io, ConnectError> {
         let connector = tokio_rustls::TlsConnector::from(self.config);
-        let secured = connector.connect(self.name, TokioIo::new(socket)).await;
-        Ok(TokioIo::new(secured.map_err(|error| ConnectError::tls(&error))?))
+        let secured = connector.connect(self.name, Plain(socket)).await;
+        Ok(Secured(secured.map_err(|error| ConnectError::tls(&error))?))
     }
 }
 

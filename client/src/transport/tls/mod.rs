@@ -8,6 +8,7 @@ mod identity;
 mod pem;
 mod provider;
 mod settings;
+mod socket;
 
 pub(crate) use connector::TlsConnector;
 pub(crate) use connector::TlsSession;
