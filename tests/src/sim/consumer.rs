@@ -42,6 +42,8 @@ pub(super) struct Consumer {
     /// A revision that its present watch knew of when it began; 0 for none.
     known: i64,
     pub(super) stalled_until: Duration,
+    /// When it last looked for something to take, and found nothing.
+    looked_at: Duration,
     /// How often the server was made to end a watch of its client since its present watch began.
     pub(super) server_cancels: u64,
     turn: Turn,
@@ -97,6 +99,7 @@ impl World {
             start: 0,
             known: 0,
             stalled_until: Duration::ZERO,
+            looked_at: Duration::ZERO,
             server_cancels: 0,
             turn: Turn::default(),
             again: None,
@@ -127,7 +130,7 @@ impl World {
         self.clients[client].owners.insert(watch, Owner::Consumer(consumer));
         let state = &mut self.consumers[consumer];
         state.state = State::Watching(watch);
-        state.begun = self.now;
+        (state.begun, state.looked_at) = (self.now, self.now);
         (state.expiries, state.server_cancels) = (0, 0);
         (state.start, state.known) = (from.unwrap_or(0), known);
         if let Some(from) = from.filter(|_| state.checker.is_none()) {
@@ -182,7 +185,10 @@ impl World {
         while let Some(watch) = self.consumers[consumer].watch() {
             let client = self.consumers[consumer].plan.client;
             match self.take(client, watch) {
-                None => return,
+                None => {
+                    self.consumers[consumer].looked_at = self.now;
+                    return;
+                }
                 Some(Delivery::Response(response)) => self.received(consumer, &response),
                 Some(Delivery::Closed(reason)) => {
                     self.ended(consumer, &reason);
@@ -257,7 +263,7 @@ impl World {
                 state.plan.range == RangePlan::Secret || state.expiries >= DENIALS
             }
             CloseReason::StoreChanged { .. } => self.cluster.has_other_id_since(state.opened_epoch),
-            CloseReason::StoreRegressed { .. } => self.may_seem_restored(state.opened_epoch),
+            CloseReason::StoreRegressed { .. } => self.may_have_seemed_restored(state.opened_epoch, state.looked_at),
             CloseReason::CancelledByServer { .. } => state.server_cancels >= CANCELS,
             _ => false,
         }

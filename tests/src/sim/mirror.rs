@@ -40,6 +40,8 @@ pub(super) struct Mirror {
     known_store: usize,
     /// Whether its last watch ended because the store seemed to be restored, rightly so.
     seemed_restored: bool,
+    /// When it last looked for what its watch has, and found nothing.
+    looked_at: Duration,
     /// When it began.
     begun: Duration,
     is_closed: bool,
@@ -67,6 +69,7 @@ impl World {
             expiries: 0,
             known_store: self.cluster.epoch(),
             seemed_restored: false,
+            looked_at: self.now,
             begun: self.now,
             is_closed: false,
             turn: Turn::default(),
@@ -163,11 +166,15 @@ impl World {
         }
         let state = &self.mirrors[mirror];
         let Some(watch) = state.watch.filter(|_| state.machine.wants_delivery()) else { return false };
-        let Some(delivery) = self.take(state.client, watch) else { return false };
+        let Some(delivery) = self.take(state.client, watch) else {
+            self.mirrors[mirror].looked_at = self.now;
+            return false;
+        };
         if let Delivery::Closed(reason) = &delivery {
             // Judged now: the next list may take long to come, and the member that was behind is not by then.
             let is_regressed = matches!(reason, CloseReason::StoreRegressed { .. });
-            let seemed_restored = is_regressed && self.may_seem_restored(self.mirrors[mirror].known_store);
+            let Mirror { known_store, looked_at, .. } = self.mirrors[mirror];
+            let seemed_restored = is_regressed && self.may_have_seemed_restored(known_store, looked_at);
             let state = &mut self.mirrors[mirror];
             (state.watch, state.seemed_restored) = (None, seemed_restored);
         }

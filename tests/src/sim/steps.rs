@@ -113,6 +113,12 @@ impl World {
             || (0..self.cluster.members.len()).any(is_behind)
     }
 
+    /// Whether one may have said so at some time since `since`: an end is as old as what waits before it, if its consumer
+    /// is slow.
+    pub(super) fn may_have_seemed_restored(&self, epoch: usize, since: Duration) -> bool {
+        since < self.behind_until || self.may_seem_restored(epoch)
+    }
+
     fn is_long_behind(&self, member: usize) -> bool {
         let oldest = self.cluster.members[member].arriving.front();
         oldest.is_some_and(|at| *at + LONG_BEHIND <= self.now)
