@@ -2,7 +2,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use crate::{KeyRange, error::RequestError};
+use crate::{Checkpoint, KeyRange, error::RequestError};
 
 /// Where a watch begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -125,6 +125,13 @@ impl WatchRequest {
     pub fn start_revision(mut self, revision: i64) -> Self {
         self.start = if revision == 0 { StartAt::Now } else { StartAt::Revision(revision) };
         self
+    }
+
+    /// Begin where an earlier watch or a read has left off, and notice a store that was replaced or restored since then:
+    /// [`start_revision`](Self::start_revision) and [`known_store`](Self::known_store) in one.
+    pub fn resume(self, checkpoint: Checkpoint) -> Self {
+        let next = checkpoint.next_revision();
+        self.start_revision(next).known_store(checkpoint.cluster_id(), next - 1)
     }
 
     /// What is known of the store from before, by the header of a response: the cluster's id and the highest

@@ -29,7 +29,7 @@ use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, wait_until},
     proxy::FaultProxy,
 };
-use etcd_watch_tokio::{Client, Delete, Get, KeyRange, OwnedKeyValue, Put, Txn, };
+use etcd_watch_tokio::{Client, Delete, Get, KeyRange, OwnedKeyValue, Put, Txn};
 use tokio::task::JoinHandle;
 
 const DEADLINE: Duration = Duration::from_secs(300);
