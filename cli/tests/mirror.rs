@@ -167,7 +167,7 @@ async fn on_a_real_etcd_what_is_printed_leads_to_the_store_through_cuts_and_comp
                 600 => {
                     let now = client.put(("k", "600")).await.expect("it is put");
                     let revision = now.header.expect("a header").revision;
-                    client.compact(revision).await.expect("it is compacted");
+                    client.compact(revision, false).await.expect("it is compacted");
                     proxy.restore();
                 }
                 // Once it is back from the cut before.

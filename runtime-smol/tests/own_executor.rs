@@ -7,7 +7,7 @@ mod common;
 use std::{sync::Arc, thread};
 
 use common::{DEADLINE, everything_from, nothing_is_left_on, revisions_through, serve};
-use etcd_watch_smol::{Client, ClientBuilder, Put, SmolRuntime};
+use etcd_watch_smol::{Client, ClientBuilder, SmolRuntime};
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until_blocking};
 use futures_lite::future::block_on;
 use smol::Executor;

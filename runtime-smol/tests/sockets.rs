@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{DEADLINE, On, SECOND, everything_from, in_time, revisions_through, serve};
-use etcd_watch_client::{CallError, Client, ClientBuilder, Config, Endpoint, Get, Put, StartError};
+use etcd_watch_client::{CallError, Client, ClientBuilder, Config, Endpoint, Get, StartError};
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until_blocking};
 
 /// A test of each for both runtimes.

@@ -8,7 +8,7 @@ use etcd_watch_testkit::{
     certificates::{ExtendedKeyUsagePurpose, Identity, TestCa, Validity, self_signed, version_1_client},
     harness::{EtcdServer, EtcdVersion, ServerTls},
 };
-use etcd_watch_tokio::{BuildError, CallError, Client, Get, Put, Tls, TlsError};
+use etcd_watch_tokio::{BuildError, CallError, Client, Get, Tls, TlsError};
 
 /// For any one thing a test waits for.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -31,7 +31,7 @@ fn client(server: &EtcdServer, tls: Tls) -> Result<Client, BuildError> {
 
 async fn assert_taken(server: &EtcdServer, tls: Tls) {
     let client = client(server, tls).expect("valid settings");
-    client.put(Put::new("k", "v")).await.expect("it is put");
+    client.put("k", "v").await.expect("it is put");
 }
 
 /// What the refusal says.

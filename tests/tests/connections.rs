@@ -8,8 +8,8 @@ mod runtime;
 use std::{path::Path, time::Duration};
 
 use etcd_watch_client::{
-    BuildError, CallError, Client, ClientBuilder, EndpointError, Get, Keepalive, KeyRange, Put, StartError,
-    Tls, TlsError, WatchRequest,
+    BuildError, CallError, Client, ClientBuilder, EndpointError, Get, Keepalive, KeyRange, StartError, Tls,
+    TlsError, WatchRequest,
 };
 use etcd_watch_testkit::{
     certificates::{Identity, TestCa, Validity},

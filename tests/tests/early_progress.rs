@@ -21,7 +21,7 @@ use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion},
     proxy::{Cut, FaultProxy},
 };
-use etcd_watch_tokio::{Client, KeyRange, Put, WatchRequest};
+use etcd_watch_tokio::{Client, KeyRange, WatchRequest};
 use prost::Message;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;

@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::{Client, Config, Keepalive, KeyRange, Put, WatchRequest};
+use etcd_watch_client::{Client, Config, Keepalive, KeyRange, WatchRequest};
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, wait_until},
     proxy::FaultProxy,

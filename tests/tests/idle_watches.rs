@@ -12,7 +12,7 @@ use std::{
 };
 
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until};
-use etcd_watch_tokio::{Client, Config, KeyRange, Put, ResponseKind, Watch, WatchRequest};
+use etcd_watch_tokio::{Client, Config, KeyRange, ResponseKind, Watch, WatchRequest};
 use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(120);

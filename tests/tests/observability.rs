@@ -15,9 +15,7 @@ use etcd_watch_testkit::{
     proxy::{Cut, FaultProxy},
     server::EmbeddedEtcd,
 };
-use etcd_watch_tokio::{
-    Client, Config, KeyRange, Overflow, Put, Watch, WatchRequest, WatchState, WatchStats,
-};
+use etcd_watch_tokio::{Client, Config, KeyRange, Overflow, Watch, WatchRequest, WatchState, WatchStats};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tracing::{Level, Subscriber, field::Visit, span};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, registry::LookupSpan};

@@ -16,7 +16,7 @@ use etcd_watch_testkit::{
     harness::{Access, Auth, EtcdServer, EtcdVersion, Keys},
     proxy::{Cut, FaultProxy},
 };
-use etcd_watch_tokio::{ClientBuilder, Config, Get, KeyRange, Put, WatchRequest};
+use etcd_watch_tokio::{ClientBuilder, Config, Get, KeyRange, WatchRequest};
 use tokio::time::timeout;
 use tracing_subscriber::fmt::MakeWriter;
 

@@ -8,7 +8,6 @@ use std::{
 
 use etcd_watch_testkit::{harness::wait_until, model::ModelConfig, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
-    Put,
     config::Config,
     discovery::{Discovery, ServiceEndpoint},
 };

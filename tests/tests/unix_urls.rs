@@ -8,7 +8,7 @@ use etcd_watch_testkit::{
     certificates::TestCa,
     harness::{EtcdServer, EtcdVersion, ServerTls},
 };
-use etcd_watch_tokio::{CallError, ClientBuilder, Get, Put, Tls};
+use etcd_watch_tokio::{CallError, ClientBuilder, Get, Tls};
 
 /// For any one thing a test waits for.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -59,10 +59,10 @@ fn enter(server: &EtcdServer) {
 
 async fn put_and_sync(builder: ClientBuilder, advertised: &str) {
     let client = builder.build().expect("there is a socket");
-    client.put(Put::new("k", "v")).await.expect("it is put");
+    client.put("k", "v").await.expect("it is put");
     let synced = client.sync_endpoints().await.expect("the member's URL can be used");
     let synced: Vec<String> = synced.iter().map(ToString::to_string).collect();
     assert_eq!(synced, [advertised]);
     let read = client.get(Get::key("k")).await.expect("it is read");
-    assert_eq!(read.kvs.len(), 1);
+    assert_eq!(read.kvs().len(), 1);
 }

@@ -1,7 +1,7 @@
 //! The events of a mirror.
 
 use bytes::Bytes;
-use etcd_watch_tokio::{EventKind, ListReason, MirrorEvent, OwnedKeyValue, SnapshotPart, WatchResponse};
+use etcd_watch_tokio::{EventKind, ListReason, MirrorEvent, PageKv, SnapshotPart, WatchResponse};
 
 use super::{Pair, json::Object, line, simple::pair};
 
@@ -88,8 +88,8 @@ fn gone(key: &Bytes) -> Pair<'_> {
     Pair { key, value: &[], create_revision: 0, mod_revision: 0, version: 0, lease: 0 }
 }
 
-impl<'a> From<&'a OwnedKeyValue> for Pair<'a> {
-    fn from(kv: &'a OwnedKeyValue) -> Self {
+impl<'a> From<&'a PageKv> for Pair<'a> {
+    fn from(kv: &'a PageKv) -> Self {
         Self {
             key: &kv.key,
             value: &kv.value,

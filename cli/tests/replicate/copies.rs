@@ -34,7 +34,7 @@ async fn a_restart_goes_on_by_a_watch_and_after_compaction_by_the_difference() {
 
     world.delete("k/1").await;
     let revision = world.put("k/4", "a").await;
-    world.source.compact(revision).await.expect("it is compacted");
+    world.source.compact(revision, false).await.expect("it is compacted");
     let third = world.copy(&[]).await;
     assert_eq!(counts(&third), [1, 1, 1], "{third}");
     let after = keys(&world.destination, "k/").await;
@@ -60,7 +60,7 @@ async fn extra_keys_stay_unless_they_are_to_go() {
     // What the source had is the mirror's, also where the destination had the same before.
     world.delete("k/same").await;
     let revision = world.put("k/2", "a").await;
-    world.source.compact(revision).await.expect("it is compacted");
+    world.source.compact(revision, false).await.expect("it is compacted");
     world.copy(&[]).await;
     let all = expected(&[("0", "a"), ("1", "a"), ("2", "a"), ("extra", "a")]);
     assert_eq!(values(&world.destination, "k/").await, all);

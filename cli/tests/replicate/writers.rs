@@ -107,7 +107,7 @@ async fn a_mirror_that_is_killed_again_and_again_while_writers_write_ends_equal(
         if kill == KILLS / 2 {
             // This history is gone: the next list has the difference.
             let now = world.put("k/compacted", "").await;
-            world.source.compact(now).await.expect("it is compacted");
+            world.source.compact(now, false).await.expect("it is compacted");
         }
     }
     stop.store(true, Ordering::Relaxed);

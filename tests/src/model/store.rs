@@ -309,7 +309,7 @@ mod tests {
         put(&mut store, "a"); // 4
         delete(&mut store, "b"); // 5
         put(&mut store, "a"); // 6
-        store.compact(4).expect("in the past");
+        store.compact(4, false).expect("in the past");
         let keys_at = |store: &Store, revision| {
             store.live(&all(), revision).map(|change| change.revision).collect::<Vec<_>>()
         };
@@ -326,10 +326,10 @@ mod tests {
         put(&mut store, "a"); // 2
         delete(&mut store, "a"); // 3
         put(&mut store, "b"); // 4
-        store.compact(3).expect("in the past");
+        store.compact(3, false).expect("in the past");
         let one = KeyRange::One(Bytes::from_static(b"a"));
         assert_eq!(store.changes_since(&one, 3).count(), 1);
-        store.compact(4).expect("in the past");
+        store.compact(4, false).expect("in the past");
         assert_eq!(store.changes_since(&one, 4).count(), 0);
         assert!(!store.versions.contains_key(b"a".as_slice()));
     }
@@ -339,7 +339,7 @@ mod tests {
         let mut store = Store::new();
         put(&mut store, "a");
         put(&mut store, "a");
-        store.compact(3).expect("in the past");
+        store.compact(3, false).expect("in the past");
         assert_eq!(store.history().len(), 2);
     }
 
@@ -347,8 +347,8 @@ mod tests {
     fn compaction_goes_forward_only_and_not_into_the_future() {
         let mut store = Store::new();
         put(&mut store, "a");
-        assert_eq!(store.compact(3), Err(ModelError::FutureRevision));
-        assert_eq!(store.compact(2), Ok(()));
-        assert_eq!(store.compact(2), Err(ModelError::Compacted));
+        assert_eq!(store.compact(3, false), Err(ModelError::FutureRevision));
+        assert_eq!(store.compact(2, false), Ok(()));
+        assert_eq!(store.compact(2, false), Err(ModelError::Compacted));
     }
 }

@@ -3,10 +3,7 @@
 use std::time::Instant;
 
 use etcd_watch_testkit::{harness::EtcdVersion, proxy::Cut};
-use etcd_watch_tokio::{
-    Put,
-    cache::{Cache, CacheEvent, CacheRequest, SubscribeRequest},
-};
+use etcd_watch_tokio::cache::{Cache, CacheEvent, CacheRequest, SubscribeRequest};
 
 use crate::{Changing, World, in_time, key, range, resident};
 
@@ -14,7 +11,7 @@ use crate::{Changing, World, in_time, key, range, resident};
 async fn is_the_store(cache: &Cache, world: &World) -> usize {
     let snapshot = in_time(cache.consistent()).await.expect("it goes on");
     let mut held = snapshot.iter();
-    let compare = |page: &[etcd_watch_tokio::proto::mvccpb::KeyValue]| {
+    let compare = |page: &[etcd_watch_tokio::OwnedKeyValue]| {
         for kv in page {
             let ours = held.next().expect("there is one more");
             assert_eq!((ours.key(), ours.value()), (&kv.key[..], &kv.value[..]));

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use etcd_watch_testkit::{folding::Folding, harness::EtcdVersion, proxy::Cut};
-use etcd_watch_tokio::{Client, ListReason, MirrorRequest, Put, proto::mvccpb::KeyValue};
+use etcd_watch_tokio::{Client, ListReason, MirrorRequest, OwnedKeyValue};
 
 use crate::{Changing, DEADLINE, PAGE, World, key, range, resident};
 
@@ -74,7 +74,7 @@ async fn a_mirror_of_a_million_keys_through_cuts_and_compaction() {
     let at = fold.through(last).await;
     let begun = Instant::now();
     let mut held = fold.held.iter();
-    let compare = |page: &[KeyValue]| {
+    let compare = |page: &[OwnedKeyValue]| {
         for kv in page {
             let (key, (value, revision)) = held.next().expect("there is one more");
             assert_eq!((&key[..], &value[..], *revision), (&kv.key[..], &kv.value[..], kv.mod_revision));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use etcd_watch_client::{CallError, CloseReason, Get, Put};
+use etcd_watch_client::{CallError, CloseReason, Get};
 use etcd_watch_testkit::harness::{EtcdVersion, wait_until};
 use tokio::task::JoinSet;
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use etcd_watch_client::{Get, Keepalive, Put};
+use etcd_watch_client::{Get, Keepalive};
 use etcd_watch_testkit::{
     harness::{EtcdVersion, wait_until},
     proxy::Cut,

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::{Client, Delete, Get, Put, Txn};
-use etcd_watch_proto::{etcdserverpb::ResponseHeader, mvccpb::Event};
+use etcd_watch_client::{Client, Delete, Put, Txn};
+use etcd_watch_proto::mvccpb::Event;
 use etcd_watch_testkit::{
     harness::{EtcdCluster, EtcdServer, EtcdVersion, wait_until},
     proxy::{Cut, FaultProxy},

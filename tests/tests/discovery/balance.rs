@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::{Put, discovery::ServiceEndpoint};
+use etcd_watch_client::discovery::ServiceEndpoint;
 use etcd_watch_testkit::harness::wait_until;
 use etcd_watch_tokio::balance::{self, BalanceHandle};
 use tokio::task::JoinHandle;

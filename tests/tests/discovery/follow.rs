@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use etcd_watch_client::{
-    Compact, Put,
+    Compact,
     discovery::{
         DecodeError, Discovery, DiscoveryError, EndpointBatch, EndpointChange, ServiceEndpoint, UpdateKind,
     },

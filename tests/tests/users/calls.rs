@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use etcd_watch_client::{CallError, CloseReason, Get, Put, StartError};
+use etcd_watch_client::{CallError, CloseReason, Get, StartError};
 use tokio::task::JoinSet;
 
 use crate::world::{Observer, PASSWORD, Setup, World};

@@ -1,6 +1,6 @@
 //! Users, passwords and authentication itself, changed under running clients.
 
-use etcd_watch_client::{CallError, Client, CloseReason, Get, Put};
+use etcd_watch_client::{CallError, Client, CloseReason, Get};
 
 use crate::world::{Observer, Setup, World};
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use etcd_watch_testkit::harness::{Access, Auth, EtcdCluster, EtcdVersion, Keys};
-use etcd_watch_tokio::{Client, Config, Get, Put};
+use etcd_watch_tokio::{Client, Config, Get};
 use tokio::task::JoinSet;
 
 use crate::world::{Change, Observer, PASSWORD, password_checks};

@@ -1,6 +1,6 @@
 //! Keys that a user may not have.
 
-use etcd_watch_client::{CallError, CloseReason, Code, Get, Put, ServerVersion};
+use etcd_watch_client::{CallError, CloseReason, Code, Get, ServerVersion};
 
 use crate::world::{Observer, Setup, World};
 

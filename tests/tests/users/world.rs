@@ -6,7 +6,7 @@ use std::{
 };
 
 use etcd_watch_client::{
-    Client, ClientBuilder, CloseReason, Config, KeyRange, Put, ResponseKind, Watch, WatchRequest,
+    Client, ClientBuilder, CloseReason, Config, KeyRange, ResponseKind, Watch, WatchRequest,
 };
 use etcd_watch_testkit::{
     harness::{Access, Auth, EtcdServer, EtcdServerBuilder, Keys},
