@@ -7,7 +7,7 @@ use std::{
 };
 
 use etcd_watch_core::{
-    ApiMisuse, CloseReason, Delivery, EndpointHint, Failure, Instant, ListKey, ListRequest,
+    ApiMisuse, Checkpoint, CloseReason, Delivery, EndpointHint, Failure, Instant, ListKey, ListRequest,
     Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page,
 };
 use etcd_watch_proto::etcdserverpb::RangeRequest;
@@ -141,6 +141,13 @@ impl Mirror {
     #[must_use]
     pub fn synced_revision(&self) -> Option<i64> {
         self.machine.synced_revision()
+    }
+
+    /// Where to go on after a restart of the program with the fold of what was taken, by
+    /// [`MirrorRequest::resume`](etcd_watch_core::MirrorRequest::resume); `None` in the middle of a list.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.machine.checkpoint()
     }
 
     fn now(&self) -> Instant {

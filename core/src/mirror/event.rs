@@ -14,6 +14,8 @@ use crate::{CloseReason, OwnedKeyValue, WatchResponse};
 ///   (Listing Snapshot*)+ Synced ( Changes | Synced | (Listing Snapshot*)+ Synced )* Closed
 /// ```
 ///
+/// A mirror that [resumes](crate::MirrorRequest::resume) begins as if it had just said `Synced`.
+///
 /// - [`Listing`](Self::Listing) opens a bracket, and the next [`Synced`](Self::Synced) closes it. **Between
 ///   them the fold is a mix** of an older state and the one that is being listed: show readers what you had
 ///   before, or nothing, or tell them. That is what keeps memory bounded: nothing is held back until the list

@@ -4,6 +4,7 @@ mod chaos;
 mod failing;
 mod hand;
 mod listing;
+mod resuming;
 mod server;
 mod store;
 #[path = "../support/mod.rs"]
