@@ -31,9 +31,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// embedded etcd and the program as a child process, and the process ends.
 #[must_use]
 pub fn endpoint() -> String {
-    env::args().nth(1).unwrap_or_else(|| match perform() {
-        Ok(()) => std::process::exit(0),
-        Err(error) => fail(&error),
+    // On a thread of its own: the program may be on a runtime already, where another can't be waited for.
+    env::args().nth(1).unwrap_or_else(|| match thread::spawn(perform).join() {
+        Ok(Ok(())) => std::process::exit(0),
+        Ok(Err(error)) => fail(&error),
+        Err(_) => fail(&io::Error::other("it panicked")),
     })
 }
 
