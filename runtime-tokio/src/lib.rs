@@ -5,7 +5,6 @@
 //! it needs is compacted) it ends and says so.
 //!
 //! ```no_run
-//! //!
 //! #[tokio::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let client = etcd_watch_tokio::connect(["http://127.0.0.1:2379"]).await?;
