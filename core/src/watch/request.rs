@@ -164,7 +164,8 @@ impl WatchRequest {
         self
     }
 
-    /// Deliver one response when the watch has first been created on a server. Default: off.
+    /// Deliver one response when the watch has first been created on a server. Default: off. With it a program that
+    /// stores [checkpoints](crate::Checkpoint) has one before the first event.
     pub fn created_notify(mut self, on: bool) -> Self {
         self.created_notify = on;
         self

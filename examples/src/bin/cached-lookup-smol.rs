@@ -15,7 +15,7 @@ fn main() -> Result<(), BoxError> {
         let mut lines = BufReader::new(smol::Unblock::new(std::io::stdin())).lines();
         while let Some(name) = lines.try_next().await? {
             match cache.get(format!("users/{name}")) {
-                Some(user) => println!("{name}: {}", String::from_utf8_lossy(user.value())),
+                Some(user) => println!("{name}: {}", user.value_str()?),
                 None => println!("{name}: unknown"),
             }
         }

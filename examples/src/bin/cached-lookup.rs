@@ -14,7 +14,7 @@ async fn main() -> Result<(), BoxError> {
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(name) = lines.next_line().await? {
         match cache.get(format!("users/{name}")) {
-            Some(user) => println!("{name}: {}", String::from_utf8_lossy(user.value())),
+            Some(user) => println!("{name}: {}", user.value_str()?),
             None => println!("{name}: unknown"),
         }
     }
