@@ -13,9 +13,9 @@ use crate::{
     BuildError, Client, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
     auth::{Authenticator, Credentials},
     calls::attempts::Calls,
-    cluster::endpoint::Accepted,
     cluster::endpoints::Endpoints,
-    cluster::members::Upkeep,
+    cluster::upkeep::Upkeep,
+    cluster::{advertised::Advertised, endpoint::Accepted},
     runtime::timeout,
     sync::lock,
     transport::{dialer::Dialer, options::ConnectOptions, pool::Pool},
@@ -47,6 +47,7 @@ pub struct ClientBuilder {
     seed: Option<u64>,
     user: Option<Credentials>,
     upkeep: Upkeep,
+    advertised: Advertised,
     warn_slow_every: Option<Duration>,
     #[cfg(feature = "metrics")]
     name: String,
@@ -89,6 +90,7 @@ impl ClientBuilder {
             seed: None,
             user: None,
             upkeep: Upkeep::default(),
+            advertised: Advertised::like_given(),
             warn_slow_every: Some(Duration::from_secs(30)),
             #[cfg(feature = "metrics")]
             name: "etcd".into(),
@@ -99,7 +101,8 @@ impl ClientBuilder {
 
     /// The members' addresses, best first: `http://host:port`, `https://host:port` or `unix:///path`;
     /// `host:port` is `https` if `tls` is set, else `http`. At least one; several let the client
-    /// go on when a member is lost. One that fails goes to the back.
+    /// go on when a member is lost. One that fails goes to the back. If others are taken from the member list later
+    /// ([`sync_endpoints_every`](Self::sync_endpoints_every)), these are the last resort.
     pub fn endpoints<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
         self.endpoints = endpoints.into_iter().map(Into::into).collect();
         self
@@ -176,13 +179,19 @@ impl ClientBuilder {
     /// Reads the member list from the cluster this often, and uses the members' client URLs from then on, see
     /// [`Client::sync_endpoints`]. Default: never.
     pub fn sync_endpoints_every(mut self, interval: Duration) -> Self {
-        self.upkeep.sync_every = Some(interval);
+        self.upkeep.sync_every(interval);
+        self
+    }
+
+    /// Which addresses of the member list are accepted. Default: those like the endpoints given, see [`Advertised`].
+    pub fn accept_advertised(mut self, advertised: Advertised) -> Self {
+        self.advertised = advertised;
         self
     }
 
     /// Spreads the watch streams over the members this often, see [`Client::spread_watches`]. Default: never.
     pub fn spread_watches_every(mut self, interval: Duration) -> Self {
-        self.upkeep.spread_every = Some(interval);
+        self.upkeep.spread_every(interval);
         self
     }
 
@@ -230,10 +239,8 @@ impl ClientBuilder {
             check("keepalive interval", interval, above(MIN_KEEPALIVE, interval), allowed)?;
             check("keepalive timeout", timeout, positive(timeout), "above 0")?;
         }
-        let Upkeep { sync_every, spread_every } = self.upkeep;
         let second = "1 s or more: members are asked each time";
-        for (field, every) in [("sync_endpoints_every", sync_every), ("spread_watches_every", spread_every)] {
-            let every = every.unwrap_or(Duration::MAX);
+        for (field, every) in self.upkeep.intervals() {
             check(field, every, every >= Duration::from_secs(1), second)?;
         }
         let (stream, connection) = (self.connection.stream_window, self.connection.connection_window);
@@ -285,6 +292,7 @@ impl ClientBuilder {
             runtime: runtime.clone(),
             endpoints: Arc::new(Endpoints::new(endpoints)),
             accepted,
+            advertised: self.advertised,
             options: self.connection,
             watch_config: self.watch,
             dial_timeout: self.dial_timeout,
@@ -396,6 +404,9 @@ mod tests {
         assert_eq!(refused(builder().http2_windows(1 << 20, 1 << 19)), "http2_windows connection");
         assert_eq!(refused(builder().max_message_bytes(0)), "max_message_bytes");
         assert_eq!(refused(builder().user("", "password")), "user");
+        let short = Duration::from_millis(999);
+        assert_eq!(refused(builder().sync_endpoints_every(short)), "sync_endpoints_every");
+        assert_eq!(refused(builder().spread_watches_every(short)), "spread_watches_every");
     }
 
     #[test]

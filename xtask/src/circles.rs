@@ -41,16 +41,24 @@ const ALLOWED: &[(&str, &str)] = &[
     ("transport/dialer.rs", "cluster/endpoint.rs"),
     ("transport/options.rs", "cluster/endpoint.rs"),
     ("transport/tls/connector.rs", "cluster/endpoint.rs"),
+    ("transport/pool.rs", "cluster/endpoint.rs"),
     // How a connection is come by (an endpoint chosen, a token attached) belongs above the transport.
     ("transport/dialer.rs", "auth/mod.rs"),
+    ("transport/dialer.rs", "cluster/advertised.rs"),
     ("transport/dialer.rs", "cluster/endpoints.rs"),
-    ("transport/pool.rs", "cluster/endpoints.rs"),
     ("transport/tls/explain.rs", "transport/error.rs"),
     // A unary call on a connection belongs to the transport.
     ("auth/mod.rs", "calls/rpc.rs"),
+    ("cluster/probe.rs", "calls/rpc.rs"),
+    ("cluster/trial.rs", "calls/rpc.rs"),
+    // What is done with the list of members belongs above calls and watches: only the list itself is below them.
     ("cluster/members.rs", "calls/attempts.rs"),
-    ("cluster/members.rs", "calls/rpc.rs"),
     ("cluster/members.rs", "watch/hub.rs"),
+    ("cluster/probe.rs", "calls/attempts.rs"),
+    ("cluster/probe.rs", "watch/hub.rs"),
+    ("cluster/trial.rs", "calls/attempts.rs"),
+    ("cluster/upkeep.rs", "calls/attempts.rs"),
+    ("cluster/upkeep.rs", "watch/hub.rs"),
     // Methods of the client that are written where their subject is.
     ("calls/kv.rs", "client.rs"),
     ("calls/lease.rs", "client.rs"),

@@ -25,9 +25,9 @@ use etcd_watch_proto::etcdserverpb as pb;
 use tonic::metadata::MetadataMap;
 
 use crate::{
-    CallError, Runtime,
+    CallError, Endpoint, Runtime,
     calls::rpc::{self, CallFailure, Repeat, Unary},
-    cluster::endpoints::{EndpointId, Endpoints},
+    cluster::endpoints::Endpoints,
     runtime::timeout,
     sync::lock,
     transport::{
@@ -35,6 +35,9 @@ use crate::{
         wire,
     },
 };
+
+/// A machine's read: which endpoint was asked, if any could be, and what came of it.
+pub(crate) type Asked<T> = (Option<Arc<Endpoint>>, Result<T, Failure>);
 
 /// What a client's calls share.
 pub(crate) struct Calls {
@@ -147,7 +150,7 @@ impl Calls {
         let mut tokens = 0;
         let mut refusals = TlsRefusals::default();
         loop {
-            let pooled = match self.pool.get(avoid).await {
+            let pooled = match self.pool.get(avoid.as_deref()).await {
                 Ok(pooled) => pooled,
                 Err(failure) => {
                     if refusals.are_all(&failure, &self.pool.dialer.endpoints) {
@@ -172,7 +175,7 @@ impl Calls {
             lock(progress).out_on = None;
             let failed = match result {
                 Ok(response) => {
-                    self.pool.dialer.endpoints.answered(pooled.endpoint);
+                    self.pool.dialer.endpoints.answered(&pooled.endpoint);
                     return Ok(response);
                 }
                 Err(failed) => failed,
@@ -213,14 +216,14 @@ impl Calls {
         sending: impl FnOnce(),
     ) -> Result<Q::Response, CallFailure> {
         let dialer = &self.pool.dialer;
-        let endpoint = dialer.endpoints.get(pooled.endpoint);
+        let endpoint = &*pooled.endpoint;
         let connection = pooled.connection.clone();
-        let token = dialer.token(&connection, &endpoint).await.map_err(CallFailure::not_sent)?;
+        let token = dialer.token(&connection, endpoint).await.map_err(CallFailure::not_sent)?;
         if let Some(token) = &token {
             token.attach(&mut metadata);
         }
         sending();
-        let answer = rpc::unary(connection, &endpoint, request, metadata, dialer.max_message_bytes).await;
+        let answer = rpc::unary(connection, endpoint, request, metadata, dialer.max_message_bytes).await;
         answer.map_err(|mut failed| {
             if let Some(token) = token
                 && remedy(&failed.failure) == Remedy::Reauthenticate
@@ -247,8 +250,8 @@ impl Calls {
         &self,
         keys: KeyRange,
         options: &StreamOptions,
-        avoid: Option<EndpointId>,
-    ) -> (Option<EndpointId>, Result<RangeDone, Failure>) {
+        avoid: Option<Arc<Endpoint>>,
+    ) -> Asked<RangeDone> {
         let request = pb::RangeRequest {
             key: keys.start().clone(),
             range_end: keys.end().clone(),
@@ -270,16 +273,16 @@ impl Calls {
         &self,
         request: pb::RangeRequest,
         options: &StreamOptions,
-        avoid: Option<EndpointId>,
-    ) -> (Option<EndpointId>, Result<pb::RangeResponse, Failure>) {
+        avoid: Option<Arc<Endpoint>>,
+    ) -> Asked<pb::RangeResponse> {
         let attempt = async {
-            let pooled = match self.pool.get(avoid).await {
+            let pooled = match self.pool.get(avoid.as_deref()).await {
                 Ok(pooled) => pooled,
                 Err(failure) => return (None, Err(failure)),
             };
             let result = self.read_on(&pooled, request, options).await;
             match &result {
-                Ok(_) => self.pool.dialer.endpoints.answered(pooled.endpoint),
+                Ok(_) => self.pool.dialer.endpoints.answered(&pooled.endpoint),
                 Err(failure) if members_fault(failure) => self.pool.discard(&pooled, failure),
                 Err(_) => {}
             }
@@ -309,7 +312,7 @@ impl Calls {
         let mut avoid = None;
         let mut refusals = TlsRefusals::default();
         loop {
-            let failure = match self.pool.get(avoid).await {
+            let failure = match self.pool.get(avoid.as_deref()).await {
                 Ok(pooled) => match Box::pin(self.attempt(&pooled, pb::StatusRequest {}, &progress)).await {
                     Err(failed) if remedy(&failed.failure) == Remedy::BadCredentials => {
                         return Err(failed.failure);
@@ -321,7 +324,7 @@ impl Calls {
                     }
                     // A refusal is an answer, too.
                     _ => {
-                        self.pool.dialer.endpoints.answered(pooled.endpoint);
+                        self.pool.dialer.endpoints.answered(&pooled.endpoint);
                         return Ok(());
                     }
                 },

@@ -11,10 +11,7 @@ use super::{
 use crate::{
     Address, Endpoint, Runtime,
     auth::Authenticator,
-    cluster::{
-        endpoint::Accepted,
-        endpoints::{EndpointId, Endpoints},
-    },
+    cluster::{advertised::Advertised, endpoint::Accepted, endpoints::Endpoints},
     runtime::{Io, Peer, timeout},
 };
 
@@ -24,6 +21,8 @@ pub(crate) struct Dialer {
     pub(crate) endpoints: Arc<Endpoints>,
     /// What endpoints to come may be.
     pub(crate) accepted: Accepted,
+    /// Which addresses of the member list are accepted.
+    pub(crate) advertised: Advertised,
     pub(crate) options: ConnectOptions,
     /// The settings of the watches: their backoff and deadlines are those of a mirror's lists, too.
     pub(crate) watch_config: Config,
@@ -35,10 +34,9 @@ pub(crate) struct Dialer {
 
 impl Dialer {
     /// Connects to the endpoint, within the time limit.
-    pub(crate) async fn dial(&self, id: EndpointId) -> Result<Connection, Failure> {
-        let endpoint = self.endpoints.get(id);
+    pub(crate) async fn dial(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
         // It holds whole handshakes: too much for the future of every call.
-        let connect = Box::pin(self.connect(&endpoint));
+        let connect = Box::pin(self.connect(endpoint));
         match timeout(&self.runtime, self.dial_timeout, connect).await {
             Some(Ok(connection)) => Ok(connection),
             Some(Err(error)) if error.is_tls_refusal() => Err(Failure::tls(wire::chain(&error))),

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 use etcd_watch_core::Failure;
 
 use super::{connection::Connection, dialer::Dialer};
-use crate::{cluster::endpoints::EndpointId, sync::lock};
+use crate::{Endpoint, sync::lock};
 
 /// A connection from the pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Pooled {
     pub(crate) connection: Connection,
-    pub(crate) endpoint: EndpointId,
+    pub(crate) endpoint: Arc<Endpoint>,
     serial: u64,
 }
 
@@ -36,7 +36,7 @@ impl Pool {
 
     /// The connection there is, or a new one to the best endpoint; to another than `avoid`, if there is
     /// another.
-    pub(crate) async fn get(&self, avoid: Option<EndpointId>) -> Result<Pooled, Failure> {
+    pub(crate) async fn get(&self, avoid: Option<&Endpoint>) -> Result<Pooled, Failure> {
         if let Some(pooled) = self.current(avoid) {
             return Ok(pooled);
         }
@@ -45,9 +45,9 @@ impl Pool {
             return Ok(pooled);
         }
         let endpoint = self.dialer.endpoints.pick(avoid);
-        match self.dialer.dial(endpoint).await {
+        match self.dialer.dial(&endpoint).await {
             Ok(connection) => {
-                tracing::debug!(name: "calls_connected", endpoint = %self.dialer.endpoints.get(endpoint), "connected for calls");
+                tracing::debug!(name: "calls_connected", %endpoint, "connected for calls");
                 let mut slot = lock(&self.slot);
                 slot.serial += 1;
                 let pooled = Pooled { connection, endpoint, serial: slot.serial };
@@ -57,23 +57,23 @@ impl Pool {
                 Ok(pooled)
             }
             Err(failure) => {
-                self.dialer.endpoints.failed(endpoint, self.dialer.runtime.now(), &failure);
+                self.dialer.endpoints.failed(&endpoint, self.dialer.runtime.now(), &failure);
                 Err(failure)
             }
         }
     }
 
-    fn current(&self, avoid: Option<EndpointId>) -> Option<Pooled> {
+    fn current(&self, avoid: Option<&Endpoint>) -> Option<Pooled> {
         let endpoints = &self.dialer.endpoints;
         let only_one = endpoints.len() == 1;
         let current = lock(&self.slot).current.clone()?;
-        let wanted = endpoints.contains(current.endpoint) && (only_one || Some(current.endpoint) != avoid);
+        let wanted = endpoints.contains(&current.endpoint) && (only_one || Some(&*current.endpoint) != avoid);
         wanted.then_some(current)
     }
 
     /// The connection has failed, or its member can't serve: the next caller gets another.
     pub(crate) fn discard(&self, failed: &Pooled, failure: &Failure) {
-        self.dialer.endpoints.failed(failed.endpoint, self.dialer.runtime.now(), failure);
+        self.dialer.endpoints.failed(&failed.endpoint, self.dialer.runtime.now(), failure);
         let mut slot = lock(&self.slot);
         let current = slot.current.take_if(|current| current.serial == failed.serial);
         drop(slot);

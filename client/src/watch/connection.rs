@@ -29,7 +29,6 @@ use crate::{
     BoxError, Endpoint,
     auth::{Generation, Token},
     calls::rpc,
-    cluster::endpoints::EndpointId,
     runtime::{BoxFuture, timeout},
     transport::{connection::Connection, dialer::Dialer, wire},
     watch::codec::Frames,
@@ -45,7 +44,7 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// One connection of a watch stream. Dropping it resets the call and closes the connection.
 pub(crate) struct StreamConnection {
     pub(crate) key: StreamKey,
-    pub(crate) endpoint: EndpointId,
+    pub(crate) endpoint: Arc<Endpoint>,
     pub(crate) span: Span,
     phase: Phase,
     outbox: Outbox,
@@ -84,15 +83,15 @@ impl StreamConnection {
     /// Begins to connect.
     pub(crate) fn open(
         dialer: &Arc<Dialer>,
-        endpoint: EndpointId,
+        endpoint: Arc<Endpoint>,
         key: StreamKey,
         options: Arc<StreamOptions>,
     ) -> Self {
         let (outbox, requests) = outbox();
-        let connecting = connect(dialer.clone(), endpoint, options, requests);
+        let connecting = connect(dialer.clone(), endpoint.clone(), options, requests);
         let phase = Phase::Connecting(Box::pin(connecting));
         let max_message_bytes = dialer.max_message_bytes;
-        let span = telemetry::stream_span(key, &dialer.endpoints.get(endpoint));
+        let span = telemetry::stream_span(key, &endpoint);
         Self {
             key,
             endpoint,
@@ -179,14 +178,13 @@ const KEEPS_ITS_VERSION: ServerVersion = ServerVersion::new(3, 5, 28);
 /// expired.
 async fn connect(
     dialer: Arc<Dialer>,
-    id: EndpointId,
+    endpoint: Arc<Endpoint>,
     options: Arc<StreamOptions>,
     requests: Requests,
 ) -> Result<Connected, Failure> {
     let extra = || options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
     let mut metadata = wire::metadata(options.require_leader, extra())?;
-    let connection = dialer.dial(id).await?;
-    let endpoint = dialer.endpoints.get(id);
+    let connection = dialer.dial(&endpoint).await?;
     let ask = async |token: &Option<Token>| {
         let mut metadata = wire::metadata(false, extra())?;
         if let Some(token) = token {
@@ -194,7 +192,7 @@ async fn connect(
         }
         match version_of(&dialer, connection.clone(), &endpoint, metadata).await {
             Some(version) => version,
-            None if dialer.endpoints.another_is_up(id) => {
+            None if dialer.endpoints.another_is_up(&endpoint) => {
                 Err(Failure::connection(format!("the member has told nothing within {STATUS_TIMEOUT:?}")))
             }
             None => Ok(None),
