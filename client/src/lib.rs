@@ -111,9 +111,10 @@ pub use transport::tls::{Tls, TlsError};
 pub use watch::handle::{Watch, WatchError};
 
 pub use etcd_watch_core::{
-    ApiMisuse, CloseReason, Code, Config, ConfigError, Event, EventKind, Failure, Filters, Header, Instant,
-    IntoBytes, KeyRange, KeyValue, ListReason, MirrorEvent, MirrorRequest, Overflow, OwnedEvent,
-    OwnedKeyValue, RequestError, ResponseKind, ServerMisbehaved, ServerVersion, SnapshotPart, StartAt, Stats,
-    StreamOptions, WatchKey, WatchRequest, WatchResponse, WatchState, WatchStats,
+    ApiMisuse, Checkpoint, CloseReason, Code, Config, ConfigError, Event, EventKind, Failure, Filters,
+    Header, Instant, IntoBytes, KeyRange, KeyValue, ListReason, MirrorEvent, MirrorRequest, Overflow,
+    OwnedEvent, OwnedKeyValue, ParseCheckpointError, RequestError, ResponseKind, ServerMisbehaved,
+    ServerVersion, SnapshotPart, StartAt, Stats, StreamOptions, WatchKey, WatchRequest, WatchResponse,
+    WatchState, WatchStats,
 };
 pub use etcd_watch_proto as proto;

@@ -45,6 +45,9 @@ pub enum RequestError {
     /// A mirror's pages have no room for a key.
     #[error("page_keys is 0: list at least 1 key at a time, or leave the default")]
     ZeroPage,
+    /// A mirror that resumes doesn't know what it handed out before.
+    #[error("a mirror that resumes has no index of what it handed out before: say keep_index(false)")]
+    ResumedIndex,
     /// A metadata entry is no valid header.
     #[error(
         "stream metadata {name:?} is no valid header: names are lower-case ASCII without `grpc-` or `-bin`, values printable ASCII"

@@ -62,6 +62,7 @@ pub use printable::printable;
 pub use range::KeyRange;
 pub use stats::{Stats, WatchState, WatchStats};
 pub use time::Instant;
+pub use watch::checkpoint::{Checkpoint, ParseCheckpointError};
 pub use watch::owned::{OwnedEvent, OwnedKeyValue};
 pub use watch::request::{CreateRequest, Filters, Overflow, Request, StartAt, StreamOptions, WatchRequest};
 pub use watch::response::{Delivery, Event, EventKind, KeyValue, ResponseKind, WatchResponse};

@@ -1,28 +1,23 @@
-//! What the two loops of this crate share: everything between `etcd-watch-core` and HTTP/2 that needs
-//! neither a socket nor a clock's timer.
+//! Programs of at most 25 lines, one for each thing that etcd-watch is used for.
 //!
-//! | file | what it owns |
+//! | program | what it shows |
 //! |---|---|
-//! | `args` | the command line |
-//! | `endpoints` | which endpoint is next |
-//! | `call` | one gRPC call on an HTTP/2 connection, polled |
-//! | `timeouts` | how long the network may take |
-//! | `clock` | the machine's time |
-//! | `output` | the consumer: prints what watches deliver |
+//! | `checkpoint`, `checkpoint-smol` | a watch that goes on after a restart of the program, by a checkpoint in a file |
+//! | `cached-lookup`, `cached-lookup-smol` | look-ups in a local copy of the keys |
+//! | `leader-only` | a worker that works only while it is the leader |
+//! | `config-reload` | settings that follow etcd |
+//! | `discovery-channel` | a tonic channel that follows the endpoints of a service |
+//! | `sqlite-replica` (a crate of its own) | a copy of the keys in SQLite, with its checkpoint in the same transaction |
 //!
-//! The loops are programs: `readiness-loop` waits for sockets with `mio`, `io-uring-loop` lets
-//! `compio` complete its reads and writes. `docs/embedding-the-core.md` walks through them.
+//! `cargo run -p etcd-watch-examples --bin checkpoint` needs no etcd: it starts a demonstration with an embedded one, and
+//! ends after a few seconds. With an endpoint as its first argument the program alone runs, until Ctrl-C.
+//!
+//! This library is the demonstration; nothing in it is needed to use etcd-watch.
 
-pub mod args;
-pub mod call;
-pub mod clock;
-pub mod endpoints;
-pub mod output;
-pub mod timeouts;
+mod demo;
+mod steps;
 
-#[cfg(doctest)]
-#[doc = include_str!("../../docs/embedding-the-core.md")]
-mod embedding_the_core {}
+pub use demo::{endpoint, file};
 
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -1,7 +1,7 @@
 //! The same client on async-std.
 //!
 //! ```no_run
-//! use etcd_watch_smol::async_std;
+//! use etcd_watch_smol::{KeyRange, async_std};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! ::async_std::task::block_on(async {

@@ -5,13 +5,15 @@
 //! it needs is compacted) it ends and says so.
 //!
 //! ```no_run
+//! use etcd_watch_smol::KeyRange;
+//!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! smol::block_on(async {
 //!     let client = etcd_watch_smol::connect(["http://127.0.0.1:2379"]).await?;
 //!     let mut watch = client.watch(KeyRange::prefix("services/"))?;
 //!     while let Some(response) = watch.try_next().await? {
 //!         for event in response.events() {
-//!             println!("{:?} {:?}", event.kind(), String::from_utf8_lossy(event.key()));
+//!             println!("{:?} {} {}", event.kind(), event.key_str()?, event.value_str()?);
 //!         }
 //!     }
 //!     Ok(())

@@ -54,6 +54,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// it has. Addresses that can't be used are left out, with a warning (`channel_endpoint_skipped`); so is told when the
 /// endpoints can't be followed, as for want of a permission (`channel_stalled`). Both are events of `tracing`.
 ///
+/// Keep the handle for as long as the channel is used: `let (channel, _handle) = ...`, and not `let (channel, _) = ...`,
+/// which drops it at once. The channel follows etcd no more then.
+///
 /// # Errors
 /// When it isn't called on a tokio runtime, which the channel's own task needs.
 pub fn channel(discovery: &Discovery) -> Result<(Channel, BalanceHandle), NoRuntime> {

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    codegen,
+    circles, codegen,
     needs::Needs,
     nextest::Nextest,
     run::{cargo, program, run, seconds, workspace},
@@ -62,6 +62,7 @@ pub(crate) fn run_all() -> Result<()> {
 fn run_steps(steps: &mut Steps) -> Result<()> {
     steps.step("format", || run(&mut cargo(&["fmt", "--all", "--check"])))?;
     steps.step("prints", check_libraries_never_print)?;
+    steps.step("circles of files", || circles::check(&workspace()))?;
     steps.step("generated code", || {
         println!("> codegen --check");
         codegen::run(true)

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout)]
 
 mod ci;
+mod circles;
 mod codegen;
 mod counts;
 mod etcd;

@@ -5,9 +5,7 @@ use etcd_watch_proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest, range_request,
 };
 
-use crate::{
-    CallError, Client, DeleteResponse, GetResponse, PutResponse, Txn, TxnResponse, transport::wire::header,
-};
+use crate::{CallError, Client, DeleteResponse, GetResponse, PutResponse, transport::wire::header};
 
 /// What a read is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -333,14 +331,6 @@ impl Client {
     /// The server's refusal, or an answer that didn't come.
     pub async fn delete_prefix(&self, prefix: impl IntoBytes) -> Result<DeleteResponse, CallError> {
         self.delete(Delete::prefix(prefix)).await
-    }
-
-    /// Runs a transaction. One that only reads is retried like a read.
-    ///
-    /// # Errors
-    /// An empty key or an invalid option in it, the server's refusal, or an answer that didn't come.
-    pub async fn txn(&self, txn: Txn) -> Result<TxnResponse, CallError> {
-        Ok(self.call(txn.into_request()?).await?.into())
     }
 
     /// Throws away what was before a revision, `client.compact(revision)`: it can't be read or watched any more.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use etcd_watch_core::{
-    ApiMisuse, CloseReason, Delivery, EndpointHint, Instant, ListKey, ListRequest, Mirror as Machine,
-    MirrorAction, MirrorEvent, MirrorRequest, Page,
+    ApiMisuse, Checkpoint, CloseReason, Delivery, EndpointHint, Instant, ListKey, ListRequest,
+    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page,
 };
 use etcd_watch_proto::etcdserverpb::RangeRequest;
 use futures_core::{FusedStream, Stream};
@@ -31,26 +31,20 @@ use crate::{
 ///
 /// ```no_run
 /// use std::collections::BTreeMap;
-/// use etcd_watch_client::{Client, KeyRange, MirrorEvent, MirrorRequest, Runtime};
+/// use etcd_watch_client::{Client, KeyRange};
 ///
 /// async fn follow(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
-///     let mut mirror = client.mirror(MirrorRequest::new(KeyRange::prefix("services/")))?;
+///     let mut mirror = client.mirror(KeyRange::prefix("services/"))?;
 ///     let mut services = BTreeMap::new();
 ///     while let Some(event) = mirror.try_next().await? {
-///         match event {
-///             MirrorEvent::Snapshot(part) => {
-///                 part.deletes().iter().for_each(|key| drop(services.remove(key)));
-///                 services.extend(part.into_puts().into_iter().map(|kv| (kv.key, kv.value)));
-///             }
-///             MirrorEvent::Changes(response) => for event in response.events() {
-///                 let kv = event.kv();
-///                 match event.kind() {
-///                     etcd_watch_client::EventKind::Delete => services.remove(&kv.key_bytes()),
-///                     _ => services.insert(kv.key_bytes(), kv.value_bytes()),
-///                 };
-///             },
-///             MirrorEvent::Synced { revision } => println!("{} services at {revision}", services.len()),
-///             _ => {}
+///         for (key, value) in event.updates() {
+///             match value {
+///                 Some(value) => services.insert(key.to_vec(), value.to_vec()),
+///                 None => services.remove(key),
+///             };
+///         }
+///         if let Some(revision) = mirror.synced_revision() {
+///             println!("this is the store at {revision}: {} services", services.len());
 ///         }
 ///     }
 ///     Ok(())
@@ -85,7 +79,8 @@ impl std::fmt::Debug for Mirror {
 }
 
 impl Client {
-    /// Mirrors a key, a range, `client.mirror(KeyRange::prefix("names/"))`, or with options, a [`MirrorRequest`]. Returns at once; what happens comes from the stream.
+    /// Mirrors a key, a range, `client.mirror(KeyRange::prefix("names/"))`, or, with options, a [`MirrorRequest`]. Returns
+    /// at once; what happens comes from the stream.
     ///
     /// # Errors
     /// A request that can't be served, or a client that has been closed.
@@ -142,6 +137,13 @@ impl Mirror {
     #[must_use]
     pub fn synced_revision(&self) -> Option<i64> {
         self.machine.synced_revision()
+    }
+
+    /// Where to go on after a restart of the program with the fold of what was taken, by
+    /// [`MirrorRequest::resume`](etcd_watch_core::MirrorRequest::resume); `None` in the middle of a list.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.machine.checkpoint()
     }
 
     fn now(&self) -> Instant {

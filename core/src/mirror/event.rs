@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::{fmt, ops::Bound};
 
-use crate::{CloseReason, OwnedKeyValue, WatchResponse};
+use crate::{CloseReason, EventKind, OwnedKeyValue, WatchResponse};
 
 /// What [`Mirror::next`](crate::Mirror::next) hands out. A consumer folds it, in order, into whatever it
 /// keeps of the store: a map, a table, a set of addresses.
@@ -13,6 +13,8 @@ use crate::{CloseReason, OwnedKeyValue, WatchResponse};
 /// ```text
 ///   (Listing Snapshot*)+ Synced ( Changes | Synced | (Listing Snapshot*)+ Synced )* Closed
 /// ```
+///
+/// A mirror that [resumes](crate::MirrorRequest::resume) begins as if it had just said `Synced`.
 ///
 /// - [`Listing`](Self::Listing) opens a bracket, and the next [`Synced`](Self::Synced) closes it. **Between
 ///   them the fold is a mix** of an older state and the one that is being listed: show readers what you had
@@ -55,6 +57,41 @@ pub enum MirrorEvent {
 }
 
 impl MirrorEvent {
+    /// What to fold in: each key that the event changes, with its value, or `None` for a key that is gone; in the order
+    /// to do it in. A list [without an index](crate::MirrorRequest::keep_index) names no keys that are gone: a consumer of
+    /// one forgets all keys at [`Listing`](Self::Listing), or looks for those that are
+    /// [missing](SnapshotPart::missing).
+    ///
+    /// ```
+    /// use std::collections::BTreeMap;
+    /// use etcd_watch_core::MirrorEvent;
+    ///
+    /// fn fold(mine: &mut BTreeMap<Vec<u8>, Vec<u8>>, event: &MirrorEvent) {
+    ///     for (key, value) in event.updates() {
+    ///         match value {
+    ///             Some(value) => mine.insert(key.to_vec(), value.to_vec()),
+    ///             None => mine.remove(key),
+    ///         };
+    ///     }
+    /// }
+    /// ```
+    pub fn updates(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        let (part, response) = match self {
+            Self::Snapshot(part) => (Some(part), None),
+            Self::Changes(response) => (None, Some(response)),
+            Self::Listing { .. } | Self::Synced { .. } | Self::Closed(_) => (None, None),
+        };
+        let listed = part.into_iter().flat_map(|part| {
+            let deletes = part.deletes.iter().map(|key| (&key[..], None));
+            deletes.chain(part.puts.iter().map(|kv| (&kv.key[..], Some(&kv.value[..]))))
+        });
+        let changed = response.into_iter().flat_map(WatchResponse::events).map(|event| match event.kind() {
+            EventKind::Put => (event.key(), Some(event.value())),
+            EventKind::Delete => (event.key(), None),
+        });
+        listed.chain(changed)
+    }
+
     /// The revision of the store that the fold is exactly at once the event is folded in; `None` if it is at
     /// none, or if the event is the end.
     #[must_use]

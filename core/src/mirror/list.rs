@@ -185,7 +185,7 @@ impl Mirror {
         self.fill();
     }
 
-    fn watch_from(&mut self, revision: i64) {
+    pub(super) fn watch_from(&mut self, revision: i64) {
         self.phase = Phase::Watching;
         let watch = self.request.watch().start_revision(revision.saturating_add(1));
         self.actions.push_back(MirrorAction::Watch(watch.known_store(self.cluster_id, self.known)));

@@ -26,7 +26,7 @@ pub use request::{ListKey, ListRequest, MirrorAction, MirrorRequest, Page};
 use alloc::collections::VecDeque;
 
 use crate::{
-    ApiMisuse, CloseReason, Config, Delivery, Instant, TimeoutReason,
+    ApiMisuse, Checkpoint, CloseReason, Config, Delivery, Instant, TimeoutReason,
     attempts::Backoff,
     mirror::{
         list::{Lister, Position},
@@ -58,7 +58,7 @@ use crate::{
 ///   it returns `None`, then ask [`poll_timeout`](Self::poll_timeout) when to call `handle_timeout`.
 /// - **getters** change nothing: [`has_events`](Self::has_events), [`has_actions`](Self::has_actions),
 ///   [`wants_delivery`](Self::wants_delivery), [`synced_revision`](Self::synced_revision),
-///   [`index_keys`](Self::index_keys), [`is_closed`](Self::is_closed).
+///   [`checkpoint`](Self::checkpoint), [`index_keys`](Self::index_keys), [`is_closed`](Self::is_closed).
 ///
 /// # Bounds
 /// What waits for the consumer is a page or a delivery, never both and never two: the next page is asked for
@@ -135,8 +135,9 @@ pub struct Mirror {
     known: i64,
     /// The highest revision of this store that was handed out as synced.
     synced: i64,
-    /// Whether the fold is there, and not in the middle of a list.
-    is_synced: bool,
+    /// Where the fold of what was taken is; `None` in the middle of a list. The fields above are ahead of it while
+    /// something waits to be taken.
+    taken: Option<Checkpoint>,
     actions: VecDeque<MirrorAction>,
     events: VecDeque<MirrorEvent>,
     /// The page that is being handed out, after `events`; never without something there.
@@ -154,7 +155,7 @@ enum Phase {
 }
 
 impl Mirror {
-    /// A mirror that wants its first page. `config` is the `Watcher`'s: its backoff and deadlines hold for
+    /// A mirror that wants its first page, or the watch that it resumes. `config` is the `Watcher`'s: its backoff and deadlines hold for
     /// lists too. `seed` is for the jitter: any number, different for each mirror.
     ///
     /// # Errors
@@ -163,7 +164,7 @@ impl Mirror {
     pub fn new(config: &Config, request: MirrorRequest, seed: u64) -> Result<Self, ApiMisuse> {
         config.validate()?;
         request.validate()?;
-        Ok(Self {
+        let mut mirror = Self {
             config: config.clone(),
             rng: fastrand::Rng::with_seed(seed),
             now: Instant::ZERO,
@@ -175,12 +176,24 @@ impl Mirror {
             cluster_id: 0,
             known: 0,
             synced: 0,
-            is_synced: false,
+            taken: None,
             actions: VecDeque::new(),
             events: VecDeque::new(),
             merge: None,
             deliveries: VecDeque::new(),
-        })
+        };
+        mirror.resume();
+        Ok(mirror)
+    }
+
+    /// Goes on where an earlier mirror had come to, if that is asked for.
+    fn resume(&mut self) {
+        let Some(checkpoint) = self.request.resume else { return };
+        let revision = checkpoint.next_revision() - 1;
+        self.cluster_id = checkpoint.cluster_id();
+        (self.known, self.synced) = (revision, revision);
+        self.taken = Some(checkpoint);
+        self.watch_from(revision);
     }
 
     /// Takes what is next for the consumer; `None` when there is nothing until something happens. What it
@@ -191,7 +204,7 @@ impl Mirror {
         if let Some(event) = &event {
             let revision = event.synced_revision();
             self.synced = self.synced.max(revision.unwrap_or(0));
-            self.is_synced = revision.is_some();
+            self.taken = revision.map(|_| Checkpoint::new(self.synced.saturating_add(1), self.cluster_id));
         }
         self.fill();
         self.digest(now);
@@ -286,7 +299,14 @@ impl Mirror {
     /// [`Listing`](MirrorEvent::Listing) and its `Synced`, and after the end.
     #[must_use]
     pub fn synced_revision(&self) -> Option<i64> {
-        self.is_synced.then_some(self.synced)
+        self.taken.map(|taken| taken.next_revision() - 1)
+    }
+
+    /// Where to go on after a restart of the program with the fold of what was handed out, by
+    /// [`MirrorRequest::resume`]; `None` whenever [`synced_revision`](Self::synced_revision) is.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.taken
     }
 
     /// How many keys the index has: those of the consumer's fold. 0 without an index.

@@ -4,7 +4,9 @@
 use alloc::{sync::Arc, vec::Vec};
 use core::fmt;
 
-use crate::{EndpointHint, KeyRange, Overflow, OwnedKeyValue, RequestError, StreamOptions, WatchRequest};
+use crate::{
+    Checkpoint, EndpointHint, KeyRange, Overflow, OwnedKeyValue, RequestError, StreamOptions, WatchRequest,
+};
 
 /// A mirror to make.
 ///
@@ -22,6 +24,7 @@ pub struct MirrorRequest {
     pub(super) page_keys: usize,
     pub(super) keys_only: bool,
     pub(super) keep_index: bool,
+    pub(super) resume: Option<Checkpoint>,
     pub(super) prev_kv: bool,
     pub(super) overflow: Option<Overflow>,
     pub(super) buffer_bytes: Option<usize>,
@@ -37,6 +40,7 @@ impl MirrorRequest {
             page_keys: 1000,
             keys_only: false,
             keep_index: true,
+            resume: None,
             prev_kv: false,
             overflow: None,
             buffer_bytes: None,
@@ -66,6 +70,16 @@ impl MirrorRequest {
     /// [`SnapshotPart`](crate::SnapshotPart) for what it then does with one.
     pub fn keep_index(mut self, on: bool) -> Self {
         self.keep_index = on;
+        self
+    }
+
+    /// Begin with the changes since a [checkpoint](crate::Mirror::checkpoint) rather than with a list: for a consumer that
+    /// has kept what it had folded until then. The first event may then be `Changes` or `Synced`. The keys are listed
+    /// if the history since then is compacted, or is another store's. Default: list first.
+    ///
+    /// What was handed out before is not known, so it takes [`keep_index(false)`](Self::keep_index).
+    pub fn resume(mut self, checkpoint: impl Into<Option<Checkpoint>>) -> Self {
+        self.resume = checkpoint.into();
         self
     }
 
@@ -110,10 +124,13 @@ impl MirrorRequest {
     /// Checks what the types can't: [`Mirror::new`](crate::Mirror::new) does so too.
     ///
     /// # Errors
-    /// Pages of 0 keys, and whatever the [watch](WatchRequest::validate) would be refused for.
+    /// Pages of 0 keys, a checkpoint together with an index, and whatever the [watch](WatchRequest::validate) would be refused for.
     pub fn validate(&self) -> Result<(), RequestError> {
         if self.page_keys == 0 {
             return Err(RequestError::ZeroPage);
+        }
+        if self.resume.is_some() && self.keep_index {
+            return Err(RequestError::ResumedIndex);
         }
         self.watch().validate()
     }

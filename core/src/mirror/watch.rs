@@ -31,6 +31,9 @@ impl Mirror {
         self.restarts.reset();
         let revision = response.revision();
         self.known = self.known.max(revision);
+        if self.cluster_id == 0 {
+            self.cluster_id = response.header().cluster_id;
+        }
         match response.kind() {
             ResponseKind::Events => {
                 if let Some(index) = &mut self.index {

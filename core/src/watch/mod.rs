@@ -16,6 +16,7 @@
 //! server confirms the cancel.
 
 mod admit;
+pub(crate) mod checkpoint;
 pub(crate) mod key_queue;
 pub(crate) mod owned;
 pub(crate) mod place;

@@ -2,7 +2,7 @@
 
 use alloc::{string::String, vec::Vec};
 
-use crate::{KeyRange, error::RequestError};
+use crate::{Checkpoint, KeyRange, error::RequestError};
 
 /// Where a watch begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -127,6 +127,13 @@ impl WatchRequest {
         self
     }
 
+    /// Begin where an earlier watch or a read has left off, and notice a store that was replaced or restored since then:
+    /// [`start_revision`](Self::start_revision) and [`known_store`](Self::known_store) in one.
+    pub fn resume(self, checkpoint: Checkpoint) -> Self {
+        let next = checkpoint.next_revision();
+        self.start_revision(next).known_store(checkpoint.cluster_id(), next - 1)
+    }
+
     /// What is known of the store from before, by the header of a response: the cluster's id and the highest
     /// revision seen; 0 for one that is not known. Should another cluster answer, or the store be behind
     /// that, the watch ends with [`StoreChanged`](crate::CloseReason::StoreChanged) or
@@ -157,7 +164,8 @@ impl WatchRequest {
         self
     }
 
-    /// Deliver one response when the watch has first been created on a server. Default: off.
+    /// Deliver one response when the watch has first been created on a server. Default: off. With it a program that
+    /// stores [checkpoints](crate::Checkpoint) has one before the first event.
     pub fn created_notify(mut self, on: bool) -> Self {
         self.created_notify = on;
         self

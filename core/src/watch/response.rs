@@ -9,7 +9,7 @@ use core::{
 
 use super::owned::{OwnedEvent, OwnedKeyValue};
 use crate::{
-    CloseReason, Frame, Header,
+    Checkpoint, CloseReason, Frame, Header,
     wire::decode::{EventIndex, KvIndex, NO_PREV, Prevs, Span},
 };
 
@@ -223,6 +223,13 @@ impl WatchResponse {
     #[must_use]
     pub fn resume_revision(&self) -> i64 {
         self.resume_revision
+    }
+
+    /// [`resume_revision`](Self::resume_revision) with the cluster whose revision that is: store it with what you made of
+    /// the events, and begin there after a restart with [`WatchRequest::resume`](crate::WatchRequest::resume).
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        Checkpoint::new(self.resume_revision, self.header.cluster_id)
     }
 
     /// Everything up to this revision, and nothing after it, has been delivered with this response.

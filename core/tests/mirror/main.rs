@@ -4,6 +4,7 @@ mod chaos;
 mod failing;
 mod hand;
 mod listing;
+mod resuming;
 mod server;
 mod store;
 #[path = "../support/mod.rs"]
@@ -36,6 +37,7 @@ enum Step {
     RequestProgress,
     Timeout,
     Sleep(u64),
+    Restart,
 }
 
 fn changes(most: usize) -> impl Strategy<Value = Changes> {
@@ -66,6 +68,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::RequestProgress),
         8 => Just(Step::Timeout),
         2 => (1..4000_u64).prop_map(Step::Sleep),
+        2 => Just(Step::Restart),
     ]
 }
 
@@ -117,6 +120,7 @@ fn apply(world: &mut World, step: &Step) {
             }
         }
         Step::Sleep(millis) => world.sleep(Duration::from_millis(*millis)),
+        Step::Restart => world.restart(),
     }
     world.settle();
 }

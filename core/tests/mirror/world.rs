@@ -28,6 +28,9 @@ pub(crate) enum Fault {
 }
 
 pub(crate) struct World {
+    config: Config,
+    request: MirrorRequest,
+    seed: u64,
     pub(crate) mirror: Mirror,
     pub(crate) watcher: Watcher,
     pub(crate) now: Instant,
@@ -71,7 +74,10 @@ impl World {
         let range = request.range().clone();
         let request = request.page_keys(page_keys).keep_index(keeps_index);
         let mut world = Self {
-            mirror: Mirror::new(config, request, seed).expect("a valid request"),
+            config: config.clone(),
+            seed,
+            mirror: Mirror::new(config, request.clone(), seed).expect("a valid request"),
+            request,
             watcher: Watcher::new(config.clone(), seed).expect("a valid configuration"),
             now: Instant::from_nanos(1),
             stores: vec![Store::new(0, 100)],
@@ -189,6 +195,22 @@ impl World {
         self.ceiling = seen - 1;
         self.stores.push(store);
         self.cut();
+    }
+
+    /// The program is killed and started again. It has kept its fold and its checkpoint; in the middle of a list there
+    /// is none, and a consumer would have undone what it folded of it.
+    pub(crate) fn restart(&mut self) {
+        let Some(checkpoint) = self.mirror.checkpoint().filter(|_| !self.keeps_index) else { return };
+        assert_eq!(checkpoint.next_revision(), self.announced + 1);
+        assert_eq!(checkpoint.cluster_id(), self.stores[self.believed].cluster_id);
+        self.seed = self.seed.wrapping_add(1);
+        let request = self.request.clone().resume(checkpoint);
+        self.mirror = Mirror::new(&self.config, request, self.seed).expect("a valid request");
+        self.watcher = Watcher::new(self.config.clone(), self.seed).expect("a valid configuration");
+        (self.asked, self.watch) = (None, None);
+        self.opening.clear();
+        self.servers.clear();
+        self.log.push(format!("restarted at {checkpoint}"));
     }
 
     pub(crate) fn cut(&mut self) {

@@ -1,6 +1,6 @@
 //! A key of the cache with its value.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, str::Utf8Error, sync::Arc};
 
 use bytes::Bytes;
 use etcd_watch_core::{Event, OwnedKeyValue};
@@ -50,6 +50,22 @@ impl<P> CachedKv<P> {
     #[must_use]
     pub fn value(&self) -> &[u8] {
         &self.0.data[self.0.key_bytes..]
+    }
+
+    /// The key as text.
+    ///
+    /// # Errors
+    /// When it isn't UTF-8.
+    pub fn key_str(&self) -> Result<&str, Utf8Error> {
+        std::str::from_utf8(self.key())
+    }
+
+    /// The value as text.
+    ///
+    /// # Errors
+    /// When it isn't UTF-8.
+    pub fn value_str(&self) -> Result<&str, Utf8Error> {
+        std::str::from_utf8(self.value())
     }
 
     /// The key, to keep: shares memory with the cache.

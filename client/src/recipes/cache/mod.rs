@@ -24,7 +24,7 @@
 //! subscribers.
 //!
 //! ```no_run
-//! use etcd_watch_client::{Client, KeyRange, Put, cache::{CacheEvent, CacheRequest, SubscribeRequest}};
+//! use etcd_watch_client::{Client, KeyRange, cache::{CacheEvent, CacheRequest, SubscribeRequest}};
 //!
 //! async fn follow(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
 //!     let services = KeyRange::prefix("services/");
@@ -32,10 +32,10 @@
 //!     cache.ready().await?;
 //!
 //!     // What was just written is seen.
-//!     let put = client.put(Put::new("services/a", "10.0.0.1")).await?;
-//!     let now = cache.wait_for(put.header.unwrap_or_default().revision).await?;
+//!     let put = client.put("services/a", "10.0.0.1").await?;
+//!     let now = cache.wait_for(put.revision()).await?;
 //!     for kv in now.prefix("services/").take(10) {
-//!         println!("{}", String::from_utf8_lossy(kv.key()));
+//!         println!("{} = {}", kv.key_str()?, kv.value_str()?);
 //!     }
 //!
 //!     let mut changes = cache.subscribe(SubscribeRequest::new(services).initial_state(true))?;

@@ -17,7 +17,7 @@
 //! let guard = mutex.lock().await?;
 //! // Takes place only if the lock is still held when the server executes it.
 //! let write = Txn::new().when(guard.is_owner()).and_then(Put::new("report", "done"));
-//! let done = client.txn(write).await?.succeeded;
+//! let done = client.txn(write).await?.succeeded();
 //! guard.unlock().await?;
 //! # let _ = done;
 //! # Ok(())

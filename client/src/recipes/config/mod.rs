@@ -158,8 +158,8 @@ impl<T> Config<T> {
         self.shared.state.until(ready).await
     }
 
-    /// Waits for a change since this handle's last call (since the beginning, for the first): of the value, to an
-    /// error, or to none. Changes in between are not told one by one. Cancel-safe.
+    /// Waits for a change since the last call on this handle: to another value, to an error, or to no value. The first
+    /// call returns once the first state is known. Changes between two calls are told as one. Cancel-safe.
     ///
     /// # Errors
     /// Why it follows etcd no more, once every change has been told.

@@ -10,8 +10,21 @@ use bytes::Bytes;
 use etcd_watch_core::{CloseReason, EventKind, KeyRange, MirrorEvent, MirrorRequest};
 use futures_core::Stream;
 
-use super::{error::DiscoveryError, watch::UpdateKind};
+use super::error::DiscoveryError;
 use crate::{Client, Mirror};
+
+/// What an update tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UpdateKind {
+    /// What there was at the beginning; always the first.
+    Snapshot,
+    /// Changes as they were made, in order.
+    Changes,
+    /// How the endpoints differ now from what was told before, after the watch could not be resumed
+    /// (compacted history, another or a restored store). What came and went in between is not told.
+    Resync,
+}
 
 /// What has become of keys up to a revision; a key without a value is gone.
 #[derive(Debug)]

@@ -61,11 +61,12 @@ use error::{check_addr, check_name, check_target};
 use garbage::Garbage;
 
 pub use batch::EndpointBatch;
+pub use changes::UpdateKind;
 pub use endpoint::{DecodeError, ServiceEndpoint};
 pub use error::DiscoveryError;
 pub use registration::{LossReason, Registration, RegistrationState};
 pub use set::{EndpointChange, EndpointMap};
-pub use watch::{EndpointUpdate, EndpointWatch, UpdateKind};
+pub use watch::{EndpointUpdate, EndpointWatch};
 
 /// How long an instance that has died stays listed, unless said otherwise: short enough for its clients, and
 /// long enough for a change of leaders, or for a member that restarts.

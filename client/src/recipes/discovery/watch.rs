@@ -11,23 +11,10 @@ use std::{
 use futures_core::{FusedStream, Stream};
 
 use super::{
-    changes::Changes,
+    changes::{Changes, UpdateKind},
     error::DiscoveryError,
     set::{EndpointChange, EndpointMap, Set},
 };
-
-/// What an update tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum UpdateKind {
-    /// What there was at the beginning; always the first.
-    Snapshot,
-    /// Changes as they were made, in order.
-    Changes,
-    /// How the endpoints differ now from what was told before, after the watch could not be resumed
-    /// (compacted history, another or a restored store). What came and went in between is not told.
-    Resync,
-}
 
 /// A step of a service's endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]

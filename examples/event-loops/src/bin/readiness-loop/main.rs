@@ -27,7 +27,7 @@ use std::{
 };
 
 use etcd_watch_core::{Action, Config, EndpointHint, Failure, Instant, StreamOptions, Watcher};
-use etcd_watch_examples::{
+use etcd_watch_event_loops::{
     args::Args,
     call::broken,
     clock::Clock,

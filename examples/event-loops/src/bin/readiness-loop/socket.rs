@@ -11,7 +11,7 @@ use std::{
 use mio::{Interest, Registry, Token, net::TcpStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use etcd_watch_examples::endpoints::Endpoint;
+use etcd_watch_event_loops::endpoints::Endpoint;
 
 /// A socket that the loop watches.
 #[derive(Debug)]

@@ -19,7 +19,7 @@ use etcd_watch_core::{
     Failure, Instant, KeyRange, Opened, RangeDone, RangeKey, Request, StreamKey, StreamOptions,
     wire::{Method, RevisionRequest, StatusRequest},
 };
-use etcd_watch_examples::{
+use etcd_watch_event_loops::{
     call::{self, Call, broken},
     endpoints::Endpoint,
     timeouts,

@@ -20,7 +20,7 @@ use etcd_watch_core::{
     Failure, KeyRange, Opened, RangeDone, StreamKey, StreamOptions,
     wire::{Method, RevisionRequest, StatusRequest},
 };
-use etcd_watch_examples::{
+use etcd_watch_event_loops::{
     call::{self, Call, broken},
     endpoints::Endpoint,
     timeouts,

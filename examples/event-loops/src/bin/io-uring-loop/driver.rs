@@ -12,7 +12,7 @@ use std::{
 
 use compio::runtime::{JoinHandle, spawn};
 use etcd_watch_core::{Action, Config, Failure, Instant, RangeKey, Request, StreamKey, Watcher};
-use etcd_watch_examples::{
+use etcd_watch_event_loops::{
     args::Args,
     clock::Clock,
     endpoints::{Endpoint, Endpoints},

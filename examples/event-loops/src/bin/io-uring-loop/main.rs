@@ -20,7 +20,7 @@ mod link;
 #[cfg(target_os = "linux")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     use compio::runtime::{Runtime, spawn_blocking};
-    use etcd_watch_examples::{
+    use etcd_watch_event_loops::{
         args::Args,
         output::{log, until_stdin_closes},
     };
