@@ -304,8 +304,9 @@ impl ClientBuilder {
     /// Checks the settings, starts the client and returns when a member has answered, to the user if there is one.
     ///
     /// It fails at once where trying again changes nothing: a wrong password, no user where the cluster wants one,
-    /// TLS that is refused at every endpoint. If nobody listens on any endpoint (the connection is refused, or the
-    /// name is unknown), it tries again once, half a second later. All else is tried until
+    /// TLS that is refused at every endpoint. If every endpoint turns the client away (the connection is refused, the
+    /// name is unknown, or the server hangs up without a word, as one does that wants TLS and isn't offered it), it
+    /// tries again once, half a second later. All else is tried until
     /// [`connect_timeout`](Self::connect_timeout) is over. To start before the cluster does, use
     /// [`connect_lazy`](Self::connect_lazy).
     ///

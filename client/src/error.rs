@@ -150,8 +150,8 @@ pub enum StartError {
         /// Every endpoint: which side refused what, and what to do about it.
         endpoints: Vec<EndpointFailure>,
     },
-    /// No endpoint has answered: within `connect_timeout`, or in two rounds in a row in which nobody listened on any
-    /// of them.
+    /// No endpoint has answered: within `connect_timeout`, or in two rounds in a row in which every one of them turned
+    /// the client away.
     #[error("no endpoint has answered within {after:?}: {}", list(.endpoints))]
     Unreachable {
         /// Every endpoint, and what its last attempt came to.

@@ -17,17 +17,17 @@ use crate::{
 const PAUSE_FLOOR: Duration = Duration::from_millis(50);
 const PAUSE_CEILING: Duration = Duration::from_secs(1);
 
-/// Where nobody listens anywhere, a second round is made after this, for a server that is just being restarted; then
-/// it is taken for a wrong address.
-const NOBODY_PAUSE: Duration = Duration::from_millis(500);
-const NOBODY_ROUNDS: u32 = 2;
+/// Where every endpoint has turned the client away, a second round is made after this, for a server that is just being
+/// restarted; then the addresses are taken for wrong ones.
+const TURNED_AWAY_PAUSE: Duration = Duration::from_millis(500);
+const TURNED_AWAY_ROUNDS: u32 = 2;
 
 /// What an attempt came to.
 enum Round {
     Answered,
     Again,
-    /// Nobody listens on any endpoint.
-    Nobody,
+    /// Every endpoint has turned the client away.
+    TurnedAway,
     Failed(StartError),
 }
 
@@ -47,11 +47,11 @@ pub(crate) async fn answered(calls: &Calls, within: Duration) -> Result<(), Star
     }
 }
 
-/// Fails without an error of its own when nobody is there.
+/// Fails without an error of its own when it is turned away everywhere.
 async fn rounds(calls: &Calls) -> Result<(), Option<StartError>> {
     let mut avoid = None;
     let mut pause = PAUSE_FLOOR;
-    let mut nobody = 0;
+    let mut turned_away = 0;
     loop {
         let round = match calls.pool.get(avoid).await {
             Ok(pooled) => {
@@ -66,15 +66,15 @@ async fn rounds(calls: &Calls) -> Result<(), Option<StartError>> {
         match round {
             Round::Answered => return Ok(()),
             Round::Failed(error) => return Err(Some(error)),
-            Round::Nobody => {
-                nobody += 1;
-                if nobody >= NOBODY_ROUNDS {
+            Round::TurnedAway => {
+                turned_away += 1;
+                if turned_away >= TURNED_AWAY_ROUNDS {
                     return Err(None);
                 }
-                calls.runtime().sleep(NOBODY_PAUSE).await;
+                calls.runtime().sleep(TURNED_AWAY_PAUSE).await;
             }
             Round::Again => {
-                nobody = 0;
+                turned_away = 0;
                 calls.runtime().sleep(pause).await;
                 pause = (pause * 2).min(PAUSE_CEILING);
             }
@@ -121,11 +121,11 @@ fn answer(calls: &Calls, pooled: &Pooled) -> Round {
 
 fn unreachable(calls: &Calls, unreached: &Unreached) -> Round {
     let all_tls = unreached.causes().all(|(_, error)| error.is_tls_refusal());
-    let hopeless = unreached.causes().all(|(_, error)| error.is_tls_refusal() || error.is_nobody_there());
+    let hopeless = unreached.causes().all(|(_, error)| error.is_tls_refusal() || error.is_turned_away());
     if all_tls {
         return Round::Failed(StartError::Tls { endpoints: failures(calls, Duration::ZERO) });
     }
-    if hopeless { Round::Nobody } else { Round::Again }
+    if hopeless { Round::TurnedAway } else { Round::Again }
 }
 
 /// Why each endpoint can't be used; one of which nothing was heard hasn't answered within the time given.

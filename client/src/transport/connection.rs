@@ -9,14 +9,12 @@ use std::{
 
 use futures_util::future::{Either, select};
 use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::http2::{Builder, SendRequest},
-};
+use hyper::client::conn::http2::{Builder, SendRequest};
 use tonic::{body::Body, codegen::Service};
 
 use super::{
     addresses::Route,
+    answer::Answer,
     error::{ConnectError, NotSent},
     heard::Heard,
     hyper_runtime::{Spawn, Timers},
@@ -80,7 +78,9 @@ impl Connection {
         });
         match select(pin!(heard.settings()), end.wait()).await {
             Either::Left(((), _)) => {}
-            Either::Right((error, _)) => return Err(ConnectError::told(heard.explain_end(error.as_deref()))),
+            Either::Right((error, _)) => {
+                return Err(ConnectError::told(heard.explain_end(error.as_deref()), heard.is_nothing()));
+            }
         }
         Ok(Self { sender, heard, route })
     }
@@ -95,9 +95,9 @@ impl Connection {
 }
 
 impl Service<Request<Body>> for Connection {
-    type Response = Response<Incoming>;
+    type Response = Response<Answer>;
     type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, BoxError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Answer>, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.sender.poll_ready(cx).map_err(|error| self.heard.explain(error))
@@ -107,11 +107,14 @@ impl Service<Request<Body>> for Connection {
         let response = self.sender.try_send_request(request);
         let heard = self.heard.clone();
         Box::pin(async move {
-            response.await.map_err(|mut failed| {
-                let unsent = failed.take_message().is_some();
-                let error = heard.explain(failed.into_error());
-                if unsent { NotSent::new(error).into() } else { error }
-            })
+            match response.await {
+                Ok(response) => Ok(response.map(|body| Answer::new(body, heard))),
+                Err(mut failed) => {
+                    let unsent = failed.take_message().is_some();
+                    let error = heard.explain(failed.into_error());
+                    Err(if unsent { NotSent::new(error).into() } else { error })
+                }
+            }
         })
     }
 }

@@ -18,8 +18,9 @@ pub(crate) struct ConnectError {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Nobody listens there: the connection was refused, or there is no such name or socket.
-    Nobody,
+    /// Turned away at the door: the connection was refused, there is no such name or socket, or the server hung up
+    /// without a word, as one does that wants TLS.
+    TurnedAway,
     /// One side refused the other in the TLS handshake.
     Tls,
     Other,
@@ -32,28 +33,35 @@ impl ConnectError {
     }
 
     /// From what a connection that was never up ended with.
-    pub(super) fn told(cause: BoxError) -> Self {
-        let kind = if wire::is_tls_refusal(&*cause) { Kind::Tls } else { Kind::Other };
+    pub(super) fn told(cause: BoxError, without_a_word: bool) -> Self {
+        let kind = match () {
+            () if wire::is_tls_refusal(&*cause) => Kind::Tls,
+            () if without_a_word => Kind::TurnedAway,
+            () => Kind::Other,
+        };
         Self { cause, kind }
     }
 
     /// From what kept a socket from being connected.
     pub(super) fn socket(error: io::Error) -> Self {
         let nobody = matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
-        Self { cause: error.into(), kind: if nobody { Kind::Nobody } else { Kind::Other } }
+        Self { cause: error.into(), kind: if nobody { Kind::TurnedAway } else { Kind::Other } }
     }
 
     /// From what kept a name from being looked up.
     pub(super) fn name(host: &str, error: &io::Error) -> Self {
-        Self { cause: format!("looking up {host:?}: {error}").into(), kind: Kind::Nobody }
+        Self { cause: format!("looking up {host:?}: {error}").into(), kind: Kind::TurnedAway }
     }
 
     /// From what went wrong in the TLS handshake.
     #[cfg(feature = "tls")]
     #[must_use]
     pub(crate) fn tls(cause: &io::Error) -> Self {
-        let refused = cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>());
-        let kind = if refused { Kind::Tls } else { Kind::Other };
+        let kind = match cause.kind() {
+            _ if cause.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => Kind::Tls,
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Kind::TurnedAway,
+            _ => Kind::Other,
+        };
         Self { cause: super::tls::explain(cause).into(), kind }
     }
 
@@ -76,17 +84,17 @@ impl ConnectError {
         self.kind == Kind::Tls
     }
 
-    /// Whether there is nobody at the address.
+    /// Whether it was turned away at the door: the address is wrong, or the server is not up yet.
     #[must_use]
-    pub(crate) fn is_nobody_there(&self) -> bool {
-        self.kind == Kind::Nobody
+    pub(crate) fn is_turned_away(&self) -> bool {
+        self.kind == Kind::TurnedAway
     }
 
     /// The same for the core.
     pub(crate) fn to_failure(&self) -> Failure {
         match self.kind {
             Kind::Tls => Failure::tls(wire::chain(self)),
-            Kind::Nobody | Kind::Other => Failure::connection(wire::chain(self)),
+            Kind::TurnedAway | Kind::Other => Failure::connection(wire::chain(self)),
         }
     }
 }

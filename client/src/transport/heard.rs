@@ -41,6 +41,11 @@ impl Heard {
         self.0.anything.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the server has said nothing at all.
+    pub(super) fn is_nothing(&self) -> bool {
+        !self.0.anything.load(Ordering::Relaxed)
+    }
+
     pub(super) fn saw(&self, sight: Sight) {
         match sight {
             Sight::Settings => {
@@ -96,7 +101,7 @@ impl Heard {
         if !chain.contains(cause) {
             reasons.push(cause);
         }
-        if !heard.anything.load(Ordering::Relaxed) {
+        if self.is_nothing() {
             reasons.push(NOT_A_WORD);
         }
         (reasons.len() > 1).then(|| reasons.join(": ").into())

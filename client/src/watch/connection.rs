@@ -21,7 +21,6 @@ use etcd_watch_core::{
 };
 use etcd_watch_proto::etcdserverpb as pb;
 use http::{HeaderValue, header, uri::PathAndQuery};
-use hyper::body::Incoming;
 use tonic::{body::Body, codegen::Service, metadata::MetadataMap};
 use tracing::Span;
 
@@ -33,7 +32,7 @@ use crate::{
         endpoints::EndpointId,
     },
     runtime::{BoxFuture, timeout},
-    transport::{connection::Connection, rpc, wire},
+    transport::{answer::Answer, connection::Connection, rpc, wire},
     watch::codec::Frames,
     watch::log as telemetry,
     watch::outbox::{Outbox, Requests, outbox},
@@ -63,8 +62,8 @@ pub(crate) struct StreamConnection {
 
 enum Phase {
     Connecting(BoxFuture<'static, Result<Connected, Failure>>),
-    Opening(BoxFuture<'static, Result<Frames<Incoming>, Failure>>),
-    Open(Frames<Incoming>),
+    Opening(BoxFuture<'static, Result<Frames<Answer>, Failure>>),
+    Open(Frames<Answer>),
     Failed,
 }
 
@@ -282,7 +281,7 @@ async fn version_of(
 }
 
 /// Makes the streaming call; completes with the response's headers.
-async fn open(connected: Connected, max_message_bytes: usize) -> Result<Frames<Incoming>, Failure> {
+async fn open(connected: Connected, max_message_bytes: usize) -> Result<Frames<Answer>, Failure> {
     let Connected { mut connection, origin, metadata, requests, .. } = connected;
     let request = watch_call(origin, metadata, requests)?;
     let broken = |error: BoxError| wire::broken(&*error);
