@@ -28,6 +28,11 @@ use crate::{
 const MIN_WINDOW: u32 = 65_535;
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
+/// What a client may be told to wait: less is none, and more is a mistake that overflows clocks.
+const SHORTEST: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// etcd closes connections that ping more often.
 const MIN_KEEPALIVE: Duration = Duration::from_secs(5);
 
@@ -130,7 +135,8 @@ impl ClientBuilder {
     }
 
     /// How long one attempt to connect to one endpoint may take. Default: 5 s, for a path on which a
-    /// packet or two are lost.
+    /// packet or two are lost. From 1 ms to 365 days, as all
+    /// times here.
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.dial_timeout = timeout;
         self
@@ -151,7 +157,8 @@ impl ClientBuilder {
     }
 
     /// HTTP/2 pings while a watch or a call is open, so that a dead connection is noticed; `None` for
-    /// none. Default: every 10 s, answered within 5 s. Below 5 s servers close the connection.
+    /// none. Default: every 10 s, answered within 5 s. At least 5 s apart, or servers close the connection; one that wants
+    /// them further apart is pinged less often, which is logged as `pings_too_frequent`.
     pub fn keepalive(mut self, keepalive: Option<Keepalive>) -> Self {
         self.connection.keepalive = keepalive;
         self
@@ -217,22 +224,28 @@ impl ClientBuilder {
         if let Some(user) = &self.user {
             check("user", user.name(), !user.name().is_empty(), "the name of a user")?;
         }
-        let keepalive = self.connection.keepalive;
-        let positive = |value| !Duration::is_zero(&value);
-        let above = |low, value: Duration| value >= low;
-        check("dial_timeout", self.dial_timeout, positive(self.dial_timeout), "above 0")?;
-        check("connect_timeout", self.connect_timeout, positive(self.connect_timeout), "above 0")?;
-        check("request_timeout", self.request_timeout, positive(self.request_timeout), "above 0")?;
-        if let Some(Keepalive { interval, timeout }) = keepalive {
-            let allowed = "5 s or more: servers close connections that ping more often";
-            check("keepalive interval", interval, above(MIN_KEEPALIVE, interval), allowed)?;
-            check("keepalive timeout", timeout, positive(timeout), "above 0")?;
+        let durations = [
+            ("dial_timeout", Some(self.dial_timeout), SHORTEST),
+            ("connect_timeout", Some(self.connect_timeout), SHORTEST),
+            ("request_timeout", Some(self.request_timeout), SHORTEST),
+            ("keepalive timeout", self.connection.keepalive.map(|keepalive| keepalive.timeout), SHORTEST),
+            ("sync_endpoints_every", self.upkeep.sync_every, SECOND),
+            ("spread_watches_every", self.upkeep.spread_every, SECOND),
+            ("warn_slow_every", self.warn_slow_every, SHORTEST),
+        ];
+        for (field, value, shortest) in
+            durations.into_iter().filter_map(|(field, value, low)| Some((field, value?, low)))
+        {
+            let allowed = if shortest == SECOND {
+                "from 1 s to 365 days: members are asked each time"
+            } else {
+                "from 1 ms to 365 days"
+            };
+            check(field, value, (shortest..=LONGEST).contains(&value), allowed)?;
         }
-        let Upkeep { sync_every, spread_every } = self.upkeep;
-        let second = "1 s or more: members are asked each time";
-        for (field, every) in [("sync_endpoints_every", sync_every), ("spread_watches_every", spread_every)] {
-            let every = every.unwrap_or(Duration::MAX);
-            check(field, every, every >= Duration::from_secs(1), second)?;
+        if let Some(Keepalive { interval, .. }) = self.connection.keepalive {
+            let allowed = "from 5 s to 365 days: servers close connections that ping more often";
+            check("keepalive interval", interval, (MIN_KEEPALIVE..=LONGEST).contains(&interval), allowed)?;
         }
         let (stream, connection) = (self.connection.stream_window, self.connection.connection_window);
         let window = MIN_WINDOW..=MAX_WINDOW;
@@ -242,7 +255,8 @@ impl ClientBuilder {
         let allowed = "at least the stream's window";
         check("http2_windows connection", connection, connection >= stream, allowed)?;
         let bytes = self.max_message_bytes;
-        check("max_message_bytes", bytes, bytes > 0, "above 0")?;
+        let allowed = "from 1 to 4294967295, which is the most that gRPC can say";
+        check("max_message_bytes", bytes, (1..=u32::MAX as usize).contains(&bytes), allowed)?;
         Ok(endpoints)
     }
 
@@ -367,21 +381,27 @@ mod tests {
 
     #[test]
     fn what_is_out_of_range_is_refused_by_name() {
-        let zero = Duration::ZERO;
-        assert_eq!(refused(builder().dial_timeout(zero)), "dial_timeout");
-        assert_eq!(refused(builder().connect_timeout(zero)), "connect_timeout");
-        assert_eq!(refused(builder().request_timeout(zero)), "request_timeout");
-        let pings = |interval, timeout| {
-            builder().keepalive(Some(Keepalive {
-                interval: Duration::from_secs(interval),
-                timeout: Duration::from_secs(timeout),
-            }))
-        };
-        assert_eq!(refused(pings(4, 1)), "keepalive interval");
-        assert_eq!(refused(pings(5, 0)), "keepalive timeout");
-        assert_eq!(refused(builder().http2_windows(1, 1 << 20)), "http2_windows stream");
+        let pings = |interval, timeout| builder().keepalive(Some(Keepalive { interval, timeout }));
+        for bad in [Duration::ZERO, Duration::MAX] {
+            assert_eq!(refused(builder().dial_timeout(bad)), "dial_timeout");
+            assert_eq!(refused(builder().connect_timeout(bad)), "connect_timeout");
+            assert_eq!(refused(builder().request_timeout(bad)), "request_timeout");
+            assert_eq!(refused(pings(bad, SECOND)), "keepalive interval");
+            assert_eq!(refused(pings(MIN_KEEPALIVE, bad)), "keepalive timeout");
+            assert_eq!(refused(builder().sync_endpoints_every(bad)), "sync_endpoints_every");
+            assert_eq!(refused(builder().spread_watches_every(bad)), "spread_watches_every");
+            assert_eq!(refused(builder().warn_slow_every(Some(bad))), "warn_slow_every");
+        }
+        assert_eq!(refused(pings(MIN_KEEPALIVE - SHORTEST, SECOND)), "keepalive interval");
+        assert!(pings(LONGEST, LONGEST).validate().is_ok());
+        for bad in [0, MIN_WINDOW - 1, MAX_WINDOW + 1] {
+            assert_eq!(refused(builder().http2_windows(bad, 1 << 20)), "http2_windows stream");
+            assert_eq!(refused(builder().http2_windows(MIN_WINDOW, bad)), "http2_windows connection");
+        }
         assert_eq!(refused(builder().http2_windows(1 << 20, 1 << 19)), "http2_windows connection");
-        assert_eq!(refused(builder().max_message_bytes(0)), "max_message_bytes");
+        for bad in [0, usize::MAX] {
+            assert_eq!(refused(builder().max_message_bytes(bad)), "max_message_bytes");
+        }
         assert_eq!(refused(builder().user("", "password")), "user");
     }
 
@@ -391,6 +411,6 @@ mod tests {
         assert_eq!(none.validate(), Err(BuildError::NoEndpoints));
         assert!(matches!(builder().endpoints([""]).validate(), Err(BuildError::Endpoint(_))));
         let config = builder().watch_config(Config::default().buffer_bytes(0));
-        assert!(matches!(config.validate(), Err(BuildError::Watch(ConfigError::Zero { .. }))));
+        assert!(matches!(config.validate(), Err(BuildError::Watch(ConfigError::OutOfRange { .. }))));
     }
 }
