@@ -1,7 +1,7 @@
 //! Building a client.
 
 use std::{
-    fmt::Debug,
+    fmt::{self, Debug},
     hash::{BuildHasher, Hasher, RandomState},
     sync::Arc,
     time::Duration,
@@ -59,15 +59,30 @@ pub struct ClientBuilder {
     tls: Option<crate::Tls>,
 }
 
-/// Finds the runtime that the caller runs on.
-pub type FindRuntime = fn() -> Result<Arc<dyn Runtime>, NoRuntime>;
-
 /// The runtime a client is to be on.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Where {
     Given(Arc<dyn Runtime>),
     /// The one that the client is started on.
-    Ambient(FindRuntime),
+    Ambient(Arc<dyn Fn() -> Result<Arc<dyn Runtime>, NoRuntime> + Send + Sync>),
+}
+
+impl Where {
+    fn find(&self) -> Result<Arc<dyn Runtime>, NoRuntime> {
+        match self {
+            Self::Given(runtime) => Ok(runtime.clone()),
+            Self::Ambient(find) => find(),
+        }
+    }
+}
+
+impl Debug for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(runtime) => runtime.fmt(f),
+            Self::Ambient(_) => f.write_str("the one it is started on"),
+        }
+    }
 }
 
 impl ClientBuilder {
@@ -76,9 +91,10 @@ impl ClientBuilder {
         Self::new(Where::Given(Arc::new(runtime)))
     }
 
-    /// A client on the runtime that is found when it is built. `etcd_watch_tokio::builder` and its like are this.
-    pub fn on_ambient(find: FindRuntime) -> Self {
-        Self::new(Where::Ambient(find))
+    /// A client on the runtime that `find` finds when the client is started: the one that the caller is on then.
+    /// `etcd_watch_tokio::builder` is this.
+    pub fn on_ambient<R: Runtime>(find: impl Fn() -> Result<R, NoRuntime> + Send + Sync + 'static) -> Self {
+        Self::new(Where::Ambient(Arc::new(move || Ok(Arc::new(find()?)))))
     }
 
     fn new(runtime: Where) -> Self {
@@ -277,10 +293,7 @@ impl ClientBuilder {
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "it is TLS that is added"))]
     pub fn connect_lazy(mut self) -> Result<Client, BuildError> {
         let endpoints = self.validate()?;
-        let runtime = match &self.runtime {
-            Where::Given(runtime) => runtime.clone(),
-            Where::Ambient(find) => find()?,
-        };
+        let runtime = self.runtime.find()?;
         #[cfg(feature = "tls")]
         let accepted = {
             let secure = endpoints.iter().any(|endpoint| endpoint.scheme().has_tls());

@@ -88,7 +88,7 @@ mod testing;
 mod transport;
 mod watch;
 
-pub use builder::{ClientBuilder, FindRuntime};
+pub use builder::ClientBuilder;
 pub use calls::{
     answers::{DeleteResponse, GetResponse, PutResponse, TxnResponse, TxnResult},
     keeper::{LeaseKeeper, LeaseLost},
@@ -105,7 +105,7 @@ pub use namespace::EmptyNamespace;
 #[cfg(feature = "discovery")]
 pub use recipes::discovery;
 pub use recipes::{cache, concurrency, config, mirror::Mirror};
-pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, io_traits};
+pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, socket};
 pub use transport::options::Keepalive;
 #[cfg(feature = "tls")]
 pub use transport::tls::{Tls, TlsError};

@@ -26,8 +26,6 @@
 //! the sockets and timers under them are that runtime's, which needs its I/O and time drivers enabled (as
 //! `#[tokio::main]` has them).
 
-use std::sync::Arc;
-
 #[cfg(feature = "tonic-channel")]
 pub mod balance;
 mod runtime;
@@ -56,5 +54,5 @@ pub fn connect_lazy<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> 
 
 /// A client with settings of its own, on the tokio runtime that it is built on.
 pub fn builder() -> ClientBuilder {
-    ClientBuilder::on_ambient(|| Ok(Arc::new(TokioRuntime::ambient()?)))
+    ClientBuilder::on_ambient(TokioRuntime::ambient)
 }

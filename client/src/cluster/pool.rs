@@ -9,6 +9,7 @@ use crate::{
         dialer::{Dialed, Dialer, Unreached},
         endpoints::EndpointId,
     },
+    runtime::yield_now,
     sync::lock,
     transport::connection::Connection,
 };
@@ -65,7 +66,15 @@ impl Pool {
         }
         let endpoints = &self.dialer.endpoints;
         // In a box: callers put calls in futures of their own.
-        let dialed = Box::pin(self.dialer.dial_any(endpoints.candidates(avoid))).await?;
+        let dialed = match Box::pin(self.dialer.dial_any(endpoints.candidates(avoid))).await {
+            Ok(dialed) => dialed,
+            Err(unreached) => {
+                // On a runtime that has shut down everything fails at once, pauses too: without this a caller that
+                // tries again would never come to its own time limit.
+                yield_now().await;
+                return Err(unreached);
+            }
+        };
         tracing::debug!(name: "calls_connected", endpoint = %endpoints.get(dialed.endpoint), "connected for calls");
         let mut slot = lock(&self.slot);
         slot.serial += 1;
