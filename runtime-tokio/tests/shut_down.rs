@@ -10,7 +10,7 @@ use std::{
 };
 
 use etcd_watch_testkit::{model::ModelConfig, server::EmbeddedEtcd};
-use etcd_watch_tokio::{ClientBuilder, Peer, Runtime as _, TokioRuntime};
+use etcd_watch_tokio::{ClientBuilder, KeyRange, Peer, Runtime as _, TokioRuntime};
 use tokio::runtime::{Builder, Runtime};
 
 /// Longer than any test runs.
@@ -141,10 +141,10 @@ fn a_client_whose_runtime_has_shut_down_says_so() {
         let runtime = TokioRuntime::new(tokio.handle().clone());
         let client = ClientBuilder::on(runtime).endpoints([etcd.endpoint()]).request_timeout(LONG);
         let client = client.connect_lazy().expect("valid settings");
-        tokio.block_on(client.put(("key", "value"))).expect("it is put");
-        let mut watch = client.watch_prefix("key").expect("it is opened");
+        tokio.block_on(client.put("key", "value")).expect("it is put");
+        let mut watch = client.watch(KeyRange::prefix("key")).expect("it is opened");
         drop(tokio);
-        elsewhere(Box::pin(client.put(("key", "value")))).expect_err("there is no runtime");
+        elsewhere(Box::pin(client.put("key", "value"))).expect_err("there is no runtime");
         let ended = elsewhere(Box::pin(watch.next()));
         assert!(!matches!(ended, Some(Ok(_))), "{ended:?}");
         elsewhere(Box::pin(client.close()));

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use etcd_watch_client::{Client, ClientBuilder};
+use etcd_watch_client::{Client, ClientBuilder, KeyRange};
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion},
     model::ModelConfig,
@@ -42,7 +42,7 @@ async fn an_address_that_hangs_is_passed_over_and_tried_last_from_then_on() {
     assert_eq!(runtime.take_connected(), [other], "the one that hung is not tried while another is up");
     assert_eq!(runtime.resolved(), 2, "a name is resolved for each connection");
 
-    let watch = client.watch_prefix("key").expect("it is opened");
+    let watch = client.watch(KeyRange::prefix("key")).expect("it is opened");
     timeout(AT_ONCE, created(&watch)).await.expect("a stream goes past it, too");
 }
 

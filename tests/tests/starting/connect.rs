@@ -32,7 +32,7 @@ async fn connect_returns_when_a_member_has_answered() {
     let (_listener, hung) = silent().await;
     let began = Instant::now();
     let client = builder([dead().await, url(hung), etcd.endpoint()]).dial_timeout(LIMIT).connect().await;
-    client.expect("one of them answers").put(("key", "value")).await.expect("it is put");
+    client.expect("one of them answers").put("key", "value").await.expect("it is put");
     assert!(began.elapsed() < AT_ONCE);
 }
 
@@ -130,7 +130,7 @@ async fn a_cluster_that_wants_a_user_says_so_at_once() {
         let error = fails_at_once(builder(endpoints()).user("root", "wrong")).await;
         assert!(matches!(error, StartError::AuthenticationFailed { .. }), "{version:?}: {error:?}");
         let root = builder(endpoints()).user("root", "root-password").connect().await;
-        root.expect("it is let in").put(("key", "value")).await.expect("root may");
+        root.expect("it is let in").put("key", "value").await.expect("root may");
     }
 }
 
@@ -139,7 +139,7 @@ async fn a_lazy_client_is_there_before_its_cluster() {
     let mut etcd = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
     etcd.kill();
     let client = builder([etcd.endpoint()]).request_timeout(DEADLINE).connect_lazy().expect("valid settings");
-    let (put, restarted) = tokio::join!(client.put(("key", "value")), etcd.restart_async());
+    let (put, restarted) = tokio::join!(client.put("key", "value"), etcd.restart_async());
     restarted.expect("etcd starts again");
     put.expect("it is put once etcd is there");
 }

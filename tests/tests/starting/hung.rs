@@ -7,7 +7,7 @@ use etcd_watch_testkit::{
     model::ModelConfig,
     server::EmbeddedEtcd,
 };
-use etcd_watch_tokio::{Client, concurrency::Session};
+use etcd_watch_tokio::{Client, KeyRange, concurrency::Session};
 use tokio::time::timeout;
 
 use crate::{AT_ONCE, DEADLINE, LIMIT, created, log::Log, silent, url};
@@ -27,13 +27,13 @@ async fn everything_goes_past_the_first(endpoints: impl Fn() -> Vec<String>) {
     let (log, _guard) = Log::listen();
     let client = || lazy(endpoints());
     in_time("a read", client().get("key")).await.expect("it is read");
-    in_time("a write", client().put(("key", "value"))).await.expect("it is written");
+    in_time("a write", client().put("key", "value")).await.expect("it is written");
     in_time("a lease", client().lease_grant(60, 0)).await.expect("it is granted");
     in_time("a session", Session::open(&client())).await.expect("it is opened");
     let client = client();
-    let mut watch = client.watch_prefix("key").expect("it is opened");
+    let mut watch = client.watch(KeyRange::prefix("key")).expect("it is opened");
     in_time("a watch", created(&watch)).await;
-    client.put(("key", "value")).await.expect("it is written");
+    client.put("key", "value").await.expect("it is written");
     let response = in_time("an event", watch.next()).await.expect("it goes on").expect("it does not end");
     assert_eq!(response.events().count(), 1);
     assert_eq!(log.named("endpoint_answers"), [""; 0], "it has never answered");

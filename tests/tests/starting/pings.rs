@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use etcd_watch_client::{ClientBuilder, Keepalive};
+use etcd_watch_client::{ClientBuilder, Keepalive, KeyRange};
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
 use tokio::time::{sleep, timeout};
 
@@ -22,7 +22,7 @@ async fn a_server_that_wants_fewer_pings_gets_fewer_and_the_log_says_why() {
     let config = etcd_watch_client::Config::default().progress_interval(None);
     let client =
         builder.keepalive(Some(keepalive)).watch_config(config).connect().await.expect("etcd answers");
-    let mut watch = client.watch_prefix("key").expect("it is opened");
+    let mut watch = client.watch(KeyRange::prefix("key")).expect("it is opened");
     created(&watch).await;
     assert!(runtime.longest_sleep() <= INTERVAL);
 
@@ -37,7 +37,7 @@ async fn a_server_that_wants_fewer_pings_gets_fewer_and_the_log_says_why() {
     let lost = log.named("stream_lost").concat();
     assert!(lost.contains("too many pings") && lost.contains("ENHANCE_YOUR_CALM"), "{lost}");
 
-    client.put(("key", "value")).await.expect("it is put");
+    client.put("key", "value").await.expect("it is put");
     let response = timeout(DEADLINE, watch.next()).await.expect("in time").expect("it goes on");
     assert_eq!(response.expect("it does not end").events().count(), 1);
 }
