@@ -50,7 +50,7 @@ impl List {
         EndpointId(at)
     }
 
-    fn to_the_back(&mut self, id: EndpointId) {
+    fn move_back(&mut self, id: EndpointId) {
         if let Some(at) = self.preference.iter().position(|&other| other == id) {
             self.preference[at..].rotate_left(1);
         }
@@ -58,7 +58,7 @@ impl List {
 
     /// Moves the endpoint to the back; whether it is time to warn of it (again).
     fn failed(&mut self, id: EndpointId, now: Instant) -> bool {
-        self.to_the_back(id);
+        self.move_back(id);
         let known = &mut self.known[id.0];
         known.down = true;
         let due = known.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY);
@@ -202,7 +202,7 @@ impl Endpoints {
     /// Another endpoint was connected to sooner: it goes to the back, until it is known whether it is slow or hangs.
     pub(crate) fn overtaken(&self, id: EndpointId) {
         let mut list = lock(&self.0);
-        list.to_the_back(id);
+        list.move_back(id);
         list.known[id.0].down = true;
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Addresses(Mutex<BTreeMap<Name, Vec<SocketAddr>>>);
 impl Addresses {
     /// Puts what a name has just been resolved to in order: the resolver's, but what failed comes last, and what
     /// failed latest comes last of all. Addresses that the name doesn't have any more are forgotten.
-    fn sort(&self, name: &Name, resolved: &mut Vec<SocketAddr>) {
+    fn sort(&self, name: &Name, resolved: &mut [SocketAddr]) {
         let mut all = lock(&self.0);
         let Some(failed) = all.get_mut(name) else { return };
         failed.retain(|address| resolved.contains(address));

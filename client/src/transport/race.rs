@@ -83,7 +83,7 @@ mod tests {
     fn the_next_begins_when_one_has_failed_and_the_first_to_succeed_wins() {
         let attempt = |n: u32| ready(if n < 3 { Err(n) } else { Ok(n * 10) });
         let won = race(&NoNetwork, [1, 2, 3, 4], attempt).now_or_never().expect("at once");
-        let won = won.ok().expect("one succeeds");
+        let won = won.expect("one succeeds");
         assert_eq!((won.winner, won.value, won.overtaken.len(), won.under_way.len()), (3, 30, 0, 0));
     }
 
@@ -93,7 +93,7 @@ mod tests {
             if n == 1 { Either::Left(pending::<Result<u32, u32>>()) } else { Either::Right(ready(Ok(n))) }
         };
         let won = race(&NoTime, [1, 2, 3], attempt).now_or_never().expect("no time passes");
-        let won = won.ok().expect("one succeeds");
+        let won = won.expect("one succeeds");
         assert_eq!((won.winner, won.overtaken, won.under_way.len()), (2, vec![1], 1));
         assert!(race(&NoNetwork, [1, 2, 3], attempt).now_or_never().is_none(), "but only after a while");
     }
