@@ -100,13 +100,15 @@ async fn a_client_dropped_while_it_connects_gives_its_connection_up(on: On) {
 }
 
 async fn a_read_that_hangs_is_made_elsewhere_in_time(on: On) {
-    let (_listener, endpoint) = silent();
-    let server = server();
-    let endpoints = [endpoint, server.endpoint()];
+    let (first, second) = (server(), server());
+    let endpoints = [first.endpoint(), second.endpoint()];
     let client = build(builder(on, endpoints).request_timeout(8 * SECOND));
+    client.get(Get::key("key")).await.expect("it is read");
+    first.pause().expect("it runs");
     let began = Instant::now();
     client.get(Get::key("key")).await.expect("it is read");
-    assert!(began.elapsed() >= 4 * SECOND, "half of the time went to the one that is silent");
+    assert!(began.elapsed() >= 4 * SECOND, "half of the time went to the one that hangs");
+    first.resume().expect("it is there");
 }
 
 async fn a_write_without_an_answer_may_have_been_executed(on: On) {
