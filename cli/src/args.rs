@@ -3,23 +3,35 @@
 mod contend;
 mod mirror;
 
-use std::{env, ffi::OsString, fmt, path::PathBuf, time::Duration};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fmt,
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::{
     ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
-    builder::BoolishValueParser, error::ErrorKind, parser::ValueSource,
+    builder::{BoolishValueParser, Resettable},
+    error::ErrorKind,
+    parser::ValueSource,
 };
 
 use crate::duration;
 pub(crate) use contend::{ElectArgs, EndpointsArgs, LockArgs};
 pub(crate) use mirror::MirrorArgs;
 
+#[cfg(feature = "demo")]
+const ABOUT: &str =
+    "Flags, variables and output are etcdctl's. Try `etcd-watch demo` first: it needs no etcd.";
+#[cfg(not(feature = "demo"))]
+const ABOUT: &str = "Flags, variables and output are etcdctl's.";
+
 /// etcd from the command line, with watches that survive every cut.
 #[derive(Debug, Parser)]
 #[command(name = "etcd-watch", version, max_term_width = 100)]
-#[command(
-    after_help = "Flags, variables and output are etcdctl's. Try `etcd-watch demo` first: it needs no etcd."
-)]
+#[command(after_help = ABOUT)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -133,13 +145,46 @@ pub(crate) enum Command {
     /// List the endpoints of a service, as Go's clientv3/naming registers them
     Endpoints(EndpointsArgs),
     /// See it work: an etcd of its own, connections that keep breaking, and watches that lose nothing
+    #[cfg(feature = "demo")]
     Demo(DemoArgs),
+}
+
+impl Command {
+    /// Whether it goes on until something ends it, rather than until it is done.
+    pub(crate) fn goes_on(&self) -> bool {
+        match self {
+            Self::Watch(_) | Self::Mirror(_) | Self::Lock(_) | Self::Elect(_) => true,
+            Self::Endpoints(args) => args.watch,
+            _ => false,
+        }
+    }
+
+    /// Whether it has failed if nobody reads all that it prints.
+    pub(crate) fn must_be_read(&self) -> bool {
+        // What it has found out is all there is.
+        self.is_demo()
+    }
+
+    /// Whether it breaks connections on purpose.
+    pub(crate) fn breaks_connections(&self) -> bool {
+        self.is_demo()
+    }
+
+    #[cfg(feature = "demo")]
+    fn is_demo(&self) -> bool {
+        matches!(self, Self::Demo(_))
+    }
+
+    #[cfg(not(feature = "demo"))]
+    fn is_demo(&self) -> bool {
+        false
+    }
 }
 
 /// The keys a command is about.
 #[derive(Args, Debug)]
 pub(crate) struct Keys {
-    /// The key, or the first of a range
+    /// The key, or the first of a range; every key is --prefix "" or --from-key ""
     pub(crate) key: OsString,
     /// The end of the range, which is not part of it
     pub(crate) range_end: Option<OsString>,
@@ -157,6 +202,7 @@ pub(crate) struct WatchArgs {
     pub(crate) keys: Keys,
     /// Begin with the changes of this revision; 0 is from now on
     #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) rev: i64,
     /// Print what each key was before the change
     #[arg(long)]
@@ -175,7 +221,11 @@ pub(crate) struct WatchArgs {
     /// Run a command for each change
     ///
     /// It finds ETCD_WATCH_REVISION, ETCD_WATCH_EVENT_TYPE, ETCD_WATCH_KEY and ETCD_WATCH_VALUE in its
-    /// environment, all but the first quoted. If it fails, the watch ends.
+    /// environment, all but the first quoted, and on its standard input the whole change, in one line, as
+    /// -w json prints it. A key or value for which the environment has no room (on Linux, from 128 KiB on) is
+    /// left out of it, and ETCD_WATCH_LEFT_OUT names the variables that are left out; it is not set otherwise.
+    ///
+    /// ETCDCTL_PASSWORD, and a password in ETCDCTL_USER, are kept from the command. If it fails, the watch ends.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
@@ -186,6 +236,7 @@ pub(crate) struct GetArgs {
     pub(crate) keys: Keys,
     /// Read the store as it was at this revision
     #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) rev: i64,
     /// Get so many keys at most; 0 is no limit
     #[arg(long, default_value_t = 0, value_name = "N", allow_negative_numbers = true)]
@@ -205,7 +256,9 @@ pub(crate) struct GetArgs {
 pub(crate) struct PutArgs {
     /// The key
     pub(crate) key: OsString,
-    /// The value; read from standard input if it isn't given
+    /// The value; read from standard input if it isn't given, unless nothing is piped in
+    ///
+    /// An empty value has to be given: put KEY "".
     pub(crate) value: Option<OsString>,
     /// Let the key go with this lease: its id in hexadecimal
     #[arg(long, default_value = "0", value_name = "ID", value_parser = lease)]
@@ -224,6 +277,7 @@ pub(crate) struct DelArgs {
     pub(crate) prev_kv: bool,
 }
 
+#[cfg(feature = "demo")]
 #[derive(Args, Debug)]
 pub(crate) struct DemoArgs {
     /// How long to write and to break connections
@@ -259,7 +313,7 @@ impl Cli {
     /// What this process was started with. Ends the process, with what to do about it, if that can't be
     /// used, and after `--help`.
     pub(crate) fn from_process() -> Self {
-        let mut command = Self::command();
+        let mut command = without_empty_variables(Self::command());
         let matches = command.get_matches_mut();
         let parsed = refuse_double(&command, &matches).and_then(|()| Self::from_arg_matches(&matches));
         parsed.unwrap_or_else(|error| error.format(&mut command).exit())
@@ -271,6 +325,17 @@ impl Global {
     pub(crate) fn ignored() -> impl Iterator<Item = (&'static str, &'static str)> {
         NOT_HERE.into_iter().filter(|(name, _)| env::var_os(name).is_some_and(|value| !value.is_empty()))
     }
+}
+
+/// A variable that is set to nothing is not set: compose files and unit files can't leave one out.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |variable: &OsStr| env::var_os(variable).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|argument| match argument.get_env() {
+            Some(variable) if is_empty(variable) => argument.env(Resettable::Reset),
+            _ => argument,
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// As in etcdctl, a flag doesn't silently win over its variable.

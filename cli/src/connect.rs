@@ -2,24 +2,31 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    io::{self, Write},
     path::Path,
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
-use etcd_watch_tokio::{Client, Config, Keepalive, KeyRange, RequestError, Tls};
+use etcd_watch_tokio::{Client, Config, Keepalive, KeyRange, Tls};
+use tokio::time::timeout;
 
-use crate::args::{Global, Keys, Secret};
+use crate::{
+    args::{Global, Keys, Secret},
+    errors::{self, Flags},
+    log,
+};
 
 /// What gRPC in Go, and so etcdctl, makes of anything shorter.
 const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(10);
 
+/// How long the server may take to hear that a client is gone.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// Where an etcd is, and how it is talked to.
 pub(crate) struct Access<'a> {
-    /// What its flags begin with, for messages.
-    pub(crate) flags: &'static str,
+    /// Its flags, for messages.
+    pub(crate) flags: Flags,
     pub(crate) endpoints: &'a [String],
     pub(crate) cacert: Option<&'a Path>,
     pub(crate) cert: Option<&'a Path>,
@@ -33,7 +40,7 @@ impl<'a> Access<'a> {
     /// What the flags of every command say.
     fn of(global: &'a Global) -> Self {
         Self {
-            flags: "--",
+            flags: Flags::Main,
             endpoints: &global.endpoints,
             cacert: global.cacert.as_deref(),
             cert: global.cert.as_deref(),
@@ -46,7 +53,7 @@ impl<'a> Access<'a> {
 
     /// The TLS settings asked for, if any were.
     fn tls(&self) -> anyhow::Result<Option<Tls>> {
-        let flags = self.flags;
+        let flags = self.flags.prefix();
         let mut tls = Tls::new();
         match (self.cert, self.key) {
             (Some(certificate), Some(key)) => tls = tls.identity_files(certificate, key),
@@ -70,7 +77,7 @@ impl<'a> Access<'a> {
 
     /// Name and password of the user, if there is to be one. A password that isn't given is asked for.
     fn user(&self) -> anyhow::Result<Option<(String, String)>> {
-        let flags = self.flags;
+        let flags = self.flags.prefix();
         let Some(Secret(user)) = self.user else {
             if self.password.is_some() {
                 bail!("{flags}password is given without {flags}user: say whose it is");
@@ -83,9 +90,11 @@ impl<'a> Access<'a> {
         if let Some((name, password)) = user.split_once(':') {
             return Ok(Some((name.into(), password.into())));
         }
-        let what = if flags == "--" { "Password" } else { "Password at the destination" };
+        let (what, variable) = match self.flags {
+            Flags::Main => ("Password", "ETCDCTL_PASSWORD"),
+            Flags::Destination => ("Password at the destination", "ETCDCTL_DEST_PASSWORD"),
+        };
         let password = rpassword::prompt_password(format!("{what}: "));
-        let variable = if flags == "--" { "ETCDCTL_PASSWORD" } else { "ETCDCTL_DEST_PASSWORD" };
         let password = password
             .with_context(|| format!("no password: give it with {variable} or {flags}user NAME:PASSWORD"))?;
         Ok(Some((user.clone(), password)))
@@ -95,13 +104,14 @@ impl<'a> Access<'a> {
 /// Connects, and returns once an endpoint has answered.
 pub(crate) async fn connect(global: &Global, watch: Config) -> anyhow::Result<Client> {
     for (variable, instead) in Global::ignored() {
-        writeln!(io::stderr(), "warning: {variable} is ignored: {instead}")?;
+        log::warning(format_args!("{variable} is ignored: {instead}"));
     }
     connect_to(&Access::of(global), global, watch).await.context("can't connect")
 }
 
 /// The same to another etcd than the one that the flags of every command are about; their times apply.
 pub(crate) async fn connect_to(access: &Access<'_>, times: &Global, watch: Config) -> anyhow::Result<Client> {
+    log::connecting_or_ending();
     let attempts = u32::try_from(access.endpoints.len()).unwrap_or(u32::MAX);
     let keepalive = (!times.keepalive_time.is_zero()).then(|| Keepalive {
         interval: times.keepalive_time.max(SHORTEST_KEEPALIVE),
@@ -122,18 +132,53 @@ pub(crate) async fn connect_to(access: &Access<'_>, times: &Global, watch: Confi
     if !times.dial_timeout.is_zero() {
         builder = builder.connect_timeout(times.dial_timeout.saturating_mul(attempts));
     }
-    Ok(builder.connect().await?)
+    let client = builder.connect().await.map_err(|error| anyhow!(errors::start(&error, access.flags)))?;
+    log::connected();
+    Ok(client)
 }
 
-/// The keys meant. As in etcdctl, the empty key is every key where several may be meant.
-pub(crate) fn range(keys: &Keys) -> Result<KeyRange, RequestError> {
+/// Closes a client before the process ends, so that nothing of it is interrupted: its streams are reset, which
+/// cancels its watches on the server.
+pub(crate) async fn close(client: &Client) {
+    // Without an answer in time they end with the connection.
+    let _ = timeout(GOODBYE, client.close()).await;
+}
+
+/// The keys meant. As in etcdctl, the empty key stands for every key with `--prefix` and `--from-key` only.
+///
+/// # Errors
+/// No key can be meant.
+pub(crate) fn range(keys: &Keys) -> anyhow::Result<KeyRange> {
     let key = bytes(&keys.key);
-    match &keys.range_end {
-        Some(end) => KeyRange::range(key, bytes(end)),
-        None if keys.prefix => Ok(KeyRange::prefix(key)),
-        None if keys.from_key => Ok(KeyRange::from_key(key)),
-        None => Ok(KeyRange::key(key)),
+    if keys.prefix {
+        return Ok(KeyRange::prefix(key));
     }
+    if keys.from_key {
+        return Ok(KeyRange::from_key(key));
+    }
+    if key.is_empty() {
+        bail!("the key is empty: give a key, or name every key with --prefix \"\" or --from-key \"\"");
+    }
+    let Some(end) = &keys.range_end else { return Ok(KeyRange::key(key)) };
+    let end = bytes(end);
+    KeyRange::range(key.clone(), end.clone()).map_err(|_| {
+        let (key, end) = (key.escape_ascii(), end.escape_ascii());
+        anyhow!(
+            "no key is from {key} up to {end}: RANGE_END must be above KEY, and is left out where one key is meant"
+        )
+    })
+}
+
+/// The one key meant.
+///
+/// # Errors
+/// It is empty, which etcd doesn't allow.
+pub(crate) fn key(argument: &OsStr) -> anyhow::Result<Bytes> {
+    let key = bytes(argument);
+    if key.is_empty() {
+        bail!("the key is empty: give a key");
+    }
+    Ok(key)
 }
 
 /// An argument's bytes, which need not be UTF-8.

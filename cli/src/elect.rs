@@ -1,10 +1,10 @@
 //! `elect`.
 
-use std::{process::ExitCode, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
-    Client, Config, Get,
+    Client, Config, Get, GetResponse,
     concurrency::{Election, Leader, Leadership, Session, observe},
     proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue},
 };
@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::{
     args::{ElectArgs, Global},
     connect,
+    ending::Ending,
     kv::print,
     output::{Printer, Show},
     signals::{self, Stop},
@@ -21,19 +22,31 @@ use crate::{
 /// How long the server may take to hear that nobody stands any more.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run(global: &Global, args: &ElectArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(global: &Global, args: &ElectArgs) -> anyhow::Result<Ending> {
     let mut stop = signals::listen(true);
     let client = tokio::select! {
         client = connect::connect(global, Config::default()) => client?,
-        signal = stop.asked() => return Ok(signal.exit_code()),
+        signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
-    if args.listen {
-        return listen(global, args, &client, &mut stop).await;
-    }
+    let ending = match args.listen {
+        true => listen(global, args, &client, &mut stop).await,
+        false => stand(global, args, &client, &mut stop).await,
+    };
+    connect::close(&client).await;
+    ending
+}
+
+/// Takes part until a signal ends it, and resigns then.
+async fn stand(
+    global: &Global,
+    args: &ElectArgs,
+    client: &Client,
+    stop: &mut Stop,
+) -> anyhow::Result<Ending> {
     let proposal = args.proposal.as_deref().map(connect::bytes).unwrap_or_default();
     let session = tokio::select! {
-        session = Session::builder(&client).ttl(args.ttl).open() => session.context("can't open a session")?,
-        signal = stop.asked() => return Ok(signal.exit_code()),
+        session = Session::builder(client).ttl(args.ttl).open() => session.context("can't open a session")?,
+        signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
     let election = Election::new(&session, &args.name)?;
     let leadership = tokio::select! {
@@ -41,10 +54,10 @@ pub(crate) async fn run(global: &Global, args: &ElectArgs) -> anyhow::Result<Exi
         signal = stop.asked() => {
             // The candidacy goes with the lease.
             let _ = timeout(GOODBYE, session.close()).await;
-            return Ok(signal.exit_code());
+            return Ok(Ending::Signal(signal));
         }
     };
-    let led = lead(global, &client, &leadership, &mut stop).await;
+    let led = lead(global, client, &leadership, stop).await;
     let resigned = if led.is_ok() { leadership.resign().await.context("can't resign") } else { Ok(()) };
     // Its lease is of no more use; if it can't be revoked, it ends by itself.
     let _ = timeout(GOODBYE, session.close()).await;
@@ -59,14 +72,14 @@ async fn lead(
     client: &Client,
     leadership: &Leadership,
     stop: &mut Stop,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Ending> {
     let response = client.get(Get::key(leadership.key().clone())).await?;
-    if response.kvs.is_empty() {
+    if response.kvs().is_empty() {
         bail!("the leadership was lost at once: its key is gone");
     }
     print(|out| Printer::new(global).get(out, &response, Show::Pairs))?;
     tokio::select! {
-        _ = stop.asked() => Ok(ExitCode::SUCCESS),
+        signal = stop.asked() => Ok(Ending::Signal(signal)),
         lost = leadership.lost() => Err(anyhow!(lost).context("the leadership is lost")),
     }
 }
@@ -76,27 +89,27 @@ async fn listen(
     args: &ElectArgs,
     client: &Client,
     stop: &mut Stop,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Ending> {
     let mut leaders = observe(client, &args.name)?;
     let printer = Printer::new(global);
     loop {
         let leader = tokio::select! {
             leader = leaders.next() => leader,
-            _ = stop.asked() => return Ok(ExitCode::SUCCESS),
+            signal = stop.asked() => return Ok(Ending::Signal(signal)),
         };
         match leader {
             Some(leader) => {
                 let response = found(leader.context("can't follow the election")?);
                 print(|out| printer.get(out, &response, Show::Pairs))?;
             }
-            None => return Ok(ExitCode::SUCCESS),
+            None => return Ok(Ending::Done),
         }
     }
 }
 
 /// A leader as the read that would have found it.
-fn found(leader: Leader) -> RangeResponse {
+fn found(leader: Leader) -> GetResponse {
     let Leader { key, value, create_revision, mod_revision, .. } = leader;
     let kv = KeyValue { key, value, create_revision, mod_revision, ..KeyValue::default() };
-    RangeResponse { kvs: vec![kv], count: 1, ..RangeResponse::default() }
+    RangeResponse { kvs: vec![kv], count: 1, ..RangeResponse::default() }.into()
 }

@@ -13,7 +13,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::signals::{Signal, Signals};
+use crate::{
+    child,
+    ending::Ending,
+    signals::{Signal, Signals},
+};
 
 /// How long a command whose lock is lost may take to end by itself: short, since somebody else may have the
 /// lock by now.
@@ -27,9 +31,10 @@ pub(crate) async fn run(
     command: &[OsString],
     guard: &MutexGuard,
     signals: &mut Signals,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Ending> {
     let [program, arguments @ ..] = command else { bail!("no command to run") };
     let mut command = Command::new(program);
+    child::keep_passwords_from(&mut command);
     command
         .args(arguments)
         .env("ETCD_LOCK_KEY", os_string(guard.key()))
@@ -38,17 +43,33 @@ pub(crate) async fn run(
     let is_own = own_group(&mut command);
     let mut child = command.spawn().with_context(|| format!("can't run {program:?}"))?;
     let processes = Processes { id: child.id(), is_own };
+    let mut asked = None;
     loop {
         tokio::select! {
-            status = child.wait() => return Ok(code(status?)),
+            status = child.wait() => return Ok(ending(status?, asked)),
             lost = guard.lost() => {
                 processes.end(&mut child).await;
                 return Err(anyhow!(lost).context(format!("the lock is lost: {program:?} was killed")));
             }
             // The lock is held until the command has ended, whatever it makes of the signal.
-            signal = signals.next() => processes.pass_on(signal),
+            signal = signals.next() => {
+                asked = Some(signal);
+                processes.pass_on(signal);
+            }
         }
     }
+}
+
+/// The command's own status; or its signal, if that is the one which the tool was sent as well.
+fn ending(status: ExitStatus, asked: Option<Signal>) -> Ending {
+    #[cfg(unix)]
+    if let Some(asked) = asked
+        && std::os::unix::process::ExitStatusExt::signal(&status) == Some(asked.number())
+    {
+        return Ending::Signal(asked);
+    }
+    let _ = asked;
+    Ending::Status(code(status))
 }
 
 /// The status a shell would tell.

@@ -1,17 +1,19 @@
 //! `lock`.
 
-use std::{process::ExitCode, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
-    Config, Get,
+    Client, Config, Get,
     concurrency::{Mutex, MutexGuard, Session},
 };
 use tokio::time::timeout;
 
 use crate::{
     args::{Global, LockArgs},
-    connect, held,
+    connect,
+    ending::Ending,
+    held,
     kv::print,
     output::{Printer, Show},
     signals::Signals,
@@ -20,15 +22,27 @@ use crate::{
 /// How long the server may take to hear that nobody waits any more.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-pub(crate) async fn run(global: &Global, args: &LockArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(global: &Global, args: &LockArgs) -> anyhow::Result<Ending> {
     let mut signals = Signals::listen();
-    let opening = async {
-        let client = connect::connect(global, Config::default()).await?;
-        Session::builder(&client).ttl(args.ttl).open().await.context("can't open a session")
+    let client = tokio::select! {
+        client = connect::connect(global, Config::default()) => client?,
+        signal = signals.next() => return Ok(Ending::Signal(signal)),
     };
+    let ending = contend(global, args, &client, &mut signals).await;
+    connect::close(&client).await;
+    ending
+}
+
+/// Takes the lock, and leaves it at the end.
+async fn contend(
+    global: &Global,
+    args: &LockArgs,
+    client: &Client,
+    signals: &mut Signals,
+) -> anyhow::Result<Ending> {
     let session = tokio::select! {
-        session = opening => session?,
-        signal = signals.next() => return Ok(signal.exit_code()),
+        session = Session::builder(client).ttl(args.ttl).open() => session.context("can't open a session")?,
+        signal = signals.next() => return Ok(Ending::Signal(signal)),
     };
     let mutex = Mutex::new(&session, &args.name)?;
     let guard = tokio::select! {
@@ -36,20 +50,20 @@ pub(crate) async fn run(global: &Global, args: &LockArgs) -> anyhow::Result<Exit
         signal = signals.next() => {
             // The place in the queue goes with the lease.
             let _ = timeout(GOODBYE, session.close()).await;
-            return Ok(signal.exit_code());
+            return Ok(Ending::Signal(signal));
         }
     };
     let held = if args.command.is_empty() {
-        hold(global, &session, &guard, &mut signals).await
+        hold(global, &session, &guard, signals).await
     } else {
-        held::run(&args.command, &guard, &mut signals).await
+        held::run(&args.command, &guard, signals).await
     };
     match held {
         Ok(status) => {
             tokio::select! {
                 unlocked = guard.unlock() => unlocked.context("can't unlock")?,
                 // Somebody is in a hurry.
-                signal = signals.next() => return Ok(signal.exit_code()),
+                signal = signals.next() => return Ok(Ending::Signal(signal)),
             }
             // Its lease is of no more use; if it can't be revoked, it ends by itself.
             let _ = timeout(GOODBYE, session.close()).await;
@@ -69,14 +83,14 @@ async fn hold(
     session: &Session,
     guard: &MutexGuard,
     signals: &mut Signals,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Ending> {
     let response = session.client().get(Get::key(guard.key().clone())).await?;
-    if response.kvs.is_empty() {
+    if response.kvs().is_empty() {
         bail!("the lock was lost at once: its key is gone");
     }
     print(|out| Printer::new(global).get(out, &response, Show::Pairs))?;
     tokio::select! {
-        _ = signals.next() => Ok(ExitCode::SUCCESS),
+        signal = signals.next() => Ok(Ending::Signal(signal)),
         lost = guard.lost() => Err(anyhow!(lost).context("the lock is lost")),
     }
 }

@@ -7,41 +7,45 @@
 //! | `watch`, `kv`, `lock`, `elect`, `endpoints` | the commands |
 //! | `mirror` | the command `mirror`, and what replicates into another etcd |
 //! | `command` | what `watch` runs for each event |
+//! | `child` | the environment of those two commands |
 //! | `held` | what `lock` runs while it holds the lock |
 //! | `until` | when `--until-rev` is done |
 //! | `output` | etcdctl's formats |
+//! | `log` | standard error |
+//! | `errors` | the library's errors in the words of the command line |
 //! | `signals` | Ctrl-C and SIGTERM |
+//! | `ending` | the status of the process |
 //! | `demo` | the demonstration |
 
 mod args;
+mod child;
 mod command;
 mod connect;
+#[cfg(feature = "demo")]
 mod demo;
 mod duration;
 mod elect;
+mod ending;
 mod endpoints;
+mod errors;
 mod held;
 mod kv;
 mod lock;
+mod log;
 mod mirror;
 mod output;
 mod signals;
 mod until;
 mod watch;
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
-
-use tracing_subscriber::EnvFilter;
+use std::{io, process::ExitCode};
 
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
     let Cli { global, command } = Cli::from_process();
-    log(&command);
-    let must_be_read = matches!(command, Command::Demo(_));
+    log::start(&command);
+    let must_be_read = command.must_be_read();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::from(error).context("can't start")),
@@ -56,25 +60,19 @@ fn main() -> ExitCode {
             Command::Lock(args) => lock::run(&global, &args).await,
             Command::Elect(args) => elect::run(&global, &args).await,
             Command::Endpoints(args) => endpoints::run(&global, &args).await,
+            #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(&args).await,
         }
     });
+    log::connecting_or_ending();
     // A put that waits for standard input must not hold up the end.
     runtime.shutdown_background();
     match result {
-        Ok(status) => status,
+        Ok(ending) => ending.status(),
         // A reader that has read enough; but nobody has read what the demo found.
         Err(error) if is_broken_pipe(&error) && !must_be_read => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
-}
-
-/// Warnings go to standard error; `RUST_LOG` asks for more. The demo breaks connections on purpose, so its
-/// default is not to talk about that.
-fn log(command: &Command) {
-    let level = if matches!(command, Command::Demo(_)) { "error" } else { "warn" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -82,7 +80,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
-    // With standard error gone there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "error: {error:#}");
+    log::error(errors::in_one_line(error));
     ExitCode::FAILURE
 }

@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM.
 
-use std::{process::ExitCode, time::Duration};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -15,12 +15,38 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
-    /// The status of a command that a signal ended before its time.
-    pub(crate) fn exit_code(self) -> ExitCode {
-        ExitCode::from(self.code())
+    /// Ends the process at once, by this signal: a shell tells status 130 or 143. A mere exit status of 130
+    /// would not end a shell's loop around the command, because bash goes on after a command that has exited.
+    pub(crate) fn end_process(self) -> ! {
+        self.raise();
+        std::process::exit(self.status())
     }
 
-    fn code(self) -> u8 {
+    /// Ends the process as the signal does where nothing handles it.
+    #[cfg(unix)]
+    fn raise(self) {
+        // The first process of a container is not ended by its own signals.
+        if std::process::id() == 1 {
+            return;
+        }
+        // If that is not possible, the exit status tells the same.
+        let _ = signal_hook::low_level::emulate_default_handler(self.number());
+    }
+
+    /// The number that the system has for it.
+    #[cfg(unix)]
+    pub(crate) fn number(self) -> i32 {
+        match self {
+            Self::Interrupt => signal_hook::consts::SIGINT,
+            Self::Terminate => signal_hook::consts::SIGTERM,
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn raise(self) {}
+
+    /// The status that a shell tells for this signal.
+    fn status(self) -> i32 {
         match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
@@ -59,7 +85,7 @@ pub(crate) fn listen(hurry: bool) -> Stop {
             _ = next() => {}
             () = patience => {}
         }
-        std::process::exit(i32::from(signal.code()));
+        signal.end_process();
     });
     Stop(told)
 }

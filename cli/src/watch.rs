@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Write},
-    process::ExitCode,
     time::Duration,
 };
 
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 use crate::{
     args::{Global, WatchArgs},
     command, connect,
+    ending::Ending,
     output::Printer,
     signals::{self, Stop},
     until::Until,
@@ -22,10 +22,7 @@ use crate::{
 /// Output that has become so long is written before more is added to it.
 const FLUSH_BYTES: usize = 256 << 10;
 
-/// How long the server may take to hear that the watch is over.
-const GOODBYE: Duration = Duration::from_secs(1);
-
-pub(crate) async fn run(global: &Global, args: &WatchArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(global: &Global, args: &WatchArgs) -> anyhow::Result<Ending> {
     let request = WatchRequest::new(connect::range(&args.keys)?)
         .start_revision(args.rev)
         .prev_kv(args.prev_kv)
@@ -35,13 +32,15 @@ pub(crate) async fn run(global: &Global, args: &WatchArgs) -> anyhow::Result<Exi
     // As with etcdctl, what is printed together came together.
     let client = tokio::select! {
         client = connect::connect(global, Config::default().batch_events(1)) => client?,
-        signal = stop.asked() => return Ok(signal.exit_code()),
+        signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
     let result = Session::new(global, args, client.watch(request)?).run(&mut stop).await;
-    // Closing resets the stream, which cancels the watch on the server.
-    let _ = timeout(GOODBYE, client.close()).await;
+    connect::close(&client).await;
     result
 }
+
+/// How far apart the command and the tool may notice the same Ctrl-C.
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
 
 /// A watch, and what is printed of it.
 struct Session<'a> {
@@ -66,14 +65,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn run(mut self, stop: &mut Stop) -> anyhow::Result<ExitCode> {
+    async fn run(mut self, stop: &mut Stop) -> anyhow::Result<Ending> {
         loop {
             let next = tokio::select! {
                 biased;
                 signal = stop.asked() => {
                     self.flush()?;
-                    // Ctrl-C is how a watch ends, unless it was to end by itself.
-                    return Ok(if self.until.is_some() { signal.exit_code() } else { ExitCode::SUCCESS });
+                    return Ok(Ending::Signal(signal));
                 }
                 next = self.watch.next() => next,
                 // Nothing more is there: time to write what was.
@@ -91,16 +89,20 @@ impl<'a> Session<'a> {
                 Some(Ok(response)) => {
                     let handled = tokio::select! {
                         handled = self.handle(&response) => handled,
-                        signal = stop.asked() => return Ok(signal.exit_code()),
+                        signal = stop.asked() => return Ok(Ending::Signal(signal)),
                     };
-                    handled?;
+                    if let Err(error) = handled {
+                        // A terminal sends Ctrl-C to the command as well, which may have ended first.
+                        let signal = timeout(SAME_SIGNAL, stop.asked()).await;
+                        return signal.map(Ending::Signal).map_err(|_| error);
+                    }
                     if self.until.as_ref().is_some_and(|until| until.reached(response.revision())) {
                         self.flush()?;
-                        return Ok(ExitCode::SUCCESS);
+                        return Ok(Ending::Done);
                     }
                 }
                 Some(Err(error)) => return Err(self.ended(error)),
-                None => return Ok(ExitCode::SUCCESS),
+                None => return Ok(Ending::Done),
             }
         }
     }

@@ -1,5 +1,7 @@
 //! `etcd-watch demo`.
 
+#![cfg(feature = "demo")]
+
 mod common;
 
 use common::{Running, bare, output, text};
@@ -39,7 +41,7 @@ async fn an_interrupted_demo_still_compares() {
     while !tool.line().await.contains("1.0s") {}
     tool.signal(rustix::process::Signal::INT);
     let (status, lines, stderr) = tool.end().await;
-    assert!(status.success(), "{lines:?} {stderr}");
+    assert_eq!(common::signal_of(status), Some(rustix::process::Signal::INT), "{lines:?} {stderr}");
     assert_eq!(result(&lines.join("\n"))["ok"], true);
 }
 
@@ -66,4 +68,10 @@ fn on_a_terminal_the_demo_redraws_in_place() {
     let shown = text(&shown);
     assert!(shown.contains("\x1b[11A") && shown.contains("slow consumer"), "{shown}");
     assert!(shown.contains("Every watch received exactly"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_demo_of_no_time_is_refused() {
+    let refused = output(bare(&["demo", "--seconds", "0"])).await;
+    assert!(!refused.status.success() && text(&refused.stderr).contains("--seconds"), "{refused:?}");
 }

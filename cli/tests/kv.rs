@@ -2,7 +2,10 @@
 
 mod common;
 
-use common::{World, text};
+use std::process::Stdio;
+
+use common::{World, output, text};
+use tokio::io::AsyncWriteExt;
 
 impl World {
     async fn prints(&self, arguments: &[&str], expected: &str) {
@@ -57,10 +60,57 @@ async fn the_servers_refusal_is_the_error() {
     for (arguments, expected) in [
         (["get", "a", "--rev", "9"], "future revision"),
         (["put", "a", "1", "--lease=77"], "lease not found"),
-        (["get", "a", "--rev", "-1"], "revision"),
     ] {
         let output = world.run(&arguments).await;
         assert_eq!(output.status.code(), Some(1), "{arguments:?}");
         assert!(text(&output.stderr).contains(expected), "{arguments:?}: {}", text(&output.stderr));
+    }
+}
+
+#[tokio::test]
+async fn a_value_is_given_or_piped_in_and_never_made_up() {
+    let world = World::new().await;
+    let piped = async |value: &[u8]| {
+        let mut tool = world.tool(&["put", "k"]);
+        tool.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = tool.spawn().expect("the tool runs");
+        let mut stdin = child.stdin.take().expect("its input");
+        stdin.write_all(value).await.expect("it reads");
+        drop(stdin);
+        child.wait_with_output().await.expect("its end")
+    };
+    assert!(piped(b"piped\n").await.status.success());
+    world.prints(&["get", "k"], "k\npiped\n\n").await;
+    // The other one has no input at all.
+    for refused in [piped(b"").await, output(world.tool(&["put", "k"])).await] {
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        assert!(text(&refused.stderr).contains("put KEY \"\""), "{refused:?}");
+    }
+    world.prints(&["get", "k"], "k\npiped\n\n").await;
+    world.prints(&["put", "k", ""], "OK\n").await;
+    world.prints(&["get", "k"], "k\n\n").await;
+}
+
+#[tokio::test]
+async fn an_empty_key_is_refused_with_how_to_name_every_key() {
+    let world = World::new().await;
+    world.put("k", "v");
+    for arguments in [
+        ["get", ""].as_slice(),
+        &["get", "", "z"],
+        &["del", ""],
+        &["watch", ""],
+        &["mirror", ""],
+        &["put", "", "v"],
+    ] {
+        let refused = world.run(arguments).await;
+        let stderr = text(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with("error: the key is empty: give a key"), "{arguments:?}: {stderr}");
+        let names_all = stderr.contains(r#"--prefix "" or --from-key """#);
+        assert_eq!(names_all, arguments[0] != "put", "{arguments:?}: {stderr}");
+    }
+    for flag in ["--prefix", "--from-key"] {
+        world.prints(&["get", "", flag], "k\nv\n").await;
     }
 }

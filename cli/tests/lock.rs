@@ -7,7 +7,7 @@ mod common;
 use std::{path::Path, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use common::{PATIENCE, Running, World, output, text, tool_for};
+use common::{PATIENCE, Running, World, output, signal_of, text, tool_for};
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, wait_until},
     model::ModelConfig,
@@ -21,7 +21,7 @@ use tokio::process::Command;
 /// Returns once so many keys begin with the prefix.
 async fn until_keys(client: &Client, prefix: &str, count: i64) {
     let reached = async {
-        while client.get(Get::prefix(prefix.to_owned()).count_only(true)).await.expect("a read").count
+        while client.get(Get::prefix(prefix.to_owned()).count_only(true)).await.expect("a read").count()
             != count
         {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -37,7 +37,7 @@ async fn client(endpoint: &str) -> Client {
 /// Takes the lease of the only key with the prefix away.
 async fn revoke(client: &Client, prefix: &str) {
     let found = client.get(Get::prefix(prefix.to_owned())).await.expect("a read");
-    client.lease_revoke(found.kvs[0].lease).await.expect("it is revoked");
+    client.lease_revoke(found.kvs()[0].lease).await.expect("it is revoked");
 }
 
 async fn read(path: &Path) -> String {
@@ -59,14 +59,14 @@ async fn a_lock_is_held_by_one_until_ctrl_c_and_then_by_the_next() {
     first.signal(Signal::INT);
     let (status, rest, stderr) = first.end().await;
     // As etcdctl prints a key, with its empty value.
-    assert_eq!((status.code(), stderr.as_str(), rest), (Some(0), "", vec![String::new()]));
+    assert_eq!((signal_of(status), stderr.as_str(), rest), (Some(Signal::INT), "", vec![String::new()]));
     let response: Value = serde_json::from_str(&second.line().await).expect("an object");
     let kv = &response["kvs"][0];
     let second_key = STANDARD.decode(kv["key"].as_str().expect("a key")).expect("base64");
     assert!(second_key.starts_with(b"l/") && second_key != key.as_bytes());
     assert!(kv["create_revision"].as_i64().is_some_and(|revision| revision > 2), "{kv}");
     second.signal(Signal::TERM);
-    assert_eq!(second.end().await.0.code(), Some(0));
+    assert_eq!(signal_of(second.end().await.0), Some(Signal::TERM));
     until_keys(&client(&world.etcd.endpoint()).await, "l/", 0).await;
 }
 
@@ -80,7 +80,7 @@ async fn who_is_stopped_while_waiting_leaves_the_queue() {
     until_keys(&client, "l/", 2).await;
     second.signal(Signal::INT);
     let (status, lines, _) = second.end().await;
-    assert_eq!((status.code(), lines), (Some(130), Vec::new()));
+    assert_eq!((signal_of(status), lines), (Some(Signal::INT), Vec::new()));
     until_keys(&client, "l/", 1).await;
 }
 
@@ -138,6 +138,21 @@ async fn a_signal_is_passed_on_and_the_lock_is_held_until_the_command_has_ended(
 }
 
 #[tokio::test]
+async fn a_command_that_ends_by_the_signal_passed_on_ends_the_tool_by_it() {
+    let world = World::new().await;
+    let client = client(&world.etcd.endpoint()).await;
+    for signal in [Signal::INT, Signal::TERM] {
+        let script = "echo up; exec sleep 600";
+        let mut holder = Running::start(world.tool(&["lock", "l", "--ttl", "600", "--", "sh", "-c", script]));
+        assert_eq!(holder.line().await, "up");
+        holder.signal(signal);
+        let (status, _, stderr) = holder.end().await;
+        assert_eq!((signal_of(status), stderr.as_str()), (Some(signal), ""));
+        until_keys(&client, "l/", 0).await;
+    }
+}
+
+#[tokio::test]
 async fn a_lock_that_is_lost_ends_the_tool_and_kills_all_of_the_command() {
     let world = World::new().await;
     let client = client(&world.etcd.endpoint()).await;
@@ -146,7 +161,8 @@ async fn a_lock_that_is_lost_ends_the_tool_and_kills_all_of_the_command() {
     revoke(&client, "l/").await;
     let (status, _, stderr) = holder.end().await;
     assert_eq!(status.code(), Some(1));
-    assert!(stderr.contains("the lock is lost"), "{stderr}");
+    assert!(stderr.starts_with("error: the lock is lost: "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "it is said once: {stderr}");
 
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("pids");
@@ -208,7 +224,7 @@ async fn a_holder_that_was_stopped_for_longer_than_its_lease_gives_up_when_it_go
         wait_until("the command is gone", PATIENCE, || is_gone(pid)).await;
         until_keys(&client, "l/", 1).await;
         next.signal(Signal::INT);
-        assert_eq!(next.end().await.0.code(), Some(0));
+        assert_eq!(signal_of(next.end().await.0), Some(Signal::INT));
     }
 }
 
@@ -224,7 +240,7 @@ async fn locks_are_etcdctls_locks() {
         let theirs = etcdctl.spawn(["lock", "l", "--", "echo", "theirs"]).expect("it runs");
         until_keys(&client, "l/", 2).await;
         ours.signal(Signal::INT);
-        assert_eq!(ours.end().await.0.code(), Some(0));
+        assert_eq!(signal_of(ours.end().await.0), Some(Signal::INT));
         assert_eq!(theirs.finish().await.expect("it ends").stdout, "theirs\n");
 
         let mut theirs = etcdctl.spawn(["lock", "l"]).expect("it runs");
@@ -234,7 +250,7 @@ async fn locks_are_etcdctls_locks() {
         until_keys(&client, "l/", 2).await;
         // Killed, it leaves the lock to the time of its lease; that is ended here.
         theirs.kill().await.expect("it is killed");
-        let holder = client.get(Get::key(key)).await.expect("a read").kvs.remove(0);
+        let holder = client.get(Get::key(key)).await.expect("a read").into_first().expect("a pair");
         client.lease_revoke(holder.lease).await.expect("it is revoked");
         let (status, lines, stderr) = ours.end().await;
         assert_eq!((status.code(), lines), (Some(0), vec!["ours".to_owned()]), "{stderr}");
@@ -254,11 +270,11 @@ async fn a_leader_that_resigns_or_is_lost_is_followed_by_the_next_and_everybody_
     until_keys(&client, "e/", 3).await;
     assert_eq!(listener.lines(2).await[1], "one");
     first.signal(Signal::INT);
-    assert_eq!(first.end().await.0.code(), Some(0));
+    assert_eq!(signal_of(first.end().await.0), Some(Signal::INT));
     let key = second.line().await;
     assert_eq!(second.line().await, "two");
     assert_eq!(listener.lines(2).await, [key.clone(), "two".to_owned()]);
-    let leader = client.get(Get::key(key)).await.expect("a read").kvs.remove(0);
+    let leader = client.get(Get::key(key)).await.expect("a read").into_first().expect("a pair");
     client.lease_revoke(leader.lease).await.expect("it is revoked");
     let (status, _, stderr) = second.end().await;
     assert_eq!(status.code(), Some(1));
@@ -267,10 +283,10 @@ async fn a_leader_that_resigns_or_is_lost_is_followed_by_the_next_and_everybody_
     // Not before it knows itself: a candidate that is ended has another status.
     assert_eq!(third.lines(2).await[1], "three");
     third.signal(Signal::TERM);
-    assert_eq!(third.end().await.0.code(), Some(0));
+    assert_eq!(signal_of(third.end().await.0), Some(Signal::TERM));
     until_keys(&client, "e/", 0).await;
     listener.signal(Signal::INT);
-    assert_eq!(listener.end().await.0.code(), Some(0));
+    assert_eq!(signal_of(listener.end().await.0), Some(Signal::INT));
 }
 
 #[tokio::test]
@@ -292,7 +308,7 @@ async fn elections_are_etcdctls_elections() {
         let client = client(&server.endpoint()).await;
         until_keys(&client, "e/", 2).await;
         theirs.kill().await.expect("it is killed");
-        let leader = client.get(Get::key(key)).await.expect("a read").kvs.remove(0);
+        let leader = client.get(Get::key(key)).await.expect("a read").into_first().expect("a pair");
         client.lease_revoke(leader.lease).await.expect("it is revoked");
         let key = ours.line().await;
         let told = async {

@@ -33,15 +33,15 @@ async fn write(client: Client, writer: usize) -> Vec<Change> {
     let mut changes = Vec::new();
     for index in (writer..KEYS).step_by(WRITERS) {
         let (key, value) = (format!("k{index:04}"), format!("value {index}"));
-        let put = client.put((key.clone(), value.clone())).await.expect("it is put");
-        changes.push((put.header.expect("etcd sends headers").revision, key, Some(value)));
+        let put = client.put(key.clone(), value.clone()).await.expect("it is put");
+        changes.push((put.revision(), key, Some(value)));
         if index % TXN_EVERY == 0 {
             let keys = (0..TXN_KEYS).map(|part| format!("kt{writer}/{part}"));
             let txn =
                 keys.clone().fold(Txn::new(), |txn, key| txn.and_then(Put::new(key, index.to_string())));
             let txn = txn.and_then(Delete::key(format!("k{index:04}")));
             let done = client.txn(txn).await.expect("the transaction is made");
-            let revision = done.header.expect("etcd sends headers").revision;
+            let revision = done.revision();
             changes.extend(keys.map(|key| (revision, key, Some(index.to_string()))));
             changes.push((revision, format!("k{index:04}"), None));
         }
@@ -77,7 +77,7 @@ async fn watch_prints_exactly_the_stores_history_through_a_cut_every_200_ms() {
     let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
     let client = etcd_watch_tokio::connect([server.endpoint()]).await.expect("a client");
 
-    let first = client.put(("other", "")).await.expect("it is put").header.expect("a header").revision;
+    let first = client.put("other", "").await.expect("it is put").revision();
     // Known beforehand: each key is a revision, each transaction another, and one more at the end.
     let until = first + i64::try_from(KEYS + KEYS / TXN_EVERY).expect("small") + 1;
     let child = Command::new(env!("CARGO_BIN_EXE_etcd-watch"))
@@ -109,7 +109,7 @@ async fn watch_prints_exactly_the_stores_history_through_a_cut_every_200_ms() {
     }
     // By revision; within one, as the transaction made them.
     expected.sort_by_key(|&(revision, ..)| revision);
-    let last = client.put(("k/end", "")).await.expect("it is put").header.expect("a header").revision;
+    let last = client.put("k/end", "").await.expect("it is put").revision();
     assert_eq!(last, until);
     expected.push((last, "k/end".to_owned(), Some(String::new())));
 

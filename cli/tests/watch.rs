@@ -148,6 +148,73 @@ async fn a_command_finds_each_change_in_its_environment() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn a_command_finds_each_change_on_its_standard_input_as_json_prints_it() {
+    let world = written().await;
+    let script = "cat >> \"$0\"";
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("seen");
+    let name = file.to_str().expect("text");
+    let flags = ["watch", "a", "--rev", "4", "--until-rev", "4", "--prev-kv", "-w", "json"];
+    let ran = world.run(&[&flags[..], &["--", "sh", "-c", script, name]].concat()).await;
+    assert!(ran.status.success(), "{ran:?}");
+    assert_eq!(std::fs::read_to_string(file).expect("it is there"), text(&ran.stdout));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn what_the_environment_has_no_room_for_is_on_the_commands_standard_input() {
+    let world = World::new().await;
+    let (long, key) = ("x".repeat(200 << 10), "k".repeat(200 << 10));
+    world.put("v", long.clone());
+    world.put(&key, "short");
+    world.put(&key, long.clone());
+    world.put("v", "short");
+    // The second line of two has the lengths of what came on standard input.
+    let script = r#"printf '%s|%s|%s|' "${ETCD_WATCH_LEFT_OUT-none}" "${ETCD_WATCH_KEY-no key}" "${ETCD_WATCH_VALUE-no value}" |
+        sed 's/kkk*/KEY/'; wc -c"#;
+    let mut tool =
+        world.tool(&["watch", "--prefix", "", "--rev", "2", "--until-rev", "5", "-w", "json", "--"]);
+    tool.args(["sh", "-c", script]).env("ETCD_WATCH_LEFT_OUT", "of an outer watch");
+    let ran = output(tool).await;
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+    let stdout = text(&ran.stdout);
+    let lines: Vec<&str> = stdout.lines().filter(|line| !line.starts_with('{')).collect();
+    let (seen, sizes): (Vec<&str>, Vec<usize>) = lines
+        .iter()
+        .map(|line| line.rsplit_once('|').expect("a size"))
+        .map(|(seen, size)| (seen, size.trim().parse::<usize>().expect("a number")))
+        .unzip();
+    assert_eq!(
+        seen,
+        [
+            r#"ETCD_WATCH_VALUE|"v"|no value"#,
+            r#"ETCD_WATCH_KEY|no key|"short""#,
+            r"ETCD_WATCH_KEY ETCD_WATCH_VALUE|no key|no value",
+            r#"none|"v"|"short""#,
+        ]
+    );
+    let base64 = (200 << 10) / 3 * 4;
+    assert!(sizes[0] > base64 && sizes[1] > base64 && sizes[2] > 2 * base64, "{sizes:?}");
+    assert!(sizes[3] < 1000, "{sizes:?}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_command_that_reads_nothing_is_not_waited_for_longer_than_it_runs() {
+    let world = World::new().await;
+    world.put("v", "x".repeat(1 << 20));
+    // What it leaves running has its standard input, and reads it no more than it did.
+    let script = "sleep 600 <&0 >/dev/null 2>&1 & echo $!";
+    let ran = world.run(&["watch", "v", "--rev", "2", "--until-rev", "2", "--", "sh", "-c", script]).await;
+    let stdout = text(&ran.stdout);
+    let pid = stdout.lines().last().and_then(|pid| pid.parse().ok());
+    let pid = pid.and_then(rustix::process::Pid::from_raw).expect("a pid");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it still runs");
+    assert!(ran.status.success(), "{}", text(&ran.stderr));
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn a_command_that_fails_ends_the_watch() {
     let world = written().await;
     let output = world.run(&["watch", "a", "--rev", "2", "--", "sh", "-c", "exit 3"]).await;
@@ -162,12 +229,9 @@ async fn a_command_that_fails_ends_the_watch() {
 #[tokio::test]
 async fn signals_end_a_watch_cleanly_and_cancel_it_on_the_server() {
     use rustix::process::Signal;
-    for (signal, until, code) in [
-        (Signal::INT, false, 0),
-        (Signal::TERM, false, 0),
-        (Signal::INT, true, 130),
-        (Signal::TERM, true, 143),
-    ] {
+    for (signal, until) in
+        [(Signal::INT, false), (Signal::TERM, false), (Signal::INT, true), (Signal::TERM, true)]
+    {
         let world = written().await;
         let mut arguments = vec!["watch", "b", "--rev", "2"];
         if until {
@@ -177,7 +241,7 @@ async fn signals_end_a_watch_cleanly_and_cancel_it_on_the_server() {
         assert_eq!(tool.lines(3).await, ["PUT", "b", "3"]);
         tool.signal(signal);
         let (status, _, stderr) = tool.end().await;
-        assert_eq!((status.code(), stderr.as_str()), (Some(code), ""));
+        assert_eq!((common::signal_of(status), stderr.as_str()), (Some(signal), ""));
         world.until_watchers(0).await;
     }
 }
@@ -204,18 +268,17 @@ async fn a_reader_that_goes_away_is_no_error() {
 
 #[tokio::test]
 async fn what_makes_no_sense_is_refused_by_name() {
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 10] = [
         (&["watch"], "<KEY>"),
-        (&["watch", "b", "a"], "must be above"),
+        (&["watch", "b", "a"], "RANGE_END must be above KEY"),
         (&["watch", "a", "b", "--prefix"], "--prefix"),
-        (&["watch", "a", "--rev=-3"], "start_revision is -3"),
+        (&["watch", "a", "--rev=-3"], "--rev"),
         (&["watch", "a", "--rev", "x"], "--rev"),
         (&["watch", "a", "--until-rev", "0"], "--until-rev"),
         (&["watch", "a", "-w", "yaml"], "--write-out"),
         (&["watch", "a", "--dial-timeout", "5"], "500ms, 5s or 1m30s"),
         (&["watch", "a", "--endpoints", "https://host:1"], "https"),
-        (&["watch", "a", "--endpoints", ","], "endpoint"),
-        (&["demo", "--seconds", "0"], "--seconds"),
+        (&["watch", "a", "--endpoints", ","], "endpoint \"\" is malformed"),
     ];
     for (arguments, expected) in cases {
         let output = output(bare(arguments)).await;
@@ -251,11 +314,12 @@ async fn an_endpoint_that_is_not_there_is_reported_in_time() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = listener.local_addr().expect("its address").to_string();
     drop(listener);
-    for command in ["watch", "get"] {
+    for command in ["watch", "get", "mirror", "lock"] {
         let output = output(bare(&[command, "k", "--endpoints", &endpoint, "--dial-timeout", "300ms"])).await;
         assert_eq!(output.status.code(), Some(1));
         let stderr = text(&output.stderr);
         assert!(stderr.contains("can't connect") && stderr.contains(&endpoint), "{stderr}");
         assert!(stderr.contains("300ms"), "{stderr}");
+        assert_eq!((stderr.starts_with("error: "), stderr.lines().count()), (true, 1), "{stderr}");
     }
 }

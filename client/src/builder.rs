@@ -13,10 +13,8 @@ use crate::{
     BuildError, Client, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
     auth::{Authenticator, Credentials},
     calls::attempts::Calls,
-    cluster::endpoint::Accepted,
     cluster::endpoints::Endpoints,
-    cluster::members::Upkeep,
-    cluster::{dialer::Dialer, pool::Pool},
+    cluster::{advertised::Advertised, dialer::Dialer, endpoint::Accepted, pool::Pool, upkeep::Upkeep},
     start,
     transport::{connector::Connector, options::ConnectOptions},
     watch::driver::Driver,
@@ -52,6 +50,7 @@ pub struct ClientBuilder {
     seed: Option<u64>,
     user: Option<Credentials>,
     upkeep: Upkeep,
+    advertised: Advertised,
     warn_slow_every: Option<Duration>,
     #[cfg(feature = "metrics")]
     name: String,
@@ -110,6 +109,7 @@ impl ClientBuilder {
             seed: None,
             user: None,
             upkeep: Upkeep::default(),
+            advertised: Advertised::like_given(),
             warn_slow_every: Some(Duration::from_secs(30)),
             #[cfg(feature = "metrics")]
             name: "etcd".into(),
@@ -120,7 +120,8 @@ impl ClientBuilder {
 
     /// The members' addresses, best first: `http://host:port`, `https://host:port` or `unix:///path`;
     /// `host:port` is `https` if `tls` is set, else `http`. At least one; several let the client
-    /// go on when a member is lost. One that fails goes to the back.
+    /// go on when a member is lost. One that fails goes to the back. If others are taken from the member list later
+    /// ([`sync_endpoints_every`](Self::sync_endpoints_every)), these are the last resort.
     pub fn endpoints<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
         self.endpoints = endpoints.into_iter().map(Into::into).collect();
         self
@@ -198,13 +199,19 @@ impl ClientBuilder {
     /// Reads the member list from the cluster this often, and uses the members' client URLs from then on, see
     /// [`Client::sync_endpoints`]. Default: never.
     pub fn sync_endpoints_every(mut self, interval: Duration) -> Self {
-        self.upkeep.sync_every = Some(interval);
+        self.upkeep.sync_every(interval);
+        self
+    }
+
+    /// Which addresses of the member list are accepted. Default: those like the endpoints given, see [`Advertised`].
+    pub fn accept_advertised(mut self, advertised: Advertised) -> Self {
+        self.advertised = advertised;
         self
     }
 
     /// Spreads the watch streams over the members this often, see [`Client::spread_watches`]. Default: never.
     pub fn spread_watches_every(mut self, interval: Duration) -> Self {
-        self.upkeep.spread_every = Some(interval);
+        self.upkeep.spread_every(interval);
         self
     }
 
@@ -241,27 +248,22 @@ impl ClientBuilder {
             check("user", user.name(), !user.name().is_empty(), "the name of a user")?;
         }
         let durations = [
-            ("dial_timeout", Some(self.dial_timeout), SHORTEST),
-            ("connect_timeout", Some(self.connect_timeout), SHORTEST),
-            ("request_timeout", Some(self.request_timeout), SHORTEST),
-            ("keepalive timeout", self.connection.keepalive.map(|keepalive| keepalive.timeout), SHORTEST),
-            ("sync_endpoints_every", self.upkeep.sync_every, SECOND),
-            ("spread_watches_every", self.upkeep.spread_every, SECOND),
-            ("warn_slow_every", self.warn_slow_every, SHORTEST),
+            ("dial_timeout", Some(self.dial_timeout)),
+            ("connect_timeout", Some(self.connect_timeout)),
+            ("request_timeout", Some(self.request_timeout)),
+            ("keepalive timeout", self.connection.keepalive.map(|keepalive| keepalive.timeout)),
+            ("warn_slow_every", self.warn_slow_every),
         ];
-        for (field, value, shortest) in
-            durations.into_iter().filter_map(|(field, value, low)| Some((field, value?, low)))
-        {
-            let allowed = if shortest == SECOND {
-                "from 1 s to 365 days: members are asked each time"
-            } else {
-                "from 1 ms to 365 days"
-            };
-            check(field, value, (shortest..=LONGEST).contains(&value), allowed)?;
+        for (field, value) in durations.into_iter().filter_map(|(field, value)| Some((field, value?))) {
+            check(field, value, (SHORTEST..=LONGEST).contains(&value), "from 1 ms to 365 days")?;
         }
         if let Some(Keepalive { interval, .. }) = self.connection.keepalive {
             let allowed = "from 5 s to 365 days: servers close connections that ping more often";
             check("keepalive interval", interval, (MIN_KEEPALIVE..=LONGEST).contains(&interval), allowed)?;
+        }
+        for (field, every) in self.upkeep.intervals() {
+            let allowed = "from 1 s to 365 days: members are asked each time";
+            check(field, every, (SECOND..=LONGEST).contains(&every), allowed)?;
         }
         let (stream, connection) = (self.connection.stream_window, self.connection.connection_window);
         let window = MIN_WINDOW..=MAX_WINDOW;
@@ -311,6 +313,7 @@ impl ClientBuilder {
             Connector::new(runtime.clone(), self.connection, self.dial_timeout),
             Endpoints::new(endpoints),
             accepted,
+            self.advertised,
             self.watch,
             self.max_message_bytes,
             self.user.map(Authenticator::new),
@@ -416,6 +419,9 @@ mod tests {
             assert_eq!(refused(builder().max_message_bytes(bad)), "max_message_bytes");
         }
         assert_eq!(refused(builder().user("", "password")), "user");
+        let short = Duration::from_millis(999);
+        assert_eq!(refused(builder().sync_endpoints_every(short)), "sync_endpoints_every");
+        assert_eq!(refused(builder().spread_watches_every(short)), "spread_watches_every");
     }
 
     #[test]

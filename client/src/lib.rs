@@ -44,8 +44,9 @@
 //! | `endpoint_failed_again` | debug | the same, in between |
 //! | `endpoint_answers` | info | `endpoint`; after it had failed |
 //! | `endpoints_changed` | info | `endpoints`, all that are used from now on |
-//! | `endpoints_not_synced` | warn | `reason`; the member list could not be read |
-//! | `endpoint_left_out` | warn | `reason`; a URL in the member list is of no use |
+//! | `endpoints_not_synced` | warn | `reason`; the endpoints could not be taken from the member list; once for each reason |
+//! | `endpoints_not_synced_again` | debug | the same, each time after that |
+//! | `endpoint_left_out` | warn | `reason`; URLs in the member list that are not used, all in one line; once for each change |
 //! | `calls_connected` | debug | `endpoint` |
 //! | `pings_too_frequent` | warn | `endpoint`, `interval` from now on; once |
 //! | `pings_too_frequent_again` | debug | the same, when the server wants still fewer |
@@ -97,6 +98,7 @@ pub use calls::{
 };
 pub use client::Client;
 pub use cluster::{
+    advertised::Advertised,
     endpoint::{Address, Endpoint, EndpointError, Scheme},
     members::SyncError,
 };

@@ -1,13 +1,13 @@
 //! Waiting for a cluster to answer for the first time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use etcd_watch_core::{Failure, Remedy, remedy};
 use etcd_watch_proto::etcdserverpb as pb;
 
 use crate::{
-    EndpointFailure, StartError,
+    Endpoint, EndpointFailure, StartError,
     calls::attempts::{Calls, members_fault},
     cluster::{dialer::Unreached, pool::Pooled},
     runtime::timeout,
@@ -35,32 +35,34 @@ enum Round {
 /// trying again changes nothing, else when the time is over.
 pub(crate) async fn answered(calls: &Calls, within: Duration) -> Result<(), StartError> {
     let began = calls.runtime().now();
-    let outcome = timeout(calls.runtime(), within, rounds(calls)).await;
+    // In the application's order: failures change that of the list.
+    let given = calls.pool.dialer.endpoints.all_given();
+    let outcome = timeout(calls.runtime(), within, rounds(calls, &given)).await;
     match outcome {
         Some(Ok(())) => Ok(()),
         Some(Err(Some(error))) => Err(error),
         Some(Err(None)) => {
             let after = calls.runtime().now().since(began);
-            Err(StartError::Unreachable { endpoints: failures(calls, after), after })
+            Err(StartError::Unreachable { endpoints: failures(calls, &given, after), after })
         }
-        None => Err(StartError::Unreachable { endpoints: failures(calls, within), after: within }),
+        None => Err(StartError::Unreachable { endpoints: failures(calls, &given, within), after: within }),
     }
 }
 
 /// Fails without an error of its own when it is turned away everywhere.
-async fn rounds(calls: &Calls) -> Result<(), Option<StartError>> {
+async fn rounds(calls: &Calls, given: &[Arc<Endpoint>]) -> Result<(), Option<StartError>> {
     let mut avoid = None;
     let mut pause = PAUSE_FLOOR;
     let mut turned_away = 0;
     loop {
-        let round = match calls.pool.get(avoid).await {
+        let round = match calls.pool.get(avoid.as_deref()).await {
             Ok(pooled) => {
-                avoid = Some(pooled.endpoint());
+                avoid = Some(pooled.endpoint().clone());
                 ask(calls, &pooled).await
             }
             Err(unreached) => {
                 avoid = None;
-                unreachable(calls, &unreached)
+                unreachable(calls, given, &unreached)
             }
         };
         match round {
@@ -119,24 +121,22 @@ fn answer(calls: &Calls, pooled: &Pooled) -> Round {
     Round::Answered
 }
 
-fn unreachable(calls: &Calls, unreached: &Unreached) -> Round {
-    let all_tls = unreached.causes().all(|(_, error)| error.is_tls_refusal());
-    let hopeless = unreached.causes().all(|(_, error)| error.is_tls_refusal() || error.is_turned_away());
+fn unreachable(calls: &Calls, given: &[Arc<Endpoint>], unreached: &Unreached) -> Round {
+    let all_tls = unreached.causes().all(|error| error.is_tls_refusal());
+    let hopeless = unreached.causes().all(|error| error.is_tls_refusal() || error.is_turned_away());
     if all_tls {
-        return Round::Failed(StartError::Tls { endpoints: failures(calls, Duration::ZERO) });
+        return Round::Failed(StartError::Tls { endpoints: failures(calls, given, Duration::ZERO) });
     }
     if hopeless { Round::TurnedAway } else { Round::Again }
 }
 
 /// Why each endpoint can't be used; one of which nothing was heard hasn't answered within the time given.
-fn failures(calls: &Calls, within: Duration) -> Vec<EndpointFailure> {
+fn failures(calls: &Calls, given: &[Arc<Endpoint>], within: Duration) -> Vec<EndpointFailure> {
     let endpoints = &calls.pool.dialer.endpoints;
     let silent = || Failure::connection(format!("no answer within {within:?}"));
-    let failure = |id| EndpointFailure {
-        endpoint: (*endpoints.get(id)).clone(),
-        cause: endpoints.last_failure(id).unwrap_or_else(silent),
+    let failure = |endpoint: &Arc<Endpoint>| EndpointFailure {
+        endpoint: (**endpoint).clone(),
+        cause: endpoints.last_failure(endpoint).unwrap_or_else(silent),
     };
-    let mut ids = endpoints.list();
-    ids.sort();
-    ids.into_iter().map(failure).collect()
+    given.iter().map(failure).collect()
 }

@@ -39,6 +39,7 @@ mod id_map;
 mod into_bytes;
 mod key;
 mod mirror;
+mod printable;
 mod range;
 mod reads;
 mod stats;
@@ -57,6 +58,7 @@ pub use key::{RangeKey, StreamId, StreamKey, WatchKey};
 pub use mirror::{
     ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, MirrorRequest, Page, SnapshotPart,
 };
+pub use printable::printable;
 pub use range::KeyRange;
 pub use stats::{Stats, WatchState, WatchStats};
 pub use time::Instant;

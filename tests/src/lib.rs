@@ -14,15 +14,21 @@
 
 #![allow(clippy::exhaustive_enums, reason = "a test that misses a case must not compile")]
 
+#[cfg(feature = "certificates")]
 pub mod certificates;
 pub mod checks;
+#[cfg(feature = "sim")]
 pub mod explore;
+#[cfg(feature = "sim")]
 pub mod folding;
+#[cfg(feature = "sim")]
 pub mod fuzz;
-#[cfg(unix)]
+#[cfg(all(unix, feature = "harness"))]
 pub mod harness;
+#[cfg(feature = "lawful")]
 pub mod lawful;
 pub mod model;
 pub mod proxy;
 pub mod server;
+#[cfg(feature = "sim")]
 pub mod sim;

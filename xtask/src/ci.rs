@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     codegen,
+    needs::Needs,
     nextest::Nextest,
     run::{cargo, program, run, seconds, workspace},
     test,
@@ -25,7 +26,8 @@ const NO_STD_TARGETS: [&str; 4] =
 
 /// Crates with features, and the sets of them to check apart from the workspace, whose members turn each
 /// other's features on.
-const FEATURES: [(&str, &[&str]); 3] = [
+const FEATURES: [(&str, &[&str]); 5] = [
+    ("etcd-watch", &["tls-ring", "demo,tls-ring"]),
     (
         "etcd-watch-client",
         &[
@@ -41,6 +43,7 @@ const FEATURES: [(&str, &[&str]); 3] = [
         ],
     ),
     ("etcd-watch-tokio", &["", "discovery", "json", "metrics", "tls-ring", "tonic-channel"]),
+    ("etcd-watch-testkit", &["", "certificates", "harness", "lawful", "sim"]),
     ("etcd-watch-smol", &["", "async-std", "discovery", "json", "async-std,metrics,tls-ring"]),
 ];
 
@@ -72,7 +75,7 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
     })?;
     steps.step("core without std", check_core_without_std)?;
     let nextest = steps.step("nextest", Nextest::provide)?;
-    steps.step("servers and Go client", test::fetch)?;
+    steps.step("servers and Go client", || test::fetch(Needs::EVERYTHING))?;
     steps.step("tests", || test::run_with(&nextest, &[]))?;
     steps.step("doctests", test::run_doctests)
 }
@@ -109,8 +112,8 @@ impl fmt::Display for Steps {
 fn clippy_by_features() -> Result<()> {
     for (package, sets) in FEATURES {
         for features in sets {
-            let check = ["clippy", "--package", package, "--features", features, "--", "-D", "warnings"];
-            run(&mut cargo(&check))?;
+            let mut check = cargo(&["clippy", "--package", package, "--no-default-features"]);
+            run(check.args(["--features", features, "--", "-D", "warnings"]))?;
         }
     }
     for (package, features) in EXAMPLES {

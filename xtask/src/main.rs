@@ -10,6 +10,7 @@ mod etcd;
 mod fuzz;
 mod go;
 mod mutants;
+mod needs;
 mod nextest;
 mod run;
 mod simulate;
@@ -30,6 +31,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Chore {
     /// Provide what tests need (cargo-nextest, real etcd servers, etcd's Go client), and run every test of the workspace.
+    ///
+    /// With `-p PACKAGE`, only the tests of that package are run, and only what they need is fetched: `-p etcd-watch-core`
+    /// needs no server, and only `etcd-watch-testkit` has tests with the Go client.
     Test {
         /// Arguments for `cargo nextest run`, such as a filter.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]

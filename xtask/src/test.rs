@@ -6,15 +6,16 @@ use anyhow::Result;
 
 use crate::{
     etcd, go,
+    needs::{Needs, packages},
     nextest::Nextest,
     run::{cargo, run},
 };
 
-/// Provides what tests need and is missing (nextest, the servers and the Go client), then runs all tests and doctests;
-/// `arguments` go to nextest.
+/// Provides what the chosen tests need and is missing (nextest, the servers and the Go client), then runs all tests and
+/// doctests; `arguments` go to nextest.
 pub(crate) fn run_tests(arguments: &[String]) -> Result<()> {
     let nextest = Nextest::provide()?;
-    fetch()?;
+    fetch(Needs::of(arguments))?;
     run_with(&nextest, arguments)?;
     if arguments.is_empty() {
         run_doctests()
@@ -24,15 +25,21 @@ pub(crate) fn run_tests(arguments: &[String]) -> Result<()> {
     }
 }
 
-/// Fetches the servers and the Go client that are missing.
-pub(crate) fn fetch() -> Result<()> {
-    etcd::run(&[])?;
-    go::run()
+/// Fetches what is needed and missing.
+pub(crate) fn fetch(needs: Needs) -> Result<()> {
+    if needs.servers {
+        etcd::run(&[])?;
+    }
+    if needs.go {
+        go::run()?;
+    }
+    Ok(())
 }
 
 /// Runs the tests that `arguments` of nextest choose; all of them, if there are none.
 pub(crate) fn run_with(nextest: &Nextest, arguments: &[String]) -> Result<()> {
-    let all: &[&str] = if names_packages(arguments) { &[] } else { &["--workspace"] };
+    // With `--workspace` a choice of packages would have no effect.
+    let all: &[&str] = if packages(arguments).is_empty() { &["--workspace"] } else { &[] };
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut command = nextest.command();
     command.env("NEXTEST_PROFILE", "xtask").env("NEXTEST_TEST_THREADS", (2 * cores).to_string());
@@ -43,29 +50,4 @@ pub(crate) fn run_with(nextest: &Nextest, arguments: &[String]) -> Result<()> {
 /// Runs all doctests, which nextest doesn't.
 pub(crate) fn run_doctests() -> Result<()> {
     run(&mut cargo(&["test", "--doc", "--workspace"]))
-}
-
-/// Whether the arguments choose among the packages; with `--workspace` the choice would have no effect.
-fn names_packages(arguments: &[String]) -> bool {
-    let cargos = arguments.iter().take_while(|argument| *argument != "--");
-    cargos.into_iter().any(|argument| {
-        let is_short = argument.starts_with("-p") && !argument.starts_with("--");
-        is_short || argument == "--package" || argument.starts_with("--package=")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn packages_are_recognized_among_the_arguments_for_cargo_only() {
-        let names = |line: &str| names_packages(&line.split(' ').map(str::to_owned).collect::<Vec<_>>());
-        for line in ["-p core", "-pcore", "--package core", "--release --package=core"] {
-            assert!(names(line), "{line}");
-        }
-        for line in ["", "some_test", "--profile ci", "--package-set", "-- -p"] {
-            assert!(!names(line), "{line}");
-        }
-    }
 }

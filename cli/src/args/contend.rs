@@ -20,6 +20,8 @@ pub(crate) struct LockArgs {
     /// revision that created it, which is greater than that of every holder before (a fencing token). If the
     /// lock is lost while it runs, it is sent SIGTERM, and 2 seconds later SIGKILL, and the status is 1; where
     /// standard input is no terminal, so is everything it has started. SIGTERM is passed on to it.
+    ///
+    /// ETCDCTL_PASSWORD, and a password in ETCDCTL_USER, are kept from it.
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }

@@ -48,7 +48,9 @@ pub(crate) struct ToArgs {
     /// How far it has come is written to a key at the destination in the same transactions as the changes.
     /// Started again, it goes on from there, or, when that history is compacted, lists the keys and writes what
     /// differs. It never replaces a newer state by an older one: it refuses a source that has gone back or is
-    /// another cluster, and a mirror that has been replaced by another one with the same checkpoint stops.
+    /// another cluster, and a mirror that has been replaced by another one with the same checkpoint stops. It
+    /// refuses to copy what another mirror copies back, which it knows by that one's checkpoint at the source: two
+    /// clusters that mirror each other need different prefixes (--dest-prefix).
     ///
     /// Revisions are written in order, each in one transaction, some of them together, as long as they have no
     /// more changes than --max-txn-ops. Leases are not carried over: keys go when they go at the source. Keys

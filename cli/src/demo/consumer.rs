@@ -18,7 +18,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{run::revision, watches::Kind};
+use super::{store::revision, watches::Kind};
 
 /// How long a watch may take to catch up once the faults are over.
 const PATIENCE: Duration = Duration::from_secs(30);

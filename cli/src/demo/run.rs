@@ -24,14 +24,19 @@ use super::{
     chaos,
     consumer::{Consumer, Outcome, Position},
     report::{Report, Row, Tally},
+    store::revision,
     view::{Line, Snapshot, View},
     watches::Kind,
     writers::Writers,
 };
-use crate::signals::Stop;
+use crate::signals::{Signal, Stop};
 
-/// A run lets connections break for as long as it was told to, or until it is told to stop.
-pub(super) async fn run(seconds: u64, seed: u64, stop: &mut Stop) -> anyhow::Result<Report> {
+/// A run lets connections break for as long as it was told to, or until a signal stops it, and then compares.
+pub(super) async fn run(
+    seconds: u64,
+    seed: u64,
+    stop: &mut Stop,
+) -> anyhow::Result<(Report, Option<Signal>)> {
     let mut stage = Stage::set(seed).await?;
     writeln!(
         io::stdout(),
@@ -40,12 +45,13 @@ pub(super) async fn run(seconds: u64, seed: u64, stop: &mut Stop) -> anyhow::Res
     )?;
     let writers = Writers::start(&stage.direct, seed);
     stage.open(false)?;
-    stage.break_connections(Duration::from_secs(seconds), seed, &writers, stop).await?;
+    let time = Duration::from_secs(seconds);
+    let interrupted = stage.break_connections(time, seed, &writers, stop).await?;
     stage.proxy.restore();
     // What a black hole has swallowed stays dead otherwise.
     stage.proxy.cut_all(Cut::Reset);
     let writes = writers.stop().await.context("a writer failed")?;
-    stage.finish(seed, writes).await
+    Ok((stage.finish(seed, writes).await?, interrupted))
 }
 
 /// Everything that takes part.
@@ -125,7 +131,7 @@ impl Stage {
         seed: u64,
         writers: &Writers,
         stop: &mut Stop,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Option<Signal>> {
         let (half, end) = (self.began + time / 2, self.began + time);
         let fault = Arc::new(Mutex::new("all is well".to_owned()));
         let said = fault.clone();
@@ -153,12 +159,12 @@ impl Stage {
                 error = drawing => return Err(error.into()),
                 () = chaos::rage(&self.proxy, seed.wrapping_add(u64::from(late)), say.clone()) => {}
                 () = sleep_until(next) => {}
-                _ = stop.asked() => return Ok(()),
+                signal = stop.asked() => return Ok(Some(signal)),
             }
             self.proxy.restore();
             self.proxy.cut_all(Cut::Reset);
             if late {
-                return Ok(());
+                return Ok(None);
             }
             self.open(true)?;
             late = true;
@@ -213,10 +219,6 @@ fn row(kind: &Kind, asked_at: i64, outcome: Outcome, history: &[Arc<HistoryEvent
     }
     let tally = Tally::of(expected as u64, outcome.received, &violations);
     Row { name: kind.name, tally, caught_up: outcome.caught_up, problem }
-}
-
-pub(super) fn revision(etcd: &EmbeddedEtcd) -> i64 {
-    etcd.with_model(|model| model.revision())
 }
 
 fn snapshot(

@@ -91,11 +91,11 @@ impl Writer {
         match self.rng.u32(0..100) {
             0..55 => {
                 let put = self.put();
-                self.client.put(put).await?;
+                self.client.put_with(put).await?;
             }
             55..65 => {
                 let put = Put::new(HOT_KEY, self.value());
-                self.client.put(put).await?;
+                self.client.put_with(put).await?;
             }
             65..75 => {
                 let key = self.key();
@@ -116,7 +116,7 @@ impl Writer {
                 self.leases.push(lease);
                 for _ in 0..self.rng.u32(1..4) {
                     let put = self.put().lease(lease);
-                    self.client.put(put).await?;
+                    self.client.put_with(put).await?;
                 }
             }
         }

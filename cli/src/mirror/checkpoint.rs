@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 use super::mapping::{Mapping, describe};
 
 /// What the names of checkpoints begin with; the second is for mirrors whose keys are where the first is.
-const NAMES: [&str; 2] = ["etcd-watch/mirror/", "_etcd-watch/mirror/"];
+pub(super) const NAMES: [&str; 2] = ["etcd-watch/mirror/", "_etcd-watch/mirror/"];
 
 /// Which keys of which cluster, and up to where, are at the destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Checkpoint {
     pub(super) cluster_id: u64,
     pub(super) range: KeyRange,
+    /// Which keys of the destination they become. Checkpoints of earlier versions don't say it.
+    pub(super) destination: Option<KeyRange>,
     /// With `is_exact`, the destination has the state of this revision; where the next one takes several
     /// transactions, some of that, too. Otherwise a list of this revision, 0 if it is not known yet, is being
     /// copied.
@@ -28,12 +30,20 @@ pub(super) struct Checkpoint {
 
 impl Checkpoint {
     /// That of a mirror that has copied nothing.
-    pub(super) fn first(cluster_id: u64, range: KeyRange) -> Self {
-        Self { cluster_id, range, revision: 0, is_exact: false, writer: String::new(), sequence: 0 }
+    pub(super) fn first(cluster_id: u64, mapping: &Mapping) -> Self {
+        Self {
+            cluster_id,
+            range: mapping.source().clone(),
+            destination: Some(mapping.destination().clone()),
+            revision: 0,
+            is_exact: false,
+            writer: String::new(),
+            sequence: 0,
+        }
     }
 
     pub(super) fn encode(&self) -> Bytes {
-        let value = json!({
+        let mut value = json!({
             "format": 1,
             "source_cluster_id": format!("{:x}", self.cluster_id),
             "source_key": STANDARD.encode(self.range.start()),
@@ -43,6 +53,10 @@ impl Checkpoint {
             "writer": self.writer,
             "sequence": self.sequence,
         });
+        if let Some(destination) = &self.destination {
+            value["destination_key"] = STANDARD.encode(destination.start()).into();
+            value["destination_range_end"] = STANDARD.encode(destination.end()).into();
+        }
         value.to_string().into()
     }
 
@@ -56,11 +70,18 @@ impl Checkpoint {
         let missing = |name: &str| anyhow!("it has no proper {name}");
         let text = |name: &str| value[name].as_str().ok_or_else(|| missing(name));
         let bytes = |name: &str| STANDARD.decode(text(name)?).map_err(|_| missing(name));
-        let (start, end) = (bytes("source_key")?, bytes("source_range_end")?);
+        let range = |start, end| {
+            let (start, end) = (bytes(start)?, bytes(end)?);
+            anyhow::Ok(if end.is_empty() { KeyRange::key(start) } else { KeyRange::range(start, end)? })
+        };
+        let destination = value.get("destination_key");
         Ok(Self {
             cluster_id: u64::from_str_radix(text("source_cluster_id")?, 16)
                 .map_err(|_| missing("source_cluster_id"))?,
-            range: if end.is_empty() { KeyRange::key(start) } else { KeyRange::range(start, end)? },
+            range: range("source_key", "source_range_end")?,
+            destination: destination
+                .map(|_| range("destination_key", "destination_range_end"))
+                .transpose()?,
             revision: value["revision"].as_i64().ok_or_else(|| missing("revision"))?,
             is_exact: value["exact"].as_bool().ok_or_else(|| missing("exact"))?,
             writer: text("writer")?.to_owned(),
@@ -106,13 +127,14 @@ mod tests {
         let checkpoint = Checkpoint {
             cluster_id: u64::MAX,
             range: KeyRange::prefix("a\u{ff}"),
+            destination: Some(KeyRange::all()),
             revision: 7,
             is_exact: true,
             writer: "w".to_owned(),
             sequence: 3,
         };
         assert_eq!(Checkpoint::decode(&checkpoint.encode()).expect("it is one"), checkpoint);
-        let one = Checkpoint { range: KeyRange::key("a"), is_exact: false, ..checkpoint };
+        let one = Checkpoint { range: KeyRange::key("a"), destination: None, is_exact: false, ..checkpoint };
         assert_eq!(Checkpoint::decode(&one.encode()).expect("it is one"), one);
         assert!(Checkpoint::decode(b"x").is_err());
         assert!(Checkpoint::decode(br#"{"format":2}"#).is_err());

@@ -1,19 +1,20 @@
 //! The etcd that is written to.
 
-use std::{io, io::Write as _, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use etcd_watch_tokio::{
-    CallError, Client, Code, Compare, Get, Is, KeyRange, Put, Txn,
-    proto::{
-        etcdserverpb::{RangeResponse, ResponseHeader, TxnResponse, response_op},
-        mvccpb::KeyValue,
-    },
+    CallError, Client, Code, Compare, Delete, Get, Header, Is, KeyRange, OwnedKeyValue, Put, Txn,
+    TxnResponse, TxnResult,
 };
 use tokio::time::sleep;
 
 use super::{batch::Changes, checkpoint::Checkpoint, mapping::behind};
+use crate::{
+    errors::{self, Flags},
+    log,
+};
 
 /// Pauses between attempts, while the destination can't be reached.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -24,6 +25,8 @@ const POLITE_ATTEMPTS: u32 = 3;
 
 /// How often to try it in all.
 const ATTEMPTS: u32 = 20;
+
+const CANT_WRITE: &str = "can't write to the destination";
 
 /// How many keys to list at once.
 const PAGE_KEYS: i64 = 1000;
@@ -62,8 +65,9 @@ impl From<anyhow::Error> for Refused {
 impl From<Refused> for anyhow::Error {
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::TooLarge(error) => anyhow!(error)
-                .context("too large for the destination: raise its --max-request-bytes and start again"),
+            Refused::TooLarge(error) => {
+                failed(&error, "too large for the destination: raise its --max-request-bytes and start again")
+            }
             Refused::Other(error) => error,
         }
     }
@@ -81,9 +85,9 @@ impl Destination {
         let writer = format!("{:016x}", fastrand::u64(..));
         for attempt in 0..ATTEMPTS {
             let found = retried(|| client.get(Get::key(key.clone()))).await;
-            let found = found.context("can't read the destination")?;
-            let cluster_id = found.header.as_ref().map_or(0, |header| header.cluster_id);
-            let before = found.kvs.first();
+            let found = found.map_err(|error| failed(&error, "can't read the destination"))?;
+            let cluster_id = found.header().cluster_id;
+            let before = found.first();
             let checkpoint = begin(before.map(decoded).transpose()?, cluster_id).await?;
             let checkpoint = Checkpoint { writer: writer.clone(), sequence: 0, ..checkpoint };
             let mut destination = Self {
@@ -112,8 +116,20 @@ impl Destination {
     async fn interrupt(&self) -> anyhow::Result<()> {
         let checkpoint = Checkpoint { is_exact: false, ..self.checkpoint.clone() };
         let put = Put::new(self.key.clone(), checkpoint.encode());
-        retried(|| self.client.put(put.clone())).await.context("can't write to the destination")?;
-        Ok(())
+        let put = retried(|| self.client.put_with(put.clone())).await;
+        put.map(drop).map_err(|error| failed(&error, CANT_WRITE))
+    }
+
+    /// Deletes the checkpoint if this mirror has only just created it, so that it is in nobody's way.
+    pub(super) async fn withdraw(&self) {
+        if self.create_revision != self.mod_revision {
+            return;
+        }
+        let txn = Txn::new()
+            .when(Compare::mod_revision(self.key.clone(), Is::Equal, self.mod_revision))
+            .and_then(Delete::key(self.key.clone()));
+        // If it stays, whoever is in its way is told its name.
+        let _ = self.client.txn(txn).await;
     }
 
     pub(super) fn checkpoint(&self) -> &Checkpoint {
@@ -125,7 +141,7 @@ impl Destination {
     }
 
     /// Whether this mirror, or one before it with this checkpoint, may have written the key.
-    pub(super) fn may_have_written(&self, kv: &KeyValue) -> bool {
+    pub(super) fn may_have_written(&self, kv: &OwnedKeyValue) -> bool {
         kv.mod_revision >= self.create_revision
     }
 
@@ -172,12 +188,12 @@ impl Destination {
             Err(error) if is_too_large(&error) => return Err(Refused::TooLarge(error)),
             Err(error @ CallError::Refused { .. }) if error.to_string().contains("too many operations") => {
                 let what = "a transaction is too long for the destination: lower --max-txn-ops";
-                return Err(anyhow!(error).context(what).into());
+                return Err(failed(&error, what).into());
             }
-            Err(error) => return Err(anyhow!(error).context("can't write to the destination").into()),
+            Err(error) => return Err(failed(&error, CANT_WRITE).into()),
         };
-        let (mod_revision, create_revision) = if response.succeeded {
-            (revision(response.header.as_ref())?, None)
+        let (mod_revision, create_revision) = if response.succeeded() {
+            (revision(response.header())?, None)
         } else {
             let found = found(response);
             let known = found.as_ref().and_then(|kv| Checkpoint::decode(&kv.value).ok());
@@ -198,7 +214,7 @@ impl Destination {
     }
 
     /// The pairs of a range, without the checkpoint.
-    pub(super) async fn list(&self, range: KeyRange) -> anyhow::Result<Vec<KeyValue>> {
+    pub(super) async fn list(&self, range: KeyRange) -> anyhow::Result<Vec<OwnedKeyValue>> {
         let mut rest = range;
         let mut limit = PAGE_KEYS;
         let mut pairs = Vec::new();
@@ -209,9 +225,10 @@ impl Destination {
                     limit /= 2;
                     continue;
                 }
-                Err(error) => return Err(error).context("can't list keys at the destination"),
+                Err(error) => return Err(failed(&error, "can't list keys at the destination")),
             };
-            let RangeResponse { kvs, more, .. } = page;
+            let more = page.has_more();
+            let kvs = page.into_kvs();
             let last = kvs.last().map(|kv| behind(&kv.key));
             pairs.extend(kvs.into_iter().filter(|kv| kv.key != self.key));
             let (true, Some(next)) = (more, last) else { return Ok(pairs) };
@@ -229,21 +246,21 @@ enum Outcome {
     Superseded(Option<Checkpoint>),
 }
 
-fn decoded(kv: &KeyValue) -> anyhow::Result<Checkpoint> {
+fn decoded(kv: &OwnedKeyValue) -> anyhow::Result<Checkpoint> {
     let what = || format!("key {} at the destination is no checkpoint", kv.key.escape_ascii());
     Checkpoint::decode(&kv.value).with_context(what)
 }
 
-fn revision(header: Option<&ResponseHeader>) -> anyhow::Result<i64> {
-    match header {
-        Some(header) => Ok(header.revision),
-        None => bail!("the destination's answers have no header: use an endpoint that is etcd itself"),
+fn revision(header: Header) -> anyhow::Result<i64> {
+    match header.revision {
+        0 => bail!("the destination's answers have no header: use an endpoint that is etcd itself"),
+        revision => Ok(revision),
     }
 }
 
-fn found(response: TxnResponse) -> Option<KeyValue> {
-    match response.responses.into_iter().next()?.response? {
-        response_op::Response::ResponseRange(range) => range.kvs.into_iter().next(),
+fn found(response: TxnResponse) -> Option<OwnedKeyValue> {
+    match response.into_results().into_iter().next()? {
+        TxnResult::Get(found) => found.into_first(),
         _ => None,
     }
 }
@@ -262,6 +279,10 @@ fn is_too_large(error: &CallError) -> bool {
     }
 }
 
+fn failed(error: &CallError, what: &'static str) -> anyhow::Error {
+    anyhow!(errors::call(error, Flags::Destination)).context(what)
+}
+
 /// Makes a call until it is answered. Only for calls that may be executed twice.
 async fn retried<T, F: Future<Output = Result<T, CallError>>>(
     mut call: impl FnMut() -> F,
@@ -273,8 +294,8 @@ async fn retried<T, F: Future<Output = Result<T, CallError>>>(
             result => return result,
         };
         if pause == FIRST_PAUSE {
-            // With standard error gone there is nobody to tell.
-            let _ = writeln!(io::stderr(), "warning: the destination: {error}; trying again");
+            let error = errors::call(&error, Flags::Destination);
+            log::warning(format_args!("the destination: {error}; trying again"));
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

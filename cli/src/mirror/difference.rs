@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use etcd_watch_tokio::SnapshotPart;
+use etcd_watch_tokio::{OwnedKeyValue, SnapshotPart};
 
 use super::{batch::Changes, destination::Destination, mapping::Mapping};
 
@@ -36,7 +36,7 @@ pub(super) async fn difference(
             continue;
         }
         let before = there.remove(&key);
-        let is_there = |before: &etcd_watch_tokio::proto::mvccpb::KeyValue| {
+        let is_there = |before: &OwnedKeyValue| {
             before.value == kv.value && (delete_extra || destination.may_have_written(before))
         };
         if !before.as_ref().is_some_and(is_there) {

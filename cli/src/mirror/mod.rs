@@ -10,6 +10,7 @@
 //! | `batch` | whole revisions that go into one transaction |
 //! | `difference` | what a part of a list changes at the destination |
 //! | `mapping` | keys of the source as keys of the destination |
+//! | `opposite` | a mirror in the opposite direction, which is refused |
 //! | `report` | the progress bar and the statistics |
 
 mod batch;
@@ -17,28 +18,29 @@ mod checkpoint;
 mod destination;
 mod difference;
 mod mapping;
+mod opposite;
 mod print;
 mod replicate;
 mod report;
 mod source;
 
-use std::process::ExitCode;
-
 use etcd_watch_tokio::{Config, MirrorRequest};
 
 use crate::{
     args::{Global, MirrorArgs, refuse_fields},
-    connect, signals,
+    connect,
+    ending::Ending,
+    signals,
 };
 
-pub(crate) async fn run(global: &Global, args: &MirrorArgs) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(global: &Global, args: &MirrorArgs) -> anyhow::Result<Ending> {
     refuse_fields(global, "mirror")?;
     let range = connect::range(&args.keys)?;
     MirrorRequest::new(range.clone()).validate()?;
     let mut stop = signals::listen(true);
     let client = tokio::select! {
         client = connect::connect(global, Config::default()) => client?,
-        signal = stop.asked() => return Ok(signal.exit_code()),
+        signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
     if args.to.to.is_empty() {
         print::run(global, args, client, range, &mut stop).await

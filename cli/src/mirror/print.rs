@@ -1,17 +1,14 @@
 //! `mirror` without `--to`: prints.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-    time::Duration,
-};
+use std::io::{self, Write};
 
 use anyhow::Context;
 use etcd_watch_tokio::{Client, KeyRange, Mirror, MirrorEvent, MirrorRequest};
-use tokio::time::timeout;
 
 use crate::{
     args::{Global, MirrorArgs},
+    connect,
+    ending::Ending,
     output::Printer,
     signals::Stop,
     until::Until,
@@ -20,16 +17,13 @@ use crate::{
 /// Output that has become so long is written before more is added to it.
 const FLUSH_BYTES: usize = 256 << 10;
 
-/// How long the server may take to hear that the watch is over.
-const GOODBYE: Duration = Duration::from_secs(1);
-
 pub(super) async fn run(
     global: &Global,
     args: &MirrorArgs,
     client: Client,
     range: KeyRange,
     stop: &mut Stop,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Ending> {
     let session = Session {
         printer: Printer::new(global),
         mirror: client.mirror(MirrorRequest::new(range))?,
@@ -38,8 +32,7 @@ pub(super) async fn run(
         output: Vec::new(),
     };
     let result = session.run(stop).await;
-    // Closing resets the stream, which cancels the watch on the server.
-    let _ = timeout(GOODBYE, client.close()).await;
+    connect::close(&client).await;
     result
 }
 
@@ -55,14 +48,13 @@ struct Session {
 }
 
 impl Session {
-    async fn run(mut self, stop: &mut Stop) -> anyhow::Result<ExitCode> {
+    async fn run(mut self, stop: &mut Stop) -> anyhow::Result<Ending> {
         loop {
             let next = tokio::select! {
                 biased;
                 signal = stop.asked() => {
                     self.flush()?;
-                    // Ctrl-C is how a mirror ends, unless it was to end by itself.
-                    return Ok(if self.until.is_some() { signal.exit_code() } else { ExitCode::SUCCESS });
+                    return Ok(Ending::Signal(signal));
                 }
                 next = self.mirror.try_next() => next,
                 // Nothing more is there: time to write what was.
@@ -79,10 +71,10 @@ impl Session {
                 Ok(Some(event)) => {
                     if self.handle(&event)? {
                         self.flush()?;
-                        return Ok(ExitCode::SUCCESS);
+                        return Ok(Ending::Done);
                     }
                 }
-                Ok(None) => return Ok(ExitCode::SUCCESS),
+                Ok(None) => return Ok(Ending::Done),
                 Err(error) => {
                     self.flush()?;
                     return Err(error).context("the mirror ended");

@@ -4,14 +4,13 @@ use std::{
     cell::Cell,
     io::{self, Write},
     mem,
-    process::ExitCode,
     time::Duration,
 };
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use etcd_watch_tokio::{Client, Config, EventKind, Get, KeyRange, MirrorEvent, SnapshotPart, WatchResponse};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{
     batch::Changes,
@@ -19,12 +18,15 @@ use super::{
     destination::{Destination, Refused},
     difference::difference,
     mapping::{Mapping, overlap},
+    opposite,
     report::{Progress, Statistics},
     source::Source,
 };
 use crate::{
     args::{Global, MirrorArgs},
     connect::{self, Access},
+    ending::Ending,
+    errors::Flags,
     signals::Stop,
     until::Until,
 };
@@ -32,22 +34,19 @@ use crate::{
 /// How often to write down that nothing has changed: so that little history is needed after a restart.
 const IDLE_CHECKPOINT: Duration = Duration::from_secs(60);
 
-/// How long the servers may take to hear that it is over.
-const GOODBYE: Duration = Duration::from_secs(1);
-
 pub(super) async fn run(
     global: &Global,
     args: &MirrorArgs,
     source: Client,
     range: KeyRange,
     stop: &mut Stop,
-) -> anyhow::Result<ExitCode> {
+) -> anyhow::Result<Ending> {
     let mapping = Mapping::new(args, range);
     let asked_for = args.to.checkpoint.as_deref().map(connect::bytes);
     let key = checkpoint::key(&mapping, asked_for)?;
     let to = &args.to;
     let access = Access {
-        flags: "--dest-",
+        flags: Flags::Destination,
         endpoints: &to.to,
         cacert: to.dest_cacert.as_deref(),
         cert: to.dest_cert.as_deref(),
@@ -64,7 +63,7 @@ pub(super) async fn run(
     };
     let (client, (destination, progress)) = tokio::select! {
         opened = opening => opened?,
-        signal = stop.asked() => return Ok(signal.exit_code()),
+        signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
     let from = Source::open(source.clone(), &mapping, destination.checkpoint())?;
     let mut replica = Replica {
@@ -81,19 +80,16 @@ pub(super) async fn run(
         last_write: Instant::now(),
     };
     let result = tokio::select! {
-        result = replica.run() => result.map(|()| ExitCode::SUCCESS),
-        // A transaction under way is executed or not, and the checkpoint tells the next run which. Ctrl-C is
-        // how a mirror ends, unless it was to end by itself.
-        signal = stop.asked() => {
-            Ok(if args.until_rev.is_some() { signal.exit_code() } else { ExitCode::SUCCESS })
-        }
+        result = replica.run() => result.map(|()| Ending::Done),
+        // A transaction under way is executed or not, and the checkpoint tells the next run which.
+        signal = stop.asked() => Ok(Ending::Signal(signal)),
     };
     replica.progress.done();
     let Checkpoint { revision, is_exact, .. } = *replica.destination.checkpoint();
     let transactions = replica.destination.transactions;
     let line = replica.statistics.line(global, revision, is_exact, transactions);
     let printed = io::stdout().write_all(line.as_bytes());
-    let _ = timeout(GOODBYE, async { tokio::join!(source.close(), client.close()) }).await;
+    tokio::join!(connect::close(&source), connect::close(&client));
     let status = result?;
     printed?;
     Ok(status)
@@ -108,20 +104,21 @@ async fn begin(
     args: &MirrorArgs,
 ) -> anyhow::Result<(Destination, Progress)> {
     let max_ops = usize::try_from(args.to.max_txn_ops).unwrap_or(usize::MAX);
-    let keys = Cell::new(0);
+    let (keys, destination_id) = (Cell::new(0), Cell::new(0));
     let name = key.escape_ascii().to_string();
     // The source is read after the checkpoint: it must have come further than that.
     let begin = async |known: Option<Checkpoint>, there: u64| {
         let count = Get::new(mapping.source().clone()).count_only(true);
         let here = source.get(count).await.context("can't read the source")?;
-        keys.set(u64::try_from(here.count).unwrap_or_default());
-        let (cluster_id, revision) = here.header.map_or((0, 0), |h| (h.cluster_id, h.revision));
+        keys.set(u64::try_from(here.count()).unwrap_or_default());
+        let (cluster_id, revision) = (here.header().cluster_id, here.revision());
         if cluster_id == there && overlap(mapping.source(), mapping.destination()) {
             bail!("source and destination are the same keys of the same cluster: give another --dest-prefix");
         }
-        let Some(known) = known else {
-            return Ok(Checkpoint::first(cluster_id, mapping.source().clone()));
-        };
+        opposite::refuse(source, there, mapping, &key).await?;
+        destination_id.set(there);
+        let first = Checkpoint::first(cluster_id, mapping);
+        let Some(known) = known else { return Ok(first) };
         let instead = "to copy from this one instead, delete that key or give another --checkpoint";
         if known.cluster_id != cluster_id {
             let of = known.cluster_id;
@@ -137,9 +134,14 @@ async fn begin(
                  from a backup, and would replace what is newer; {instead}"
             );
         }
-        Ok(known)
+        Ok(Checkpoint { destination: first.destination, ..known })
     };
-    let destination = Destination::take_over(destination, key, max_ops, begin).await?;
+    let destination = Destination::take_over(destination, key.clone(), max_ops, begin).await?;
+    // Of two that begin at once, each may have looked before the other's checkpoint was there.
+    if let Err(refused) = opposite::refuse(source, destination_id.get(), mapping, &key).await {
+        destination.withdraw().await;
+        return Err(refused);
+    }
     Ok((destination, Progress::new(keys.get())))
 }
 
@@ -278,8 +280,8 @@ impl Replica<'_> {
     async fn write_split(&mut self, changes: Changes, revision: i64, why: &str) -> anyhow::Result<()> {
         let before = self.destination.checkpoint().revision;
         let mut parts = changes.split(self.destination.changes_per_transaction());
-        let text = format!("warning: revision {revision} is split over {} transactions: {why}", parts.len());
-        self.progress.note(&text);
+        let text = format!("revision {revision} is split over {} transactions: {why}", parts.len());
+        self.progress.warning(&text);
         let last = parts.pop().unwrap_or_default();
         for part in parts {
             self.write(part, before, true).await?;

@@ -1,11 +1,12 @@
 //! The progress bar of the first copy, and the statistics.
 
-use std::io::{self, Write as _};
-
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
-use crate::args::{Format, Global};
+use crate::{
+    args::{Format, Global},
+    log,
+};
 
 /// What has been done.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,10 +65,9 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 
-    /// A line on standard error, above the bar.
-    pub(super) fn note(&self, text: &str) {
-        // With standard error gone there is nobody to tell.
-        self.bar.suspend(|| drop(writeln!(io::stderr(), "{text}")));
+    /// A warning on standard error, above the bar.
+    pub(super) fn warning(&self, text: &str) {
+        self.bar.suspend(|| log::warning(text));
     }
 }
 

@@ -3,7 +3,7 @@
 use etcd_watch_tokio::discovery::{EndpointChange, EndpointUpdate, Endpoints, ServiceEndpoint, UpdateKind};
 use serde_json::{Map, Value, json};
 
-use super::line;
+use super::{escape, line};
 
 pub(super) fn simple(out: &mut Vec<u8>, found: &Endpoints) {
     for (name, endpoint) in &found.endpoints {
@@ -21,7 +21,7 @@ pub(super) fn json(out: &mut Vec<u8>, found: &Endpoints) {
     if !found.undecodable.is_empty() {
         object.insert("undecodable".into(), undecodable.collect());
     }
-    line!(out, "{}", Value::Object(object));
+    line!(out, "{}", escape::json(&Value::Object(object).to_string()));
 }
 
 pub(super) fn update_simple(out: &mut Vec<u8>, update: &EndpointUpdate) {
@@ -31,6 +31,7 @@ pub(super) fn update_simple(out: &mut Vec<u8>, update: &EndpointUpdate) {
             EndpointChange::Updated { name, endpoint, .. } => line!(out, "UPDATED\t{}", text(name, endpoint)),
             EndpointChange::Removed { name, endpoint } => line!(out, "REMOVED\t{}", text(name, endpoint)),
             EndpointChange::Undecodable { name, error, .. } => {
+                let error = one_line(&error.to_string());
                 line!(out, "UNDECODABLE\t{}\t{error}", one_line(name));
             }
             _ => {}
@@ -57,7 +58,7 @@ pub(super) fn update_json(out: &mut Vec<u8>, update: &EndpointUpdate) {
         };
         fields.insert("type".into(), kind.into());
         fields.insert("revision".into(), update.revision().into());
-        line!(out, "{}", Value::Object(fields));
+        line!(out, "{}", escape::json(&Value::Object(fields).to_string()));
     }
     if update.kind() != UpdateKind::Changes {
         line!(out, "{}", json!({ "type": "synced", "revision": update.revision() }));
@@ -66,12 +67,16 @@ pub(super) fn update_json(out: &mut Vec<u8>, update: &EndpointUpdate) {
 
 fn text(name: &str, endpoint: &ServiceEndpoint) -> String {
     let place = format!("{}\t{}", one_line(name), one_line(&endpoint.addr));
-    if endpoint.metadata.is_null() { place } else { format!("{place}\t{}", endpoint.metadata) }
+    if endpoint.metadata.is_null() {
+        place
+    } else {
+        format!("{place}\t{}", escape::json(&endpoint.metadata.to_string()))
+    }
 }
 
 /// As it is, unless that would be more than a field of a line.
 fn one_line(text: &str) -> String {
-    if text.contains(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
+    if text.contains(char::is_control) { escape::text(text) } else { text.to_owned() }
 }
 
 fn object(name: &str, endpoint: &ServiceEndpoint) -> Map<String, Value> {

@@ -1,8 +1,7 @@
 //! A line for each field.
 
 use etcd_watch_tokio::{
-    EventKind, Header, ResponseKind, WatchResponse,
-    proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse, ResponseHeader},
+    DeleteResponse, EventKind, GetResponse, Header, PutResponse, ResponseKind, WatchResponse,
 };
 
 use super::{Pair, line, quote::quoted};
@@ -22,26 +21,22 @@ pub(super) fn watch(out: &mut Vec<u8>, response: &WatchResponse) {
     }
 }
 
-pub(super) fn get(out: &mut Vec<u8>, response: &RangeResponse) {
-    answer(out, response.header.as_ref());
-    response.kvs.iter().for_each(|kv| pair(out, "", kv.into()));
-    line!(out, r#""More" : {}"#, response.more);
-    line!(out, r#""Count" : {}"#, response.count);
+pub(super) fn get(out: &mut Vec<u8>, response: &GetResponse) {
+    header(out, response.header());
+    response.kvs().iter().for_each(|kv| pair(out, "", kv.into()));
+    line!(out, r#""More" : {}"#, response.has_more());
+    line!(out, r#""Count" : {}"#, response.count());
 }
 
 pub(super) fn put(out: &mut Vec<u8>, response: &PutResponse) {
-    answer(out, response.header.as_ref());
-    response.prev_kv.iter().for_each(|kv| pair(out, "Prev", kv.into()));
+    header(out, response.header());
+    response.prev().into_iter().for_each(|kv| pair(out, "Prev", kv.into()));
 }
 
-pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteRangeResponse) {
-    answer(out, response.header.as_ref());
-    line!(out, r#""Deleted" : {}"#, response.deleted);
-    response.prev_kvs.iter().for_each(|kv| pair(out, "Prev", kv.into()));
-}
-
-fn answer(out: &mut Vec<u8>, from: Option<&ResponseHeader>) {
-    header(out, super::json::header_of(from));
+pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteResponse) {
+    header(out, response.header());
+    line!(out, r#""Deleted" : {}"#, response.deleted());
+    response.prevs().iter().for_each(|kv| pair(out, "Prev", kv.into()));
 }
 
 pub(super) fn header(out: &mut Vec<u8>, header: Header) {

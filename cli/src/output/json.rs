@@ -1,18 +1,20 @@
 //! One object a line, as Go marshals the responses: bytes in base64, fields that are zero left out.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use etcd_watch_tokio::{
-    EventKind, Header, WatchResponse,
-    proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse, ResponseHeader},
-};
+use etcd_watch_tokio::{DeleteResponse, Event, EventKind, GetResponse, Header, PutResponse, WatchResponse};
 
-use super::Pair;
+use super::{Pair, escape};
 
 pub(super) fn watch(out: &mut Vec<u8>, response: &WatchResponse) {
+    events(out, response.header(), response.events());
+}
+
+/// A response with these events alone.
+pub(super) fn events<'a>(out: &mut Vec<u8>, of_response: Header, events: impl Iterator<Item = Event<'a>>) {
     out.extend_from_slice(b"{\"Header\":");
-    header(out, response.header());
+    header(out, of_response);
     out.extend_from_slice(b",\"Events\":");
-    list(out, response.events(), |out, event| {
+    list(out, events, |out, event| {
         let mut object = Object::open(out);
         object.number("type", i128::from(event.kind() == EventKind::Delete));
         pair(object.field("kv"), event.kv().into());
@@ -36,48 +38,36 @@ pub(super) fn compacted(out: &mut Vec<u8>, last: Header, compact_revision: i64) 
     out.extend_from_slice(rest.as_bytes());
 }
 
-pub(super) fn get(out: &mut Vec<u8>, response: &RangeResponse) {
+pub(super) fn get(out: &mut Vec<u8>, response: &GetResponse) {
     let mut object = Object::open(out);
-    header(object.field("header"), header_of(response.header.as_ref()));
-    if !response.kvs.is_empty() {
-        list(object.field("kvs"), response.kvs.iter(), |out, kv| pair(out, kv.into()));
+    header(object.field("header"), response.header());
+    if !response.kvs().is_empty() {
+        list(object.field("kvs"), response.kvs().iter(), |out, kv| pair(out, kv.into()));
     }
-    if response.more {
+    if response.has_more() {
         object.field("more").extend_from_slice(b"true");
     }
-    object.number("count", response.count.into());
+    object.number("count", response.count().into());
     object.close_line();
 }
 
 pub(super) fn put(out: &mut Vec<u8>, response: &PutResponse) {
     let mut object = Object::open(out);
-    header(object.field("header"), header_of(response.header.as_ref()));
-    if let Some(prev) = &response.prev_kv {
+    header(object.field("header"), response.header());
+    if let Some(prev) = response.prev() {
         pair(object.field("prev_kv"), prev.into());
     }
     object.close_line();
 }
 
-pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteRangeResponse) {
+pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteResponse) {
     let mut object = Object::open(out);
-    header(object.field("header"), header_of(response.header.as_ref()));
-    object.number("deleted", response.deleted.into());
-    if !response.prev_kvs.is_empty() {
-        list(object.field("prev_kvs"), response.prev_kvs.iter(), |out, kv| pair(out, kv.into()));
+    header(object.field("header"), response.header());
+    object.number("deleted", response.deleted().into());
+    if !response.prevs().is_empty() {
+        list(object.field("prev_kvs"), response.prevs().iter(), |out, kv| pair(out, kv.into()));
     }
     object.close_line();
-}
-
-/// The header of an answer; a proxy's may have none.
-pub(super) fn header_of(header: Option<&ResponseHeader>) -> Header {
-    let mut known = Header::default();
-    if let Some(header) = header {
-        known.cluster_id = header.cluster_id;
-        known.member_id = header.member_id;
-        known.revision = header.revision;
-        known.raft_term = header.raft_term;
-    }
-    known
 }
 
 fn header(out: &mut Vec<u8>, header: Header) {
@@ -139,7 +129,7 @@ impl<'a> Object<'a> {
     }
 
     pub(super) fn text(&mut self, name: &str, text: &str) {
-        let text = serde_json::Value::from(text).to_string();
+        let text = escape::json(&serde_json::Value::from(text).to_string());
         self.field(name).extend_from_slice(text.as_bytes());
     }
 

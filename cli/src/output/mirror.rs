@@ -1,25 +1,24 @@
 //! The events of a mirror.
 
-use bytes::Bytes;
-use etcd_watch_tokio::{EventKind, ListReason, MirrorEvent, PageKv, SnapshotPart, WatchResponse};
+use etcd_watch_tokio::{EventKind, ListReason, MirrorEvent, SnapshotPart, WatchResponse};
 
-use super::{Pair, json::Object, line, simple::pair};
+use super::{Bytes, Pair, json::Object, line, simple::pair};
 
-pub(super) fn simple(out: &mut Vec<u8>, event: &MirrorEvent, hex: bool) {
+pub(super) fn simple(out: &mut Vec<u8>, event: &MirrorEvent, style: Bytes) {
     match event {
         MirrorEvent::Listing { revision, reason } => line!(out, "listing: {revision} ({reason})"),
         MirrorEvent::Snapshot(part) => {
             for key in part.deletes() {
                 out.extend_from_slice(b"DELETE\n");
-                pair(out, gone(key), hex);
+                pair(out, gone(key), style);
             }
             for kv in part.puts() {
                 out.extend_from_slice(b"SNAPSHOT\n");
-                pair(out, kv.into(), hex);
+                pair(out, kv.into(), style);
             }
         }
         MirrorEvent::Synced { revision } => line!(out, "synced: {revision}"),
-        MirrorEvent::Changes(response) => super::simple::events(out, response, hex),
+        MirrorEvent::Changes(response) => super::simple::events(out, response, style),
         _ => {}
     }
 }
@@ -84,19 +83,6 @@ fn delete(out: &mut Vec<u8>, revision: i64, key: &[u8]) {
     object.close_line();
 }
 
-fn gone(key: &Bytes) -> Pair<'_> {
+fn gone(key: &[u8]) -> Pair<'_> {
     Pair { key, value: &[], create_revision: 0, mod_revision: 0, version: 0, lease: 0 }
-}
-
-impl<'a> From<&'a PageKv> for Pair<'a> {
-    fn from(kv: &'a PageKv) -> Self {
-        Self {
-            key: &kv.key,
-            value: &kv.value,
-            create_revision: kv.create_revision,
-            mod_revision: kv.mod_revision,
-            version: kv.version,
-            lease: kv.lease,
-        }
-    }
 }

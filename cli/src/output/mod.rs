@@ -1,6 +1,7 @@
 //! Responses as etcdctl prints them, and what it doesn't have.
 
 mod endpoints;
+pub(crate) mod escape;
 mod fields;
 mod json;
 mod mirror;
@@ -8,10 +9,11 @@ mod pair;
 pub(crate) mod quote;
 mod simple;
 
+use std::io::{self, IsTerminal};
+
 use etcd_watch_tokio::{
-    Header, MirrorEvent, WatchResponse,
+    DeleteResponse, Event, GetResponse, Header, MirrorEvent, PutResponse, WatchResponse,
     discovery::{EndpointUpdate, Endpoints},
-    proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse},
 };
 
 use crate::args::{Format, Global};
@@ -20,7 +22,17 @@ use pair::Pair;
 /// Prints responses in the format asked for.
 pub(crate) struct Printer {
     format: Format,
-    hex: bool,
+    bytes: Bytes,
+}
+
+/// How keys and values are printed in the simple format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bytes {
+    /// As they are, for whoever reads a pipe or a file.
+    Raw,
+    /// On a terminal, which would obey the control characters in them: escaped.
+    Escaped,
+    Hex,
 }
 
 /// What to print of the keys a `get` found.
@@ -33,13 +45,18 @@ pub(crate) enum Show {
 
 impl Printer {
     pub(crate) fn new(global: &Global) -> Self {
-        Self { format: global.write_out, hex: global.hex }
+        let bytes = match global.hex {
+            true => Bytes::Hex,
+            false if io::stdout().is_terminal() => Bytes::Escaped,
+            false => Bytes::Raw,
+        };
+        Self { format: global.write_out, bytes }
     }
 
     /// A response of a watch: its events, or progress.
     pub(crate) fn watch(&self, out: &mut Vec<u8>, response: &WatchResponse) {
         match self.format {
-            Format::Simple => simple::watch(out, response, self.hex),
+            Format::Simple => simple::watch(out, response, self.bytes),
             Format::Json => json::watch(out, response),
             Format::Fields => fields::watch(out, response),
         }
@@ -55,9 +72,9 @@ impl Printer {
     }
 
     /// The answer to `get`.
-    pub(crate) fn get(&self, out: &mut Vec<u8>, response: &RangeResponse, show: Show) {
+    pub(crate) fn get(&self, out: &mut Vec<u8>, response: &GetResponse, show: Show) {
         match self.format {
-            Format::Simple => simple::get(out, response, show, self.hex),
+            Format::Simple => simple::get(out, response, show, self.bytes),
             Format::Json => json::get(out, response),
             Format::Fields => fields::get(out, response),
         }
@@ -67,7 +84,7 @@ impl Printer {
     pub(crate) fn mirror(&self, out: &mut Vec<u8>, event: &MirrorEvent, listed_at: i64) {
         match self.format {
             Format::Json => mirror::json(out, event, listed_at),
-            Format::Simple | Format::Fields => mirror::simple(out, event, self.hex),
+            Format::Simple | Format::Fields => mirror::simple(out, event, self.bytes),
         }
     }
 
@@ -90,20 +107,27 @@ impl Printer {
     /// The answer to `put`.
     pub(crate) fn put(&self, out: &mut Vec<u8>, response: &PutResponse) {
         match self.format {
-            Format::Simple => simple::put(out, response, self.hex),
+            Format::Simple => simple::put(out, response, self.bytes),
             Format::Json => json::put(out, response),
             Format::Fields => fields::put(out, response),
         }
     }
 
     /// The answer to `del`.
-    pub(crate) fn delete(&self, out: &mut Vec<u8>, response: &DeleteRangeResponse) {
+    pub(crate) fn delete(&self, out: &mut Vec<u8>, response: &DeleteResponse) {
         match self.format {
-            Format::Simple => simple::delete(out, response, self.hex),
+            Format::Simple => simple::delete(out, response, self.bytes),
             Format::Json => json::delete(out, response),
             Format::Fields => fields::delete(out, response),
         }
     }
+}
+
+/// A line with an event as the only one of its response, as `-w json` prints that.
+pub(crate) fn event_json(header: Header, event: &Event<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    json::events(&mut out, header, std::iter::once(*event));
+    out
 }
 
 /// Appends a formatted line.

@@ -1,6 +1,6 @@
 //! A key-value pair, wherever it comes from.
 
-use etcd_watch_tokio::{KeyValue, proto::mvccpb};
+use etcd_watch_tokio::{KeyValue, OwnedKeyValue};
 
 /// A key-value pair with its revisions.
 #[derive(Clone, Copy)]
@@ -26,8 +26,8 @@ impl<'a> From<KeyValue<'a>> for Pair<'a> {
     }
 }
 
-impl<'a> From<&'a mvccpb::KeyValue> for Pair<'a> {
-    fn from(kv: &'a mvccpb::KeyValue) -> Self {
+impl<'a> From<&'a OwnedKeyValue> for Pair<'a> {
+    fn from(kv: &'a OwnedKeyValue) -> Self {
         Self {
             key: &kv.key,
             value: &kv.value,

@@ -21,7 +21,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     text
 }
 
-fn push(text: &mut String, c: char) {
+pub(super) fn push(text: &mut String, c: char) {
     match c {
         '"' | '\\' => text.extend(['\\', c]),
         '\x07' => text.push_str("\\a"),

@@ -1,63 +1,64 @@
 //! Lines: type, key, value.
 
-use etcd_watch_tokio::{
-    EventKind, ResponseKind, WatchResponse,
-    proto::etcdserverpb::{DeleteRangeResponse, PutResponse, RangeResponse},
-};
+use etcd_watch_tokio::{DeleteResponse, EventKind, GetResponse, PutResponse, ResponseKind, WatchResponse};
 
-use super::{Pair, Show, line, quote};
+use super::{Bytes, Pair, Show, escape, line, quote};
 
-pub(super) fn watch(out: &mut Vec<u8>, response: &WatchResponse, hex: bool) {
+pub(super) fn watch(out: &mut Vec<u8>, response: &WatchResponse, style: Bytes) {
     if response.kind() == ResponseKind::Progress {
         line!(out, "progress notify: {}", response.revision());
     }
-    events(out, response, hex);
+    events(out, response, style);
 }
 
-pub(super) fn events(out: &mut Vec<u8>, response: &WatchResponse, hex: bool) {
+pub(super) fn events(out: &mut Vec<u8>, response: &WatchResponse, style: Bytes) {
     for event in response.events() {
         let deleted = event.kind() == EventKind::Delete;
         out.extend_from_slice(if deleted { b"DELETE\n" } else { b"PUT\n" });
         if let Some(prev) = event.prev() {
-            pair(out, prev.into(), hex);
+            pair(out, prev.into(), style);
         }
-        pair(out, event.kv().into(), hex);
+        pair(out, event.kv().into(), style);
     }
 }
 
-pub(super) fn get(out: &mut Vec<u8>, response: &RangeResponse, show: Show, hex: bool) {
-    for kv in &response.kvs {
+pub(super) fn get(out: &mut Vec<u8>, response: &GetResponse, show: Show, style: Bytes) {
+    for kv in response.kvs() {
         if show == Show::Values {
-            bytes(out, &kv.value, hex);
+            value(out, &kv.value, style);
         } else {
-            pair(out, kv.into(), hex);
+            pair(out, kv.into(), style);
         }
     }
     if show == Show::Count {
-        line!(out, "{}", response.count);
+        line!(out, "{}", response.count());
     }
 }
 
-pub(super) fn put(out: &mut Vec<u8>, response: &PutResponse, hex: bool) {
+pub(super) fn put(out: &mut Vec<u8>, response: &PutResponse, style: Bytes) {
     out.extend_from_slice(b"OK\n");
-    response.prev_kv.iter().for_each(|kv| pair(out, kv.into(), hex));
+    response.prev().into_iter().for_each(|kv| pair(out, kv.into(), style));
 }
 
-pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteRangeResponse, hex: bool) {
-    line!(out, "{}", response.deleted);
-    response.prev_kvs.iter().for_each(|kv| pair(out, kv.into(), hex));
+pub(super) fn delete(out: &mut Vec<u8>, response: &DeleteResponse, style: Bytes) {
+    line!(out, "{}", response.deleted());
+    response.prevs().iter().for_each(|kv| pair(out, kv.into(), style));
 }
 
-pub(super) fn pair(out: &mut Vec<u8>, kv: Pair<'_>, hex: bool) {
-    bytes(out, kv.key, hex);
-    bytes(out, kv.value, hex);
+pub(super) fn pair(out: &mut Vec<u8>, kv: Pair<'_>, style: Bytes) {
+    match style {
+        // A line end in a key would look like the end of the key, so only those of values stay.
+        Bytes::Escaped => line!(out, "{}", escape::line(kv.key)),
+        Bytes::Raw | Bytes::Hex => value(out, kv.key, style),
+    }
+    value(out, kv.value, style);
 }
 
-fn bytes(out: &mut Vec<u8>, bytes: &[u8], hex: bool) {
-    if hex {
-        out.extend_from_slice(quote::hex(bytes).as_bytes());
-    } else {
-        out.extend_from_slice(bytes);
+fn value(out: &mut Vec<u8>, value: &[u8], style: Bytes) {
+    match style {
+        Bytes::Raw => out.extend_from_slice(value),
+        Bytes::Escaped => out.extend_from_slice(escape::lines(value).as_bytes()),
+        Bytes::Hex => out.extend_from_slice(quote::hex(value).as_bytes()),
     }
     out.push(b'\n');
 }

@@ -149,6 +149,12 @@ impl Running {
     }
 }
 
+/// The signal that has ended a process.
+#[cfg(unix)]
+pub(crate) fn signal_of(status: ExitStatus) -> Option<rustix::process::Signal> {
+    std::os::unix::process::ExitStatusExt::signal(&status).and_then(rustix::process::Signal::from_named_raw)
+}
+
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

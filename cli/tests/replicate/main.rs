@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `copies` | what is at the destination afterwards |
 //! | `writers` | copies that are interrupted, replaced and refused |
+//! | `opposite` | mirrors in both directions |
 //! | `settings` | users, certificates and the terminal |
 
 #![cfg(unix)]
@@ -12,6 +13,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod copies;
+mod opposite;
 mod settings;
 mod world;
 mod writers;

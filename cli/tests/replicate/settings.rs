@@ -19,7 +19,7 @@ async fn the_destination_has_users_and_certificates_of_its_own() {
     let to = EtcdServer::builder(EtcdVersion::V3_4).tls(tls).start_async().await.expect("etcd starts");
     let auth = Auth::enable(&to.etcdctl().expect("its etcdctl"), "r00t").await.expect("it is on");
     let source = etcd_watch_tokio::connect([from.endpoint()]).await.expect("a client");
-    source.put(("k/1", "a")).await.expect("it is put");
+    source.put("k/1", "a").await.expect("it is put");
     let directory = tempfile::tempdir().expect("a directory");
     let files = ca.client("someone").write(directory.path(), "client").expect("they are written");
     let tool = |password: &str| {

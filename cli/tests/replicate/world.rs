@@ -36,7 +36,7 @@ impl World {
 
     /// Mirrors up to the source's present revision, and returns the statistics.
     pub(crate) async fn copy(&self, flags: &[&str]) -> Value {
-        let until = self.source.get("k/").await.expect("a read").header.expect("a header").revision;
+        let until = self.source.get("k/").await.expect("a read").revision();
         let mut tool = self.tool(&["--until-rev", &until.to_string(), "-w", "json"]);
         tool.args(flags);
         let output = output(tool).await;
@@ -45,8 +45,8 @@ impl World {
     }
 
     pub(crate) async fn put(&self, key: &str, value: &str) -> i64 {
-        let put = self.source.put((key.to_owned(), value.to_owned())).await.expect("it is put");
-        put.header.expect("a header").revision
+        let put = self.source.put(key.to_owned(), value.to_owned()).await.expect("it is put");
+        put.revision()
     }
 
     pub(crate) async fn delete(&self, key: &str) {
@@ -54,12 +54,12 @@ impl World {
     }
 
     pub(crate) async fn put_there(&self, key: &str, value: &str) {
-        self.destination.put((key.to_owned(), value.to_owned())).await.expect("it is put");
+        self.destination.put(key.to_owned(), value.to_owned()).await.expect("it is put");
     }
 
     pub(crate) async fn checkpoint(&self) -> Option<Value> {
         let found = self.destination.get(CHECKPOINT).await.expect("a read");
-        found.kvs.first().map(|kv| serde_json::from_slice(&kv.value).expect("JSON"))
+        found.first().map(|kv| serde_json::from_slice(&kv.value).expect("JSON"))
     }
 
     pub(crate) async fn writer(&self) -> Value {
@@ -97,10 +97,10 @@ impl World {
 /// Keys without the prefix, values, and the revisions of the last changes.
 pub(crate) async fn keys(client: &Client, prefix: &str) -> BTreeMap<String, (String, i64)> {
     let found = client.get(Get::new(KeyRange::prefix(prefix.to_owned()))).await.expect("a read");
-    let pair = |kv: etcd_watch_tokio::proto::mvccpb::KeyValue| {
+    let pair = |kv: etcd_watch_tokio::OwnedKeyValue| {
         (text(&kv.key[prefix.len()..]), (text(&kv.value), kv.mod_revision))
     };
-    found.kvs.into_iter().map(pair).collect()
+    found.into_kvs().into_iter().map(pair).collect()
 }
 
 /// Keys without the prefix, and values.

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
-    common::{PATIENCE, Running, output, text},
+    common::{PATIENCE, Running, output, signal_of, text},
     world::{CHECKPOINT, World, expected, put_all, values},
 };
 
@@ -25,7 +25,7 @@ async fn write(client: Client, writer: u64, stop: Arc<AtomicBool>) -> u64 {
     while !stop.load(Ordering::Relaxed) {
         let key = format!("k/{writer}/{}", rng.u32(..200));
         match rng.u32(..10) {
-            0..6 => drop(client.put((key, writes.to_string())).await.expect("it is put")),
+            0..6 => drop(client.put(key, writes.to_string()).await.expect("it is put")),
             6..8 => drop(client.delete(key).await.expect("it is deleted")),
             _ => {
                 let pair = (0..5).map(|part| format!("k/pair/{writer}/{part}"));
@@ -41,7 +41,7 @@ async fn write(client: Client, writer: u64, stop: Arc<AtomicBool>) -> u64 {
 /// Looks through the whole history: the writers' values are numbers that go up, each key has one writer, and so
 /// no value is below one that the key had before. Returns how many there were.
 async fn no_value_goes_back(client: &Client) -> usize {
-    let until = client.put(("k/end", "")).await.expect("it is put").header.expect("a header").revision;
+    let until = client.put("k/end", "").await.expect("it is put").revision();
     let request = WatchRequest::new(KeyRange::prefix("k/")).start_revision(1);
     let mut watch = client.watch(request).expect("a watch");
     let mut last: BTreeMap<Vec<u8>, u64> = BTreeMap::new();
@@ -107,7 +107,7 @@ async fn a_mirror_that_is_killed_again_and_again_while_writers_write_ends_equal(
         if kill == KILLS / 2 {
             // This history is gone: the next list has the difference.
             let now = world.put("k/compacted", "").await;
-            world.source.compact(now, false).await.expect("it is compacted");
+            world.source.compact(now).await.expect("it is compacted");
         }
     }
     stop.store(true, Ordering::Relaxed);
@@ -142,7 +142,7 @@ async fn of_two_mirrors_the_one_that_started_last_goes_on() {
     world.until_exact(revision).await;
     assert_eq!(values(&world.destination, "k/").await, expected(&[("1", "b")]));
     second.signal(Signal::TERM);
-    assert_eq!(second.end().await.0.code(), Some(0));
+    assert_eq!(signal_of(second.end().await.0), Some(Signal::TERM));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -173,7 +173,7 @@ async fn a_mirror_with_its_hands_full_is_replaced_all_the_same() {
     world.until_exact(revision).await;
     assert_eq!(values(&world.source, "k/").await, values(&world.destination, "k/").await);
     last.signal(Signal::INT);
-    assert_eq!(last.end().await.0.code(), Some(0));
+    assert_eq!(signal_of(last.end().await.0), Some(Signal::INT));
 }
 
 #[tokio::test]
@@ -216,5 +216,5 @@ async fn a_destination_that_is_away_is_waited_for() {
     world.until_exact(revision).await;
     assert_eq!(values(&world.destination, "k/").await, expected(&[("1", "b"), ("2", "b")]));
     tool.signal(Signal::INT);
-    assert_eq!(tool.end().await.0.code(), Some(0));
+    assert_eq!(signal_of(tool.end().await.0), Some(Signal::INT));
 }

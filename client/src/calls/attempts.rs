@@ -25,9 +25,9 @@ use etcd_watch_proto::etcdserverpb as pb;
 use tonic::metadata::MetadataMap;
 
 use crate::{
-    CallError, Runtime,
+    CallError, Endpoint, Runtime,
     cluster::{
-        endpoints::{EndpointId, Endpoints},
+        endpoints::Endpoints,
         pool::{Pool, Pooled},
     },
     runtime::timeout,
@@ -37,6 +37,9 @@ use crate::{
         wire,
     },
 };
+
+/// A machine's read: which endpoint was asked, if any could be, and what came of it.
+pub(crate) type Asked<T> = (Option<Arc<Endpoint>>, Result<T, Failure>);
 
 /// What a client's calls share.
 pub(crate) struct Calls {
@@ -149,7 +152,7 @@ impl Calls {
         let mut tokens = 0;
         let mut refusals = TlsRefusals::default();
         loop {
-            let pooled = match self.pool.get(avoid).await {
+            let pooled = match self.pool.get(avoid.as_deref()).await {
                 Ok(pooled) => pooled,
                 // All endpoints have been tried.
                 Err(unreached) => {
@@ -183,7 +186,7 @@ impl Calls {
             };
             if members_fault(&failed.failure) {
                 self.pool.discard(&pooled, &failed.failure);
-                avoid = Some(pooled.endpoint());
+                avoid = Some(pooled.endpoint().clone());
             }
             tokens += u32::from(failed.token_refused);
             if tokens >= TOKENS_PER_CALL
@@ -217,14 +220,14 @@ impl Calls {
         sending: impl FnOnce(),
     ) -> Result<Q::Response, CallFailure> {
         let dialer = &self.pool.dialer;
-        let endpoint = dialer.endpoints.get(pooled.endpoint());
+        let endpoint = &**pooled.endpoint();
         let connection = pooled.connection().clone();
-        let token = dialer.token(&connection, &endpoint).await.map_err(CallFailure::not_sent)?;
+        let token = dialer.token(&connection, endpoint).await.map_err(CallFailure::not_sent)?;
         if let Some(token) = &token {
             token.attach(&mut metadata);
         }
         sending();
-        let answer = rpc::unary(connection, &endpoint, request, metadata, dialer.max_message_bytes).await;
+        let answer = rpc::unary(connection, endpoint, request, metadata, dialer.max_message_bytes).await;
         answer.map_err(|mut failed| {
             if let Some(token) = token
                 && remedy(&failed.failure) == Remedy::Reauthenticate
@@ -251,8 +254,8 @@ impl Calls {
         &self,
         keys: KeyRange,
         options: &StreamOptions,
-        avoid: Option<EndpointId>,
-    ) -> (Option<EndpointId>, Result<RangeDone, Failure>) {
+        avoid: Option<Arc<Endpoint>>,
+    ) -> Asked<RangeDone> {
         let request = pb::RangeRequest {
             key: keys.start().clone(),
             range_end: keys.end().clone(),
@@ -274,10 +277,10 @@ impl Calls {
         &self,
         request: pb::RangeRequest,
         options: &StreamOptions,
-        avoid: Option<EndpointId>,
-    ) -> (Option<EndpointId>, Result<pb::RangeResponse, Failure>) {
+        avoid: Option<Arc<Endpoint>>,
+    ) -> Asked<pb::RangeResponse> {
         let attempt = async {
-            let pooled = match self.pool.get(avoid).await {
+            let pooled = match self.pool.get(avoid.as_deref()).await {
                 Ok(pooled) => pooled,
                 Err(unreached) => return (None, Err(unreached.into())),
             };
@@ -287,7 +290,7 @@ impl Calls {
                 Err(failure) if members_fault(failure) => self.pool.discard(&pooled, failure),
                 Err(_) => {}
             }
-            (Some(pooled.endpoint()), result)
+            (Some(pooled.endpoint().clone()), result)
         };
         timeout(self.runtime(), self.request_timeout, attempt)
             .await

@@ -7,6 +7,7 @@ use std::{
     str::FromStr,
 };
 
+use etcd_watch_core::printable;
 use http::Uri;
 
 /// How to talk to an endpoint.
@@ -237,15 +238,17 @@ impl fmt::Display for Endpoint {
                 write!(f, "{scheme}://[{}]:{port}", host.replace('%', "%25"))
             }
             Place::Tcp { host, port } => write!(f, "{scheme}://{host}:{port}"),
-            Place::Unix(path) if path.is_absolute() => write!(f, "{scheme}://{}", path.display()),
-            Place::Unix(path) => write!(f, "{scheme}:{}", path.display()),
+            Place::Unix(path) => {
+                let separator = if path.is_absolute() { "://" } else { ":" };
+                write!(f, "{scheme}{separator}{}", printable(path.display().to_string()))
+            }
         }
     }
 }
 
 /// Which endpoints a client can use: whether it has TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "tls"), expect(dead_code, reason = "two of them are about TLS"))]
+#[cfg_attr(not(any(test, feature = "tls")), expect(dead_code, reason = "two of them are about TLS"))]
 pub(crate) enum Accepted {
     /// TLS settings were given: nothing is to go without.
     TlsOnly,
@@ -258,8 +261,16 @@ pub(crate) enum Accepted {
 impl Accepted {
     /// Reads an endpoint, and checks that it can be used.
     pub(crate) fn parse(self, text: &str) -> Result<Endpoint, EndpointError> {
-        let default = if self == Self::TlsOnly { Scheme::Https } else { Scheme::Http };
-        let endpoint = Endpoint::parse_or(text, default)?;
+        self.check(self.read(text)?)
+    }
+
+    /// Reads an endpoint that may be one that can't be used.
+    pub(super) fn read(self, text: &str) -> Result<Endpoint, EndpointError> {
+        Endpoint::parse_or(text, if self == Self::TlsOnly { Scheme::Https } else { Scheme::Http })
+    }
+
+    /// The endpoint, if it can be used.
+    pub(super) fn check(self, endpoint: Endpoint) -> Result<Endpoint, EndpointError> {
         match (self, endpoint.scheme().has_tls()) {
             (Self::PlainOnly, true) => Err(EndpointError::NoTls { endpoint: endpoint.to_string() }),
             (Self::TlsOnly, false) => Err(EndpointError::NotTls { endpoint: endpoint.to_string() }),
@@ -317,7 +328,7 @@ pub enum EndpointError {
         scheme: String,
     },
     /// There is no such unix socket.
-    #[error("endpoint {endpoint}: no socket at {}: {problem}; is the server running, and does it listen there?", .path.display())]
+    #[error("endpoint {endpoint}: no socket at {}: {problem}; is the server running, and does it listen there?", printable(.path.display().to_string()))]
     NoSocket {
         /// The endpoint.
         endpoint: String,
@@ -343,6 +354,15 @@ pub enum EndpointError {
         /// The endpoint.
         endpoint: String,
     },
+    /// A member advertises an address that is not like the endpoints that the client was given, see
+    /// [`Advertised`](crate::Advertised).
+    #[error("endpoint {endpoint} is not like those given: {reason}")]
+    NotLikeGiven {
+        /// The endpoint.
+        endpoint: String,
+        /// What is different.
+        reason: &'static str,
+    },
 }
 
 impl FromStr for Endpoint {
@@ -354,7 +374,7 @@ impl FromStr for Endpoint {
 }
 
 /// The text with what stands before an `@` left out: it may hold a password.
-fn without_user(text: &str) -> String {
+pub(super) fn without_user(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((user, rest)) => {
             let scheme = user.split_once("://").map_or("", |(scheme, _)| scheme);

@@ -1,27 +1,17 @@
-//! Which members the client uses: the list of endpoints, and which of them the watch streams are on.
+//! Which members the client uses: given by the application, or taken from the list that the cluster has.
 
-use std::{pin::pin, sync::Arc, time::Duration};
-
-use etcd_watch_core::Failure;
 use etcd_watch_proto::etcdserverpb as pb;
-use futures_util::{
-    StreamExt,
-    future::{join, select},
-    stream::FuturesUnordered,
-};
 
+use super::{
+    advertised::Policy,
+    list::{Given, Synced},
+    member_list::Listed,
+    probe::spread,
+    trial::{cluster_of, first_list, member_list, try_all},
+};
 use crate::{
-    BuildError, CallError, Client, Endpoint, EndpointError,
-    calls::attempts::{Calls, members_fault},
-    cluster::endpoint::Accepted,
-    cluster::endpoints::EndpointId,
-    runtime::timeout,
-    transport::{rpc, wire},
-    watch::hub::Hub,
+    BuildError, CallError, Client, Endpoint, EndpointError, calls::attempts::Calls, watch::hub::Hub,
 };
-
-/// How long a member may take to tell how it is.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The member list could not be turned into endpoints. The endpoints stay what they were.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,17 +29,35 @@ pub enum SyncError {
     /// No member has told where clients reach it.
     #[error("no member says where clients reach it: set --advertise-client-urls on the members")]
     NoneAdvertised,
+    /// The members' addresses can't be reached from here, or lead to another cluster.
+    #[error(
+        "no member answers at the client URLs of the member list: set --advertise-client-urls to addresses that clients reach"
+    )]
+    NoneAnswers,
+}
+
+impl SyncError {
+    /// What differs if something else is wrong than the last time.
+    pub(super) fn kind(&self) -> String {
+        match self {
+            // Its text has times in it.
+            Self::Call(_) => "call".into(),
+            error => error.to_string(),
+        }
+    }
 }
 
 impl Client {
-    /// The endpoints in use, best first.
+    /// The endpoints that are used, best first: those given, or those of the member list once it was read with success
+    /// ([`sync_endpoints`](Self::sync_endpoints)). While none of the latter answers, those given are among them again.
     #[must_use]
     pub fn endpoints(&self) -> Vec<Endpoint> {
-        self.calls().pool.dialer.endpoints.all().iter().map(|endpoint| Endpoint::clone(endpoint)).collect()
+        self.calls().pool.dialer.endpoints.tried().iter().map(|endpoint| Endpoint::clone(endpoint)).collect()
     }
 
-    /// Uses these endpoints from now on. Streams on others move, and their watches resume at exactly the
-    /// next revision.
+    /// Uses these endpoints from now on, and no others. Streams on others move, and their watches resume at exactly the
+    /// next revision. They take the place of those that the client was built with: they decide which addresses of the
+    /// member list are accepted, see [`Advertised`](crate::Advertised), and are the last resort.
     ///
     /// # Errors
     /// An empty list, or an endpoint that can't be used: nothing has changed then.
@@ -63,26 +71,34 @@ impl Client {
         if parsed.is_empty() {
             return Err(BuildError::NoEndpoints);
         }
-        use_endpoints(self.calls(), self.hub(), parsed);
+        if dialer.endpoints.give(parsed) {
+            self.hub().spread();
+        }
         Ok(())
     }
 
     /// Reads the member list from the cluster and uses the members' client URLs from now on, learners left
     /// out. Returns the endpoints in use.
     ///
-    /// The URLs are what the members advertise: make sure that they can be reached from here before you
-    /// use this.
+    /// The URLs are what the members advertise. One is used if it is like the endpoints that were given (see
+    /// [`Advertised`](crate::Advertised)), and once a member of the same cluster has answered there; until then those in
+    /// use stay. Of a list the first 1,024 URLs are looked at, and 128 endpoints are used at most. What is left out is
+    /// logged, in one line for each change.
+    ///
+    /// The endpoints that were given stay the last resort: they are tried while none of the others answers.
     ///
     /// # Errors
-    /// When the list can't be read, or has no URL that this client can use. Nothing has changed then.
+    /// When the list can't be read, or has no URL that this client can use, or nobody answers at any of them. Nothing
+    /// has changed then.
     pub async fn sync_endpoints(&self) -> Result<Vec<Endpoint>, SyncError> {
         sync(self.calls(), self.hub()).await?;
         Ok(self.endpoints())
     }
 
     /// Spreads the watch streams evenly over the members that serve: for when they have all ended up on
-    /// one, after others were restarted. Every endpoint is asked how it is first. Streams that move are
-    /// opened anew elsewhere, and their watches resume at exactly the next revision.
+    /// one, after others were restarted. Every endpoint in use is asked how it is first; those of last resort only if
+    /// none of the others serves. Streams that move are opened anew elsewhere, and their watches resume at exactly the
+    /// next revision.
     ///
     /// What is spread are streams: [`Config::streams`](etcd_watch_core::Config::streams) says over how many
     /// of them watches are.
@@ -91,117 +107,36 @@ impl Client {
     }
 }
 
-fn use_endpoints(calls: &Calls, hub: &Hub, endpoints: Vec<Endpoint>) {
-    let list = &calls.pool.dialer.endpoints;
-    if list.replace(endpoints) {
-        let names: Vec<String> = list.all().iter().map(ToString::to_string).collect();
-        tracing::info!(name: "endpoints_changed", endpoints = %names.join(","), "using other etcd endpoints");
-        hub.spread();
+/// Takes the endpoints from the member list.
+pub(super) async fn sync(calls: &Calls, hub: &Hub) -> Result<(), SyncError> {
+    let dialer = &calls.pool.dialer;
+    let endpoints = &dialer.endpoints;
+    let given = endpoints.given();
+    let list = read(calls, &given).await?;
+    let policy = Policy::new(dialer.accepted, dialer.advertised, &given.endpoints);
+    let Listed { endpoints: listed, mut left_out, last } = Listed::read(&policy, &list.members);
+    let any_was_up = endpoints.is_any_up();
+    let answered = try_all(calls, endpoints.untried(&listed), cluster_of(&list), &mut left_out).await;
+    left_out.log(endpoints.left_out());
+    if listed.is_empty() {
+        return Err(last.map_or(SyncError::NoneAdvertised, |last| SyncError::NoneUsable { last }));
     }
-}
-
-async fn sync(calls: &Calls, hub: &Hub) -> Result<(), SyncError> {
-    let members = calls.call(pb::MemberListRequest { linearizable: true }).await?.members;
-    let urls = members.into_iter().filter(|member| !member.is_learner).flat_map(|member| member.client_urls);
-    let (endpoints, refused) = usable(&calls.pool.dialer.accepted, urls);
-    if endpoints.is_empty() {
-        return Err(refused.map_or(SyncError::NoneAdvertised, |last| SyncError::NoneUsable { last }));
+    match endpoints.sync(&given, &listed, &answered) {
+        Synced::NoneUp => return Err(SyncError::NoneAnswers),
+        Synced::Changed => hub.spread(),
+        // Streams may be on those of last resort.
+        Synced::Same if !any_was_up => hub.spread(),
+        Synced::Same | Synced::Outdated => {}
     }
-    use_endpoints(calls, hub, endpoints);
     Ok(())
 }
 
-fn usable(
-    accepted: &Accepted,
-    urls: impl IntoIterator<Item = String>,
-) -> (Vec<Endpoint>, Option<EndpointError>) {
-    let (mut endpoints, mut refused) = (Vec::new(), None);
-    for url in urls {
-        match accepted.parse(&url) {
-            Ok(endpoint) => endpoints.push(endpoint),
-            Err(error) => {
-                tracing::warn!(name: "endpoint_left_out", reason = %error, "a member's client URL is left out");
-                refused = Some(error);
-            }
-        }
-    }
-    (endpoints, refused)
-}
-
-async fn spread(calls: &Calls, hub: &Hub) {
-    let mut probes: FuturesUnordered<_> =
-        calls.pool.dialer.endpoints.list().into_iter().map(|id| probe_in_time(calls, id)).collect();
-    while probes.next().await.is_some() {}
-    hub.spread();
-}
-
-async fn probe_in_time(calls: &Calls, id: EndpointId) {
-    let dialer = &calls.pool.dialer;
-    let silent = || Err(Failure::connection(format!("no answer within {PROBE_TIMEOUT:?}")));
-    match timeout(dialer.runtime(), PROBE_TIMEOUT, probe(calls, id)).await.unwrap_or_else(silent) {
-        Ok(()) => dialer.endpoints.answered(id),
-        Err(failure) => dialer.endpoints.failed(id, dialer.runtime().now(), &failure),
-    }
-}
-
-/// Whether the member serves: it answers, and knows a leader.
-async fn probe(calls: &Calls, id: EndpointId) -> Result<(), Failure> {
-    match status(calls, id).await {
-        Ok(status) if status.leader == 0 => Err(Failure::connection("the member knows no leader")),
-        Err(failure) if members_fault(&failure) => Err(failure),
-        // A refusal (of a user who may not ask) is an answer, too.
-        Ok(_) | Err(_) => Ok(()),
-    }
-}
-
-async fn status(calls: &Calls, id: EndpointId) -> Result<pb::StatusResponse, Failure> {
-    let dialer = &calls.pool.dialer;
-    let transport = dialer.dial(id).await?;
-    let endpoint = dialer.endpoints.get(id);
-    let mut metadata = wire::metadata(false, [])?;
-    if let Some(token) = dialer.token(&transport, &endpoint).await? {
-        token.attach(&mut metadata);
-    }
-    let status = rpc::unary(transport, &endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
-    status.await.map_err(|failed| failed.failure)
-}
-
-/// What is done over and over in the background.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Upkeep {
-    pub(crate) sync_every: Option<Duration>,
-    pub(crate) spread_every: Option<Duration>,
-}
-
-impl Upkeep {
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.sync_every.is_some() || self.spread_every.is_some()
-    }
-
-    /// Runs until the client has ended.
-    pub(crate) async fn run(self, calls: Arc<Calls>, hub: Arc<Hub>) {
-        let ended = hub.clone();
-        let syncing = keep_synced(calls.clone(), hub.clone(), self.sync_every);
-        let spreading = keep_spread(calls, hub, self.spread_every);
-        let work = pin!(join(syncing, spreading));
-        select(work, pin!(ended.ended())).await;
-    }
-}
-
-async fn keep_synced(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
-    let Some(interval) = interval else { return };
-    loop {
-        calls.runtime().sleep(interval).await;
-        if let Err(error) = sync(&calls, &hub).await {
-            tracing::warn!(name: "endpoints_not_synced", reason = %error, "the endpoints were not refreshed from the member list");
-        }
-    }
-}
-
-async fn keep_spread(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
-    let Some(interval) = interval else { return };
-    loop {
-        calls.runtime().sleep(interval).await;
-        spread(&calls, &hub).await;
+/// The member list, from the endpoints in use; if they don't tell it, from those given. A password that was refused is
+/// not sent to those, too.
+async fn read(calls: &Calls, given: &Given) -> Result<pb::MemberListResponse, CallError> {
+    match calls.call(member_list()).await {
+        Err(error @ (CallError::AuthenticationFailed { .. } | CallError::Closed { .. })) => Err(error),
+        Err(error) => first_list(calls, &given.endpoints).await.ok_or(error),
+        Ok(list) => Ok(list),
     }
 }

@@ -1,7 +1,27 @@
-//! The members of a cluster: where they are, which of them to use, and the connections to them.
+//! The members of a cluster: their addresses, how they are doing, and the list of them that the cluster has.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `endpoint` | one address, and which of them the client can use |
+//! | `dialer` | connects to the first endpoint that is up |
+//! | `pool` | the connection that calls share |
+//! | `list` | the endpoints that are tried, and in which order |
+//! | `endpoints` | that list, shared and logged |
+//! | `advertised` | which addresses of the member list are accepted |
+//! | `member_list` | what is read of the member list, and what is left out |
+//! | `trial` | asks one endpoint for the member list |
+//! | `probe` | asks every endpoint how it is, to spread the watch streams |
+//! | `members` | the client's methods for all of this |
+//! | `upkeep` | what is done at intervals |
 
+pub(crate) mod advertised;
 pub(crate) mod dialer;
 pub(crate) mod endpoint;
 pub(crate) mod endpoints;
+mod list;
+mod member_list;
 pub(crate) mod members;
 pub(crate) mod pool;
+mod probe;
+mod trial;
+pub(crate) mod upkeep;

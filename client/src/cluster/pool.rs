@@ -5,10 +5,8 @@ use std::sync::{Arc, Mutex};
 use etcd_watch_core::Failure;
 
 use crate::{
-    cluster::{
-        dialer::{Dialed, Dialer, Unreached},
-        endpoints::EndpointId,
-    },
+    Endpoint,
+    cluster::dialer::{Dialed, Dialer, Unreached},
     runtime::yield_now,
     sync::lock,
     transport::connection::Connection,
@@ -27,8 +25,8 @@ impl Pooled {
     }
 
     /// The endpoint it goes to.
-    pub(crate) fn endpoint(&self) -> EndpointId {
-        self.dialed.endpoint
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.dialed.endpoint
     }
 }
 
@@ -56,7 +54,7 @@ impl Pool {
     ///
     /// # Errors
     /// When none is: all have been tried then.
-    pub(crate) async fn get(&self, avoid: Option<EndpointId>) -> Result<Pooled, Unreached> {
+    pub(crate) async fn get(&self, avoid: Option<&Endpoint>) -> Result<Pooled, Unreached> {
         if let Some(pooled) = self.current(avoid) {
             return Ok(pooled);
         }
@@ -75,7 +73,7 @@ impl Pool {
                 return Err(unreached);
             }
         };
-        tracing::debug!(name: "calls_connected", endpoint = %endpoints.get(dialed.endpoint), "connected for calls");
+        tracing::debug!(name: "calls_connected", endpoint = %dialed.endpoint, "connected for calls");
         let mut slot = lock(&self.slot);
         slot.serial += 1;
         let pooled = Pooled { dialed, serial: slot.serial };
@@ -85,12 +83,12 @@ impl Pool {
         Ok(pooled)
     }
 
-    fn current(&self, avoid: Option<EndpointId>) -> Option<Pooled> {
+    fn current(&self, avoid: Option<&Endpoint>) -> Option<Pooled> {
         let endpoints = &self.dialer.endpoints;
         let only_one = endpoints.len() == 1;
         let current = lock(&self.slot).current.clone()?;
         let endpoint = current.endpoint();
-        let wanted = endpoints.contains(endpoint) && (only_one || Some(endpoint) != avoid);
+        let wanted = endpoints.contains(endpoint) && (only_one || Some(&**endpoint) != avoid);
         wanted.then_some(current)
     }
 

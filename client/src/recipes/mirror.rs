@@ -3,18 +3,19 @@
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use etcd_watch_core::{
-    ApiMisuse, CloseReason, Delivery, EndpointHint, Failure, Instant, ListKey, ListRequest,
-    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page,
+    ApiMisuse, CloseReason, Delivery, EndpointHint, Instant, ListKey, ListRequest, Mirror as Machine,
+    MirrorAction, MirrorEvent, MirrorRequest, Page,
 };
 use etcd_watch_proto::etcdserverpb::RangeRequest;
 use futures_core::{FusedStream, Stream};
 
 use crate::{
-    Client, Watch, WatchError, cluster::endpoints::EndpointId, namespace::Namespaced, runtime::BoxFuture,
+    Client, Endpoint, Watch, WatchError, calls::attempts::Asked, namespace::Namespaced, runtime::BoxFuture,
     transport::wire,
 };
 
@@ -64,14 +65,14 @@ pub struct Mirror {
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
     /// Completes when the client is closed.
     closed: BoxFuture<'static, ()>,
-    last_endpoint: Option<EndpointId>,
+    last_endpoint: Option<Arc<Endpoint>>,
     ended: bool,
 }
 
 /// A page under way.
 struct Listing {
     list: ListKey,
-    page: BoxFuture<'static, (Option<EndpointId>, Result<Page, Failure>)>,
+    page: BoxFuture<'static, Asked<Page>>,
 }
 
 impl std::fmt::Debug for Mirror {
@@ -214,7 +215,7 @@ impl Mirror {
         let namespace = self.client.keys().clone();
         let avoid = match request.endpoint {
             EndpointHint::Any => None,
-            EndpointHint::Another => self.last_endpoint,
+            EndpointHint::Another => self.last_endpoint.clone(),
         };
         let range = wire::list_request(&request).enter(&namespace);
         let page = async move {
@@ -229,7 +230,7 @@ impl Mirror {
         let Poll::Ready((endpoint, result)) = listing.page.as_mut().poll(cx) else { return false };
         let list = listing.list;
         self.listing = None;
-        self.last_endpoint = endpoint.or(self.last_endpoint);
+        self.last_endpoint = endpoint.or_else(|| self.last_endpoint.take());
         let now = self.now();
         self.machine.handle_page(now, list, result);
         true

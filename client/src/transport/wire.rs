@@ -183,4 +183,14 @@ mod tests {
         let no_leader = Status::unavailable("etcdserver: no leader");
         assert_eq!(failure_of(&no_leader, 1), Failure::status(14, "etcdserver: no leader"));
     }
+
+    #[test]
+    fn what_a_server_says_can_not_forge_a_line_of_the_log() {
+        let forged = "no leader\nWARN all is lost \u{1b}[31m";
+        let told = failure_of(&Status::unavailable(forged), 1).to_string();
+        let broke = failure_of(&Status::from_error(forged.into()), 1).to_string();
+        for text in [told, broke] {
+            assert!(text.ends_with(r"no leader\nWARN all is lost \u{1b}[31m"), "{text}");
+        }
+    }
 }

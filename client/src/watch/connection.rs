@@ -27,10 +27,7 @@ use tracing::Span;
 use crate::{
     BoxError, Endpoint,
     auth::{Generation, Token},
-    cluster::{
-        dialer::{Dialed, Dialer},
-        endpoints::EndpointId,
-    },
+    cluster::dialer::{Dialed, Dialer},
     runtime::{BoxFuture, timeout},
     transport::{answer::Answer, connection::Connection, rpc, wire},
     watch::codec::Frames,
@@ -47,7 +44,7 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct StreamConnection {
     pub(crate) key: StreamKey,
     /// What it is to be connected to first.
-    first: EndpointId,
+    first: Arc<Endpoint>,
     /// What it has been connected to.
     dialed: Arc<OnceLock<Dialed>>,
     pub(crate) span: Span,
@@ -88,13 +85,13 @@ impl StreamConnection {
     /// Begins to connect, to the first of the candidates that is up. There is at least one.
     pub(crate) fn open(
         dialer: &Arc<Dialer>,
-        candidates: Vec<EndpointId>,
+        candidates: Vec<Arc<Endpoint>>,
         key: StreamKey,
         options: Arc<StreamOptions>,
     ) -> Self {
-        let first = candidates[0];
+        let first = candidates[0].clone();
         let dialed = Arc::new(OnceLock::new());
-        let span = telemetry::stream_span(key, &dialer.endpoints.get(first));
+        let span = telemetry::stream_span(key, &first);
         let (outbox, requests) = outbox();
         let connecting = connect(dialer.clone(), candidates, dialed.clone(), span.clone(), options, requests);
         let phase = Phase::Connecting(Box::pin(connecting));
@@ -118,8 +115,8 @@ impl StreamConnection {
     }
 
     /// The endpoint that it goes to; until it is connected, the one that is tried first.
-    pub(crate) fn endpoint(&self) -> EndpointId {
-        self.dialed.get().map_or(self.first, |dialed| dialed.endpoint)
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        self.dialed.get().map_or(&self.first, |dialed| &dialed.endpoint)
     }
 
     /// Whether some endpoint could be connected to.
@@ -203,7 +200,7 @@ const KEEPS_ITS_VERSION: ServerVersion = ServerVersion::new(3, 5, 28);
 /// expired.
 async fn connect(
     dialer: Arc<Dialer>,
-    candidates: Vec<EndpointId>,
+    candidates: Vec<Arc<Endpoint>>,
     dialed: Arc<OnceLock<Dialed>>,
     span: Span,
     options: Arc<StreamOptions>,
@@ -211,13 +208,12 @@ async fn connect(
 ) -> Result<Connected, Failure> {
     let extra = || options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
     let mut metadata = wire::metadata(options.require_leader, extra())?;
-    let first = candidates[0];
-    let Dialed { endpoint: id, connection } = dialer.dial_any(candidates).await?;
-    let endpoint = dialer.endpoints.get(id);
-    if id != first {
+    let first = candidates[0].clone();
+    let Dialed { endpoint, connection } = dialer.dial_any(candidates).await?;
+    if endpoint != first {
         span.record("endpoint", tracing::field::display(&endpoint));
     }
-    let _ = dialed.set(Dialed { endpoint: id, connection: connection.clone() });
+    let _ = dialed.set(Dialed { endpoint: endpoint.clone(), connection: connection.clone() });
     let ask = async |token: &Option<Token>| {
         let mut metadata = wire::metadata(false, extra())?;
         if let Some(token) = token {
@@ -225,7 +221,7 @@ async fn connect(
         }
         match version_of(&dialer, connection.clone(), &endpoint, metadata).await {
             Some(version) => version,
-            None if dialer.endpoints.another_is_up(id) => {
+            None if dialer.endpoints.another_is_up(&endpoint) => {
                 Err(Failure::connection(format!("the member has told nothing within {STATUS_TIMEOUT:?}")))
             }
             None => Ok(None),

@@ -6,7 +6,7 @@
 //! runtime.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -19,9 +19,10 @@ use etcd_watch_core::{
 };
 
 use crate::{
+    Endpoint,
     auth::Generation,
-    calls::attempts::Calls,
-    cluster::endpoints::{EndpointId, Endpoints},
+    calls::attempts::{Asked, Calls},
+    cluster::endpoints::Endpoints,
     runtime::BoxFuture,
     watch::connection::{StreamConnection, StreamNews},
     watch::hub::{Hub, Parked},
@@ -48,10 +49,10 @@ pub(crate) struct Driver {
     reads: Vec<Read>,
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
     /// The endpoint that each of the machine's streams was last opened on.
-    last_endpoints: BTreeMap<StreamId, EndpointId>,
+    last_endpoints: BTreeMap<StreamId, Arc<Endpoint>>,
     /// The auth token that each of them last carried.
     last_tokens: BTreeMap<StreamId, Generation>,
-    last_read: Option<EndpointId>,
+    last_read: Option<Arc<Endpoint>>,
     slow: SlowConsumers,
     /// Whether the hub knows that some stream is not being read.
     paused: bool,
@@ -64,7 +65,7 @@ pub(crate) struct Driver {
 /// A read of the current revision that is under way.
 struct Read {
     key: RangeKey,
-    result: BoxFuture<'static, (Option<EndpointId>, Result<RangeDone, Failure>)>,
+    result: BoxFuture<'static, Asked<RangeDone>>,
 }
 
 /// How a round went.
@@ -151,13 +152,13 @@ impl Driver {
                 if fresh_token && let Some(&token) = self.last_tokens.get(&stream.stream()) {
                     self.calls.pool.dialer.token_refused(token);
                 }
-                let last = self.last_endpoints.get(&stream.stream()).copied();
+                let last = self.last_endpoints.get(&stream.stream());
                 let dialer = &self.calls.pool.dialer;
-                let candidates =
-                    dialer.endpoints.candidates_for_stream(avoid(endpoint, last), &self.streams());
+                let avoid = avoid(endpoint, last).map(|endpoint| &**endpoint);
+                let candidates = dialer.endpoints.candidates_for_stream(avoid, &self.streams());
                 let connection = StreamConnection::open(dialer, candidates, stream, options);
-                self.last_endpoints.insert(stream.stream(), connection.endpoint());
-                telemetry::opening(stream, &dialer.endpoints.get(connection.endpoint()));
+                self.last_endpoints.insert(stream.stream(), connection.endpoint().clone());
+                telemetry::opening(stream, connection.endpoint());
                 self.connections.push(connection);
                 self.forget_ended_streams();
             }
@@ -177,7 +178,7 @@ impl Driver {
             }
             // A read that is refused for its token says so itself, and the next one has another.
             Action::Range { range, keys, options, endpoint, fresh_token: _ } => {
-                let avoid = avoid(endpoint, self.last_read);
+                let avoid = avoid(endpoint, self.last_read.as_ref()).cloned();
                 let calls = self.calls.clone();
                 let result = async move { calls.current_revision(keys, &options, avoid).await };
                 self.reads.push(Read { key: range, result: Box::pin(result) });
@@ -196,17 +197,17 @@ impl Driver {
     }
 
     /// How many streams there are on each endpoint.
-    fn streams(&self) -> BTreeMap<EndpointId, usize> {
-        let mut streams = BTreeMap::new();
+    fn streams(&self) -> HashMap<Arc<Endpoint>, usize> {
+        let mut streams = HashMap::new();
         for connection in &self.connections {
-            *streams.entry(connection.endpoint()).or_default() += 1;
+            *streams.entry(connection.endpoint().clone()).or_default() += 1;
         }
         streams
     }
 
     /// Moves streams to where there are fewer, and away from endpoints that are not in use any more.
     fn spread(&self) {
-        let on: Vec<EndpointId> = self.connections.iter().map(|each| each.endpoint()).collect();
+        let on: Vec<Arc<Endpoint>> = self.connections.iter().map(|each| each.endpoint().clone()).collect();
         let misplaced = self.calls.pool.dialer.endpoints.misplaced(&on);
         let now = self.hub.now();
         let mut state = self.hub.lock();
@@ -219,11 +220,11 @@ impl Driver {
     fn closed(&mut self, connection: &StreamConnection, reason: &StreamEnd) {
         self.remember(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
-        let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint()));
-        telemetry::closing(stream, &endpoint, reason, self.backoff(stream));
+        let (stream, endpoint) = (connection.key, connection.endpoint());
+        telemetry::closing(stream, endpoint, reason, self.backoff(stream));
         if is_members_fault(reason) {
             connection.blame();
-            endpoints.failed(connection.endpoint(), self.hub.now(), reason);
+            endpoints.failed(endpoint, self.hub.now(), reason);
         }
         if *reason == StreamEnd::Idle {
             self.last_endpoints.remove(&stream.stream());
@@ -273,7 +274,7 @@ impl Driver {
 
     /// What the stream's next connection has to know of this one.
     fn remember(&mut self, connection: &StreamConnection) {
-        self.last_endpoints.insert(connection.key.stream(), connection.endpoint());
+        self.last_endpoints.insert(connection.key.stream(), connection.endpoint().clone());
         if let Some(token) = connection.token() {
             self.last_tokens.insert(connection.key.stream(), token);
         }
@@ -282,16 +283,16 @@ impl Driver {
     fn failed(&mut self, connection: &StreamConnection, failure: Failure) {
         self.remember(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
-        let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint()));
+        let (stream, endpoint) = (connection.key, connection.endpoint());
         let now = self.hub.now();
         // What could not even be connected to, the dialer has noted.
         if connection.is_connected() && matches!(remedy(&failure), Remedy::RetryElsewhere | Remedy::NoLeader)
         {
             connection.blame();
-            endpoints.failed(connection.endpoint(), now, &failure);
+            endpoints.failed(endpoint, now, &failure);
         }
         self.hub.lock().machine.handle_failed(now, stream, failure.clone());
-        telemetry::lost(stream, &endpoint, connection.is_opened(), &failure, self.backoff(stream));
+        telemetry::lost(stream, endpoint, connection.is_opened(), &failure, self.backoff(stream));
     }
 
     /// When a stream that has just ended is opened again.
@@ -311,7 +312,7 @@ impl Driver {
                 continue;
             };
             let key = self.reads.swap_remove(at).key;
-            self.last_read = endpoint.or(self.last_read);
+            self.last_read = endpoint.or_else(|| self.last_read.take());
             if let Err(failure) = &result {
                 tracing::debug!(name: "revision_not_read", range = ?key, reason = %failure, "reading the current revision failed");
             }
@@ -354,7 +355,7 @@ fn is_members_fault(reason: &StreamEnd) -> bool {
 }
 
 /// Which endpoint not to use.
-fn avoid(hint: EndpointHint, last: Option<EndpointId>) -> Option<EndpointId> {
+fn avoid(hint: EndpointHint, last: Option<&Arc<Endpoint>>) -> Option<&Arc<Endpoint>> {
     match hint {
         EndpointHint::Any => None,
         EndpointHint::Another => last,
@@ -390,7 +391,7 @@ fn read_stream(
         match news {
             StreamNews::Opened(opened) => {
                 endpoints.answered(connection.endpoint());
-                telemetry::opened(stream, &endpoints.get(connection.endpoint()), opened.version);
+                telemetry::opened(stream, connection.endpoint(), opened.version);
                 let mut state = hub.lock();
                 state.machine.handle_opened(now, stream, opened);
                 wanted = state.machine.wants_frame(stream);

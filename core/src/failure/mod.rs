@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 
 pub(crate) use status::{Oversize, is_compacted, is_future_revision, oversize, remedy_of_cancel};
 
-use crate::CloseReason;
+use crate::{CloseReason, printable};
 
 /// A gRPC status code (<https://grpc.github.io/grpc/core/md_doc_statuscodes.html>), by its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,25 +107,26 @@ pub enum Failure {
     },
 }
 
+/// Texts are made [`printable`]: a server's text goes into logs and onto terminals.
 impl Failure {
     /// A connection that could not be made, or broke.
     pub fn connection(message: impl Into<String>) -> Self {
-        Self::Connection { message: message.into() }
+        Self::Connection { message: printable(message) }
     }
 
     /// A TLS handshake that one side refused.
     pub fn tls(message: impl Into<String>) -> Self {
-        Self::Tls { message: message.into() }
+        Self::Tls { message: printable(message) }
     }
 
     /// A request that the driver can't make.
     pub fn invalid_request(message: impl Into<String>) -> Self {
-        Self::InvalidRequest { message: message.into() }
+        Self::InvalidRequest { message: printable(message) }
     }
 
     /// A gRPC status.
     pub fn status(code: impl Into<Code>, message: impl Into<String>) -> Self {
-        Self::Status { code: code.into(), message: message.into() }
+        Self::Status { code: code.into(), message: printable(message) }
     }
 }
 

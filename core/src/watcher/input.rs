@@ -11,6 +11,7 @@ use crate::{
     ServerMisbehaved, StreamId, StreamKey, WatchKey,
     failure::{Oversize, final_reason, message_of, oversize},
     key::{GroupId, Purpose},
+    printable,
     reads::{
         Asked,
         denial::{Denied, judge},
@@ -186,7 +187,7 @@ impl Watcher {
             return;
         };
         let refusal = Refusal {
-            message: frame.cancel_reason().into(),
+            message: printable(frame.cancel_reason()),
             is_running,
             has_token: stream.connection().is_some_and(Connection::has_token),
             is_last_token: stream.attempts().is_last_token(),

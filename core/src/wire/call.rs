@@ -172,6 +172,13 @@ mod tests {
     }
 
     #[test]
+    fn a_grpc_message_has_its_control_characters_escaped() {
+        let trailers = lookup(&[("grpc-status", "14"), ("grpc-message", "two%0Alines%1B[31m")]);
+        let Failure::Status { message, .. } = end_of(trailers) else { panic!("it is a status") };
+        assert_eq!(message, r"two\nlines\u{1b}[31m");
+    }
+
+    #[test]
     fn an_http_status_becomes_the_code_that_grpc_gives_it() {
         for (http, expected) in [
             (400, Code::Internal),

@@ -112,6 +112,17 @@ fn a_create_refused_as_compacted_without_an_id_ends_its_watch_as_compacted() {
 }
 
 #[test]
+fn the_servers_reason_for_a_refusal_has_its_control_characters_escaped() {
+    let mut driver = Driver::new(Config::default());
+    let watch = driver.watch(all_from(1));
+    let stream = driver.open(TRUSTED);
+    let id = driver.creates()[0].watch_id;
+    driver.frame(stream, refused(id, "two\nlines \u{1b}[31m"));
+    let message = r"two\nlines \u{1b}[31m".into();
+    assert_eq!(driver.closed(watch), CloseReason::Refused { message });
+}
+
+#[test]
 fn a_refusal_with_an_id_leaves_nothing_to_cancel_and_a_compacted_watch_does() {
     let mut driver = Driver::new(Config::default());
     let watch = driver.watch(all_from(1));

@@ -1,0 +1,72 @@
+//! What is done over and over in the background.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures_util::future::{join, select};
+
+use super::{member_list::News, members::sync, probe::spread};
+use crate::{calls::attempts::Calls, watch::hub::Hub};
+
+/// What is done over and over in the background, and how often.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Upkeep {
+    sync_every: Option<Duration>,
+    spread_every: Option<Duration>,
+}
+
+impl Upkeep {
+    pub(crate) fn sync_every(&mut self, interval: Duration) {
+        self.sync_every = Some(interval);
+    }
+
+    pub(crate) fn spread_every(&mut self, interval: Duration) {
+        self.spread_every = Some(interval);
+    }
+
+    /// The intervals, as far as they are set, with the names of their settings.
+    pub(crate) fn intervals(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        let intervals =
+            [("sync_endpoints_every", self.sync_every), ("spread_watches_every", self.spread_every)];
+        intervals.into_iter().filter_map(|(name, interval)| Some((name, interval?)))
+    }
+
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.intervals().next().is_some()
+    }
+
+    /// Runs until the client has ended.
+    pub(crate) async fn run(self, calls: Arc<Calls>, hub: Arc<Hub>) {
+        let ended = hub.clone();
+        let syncing = keep_synced(calls.clone(), hub.clone(), self.sync_every);
+        let spreading = keep_spread(calls, hub, self.spread_every);
+        let work = pin!(join(syncing, spreading));
+        select(work, pin!(ended.ended())).await;
+    }
+}
+
+async fn keep_synced(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
+    let Some(interval) = interval else { return };
+    let news = News::default();
+    loop {
+        calls.runtime().sleep(interval).await;
+        match sync(&calls, &hub).await {
+            Ok(()) => {
+                news.is_news("");
+            }
+            Err(error) if news.is_news(error.kind()) => {
+                tracing::warn!(name: "endpoints_not_synced", reason = %error, "the endpoints were not refreshed from the member list");
+            }
+            Err(error) => {
+                tracing::debug!(name: "endpoints_not_synced_again", reason = %error, "the endpoints were not refreshed from the member list again");
+            }
+        }
+    }
+}
+
+async fn keep_spread(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
+    let Some(interval) = interval else { return };
+    loop {
+        calls.runtime().sleep(interval).await;
+        spread(&calls, &hub).await;
+    }
+}
