@@ -1,24 +1,22 @@
 //! Building a client.
 
 use std::{
-    fmt::Debug,
+    fmt::{self, Debug},
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
-use etcd_watch_core::{Config, Failure, Watcher};
+use etcd_watch_core::{Config, Watcher};
 
 use crate::{
     BuildError, Client, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
     auth::{Authenticator, Credentials},
     calls::attempts::Calls,
     cluster::endpoints::Endpoints,
-    cluster::upkeep::Upkeep,
-    cluster::{advertised::Advertised, endpoint::Accepted},
-    runtime::timeout,
-    sync::lock,
-    transport::{dialer::Dialer, options::ConnectOptions, pool::Pool},
+    cluster::{advertised::Advertised, dialer::Dialer, endpoint::Accepted, pool::Pool, upkeep::Upkeep},
+    start,
+    transport::{connector::Connector, options::ConnectOptions},
     watch::driver::Driver,
     watch::hub::Hub,
     watch::log::SlowConsumers,
@@ -28,11 +26,16 @@ use crate::{
 const MIN_WINDOW: u32 = 65_535;
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
+/// What a client may be told to wait: less is none, and more is a mistake that overflows clocks.
+const SHORTEST: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// etcd closes connections that ping more often.
 const MIN_KEEPALIVE: Duration = Duration::from_secs(5);
 
-/// Every setting of a client. Nothing is checked or done before [`build`](Self::build) or
-/// [`connect`](Self::connect).
+/// Every setting of a client. Nothing is checked or done before [`connect`](Self::connect) or
+/// [`connect_lazy`](Self::connect_lazy).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ClientBuilder {
@@ -40,7 +43,7 @@ pub struct ClientBuilder {
     endpoints: Vec<String>,
     watch: Config,
     dial_timeout: Duration,
-    connect_timeout: Option<Duration>,
+    connect_timeout: Duration,
     request_timeout: Duration,
     connection: ConnectOptions,
     max_message_bytes: usize,
@@ -55,15 +58,30 @@ pub struct ClientBuilder {
     tls: Option<crate::Tls>,
 }
 
-/// Finds the runtime that the caller runs on.
-pub type FindRuntime = fn() -> Result<Arc<dyn Runtime>, NoRuntime>;
-
 /// The runtime a client is to be on.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Where {
     Given(Arc<dyn Runtime>),
-    /// The one `build` is called on.
-    Ambient(FindRuntime),
+    /// The one that the client is started on.
+    Ambient(Arc<dyn Fn() -> Result<Arc<dyn Runtime>, NoRuntime> + Send + Sync>),
+}
+
+impl Where {
+    fn find(&self) -> Result<Arc<dyn Runtime>, NoRuntime> {
+        match self {
+            Self::Given(runtime) => Ok(runtime.clone()),
+            Self::Ambient(find) => find(),
+        }
+    }
+}
+
+impl Debug for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(runtime) => runtime.fmt(f),
+            Self::Ambient(_) => f.write_str("the one it is started on"),
+        }
+    }
 }
 
 impl ClientBuilder {
@@ -72,9 +90,10 @@ impl ClientBuilder {
         Self::new(Where::Given(Arc::new(runtime)))
     }
 
-    /// A client on the runtime that is found when it is built. `etcd_watch_tokio::builder` and its like are this.
-    pub fn on_ambient(find: FindRuntime) -> Self {
-        Self::new(Where::Ambient(find))
+    /// A client on the runtime that `find` finds when the client is started: the one that the caller is on then.
+    /// `etcd_watch_tokio::builder` is this.
+    pub fn on_ambient<R: Runtime>(find: impl Fn() -> Result<R, NoRuntime> + Send + Sync + 'static) -> Self {
+        Self::new(Where::Ambient(Arc::new(move || Ok(Arc::new(find()?)))))
     }
 
     fn new(runtime: Where) -> Self {
@@ -83,7 +102,7 @@ impl ClientBuilder {
             endpoints: Vec::new(),
             watch: Config::default(),
             dial_timeout: Duration::from_secs(5),
-            connect_timeout: None,
+            connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
             connection: ConnectOptions::default(),
             max_message_bytes: 512 << 20,
@@ -133,17 +152,17 @@ impl ClientBuilder {
     }
 
     /// How long one attempt to connect to one endpoint may take. Default: 5 s, for a path on which a
-    /// packet or two are lost.
+    /// packet or two are lost. From 1 ms to 365 days, as all
+    /// times here.
     pub fn dial_timeout(mut self, timeout: Duration) -> Self {
         self.dial_timeout = timeout;
         self
     }
 
-    /// Let [`connect`](Self::connect) wait until an endpoint answers, and fail when none has after this
-    /// time. Default: not asked for: it returns at once, and the client goes on trying for as long as it
-    /// lives.
+    /// How long [`connect`](Self::connect) waits for a member to answer. Default: 10 s: twice the dial timeout, so
+    /// that an endpoint that hangs is named as one. [`connect_lazy`](Self::connect_lazy) doesn't wait at all.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = Some(timeout);
+        self.connect_timeout = timeout;
         self
     }
 
@@ -155,7 +174,8 @@ impl ClientBuilder {
     }
 
     /// HTTP/2 pings while a watch or a call is open, so that a dead connection is noticed; `None` for
-    /// none. Default: every 10 s, answered within 5 s. Below 5 s servers close the connection.
+    /// none. Default: every 10 s, answered within 5 s. At least 5 s apart, or servers close the connection; one that wants
+    /// them further apart is pinged less often, which is logged as `pings_too_frequent`.
     pub fn keepalive(mut self, keepalive: Option<Keepalive>) -> Self {
         self.connection.keepalive = keepalive;
         self
@@ -227,21 +247,23 @@ impl ClientBuilder {
         if let Some(user) = &self.user {
             check("user", user.name(), !user.name().is_empty(), "the name of a user")?;
         }
-        let keepalive = self.connection.keepalive;
-        let positive = |value| !Duration::is_zero(&value);
-        let above = |low, value: Duration| value >= low;
-        check("dial_timeout", self.dial_timeout, positive(self.dial_timeout), "above 0")?;
-        let connect = self.connect_timeout.unwrap_or(Duration::MAX);
-        check("connect_timeout", connect, positive(connect), "above 0")?;
-        check("request_timeout", self.request_timeout, positive(self.request_timeout), "above 0")?;
-        if let Some(Keepalive { interval, timeout }) = keepalive {
-            let allowed = "5 s or more: servers close connections that ping more often";
-            check("keepalive interval", interval, above(MIN_KEEPALIVE, interval), allowed)?;
-            check("keepalive timeout", timeout, positive(timeout), "above 0")?;
+        let durations = [
+            ("dial_timeout", Some(self.dial_timeout)),
+            ("connect_timeout", Some(self.connect_timeout)),
+            ("request_timeout", Some(self.request_timeout)),
+            ("keepalive timeout", self.connection.keepalive.map(|keepalive| keepalive.timeout)),
+            ("warn_slow_every", self.warn_slow_every),
+        ];
+        for (field, value) in durations.into_iter().filter_map(|(field, value)| Some((field, value?))) {
+            check(field, value, (SHORTEST..=LONGEST).contains(&value), "from 1 ms to 365 days")?;
         }
-        let second = "1 s or more: members are asked each time";
+        if let Some(Keepalive { interval, .. }) = self.connection.keepalive {
+            let allowed = "from 5 s to 365 days: servers close connections that ping more often";
+            check("keepalive interval", interval, (MIN_KEEPALIVE..=LONGEST).contains(&interval), allowed)?;
+        }
         for (field, every) in self.upkeep.intervals() {
-            check(field, every, every >= Duration::from_secs(1), second)?;
+            let allowed = "from 1 s to 365 days: members are asked each time";
+            check(field, every, (SECOND..=LONGEST).contains(&every), allowed)?;
         }
         let (stream, connection) = (self.connection.stream_window, self.connection.connection_window);
         let window = MIN_WINDOW..=MAX_WINDOW;
@@ -251,7 +273,8 @@ impl ClientBuilder {
         let allowed = "at least the stream's window";
         check("http2_windows connection", connection, connection >= stream, allowed)?;
         let bytes = self.max_message_bytes;
-        check("max_message_bytes", bytes, bytes > 0, "above 0")?;
+        let allowed = "from 1 to 4294967295, which is the most that gRPC can say";
+        check("max_message_bytes", bytes, (1..=u32::MAX as usize).contains(&bytes), allowed)?;
         Ok(endpoints)
     }
 
@@ -264,17 +287,15 @@ impl ClientBuilder {
     }
 
     /// Checks the settings and starts the client. It doesn't wait for anything: connections are made
-    /// when there is something to use them for.
+    /// when there is something to use them for, and the client goes on trying for as long as it lives. For an
+    /// application that is to start whether the cluster is there or not.
     ///
     /// # Errors
     /// Names the setting that can't be used.
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "it is TLS that is added"))]
-    pub fn build(mut self) -> Result<Client, BuildError> {
+    pub fn connect_lazy(mut self) -> Result<Client, BuildError> {
         let endpoints = self.validate()?;
-        let runtime = match &self.runtime {
-            Where::Given(runtime) => runtime.clone(),
-            Where::Ambient(find) => find()?,
-        };
+        let runtime = self.runtime.find()?;
         #[cfg(feature = "tls")]
         let accepted = {
             let secure = endpoints.iter().any(|endpoint| endpoint.scheme().has_tls());
@@ -288,17 +309,15 @@ impl ClientBuilder {
         let accepted = self.accepted();
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
         let machine = Watcher::new(self.watch.clone(), seed)?;
-        let dialer = Arc::new(Dialer {
-            runtime: runtime.clone(),
-            endpoints: Arc::new(Endpoints::new(endpoints)),
+        let dialer = Arc::new(Dialer::new(
+            Connector::new(runtime.clone(), self.connection, self.dial_timeout),
+            Endpoints::new(endpoints),
             accepted,
-            advertised: self.advertised,
-            options: self.connection,
-            watch_config: self.watch,
-            dial_timeout: self.dial_timeout,
-            max_message_bytes: self.max_message_bytes,
-            auth: self.user.map(Authenticator::new),
-        });
+            self.advertised,
+            self.watch,
+            self.max_message_bytes,
+            self.user.map(Authenticator::new),
+        ));
         let calls = Calls::new(Pool::new(dialer), self.request_timeout);
         let clock = runtime.clone();
         let hub = Arc::new(Hub::new(machine, move || clock.now()));
@@ -312,33 +331,23 @@ impl ClientBuilder {
         Ok(Client::new(hub, calls))
     }
 
-    /// Like [`build`](Self::build); then, if a [`connect_timeout`](Self::connect_timeout) was asked for,
-    /// waits until an endpoint answers.
+    /// Checks the settings, starts the client and returns when a member has answered, to the user if there is one.
+    ///
+    /// It fails at once where trying again changes nothing: a wrong password, no user where the cluster wants one,
+    /// TLS that is refused at every endpoint. If every endpoint turns the client away (the connection is refused, the
+    /// name is unknown, or the server hangs up without a word, as one does that wants TLS and isn't offered it), it
+    /// tries again once, half a second later. All else is tried until
+    /// [`connect_timeout`](Self::connect_timeout) is over. To start before the cluster does, use
+    /// [`connect_lazy`](Self::connect_lazy).
     ///
     /// # Errors
-    /// A setting that can't be used, a wrong name or password, or no answer within `connect_timeout`.
+    /// A setting that can't be used; or why no member has answered, for every endpoint.
     pub async fn connect(self) -> Result<Client, StartError> {
-        let connect_timeout = self.connect_timeout;
-        let client = self.build()?;
-        let Some(after) = connect_timeout else { return Ok(client) };
-        let last = Mutex::new(None);
-        let answered = client.calls().answered(&last);
-        let result = timeout(client.calls().runtime(), after, answered).await;
-        let endpoints = || client.endpoints().iter().map(ToString::to_string).collect();
-        match result {
-            Some(Ok(())) => return Ok(client),
-            Some(Err(Failure::Tls { message })) => {
-                return Err(StartError::Tls { endpoints: endpoints(), message });
-            }
-            Some(Err(Failure::Status { message, .. })) => {
-                return Err(StartError::AuthenticationFailed { message });
-            }
-            Some(Err(failure)) => *lock(&last) = Some(failure),
-            None => {}
-        }
-        let last = lock(&last).take();
-        let last = last.unwrap_or_else(|| Failure::connection("no attempt has come to an end"));
-        Err(StartError::Unreachable { endpoints: endpoints(), after, last })
+        let within = self.connect_timeout;
+        let client = self.connect_lazy()?;
+        // In a box: it holds whole handshakes.
+        Box::pin(start::answered(client.calls(), within)).await?;
+        Ok(client)
     }
 }
 
@@ -388,21 +397,27 @@ mod tests {
 
     #[test]
     fn what_is_out_of_range_is_refused_by_name() {
-        let zero = Duration::ZERO;
-        assert_eq!(refused(builder().dial_timeout(zero)), "dial_timeout");
-        assert_eq!(refused(builder().connect_timeout(zero)), "connect_timeout");
-        assert_eq!(refused(builder().request_timeout(zero)), "request_timeout");
-        let pings = |interval, timeout| {
-            builder().keepalive(Some(Keepalive {
-                interval: Duration::from_secs(interval),
-                timeout: Duration::from_secs(timeout),
-            }))
-        };
-        assert_eq!(refused(pings(4, 1)), "keepalive interval");
-        assert_eq!(refused(pings(5, 0)), "keepalive timeout");
-        assert_eq!(refused(builder().http2_windows(1, 1 << 20)), "http2_windows stream");
+        let pings = |interval, timeout| builder().keepalive(Some(Keepalive { interval, timeout }));
+        for bad in [Duration::ZERO, Duration::MAX] {
+            assert_eq!(refused(builder().dial_timeout(bad)), "dial_timeout");
+            assert_eq!(refused(builder().connect_timeout(bad)), "connect_timeout");
+            assert_eq!(refused(builder().request_timeout(bad)), "request_timeout");
+            assert_eq!(refused(pings(bad, SECOND)), "keepalive interval");
+            assert_eq!(refused(pings(MIN_KEEPALIVE, bad)), "keepalive timeout");
+            assert_eq!(refused(builder().sync_endpoints_every(bad)), "sync_endpoints_every");
+            assert_eq!(refused(builder().spread_watches_every(bad)), "spread_watches_every");
+            assert_eq!(refused(builder().warn_slow_every(Some(bad))), "warn_slow_every");
+        }
+        assert_eq!(refused(pings(MIN_KEEPALIVE - SHORTEST, SECOND)), "keepalive interval");
+        assert!(pings(LONGEST, LONGEST).validate().is_ok());
+        for bad in [0, MIN_WINDOW - 1, MAX_WINDOW + 1] {
+            assert_eq!(refused(builder().http2_windows(bad, 1 << 20)), "http2_windows stream");
+            assert_eq!(refused(builder().http2_windows(MIN_WINDOW, bad)), "http2_windows connection");
+        }
         assert_eq!(refused(builder().http2_windows(1 << 20, 1 << 19)), "http2_windows connection");
-        assert_eq!(refused(builder().max_message_bytes(0)), "max_message_bytes");
+        for bad in [0, usize::MAX] {
+            assert_eq!(refused(builder().max_message_bytes(bad)), "max_message_bytes");
+        }
         assert_eq!(refused(builder().user("", "password")), "user");
         let short = Duration::from_millis(999);
         assert_eq!(refused(builder().sync_endpoints_every(short)), "sync_endpoints_every");
@@ -415,6 +430,6 @@ mod tests {
         assert_eq!(none.validate(), Err(BuildError::NoEndpoints));
         assert!(matches!(builder().endpoints([""]).validate(), Err(BuildError::Endpoint(_))));
         let config = builder().watch_config(Config::default().buffer_bytes(0));
-        assert!(matches!(config.validate(), Err(BuildError::Watch(ConfigError::Zero { .. }))));
+        assert!(matches!(config.validate(), Err(BuildError::Watch(ConfigError::OutOfRange { .. }))));
     }
 }

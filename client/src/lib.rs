@@ -48,6 +48,8 @@
 //! | `endpoints_not_synced_again` | debug | the same, each time after that |
 //! | `endpoint_left_out` | warn | `reason`; URLs in the member list that are not used, all in one line; once for each change |
 //! | `calls_connected` | debug | `endpoint` |
+//! | `pings_too_frequent` | warn | `endpoint`, `interval` from now on; once |
+//! | `pings_too_frequent_again` | debug | the same, when the server wants still fewer |
 //! | `lease_lost` | warn | `lease`, `reason` |
 //! | `token_fetched`, `token_not_needed` | debug | `endpoint`, `user` |
 //! | `token_not_fetched` | debug | `endpoint`, `user`, `reason` |
@@ -80,13 +82,14 @@ mod metrics;
 mod namespace;
 mod recipes;
 mod runtime;
+mod start;
 mod sync;
 #[cfg(test)]
 mod testing;
 mod transport;
 mod watch;
 
-pub use builder::{ClientBuilder, FindRuntime};
+pub use builder::ClientBuilder;
 pub use calls::{
     answers::{DeleteResponse, GetResponse, PutResponse, TxnResponse, TxnResult},
     keeper::{LeaseKeeper, LeaseLost},
@@ -99,12 +102,12 @@ pub use cluster::{
     endpoint::{Address, Endpoint, EndpointError, Scheme},
     members::SyncError,
 };
-pub use error::{BoxError, BuildError, CallError, StartError};
+pub use error::{BoxError, BuildError, CallError, EndpointFailure, StartError};
 pub use namespace::EmptyNamespace;
 #[cfg(feature = "discovery")]
 pub use recipes::discovery;
 pub use recipes::{cache, concurrency, config, mirror::Mirror};
-pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, io_traits};
+pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, socket};
 pub use transport::options::Keepalive;
 #[cfg(feature = "tls")]
 pub use transport::tls::{Tls, TlsError};

@@ -1,8 +1,20 @@
 //! The machine's settings.
 
-use core::time::Duration;
+use alloc::format;
+use core::{fmt::Debug, ops::RangeInclusive, time::Duration};
 
 use crate::{ConfigError, Overflow};
+
+/// The longest time that anything may be told to wait: longer ones are mistakes, and overflow clocks.
+const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What may be held in memory.
+pub(crate) const BYTES: RangeInclusive<usize> = 1..=isize::MAX as usize;
+pub(crate) const BYTES_ALLOWED: &str = "from 1 to isize::MAX";
+
+/// How many there may be of anything.
+pub(crate) const COUNTS: RangeInclusive<usize> = 1..=u32::MAX as usize;
+pub(crate) const COUNTS_ALLOWED: &str = "from 1 to 4294967295";
 
 /// Settings of a [`Watcher`](crate::Watcher). Start from `Config::default()`, change what you need, and
 /// hand it over: [`Watcher::new`](crate::Watcher::new) refuses contradictions.
@@ -217,12 +229,15 @@ impl Config {
     /// Checks that the settings can work together; [`Watcher::new`](crate::Watcher::new) does so too.
     ///
     /// # Errors
-    /// Names the field that is zero, or the two that contradict each other.
+    /// Names the field that is out of range, and what it may be; or the two fields that contradict each other. Times
+    /// are from 1 ns (a backoff or a deadline of 0 would be a busy loop) to 365 days, sizes from 1 byte to
+    /// `isize::MAX`, counts from 1 to 4,294,967,295.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let durations = [
             ("stall_after", Some(self.stall_after)),
             ("backoff floor", Some(self.backoff_floor)),
             ("backoff base", Some(self.backoff_base)),
+            ("backoff ceiling", Some(self.backoff_ceiling)),
             ("answer_timeout", Some(self.answer_timeout)),
             ("probe", self.probe_idle),
             ("probe_timeout", Some(self.probe_timeout)),
@@ -231,21 +246,25 @@ impl Config {
             ("no_leader_deadline", self.no_leader_deadline),
             ("unreachable_deadline", self.unreachable_deadline),
         ];
-        if let Some((field, _)) = durations.into_iter().find(|(_, value)| *value == Some(Duration::ZERO)) {
-            return Err(ConfigError::Zero { field });
+        for (field, value) in durations.into_iter().filter_map(|(field, value)| Some((field, value?))) {
+            check(field, value, !value.is_zero() && value <= MAX_DURATION, "above 0 and at most 365 days")?;
         }
-        let sizes = [
+        check("linger", self.linger, self.linger <= MAX_DURATION, "at most 365 days")?;
+        for (field, value) in [
             ("buffer_bytes", self.buffer_bytes),
             ("buffer_floor_bytes", self.buffer_floor_bytes),
             ("total_buffer_bytes", self.total_buffer_bytes),
             ("batch_bytes", self.batch_bytes),
-            ("batch_events", self.batch_events),
             ("max_revision_bytes", self.max_revision_bytes),
+        ] {
+            check(field, value, BYTES.contains(&value), BYTES_ALLOWED)?;
+        }
+        for (field, value) in [
+            ("batch_events", self.batch_events),
             ("max_watches_per_stream", self.max_watches_per_stream),
             ("streams", self.streams),
-        ];
-        if let Some(&(field, _)) = sizes.iter().find(|(_, value)| *value == 0) {
-            return Err(ConfigError::Zero { field });
+        ] {
+            check(field, value, COUNTS.contains(&value), COUNTS_ALLOWED)?;
         }
         for (low, high, inverted) in [
             ("buffer_floor_bytes", "buffer_bytes", self.buffer_floor_bytes > self.buffer_bytes),
@@ -259,6 +278,18 @@ impl Config {
         }
         Ok(())
     }
+}
+
+fn check(
+    field: &'static str,
+    value: impl Debug,
+    is_in: bool,
+    allowed: &'static str,
+) -> Result<(), ConfigError> {
+    if is_in {
+        return Ok(());
+    }
+    Err(ConfigError::OutOfRange { field, value: format!("{value:?}"), allowed })
 }
 
 #[cfg(test)]
@@ -278,13 +309,37 @@ mod tests {
     }
 
     #[test]
-    fn zeros_and_contradictions_are_refused_by_name() {
-        let zero = Config::default().batch_events(0).validate();
-        assert_eq!(zero, Err(ConfigError::Zero { field: "batch_events" }));
-        let zero = Config::default().streams(0).validate();
-        assert_eq!(zero, Err(ConfigError::Zero { field: "streams" }));
-        let zero = Config::default().probe(Some(Duration::ZERO)).validate();
-        assert_eq!(zero, Err(ConfigError::Zero { field: "probe" }));
+    fn what_is_out_of_range_is_refused_by_name() {
+        let refused = |config: Config| match config.validate() {
+            Err(ConfigError::OutOfRange { field, .. }) => field,
+            other => panic!("{other:?}"),
+        };
+        let config = Config::default;
+        for bad in [Duration::ZERO, Duration::MAX] {
+            assert_eq!(refused(config().stall_after(bad)), "stall_after");
+            assert_eq!(refused(config().backoff(bad, bad, bad)), "backoff floor");
+            assert_eq!(refused(config().answer_timeout(bad)), "answer_timeout");
+            assert_eq!(refused(config().probe(Some(bad))), "probe");
+            assert_eq!(refused(config().probe_timeout(bad)), "probe_timeout");
+            assert_eq!(refused(config().progress_interval(Some(bad))), "progress_interval");
+            assert_eq!(refused(config().lag_deadline(bad)), "lag_deadline");
+            assert_eq!(refused(config().no_leader_deadline(Some(bad))), "no_leader_deadline");
+            assert_eq!(refused(config().unreachable_deadline(Some(bad))), "unreachable_deadline");
+        }
+        let second = Duration::from_secs(1);
+        assert_eq!(refused(config().backoff(second, second, Duration::MAX)), "backoff ceiling");
+        assert_eq!(refused(config().linger(Duration::MAX)), "linger");
+        assert_eq!(config().linger(Duration::ZERO).validate(), Ok(()));
+        for bad in [0, usize::MAX] {
+            assert_eq!(refused(config().buffer_bytes(bad)), "buffer_bytes");
+            assert_eq!(refused(config().buffer_floor_bytes(bad)), "buffer_floor_bytes");
+            assert_eq!(refused(config().total_buffer_bytes(bad)), "total_buffer_bytes");
+            assert_eq!(refused(config().batch_bytes(bad)), "batch_bytes");
+            assert_eq!(refused(config().batch_events(bad)), "batch_events");
+            assert_eq!(refused(config().max_revision_bytes(bad)), "max_revision_bytes");
+            assert_eq!(refused(config().max_watches_per_stream(bad)), "max_watches_per_stream");
+            assert_eq!(refused(config().streams(bad)), "streams");
+        }
     }
 
     #[test]

@@ -36,15 +36,19 @@ pub enum RequestError {
         /// The revision given.
         revision: i64,
     },
-    /// The buffer has no room for anything.
-    #[error("buffer_bytes is 0: give the watch at least 1 byte, or leave the default")]
-    ZeroBuffer,
+    /// A number is out of range.
+    #[error("{field} is {value}: it must be {allowed}")]
+    OutOfRange {
+        /// The option.
+        field: &'static str,
+        /// Its value.
+        value: usize,
+        /// What it may be.
+        allowed: &'static str,
+    },
     /// The filters leave out puts and deletes.
     #[error("filters leave out both puts and deletes: such a watch never sees an event")]
     NothingLeft,
-    /// A mirror's pages have no room for a key.
-    #[error("page_keys is 0: list at least 1 key at a time, or leave the default")]
-    ZeroPage,
     /// A mirror that resumes doesn't know what it handed out before.
     #[error("a mirror that resumes has no index of what it handed out before: say keep_index(false)")]
     ResumedIndex,
@@ -62,11 +66,15 @@ pub enum RequestError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A field that must be above zero is zero.
-    #[error("{field} is 0: it must be more")]
-    Zero {
+    /// A field is out of range.
+    #[error("{field} is {value}: it must be {allowed}")]
+    OutOfRange {
         /// The field's name.
         field: &'static str,
+        /// Its value.
+        value: String,
+        /// What it may be.
+        allowed: &'static str,
     },
     /// Two fields contradict each other.
     #[error("{low} is above {high}: raise {high} or lower {low}")]

@@ -22,15 +22,27 @@ use std::{
 };
 
 use async_std::{net, net::ToSocketAddrs, task};
-use etcd_watch_client::{BoxFuture, Client, ClientBuilder, Instant, Io, Peer, Runtime, StartError};
+use etcd_watch_client::{
+    BoxFuture, BuildError, Client, ClientBuilder, Instant, Io, Peer, Runtime, StartError,
+};
 use smol_hyper::rt::FuturesIo;
 
-/// A client of the cluster with these endpoints, every setting at its default, on async-std's global executor.
+/// A client of the cluster with these endpoints, every setting at its default, on async-std's global executor. Returns when a
+/// member has answered; see [`ClientBuilder::connect`].
 ///
 /// # Errors
-/// An empty list, or an endpoint that is none.
+/// An endpoint that can't be used, or why none has answered, for each of them. For a client that is made whether the
+/// cluster is there or not, use [`connect_lazy`].
 pub async fn connect<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Result<Client, StartError> {
     builder().endpoints(endpoints).connect().await
+}
+
+/// The same, without waiting for anything; see [`ClientBuilder::connect_lazy`].
+///
+/// # Errors
+/// An empty list, or an endpoint that can't be used.
+pub fn connect_lazy<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Result<Client, BuildError> {
+    builder().endpoints(endpoints).connect_lazy()
 }
 
 /// A client with settings of its own, on async-std's global executor.

@@ -33,12 +33,22 @@ pub use smol_runtime::SmolRuntime;
 
 pub use etcd_watch_client::*;
 
-/// A client of the cluster with these endpoints, every setting at its default, on smol's global executor.
+/// A client of the cluster with these endpoints, every setting at its default, on smol's global executor. Returns when a
+/// member has answered; see [`ClientBuilder::connect`].
 ///
 /// # Errors
-/// An empty list, or an endpoint that is none.
+/// An endpoint that can't be used, or why none has answered, for each of them. For a client that is made whether the
+/// cluster is there or not, use [`connect_lazy`].
 pub async fn connect<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Result<Client, StartError> {
     builder().endpoints(endpoints).connect().await
+}
+
+/// The same, without waiting for anything; see [`ClientBuilder::connect_lazy`].
+///
+/// # Errors
+/// An empty list, or an endpoint that can't be used.
+pub fn connect_lazy<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Result<Client, BuildError> {
+    builder().endpoints(endpoints).connect_lazy()
 }
 
 /// A client with settings of its own, on smol's global executor.

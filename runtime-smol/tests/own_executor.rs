@@ -14,7 +14,7 @@ use smol::Executor;
 
 fn client_on(executor: &Arc<Executor<'static>>, server: &EtcdServer) -> Client {
     let builder = ClientBuilder::on(SmolRuntime::on(executor.clone())).endpoints([server.endpoint()]);
-    builder.build().expect("valid settings")
+    builder.connect_lazy().expect("valid settings")
 }
 
 async fn put(client: &Client) -> i64 {

@@ -34,7 +34,7 @@ macro_rules! on_both_runtimes {
 
 on_both_runtimes! {
     a_name_is_resolved_and_its_addresses_tried
-    connecting_waits_only_if_asked_to
+    connecting_waits_unless_it_is_lazy
     a_client_dropped_while_it_connects_gives_its_connection_up
     a_read_that_hangs_is_made_elsewhere_in_time
     a_write_without_an_answer_may_have_been_executed
@@ -46,7 +46,7 @@ fn builder(on: On, endpoints: impl IntoIterator<Item = String>) -> ClientBuilder
 }
 
 fn build(builder: ClientBuilder) -> Client {
-    builder.build().expect("valid settings")
+    builder.connect_lazy().expect("valid settings")
 }
 
 fn server() -> EtcdServer {
@@ -70,21 +70,17 @@ async fn a_name_is_resolved_and_its_addresses_tried(on: On) {
 
     let nowhere = "http://no-such-host.invalid:2379".to_owned();
     let connecting = builder(on, [nowhere]).connect_timeout(SECOND).connect().await;
-    let StartError::Unreachable { last, .. } = connecting.expect_err("it has no address") else {
-        panic!("it can't be reached")
-    };
-    assert!(!last.to_string().is_empty());
+    let error = connecting.expect_err("it has no address");
+    assert!(error.to_string().contains("looking up \"no-such-host.invalid\""), "{error}");
 }
 
-async fn connecting_waits_only_if_asked_to(on: On) {
+async fn connecting_waits_unless_it_is_lazy(on: On) {
     let (listener, endpoint) = silent();
     drop(listener);
-    let began = Instant::now();
     let waiting = builder(on, [endpoint.clone()]).connect_timeout(SECOND / 4).connect();
     let error = in_time("connecting is given up", waiting).await.expect_err("nobody listens");
-    assert!(began.elapsed() >= SECOND / 4);
     assert!(matches!(error, StartError::Unreachable { .. }), "{error}");
-    builder(on, [endpoint]).connect().await.expect("it doesn't wait");
+    builder(on, [endpoint]).connect_lazy().expect("it doesn't wait");
     let server = server();
     let waiting = builder(on, [server.endpoint()]).connect_timeout(DEADLINE);
     waiting.connect().await.expect("it answers");
@@ -104,13 +100,15 @@ async fn a_client_dropped_while_it_connects_gives_its_connection_up(on: On) {
 }
 
 async fn a_read_that_hangs_is_made_elsewhere_in_time(on: On) {
-    let (_listener, endpoint) = silent();
-    let server = server();
-    let endpoints = [endpoint, server.endpoint()];
+    let (first, second) = (server(), server());
+    let endpoints = [first.endpoint(), second.endpoint()];
     let client = build(builder(on, endpoints).request_timeout(8 * SECOND));
+    client.get(Get::key("key")).await.expect("it is read");
+    first.pause().expect("it runs");
     let began = Instant::now();
     client.get(Get::key("key")).await.expect("it is read");
-    assert!(began.elapsed() >= 4 * SECOND, "half of the time went to the one that is silent");
+    assert!(began.elapsed() >= 4 * SECOND, "half of the time went to the one that hangs");
+    first.resume().expect("it is there");
 }
 
 async fn a_write_without_an_answer_may_have_been_executed(on: On) {

@@ -40,7 +40,7 @@ async fn everything_goes_on_through_kills(on: On, server: &mut EtcdServer) {
     let endpoint = server.endpoint();
     let builder = || on().endpoints([endpoint.clone()]);
     let client = builder().connect_timeout(DEADLINE).connect().await.expect("etcd serves");
-    let closed = builder().build().expect("valid settings");
+    let closed = builder().connect_lazy().expect("valid settings");
 
     let mut watch = client.watch(everything_from(1)).expect("it is opened");
     let mut closing = closed.watch(everything_from(1)).expect("it is opened");
@@ -76,7 +76,7 @@ async fn everything_goes_on_through_kills(on: On, server: &mut EtcdServer) {
     assert_eq!(end.expect_err("it ended").reason(), &CloseReason::ShutDown);
     // The watch outlives its client.
     drop(client);
-    let writer = builder().build().expect("valid settings");
+    let writer = builder().connect_lazy().expect("valid settings");
     let previous = last;
     let last = put(&writer, "last").await;
     // The lease may have expired meanwhile.
@@ -116,7 +116,7 @@ fn everything_works_under_async_std_alone() {
 fn handles_may_be_polled_on_any_executor() {
     fn polled(on: On, server: &EtcdServer) {
         let client = on().endpoints([server.endpoint()]);
-        let client = client.build().expect("valid settings");
+        let client = client.connect_lazy().expect("valid settings");
         futures_lite::future::block_on(async {
             let mut watch = client.watch(everything_from(1)).expect("it is opened");
             let last = put(&client, "elsewhere").await;

@@ -28,8 +28,6 @@
 //! the sockets and timers under them are that runtime's, which needs its I/O and time drivers enabled (as
 //! `#[tokio::main]` has them).
 
-use std::sync::Arc;
-
 #[cfg(feature = "tonic-channel")]
 pub mod balance;
 mod runtime;
@@ -38,15 +36,25 @@ pub use runtime::TokioRuntime;
 
 pub use etcd_watch_client::*;
 
-/// A client of the cluster with these endpoints, every setting at its default, on the tokio runtime this is called on.
+/// A client of the cluster with these endpoints, every setting at its default, on the tokio runtime that this is called
+/// on. Returns when a member has answered; see [`ClientBuilder::connect`].
 ///
 /// # Errors
-/// An empty list, an endpoint that is none, or no tokio runtime.
+/// An endpoint that can't be used, or why none has answered, for each of them. For a client that is made whether the
+/// cluster is there or not, use [`connect_lazy`].
 pub async fn connect<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Result<Client, StartError> {
     builder().endpoints(endpoints).connect().await
 }
 
+/// The same, without waiting for anything; see [`ClientBuilder::connect_lazy`].
+///
+/// # Errors
+/// An empty list, an endpoint that can't be used, or no tokio runtime.
+pub fn connect_lazy<E: Into<String>>(endpoints: impl IntoIterator<Item = E>) -> Result<Client, BuildError> {
+    builder().endpoints(endpoints).connect_lazy()
+}
+
 /// A client with settings of its own, on the tokio runtime that it is built on.
 pub fn builder() -> ClientBuilder {
-    ClientBuilder::on_ambient(|| Ok(Arc::new(TokioRuntime::ambient()?)))
+    ClientBuilder::on_ambient(TokioRuntime::ambient)
 }

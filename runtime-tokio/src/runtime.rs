@@ -109,7 +109,9 @@ impl Presence {
         let gone = Arc::new(RwLock::new(false));
         let (sender, nobody_looks) = oneshot::channel::<()>();
         let end = TellGone(gone.clone());
-        // A runtime that shuts down drops its tasks first, and then stops its timers.
+        // A runtime that shuts down drops all of its tasks first, and then stops its timers: in tokio, `shutdown2` of
+        // the current-thread scheduler, `shutdown_core` of the one with threads. On one that has shut down a task is
+        // dropped at once.
         handle.spawn(async move {
             let _end = end;
             if nobody_looks.await.is_ok() {

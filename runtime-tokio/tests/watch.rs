@@ -169,7 +169,7 @@ async fn an_idle_stream_is_reset_and_opened_again_when_needed() {
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.unwrap();
     let config = Config::default().linger(Duration::from_millis(50));
     let client = ClientBuilder::on(common::runtime()).endpoints([etcd.endpoint()]).watch_config(config);
-    let client = client.build().unwrap();
+    let client = client.connect_lazy().unwrap();
     let streams = || etcd.with_model(|model| model.watch_streams().len());
     drop(client.watch(everything_from(1)).unwrap());
     let watch = client.watch(everything_from(1)).unwrap();
@@ -235,7 +235,7 @@ async fn a_consumer_that_finds_nothing_where_something_was_dropped_gets_all_of_i
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.unwrap();
     let config = Config::default().buffer_bytes(4 << 10).total_buffer_bytes(4 << 10);
     let client = ClientBuilder::on(common::runtime()).endpoints([etcd.endpoint()]).watch_config(config);
-    let client = client.build().unwrap();
+    let client = client.connect_lazy().unwrap();
     let mut watches: Vec<_> = (0..10).map(|_| client.watch(everything_from(1)).unwrap()).collect();
     for watch in &mut watches {
         // Whoever is woken for it later doesn't come before it is dropped.
@@ -340,7 +340,7 @@ async fn a_client_dropped_while_it_connects_gives_its_connection_up() {
     // Takes connections, and never says anything.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client =
-        etcd_watch_tokio::connect([format!("http://{}", listener.local_addr().unwrap())]).await.unwrap();
+        etcd_watch_tokio::connect_lazy([format!("http://{}", listener.local_addr().unwrap())]).unwrap();
     let watch = client.watch(everything_from(1)).unwrap();
     let (mut accepted, _) = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
     drop((client, watch));

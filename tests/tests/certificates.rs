@@ -26,7 +26,7 @@ async fn serve(version: &EtcdVersion, identity: &Identity) -> EtcdServer {
 
 fn client(server: &EtcdServer, tls: Tls) -> Result<Client, BuildError> {
     let builder = etcd_watch_tokio::builder().endpoints([server.endpoint()]).tls(tls);
-    builder.dial_timeout(Duration::from_secs(20)).request_timeout(DEADLINE).build()
+    builder.dial_timeout(Duration::from_secs(20)).request_timeout(DEADLINE).connect_lazy()
 }
 
 async fn assert_taken(server: &EtcdServer, tls: Tls) {
@@ -118,7 +118,7 @@ async fn the_key_of_a_certificate_of_version_1_is_checked_before_anything_is_tri
     let (mine, other) = (version_1_client(), TestCa::new().client("other"));
     let builder = || etcd_watch_tokio::builder().endpoints(["https://127.0.0.1:1"]);
     let identity = |key: &str| Tls::new().ca_pem(mine.ca_pem()).identity_pem(mine.certificate_pem(), key);
-    builder().tls(identity(mine.key_pem())).build().expect("they are a pair");
-    let refused = builder().tls(identity(other.key_pem())).build().expect_err("they are no pair");
+    builder().tls(identity(mine.key_pem())).connect_lazy().expect("they are a pair");
+    let refused = builder().tls(identity(other.key_pem())).connect_lazy().expect_err("they are no pair");
     assert!(matches!(refused, BuildError::Tls(TlsError::KeyMismatch { .. })), "{refused}");
 }

@@ -54,8 +54,9 @@ async fn a_configuration_follows(on: On, endpoint: String) {
         Duration::from_millis(10),
         Duration::from_millis(100),
     );
-    let client = on.builder().endpoints([proxy.endpoint()]).watch_config(quick).build().expect("valid");
-    let direct = on.builder().endpoints([endpoint]).build().expect("valid");
+    let client =
+        on.builder().endpoints([proxy.endpoint()]).watch_config(quick).connect_lazy().expect("valid");
+    let direct = on.builder().endpoints([endpoint]).connect_lazy().expect("valid");
 
     let mut limits: Config<Limits> = Config::value(&client, "limits", json).expect("it is followed");
     assert_eq!((limits.current(), limits.revision()), (None, None), "nothing is known yet");
@@ -134,7 +135,7 @@ async fn a_configuration_follows(on: On, endpoint: String) {
 /// Clones share a watch, and the last of them ends it.
 async fn nothing_is_left_behind(on: On) {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    let client = on.builder().endpoints([server.endpoint()]).build().expect("valid");
+    let client = on.builder().endpoints([server.endpoint()]).connect_lazy().expect("valid");
     let config: Config<Limits> = Config::value(&client, "limits", json).expect("it is followed");
     let clone = config.clone();
     let watchers = || server.with_model(|model| model.watcher_count());
@@ -153,7 +154,7 @@ fn decode_or_panic(value: &[u8]) -> Result<Limits, serde_json::Error> {
 
 async fn a_decoder_that_panics_ends_it(on: On) {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    let client = on.builder().endpoints([server.endpoint()]).build().expect("valid");
+    let client = on.builder().endpoints([server.endpoint()]).connect_lazy().expect("valid");
     put(&client, "limits", r#"{"requests": 5}"#).await;
     let mut limits: Config<Limits> =
         Config::value(&client, "limits", decode_or_panic).expect("it is followed");
@@ -186,7 +187,7 @@ async fn a_runtime_that_is_shut_down_ends_it() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("tokio starts");
     let following = runtime.spawn(async move {
-        let client = etcd_watch_tokio::builder().endpoints([endpoint]).build().expect("valid");
+        let client = etcd_watch_tokio::builder().endpoints([endpoint]).connect_lazy().expect("valid");
         let limits: Config<Limits> = Config::value(&client, "limits", json).expect("it is followed");
         timeout(DEADLINE, limits.ready()).await.expect("in time").expect("it goes on");
         (client, limits)
@@ -203,7 +204,7 @@ async fn a_runtime_that_is_shut_down_ends_it() {
 
 async fn nothing_is_followed_by_mistake(on: On) {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    let client = on.builder().endpoints([server.endpoint()]).build().expect("valid");
+    let client = on.builder().endpoints([server.endpoint()]).connect_lazy().expect("valid");
     let refused = Config::<Limits>::value(&client, "", json).err();
     assert_eq!(refused, Some(FollowError::EmptyKey));
     let refused = Config::<Limits>::tree(&client, "", json_tree).err();

@@ -91,8 +91,10 @@ async fn a_server_with_tls_is_watched_through_a_restart(on: On) {
     for version in versions() {
         let ca = TestCa::new();
         let mut server = serve(&version, ServerTls::new(&ca.server(OWN_ADDRESS))).await;
-        let client =
-            builder(on, server.endpoint()).tls(Tls::new().ca_pem(ca.pem())).build().expect("valid settings");
+        let client = builder(on, server.endpoint())
+            .tls(Tls::new().ca_pem(ca.pem()))
+            .connect_lazy()
+            .expect("valid settings");
         let request = WatchRequest::new(KeyRange::key("k")).start_revision(1);
         let mut watch = client.watch(request).expect("it is opened");
         for round in 1..=2 {
@@ -112,7 +114,7 @@ async fn the_name_in_the_certificate_can_be_another_than_the_endpoints(on: On) {
         let ca = TestCa::new();
         let server = serve(&version, ServerTls::new(&ca.server(["etcd.internal"]))).await;
         let tls = Tls::new().ca_pem(ca.pem()).server_name("etcd.internal");
-        let client = builder(on, server.endpoint()).tls(tls).build().expect("valid settings");
+        let client = builder(on, server.endpoint()).tls(tls).connect_lazy().expect("valid settings");
         let last = put(&client, "k").await;
         assert_eq!(events(&client, last).await, 1);
     }
@@ -127,7 +129,8 @@ async fn a_client_certificate_lets_the_client_in(on: On) {
         let files = ca.client("someone").write(directory.path(), "client").expect("they are written");
         let tls = Tls::new().ca_file(files.ca).identity_files(files.certificate, files.key);
         // A host and a port alone are https once there are TLS settings.
-        let client = builder(on, server.address().to_string()).tls(tls).build().expect("valid settings");
+        let client =
+            builder(on, server.address().to_string()).tls(tls).connect_lazy().expect("valid settings");
         let last = put(&client, "k").await;
         assert_eq!(events(&client, last).await, 1);
     }
@@ -142,10 +145,11 @@ async fn refused_twice(on: On, endpoint: String, tls: Tls) -> String {
     let builder = || builder(on, endpoint.clone()).tls(tls.clone());
     let started = std::time::Instant::now();
     let connecting = builder().connect_timeout(DEADLINE).connect().await;
-    let StartError::Tls { message: connecting, .. } = connecting.expect_err("it is refused") else {
+    let StartError::Tls { endpoints } = connecting.expect_err("it is refused") else {
         panic!("it is TLS that is refused")
     };
-    let client = builder().request_timeout(DEADLINE).build().expect("valid settings");
+    let connecting = endpoints[0].cause.to_string();
+    let client = builder().request_timeout(DEADLINE).connect_lazy().expect("valid settings");
     // A read: where the reason is lost on the way, a write may have been executed.
     let call = client.get(Get::key("k")).await.expect_err("it is refused");
     let CallError::Tls { message, .. } = call else { panic!("it is TLS that is refused: {call:?}") };
@@ -212,7 +216,7 @@ async fn a_rotated_certificate_is_used_without_a_restart(on: On) {
     let expired = ca.client_with("someone", Validity::Expired);
     let files = expired.write(directory.path(), "client").expect("they are written");
     let tls = Tls::new().ca_file(&files.ca).identity_files(&files.certificate, &files.key);
-    let client = builder(on, server.endpoint()).tls(tls).build().expect("valid settings");
+    let client = builder(on, server.endpoint()).tls(tls).connect_lazy().expect("valid settings");
     let refused = client.get(Get::key("k")).await.expect_err("it has expired");
     assert!(matches!(refused, CallError::Tls { .. }), "{refused:?}");
     ca.client("someone").write(directory.path(), "client").expect("they are written");
@@ -230,7 +234,7 @@ async fn a_cluster_with_tls_loses_every_member_in_turn_and_a_watch_no_event(on: 
         let me = ca.client("someone");
         let tls = Tls::new().ca_pem(ca.pem()).identity_pem(me.certificate_pem(), me.key_pem());
         let client = on.builder().endpoints(cluster.endpoints()).tls(tls);
-        let client = client.request_timeout(DEADLINE).build().expect("valid settings");
+        let client = client.request_timeout(DEADLINE).connect_lazy().expect("valid settings");
         let request = WatchRequest::new(KeyRange::key("k")).start_revision(1);
         let mut watch = client.watch(request).expect("it is opened");
         let (mut written, mut received) = (Vec::new(), Vec::new());
@@ -260,7 +264,7 @@ async fn a_unix_socket_is_watched(on: On) {
     for version in versions() {
         let mut server = EtcdServer::builder(version).unix_socket().start_async().await.expect("etcd starts");
         assert!(server.endpoint().starts_with("unix:/"), "{}", server.endpoint());
-        let client = builder(on, server.endpoint()).build().expect("there is a socket");
+        let client = builder(on, server.endpoint()).connect_lazy().expect("there is a socket");
         let mut last = put(&client, "k").await;
         assert_eq!(events(&client, last).await, 1);
         server.restart_async().await.expect("etcd starts again");
@@ -278,8 +282,9 @@ async fn a_quiet_watch_stays_where_it_is(on: On, server: &EtcdServer) {
     // The shortest interval that servers allow; and no answer comes too late, however busy the machine is.
     let keepalive = Keepalive { interval: Duration::from_secs(5), timeout: DEADLINE };
     let proxy = FaultProxy::start(server.endpoint()).await.expect("it starts");
-    let client = builder(on, proxy.endpoint()).keepalive(Some(keepalive)).build().expect("valid settings");
-    let direct = builder(on, server.endpoint()).build().expect("valid settings");
+    let client =
+        builder(on, proxy.endpoint()).keepalive(Some(keepalive)).connect_lazy().expect("valid settings");
+    let direct = builder(on, server.endpoint()).connect_lazy().expect("valid settings");
     let request = WatchRequest::new(KeyRange::prefix("k")).start_revision(1);
     let mut watch = client.watch(request).expect("it is opened");
     let mut last = put(&direct, "k").await;
@@ -320,14 +325,14 @@ async fn keepalive_at_the_servers_minimum_leaves_quiet_watches_where_they_are() 
 
 /// Whoever awaits calls in many tasks pays for their futures in each.
 async fn the_future_of_a_call_is_small(on: On) {
-    let client = builder(on, "http://127.0.0.1:1").build().expect("valid settings");
+    let client = builder(on, "http://127.0.0.1:1").connect_lazy().expect("valid settings");
     let bytes = size_of_val(&client.put("k", "v"));
     assert!(bytes < 4096, "{bytes}");
 }
 
 /// What is wrong with settings is said by `build`, before anything is tried.
 fn refused(change: impl FnOnce(ClientBuilder) -> ClientBuilder) -> BuildError {
-    change(builder(On::Smol, "https://127.0.0.1:1")).build().expect_err("it is refused")
+    change(builder(On::Smol, "https://127.0.0.1:1")).connect_lazy().expect_err("it is refused")
 }
 
 /// The option, what is wrong, and what to do.
@@ -379,7 +384,7 @@ fn a_bad_certificate_file_is_refused_before_anything_is_tried() {
 fn an_endpoint_that_can_not_be_used_is_refused_before_anything_is_tried() {
     let refused = |endpoint: String, tls: Option<Tls>| {
         let builder = builder(On::Smol, endpoint);
-        match tls.into_iter().fold(builder, ClientBuilder::tls).build().expect_err("it is refused") {
+        match tls.into_iter().fold(builder, ClientBuilder::tls).connect_lazy().expect_err("it is refused") {
             BuildError::Endpoint(error) => error,
             other => panic!("{other}"),
         }
@@ -400,7 +405,7 @@ fn an_endpoint_that_can_not_be_used_is_refused_before_anything_is_tried() {
 /// The system's roots are read for clients that were given an endpoint that needs them.
 #[test]
 fn an_endpoint_with_tls_that_comes_up_later_needs_a_client_with_tls() {
-    let client = builder(On::Smol, "http://127.0.0.1:1").build().expect("valid settings");
+    let client = builder(On::Smol, "http://127.0.0.1:1").connect_lazy().expect("valid settings");
     let error = client.set_endpoints(["https://127.0.0.1:2"]).expect_err("it is refused").to_string();
     assert!(error.contains("https://127.0.0.1:2") && error.contains("set tls"), "{error}");
     assert_eq!(client.endpoints()[0].to_string(), "http://127.0.0.1:1", "the endpoints stay");

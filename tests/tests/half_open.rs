@@ -117,9 +117,9 @@ async fn measure(on: On, server: &EtcdServer) {
         .watch_config(Config::default().backoff(Duration::from_millis(10), BACKOFF, Duration::from_secs(5)))
         .keepalive(Some(KEEPALIVE))
         .dial_timeout(DIAL)
-        .build()
+        .connect_lazy()
         .expect("valid settings");
-    let direct = on.builder().endpoints([server.endpoint()]).build().expect("valid settings");
+    let direct = on.builder().endpoints([server.endpoint()]).connect_lazy().expect("valid settings");
     // Each has a key of its own.
     let request = WatchRequest::new(KeyRange::key(runtime)).start_revision(1);
     let watch = client.watch(request).expect("a lawful request");

@@ -52,7 +52,7 @@ async fn measure(count: usize) -> (Duration, Duration) {
     let client = etcd_watch_tokio::builder()
         .endpoints([server.endpoint()])
         .watch_config(config)
-        .build()
+        .connect_lazy()
         .expect("a client");
     let mut watches: Vec<Watch> = (0..count)
         .map(|index| {

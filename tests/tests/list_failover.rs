@@ -124,7 +124,7 @@ fn client(on: On, endpoints: impl IntoIterator<Item = String>) -> Client {
         Duration::from_millis(20),
         Duration::from_millis(300),
     );
-    on.builder().endpoints(endpoints).watch_config(quick).build().expect("valid settings")
+    on.builder().endpoints(endpoints).watch_config(quick).connect_lazy().expect("valid settings")
 }
 
 /// A cluster that has lost a member may not know at once what became of a write.

@@ -60,8 +60,9 @@ async fn a_mirror_follows_through_everything(on: On, endpoint: String) {
         Duration::from_millis(10),
         Duration::from_millis(100),
     );
-    let client = on.builder().endpoints([proxy.endpoint()]).watch_config(config).build().expect("valid");
-    let direct = on.builder().endpoints([endpoint]).build().expect("valid");
+    let client =
+        on.builder().endpoints([proxy.endpoint()]).watch_config(config).connect_lazy().expect("valid");
+    let direct = on.builder().endpoints([endpoint]).connect_lazy().expect("valid");
 
     let last = write(&direct, 0).await;
     // Every connection is cut within the list: 1,500 bytes are less than it.
@@ -129,7 +130,7 @@ async fn on_real_servers(on: On) {
 
 /// A client that is closed while the mirror has nobody to list from.
 async fn a_mirror_without_a_server_ends_with_its_client(on: On) {
-    let client = on.builder().endpoints(["http://127.0.0.1:1"]).build().expect("valid");
+    let client = on.builder().endpoints(["http://127.0.0.1:1"]).connect_lazy().expect("valid");
     let mut mirror = client.mirror(MirrorRequest::new(KeyRange::all())).expect("it is opened");
     let early = timeout(Duration::from_millis(100), mirror.next()).await;
     assert!(early.is_err(), "{early:?}");

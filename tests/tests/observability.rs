@@ -157,11 +157,12 @@ async fn what_operators_see() {
         Duration::from_millis(50),
     );
     let builder = etcd_watch_tokio::builder().endpoints([proxy.endpoint()]).watch_config(config).name("mine");
-    let client = builder.warn_slow_every(Some(Duration::from_secs(3600))).build().expect("valid settings");
+    let client =
+        builder.warn_slow_every(Some(Duration::from_secs(3600))).connect_lazy().expect("valid settings");
     let direct = etcd_watch_tokio::builder()
         .endpoints([server.endpoint()])
         .name("mine")
-        .build()
+        .connect_lazy()
         .expect("valid settings");
     let put = async |key: &'static str, bytes: usize| {
         direct.put(key, vec![b'v'; bytes]).await.expect("it is put");

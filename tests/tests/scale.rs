@@ -89,7 +89,7 @@ async fn watches_beyond_a_streams_limit_travel_on_more_streams() {
     let client = etcd_watch_tokio::builder()
         .endpoints([server.endpoint()])
         .watch_config(config)
-        .build()
+        .connect_lazy()
         .expect("a client");
     let mut watches: Vec<Watch> = (0..35)
         .map(|index| client.watch(WatchRequest::new(KeyRange::key(key(index)))).expect("a lawful request"))

@@ -109,7 +109,7 @@ async fn neither_passwords_nor_tokens_are_shown() {
 /// Everything a client does with a right password.
 async fn use_it(shown: &Shown, builder: ClientBuilder, proxy: &FaultProxy, auth: &Auth) {
     shown.debug(&builder);
-    let client = builder.build().expect("valid settings");
+    let client = builder.connect_lazy().expect("valid settings");
     let request = WatchRequest::new(KeyRange::prefix("a/")).start_revision(1);
     let mut watch = client.watch(request).expect("a lawful request");
     let lease = client.lease_grant(60, 0).await.expect("it is granted");
@@ -140,7 +140,7 @@ async fn use_it(shown: &Shown, builder: ClientBuilder, proxy: &FaultProxy, auth:
 async fn be_refused(shown: &Shown, builder: ClientBuilder) {
     shown.debug(&builder);
     shown.error(builder.clone().connect().await.expect_err("the password is wrong"));
-    let client = builder.build().expect("valid settings");
+    let client = builder.connect_lazy().expect("valid settings");
     shown.error(client.put("a/1", "x").await.expect_err("the password is wrong"));
     let mut watch = client.watch(KeyRange::prefix("a/")).expect("a lawful request");
     let end = timeout(DEADLINE, watch.try_next()).await.expect("in time");

@@ -69,7 +69,7 @@ async fn files_that_can_not_be_used_are_warned_of_once_for_each_reason() {
         .endpoints([endpoint])
         .tls(Tls::new().ca_file(&path))
         .request_timeout(Duration::from_millis(200))
-        .build()
+        .connect_lazy()
         .expect("valid settings");
     assert_eq!(attempt(&client, &log, 0).await, [], "the files are as they were");
 

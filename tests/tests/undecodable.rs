@@ -78,7 +78,8 @@ async fn what_does_not_decode_is_told_and_counted() {
     let mut counted = Counted::default();
 
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    let client = etcd_watch_tokio::builder().endpoints([server.endpoint()]).build().expect("valid settings");
+    let client =
+        etcd_watch_tokio::builder().endpoints([server.endpoint()]).connect_lazy().expect("valid settings");
     let put = async |key: &'static str, value: &'static str| {
         client.put(key, value).await.expect("it is put");
     };

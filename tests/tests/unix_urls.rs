@@ -39,7 +39,7 @@ async fn a_unix_url_with_host_and_port_is_used_and_followed_in_the_member_list()
         let tls = || Tls::new().ca_pem(ca.pem());
         put_and_sync(builder([URL_WITH_TLS]).tls(tls()), "unixs:localhost:12345").await;
         let other_name = builder([URL_WITH_TLS]).tls(tls().server_name("etcd.example"));
-        let refused = other_name.build().expect("there is a socket").get(Get::key("k")).await;
+        let refused = other_name.connect_lazy().expect("there is a socket").get(Get::key("k")).await;
         assert!(matches!(refused, Err(CallError::Tls { .. })), "{refused:?}");
     }
 }
@@ -58,7 +58,7 @@ fn enter(server: &EtcdServer) {
 }
 
 async fn put_and_sync(builder: ClientBuilder, advertised: &str) {
-    let client = builder.build().expect("there is a socket");
+    let client = builder.connect_lazy().expect("there is a socket");
     client.put("k", "v").await.expect("it is put");
     let synced = client.sync_endpoints().await.expect("the member's URL can be used");
     let synced: Vec<String> = synced.iter().map(ToString::to_string).collect();

@@ -94,7 +94,7 @@ impl Stage {
             .watch_config(config)
             .dial_timeout(Duration::from_secs(1))
             .seed(seed)
-            .build()?;
+            .connect_lazy()?;
         Ok(Self {
             began: Instant::now(),
             etcd: Arc::new(etcd),

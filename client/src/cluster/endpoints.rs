@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use etcd_watch_core::Instant;
+use etcd_watch_core::{Failure, Instant};
 
 use super::{
     list::{Given, List, Synced},
@@ -65,6 +65,11 @@ impl Endpoints {
         lock(&self.list).given()
     }
 
+    /// The endpoints that the application gave: in its order, until one fails.
+    pub(crate) fn all_given(&self) -> Vec<Arc<Endpoint>> {
+        self.given().endpoints
+    }
+
     /// Those of the endpoints that are not in use, or are down.
     pub(super) fn untried(&self, listed: &[Arc<Endpoint>]) -> Vec<Arc<Endpoint>> {
         lock(&self.list).untried(listed).into_iter().cloned().collect()
@@ -95,18 +100,38 @@ impl Endpoints {
         lock(&self.list).another_is_up(endpoint)
     }
 
-    /// The best endpoint; another one than `avoid`, if there is another.
-    pub(crate) fn pick(&self, avoid: Option<&Endpoint>) -> Arc<Endpoint> {
-        lock(&self.list).pick(avoid)
+    /// The endpoints in the order in which a call is to try them: the best first, `avoid` last.
+    pub(crate) fn candidates(&self, avoid: Option<&Endpoint>) -> Vec<Arc<Endpoint>> {
+        lock(&self.list).candidates(avoid)
     }
 
-    /// Where to open a watch stream: of the best endpoints, the one with the fewest streams.
-    pub(crate) fn pick_for_stream(
+    /// The same for a watch stream: of the best endpoints, the one with the fewest streams comes first.
+    pub(crate) fn candidates_for_stream(
         &self,
         avoid: Option<&Endpoint>,
         streams: &HashMap<Arc<Endpoint>, usize>,
-    ) -> Arc<Endpoint> {
-        lock(&self.list).pick_for_stream(avoid, streams)
+    ) -> Vec<Arc<Endpoint>> {
+        lock(&self.list).candidates_for_stream(avoid, streams)
+    }
+
+    /// How it failed last, if it has not answered since.
+    pub(crate) fn last_failure(&self, endpoint: &Endpoint) -> Option<Failure> {
+        lock(&self.list).last_failure(endpoint)
+    }
+
+    /// Keeps in mind how it failed.
+    pub(crate) fn note(&self, endpoint: &Endpoint, failure: &Failure) {
+        lock(&self.list).note(endpoint, failure.clone());
+    }
+
+    /// Another endpoint was connected to sooner: it goes to the back, until it is known whether it is slow or hangs.
+    pub(crate) fn overtaken(&self, endpoint: &Endpoint) {
+        lock(&self.list).overtaken(endpoint);
+    }
+
+    /// An endpoint that was overtaken is up all the same.
+    pub(crate) fn came_up(&self, endpoint: &Endpoint) {
+        lock(&self.list).answered(endpoint);
     }
 
     /// Which of the streams, given the endpoint each is on, are to move so that all endpoints that are up have

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use etcd_watch_core::Instant;
+use etcd_watch_core::{Failure, Instant};
 
 use crate::Endpoint;
 
@@ -31,6 +31,8 @@ struct Entry {
     is_in_use: bool,
     is_down: bool,
     warned: Option<Instant>,
+    /// How the last connection to it failed, or the last call on one, if it has not answered since.
+    failure: Option<Failure>,
 }
 
 /// The endpoints that the application gave, and when.
@@ -63,7 +65,14 @@ enum Rank {
 
 impl Entry {
     fn given(endpoint: Endpoint) -> Self {
-        Self { endpoint: Arc::new(endpoint), is_given: true, is_in_use: true, is_down: false, warned: None }
+        Self {
+            endpoint: Arc::new(endpoint),
+            is_given: true,
+            is_in_use: true,
+            is_down: false,
+            warned: None,
+            failure: None,
+        }
     }
 
     fn rank(&self) -> Rank {
@@ -139,6 +148,7 @@ impl List {
             is_in_use: true,
             is_down: false,
             warned: None,
+            failure: None,
         }));
         self.entries.retain(|entry| entry.is_given || entry.is_in_use);
         if changed { Synced::Changed } else { Synced::Same }
@@ -201,32 +211,58 @@ impl List {
         self.entries.iter().any(|other| *other.endpoint != *endpoint && !other.is_down)
     }
 
-    /// The best endpoint; another one than `avoid`, if there is another.
-    pub(super) fn pick(&self, avoid: Option<&Endpoint>) -> Arc<Endpoint> {
-        self.best(avoid, |_| 0)
+    /// The endpoints in the order in which a call is to try them: the best first, `avoid` last.
+    pub(super) fn candidates(&self, avoid: Option<&Endpoint>) -> Vec<Arc<Endpoint>> {
+        self.in_order(avoid, |_| 0)
     }
 
-    /// Where to open a watch stream: of the best endpoints, the one with the fewest streams.
-    pub(super) fn pick_for_stream(
+    /// The same for a watch stream: of the best endpoints, the one with the fewest streams comes first.
+    pub(super) fn candidates_for_stream(
         &self,
         avoid: Option<&Endpoint>,
         streams: &HashMap<Arc<Endpoint>, usize>,
-    ) -> Arc<Endpoint> {
+    ) -> Vec<Arc<Endpoint>> {
         // Where all are down, the one that failed first.
         let on = |entry: &Entry| {
             if entry.is_down { 0 } else { streams.get(&entry.endpoint).copied().unwrap_or(0) }
         };
-        self.best(avoid, on)
+        self.in_order(avoid, on)
     }
 
-    fn best(&self, avoid: Option<&Endpoint>, load: impl Fn(&Entry) -> usize) -> Arc<Endpoint> {
-        let others = self.entries.iter().filter(|entry| avoid.is_none_or(|avoid| *entry.endpoint != *avoid));
-        let best = others.min_by_key(|entry| (entry.rank(), load(entry)));
-        best.unwrap_or(&self.entries[0]).endpoint.clone()
+    fn in_order(&self, avoid: Option<&Endpoint>, load: impl Fn(&Entry) -> usize) -> Vec<Arc<Endpoint>> {
+        let mut entries: Vec<&Entry> = self.entries.iter().collect();
+        entries.sort_by_key(|entry| (Some(&*entry.endpoint) == avoid, entry.rank(), load(entry)));
+        entries.into_iter().map(|entry| entry.endpoint.clone()).collect()
+    }
+
+    /// How it failed last, if it has not answered since.
+    pub(super) fn last_failure(&self, endpoint: &Endpoint) -> Option<Failure> {
+        self.entry(endpoint)?.failure.clone()
+    }
+
+    /// Keeps in mind how it failed.
+    pub(super) fn note(&mut self, endpoint: &Endpoint, failure: Failure) {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| *entry.endpoint == *endpoint) {
+            entry.failure = Some(failure);
+        }
+    }
+
+    /// Another was connected to sooner: it goes to the back.
+    pub(super) fn overtaken(&mut self, endpoint: &Endpoint) {
+        self.move_back(endpoint);
+    }
+
+    /// Takes the endpoint for one that is down, and moves it to the back.
+    fn move_back(&mut self, endpoint: &Endpoint) -> Option<&mut Entry> {
+        let at = self.entries.iter().position(|entry| *entry.endpoint == *endpoint)?;
+        self.entries[at..].rotate_left(1);
+        let entry = self.entries.last_mut()?;
+        entry.is_down = true;
+        Some(entry)
     }
 
     /// Which of the streams, given the endpoint each is on, are to move so that all endpoints that are up have
-    /// as many, but for one. They move to where [`pick_for_stream`](Self::pick_for_stream) says.
+    /// as many, but for one. They move to where [`candidates_for_stream`](Self::candidates_for_stream) says.
     pub(super) fn misplaced(&self, streams: &[Arc<Endpoint>]) -> Vec<usize> {
         let best = self.entries.iter().map(Entry::rank).min().filter(|&rank| rank != Rank::Down);
         let up = self.entries.iter().filter(|entry| Some(entry.rank()) == best);
@@ -260,12 +296,7 @@ impl List {
     /// Moves the endpoint to the back; whether it is time to warn of it (again). Of one that is not in the list any
     /// more it never is.
     pub(super) fn failed(&mut self, endpoint: &Endpoint, now: Instant) -> bool {
-        let Some(at) = self.entries.iter().position(|entry| *entry.endpoint == *endpoint) else {
-            return false;
-        };
-        self.entries[at..].rotate_left(1);
-        let Some(entry) = self.entries.last_mut() else { return false };
-        entry.is_down = true;
+        let Some(entry) = self.move_back(endpoint) else { return false };
         let due = entry.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY);
         if due {
             entry.warned = Some(now);
@@ -276,7 +307,10 @@ impl List {
     /// The endpoint is up; whether it was down.
     pub(super) fn answered(&mut self, endpoint: &Endpoint) -> bool {
         let entry = self.entries.iter_mut().find(|entry| *entry.endpoint == *endpoint);
-        entry.is_some_and(|entry| std::mem::take(&mut entry.is_down))
+        entry.is_some_and(|entry| {
+            entry.failure = None;
+            std::mem::take(&mut entry.is_down)
+        })
     }
 }
 
@@ -308,7 +342,7 @@ mod tests {
     }
 
     fn pick(list: &List, avoid: Option<u16>) -> u16 {
-        port(&list.pick(avoid.map(endpoint).as_deref()))
+        port(&list.candidates(avoid.map(endpoint).as_deref())[0])
     }
 
     fn sync(list: &mut List, listed: &[u16], answered: &[u16]) -> Synced {
@@ -383,7 +417,7 @@ mod tests {
         let mut list = list(1..=3);
         let streams = |counts: [usize; 3]| (1..).map(endpoint).zip(counts).collect::<HashMap<_, _>>();
         let pick = |list: &List, avoid: Option<u16>, counts| {
-            port(&list.pick_for_stream(avoid.map(endpoint).as_deref(), &streams(counts)))
+            port(&list.candidates_for_stream(avoid.map(endpoint).as_deref(), &streams(counts))[0])
         };
         assert_eq!(pick(&list, None, [0, 0, 0]), 1);
         assert_eq!(pick(&list, None, [1, 1, 0]), 3);
@@ -476,5 +510,21 @@ mod tests {
             assert_eq!(sync(&mut list, &[old, new], &[old, new]), Synced::Changed);
             assert!(list.len() <= 3, "{}", list.len());
         }
+    }
+
+    #[test]
+    fn one_that_was_overtaken_is_tried_last_until_it_is_up() {
+        let mut list = list([1, 2, 3]);
+        let order = |list: &List, avoid: Option<u16>| -> Vec<u16> {
+            let candidates = list.candidates(avoid.map(endpoint).as_deref());
+            candidates.iter().map(|endpoint| port(endpoint)).collect()
+        };
+        list.overtaken(&endpoint(1));
+        assert_eq!(order(&list, None), [2, 3, 1]);
+        assert_eq!(order(&list, Some(2)), [3, 1, 2]);
+        let streams = HashMap::from([(endpoint(2), 1), (endpoint(3), 1)]);
+        assert_eq!(port(&list.candidates_for_stream(None, &streams)[0]), 2, "no stream goes to it");
+        assert!(list.answered(&endpoint(1)));
+        assert_eq!(port(&list.candidates_for_stream(None, &streams)[0]), 1);
     }
 }

@@ -3,6 +3,8 @@
 //! | file | owns |
 //! |---|---|
 //! | `endpoint` | one address, and which of them the client can use |
+//! | `dialer` | connects to the first endpoint that is up |
+//! | `pool` | the connection that calls share |
 //! | `list` | the endpoints that are tried, and in which order |
 //! | `endpoints` | that list, shared and logged |
 //! | `advertised` | which addresses of the member list are accepted |
@@ -13,11 +15,13 @@
 //! | `upkeep` | what is done at intervals |
 
 pub(crate) mod advertised;
+pub(crate) mod dialer;
 pub(crate) mod endpoint;
 pub(crate) mod endpoints;
 mod list;
 mod member_list;
 pub(crate) mod members;
+pub(crate) mod pool;
 mod probe;
 mod trial;
 pub(crate) mod upkeep;

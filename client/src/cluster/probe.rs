@@ -10,9 +10,8 @@ use super::trial::PROBE_TIMEOUT;
 use crate::{
     Endpoint,
     calls::attempts::{Calls, members_fault},
-    calls::rpc,
     runtime::timeout,
-    transport::wire,
+    transport::{rpc, wire},
     watch::hub::Hub,
 };
 
@@ -35,9 +34,9 @@ async fn probe_all(calls: &Calls, endpoints: Vec<Arc<Endpoint>>) {
 async fn probe_in_time(calls: &Calls, endpoint: Arc<Endpoint>) {
     let dialer = &calls.pool.dialer;
     let silent = || Err(Failure::connection(format!("no answer within {PROBE_TIMEOUT:?}")));
-    match timeout(&dialer.runtime, PROBE_TIMEOUT, probe(calls, &endpoint)).await.unwrap_or_else(silent) {
+    match timeout(dialer.runtime(), PROBE_TIMEOUT, probe(calls, &endpoint)).await.unwrap_or_else(silent) {
         Ok(()) => dialer.endpoints.answered(&endpoint),
-        Err(failure) => dialer.endpoints.failed(&endpoint, dialer.runtime.now(), &failure),
+        Err(failure) => dialer.endpoints.failed(&endpoint, dialer.runtime().now(), &failure),
     }
 }
 

@@ -11,9 +11,8 @@ use super::member_list::LeftOut;
 use crate::{
     Endpoint,
     calls::attempts::{Calls, members_fault},
-    calls::rpc,
     runtime::timeout,
-    transport::{connection::Connection, wire},
+    transport::{connection::Connection, rpc, wire},
 };
 
 /// How long a member may take to tell how it is, or who its fellows are.

@@ -4,17 +4,75 @@ use std::{fmt, future::Future, io, net::SocketAddr, path::PathBuf, sync::Arc, ti
 
 use etcd_watch_core::Instant;
 pub use futures_core::future::BoxFuture;
-/// The traits of sockets: [`Io`] is made of them.
-pub use hyper::rt as io_traits;
+
+/// What a socket has to implement to be an [`Io`]: hyper's traits of reading and writing.
+pub mod socket {
+    pub use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
+}
 
 mod timeout;
+mod yield_now;
 
 pub(crate) use timeout::timeout;
+pub(crate) use yield_now::yield_now;
 
 /// An async runtime. The crates `etcd-watch-tokio` and `etcd-watch-smol` have one each; an application with an
 /// executor of its own implements it for that. Everything above it, TLS and HTTP/2 too, is the same on all runtimes.
 ///
 /// The futures it returns may be polled on any thread, and by any executor.
+///
+/// # Example
+///
+/// A runtime with a thread for every task, and with the sockets and timers of async-io (by way of `smol`), which run on
+/// any thread:
+///
+/// ```
+/// use std::{io, net::SocketAddr, time::{self, Duration}};
+///
+/// use etcd_watch_client::{BoxFuture, ClientBuilder, Instant, Io, Peer, Runtime};
+/// use smol_hyper::rt::FuturesIo;
+///
+/// #[derive(Clone, Debug)]
+/// struct Threads {
+///     epoch: time::Instant,
+/// }
+///
+/// impl Runtime for Threads {
+///     fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+///         Box::pin(smol::net::resolve((host, port)))
+///     }
+///
+///     fn connect(&self, peer: Peer) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+///         Box::pin(async move {
+///             let Peer::Tcp(address) = peer else { return Err(io::ErrorKind::Unsupported.into()) };
+///             let socket = smol::net::TcpStream::connect(address).await?;
+///             socket.set_nodelay(true)?;
+///             Ok(Box::new(FuturesIo::new(socket)) as Box<dyn Io>)
+///         })
+///     }
+///
+///     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+///         Box::pin(async move {
+///             smol::Timer::after(duration).await;
+///         })
+///     }
+///
+///     fn spawn(&self, task: BoxFuture<'static, ()>) {
+///         std::thread::spawn(|| smol::block_on(task));
+///     }
+///
+///     fn now(&self) -> Instant {
+///         Instant::from_nanos(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let runtime = Threads { epoch: time::Instant::now() };
+/// let client = ClientBuilder::on(runtime).endpoints(["http://127.0.0.1:2379"]).connect_lazy()?;
+/// # smol::block_on(client.close());
+/// # Ok(())
+/// # }
+/// ```
 pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Looks the addresses of a host up, best first.
     fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>>;

@@ -10,7 +10,7 @@
 
 use std::{
     future::poll_fn,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -21,16 +21,15 @@ use etcd_watch_core::{
 };
 use etcd_watch_proto::etcdserverpb as pb;
 use http::{HeaderValue, header, uri::PathAndQuery};
-use hyper::body::Incoming;
 use tonic::{body::Body, codegen::Service, metadata::MetadataMap};
 use tracing::Span;
 
 use crate::{
     BoxError, Endpoint,
     auth::{Generation, Token},
-    calls::rpc,
+    cluster::dialer::{Dialed, Dialer},
     runtime::{BoxFuture, timeout},
-    transport::{connection::Connection, dialer::Dialer, wire},
+    transport::{answer::Answer, connection::Connection, rpc, wire},
     watch::codec::Frames,
     watch::log as telemetry,
     watch::outbox::{Outbox, Requests, outbox},
@@ -44,7 +43,10 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// One connection of a watch stream. Dropping it resets the call and closes the connection.
 pub(crate) struct StreamConnection {
     pub(crate) key: StreamKey,
-    pub(crate) endpoint: Arc<Endpoint>,
+    /// What it is to be connected to first.
+    first: Arc<Endpoint>,
+    /// What it has been connected to.
+    dialed: Arc<OnceLock<Dialed>>,
     pub(crate) span: Span,
     phase: Phase,
     outbox: Outbox,
@@ -57,8 +59,8 @@ pub(crate) struct StreamConnection {
 
 enum Phase {
     Connecting(BoxFuture<'static, Result<Connected, Failure>>),
-    Opening(BoxFuture<'static, Result<Frames<Incoming>, Failure>>),
-    Open(Frames<Incoming>),
+    Opening(BoxFuture<'static, Result<Frames<Answer>, Failure>>),
+    Open(Frames<Answer>),
     Failed,
 }
 
@@ -80,21 +82,24 @@ pub(crate) enum StreamNews {
 }
 
 impl StreamConnection {
-    /// Begins to connect.
+    /// Begins to connect, to the first of the candidates that is up. There is at least one.
     pub(crate) fn open(
         dialer: &Arc<Dialer>,
-        endpoint: Arc<Endpoint>,
+        candidates: Vec<Arc<Endpoint>>,
         key: StreamKey,
         options: Arc<StreamOptions>,
     ) -> Self {
+        let first = candidates[0].clone();
+        let dialed = Arc::new(OnceLock::new());
+        let span = telemetry::stream_span(key, &first);
         let (outbox, requests) = outbox();
-        let connecting = connect(dialer.clone(), endpoint.clone(), options, requests);
+        let connecting = connect(dialer.clone(), candidates, dialed.clone(), span.clone(), options, requests);
         let phase = Phase::Connecting(Box::pin(connecting));
         let max_message_bytes = dialer.max_message_bytes;
-        let span = telemetry::stream_span(key, &endpoint);
         Self {
             key,
-            endpoint,
+            first,
+            dialed,
             span,
             phase,
             outbox,
@@ -107,6 +112,23 @@ impl StreamConnection {
 
     pub(crate) fn send(&self, request: &Request) {
         self.outbox.send(request);
+    }
+
+    /// The endpoint that it goes to; until it is connected, the one that is tried first.
+    pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
+        self.dialed.get().map_or(&self.first, |dialed| &dialed.endpoint)
+    }
+
+    /// Whether some endpoint could be connected to.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.dialed.get().is_some()
+    }
+
+    /// The member is of no use: the next connection to the endpoint tries another of its addresses first.
+    pub(crate) fn blame(&self) {
+        if let Some(dialed) = self.dialed.get() {
+            dialed.connection.blame();
+        }
     }
 
     /// Whether the connection was up.
@@ -178,13 +200,20 @@ const KEEPS_ITS_VERSION: ServerVersion = ServerVersion::new(3, 5, 28);
 /// expired.
 async fn connect(
     dialer: Arc<Dialer>,
-    endpoint: Arc<Endpoint>,
+    candidates: Vec<Arc<Endpoint>>,
+    dialed: Arc<OnceLock<Dialed>>,
+    span: Span,
     options: Arc<StreamOptions>,
     requests: Requests,
 ) -> Result<Connected, Failure> {
     let extra = || options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
     let mut metadata = wire::metadata(options.require_leader, extra())?;
-    let connection = dialer.dial(&endpoint).await?;
+    let first = candidates[0].clone();
+    let Dialed { endpoint, connection } = dialer.dial_any(candidates).await?;
+    if endpoint != first {
+        span.record("endpoint", tracing::field::display(&endpoint));
+    }
+    let _ = dialed.set(Dialed { endpoint: endpoint.clone(), connection: connection.clone() });
     let ask = async |token: &Option<Token>| {
         let mut metadata = wire::metadata(false, extra())?;
         if let Some(token) = token {
@@ -243,12 +272,12 @@ async fn version_of(
     metadata: MetadataMap,
 ) -> Option<Result<Option<ServerVersion>, Failure>> {
     let status = rpc::unary(connection, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
-    let status = timeout(&dialer.runtime, STATUS_TIMEOUT, status).await?;
+    let status = timeout(dialer.runtime(), STATUS_TIMEOUT, status).await?;
     Some(status.map(|status| status.version.parse().ok()).map_err(|failed| failed.failure))
 }
 
 /// Makes the streaming call; completes with the response's headers.
-async fn open(connected: Connected, max_message_bytes: usize) -> Result<Frames<Incoming>, Failure> {
+async fn open(connected: Connected, max_message_bytes: usize) -> Result<Frames<Answer>, Failure> {
     let Connected { mut connection, origin, metadata, requests, .. } = connected;
     let request = watch_call(origin, metadata, requests)?;
     let broken = |error: BoxError| wire::broken(&*error);

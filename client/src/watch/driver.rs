@@ -155,10 +155,11 @@ impl Driver {
                 let last = self.last_endpoints.get(&stream.stream());
                 let dialer = &self.calls.pool.dialer;
                 let avoid = avoid(endpoint, last).map(|endpoint| &**endpoint);
-                let endpoint = dialer.endpoints.pick_for_stream(avoid, &self.streams());
-                self.last_endpoints.insert(stream.stream(), endpoint.clone());
-                telemetry::opening(stream, &endpoint);
-                self.connections.push(StreamConnection::open(dialer, endpoint, stream, options));
+                let candidates = dialer.endpoints.candidates_for_stream(avoid, &self.streams());
+                let connection = StreamConnection::open(dialer, candidates, stream, options);
+                self.last_endpoints.insert(stream.stream(), connection.endpoint().clone());
+                telemetry::opening(stream, connection.endpoint());
+                self.connections.push(connection);
                 self.forget_ended_streams();
             }
             Action::Send { stream, request, creates } => {
@@ -199,14 +200,14 @@ impl Driver {
     fn streams(&self) -> HashMap<Arc<Endpoint>, usize> {
         let mut streams = HashMap::new();
         for connection in &self.connections {
-            *streams.entry(connection.endpoint.clone()).or_default() += 1;
+            *streams.entry(connection.endpoint().clone()).or_default() += 1;
         }
         streams
     }
 
     /// Moves streams to where there are fewer, and away from endpoints that are not in use any more.
     fn spread(&self) {
-        let on: Vec<Arc<Endpoint>> = self.connections.iter().map(|each| each.endpoint.clone()).collect();
+        let on: Vec<Arc<Endpoint>> = self.connections.iter().map(|each| each.endpoint().clone()).collect();
         let misplaced = self.calls.pool.dialer.endpoints.misplaced(&on);
         let now = self.hub.now();
         let mut state = self.hub.lock();
@@ -217,12 +218,13 @@ impl Driver {
     }
 
     fn closed(&mut self, connection: &StreamConnection, reason: &StreamEnd) {
-        self.remember_token(connection);
+        self.remember(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
-        let (stream, endpoint) = (connection.key, &connection.endpoint);
+        let (stream, endpoint) = (connection.key, connection.endpoint());
         telemetry::closing(stream, endpoint, reason, self.backoff(stream));
         if is_members_fault(reason) {
-            endpoints.failed(&connection.endpoint, self.hub.now(), reason);
+            connection.blame();
+            endpoints.failed(endpoint, self.hub.now(), reason);
         }
         if *reason == StreamEnd::Idle {
             self.last_endpoints.remove(&stream.stream());
@@ -270,19 +272,24 @@ impl Driver {
         }
     }
 
-    fn remember_token(&mut self, connection: &StreamConnection) {
+    /// What the stream's next connection has to know of this one.
+    fn remember(&mut self, connection: &StreamConnection) {
+        self.last_endpoints.insert(connection.key.stream(), connection.endpoint().clone());
         if let Some(token) = connection.token() {
             self.last_tokens.insert(connection.key.stream(), token);
         }
     }
 
     fn failed(&mut self, connection: &StreamConnection, failure: Failure) {
-        self.remember_token(connection);
+        self.remember(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
-        let (stream, endpoint) = (connection.key, &connection.endpoint);
+        let (stream, endpoint) = (connection.key, connection.endpoint());
         let now = self.hub.now();
-        if matches!(remedy(&failure), Remedy::RetryElsewhere | Remedy::NoLeader) {
-            endpoints.failed(&connection.endpoint, now, &failure);
+        // What could not even be connected to, the dialer has noted.
+        if connection.is_connected() && matches!(remedy(&failure), Remedy::RetryElsewhere | Remedy::NoLeader)
+        {
+            connection.blame();
+            endpoints.failed(endpoint, now, &failure);
         }
         self.hub.lock().machine.handle_failed(now, stream, failure.clone());
         telemetry::lost(stream, endpoint, connection.is_opened(), &failure, self.backoff(stream));
@@ -383,8 +390,8 @@ fn read_stream(
         round = Round::Busy;
         match news {
             StreamNews::Opened(opened) => {
-                endpoints.answered(&connection.endpoint);
-                telemetry::opened(stream, &connection.endpoint, opened.version);
+                endpoints.answered(connection.endpoint());
+                telemetry::opened(stream, connection.endpoint(), opened.version);
                 let mut state = hub.lock();
                 state.machine.handle_opened(now, stream, opened);
                 wanted = state.machine.wants_frame(stream);

@@ -6,6 +6,7 @@ use core::fmt;
 
 use crate::{
     Checkpoint, EndpointHint, KeyRange, Overflow, OwnedKeyValue, RequestError, StreamOptions, WatchRequest,
+    config::{COUNTS, COUNTS_ALLOWED},
 };
 
 /// A mirror to make.
@@ -124,10 +125,12 @@ impl MirrorRequest {
     /// Checks what the types can't: [`Mirror::new`](crate::Mirror::new) does so too.
     ///
     /// # Errors
-    /// Pages of 0 keys, a checkpoint together with an index, and whatever the [watch](WatchRequest::validate) would be refused for.
+    /// Pages of no key or of more than 4,294,967,295, a checkpoint together with an index, and whatever the
+    /// [watch](WatchRequest::validate) would be refused for.
     pub fn validate(&self) -> Result<(), RequestError> {
-        if self.page_keys == 0 {
-            return Err(RequestError::ZeroPage);
+        if !COUNTS.contains(&self.page_keys) {
+            let (field, value) = ("page_keys", self.page_keys);
+            return Err(RequestError::OutOfRange { field, value, allowed: COUNTS_ALLOWED });
         }
         if self.resume.is_some() && self.keep_index {
             return Err(RequestError::ResumedIndex);

@@ -2,7 +2,11 @@
 
 use alloc::{string::String, vec::Vec};
 
-use crate::{Checkpoint, KeyRange, error::RequestError};
+use crate::{
+    Checkpoint, KeyRange,
+    config::{BYTES, BYTES_ALLOWED},
+    error::RequestError,
+};
 
 /// Where a watch begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -220,7 +224,7 @@ impl WatchRequest {
     /// Checks what the types can't: [`Watcher::watch`](crate::Watcher::watch) does so too.
     ///
     /// # Errors
-    /// A negative start revision, a buffer of 0 bytes, filters that leave out everything, or metadata
+    /// A negative start revision, a buffer that is out of range, filters that leave out everything, or metadata
     /// that is no valid header.
     pub fn validate(&self) -> Result<(), RequestError> {
         self.range.validate()?;
@@ -229,8 +233,8 @@ impl WatchRequest {
         {
             return Err(RequestError::NegativeRevision { revision });
         }
-        if self.buffer_bytes == Some(0) {
-            return Err(RequestError::ZeroBuffer);
+        if let Some(value) = self.buffer_bytes.filter(|bytes| !BYTES.contains(bytes)) {
+            return Err(RequestError::OutOfRange { field: "buffer_bytes", value, allowed: BYTES_ALLOWED });
         }
         if self.filters.no_put && self.filters.no_delete {
             return Err(RequestError::NothingLeft);

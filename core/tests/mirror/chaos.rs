@@ -85,7 +85,7 @@ proptest! {
         seed: u64,
         single: bool,
         keeps_index: bool,
-        page_keys in prop_oneof![1..4_usize, Just(usize::MAX)],
+        page_keys in prop_oneof![1..4_usize, Just(u32::MAX as usize)],
         calls in prop::collection::vec(call(), 1..200),
     ) {
         let range = if single { KeyRange::key("b") } else { KeyRange::range("\0", "c").expect("a range") };

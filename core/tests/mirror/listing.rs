@@ -9,8 +9,14 @@ use crate::hand::{Hand, compacted, of_k, page};
 #[test]
 fn bad_requests_and_configurations_are_refused() {
     let refused = |request| Mirror::new(&Config::default(), request, 1).err();
-    assert_eq!(refused(of_k().page_keys(0)), Some(ApiMisuse::Request(RequestError::ZeroPage)));
-    assert_eq!(refused(of_k().buffer_bytes(0)), Some(ApiMisuse::Request(RequestError::ZeroBuffer)));
+    let field = |request| match refused(request) {
+        Some(ApiMisuse::Request(RequestError::OutOfRange { field, .. })) => field,
+        other => panic!("{other:?}"),
+    };
+    for bad in [0, usize::MAX] {
+        assert_eq!(field(of_k().page_keys(bad)), "page_keys");
+        assert_eq!(field(of_k().buffer_bytes(bad)), "buffer_bytes");
+    }
     let config = Config::default().buffer_bytes(0);
     assert!(matches!(Mirror::new(&config, of_k(), 1), Err(ApiMisuse::Config(_))));
 }

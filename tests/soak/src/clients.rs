@@ -61,5 +61,5 @@ fn build(builder: ClientBuilder, endpoints: &[String], config: Config) -> Result
         .dial_timeout(Duration::from_secs(1))
         .keepalive(Some(KEEPALIVE))
         .spread_watches_every(SPREAD)
-        .build()
+        .connect_lazy()
 }

@@ -117,14 +117,15 @@ fn configuration(choice: u8) -> (Config, Sizes) {
             Sizes { buffer: 1, total: 1, revision: 1 },
         ),
         _ => {
-            let ever = Duration::MAX;
+            // The most that is accepted.
+            let ever = Duration::from_secs(365 * 24 * 60 * 60);
             let config =
                 config.backoff(ever, ever, ever).answer_timeout(ever).probe_timeout(ever).linger(ever);
             let config = config.lag_deadline(ever).stall_after(ever).probe(Some(ever));
             let config = config.progress_interval(Some(ever)).unreachable_deadline(Some(ever));
-            let most = usize::MAX;
+            let (most, many) = (isize::MAX as usize, u32::MAX as usize);
             let config =
-                config.batch_bytes(most).batch_events(most).max_watches_per_stream(most).streams(most);
+                config.batch_bytes(most).batch_events(many).max_watches_per_stream(many).streams(many);
             (config, Sizes { buffer: most, total: most, revision: most })
         }
     };

@@ -99,7 +99,7 @@ impl World {
             1 => KeyRange::key("b"),
             _ => KeyRange::all(),
         };
-        let page_keys = [1, 2, 3, usize::MAX][usize::from(settings >> 2 & 3)];
+        let page_keys = [1, 2, 3, u32::MAX as usize][usize::from(settings >> 2 & 3)];
         let keeps_index = settings & 0x10 == 0;
         let mut request = MirrorRequest::new(range.clone()).page_keys(page_keys).keep_index(keeps_index);
         if settings & 0x20 != 0 {

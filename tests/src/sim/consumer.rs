@@ -263,7 +263,9 @@ impl World {
                 state.plan.range == RangePlan::Secret || state.expiries >= DENIALS
             }
             CloseReason::StoreChanged { .. } => self.cluster.has_other_id_since(state.opened_epoch),
-            CloseReason::StoreRegressed { .. } => self.may_have_seemed_restored(state.opened_epoch, state.looked_at),
+            CloseReason::StoreRegressed { .. } => {
+                self.may_have_seemed_restored(state.opened_epoch, state.looked_at)
+            }
             CloseReason::CancelledByServer { .. } => state.server_cancels >= CANCELS,
             _ => false,
         }

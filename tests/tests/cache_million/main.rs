@@ -142,8 +142,9 @@ impl World {
             .await
             .expect("etcd starts");
         let proxy = FaultProxy::start(server.endpoint()).await.expect("it starts");
-        let client =
-            |endpoint: String| etcd_watch_tokio::builder().endpoints([endpoint]).build().expect("valid");
+        let client = |endpoint: String| {
+            etcd_watch_tokio::builder().endpoints([endpoint]).connect_lazy().expect("valid")
+        };
         let (direct, client) = (client(server.endpoint()), client(proxy.endpoint()));
         let begun = Instant::now();
         fill(&direct, keys).await;

@@ -57,7 +57,7 @@ impl Settings {
         if let Some(interval) = self.spread_every {
             builder = builder.spread_watches_every(interval);
         }
-        builder.build().expect("valid settings")
+        builder.connect_lazy().expect("valid settings")
     }
 }
 

@@ -117,9 +117,11 @@ pub(crate) async fn what_can_never_be_served_is_refused_at_once(backend: Backend
     assert!(matches!(KeyRange::range("b", "a"), Err(RequestError::EmptyRange { .. })));
     assert!(matches!(KeyRange::range("a", "a"), Err(RequestError::EmptyRange { .. })));
     let request = || WatchRequest::new(KeyRange::key("k"));
+    let too_small =
+        RequestError::OutOfRange { field: "buffer_bytes", value: 0, allowed: "from 1 to isize::MAX" };
     for (request, error) in [
         (request().start_revision(-1), RequestError::NegativeRevision { revision: -1 }),
-        (request().buffer_bytes(0), RequestError::ZeroBuffer),
+        (request().buffer_bytes(0), too_small),
         (request().filters(Filters { no_put: true, no_delete: true }), RequestError::NothingLeft),
     ] {
         assert_eq!(client.watch(request).err(), Some(ApiMisuse::Request(error)));

@@ -39,7 +39,7 @@ pub(crate) async fn a_half_open_connection_is_noticed_by_a_probe(backend: Backen
     let world = World::start(backend).await;
     let config = quick().probe(Some(Duration::from_millis(300))).probe_timeout(Duration::from_secs(1));
     let client = world.builder().watch_config(config).dial_timeout(DIAL);
-    let client = client.keepalive(None).build().expect("valid settings");
+    let client = client.keepalive(None).connect_lazy().expect("valid settings");
     a_dead_connection_is_noticed(&world, &client).await;
 }
 
@@ -47,7 +47,7 @@ pub(crate) async fn a_half_open_connection_is_noticed_by_keepalive(backend: Back
     let world = World::start(backend).await;
     let keepalive = Keepalive { interval: Duration::from_secs(5), timeout: Duration::from_secs(1) };
     let client = world.builder().dial_timeout(DIAL).keepalive(Some(keepalive));
-    let client = client.build().expect("valid settings");
+    let client = client.connect_lazy().expect("valid settings");
     a_dead_connection_is_noticed(&world, &client).await;
 }
 

@@ -117,7 +117,7 @@ impl World {
         };
         let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
         let direct = backend.on.builder().endpoints([server.endpoint()]);
-        let direct = direct.build().expect("valid settings");
+        let direct = direct.connect_lazy().expect("valid settings");
         Self { server, on: backend.on, proxy, direct, history: Mutex::default() }
     }
 
@@ -135,7 +135,7 @@ impl World {
     }
 
     pub(crate) fn client_with(&self, config: Config) -> Client {
-        self.builder().watch_config(config).build().expect("valid settings")
+        self.builder().watch_config(config).connect_lazy().expect("valid settings")
     }
 
     pub(crate) fn builder(&self) -> ClientBuilder {

@@ -214,7 +214,7 @@ pub(crate) async fn a_watch_waits_while_etcd_is_down(mut world: World) {
 }
 
 pub(crate) async fn a_closed_client_ends_the_watch(world: World) {
-    let client = world.builder().build().expect("valid settings");
+    let client = world.builder().connect_lazy().expect("valid settings");
     let mut watch = Discovery::new(&client, TARGET).expect("a good target").watch();
     next(&mut watch).await;
     client.close().await;

@@ -276,7 +276,7 @@ pub(crate) async fn permissions_are_told_and_enough_of_them_are_enough(mut world
     auth.add_user("greeter", "secret").await.expect("it is added");
     auth.add_role("greeters").await.expect("it is added");
     auth.give_role("greeter", "greeters").await.expect("it is given");
-    let client = world.builder().user("greeter", "secret").build().expect("valid settings");
+    let client = world.builder().user("greeter", "secret").connect_lazy().expect("valid settings");
     let service = Discovery::new(&client, TARGET).expect("a good target");
     let denied = |error: &DiscoveryError| error.to_string().contains("permission denied");
 
@@ -290,7 +290,7 @@ pub(crate) async fn permissions_are_told_and_enough_of_them_are_enough(mut world
     auth.grant("greeters", Access::Write, Keys::Prefix(&prefix)).await.expect("it is granted");
     wait_until("it is registered", DEADLINE, || is_registered(&registration)).await;
     // The key can't be watched, so it is by its lease that the loss is found out.
-    let root = world.builder().user("root", "root-password").build().expect("valid settings");
+    let root = world.builder().user("root", "root-password").connect_lazy().expect("valid settings");
     root.lease_revoke(lease(&registration)).await.expect("it is revoked");
     wait_until("it is lost", DEADLINE, || registration.losses() == 1).await;
     wait_until("it is registered again", DEADLINE, || is_registered(&registration)).await;

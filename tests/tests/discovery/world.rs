@@ -99,13 +99,13 @@ impl World {
 
     /// The service by way of the proxy, from a client of its own.
     pub(crate) fn service(&self) -> Discovery {
-        let client = self.builder().build().expect("valid settings");
+        let client = self.builder().connect_lazy().expect("valid settings");
         Discovery::new(&client, TARGET).expect("a good target")
     }
 
     /// A client past the proxy.
     pub(crate) fn direct(&self) -> Client {
-        self.quick(self.endpoint()).build().expect("valid settings")
+        self.quick(self.endpoint()).connect_lazy().expect("valid settings")
     }
 
     /// The service past the proxy.

@@ -45,7 +45,7 @@ async fn the_client_of_a_server_with_tls() {
     let server = std::env::var(SERVER).expect("it is run by the other test");
     let (log, _guard) = Log::start();
     let client = builder(server.clone()).user("root", "secret").sync_endpoints_every(SECOND);
-    let client = client.build().expect("valid settings");
+    let client = client.connect_lazy().expect("valid settings");
     for _ in 0..3 {
         let refused = client.sync_endpoints().await.expect_err("nothing of it can be used");
         let SyncError::NoneUsable { last: EndpointError::NotLikeGiven { reason, .. } } = refused else {
@@ -73,7 +73,7 @@ async fn a_member_list_does_not_steer_a_client_to_a_unix_socket() {
     assert!(tokio::time::timeout(SECOND / 10, listener.accept()).await.is_err(), "the client went there");
 
     let willing = builder(etcd.endpoint()).accept_advertised(Advertised::like_given().or_unix());
-    let willing = willing.build().expect("valid settings");
+    let willing = willing.connect_lazy().expect("valid settings");
     let (synced, connected) = tokio::join!(willing.sync_endpoints(), async {
         drop(listener.accept().await.expect("the client comes here"));
     });

@@ -15,7 +15,8 @@ async fn when_all_members_move_the_endpoints_given_lead_to_them() {
     let advertise =
         |endpoint: String| etcd.with_model(|model| model.config_mut().client_urls = vec![endpoint]);
     advertise(first.endpoint());
-    let client = builder(etcd.endpoint()).sync_endpoints_every(SECOND).build().expect("valid settings");
+    let client =
+        builder(etcd.endpoint()).sync_endpoints_every(SECOND).connect_lazy().expect("valid settings");
     wait_until("the list is read", DEADLINE, || endpoints(&client) == [first.endpoint()]).await;
     put(&client).await;
     advertise(second.endpoint());
@@ -32,7 +33,8 @@ async fn real_members_that_can_not_be_reached_where_they_advertise_are_reached_w
         let server = EtcdServer::builder(version).flag("advertise-client-urls", proxy.endpoint());
         let server = server.start_async().await.expect("etcd starts");
         proxy.set_upstream(server.endpoint());
-        let client = builder(server.endpoint()).sync_endpoints_every(SECOND).build().expect("valid settings");
+        let client =
+            builder(server.endpoint()).sync_endpoints_every(SECOND).connect_lazy().expect("valid settings");
         let mut watch = client.watch("key").expect("it is open");
         wait_until("the list is read", DEADLINE, || endpoints(&client) == [proxy.endpoint()]).await;
         put(&client).await;

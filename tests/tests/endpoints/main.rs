@@ -33,7 +33,7 @@ pub(crate) fn builder(endpoint: impl Into<String>) -> ClientBuilder {
 }
 
 pub(crate) fn client(endpoint: impl Into<String>) -> Client {
-    builder(endpoint).build().expect("valid settings")
+    builder(endpoint).connect_lazy().expect("valid settings")
 }
 
 pub(crate) fn endpoints(client: &Client) -> Vec<String> {

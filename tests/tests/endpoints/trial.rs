@@ -43,7 +43,8 @@ async fn a_user_may_follow_the_member_list_too() {
         let server = server.start_async().await.expect("etcd starts");
         proxy.set_upstream(server.endpoint());
         Auth::enable(&server.etcdctl().expect("there is one"), "secret").await.expect("it is on");
-        let client = builder(server.endpoint()).user("root", "secret").build().expect("valid settings");
+        let client =
+            builder(server.endpoint()).user("root", "secret").connect_lazy().expect("valid settings");
         client.sync_endpoints().await.expect("it answers");
         assert_eq!(endpoints(&client), [proxy.endpoint()]);
         put(&client).await;

@@ -56,7 +56,7 @@ pub(crate) fn run(settings: Settings) {
         etcd_watch_tokio::builder()
             .endpoints([settings.endpoint])
             .watch_config(config)
-            .build()
+            .connect_lazy()
             .expect("a client")
     });
     let mut side = Side { client, watches: Vec::new(), consumed: Arc::default() };

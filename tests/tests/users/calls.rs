@@ -35,7 +35,7 @@ pub(crate) async fn a_wrong_password_is_told_at_once_and_not_tried_again_and_aga
     let (before, began) = (world.password_checks(), Instant::now());
     for (user, password) in [("alice", "not-hers"), ("nobody", PASSWORD)] {
         let client = world.builder().user(user, password).request_timeout(REQUEST_TIMEOUT);
-        let client = client.build().expect("valid settings");
+        let client = client.connect_lazy().expect("valid settings");
         let started = Instant::now();
         let mut calls = JoinSet::new();
         for _ in 0..20 {

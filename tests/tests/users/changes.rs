@@ -48,7 +48,7 @@ pub(crate) async fn a_changed_password_is_told_apart_from_a_denial(setup: Setup)
     let mut observer = Observer::running(&client, "a/").await;
     world.auth.change_password("alice", "her-new-one").await.expect("it is changed");
     ends_as_unknown(&client, &mut observer, &world).await;
-    let client = world.builder().user("alice", "her-new-one").build().expect("valid settings");
+    let client = world.builder().user("alice", "her-new-one").connect_lazy().expect("valid settings");
     client.put("a/1", "x").await.expect("the new password is good");
 }
 
@@ -91,7 +91,7 @@ pub(crate) async fn authentication_turned_on_and_off_under_a_client_with_a_user(
 pub(crate) async fn authentication_turned_on_under_a_client_without_a_user(setup: Setup) {
     let world = World::start(setup).await;
     world.auth.disable().await.expect("it is turned off");
-    let client = world.builder().build().expect("valid settings");
+    let client = world.builder().connect_lazy().expect("valid settings");
     let mut observer = Observer::running(&client, "a/").await;
     world.auth.enable_again().await.expect("it is turned on");
     let last = world.put("a/1", "while it runs").await;

@@ -35,7 +35,7 @@ fn client(endpoints: Vec<String>) -> Client {
     let config = Config::default().backoff(quick, quick, Duration::from_millis(100)).streams(6);
     let builder =
         etcd_watch_tokio::builder().endpoints(endpoints).user("alice", PASSWORD).watch_config(config);
-    builder.build().expect("valid settings")
+    builder.connect_lazy().expect("valid settings")
 }
 
 async fn put(client: &Client, key: String, value: String) -> Change {

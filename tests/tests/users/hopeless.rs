@@ -135,7 +135,7 @@ async fn a_server_that_accepts_no_token_is_given_up_and_never_hammered() {
         .endpoints([server.address.to_string()])
         .user("alice", "password-of-alice")
         .watch_config(Config::default().backoff(quick, quick, Duration::from_millis(20)))
-        .build()
+        .connect_lazy()
         .expect("valid settings");
 
     let started = Instant::now();

@@ -56,13 +56,13 @@ impl World {
         auth.give_role("alice", "team").await.expect("alice has the role");
         let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
         let root = on.builder().endpoints([server.endpoint()]);
-        let root = root.user("root", ROOT_PASSWORD).build().expect("valid settings");
+        let root = root.user("root", ROOT_PASSWORD).connect_lazy().expect("valid settings");
         Self { server, proxy, auth, root, on, changes: Mutex::default() }
     }
 
     /// Alice's client, by way of the proxy.
     pub(crate) fn alice(&self) -> Client {
-        self.builder().user("alice", PASSWORD).build().expect("valid settings")
+        self.builder().user("alice", PASSWORD).connect_lazy().expect("valid settings")
     }
 
     pub(crate) fn builder(&self) -> ClientBuilder {

@@ -100,10 +100,11 @@ fn ranges(held: &[RangeInclusive<i64>]) -> String {
     if ranges.is_empty() { "none".to_owned() } else { ranges.join(", ") }
 }
 
-/// Refuses 0 for what counts something.
-pub(super) fn at_least_one(
+/// Refuses what can't be how many there are of anything.
+pub(super) fn check_count(
     field: &'static str,
     value: usize,
 ) -> Result<(), (&'static str, String, &'static str)> {
-    if value > 0 { Ok(()) } else { Err((field, value.to_string(), "at least 1")) }
+    let is_one = (1..=u32::MAX as usize).contains(&value);
+    if is_one { Ok(()) } else { Err((field, value.to_string(), "from 1 to 4294967295")) }
 }

@@ -6,7 +6,7 @@ use etcd_watch_core::{KeyRange, MirrorRequest, StreamOptions};
 
 use super::{
     entry::{CachedKv, Decoded, Fresh, Undecodable},
-    error::{CacheRequestError, at_least_one},
+    error::{CacheRequestError, check_count},
     stats::Counters,
 };
 use crate::BoxError;
@@ -141,15 +141,17 @@ impl<P> CacheRequest<P> {
     /// The mirror it stands on.
     pub(super) fn mirror(&self) -> Result<MirrorRequest, CacheRequestError> {
         let out_of_range = |(field, value, allowed)| CacheRequestError::OutOfRange { field, value, allowed };
-        at_least_one("history", self.history).map_err(out_of_range)?;
-        at_least_one("page_keys", self.page_keys).map_err(out_of_range)?;
+        check_count("history", self.history).map_err(out_of_range)?;
+        check_count("page_keys", self.page_keys).map_err(out_of_range)?;
         // The cache has the keys in order itself.
         let mut mirror = MirrorRequest::new(self.range.clone())
             .keep_index(false)
             .page_keys(self.page_keys)
             .stream_options(self.stream.clone());
         if let Some(bytes) = self.buffer_bytes {
-            at_least_one("buffer_bytes", bytes).map_err(out_of_range)?;
+            if bytes == 0 || bytes > isize::MAX as usize {
+                return Err(out_of_range(("buffer_bytes", bytes.to_string(), "from 1 to isize::MAX")));
+            }
             mirror = mirror.buffer_bytes(bytes);
         }
         Ok(mirror)

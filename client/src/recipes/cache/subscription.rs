@@ -14,7 +14,7 @@ use futures_core::{FusedStream, Stream};
 use super::{
     Alive,
     change::CacheChange,
-    error::{CacheError, SubscribeError, at_least_one},
+    error::{CacheError, SubscribeError, check_count},
     inbox::{Batch, Inbox, Interest, Item},
     shared::CacheStatus,
     snapshot::{Range, Snapshot},
@@ -205,7 +205,7 @@ impl<P> Subscription<P> {
     pub(super) fn new(alive: Arc<Alive<P>>, request: SubscribeRequest) -> Result<Self, SubscribeError> {
         let SubscribeRequest { interest, initial_state, start_revision, queue } = request;
         let out_of_range = |(field, value, allowed)| SubscribeError::OutOfRange { field, value, allowed };
-        at_least_one("queue", queue).map_err(out_of_range)?;
+        check_count("queue", queue).map_err(out_of_range)?;
         if start_revision < 0 {
             return Err(out_of_range(("start_revision", start_revision.to_string(), "0 or more")));
         }

@@ -1,5 +1,7 @@
 //! What can go wrong for those who contend.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use etcd_watch_core::{CloseReason, Code};
 
@@ -30,6 +32,16 @@ pub enum NameError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
+    /// An option is out of range. Nothing was sent.
+    #[error("{field} is {value:?}: it must be {allowed}")]
+    OutOfRange {
+        /// The option.
+        field: &'static str,
+        /// Its value.
+        value: Duration,
+        /// What it may be.
+        allowed: &'static str,
+    },
     /// The lease it was to use doesn't exist.
     #[error("lease {id:x} does not exist: it expired or was revoked; open a session without it")]
     NoSuchLease {

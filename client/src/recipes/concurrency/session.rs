@@ -24,6 +24,9 @@ use crate::{
 /// As Go's.
 const DEFAULT_TTL: Duration = Duration::from_secs(60);
 
+/// The longest lease that etcd grants (`MaxLeaseTTL` of its `lease` package).
+const MAX_TTL_SECONDS: i64 = 9_000_000_000;
+
 /// A lease, kept alive in the background: locks and leaderships are held for as long as it lives. Survives lost
 /// connections, members and tokens for as long as a renewal gets through in time. Cheap to clone; all clones, and
 /// all locks and leaderships made with it, share the lease.
@@ -73,7 +76,7 @@ pub struct SessionBuilder {
 
 impl SessionBuilder {
     /// How long the lease lasts without a renewal: for so long a process that died blocks the others, and for so
-    /// long the network may be gone. In whole seconds, rounded up; the server may give more. Default: 60 s.
+    /// long the network may be gone. In whole seconds, rounded up, from 1 to 9,000,000,000; the server may give more. Default: 60 s.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
@@ -89,7 +92,7 @@ impl SessionBuilder {
     /// Grants or renews the lease, and keeps it alive from there on.
     ///
     /// # Errors
-    /// A ttl of zero, a lease that doesn't exist, or a call that failed.
+    /// A ttl that is out of range, a lease that doesn't exist, or a call that failed.
     pub async fn open(self) -> Result<Session, SessionError> {
         let Self { client, ttl, lease } = self;
         let now = || client.runtime().now();
@@ -101,8 +104,7 @@ impl SessionBuilder {
             }
             (id, answer.ttl, since)
         } else {
-            let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
-            let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+            let seconds = whole_seconds(ttl)?;
             let mut since = now();
             // A grant whose answer was lost leaves a lease without keys, which ends by itself.
             let grant = || {
@@ -130,6 +132,17 @@ impl SessionBuilder {
             }),
         })
     }
+}
+
+/// The time in whole seconds, rounded up.
+fn whole_seconds(ttl: Duration) -> Result<i64, SessionError> {
+    let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
+    let seconds = i64::try_from(seconds).ok().filter(|seconds| (1..=MAX_TTL_SECONDS).contains(seconds));
+    seconds.ok_or(SessionError::OutOfRange {
+        field: "ttl",
+        value: ttl,
+        allowed: "above 0, and at most 9000000000 s",
+    })
 }
 
 /// Tells of the loss of the lease. Ends with the session, one way or the other.
@@ -350,5 +363,22 @@ impl fmt::Debug for Session {
             .field("ttl", &self.inner.ttl)
             .field("lost", &self.lost_reason())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ttl_is_rounded_up_and_one_that_etcd_does_not_grant_is_refused() {
+        assert_eq!(whole_seconds(Duration::from_millis(1)), Ok(1));
+        assert_eq!(whole_seconds(Duration::from_millis(1_001)), Ok(2));
+        let longest = Duration::from_secs(9_000_000_000);
+        assert_eq!(whole_seconds(longest), Ok(MAX_TTL_SECONDS));
+        for bad in [Duration::ZERO, longest + Duration::from_nanos(1), Duration::MAX] {
+            let refused = whole_seconds(bad);
+            assert!(matches!(refused, Err(SessionError::OutOfRange { field: "ttl", .. })), "{refused:?}");
+        }
     }
 }

@@ -72,6 +72,9 @@ pub use watch::{EndpointUpdate, EndpointWatch};
 /// long enough for a change of leaders, or for a member that restarts.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(15);
 
+/// The longest lease that etcd grants (`MaxLeaseTTL` of its `lease` package).
+const MAX_TTL_SECONDS: i64 = 9_000_000_000;
+
 /// The endpoints of one service. Cheap to clone.
 ///
 /// ```no_run
@@ -172,7 +175,7 @@ impl Discovery {
     /// than its election timeout allows (2 s by default) longer.
     ///
     /// # Errors
-    /// An empty name or address, or a lease of less than 1 s.
+    /// An empty name or address, or a lease of less than 1 s or more than 9,000,000,000 s.
     pub fn register_with_ttl(
         &self,
         name: impl AsRef<str>,
@@ -181,11 +184,12 @@ impl Discovery {
     ) -> Result<Registration, DiscoveryError> {
         check_addr(&endpoint.addr)?;
         let key = self.key(name.as_ref())?;
-        let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-        if seconds < 1 {
-            let problem = "is below 1 s: etcd counts leases in whole seconds";
+        let seconds =
+            i64::try_from(ttl.as_secs()).ok().filter(|seconds| (1..=MAX_TTL_SECONDS).contains(seconds));
+        let Some(seconds) = seconds else {
+            let problem = "must be from 1 s to 9000000000 s, which is what etcd grants";
             return Err(DiscoveryError::InvalidArgument { field: "ttl", value: format!("{ttl:?}"), problem });
-        }
+        };
         Ok(registrar::start(self.client.clone(), key, seconds, &endpoint))
     }
 
@@ -273,7 +277,10 @@ mod tests {
     use crate::testing::NoNetwork;
 
     fn client() -> Client {
-        crate::ClientBuilder::on(NoNetwork).endpoints(["http://127.0.0.1:1"]).build().expect("valid settings")
+        crate::ClientBuilder::on(NoNetwork)
+            .endpoints(["http://127.0.0.1:1"])
+            .connect_lazy()
+            .expect("valid settings")
     }
 
     fn field<T: fmt::Debug>(result: Result<T, DiscoveryError>) -> &'static str {
@@ -301,6 +308,7 @@ mod tests {
         assert_eq!(field(discovery.register("a", ServiceEndpoint::new(""))), "addr");
         let short = Duration::from_millis(999);
         assert_eq!(field(discovery.register_with_ttl("a", endpoint(), short)), "ttl");
+        assert_eq!(field(discovery.register_with_ttl("a", endpoint(), Duration::MAX)), "ttl");
         assert_eq!(field(EndpointBatch::new().delete("").into_txn(&discovery)), "name");
         assert_eq!(
             field(EndpointBatch::new().add("a", ServiceEndpoint::new("")).into_txn(&discovery)),

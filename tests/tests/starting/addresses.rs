@@ -1,0 +1,91 @@
+//! One name with several addresses, as a headless service has it.
+
+use std::net::SocketAddr;
+
+use etcd_watch_client::{Client, ClientBuilder, KeyRange};
+use etcd_watch_testkit::{
+    harness::{EtcdServer, EtcdVersion},
+    model::ModelConfig,
+    proxy::{Cut, FaultProxy},
+    server::EmbeddedEtcd,
+};
+use tokio::time::timeout;
+
+use crate::{AT_ONCE, LIMIT, created, silent, wrapped::Wrapped};
+
+fn address(endpoint: &str) -> SocketAddr {
+    endpoint.trim_start_matches("http://").parse().expect("an address")
+}
+
+fn lazy(runtime: &Wrapped) -> Client {
+    let builder = ClientBuilder::on(runtime.clone()).endpoints(["http://etcd.example:2379"]);
+    builder.dial_timeout(LIMIT).request_timeout(LIMIT).connect_lazy().expect("valid settings")
+}
+
+async fn read(client: &Client) {
+    let read = timeout(AT_ONCE, client.get("key")).await.expect("it doesn't wait for the address that hangs");
+    read.expect("it is read");
+}
+
+#[tokio::test]
+async fn an_address_that_hangs_is_passed_over_and_tried_last_from_then_on() {
+    let etcd = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
+    let proxy = FaultProxy::start(etcd.endpoint()).await.expect("the proxy starts");
+    let (_listener, hung) = silent().await;
+    let [good, other] = [proxy.endpoint(), etcd.endpoint()].map(|endpoint| address(&endpoint));
+    let runtime = Wrapped::resolving_to(&[hung, good, other]);
+    let client = lazy(&runtime);
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [hung, good]);
+    proxy.cut_all(Cut::Reset);
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [other], "the one that hung is not tried while another is up");
+    assert_eq!(runtime.resolved(), 2, "a name is resolved for each connection");
+
+    let watch = client.watch(KeyRange::prefix("key")).expect("it is opened");
+    timeout(AT_ONCE, created(&watch)).await.expect("a stream goes past it, too");
+}
+
+#[tokio::test]
+async fn an_address_that_refuses_is_passed_over() {
+    let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
+    let (listener, dead) = silent().await;
+    drop(listener);
+    let good = address(&etcd.endpoint());
+    let runtime = Wrapped::resolving_to(&[dead, good]);
+    read(&lazy(&runtime)).await;
+    assert_eq!(runtime.take_connected(), [dead, good]);
+}
+
+#[tokio::test]
+async fn the_address_of_a_connection_that_broke_is_tried_last() {
+    let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
+    let first = FaultProxy::start(etcd.endpoint()).await.expect("the proxy starts");
+    let second = FaultProxy::start(etcd.endpoint()).await.expect("the proxy starts");
+    let [one, two] = [&first, &second].map(|proxy| address(&proxy.endpoint()));
+    let runtime = Wrapped::resolving_to(&[one, two]);
+    let client = lazy(&runtime);
+    read(&client).await;
+    first.cut_all(Cut::Reset);
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [one, two]);
+    second.cut_all(Cut::Reset);
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [one]);
+}
+
+#[tokio::test]
+async fn a_name_that_moves_is_followed() {
+    let old = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
+    let proxy = FaultProxy::start(old.endpoint()).await.expect("the proxy starts");
+    let new = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
+    let runtime = Wrapped::resolving_to(&[address(&proxy.endpoint())]);
+    let client = lazy(&runtime);
+    read(&client).await;
+    runtime.resolve_to(&[address(&new.endpoint())]);
+    runtime.take_connected();
+    proxy.refuse();
+    proxy.cut_all(Cut::Reset);
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [address(&new.endpoint())]);
+}
