@@ -258,6 +258,38 @@ fn a_watch_that_is_off_the_server_already_does_not_overflow_again_when_what_wait
 }
 
 #[test]
+fn what_waits_for_a_watch_that_etcd_has_ended_is_never_dropped_for_another() {
+    let mut shared = Shared::new(3, &[Overflow::Replay; 3]);
+    shared.receive_all(&[(0, 1), (1, 1)]);
+    shared.driver.frame(shared.stream, compacted(shared.watches[0].1, 50));
+    assert_eq!(shared.taken_off(), [0]);
+    shared.receive_all(&[(2, 1), (2, 2)]);
+    assert_eq!(shared.taken_off(), [1], "it can be asked for again");
+    let mut left = shared.driver.take_all(shared.watches[0].0);
+    assert!(matches!(left.pop(), Some(Delivery::Closed(CloseReason::Compacted { .. }))));
+    assert!(matches!(&left[..], [Delivery::Response(_)]), "it can't: {left:?}");
+}
+
+#[test]
+fn one_incomplete_revision_at_a_time_may_exceed_the_common_budget_until_it_is_complete() {
+    let mut shared = Shared::new(1, &[Overflow::Replay; 2]);
+    let (driver, stream) = (&mut shared.driver, shared.stream);
+    let [(first, first_id), (second, second_id)] = shared.watches[..] else { panic!("two watches") };
+    let part = |id: i64, key: &str| fragment(id, vec![put_value(5, key, vec![b'x'; 5000])]);
+    ["a", "b", "c"].iter().for_each(|key| driver.frame(stream, part(first_id, key)));
+    assert_eq!(driver.cancels(), [], "it goes on");
+    driver.frame(stream, part(second_id, "a"));
+    assert_eq!(driver.cancels(), [second_id], "while it does, no other may");
+    driver.frame(stream, batch(first_id, vec![put(5, "d")]));
+    assert_eq!(driver.revisions(first), [5; 4]);
+    driver.sleep_to_timeout();
+    let id = driver.create_one(stream);
+    ["a", "b", "c"].iter().for_each(|key| driver.frame(stream, part(id, key)));
+    driver.frame(stream, batch(id, vec![put(5, "d")]));
+    assert_eq!((driver.cancels(), driver.revisions(second)), (vec![], vec![5; 4]), "it has its turn");
+}
+
+#[test]
 fn a_notice_is_kept_if_nothing_else_waits_and_is_too_much_only_beyond_the_limit() {
     let tiny = Config::default().buffer_bytes(1).buffer_floor_bytes(1);
     for (config, is_too_much) in [(tiny, true), (small(), false)] {
