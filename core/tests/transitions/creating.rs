@@ -230,6 +230,20 @@ fn the_first_pause_before_a_watch_is_created_again_is_the_base_of_the_backoff() 
     }
     assert_eq!((driver.creates().len(), driver.sleep_to_timeout()), (0, base));
     assert_eq!(driver.creates().len(), 1);
+    driver.frame(stream, refused(-1, ""));
+    let second = driver.sleep_to_timeout();
+    assert!(second > base && second <= 2 * base, "the next one may be twice as long: {second:?}");
+}
+
+#[test]
+fn a_create_that_is_refused_for_wrong_credentials_ends_its_watch_as_not_authenticated() {
+    let text = "etcdserver: authentication failed, invalid user ID or password";
+    let mut driver = Driver::new(Config::default());
+    let watch = driver.watch(all_from(3));
+    let stream = driver.open(TRUSTED);
+    assert_eq!(driver.creates().len(), 1);
+    driver.frame(stream, refused(-1, text));
+    assert_eq!(driver.closed(watch), CloseReason::AuthenticationFailed { message: text.into() });
 }
 
 #[test]

@@ -89,6 +89,7 @@ fn a_server_cancel_with_a_reason_ends_the_watch_and_one_without_creates_it_again
     assert_eq!(create.start_revision, 6);
     driver.frame(stream, created(create.watch_id));
     driver.frame(stream, canceled(create.watch_id, "maintenance"));
+    assert_eq!(driver.cancels(), [], "the server has ended both itself");
     assert_eq!(driver.closed(watch), CloseReason::CancelledByServer { message: "maintenance".into() });
 }
 

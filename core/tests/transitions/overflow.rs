@@ -271,6 +271,31 @@ fn what_waits_for_a_watch_that_etcd_has_ended_is_never_dropped_for_another() {
 }
 
 #[test]
+fn what_waits_for_a_watch_that_ended_because_it_was_too_slow_is_dropped_for_others() {
+    let mut shared = Shared::new(3, &[Overflow::Fail, Overflow::Replay]);
+    shared.receive_all(&[(0, 1), (0, 2), (0, 3), (0, 4)]);
+    assert_eq!(shared.taken_off(), [0]);
+    shared.receive(1, 1);
+    assert_eq!((shared.taken_off(), shared.revisions(1)), (vec![], vec![1]));
+    let reason = shared.driver.closed(shared.watches[0].0);
+    let CloseReason::Lagged { next_revision, .. } = reason else { panic!("it was too slow: {reason:?}") };
+    assert_eq!(next_revision, 1, "it can be asked for again from there");
+}
+
+#[test]
+fn a_wanted_notification_that_is_dropped_is_asked_for_again() {
+    let mut shared = Shared::new(2, &[Overflow::Replay; 2]);
+    let (watch, _) = shared.watches[0];
+    shared.driver.request_progress(watch);
+    shared.driver.frame(shared.stream, manual_progress(120));
+    assert_eq!(shared.driver.progress_requests(), 1);
+    shared.receive_all(&[(1, 121), (1, 122)]);
+    assert_eq!((shared.taken_off(), shared.driver.take_all(watch)), (vec![0], vec![]));
+    shared.driver.create_one(shared.stream);
+    assert_eq!(shared.driver.progress_requests(), 1);
+}
+
+#[test]
 fn one_incomplete_revision_at_a_time_may_exceed_the_common_budget_until_it_is_complete() {
     let mut shared = Shared::new(1, &[Overflow::Replay; 2]);
     let (driver, stream) = (&mut shared.driver, shared.stream);
