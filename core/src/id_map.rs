@@ -193,6 +193,21 @@ mod tests {
     }
 
     #[test]
+    fn room_is_given_back_when_less_than_a_quarter_is_used_and_then_twice_what_is_used_is_kept() {
+        let mut map = IdMap::default();
+        let id = |chunk: i64| chunk * SLOTS as i64;
+        (0..1_000).for_each(|chunk| map.insert(id(chunk), ()));
+        for chunk in (0..1_000).rev() {
+            let before = map.chunks.capacity();
+            map.remove(id(chunk));
+            let left = map.chunks.len();
+            let is_too_much = before > KEPT_CHUNKS && before > 4 * left;
+            let kept = if is_too_much { KEPT_CHUNKS.max(2 * left) } else { before };
+            assert_eq!(map.chunks.capacity(), kept, "{left} chunks, with room for {before}");
+        }
+    }
+
+    #[test]
     fn one_that_stays_does_not_keep_room_for_those_that_have_gone() {
         let mut map = IdMap::default();
         map.insert(0, ());

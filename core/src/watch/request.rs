@@ -316,7 +316,7 @@ impl WatchRequest {
     /// that is no valid header.
     pub fn validate(&self) -> Result<(), RequestError> {
         if let StartAt::Revision(revision) = self.start
-            && revision < 0
+            && revision.is_negative()
         {
             return Err(RequestError::NegativeRevision { revision });
         }
