@@ -36,6 +36,16 @@ fn watches_are_spread_over_as_many_streams_as_asked_for_the_fewest_first() {
 }
 
 #[test]
+fn a_watch_joins_the_stream_that_another_has_left() {
+    let mut driver = Driver::new(Config::default().streams(2));
+    let watches = driver.watch_together((0..4).map(|_| all_from(1)));
+    driver.cancel(watches[1]);
+    assert_eq!(counts(&driver), [2, 1]);
+    driver.watch(all_from(1));
+    assert_eq!(counts(&driver), [2, 2]);
+}
+
+#[test]
 fn a_stream_that_is_gone_is_replaced_by_another_to_spread_over() {
     let mut driver = Driver::new(Config::default().streams(2).linger(ms(1000)));
     let watches = driver.watch_together([all_from(1), all_from(1), all_from(1).own_stream(true)]);
