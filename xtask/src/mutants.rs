@@ -31,16 +31,28 @@ const ENVIRONMENT: [(&str, &str); 3] =
 const OPTIMISED: &str = "--config=profile.mutants.package.\"*\".opt-level=2";
 
 /// What cargo-mutants ends with when it has tried all changes: all were found, some were missed, some ran out of time.
+/// A change that makes the tests run out of time is found.
 const COMPLETE: [i32; 3] = [0, 2, 3];
 
-/// The same where no change was missed. One that runs out of time is found.
-const ALL_FOUND: [i32; 2] = [0, 3];
+/// Changes that no test can find since they change nothing that a caller could see, each with how many there are.
+const EQUIVALENT: [(&str, usize); 5] = [
+    // The second byte of a length is looked at in the wrong place, and the general way is taken for it.
+    ("replace + with * in extent", 1),
+    // Bits that no two of the parts have in common.
+    ("replace | with ^ in long_varint", 2),
+    ("replace | with ^ in packed", 2),
+    // The bits that it adds are bits that the word does not have.
+    ("replace ^ with | in varint_of_word", 1),
+    // It asks more often whether there is room to give back; the answer is the same.
+    ("replace > with >= in Frame::read", 1),
+];
 
 /// Tries every change in the core, or those that `arguments` of cargo-mutants choose. The changes that no test has
 /// found are listed in `target/mutants.out/missed.txt`, the outcomes of all in `target/mutants-quick/mutants.out`.
 ///
 /// # Errors
-/// If cargo-mutants is missing, the tests fail on the code as it is, or a change was not found.
+/// If cargo-mutants is missing, the tests fail on the code as it is, or a change was not found that is not known to
+/// change nothing.
 pub(crate) fn run_mutants(arguments: &[String]) -> Result<()> {
     ensure!(
         succeeds(&mut cargo(&["mutants", "--version"])),
@@ -48,10 +60,8 @@ pub(crate) fn run_mutants(arguments: &[String]) -> Result<()> {
     );
     let quick = target_dir().join("mutants-quick");
     fs::create_dir_all(&quick).with_context(|| format!("can't make {}", quick.display()))?;
-    let mut first = cargo_mutants(&quick, QUICK, QUICK_TIMEOUT);
-    ends_with(first.args(arguments), &COMPLETE)?;
-    let missed = quick.join("mutants.out/missed.txt");
-    let missed = fs::read_to_string(&missed).with_context(|| format!("can't read {}", missed.display()))?;
+    complete(cargo_mutants(&quick, QUICK, QUICK_TIMEOUT).args(arguments))?;
+    let missed = read_missed(&quick)?;
     if missed.is_empty() {
         return Ok(());
     }
@@ -59,7 +69,24 @@ pub(crate) fn run_mutants(arguments: &[String]) -> Result<()> {
     for change in missed.lines() {
         second.arg(format!("--re=^{}$", escaped(change)));
     }
-    ends_with(&mut second, &ALL_FOUND)
+    complete(&mut second)?;
+    let missed = read_missed(&target_dir())?;
+    let unknown: Vec<&str> = missed.lines().filter(|change| !is_equivalent(change, &missed)).collect();
+    ensure!(unknown.is_empty(), "no test finds these changes:\n{}", unknown.join("\n"));
+    Ok(())
+}
+
+/// The changes that a round has missed, one a line.
+fn read_missed(output: &Path) -> Result<String> {
+    let path = output.join("mutants.out/missed.txt");
+    fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))
+}
+
+/// Whether a change is known to change nothing, and no more changes of its kind were missed than are known.
+fn is_equivalent(change: &str, missed: &str) -> bool {
+    let is_of = |change: &str, known: &str| change.split_once(": ").is_some_and(|(_, text)| text == known);
+    let count = |known: &str| missed.lines().filter(|change| is_of(change, known)).count();
+    EQUIVALENT.iter().any(|&(known, most)| is_of(change, known) && count(known) <= most)
 }
 
 /// cargo-mutants for the core, with these tests.
@@ -72,10 +99,10 @@ fn cargo_mutants(output: &Path, tests: &[&str], timeout: &str) -> Command {
     command
 }
 
-/// Runs a command that must end with one of these codes.
-fn ends_with(command: &mut Command, codes: &[i32]) -> Result<()> {
+/// Runs cargo-mutants, which must get through all changes.
+fn complete(command: &mut Command) -> Result<()> {
     let status = command.status().context("can't run cargo-mutants")?;
-    ensure!(status.code().is_some_and(|code| codes.contains(&code)), "cargo-mutants: {status}");
+    ensure!(status.code().is_some_and(|code| COMPLETE.contains(&code)), "cargo-mutants: {status}");
     Ok(())
 }
 
