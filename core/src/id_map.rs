@@ -1,7 +1,7 @@
 //! A map for ids that are counted up.
 
 use alloc::{boxed::Box, vec::Vec};
-use core::fmt;
+use core::{cmp::Ordering, fmt};
 
 /// How many ids a chunk is for.
 const SLOTS: usize = 32;
@@ -102,8 +102,8 @@ impl<V> IdMap<V> {
     /// All values, in the order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, &V)> {
         self.chunks.iter().flat_map(|chunk| {
-            let ids = (0..).map(|slot: i64| chunk.number << SLOT_BITS | slot);
-            ids.zip(&chunk.slots[..]).filter_map(|(id, slot)| Some((id, slot.as_ref()?)))
+            let slots = chunk.slots.iter().zip(0_i64..);
+            slots.filter_map(|(slot, at)| Some(((chunk.number << SLOT_BITS) + at, slot.as_ref()?)))
         })
     }
 
@@ -111,11 +111,11 @@ impl<V> IdMap<V> {
     #[inline(always)]
     fn find(&self, number: i64) -> Result<usize, usize> {
         let chunks = &self.chunks[..];
-        if let [.., last] = chunks {
+        if let [others @ .., last] = chunks {
             // The ids that are used most are behind the last gap.
             let from_last = last.number.wrapping_sub(number).cast_unsigned();
             #[allow(clippy::cast_possible_truncation)] // The chunk's number tells whether it is the one.
-            let at = (chunks.len() - 1).wrapping_sub(from_last as usize);
+            let at = others.len().wrapping_sub(from_last as usize);
             if chunks.get(at).is_some_and(|chunk| chunk.number == number) {
                 return Ok(at);
             }
@@ -125,11 +125,11 @@ impl<V> IdMap<V> {
 
     #[inline(never)]
     fn search(&self, number: i64) -> Result<usize, usize> {
-        match self.chunks.last() {
-            Some(last) if number <= last.number => {
+        match self.chunks.last().map(|last| number.cmp(&last.number)) {
+            Some(Ordering::Less | Ordering::Equal) => {
                 self.chunks.binary_search_by_key(&number, |chunk| chunk.number)
             }
-            _ => Err(self.chunks.len()),
+            Some(Ordering::Greater) | None => Err(self.chunks.len()),
         }
     }
 }
@@ -190,6 +190,21 @@ mod tests {
         assert!(
             map.iter().map(|(id, &value)| (id, value)).eq([i64::MIN, -1, 0, i64::MAX].map(|id| (id, id)))
         );
+    }
+
+    #[test]
+    fn room_is_given_back_when_less_than_a_quarter_is_used_and_then_twice_what_is_used_is_kept() {
+        let mut map = IdMap::default();
+        let id = |chunk: i64| chunk * SLOTS as i64;
+        (0..1_000).for_each(|chunk| map.insert(id(chunk), ()));
+        for chunk in (0..1_000).rev() {
+            let before = map.chunks.capacity();
+            map.remove(id(chunk));
+            let left = map.chunks.len();
+            let is_too_much = before > KEPT_CHUNKS && before > 4 * left;
+            let kept = if is_too_much { KEPT_CHUNKS.max(2 * left) } else { before };
+            assert_eq!(map.chunks.capacity(), kept, "{left} chunks, with room for {before}");
+        }
     }
 
     #[test]

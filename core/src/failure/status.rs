@@ -251,6 +251,20 @@ mod tests {
     }
 
     #[test]
+    fn every_name_that_go_prints_stands_for_its_code() {
+        for number in 0..=16 {
+            let code = Code::from(number);
+            let name = match code {
+                Code::Ok => "OK".into(),
+                Code::Cancelled => "Canceled".into(),
+                _ => format!("{code:?}"),
+            };
+            let text = format!("rpc error: code = {name} desc = words");
+            assert_eq!(quoted_status(&text), Some((code, "words")));
+        }
+    }
+
+    #[test]
     fn a_cancel_reason_is_judged_bare_and_as_the_status_it_quotes() {
         for (name, codes, text, expected) in TABLE {
             let expected = (expected != Remedy::Refused).then_some(expected);

@@ -87,14 +87,12 @@ impl Lag {
         }
     }
 
-    /// Whether the member before this one was behind, too.
-    pub(crate) fn is_second(&self) -> bool {
-        self.is_second
-    }
-
-    /// All watches are on the server, and have been compared with the member's revision.
-    pub(crate) fn all_created(&mut self) {
-        self.is_second &= !self.ahead.is_empty();
+    /// The member may have all that was shown, which clears the one before. `is_settled` says whether all watches are
+    /// on the server, and have been compared with the member's revision.
+    pub(crate) fn clear_if_over(&mut self, is_settled: impl FnOnce() -> bool) {
+        if self.is_second && self.ahead.is_empty() && is_settled() {
+            self.is_second = false;
+        }
     }
 
     /// A watch that has been shown `known` leaves the stream. With the last that was ahead the matter is over: the next
@@ -174,7 +172,7 @@ mod tests {
         assert_eq!(lag.waited(at(800), &config(), HERE), another);
         lag.leave();
         lag.found(at(900), key(1), 90, 52);
-        lag.all_created();
+        lag.clear_if_over(|| true);
         let back = Waited::WentBack { revision: 52, watches: [(90, key(1))].into() };
         assert_eq!(lag.waited(at(1_700), &config(), HERE), back);
         assert_eq!(lag.due(&config()), None);
@@ -195,10 +193,12 @@ mod tests {
     fn a_member_that_has_all_clears_the_one_before() {
         let mut lag = Lag { is_second: true, ..Lag::default() };
         lag.found(at(0), key(1), 90, 50);
-        lag.all_created();
+        lag.clear_if_over(|| true);
         assert!(lag.is_second);
         lag.follow(at(1), 90);
-        lag.all_created();
+        lag.clear_if_over(|| false);
+        assert!(lag.is_second, "a watch that is still to come may be ahead of it");
+        lag.clear_if_over(|| true);
         assert!(!lag.is_second && lag.due(&config()).is_none());
     }
 

@@ -237,8 +237,8 @@ impl Stream {
             self.lag.follow(now, revision);
         }
         // Not before all watches are back on the server: one that is ahead may still be among them.
-        if self.lag.is_second() && self.connection_mut().is_some_and(|open| open.is_settled(waits)) {
-            self.lag.all_created();
+        if let Phase::Open(connection) = &mut self.phase {
+            self.lag.clear_if_over(|| connection.is_settled(waits));
         }
     }
 

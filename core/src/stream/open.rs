@@ -293,3 +293,28 @@ impl Connection {
         self.holds
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened() -> Connection {
+        Connection::new(Instant::ZERO, Opened::default(), &mut fastrand::Rng::with_seed(1))
+    }
+
+    #[test]
+    fn a_connection_is_settled_only_once_the_server_has_said_something() {
+        let mut connection = opened();
+        assert!(!connection.is_settled(|_| true));
+        connection.frame_came(Instant::ZERO, &Config::default(), false);
+        assert!(connection.is_settled(|_| true));
+    }
+
+    #[test]
+    fn a_cluster_is_another_one_when_its_id_is_told_for_the_first_time() {
+        let mut connection = opened();
+        let is_other = [0, 7, 7, 0, 8, 8]
+            .map(|cluster_id| connection.is_other_cluster(Header { cluster_id, ..Header::default() }));
+        assert_eq!(is_other, [false, true, false, false, true, false]);
+    }
+}

@@ -220,4 +220,58 @@ mod tests {
         let stages = [(); 3].map(|()| oversize.next_stage(Instant::ZERO, &config).len());
         assert_eq!((stages, oversize.due(), oversize.held().len()), ([1, 1, 0], None, 0));
     }
+
+    fn after(millis: u64) -> Option<Instant> {
+        Some(Instant::ZERO + Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn there_is_nothing_to_search_for_before_a_response_was_too_large_and_no_stages_after_one_was() {
+        let config = Config::default().answer_timeout(Duration::from_secs(7));
+        let mut oversize = Oversize::default();
+        oversize.opened(Instant::ZERO, &config, false);
+        assert_eq!(oversize.due(), None);
+        oversize.failed(&config, Vec::from([key(1), key(2)]), |_| true);
+        oversize.opened(Instant::ZERO, &config, false);
+        assert_eq!((oversize.held(), oversize.due()), (&[][..], after(7_000)));
+        assert!(oversize.next_stage(Instant::ZERO, &config).is_empty() && oversize.due().is_none());
+    }
+
+    #[test]
+    fn stages_begin_with_half_of_the_likeliest_and_end_with_time_for_the_last_to_answer() {
+        let config = Config::default().answer_timeout(Duration::from_secs(7));
+        let mut oversize = Oversize::default();
+        for _ in 0..2 {
+            oversize.opened(Instant::ZERO, &config, false);
+            oversize.failed(&config, (0..10).map(key).collect(), |key| key.index < 2);
+        }
+        oversize.opened(Instant::ZERO, &config, false);
+        assert_eq!(oversize.due(), after(0));
+        for (stage, due) in [(1, 1_000), (1, 1_000), (4, 1_000), (2, 1_000), (1, 1_000), (1, 7_000)] {
+            assert_eq!(oversize.next_stage(Instant::ZERO, &config).len(), stage);
+            assert_eq!(oversize.due(), after(due));
+        }
+        assert!(oversize.next_stage(Instant::ZERO, &config).is_empty() && oversize.due().is_none());
+    }
+
+    #[test]
+    fn a_suspect_of_an_earlier_stage_may_still_be_it_and_a_stage_that_taught_nothing_was_too_short() {
+        let config = Config::default();
+        let all = || Vec::from([key(1), key(2), key(3)]);
+        let mut oversize = Oversize::default();
+        for _ in 0..2 {
+            oversize.opened(Instant::ZERO, &config, true);
+            oversize.failed(&config, all(), |_| true);
+        }
+        // Each time it fails in the last stage, which is the first suspected of the next connection.
+        for (suspects, pause) in [([1, 2, 3], 1_000), ([3, 1, 2], 1_000), ([2, 3, 1], 2_000)] {
+            assert_eq!(oversize.held(), suspects.map(key));
+            oversize.opened(Instant::ZERO, &config, true);
+            assert_eq!(oversize.due(), after(pause));
+            while oversize.admitted < 3 {
+                oversize.next_stage(Instant::ZERO, &config);
+            }
+            assert_eq!(oversize.failed(&config, all(), |_| true), None);
+        }
+    }
 }

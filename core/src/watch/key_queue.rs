@@ -74,6 +74,19 @@ mod tests {
     }
 
     #[test]
+    fn to_join_costs_the_same_however_long_the_line_is() {
+        let asked = core::cell::Cell::new(0);
+        let mut queue = KeyQueue::default();
+        (0..10_000).for_each(|index| {
+            queue.push(key(index), |_| {
+                asked.set(asked.get() + 1);
+                true
+            });
+        });
+        assert!(asked.get() <= 2 * 10_000, "{} keys were looked at", asked.get());
+    }
+
+    #[test]
     fn those_who_wait_again_are_ahead_of_those_who_came_later() {
         let mut queue = KeyQueue::default();
         queue.push(key(2), |_| true);

@@ -90,3 +90,19 @@ impl Watch {
         self.queue.lower_base(self.place.next_revision());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, KeyRange, StreamId, WatchRequest};
+
+    #[test]
+    fn a_watch_listens_to_replies_only_if_its_consumer_wants_every_notification() {
+        for listens in [false, true] {
+            let request = WatchRequest::new(KeyRange::key("k")).progress_notify(listens);
+            let mut watch = Watch::new(&request, StreamId(0), &Config::default());
+            watch.want_progress();
+            assert_eq!(watch.listens(), listens);
+        }
+    }
+}

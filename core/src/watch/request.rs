@@ -229,7 +229,7 @@ impl WatchRequest {
     pub fn validate(&self) -> Result<(), RequestError> {
         self.range.validate()?;
         if let StartAt::Revision(revision) = self.start
-            && revision < 0
+            && revision.is_negative()
         {
             return Err(RequestError::NegativeRevision { revision });
         }

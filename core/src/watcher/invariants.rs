@@ -67,3 +67,47 @@ impl Watcher {
         assert!(connection.progress().wanted() <= routed, "progress is wanted by watches that run");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Instant, KeyRange, Opened, TimeoutReason, WatchRequest};
+
+    /// A machine with one watch, on a stream that is open.
+    fn machine() -> (Watcher, WatchKey, StreamId) {
+        let mut watcher = Watcher::new(Config::default(), 1).expect("a valid configuration");
+        let request = WatchRequest::new(KeyRange::key("k")).start_revision(1);
+        let key = watcher.watch(Instant::ZERO, request).expect("a valid request");
+        let id = watcher.streams.ids()[0];
+        let stream = watcher.streams.get(id).expect("it was opened for the watch").key();
+        watcher.handle_opened(Instant::ZERO, stream, Opened::default());
+        watcher.assert_consistent();
+        (watcher, key, id)
+    }
+
+    #[test]
+    #[should_panic(expected = "the bytes held are those of all watches")]
+    fn bytes_that_no_watch_holds_are_found_out() {
+        let (mut watcher, ..) = machine();
+        watcher.held_bytes += 1;
+        watcher.assert_consistent();
+    }
+
+    #[test]
+    #[should_panic(expected = "is called at its time")]
+    fn a_deadline_that_a_stream_does_not_have_is_found_out() {
+        let (mut watcher, _, id) = machine();
+        watcher.deadlines.set(Owner::Stream(id), Some((Instant::ZERO, TimeoutReason::Linger)));
+        watcher.assert_consistent();
+    }
+
+    #[test]
+    #[should_panic(expected = "progress is wanted by watches that run")]
+    fn progress_that_is_wanted_by_a_watch_that_does_not_run_is_found_out() {
+        let (mut watcher, key, id) = machine();
+        let connection = watcher.streams.get_mut(id).and_then(|stream| stream.connection_mut());
+        connection.expect("it is open").progress_mut().want(key, 0);
+        watcher.settle();
+        watcher.assert_consistent();
+    }
+}

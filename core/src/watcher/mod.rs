@@ -304,12 +304,8 @@ impl Watcher {
             }
         }
         // A storm has passed: its room isn't needed any more.
-        if self.actions.capacity() > KEPT_ACTIONS {
-            self.actions.shrink_to(KEPT_ACTIONS);
-        }
-        if self.cancels.capacity() > KEPT_ACTIONS {
-            self.cancels.shrink_to(KEPT_ACTIONS);
-        }
+        self.actions.shrink_to(KEPT_ACTIONS);
+        self.cancels.shrink_to(KEPT_ACTIONS);
         None
     }
 
@@ -353,5 +349,25 @@ impl Watcher {
         let number = self.next_range;
         self.next_range += 1;
         RangeKey { number, group, purpose }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::KeyRange;
+
+    #[test]
+    fn the_room_that_a_storm_of_actions_took_is_given_back() {
+        let mut watcher = Watcher::new(Config::default(), 1).expect("a valid configuration");
+        for number in 0..1_000 {
+            let request = WatchRequest::new(KeyRange::key("k")).start_revision(1).own_stream(true);
+            watcher.watch(Instant::ZERO, request).expect("a valid request");
+            let gone = StreamKey { stream: StreamId(number), connection: 7 };
+            watcher.cancels.push_back((gone, 0));
+        }
+        assert!(watcher.actions.capacity() >= 1_000);
+        while watcher.poll_action().is_some() {}
+        assert!(watcher.actions.capacity() <= KEPT_ACTIONS && watcher.cancels.capacity() <= KEPT_ACTIONS);
     }
 }

@@ -144,6 +144,15 @@ mod tests {
     }
 
     #[test]
+    fn the_path_names_etcd_s_service_and_its_method() {
+        let paths = [Method::Watch, Method::Range, Method::Status].map(|method| {
+            let (service, name) = method.path().strip_prefix("/etcdserverpb.")?.split_once('/')?;
+            Some((service, name))
+        });
+        assert_eq!(paths, [Some(("Watch", "Watch")), Some(("KV", "Range")), Some(("Maintenance", "Status"))]);
+    }
+
+    #[test]
     fn a_watch_asks_for_a_leader_and_carries_metadata() {
         let options =
             StreamOptions { metadata: vec![("x-tenant".into(), "blue".into())], ..Default::default() };

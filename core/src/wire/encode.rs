@@ -98,14 +98,15 @@ impl Encode for StatusRequest {
 /// Sealed, so that a message's fields are listed once, for its length and its bytes.
 #[expect(unnameable_types, reason = "the traits are sealed")]
 mod sealed {
+    use crate::wire::reader::{bytes_tag, varint_tag};
+
     /// A message, as the list of its fields.
     pub trait Fields {
         /// Hands every field over, in the order of their numbers.
         fn fields(&self, to: &mut impl Sink);
     }
 
-    /// What fields are handed to. A field at its default is left out, as proto3 has it; every field number is
-    /// below 16, so that a tag is one byte.
+    /// What fields are handed to. A field at its default is left out, as proto3 has it.
     pub trait Sink {
         fn slice(&mut self, bytes: &[u8]);
 
@@ -124,34 +125,34 @@ mod sealed {
             self.slice(&bytes[..length]);
         }
 
-        fn int64(&mut self, field: u8, value: i64) {
+        fn int64(&mut self, field: u32, value: i64) {
             if value != 0 {
-                self.slice(&[field << 3]);
+                self.varint(varint_tag(field).into());
                 // Two's complement on the wire.
                 self.varint(value as u64);
             }
         }
 
-        fn bool(&mut self, field: u8, value: bool) {
+        fn bool(&mut self, field: u32, value: bool) {
             self.int64(field, value.into());
         }
 
-        fn bytes(&mut self, field: u8, value: &[u8]) {
+        fn bytes(&mut self, field: u32, value: &[u8]) {
             if !value.is_empty() {
-                self.slice(&[field << 3 | 2]);
+                self.varint(bytes_tag(field).into());
                 self.varint(value.len() as u64);
                 self.slice(value);
             }
         }
 
         /// A message within the message: written even where it is empty, since that it is there says something.
-        fn message(&mut self, field: u8, message: &impl Fields)
+        fn message(&mut self, field: u32, message: &impl Fields)
         where
             Self: Sized,
         {
             let mut length = super::Length(0);
             message.fields(&mut length);
-            self.slice(&[field << 3 | 2]);
+            self.varint(bytes_tag(field).into());
             self.varint(length.0 as u64);
             message.fields(self);
         }

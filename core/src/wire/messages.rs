@@ -282,6 +282,15 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_grows_only_when_it_is_full_and_at_last_to_its_message_s_length() {
+        let mut partial = Partial { length: 100, buffer: Vec::new() };
+        for (part, capacity) in [(5, 20), (15, 20), (1, 84), (62, 84), (2, 100), (15, 100)] {
+            partial.add(&[0; 62][..part]);
+            assert_eq!(partial.buffer.capacity(), capacity, "with {} bytes", partial.buffer.len());
+        }
+    }
+
+    #[test]
     fn a_message_within_a_chunk_is_a_slice_of_it() {
         let chunk = Bytes::from([&frame(b"first")[..], &frame(b"second")[..]].concat());
         let mut messages = Messages::new(100);

@@ -24,12 +24,16 @@ const CONTINUES: u64 = 0x8080_8080_8080_8080;
 
 /// The tag of a field with a number in it.
 pub(super) const fn varint_tag(field: u32) -> u32 {
-    field << 3 | VARINT
+    tag_of(field, VARINT)
 }
 
 /// The tag of a field with bytes, a string or a message in it.
 pub(super) const fn bytes_tag(field: u32) -> u32 {
-    field << 3 | BYTES
+    tag_of(field, BYTES)
+}
+
+const fn tag_of(field: u32, wire_type: u32) -> u32 {
+    (field << 3) + wire_type
 }
 
 /// A message being read. `bytes` is the frame up to the message's end, so that spans count from the frame's

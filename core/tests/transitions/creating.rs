@@ -229,6 +229,35 @@ fn a_duplicate_id_and_a_refusal_without_reason_are_tried_again_a_limited_number_
 }
 
 #[test]
+fn the_first_pause_before_a_watch_is_created_again_is_the_base_of_the_backoff() {
+    // A floor as high as the base leaves nothing to chance.
+    let base = ms(40);
+    let mut driver = Driver::new(Config::default().backoff(base, base, ms(5_000)));
+    driver.watch(all_from(3));
+    let stream = driver.open(TRUSTED);
+    for _ in 0..2 {
+        assert_eq!(driver.creates().len(), 1, "at once, the first time");
+        driver.frame(stream, refused(-1, ""));
+    }
+    assert_eq!((driver.creates().len(), driver.sleep_to_timeout()), (0, base));
+    assert_eq!(driver.creates().len(), 1);
+    driver.frame(stream, refused(-1, ""));
+    let second = driver.sleep_to_timeout();
+    assert!(second > base && second <= 2 * base, "the next one may be twice as long: {second:?}");
+}
+
+#[test]
+fn a_create_that_is_refused_for_wrong_credentials_ends_its_watch_as_not_authenticated() {
+    let text = "etcdserver: authentication failed, invalid user ID or password";
+    let mut driver = Driver::new(Config::default());
+    let watch = driver.watch(all_from(3));
+    let stream = driver.open(TRUSTED);
+    assert_eq!(driver.creates().len(), 1);
+    driver.frame(stream, refused(-1, text));
+    assert_eq!(driver.closed(watch), CloseReason::AuthenticationFailed { message: text.into() });
+}
+
+#[test]
 fn a_refusal_that_concerns_the_member_moves_the_whole_stream() {
     let mut driver = Driver::new(Config::default());
     let watches = driver.watch_together([all_from(1), all_from(2)]);

@@ -55,6 +55,18 @@ fn a_cancel_reaches_the_server_in_every_state_it_knows_the_watch_in_and_closed_c
 }
 
 #[test]
+fn a_watch_that_was_cancelled_is_not_brought_back_by_the_answer_to_its_create() {
+    let mut driver = Driver::new(Config::default());
+    let watch = driver.watch(all_from(1).created_notify(true));
+    let stream = driver.open(TRUSTED);
+    let id = driver.creates()[0].watch_id;
+    driver.cancel(watch);
+    driver.frame(stream, created(id));
+    driver.frame(stream, events(id, &[5]));
+    assert_eq!((driver.cancels(), driver.closed(watch)), (vec![id], CloseReason::Cancelled));
+}
+
+#[test]
 fn a_cancel_goes_out_behind_creates() {
     let mut driver = Driver::new(Config::default());
     let (watch, _, id) = driver.running(all_from(1));
@@ -89,6 +101,7 @@ fn a_server_cancel_with_a_reason_ends_the_watch_and_one_without_creates_it_again
     assert_eq!(create.start_revision, 6);
     driver.frame(stream, created(create.watch_id));
     driver.frame(stream, canceled(create.watch_id, "maintenance"));
+    assert_eq!(driver.cancels(), [], "the server has ended both itself");
     assert_eq!(driver.closed(watch), CloseReason::CancelledByServer { message: "maintenance".into() });
 }
 

@@ -131,6 +131,31 @@ fn a_response_over_the_limit_ends_the_watch_it_must_be_for_the_third_time() {
 }
 
 #[test]
+fn a_watch_that_nothing_has_come_for_is_suspected_before_those_that_were_heard_of() {
+    let too_large = || Failure::ResponseTooLarge { bytes: 5 << 20, limit: 4 << 20 };
+    let mut driver = Driver::new(Config::default());
+    let replied = all_from(50);
+    let [notified, told, silent] = [3, 4, 5].map(all_from);
+    driver.watch_together([replied, notified, told, silent]);
+    let mut stream = driver.open(TRUSTED);
+    for _ in 0..2 {
+        let id = driver.create_one(stream);
+        let others = driver.creates();
+        // Made after the first watch, and before the others.
+        driver.frame(stream, manual_progress(100));
+        driver.frame(stream, events(id, &[10]));
+        others.iter().for_each(|create| driver.frame(stream, created(create.watch_id)));
+        driver.frame(stream, progress(others[0].watch_id, 100));
+        driver.frame(stream, events(others[1].watch_id, &[100]));
+        driver.failed(stream, too_large());
+        stream = driver.reopen(TRUSTED);
+    }
+    driver.sleep_to_timeout();
+    let starts: Vec<i64> = driver.creates().iter().map(|create| create.start_revision).collect();
+    assert_eq!(starts, [5], "it comes first, and alone");
+}
+
+#[test]
 fn a_cancel_that_is_said_twice_with_a_compaction_below_zero_creates_a_watch_once() {
     let mut driver = Driver::new(Config::default());
     let (_, stream, id) = driver.running(all_from(1));

@@ -35,6 +35,37 @@ fn watches_are_spread_over_as_many_streams_as_asked_for_the_fewest_first() {
     assert_eq!(counts(&driver), [4, 4, 4, 2]);
 }
 
+#[test]
+fn a_watch_joins_the_stream_that_another_has_left() {
+    let mut driver = Driver::new(Config::default().streams(2));
+    let watches = driver.watch_together((0..4).map(|_| all_from(1)));
+    driver.cancel(watches[1]);
+    assert_eq!(counts(&driver), [2, 1]);
+    driver.watch(all_from(1));
+    assert_eq!(counts(&driver), [2, 2]);
+}
+
+#[test]
+fn a_stream_that_is_gone_is_replaced_by_another_to_spread_over() {
+    let mut driver = Driver::new(Config::default().streams(2).linger(ms(1000)));
+    let watches = driver.watch_together([all_from(1), all_from(1), all_from(1).own_stream(true)]);
+    for open in driver.opens() {
+        driver.opened(open.stream, TRUSTED);
+    }
+    driver.cancel(watches[1]);
+    driver.sleep(ms(1000));
+    assert_eq!(driver.closes().len(), 1);
+    driver.watch(all_from(1));
+    let opens = driver.opens();
+    assert_eq!(opens.len(), 1, "one shared stream is left, of two");
+    driver.opened(opens[0].stream, TRUSTED);
+    driver.cancel(watches[2]);
+    driver.sleep(ms(1000));
+    assert_eq!(driver.closes().len(), 1);
+    driver.watch(all_from(1));
+    assert_eq!(driver.opens(), [], "one watch's own stream was none of the two");
+}
+
 fn stream_of(driver: &Driver, watch: WatchKey) -> StreamKey {
     driver.watcher.watch_stats(watch).and_then(|stats| stats.stream).expect("it is on a stream")
 }

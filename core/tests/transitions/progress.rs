@@ -90,9 +90,32 @@ fn progress_below_the_start_or_below_what_is_known_is_ignored() {
     let (watch, stream, id) = driver.running(all_from(200).progress_notify(true));
     driver.frame(stream, progress(id, 150));
     assert_eq!(driver.watcher.resume_revision(watch), Some(200));
+    assert_eq!(driver.progress(watch), [0_i64; 0]);
     driver.frame(stream, progress(id, 300));
-    driver.frame(stream, progress(id, 250));
     assert_eq!(driver.progress(watch), [301]);
+    driver.frame(stream, progress(id, 250));
+    assert_eq!(driver.progress(watch), [0_i64; 0]);
+}
+
+#[test]
+fn progress_without_a_revision_says_nothing() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(1).progress_notify(true));
+    driver.frame(stream, progress(id, 0));
+    assert_eq!(driver.progress(watch), [0_i64; 0]);
+}
+
+#[test]
+fn a_manual_reply_is_told_to_those_who_want_every_notification_whoever_asked() {
+    let mut driver = Driver::new(Config::default());
+    let (listener, stream, _) = driver.running(all_from(1).progress_notify(true));
+    let asker = driver.watch(all_from(1));
+    driver.create_one(stream);
+    let other = driver.watch(all_from(1));
+    driver.create_one(stream);
+    driver.request_progress(asker);
+    driver.frame(stream, manual_progress(120));
+    assert_eq!([listener, asker, other].map(|watch| driver.progress(watch)), [vec![121], vec![121], vec![]]);
 }
 
 #[test]
@@ -100,9 +123,11 @@ fn progress_in_the_middle_of_a_revision_says_nothing() {
     let mut driver = Driver::new(Config::default());
     let (watch, stream, id) = driver.running(all_from(1).progress_notify(true));
     driver.frame(stream, fragment(id, vec![put(5, "a")]));
-    driver.frame(stream, manual_progress(120));
-    assert_eq!(driver.progress(watch), [0_i64; 0]);
-    assert_eq!(driver.watcher.resume_revision(watch), Some(1));
+    for reply in [manual_progress(120), progress(id, 120)] {
+        driver.frame(stream, reply);
+        assert_eq!(driver.progress(watch), [0_i64; 0]);
+        assert_eq!(driver.watcher.resume_revision(watch), Some(1));
+    }
 }
 
 #[test]
@@ -121,6 +146,29 @@ fn an_overtaken_event_is_delivered_counted_and_the_stream_believed_no_more() {
     driver.frame(stream, manual_progress(130));
     assert_eq!(driver.watcher.resume_revision(watch), Some(91));
     assert_eq!(driver.stats().untrusted_progress, 1);
+}
+
+#[test]
+fn notifications_are_believed_no_more_on_a_connection_whose_replies_were_proved_false() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, id) = driver.running(all_from(3).progress_notify(true));
+    driver.frame(stream, manual_progress(120));
+    assert_eq!(driver.progress(watch), [121]);
+    driver.frame(stream, events(id, &[90]));
+    assert_eq!(driver.revisions(watch), [90]);
+    driver.frame(stream, progress(id, 130));
+    assert_eq!(driver.progress(watch), [0_i64; 0]);
+    assert_eq!(driver.watcher.resume_revision(watch), Some(91));
+}
+
+#[test]
+fn no_request_follows_a_reply_that_speaks_for_all_who_want_one() {
+    let mut driver = Driver::new(Config::default());
+    let (watch, stream, _) = driver.running(all_from(3));
+    driver.request_progress(watch);
+    assert_eq!(driver.progress_requests(), 1);
+    driver.frame(stream, manual_progress(120));
+    assert_eq!((driver.progress(watch), driver.progress_requests()), (vec![121], 0));
 }
 
 #[test]

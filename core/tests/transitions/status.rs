@@ -61,6 +61,19 @@ fn revisions_tell_how_far_a_watch_is_and_lag_how_far_its_consumer_is_behind() {
 }
 
 #[test]
+fn the_largest_lag_is_that_of_the_consumer_who_is_furthest_behind() {
+    let mut driver = Driver::new(Config::default());
+    assert_eq!(driver.watcher.max_lag(), 0);
+    let (_, stream, id) = driver.running(all_from(10));
+    driver.frame(stream, events(id, &[20]));
+    let watch = driver.watch(all_from(10));
+    let id = driver.create_one(stream);
+    driver.frame(stream, events(id, &[30]));
+    assert_eq!(driver.watcher.max_lag(), 21);
+    assert_eq!((driver.revisions(watch), driver.watcher.max_lag()), (vec![30], 11));
+}
+
+#[test]
 fn what_happens_to_a_watch_is_counted_for_it_and_for_all_in_the_order_of_opening() {
     let config = Config::default().buffer_floor_bytes(4000).buffer_bytes(4000);
     let mut driver = Driver::new(config);

@@ -276,6 +276,19 @@ fn a_now_below_what_was_seen_is_asked_for_again_elsewhere_and_believed_in_the_en
 }
 
 #[test]
+fn a_now_is_measured_by_the_one_before_though_no_stream_has_said_anything() {
+    let mut driver = Driver::new(lagging());
+    driver.watch(from_now("a"));
+    let read = driver.ranges().remove(0);
+    driver.range_done(read.range, 100);
+    driver.watch(from_now("b"));
+    let read = driver.ranges().remove(0);
+    driver.range_done(read.range, 90);
+    driver.sleep_to_timeout();
+    assert_eq!(driver.ranges().len(), 1, "it is asked for again");
+}
+
+#[test]
 fn a_now_is_measured_by_what_was_seen_when_it_was_asked_for() {
     let mut driver = Driver::new(lagging());
     let (_, stream, id) = driver.running(all_from(1));

@@ -389,6 +389,23 @@ fn a_read_asks_for_a_new_token_until_one_has_worked() {
 }
 
 #[test]
+fn a_read_of_denied_keys_whose_token_is_refused_is_followed_by_one_with_a_new_token() {
+    let mut driver = Driver::new(Config::default());
+    let (stream, _, _) = one_denied(&mut driver);
+    let read = driver.ranges().remove(0);
+    assert!(!read.fresh_token);
+    driver.range_failed(read.range, Failure::status(16, OLD_TOKEN));
+    assert_eq!(driver.closes(), [(stream, StreamEnd::TokenExpired)]);
+    driver.sleep_to_timeout();
+    let open = driver.opens().remove(0);
+    driver.opened(open.stream, WITH_TOKEN);
+    driver.create_one(open.stream);
+    assert_eq!(driver.creates().len(), 1);
+    driver.frame(open.stream, refused(-1, DENIED));
+    assert!(driver.ranges()[0].fresh_token);
+}
+
+#[test]
 fn a_denial_does_not_show_that_a_stream_s_new_token_is_good() {
     let mut driver = Driver::new(Config::default());
     driver.watch(on_key("a"));

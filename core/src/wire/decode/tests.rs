@@ -19,6 +19,7 @@ fn decode(bytes: &[u8]) -> Result<Frame, DecodeError> {
 extern crate std;
 
 mod forms;
+mod room;
 
 /// The frame as prost would have it.
 fn expand(frame: &Frame, bytes: &[u8], has_header: bool) -> WatchResponse {
