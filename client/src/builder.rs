@@ -3,21 +3,20 @@
 use std::{
     fmt::Debug,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
-use etcd_watch_core::{Config, Failure, Watcher};
+use etcd_watch_core::{Config, Failure, Remedy, Watcher, remedy};
 
 use crate::{
     BuildError, Client, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
-    auth::{Authenticator, Credentials},
-    calls::attempts::Calls,
+    auth::{self, Authenticator, Credentials},
+    calls::attempts::{Calls, Unanswered},
     cluster::endpoint::Accepted,
     cluster::endpoints::Endpoints,
     cluster::members::Upkeep,
-    runtime::timeout,
-    sync::lock,
+    runtime::Seeds,
     transport::{dialer::Dialer, options::ConnectOptions, pool::Pool},
     watch::driver::Driver,
     watch::hub::Hub,
@@ -280,7 +279,8 @@ impl ClientBuilder {
         #[cfg(not(feature = "tls"))]
         let accepted = self.accepted();
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let machine = Watcher::new(self.watch.clone(), seed)?;
+        let seeds = Seeds::new(seed);
+        let machine = Watcher::new(self.watch.clone(), seeds.next())?;
         let dialer = Arc::new(Dialer {
             runtime: runtime.clone(),
             endpoints: Arc::new(Endpoints::new(endpoints)),
@@ -289,7 +289,8 @@ impl ClientBuilder {
             watch_config: self.watch,
             dial_timeout: self.dial_timeout,
             max_message_bytes: self.max_message_bytes,
-            auth: self.user.map(Authenticator::new),
+            auth: self.user.map(|user| Authenticator::new(user, seeds.backoff(auth::PACE))),
+            seeds,
         });
         let calls = Calls::new(Pool::new(dialer), self.request_timeout);
         let clock = runtime.clone();
@@ -313,24 +314,22 @@ impl ClientBuilder {
         let connect_timeout = self.connect_timeout;
         let client = self.build()?;
         let Some(after) = connect_timeout else { return Ok(client) };
-        let last = Mutex::new(None);
-        let answered = client.calls().answered(&last);
-        let result = timeout(client.calls().runtime(), after, answered).await;
         let endpoints = || client.endpoints().iter().map(ToString::to_string).collect();
-        match result {
-            Some(Ok(())) => return Ok(client),
-            Some(Err(Failure::Tls { message })) => {
-                return Err(StartError::Tls { endpoints: endpoints(), message });
+        let error = match client.calls().answered(after).await {
+            Ok(()) => return Ok(client),
+            Err(Unanswered::Ended) => return Err(StartError::RuntimeGone),
+            Err(Unanswered::TimeOver { last }) => {
+                last.unwrap_or_else(|| Failure::connection("no attempt has come to an end").into())
             }
-            Some(Err(Failure::Status { message, .. })) => {
-                return Err(StartError::AuthenticationFailed { message });
+            Err(Unanswered::Final(error)) => error,
+        };
+        Err(match error.failure().clone() {
+            Failure::Tls { message } => StartError::Tls { endpoints: endpoints(), message },
+            Failure::Status { message, .. } if remedy(error.failure()) == Remedy::BadCredentials => {
+                StartError::AuthenticationFailed { message }
             }
-            Some(Err(failure)) => *lock(&last) = Some(failure),
-            None => {}
-        }
-        let last = lock(&last).take();
-        let last = last.unwrap_or_else(|| Failure::connection("no attempt has come to an end"));
-        Err(StartError::Unreachable { endpoints: endpoints(), after, last })
+            _ => StartError::Unreachable { endpoints: endpoints(), after, last: error },
+        })
     }
 }
 

@@ -64,6 +64,7 @@
 //! exports `etcd_watch_events_total` and its like once a second by the `metrics` facade, with the label `client`
 //! (`ClientBuilder::name`); install the recorder before you build the client.
 
+mod attempt_error;
 mod auth;
 mod builder;
 mod calls;
@@ -84,6 +85,7 @@ mod testing;
 mod transport;
 mod watch;
 
+pub use attempt_error::AttemptError;
 pub use builder::{ClientBuilder, FindRuntime};
 pub use calls::{
     keeper::{LeaseKeeper, LeaseLost},
@@ -95,7 +97,7 @@ pub use cluster::{
     endpoint::{Address, Endpoint, EndpointError, Scheme},
     members::SyncError,
 };
-pub use error::{BoxError, BuildError, CallError, StartError};
+pub use error::{BoxError, BuildError, CallError, OpenError, StartError};
 pub use namespace::EmptyNamespace;
 #[cfg(feature = "discovery")]
 pub use recipes::discovery;
@@ -104,7 +106,10 @@ pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, io_traits};
 pub use transport::options::Keepalive;
 #[cfg(feature = "tls")]
 pub use transport::tls::{Tls, TlsError};
-pub use watch::handle::{Watch, WatchError};
+pub use watch::{
+    error::{Recovery, WatchError},
+    handle::Watch,
+};
 
 pub use etcd_watch_core::{
     ApiMisuse, CloseReason, Code, Config, ConfigError, Event, EventKind, Failure, Filters, Header, Instant,

@@ -12,7 +12,8 @@ use futures_util::{
 
 use crate::{
     BuildError, CallError, Client, Endpoint, EndpointError,
-    calls::attempts::{Calls, members_fault},
+    calls::attempts::Calls,
+    calls::judge::members_fault,
     calls::rpc,
     cluster::endpoint::Accepted,
     cluster::endpoints::EndpointId,
@@ -164,7 +165,7 @@ async fn status(calls: &Calls, id: EndpointId) -> Result<pb::StatusResponse, Fai
         token.attach(&mut metadata);
     }
     let status = rpc::unary(transport, &endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
-    status.await.map_err(|failed| failed.failure)
+    status.await.map_err(rpc::CallFailure::into_failure)
 }
 
 /// What is done over and over in the background.

@@ -21,7 +21,7 @@ use hyper::{
 use tonic::{body::Body, codegen::Service};
 
 use super::{
-    error::{ConnectError, NotSent, TlsRefused, alert_remedy},
+    error::{Broken, ConnectError, NotSent, StreamRefused, TlsRefused, Unprocessed, alert_remedy},
     options::ConnectOptions,
     wire,
 };
@@ -53,7 +53,10 @@ impl Connection {
         options: &ConnectOptions,
     ) -> Result<Self, ConnectError> {
         let mut http = Builder::new(Spawn(runtime.clone()));
+        // No stream is opened before the peer has said how many it allows: it would refuse those over its limit, and
+        // one that has never said anything has not executed anything.
         http.timer(Timers(runtime.clone()))
+            .initial_max_send_streams(0)
             .initial_stream_window_size(options.stream_window)
             .initial_connection_window_size(options.connection_window);
         if let Some(keepalive) = options.keepalive {
@@ -88,8 +91,15 @@ impl Service<Request<Body>> for Connection {
         Box::pin(async move {
             response.await.map_err(|mut failed| {
                 let unsent = failed.take_message().is_some();
-                let error = cause.explain(failed.into_error());
-                if unsent { NotSent::new(error).into() } else { error }
+                let error = failed.into_error();
+                let unprocessed = Unprocessed::find(&error);
+                let error = cause.explain(error);
+                match unprocessed {
+                    Some(Unprocessed::StreamRefused) => StreamRefused(error).into(),
+                    Some(Unprocessed::GoingAway) => NotSent::new(error).into(),
+                    None if unsent => NotSent::new(error).into(),
+                    None => error,
+                }
             })
         })
     }
@@ -101,7 +111,7 @@ struct Cause(Arc<Heard>);
 
 #[derive(Debug, Default)]
 struct Heard {
-    error: OnceLock<String>,
+    error: OnceLock<io::Error>,
     /// Whether the other end has said anything at all.
     anything: AtomicBool,
 }
@@ -111,22 +121,29 @@ const NOT_A_WORD: &str = "the server hung up without a word: if it wants TLS, wr
 
 impl Cause {
     fn explain(&self, error: hyper::Error) -> BoxError {
-        let mut chain = wire::chain(&error);
-        let cause = self.0.error.get().map_or(chain.as_str(), String::as_str);
+        let mut text = wire::chain(&error);
+        let heard = self.0.error.get();
+        let said = heard.map_or_else(|| text.clone(), ToString::to_string);
+        let cause = heard.map_or_else(|| error.into(), |heard| copy(heard).into());
         // In TLS 1.3 a server refuses a client's certificate only after the handshake.
-        if let Some(remedy) = alert_remedy(cause) {
-            return TlsRefused(format!("{cause}: {remedy}")).into();
+        if let Some(remedy) = alert_remedy(&said) {
+            return TlsRefused { text: format!("{said}: {remedy}"), cause }.into();
         }
-        let mut is_plain = true;
-        if !chain.contains(cause) {
-            chain = format!("{chain}: {cause}");
-            is_plain = false;
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
         }
         if !self.0.anything.load(Ordering::Relaxed) {
-            chain = format!("{chain}: {NOT_A_WORD}");
-            is_plain = false;
+            text = format!("{text}: {NOT_A_WORD}");
         }
-        if is_plain { error.into() } else { chain.into() }
+        Broken { text, cause }.into()
+    }
+}
+
+/// The same error once more: one goes to HTTP/2, and one to each call that it has broken.
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
@@ -143,7 +160,7 @@ impl<I: Unpin> Recorded<I> {
     }
 
     fn record(&self, error: &io::Error) {
-        let _ = self.cause.0.error.set(error.to_string());
+        let _ = self.cause.0.error.set(copy(error));
     }
 }
 

@@ -9,13 +9,13 @@ use super::{
     wire,
 };
 use crate::{
-    Address, Endpoint, Runtime,
+    Address, AttemptError, Endpoint, Runtime,
     auth::Authenticator,
     cluster::{
         endpoint::Accepted,
         endpoints::{EndpointId, Endpoints},
     },
-    runtime::{Io, Peer, timeout},
+    runtime::{Io, Peer, Seeds, timeout},
 };
 
 /// How connections are made: shared by the calls and the watch streams.
@@ -29,21 +29,33 @@ pub(crate) struct Dialer {
     pub(crate) watch_config: Config,
     pub(crate) dial_timeout: Duration,
     pub(crate) max_message_bytes: usize,
+    /// For every jitter of the client.
+    pub(crate) seeds: Seeds,
     /// For a client with a user.
     pub(crate) auth: Option<Authenticator>,
 }
 
 impl Dialer {
     /// Connects to the endpoint, within the time limit.
-    pub(crate) async fn dial(&self, id: EndpointId) -> Result<Connection, Failure> {
+    pub(crate) async fn dial(&self, id: EndpointId) -> Result<Connection, AttemptError> {
+        self.dial_within(id, self.dial_timeout).await
+    }
+
+    /// Connects to the endpoint, within this limit and that for every connection.
+    pub(crate) async fn dial_within(&self, id: EndpointId, limit: Duration) -> Result<Connection, AttemptError> {
+        let limit = limit.min(self.dial_timeout);
         let endpoint = self.endpoints.get(id);
         // It holds whole handshakes: too much for the future of every call.
         let connect = Box::pin(self.connect(&endpoint));
-        match timeout(&self.runtime, self.dial_timeout, connect).await {
+        match timeout(&self.runtime, limit, connect).await {
             Some(Ok(connection)) => Ok(connection),
-            Some(Err(error)) if error.is_tls_refusal() => Err(Failure::tls(wire::chain(&error))),
-            Some(Err(error)) => Err(Failure::connection(wire::chain(&error))),
-            None => Err(Failure::connection(format!("no connection within {:?}", self.dial_timeout))),
+            Some(Err(error)) => {
+                let text = wire::chain(&error);
+                let tls = error.is_tls_refusal();
+                let failure = if tls { Failure::tls(text) } else { Failure::connection(text) };
+                Err(AttemptError::new(failure, error))
+            }
+            None => Err(Failure::connection(format!("no connection within {limit:?}")).into()),
         }
     }
 

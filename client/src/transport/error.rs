@@ -55,10 +55,52 @@ pub(crate) fn alert_remedy(text: &str) -> Option<&'static str> {
 
 /// The other side refused the TLS handshake after this side had taken it for done.
 #[derive(Debug, thiserror::Error)]
-#[error("TLS: {0}")]
-pub(crate) struct TlsRefused(pub(crate) String);
+#[error("TLS: {text}")]
+pub(crate) struct TlsRefused {
+    /// Which side refused what, and what to do about it.
+    pub(crate) text: String,
+    #[source]
+    pub(crate) cause: BoxError,
+}
 
-/// A request that surely never left this process: anywhere among the sources of a transport's error it
+/// A connection broke. Its own error seldom says why; the socket's does.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct Broken {
+    pub(crate) text: String,
+    #[source]
+    pub(crate) cause: BoxError,
+}
+
+/// The peer did not process a request, since it allows no more streams at a time (RFC 9113, section 8.7): even a write
+/// may be made again, on the same connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the server allows no more streams at a time: {0}")]
+pub(crate) struct StreamRefused(#[source] pub(crate) BoxError);
+
+/// What a peer has said about a request that it did not process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unprocessed {
+    /// It allows no more streams at a time.
+    StreamRefused,
+    /// It goes away, and this request came after the last that it will look at (RFC 9113, section 6.8).
+    GoingAway,
+}
+
+impl Unprocessed {
+    /// Looks for it in an error of hyper's. h2 gives the error of a GOAWAY only to streams beyond the last one it names.
+    pub(crate) fn find(error: &hyper::Error) -> Option<Self> {
+        let error = super::wire::find::<h2::Error>(error).filter(|error| error.is_remote())?;
+        let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        match (error.is_go_away(), refused) {
+            (true, _) => Some(Self::GoingAway),
+            (false, true) => Some(Self::StreamRefused),
+            (false, false) => None,
+        }
+    }
+}
+
+/// A request that surely never left this process, or that the peer says it will not look at: anywhere among the sources of a transport's error it
 /// tells the client that even a write may be tried again.
 #[derive(Debug, thiserror::Error)]
 #[error("not sent: {0}")]

@@ -1,11 +1,14 @@
 //! The connection that calls share, apart from those of the watch streams.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use etcd_watch_core::Failure;
 
 use super::{connection::Connection, dialer::Dialer};
-use crate::{cluster::endpoints::EndpointId, sync::lock};
+use crate::{AttemptError, cluster::endpoints::EndpointId, sync::lock};
 
 /// A connection from the pool.
 #[derive(Clone, Debug)]
@@ -35,8 +38,8 @@ impl Pool {
     }
 
     /// The connection there is, or a new one to the best endpoint; to another than `avoid`, if there is
-    /// another.
-    pub(crate) async fn get(&self, avoid: Option<EndpointId>) -> Result<Pooled, Failure> {
+    /// another. The endpoint has so much time to connect.
+    pub(crate) async fn get(&self, avoid: Option<EndpointId>, limit: Duration) -> Result<Pooled, AttemptError> {
         if let Some(pooled) = self.current(avoid) {
             return Ok(pooled);
         }
@@ -45,7 +48,7 @@ impl Pool {
             return Ok(pooled);
         }
         let endpoint = self.dialer.endpoints.pick(avoid);
-        match self.dialer.dial(endpoint).await {
+        match self.dialer.dial_within(endpoint, limit).await {
             Ok(connection) => {
                 tracing::debug!(name: "calls_connected", endpoint = %self.dialer.endpoints.get(endpoint), "connected for calls");
                 let mut slot = lock(&self.slot);
@@ -56,9 +59,9 @@ impl Pool {
                 drop(previous);
                 Ok(pooled)
             }
-            Err(failure) => {
-                self.dialer.endpoints.failed(endpoint, self.dialer.runtime.now(), &failure);
-                Err(failure)
+            Err(error) => {
+                self.dialer.endpoints.failed(endpoint, self.dialer.runtime.now(), &error);
+                Err(error)
             }
         }
     }

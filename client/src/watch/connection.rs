@@ -246,7 +246,7 @@ async fn version_of(
 ) -> Option<Result<Option<ServerVersion>, Failure>> {
     let status = rpc::unary(connection, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
     let status = timeout(&dialer.runtime, STATUS_TIMEOUT, status).await?;
-    Some(status.map(|status| status.version.parse().ok()).map_err(|failed| failed.failure))
+    Some(status.map(|status| status.version.parse().ok()).map_err(rpc::CallFailure::into_failure))
 }
 
 /// Makes the streaming call; completes with the response's headers.

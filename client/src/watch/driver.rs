@@ -416,6 +416,10 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.connections.clear();
         self.reads.clear();
+        // The calls first: whoever finds its watch ended for this finds the calls ended, too.
+        if !self.hub.was_asked_to_stop() {
+            self.calls.runtime_is_gone();
+        }
         self.hub.end();
         self.wake_consumers();
     }

@@ -122,7 +122,7 @@ impl Registrar {
             let (value, version) = self.shared.orders.read(|orders| orders.value.clone());
             let claim = match self.claim(&value).await {
                 Ok(claim) => claim,
-                Err(CallError::Closed { .. }) => return,
+                Err(CallError::Closed { .. } | CallError::RuntimeGone { .. }) => return,
                 Err(error) => {
                     tracing::warn!(name: "registration_failed", key = self.key, %error, "an endpoint could not be registered, trying again");
                     self.shared.status.change(|status| status.failure = Some((version, error)));
@@ -312,7 +312,7 @@ impl Registrar {
                 }
                 Some(Err(error)) => {
                     return match error.reason() {
-                        CloseReason::ShutDown => Stirred::Closed,
+                        CloseReason::ShutDown | CloseReason::RuntimeGone => Stirred::Closed,
                         reason if ends_for_good(reason) => Stirred::Blind,
                         _ => Stirred::Key,
                     };
