@@ -8,8 +8,8 @@ use etcd_watch_core::{ApiMisuse, KeyRange, Stats, WatchKey, WatchRequest, WatchS
 use crate::{
     CallError, EmptyNamespace, Runtime, Watch,
     calls::attempts::Calls,
-    calls::rpc::Unary,
     namespace::{Namespace, Namespaced},
+    transport::rpc::Unary,
     watch::hub::{Hub, Lifeline},
 };
 

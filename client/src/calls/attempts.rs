@@ -26,12 +26,14 @@ use tonic::metadata::MetadataMap;
 
 use crate::{
     CallError, Runtime,
-    calls::rpc::{self, CallFailure, Repeat, Unary},
-    cluster::endpoints::{EndpointId, Endpoints},
+    cluster::{
+        endpoints::{EndpointId, Endpoints},
+        pool::{Pool, Pooled},
+    },
     runtime::timeout,
     sync::lock,
     transport::{
-        pool::{Pool, Pooled},
+        rpc::{self, CallFailure, Repeat, Unary},
         wire,
     },
 };
@@ -84,7 +86,7 @@ impl Calls {
     }
 
     pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
-        &self.pool.dialer.runtime
+        self.pool.dialer.runtime()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -149,14 +151,16 @@ impl Calls {
         loop {
             let pooled = match self.pool.get(avoid).await {
                 Ok(pooled) => pooled,
-                Err(failure) => {
-                    if refusals.are_all(&failure, &self.pool.dialer.endpoints) {
+                // All endpoints have been tried.
+                Err(unreached) => {
+                    let failure = Failure::from(unreached);
+                    if matches!(failure, Failure::Tls { .. }) {
                         return Err(error(Q::method(), repeat, failure));
                     }
                     lock(progress).last = Some(failure);
                     avoid = None;
+                    attempt += self.pool.dialer.endpoints.len();
                     self.pause(attempt).await;
-                    attempt += 1;
                     continue;
                 }
             };
@@ -172,14 +176,14 @@ impl Calls {
             lock(progress).out_on = None;
             let failed = match result {
                 Ok(response) => {
-                    self.pool.dialer.endpoints.answered(pooled.endpoint);
+                    self.pool.dialer.endpoints.answered(pooled.endpoint());
                     return Ok(response);
                 }
                 Err(failed) => failed,
             };
             if members_fault(&failed.failure) {
                 self.pool.discard(&pooled, &failed.failure);
-                avoid = Some(pooled.endpoint);
+                avoid = Some(pooled.endpoint());
             }
             tokens += u32::from(failed.token_refused);
             if tokens >= TOKENS_PER_CALL
@@ -213,8 +217,8 @@ impl Calls {
         sending: impl FnOnce(),
     ) -> Result<Q::Response, CallFailure> {
         let dialer = &self.pool.dialer;
-        let endpoint = dialer.endpoints.get(pooled.endpoint);
-        let connection = pooled.connection.clone();
+        let endpoint = dialer.endpoints.get(pooled.endpoint());
+        let connection = pooled.connection().clone();
         let token = dialer.token(&connection, &endpoint).await.map_err(CallFailure::not_sent)?;
         if let Some(token) = &token {
             token.attach(&mut metadata);
@@ -275,15 +279,15 @@ impl Calls {
         let attempt = async {
             let pooled = match self.pool.get(avoid).await {
                 Ok(pooled) => pooled,
-                Err(failure) => return (None, Err(failure)),
+                Err(unreached) => return (None, Err(unreached.into())),
             };
             let result = self.read_on(&pooled, request, options).await;
             match &result {
-                Ok(_) => self.pool.dialer.endpoints.answered(pooled.endpoint),
+                Ok(_) => self.pool.dialer.endpoints.answered(pooled.endpoint()),
                 Err(failure) if members_fault(failure) => self.pool.discard(&pooled, failure),
                 Err(_) => {}
             }
-            (Some(pooled.endpoint), result)
+            (Some(pooled.endpoint()), result)
         };
         timeout(self.runtime(), self.request_timeout, attempt)
             .await
@@ -301,42 +305,14 @@ impl Calls {
         self.with_token(pooled, request, metadata, || {}).await.map_err(|failed| failed.failure)
     }
 
-    /// Waits until some endpoint answers anything at all; with a user, until one has checked the password.
-    /// Fails if that is wrong, or if TLS is refused at every endpoint.
-    pub(crate) async fn answered(&self, last: &Mutex<Option<Failure>>) -> Result<(), Failure> {
-        let progress = Mutex::new(Progress { out_on: None, last: None });
-        let mut attempt = 0;
-        let mut avoid = None;
-        let mut refusals = TlsRefusals::default();
-        loop {
-            let failure = match self.pool.get(avoid).await {
-                Ok(pooled) => match Box::pin(self.attempt(&pooled, pb::StatusRequest {}, &progress)).await {
-                    Err(failed) if remedy(&failed.failure) == Remedy::BadCredentials => {
-                        return Err(failed.failure);
-                    }
-                    Err(failed) if members_fault(&failed.failure) => {
-                        self.pool.discard(&pooled, &failed.failure);
-                        avoid = Some(pooled.endpoint);
-                        failed.failure
-                    }
-                    // A refusal is an answer, too.
-                    _ => {
-                        self.pool.dialer.endpoints.answered(pooled.endpoint);
-                        return Ok(());
-                    }
-                },
-                Err(failure) => {
-                    avoid = None;
-                    failure
-                }
-            };
-            if refusals.are_all(&failure, &self.pool.dialer.endpoints) {
-                return Err(failure);
-            }
-            *lock(last) = Some(failure);
-            self.pause(attempt).await;
-            attempt += 1;
-        }
+    /// Makes the call on this connection, once.
+    pub(crate) async fn ask<Q: Unary>(
+        &self,
+        pooled: &Pooled,
+        request: Q,
+    ) -> Result<Q::Response, CallFailure> {
+        let metadata = wire::metadata(request.needs_leader(), []).map_err(CallFailure::not_sent)?;
+        self.with_token(pooled, request, metadata, || {}).await
     }
 }
 

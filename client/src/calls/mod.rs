@@ -4,5 +4,4 @@ pub(crate) mod attempts;
 pub(crate) mod keeper;
 pub(crate) mod kv;
 pub(crate) mod lease;
-pub(crate) mod rpc;
 pub(crate) mod txn;

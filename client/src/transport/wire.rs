@@ -97,6 +97,11 @@ pub(crate) fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
     }
 }
 
+/// Whether TLS was refused, by one side or the other.
+pub(crate) fn is_tls_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+    find::<TlsRefused>(error).is_some()
+}
+
 /// Whether the transport knows that the request never left this process.
 pub(crate) fn not_sent(status: &Status) -> bool {
     status.source().and_then(find::<NotSent>).is_some()

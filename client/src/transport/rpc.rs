@@ -6,10 +6,8 @@ use http::uri::PathAndQuery;
 use tonic::{Extensions, Request, client::Grpc, metadata::MetadataMap};
 use tonic_prost::ProstCodec;
 
-use crate::{
-    Endpoint,
-    transport::{connection::Connection, wire},
-};
+use super::{connection::Connection, wire};
+use crate::Endpoint;
 
 /// What may be done with a call whose answer didn't come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
