@@ -28,6 +28,11 @@ impl AttemptError {
         Self { failure, source: Some(Source::Error(source.into().into())) }
     }
 
+    /// A failure that comes from an error which others have, too.
+    pub(crate) fn shared(failure: Failure, source: Arc<dyn StdError + Send + Sync>) -> Self {
+        Self { failure, source: Some(Source::Error(source)) }
+    }
+
     /// A failure that comes from a status, or from the error under it.
     pub(crate) fn of_status(failure: Failure, status: tonic::Status) -> Self {
         Self { failure, source: Some(Source::Status(Arc::new(status))) }
@@ -98,7 +103,8 @@ mod tests {
         let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let failure = Failure::connection("refused");
         let of_error = AttemptError::new(failure.clone(), refused());
-        let of_status = AttemptError::of_status(failure.clone(), tonic::Status::from_error(Box::new(refused())));
+        let of_status =
+            AttemptError::of_status(failure.clone(), tonic::Status::from_error(Box::new(refused())));
         for error in [of_error, of_status] {
             let source = error.source().and_then(|source| source.downcast_ref::<io::Error>());
             assert_eq!(source.map(io::Error::kind), Some(io::ErrorKind::ConnectionRefused), "{error:?}");

@@ -8,8 +8,9 @@ use etcd_watch_core::{KeyRange, Stats, WatchKey, WatchRequest, WatchStats};
 use crate::{
     CallError, EmptyNamespace, OpenError, Runtime, Watch,
     calls::attempts::Calls,
-    calls::rpc::Unary,
     namespace::{Namespace, Namespaced},
+    runtime::{Backoff, Pace},
+    transport::rpc::Unary,
     watch::hub::{Hub, Lifeline},
 };
 
@@ -39,6 +40,11 @@ impl fmt::Debug for Client {
 impl Client {
     pub(crate) fn new(hub: Arc<Hub>, calls: Arc<Calls>) -> Self {
         Self { lifeline: Arc::new(Lifeline(hub)), calls, namespace: Namespace::default() }
+    }
+
+    /// A backoff for what is built on this client's calls.
+    pub(crate) fn backoff(&self, pace: Pace) -> Backoff {
+        self.calls.backoff(pace)
     }
 
     pub(crate) fn keys(&self) -> &Namespace {

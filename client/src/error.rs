@@ -1,10 +1,10 @@
 //! Errors of calls and of starting up.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use etcd_watch_core::{Code, ConfigError, Failure, Remedy, RequestError, is_turned_away, remedy};
 
-use crate::{AttemptError, EndpointError, NoRuntime};
+use crate::{AttemptError, Endpoint, EndpointError, NoRuntime};
 
 /// Any error, boxed.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -95,7 +95,9 @@ pub enum CallError {
     },
     /// The runtime that the client was built on has shut down, and the client's connections with it. Build a client on
     /// a runtime that lives as long as the client is used. The call was not executed, or it changes nothing.
-    #[error("{method}: the runtime that the client was built on has shut down; build a client on one that lives on")]
+    #[error(
+        "{method}: the runtime that the client was built on has shut down; build a client on one that lives on"
+    )]
     RuntimeGone {
         /// The call.
         method: &'static str,
@@ -205,41 +207,64 @@ pub enum BuildError {
     NoRuntime(#[from] NoRuntime),
 }
 
-/// A client could not be built, or reached no endpoint in the time it was given.
+/// A client could not be started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
     /// It can't be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// The user's name or password is wrong.
+    /// The user's name or password is wrong. Told as soon as a member has said so.
     #[error("{message}; check the user and the password given to the client")]
     AuthenticationFailed {
         /// The server's text.
         message: String,
     },
-    /// The TLS handshake was refused, by one side or the other, at every endpoint.
-    #[error("none of {} can be used: {message}", .endpoints.join(", "))]
-    Tls {
-        /// The endpoints tried.
-        endpoints: Vec<String>,
-        /// Which side refused what, and what to do about it; for the last endpoint tried.
+    /// The cluster wants a user, and the client has none. Told as soon as a member has said so.
+    #[error("the cluster wants a user ({message}): give the client one with ClientBuilder::user")]
+    UserRequired {
+        /// The server's text.
         message: String,
     },
-    /// No endpoint answered within `connect_timeout`.
-    #[error("none of {} answered within {after:?}; the last failure: {last}", .endpoints.join(", "))]
+    /// TLS was refused, by one side or the other, at every endpoint. Told at once: settings or certificates have to
+    /// change.
+    #[error("no endpoint can be used: {}", list(.endpoints))]
+    Tls {
+        /// Every endpoint: which side refused what, and what to do about it.
+        endpoints: Vec<EndpointFailure>,
+    },
+    /// No endpoint has answered: within `connect_timeout`, or in two rounds in a row in which nobody listened on any
+    /// of them.
+    #[error("no endpoint has answered within {after:?}: {}", list(.endpoints))]
     Unreachable {
-        /// The endpoints tried.
-        endpoints: Vec<String>,
-        /// The time limit.
+        /// Every endpoint, and what its last attempt came to.
+        endpoints: Vec<EndpointFailure>,
+        /// For how long they were tried.
         after: Duration,
-        /// The last attempt's failure.
-        #[source]
-        last: AttemptError,
     },
     /// The runtime that the client was built on shut down meanwhile.
     #[error("the runtime that the client was built on has shut down")]
     RuntimeGone,
+}
+
+/// Why an endpoint can't be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointFailure {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// What the last attempt came to.
+    pub cause: AttemptError,
+}
+
+impl fmt::Display for EndpointFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.endpoint, self.cause)
+    }
+}
+
+fn list(failures: &[EndpointFailure]) -> String {
+    failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

@@ -47,6 +47,8 @@
 //! | `endpoints_not_synced` | warn | `reason`; the member list could not be read |
 //! | `endpoint_left_out` | warn | `reason`; a URL in the member list is of no use |
 //! | `calls_connected` | debug | `endpoint` |
+//! | `pings_too_frequent` | warn | `endpoint`, `interval` from now on; once |
+//! | `pings_too_frequent_again` | debug | the same, when the server wants still fewer |
 //! | `lease_lost` | warn | `lease`, `reason` |
 //! | `token_fetched`, `token_not_needed` | debug | `endpoint`, `user` |
 //! | `token_not_fetched` | debug | `endpoint`, `user`, `reason` |
@@ -79,6 +81,7 @@ mod metrics;
 mod namespace;
 mod recipes;
 mod runtime;
+mod start;
 mod sync;
 #[cfg(test)]
 mod testing;
@@ -97,7 +100,7 @@ pub use cluster::{
     endpoint::{Address, Endpoint, EndpointError, Scheme},
     members::SyncError,
 };
-pub use error::{BoxError, BuildError, CallError, OpenError, StartError};
+pub use error::{BoxError, BuildError, CallError, EndpointFailure, OpenError, StartError};
 pub use namespace::EmptyNamespace;
 #[cfg(feature = "discovery")]
 pub use recipes::discovery;

@@ -41,15 +41,17 @@ use zeroize::Zeroizing;
 
 use crate::{
     AttemptError, Endpoint, Runtime, Scheme,
-    calls::rpc,
     runtime::{Backoff, Pace, pause, timeout},
     sync::lock,
-    transport::{connection::Connection, dialer::Dialer, wire},
+    transport::{connection::Connection, rpc, wire},
 };
 
 /// How long a member may take to check the password. Others wait for the result too, so one that hangs must
 /// not take long; but many clients that come at once wait for each other's bcrypt.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// No token is larger: it is a header of every request.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// How long a token is waited for in all: long enough to ask another member after one that hangs.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -165,8 +167,25 @@ impl Authenticator {
         drop(refused);
     }
 
+    /// The token for a request on this connection, of the member at its other end if there is none yet.
+    pub(crate) async fn token(
+        &self,
+        runtime: &dyn Runtime,
+        connection: &Connection,
+        endpoint: &Endpoint,
+    ) -> Result<Token, AttemptError> {
+        if let Some(known) = self.known(runtime.now()) {
+            return known;
+        }
+        // Rare, and large: in a box it doesn't make the future of every call large.
+        let fetch = Box::pin(self.authenticate(runtime, connection.clone(), endpoint));
+        let token = self.token_or(runtime, fetch);
+        let late = || Err(Failure::connection(format!("no auth token within {TOKEN_TIMEOUT:?}")).into());
+        timeout(runtime, TOKEN_TIMEOUT, token).await.unwrap_or_else(late)
+    }
+
     /// The token there is, or what `fetch` gets; `None` is that none is needed.
-    async fn token(
+    async fn token_or(
         &self,
         runtime: &dyn Runtime,
         fetch: impl Future<Output = Result<Option<String>, AttemptError>>,
@@ -202,20 +221,21 @@ impl Authenticator {
     /// Asks the member for a token.
     async fn authenticate(
         &self,
-        dialer: &Dialer,
+        runtime: &dyn Runtime,
         connection: Connection,
         endpoint: &Endpoint,
     ) -> Result<Option<String>, AttemptError> {
-        let late = || Failure::connection(format!("the password was not checked within {FETCH_TIMEOUT:?}")).into();
-        if self.is_silent(endpoint, dialer.runtime.now()) {
+        let late =
+            || Failure::connection(format!("the password was not checked within {FETCH_TIMEOUT:?}")).into();
+        if self.is_silent(endpoint, runtime.now()) {
             return Err(late());
         }
         self.warn_of_plain_text(endpoint);
         let Credentials { name, password } = &self.credentials;
         let request = AuthenticateRequest { name: name.clone(), password: password.to_string() };
         let metadata = wire::metadata(true, [])?;
-        let answer = rpc::unary(connection, endpoint, request, metadata, dialer.max_message_bytes);
-        match timeout(&dialer.runtime, FETCH_TIMEOUT, answer).await {
+        let answer = rpc::unary(connection, endpoint, request, metadata, MAX_ANSWER_BYTES);
+        match timeout(runtime, FETCH_TIMEOUT, answer).await {
             Some(Ok(answer)) => {
                 tracing::debug!(name: "token_fetched", %endpoint, user = %name, "got an auth token");
                 Ok(Some(answer.token))
@@ -229,7 +249,7 @@ impl Authenticator {
                 Err(failed.error)
             }
             None => {
-                lock(&self.state).silent = Some((dialer.runtime.now(), endpoint.clone()));
+                lock(&self.state).silent = Some((runtime.now(), endpoint.clone()));
                 Err(late())
             }
         }
@@ -284,32 +304,6 @@ impl State {
     }
 }
 
-impl Dialer {
-    /// The token for a request on this connection; `None` for a client without a user.
-    pub(crate) async fn token(
-        &self,
-        connection: &Connection,
-        endpoint: &Endpoint,
-    ) -> Result<Option<Token>, AttemptError> {
-        let Some(auth) = &self.auth else { return Ok(None) };
-        if let Some(known) = auth.known(self.runtime.now()) {
-            return known.map(Some);
-        }
-        // Rare, and large: in a box it doesn't make the future of every call large.
-        let fetch = Box::pin(auth.authenticate(self, connection.clone(), endpoint));
-        let token = auth.token(&*self.runtime, fetch);
-        let late = || Err(Failure::connection(format!("no auth token within {TOKEN_TIMEOUT:?}")).into());
-        timeout(&self.runtime, TOKEN_TIMEOUT, token).await.unwrap_or_else(late).map(Some)
-    }
-
-    /// A server did not accept the token.
-    pub(crate) fn token_refused(&self, generation: Generation) {
-        if let Some(auth) = &self.auth {
-            auth.refused(generation);
-        }
-    }
-}
-
 /// The token as a header that isn't shown by `Debug` and isn't kept by HTTP/2's compression.
 fn header(token: String) -> Result<AsciiMetadataValue, Failure> {
     let invalid = |_| Failure::status(Code::Internal, "the server's auth token is no valid header");
@@ -346,7 +340,7 @@ mod tests {
     /// Asks for a token when the answer would be this; the answer, if it came at once.
     fn ask(auth: &Authenticator, answer: Result<Option<&str>, Failure>) -> Option<Result<Token, Failure>> {
         let answer = answer.map(|token| token.map(Into::into)).map_err(Into::into);
-        let token = auth.token(&NoNetwork, ready(answer)).now_or_never()?;
+        let token = auth.token_or(&NoNetwork, ready(answer)).now_or_never()?;
         Some(token.map_err(AttemptError::into_failure))
     }
 
@@ -383,8 +377,8 @@ mod tests {
             }
             std::task::Poll::Ready(Ok(Some("token".into())))
         }));
-        let one = auth.token(&NoNetwork, answer.take().expect("taken once"));
-        let others = (0..9).map(|_| auth.token(&NoNetwork, pending()));
+        let one = auth.token_or(&NoNetwork, answer.take().expect("taken once"));
+        let others = (0..9).map(|_| auth.token_or(&NoNetwork, pending()));
         let all = async { (one.await, join_all(others).await) };
         let (one, others) = driven(all).now_or_never().expect("done");
         let generation = one.expect("a token").generation();

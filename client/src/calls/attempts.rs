@@ -15,27 +15,27 @@
 
 use std::{sync::Arc, time::Duration};
 
-use etcd_watch_core::{
-    ApiMisuse, Failure, Instant, KeyRange, RangeDone, Remedy, StreamOptions, is_etcds_own, remedy,
-};
+use etcd_watch_core::{ApiMisuse, Failure, Instant, KeyRange, RangeDone, Remedy, StreamOptions, remedy};
 use etcd_watch_proto::etcdserverpb as pb;
 use tonic::metadata::MetadataMap;
 
 use super::{
     end::End,
-    exchange::Sent,
     judge::{self, Next, goes_elsewhere, members_fault},
     limits::{Cut, Limits, any_end, runtimes_end, within},
-    rpc::{self, CallFailure, Fate, Repeat, Unary},
 };
 use crate::{
     AttemptError, CallError, Endpoint, OpenError, Runtime,
     auth::Token,
-    cluster::endpoints::{EndpointId, Endpoints},
+    cluster::{
+        endpoints::{EndpointId, Endpoints},
+        pool::{Pool, Pooled},
+    },
     runtime::{Backoff, Pace, pause},
     sync::Latch,
     transport::{
-        pool::{Pool, Pooled},
+        exchange::Sent,
+        rpc::{self, CallFailure, Fate, Repeat, Unary},
         wire,
     },
 };
@@ -48,8 +48,7 @@ pub(crate) struct Calls {
 }
 
 /// Between rounds over the endpoints.
-const PACE: Pace =
-    Pace::new(Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1));
+const PACE: Pace = Pace::new(Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1));
 
 /// How many tokens may be refused to one call. A restarted member or a change of users takes one, another such
 /// change right then a second; what refuses more than that refuses all.
@@ -84,21 +83,13 @@ enum Unsent {
     Ended(End),
 }
 
-/// Why no endpoint has answered.
-pub(crate) enum Unanswered {
-    TimeOver { last: Option<AttemptError> },
-    /// Every further attempt would come to the same.
-    Final(AttemptError),
-    Ended,
-}
-
 impl Calls {
     pub(crate) fn new(pool: Pool, request_timeout: Duration) -> Arc<Self> {
         Arc::new(Self { pool, request_timeout, end: Latch::default() })
     }
 
     pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
-        &self.pool.dialer.runtime
+        self.pool.dialer.runtime()
     }
 
     /// A backoff whose jitter follows from the client's seed.
@@ -175,19 +166,26 @@ impl Calls {
 
     /// Connects and gets the user's token, if there is a user; within the time for that.
     async fn prepare(&self, avoid: Option<EndpointId>, limits: &Limits) -> Result<Prepared, Unsent> {
-        let limit = limits.to_send(self.now());
+        // All endpoints are tried there, so that one that hangs leaves time for the others.
+        let limit = limits.left(self.now());
         let late = || Failure::connection(format!("no connection within {limit:?}"));
-        let pooled = match self.unsent(limit, self.pool.get(avoid, limit)).await {
+        let pooled = match self.while_open(limit, self.pool.get(avoid)).await {
             Ok(Some(Ok(pooled))) => pooled,
-            Ok(Some(Err(error))) => return Err(Unsent::Failed { at: None, error }),
+            Ok(Some(Err(unreached))) => {
+                return Err(Unsent::Failed { at: None, error: unreached.into() });
+            }
             Ok(None) => return Err(Unsent::Failed { at: None, error: late().into() }),
             Err(end) => return Err(Unsent::Ended(end)),
         };
+        self.with_token(pooled, limits).await
+    }
+
+    async fn with_token(&self, pooled: Pooled, limits: &Limits) -> Result<Prepared, Unsent> {
         let dialer = &self.pool.dialer;
-        let endpoint = dialer.endpoints.get(pooled.endpoint);
-        let limit = limits.to_send(self.now());
+        let endpoint = dialer.endpoints.get(pooled.endpoint());
+        let limit = limits.sending_limit(self.now());
         let late = || Failure::connection(format!("no auth token within {limit:?}"));
-        match self.unsent(limit, dialer.token(&pooled.connection, &endpoint)).await {
+        match self.while_open(limit, dialer.token(pooled.connection(), &endpoint)).await {
             Ok(Some(Ok(token))) => Ok(Prepared { pooled, endpoint, token }),
             Ok(Some(Err(error))) => Err(Unsent::Failed { at: Some(pooled), error }),
             Ok(None) => Err(Unsent::Failed { at: Some(pooled), error: late().into() }),
@@ -195,8 +193,12 @@ impl Calls {
         }
     }
 
-    /// The future's output, or `None` once its time is over; for what comes before a request is sent.
-    async fn unsent<F: Future>(&self, limit: Duration, future: F) -> Result<Option<F::Output>, End> {
+    /// The future's output, or `None` once its time is over; no longer than the client makes calls.
+    pub(crate) async fn while_open<F: Future>(
+        &self,
+        limit: Duration,
+        future: F,
+    ) -> Result<Option<F::Output>, End> {
         match within(&**self.runtime(), limit, &self.end, any_end, future).await {
             Ok(output) => Ok(Some(output)),
             Err(Cut::TimeOver) => Ok(None),
@@ -217,8 +219,9 @@ impl Calls {
         if let Some(token) = token {
             token.attach(&mut metadata);
         }
-        let connection = pooled.connection.clone();
-        let answer = rpc::exchange(connection, endpoint, request, metadata, dialer.max_message_bytes, sent).await;
+        let connection = pooled.connection().clone();
+        let answer =
+            rpc::exchange(connection, endpoint, request, metadata, dialer.max_message_bytes, sent).await;
         answer.map_err(|failed| match token {
             Some(token) if remedy(failed.failure()) == Remedy::Reauthenticate => {
                 dialer.token_refused(token.generation());
@@ -238,10 +241,11 @@ impl Calls {
     ) -> Result<Option<()>, End> {
         let left = limits.left(self.now());
         if attempt < self.pool.dialer.endpoints.len() {
-            return self.end().map_or(Ok((!left.is_zero()).then_some(())), Err);
+            let in_time = (!left.is_zero()).then_some(());
+            return self.end().map_or(Ok(in_time), Err);
         }
         let duration = backoff.get_or_insert_with(|| self.backoff(PACE)).next();
-        let paused = self.unsent(left, pause(&**self.runtime(), duration)).await?;
+        let paused = self.while_open(left, pause(&**self.runtime(), duration)).await?;
         paused.map_or(Ok(None), |paused| paused.map(Some).map_err(|_| End::RuntimeGone))
     }
 
@@ -284,83 +288,54 @@ impl Calls {
         let prepared = match self.prepare(avoid, &limits).await {
             Ok(prepared) => prepared,
             Err(Unsent::Failed { at, error }) => {
-                let failure = error.into_failure();
-                self.note(at.as_ref(), &failure);
-                return (at.map(|at| at.endpoint), Err(failure));
+                self.note(at.as_ref(), &error);
+                return (at.map(|at| at.endpoint()), Err(error.into_failure()));
             }
             Err(Unsent::Ended(end)) => return (None, Err(ended(end))),
         };
         let limit = limits.left(self.now());
         let answer = Box::pin(self.send(&prepared, request, metadata, Sent::default()));
         let result = match within(&**self.runtime(), limit, &self.end, runtimes_end, answer).await {
-            Ok(result) => result.map_err(CallFailure::into_failure),
-            Err(Cut::TimeOver) => Err(no_answer(limit)),
-            Err(Cut::Ended(end)) => Err(ended(end)),
+            Ok(result) => result.map_err(|failed| failed.error),
+            Err(Cut::TimeOver) => Err(no_answer(limit).into()),
+            Err(Cut::Ended(end)) => Err(ended(end).into()),
         };
         match &result {
-            Ok(_) => self.pool.dialer.endpoints.answered(prepared.pooled.endpoint),
-            Err(failure) => self.note(Some(&prepared.pooled), failure),
+            Ok(_) => self.pool.dialer.endpoints.answered(prepared.pooled.endpoint()),
+            Err(error) => self.note(Some(&prepared.pooled), error),
         }
-        (Some(prepared.pooled.endpoint), result)
+        (Some(prepared.pooled.endpoint()), result.map_err(AttemptError::into_failure))
     }
 
     /// Lets go of a connection whose failure is the endpoint's fault.
-    fn note(&self, at: Option<&Pooled>, failure: &Failure) {
+    fn note(&self, at: Option<&Pooled>, error: &AttemptError) {
         if let Some(at) = at
-            && members_fault(failure)
+            && members_fault(error.failure())
         {
-            self.pool.discard(at, failure);
+            self.pool.discard(at, error);
         }
     }
 
-    /// Waits until some endpoint answers as etcd does, if only with a refusal; with a user, until one has checked the
-    /// password. Fails if that is wrong, or if TLS is refused at every endpoint.
-    pub(crate) async fn answered(&self, within: Duration) -> Result<(), Unanswered> {
-        let limits = self.limits(within);
-        let mut attempt = 0;
-        let mut avoid = None;
-        let mut refusals = TlsRefusals::default();
-        let mut backoff = None;
-        loop {
-            let (at, error) = match Box::pin(self.ask(avoid, &limits, attempt)).await {
-                Ok(()) => return Ok(()),
-                Err(Unsent::Failed { at, error }) => (at, error),
-                Err(Unsent::Ended(_)) => return Err(Unanswered::Ended),
-            };
-            self.note(at.as_ref(), error.failure());
-            avoid = at.map(|at| at.endpoint);
-            let wrong_password = remedy(error.failure()) == Remedy::BadCredentials;
-            if wrong_password || refusals.are_all(error.failure(), &self.pool.dialer.endpoints) {
-                return Err(Unanswered::Final(error));
-            }
-            match self.pause(attempt, &limits, &mut backoff).await {
-                Ok(Some(())) => attempt += 1,
-                Ok(None) => return Err(Unanswered::TimeOver { last: Some(error) }),
-                Err(_) => return Err(Unanswered::Ended),
-            }
+    /// Makes the call on this connection, once, and with no more than one attempt's time.
+    pub(crate) async fn ask<Q: Unary>(
+        &self,
+        pooled: &Pooled,
+        request: Q,
+    ) -> Result<Q::Response, CallFailure> {
+        let metadata = wire::metadata(request.needs_leader(), []).map_err(CallFailure::not_sent)?;
+        let limits = self.limits(self.request_timeout);
+        let prepared = match self.with_token(pooled.clone(), &limits).await {
+            Ok(prepared) => prepared,
+            Err(Unsent::Failed { error, .. }) => return Err(CallFailure::not_sent(error)),
+            Err(Unsent::Ended(end)) => return Err(CallFailure::not_sent(ended(end))),
+        };
+        let limit = limits.sending_limit(self.now());
+        let answer = Box::pin(self.send(&prepared, request, metadata, Sent::default()));
+        match self.while_open(limit, answer).await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(CallFailure::sent(no_answer(limit))),
+            Err(end) => Err(CallFailure::sent(ended(end))),
         }
-    }
-
-    /// Asks an endpoint for its status.
-    async fn ask(&self, avoid: Option<EndpointId>, limits: &Limits, attempt: usize) -> Result<(), Unsent> {
-        let prepared = self.prepare(avoid, limits).await?;
-        let metadata = wire::metadata(false, [])
-            .map_err(|failure| Unsent::Failed { at: None, error: failure.into() })?;
-        let limit = limits.to_read(self.now(), attempt);
-        let answer = self.send(&prepared, pb::StatusRequest {}, metadata, Sent::default());
-        let error = match within(&**self.runtime(), limit, &self.end, any_end, answer).await {
-            Ok(Ok(_)) => None,
-            // A refusal is an answer, too.
-            Ok(Err(failed)) if is_etcds_own(failed.failure()) && !members_fault(failed.failure()) => None,
-            Ok(Err(failed)) => Some(failed.error),
-            Err(Cut::TimeOver) => Some(no_answer(limit).into()),
-            Err(Cut::Ended(end)) => return Err(Unsent::Ended(end)),
-        };
-        let Some(error) = error else {
-            self.pool.dialer.endpoints.answered(prepared.pooled.endpoint);
-            return Ok(());
-        };
-        Err(Unsent::Failed { at: Some(prepared.pooled), error })
     }
 }
 
@@ -391,7 +366,10 @@ struct Call<'a, Q> {
 
 /// How an attempt ended that got no answer of use.
 enum Attempted {
-    Failed { at: Option<Pooled>, failed: CallFailure },
+    Failed {
+        at: Option<Pooled>,
+        failed: CallFailure,
+    },
     /// The call is over with it.
     Over(CallError),
 }
@@ -416,20 +394,23 @@ impl<Q: Unary> Call<'_, Q> {
     }
 
     async fn make_attempt(&self) -> Result<Q::Response, Attempted> {
-        let not_made = |failure: Failure| Attempted::Failed { at: None, failed: CallFailure::not_sent(failure) };
+        let not_made =
+            |failure: Failure| Attempted::Failed { at: None, failed: CallFailure::not_sent(failure) };
         let metadata = wire::metadata(self.request.needs_leader(), []).map_err(not_made)?;
         let prepared = self.calls.prepare(self.avoid, &self.limits).await.map_err(|unsent| match unsent {
             Unsent::Failed { at, error } => Attempted::Failed { at, failed: CallFailure::not_sent(error) },
             Unsent::Ended(end) => Attempted::Over(end.of_call(Q::method())),
         })?;
         let sent = Sent::default();
-        let mut answer =
-            Box::pin(self.calls.send(&prepared, self.request.clone(), metadata, sent.clone()));
+        let mut answer = Box::pin(self.calls.send(&prepared, self.request.clone(), metadata, sent.clone()));
         let (runtime, end) = (&**self.calls.runtime(), &self.calls.end);
         let now = self.calls.now();
         let is_write = self.request.repeat() == Repeat::IfNotExecuted;
-        let mut limit =
-            if is_write { self.limits.to_send(now) } else { self.limits.to_read(now, self.attempt) };
+        let mut limit = if is_write {
+            self.limits.sending_limit(now)
+        } else {
+            self.limits.answer_limit(now, self.attempt)
+        };
         let mut result = within(runtime, limit, end, runtimes_end, &mut answer).await;
         if is_write && sent.get() && matches!(result, Err(Cut::TimeOver)) {
             limit = self.limits.left(self.calls.now());
@@ -439,7 +420,7 @@ impl<Q: Unary> Call<'_, Q> {
         let pooled = prepared.pooled;
         match result {
             Ok(Ok(response)) => {
-                self.calls.pool.dialer.endpoints.answered(pooled.endpoint);
+                self.calls.pool.dialer.endpoints.answered(pooled.endpoint());
                 Ok(response)
             }
             Ok(Err(failed)) => Err(Attempted::Failed { at: Some(pooled), failed }),
@@ -453,9 +434,9 @@ impl<Q: Unary> Call<'_, Q> {
         let is_open = was_sent && self.request.repeat() == Repeat::IfNotExecuted;
         match cut {
             Cut::TimeOver if is_open => {
-                let failure = no_answer(self.within);
+                let failure = AttemptError::from(no_answer(self.within));
                 self.calls.pool.discard(&pooled, &failure);
-                Attempted::Over(CallError::MaybeExecuted { method, failure: failure.into() })
+                Attempted::Over(CallError::MaybeExecuted { method, failure })
             }
             Cut::TimeOver if was_sent => {
                 Attempted::Failed { at: Some(pooled), failed: CallFailure::sent(no_answer(limit)) }
@@ -473,14 +454,21 @@ impl<Q: Unary> Call<'_, Q> {
 
     /// Decides whether to go on after a failed attempt, and where.
     fn judge(&mut self, at: Option<Pooled>, failed: CallFailure) -> Result<(), CallError> {
+        // Without a connection all endpoints have been tried.
+        let nowhere = at.is_none();
+        if nowhere {
+            self.attempt += self.calls.pool.dialer.endpoints.len();
+        }
+        let refused_everywhere = nowhere && matches!(failed.failure(), Failure::Tls { .. });
         // One stream too many says nothing about the connection.
         if failed.fate != Fate::StreamRefused {
-            self.calls.note(at.as_ref(), failed.failure());
-            self.avoid = at.map(|at| at.endpoint).filter(|_| goes_elsewhere(failed.failure()));
+            self.calls.note(at.as_ref(), &failed.error);
+            self.avoid = at.map(|at| at.endpoint()).filter(|_| goes_elsewhere(failed.failure()));
         }
         self.tokens += u32::from(failed.fate == Fate::TokenRefused);
         let repeat = self.request.repeat();
         if self.tokens >= TOKENS_PER_CALL
+            || refused_everywhere
             || self.refusals.are_all(failed.failure(), &self.calls.pool.dialer.endpoints)
             || judge::next(repeat, &failed) == Next::GiveUp
         {

@@ -2,8 +2,10 @@
 
 use etcd_watch_core::{Code, Failure, Remedy, is_etcds_own, is_turned_away, remedy};
 
-use super::rpc::{CallFailure, Fate, Repeat};
-use crate::{AttemptError, CallError};
+use crate::{
+    AttemptError, CallError,
+    transport::rpc::{CallFailure, Fate, Repeat},
+};
 
 /// What to do after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,8 +198,11 @@ mod tests {
         let wrong = "etcdserver: authentication failed, invalid user ID or password";
         let failed = CallFailure::not_sent(Failure::status(3, wrong));
         assert_eq!(next(Repeat::IfNotExecuted, &failed), Next::GiveUp);
-        let expected =
-            CallError::AuthenticationFailed { method: "Put", code: Code::InvalidArgument, message: wrong.into() };
+        let expected = CallError::AuthenticationFailed {
+            method: "Put",
+            code: Code::InvalidArgument,
+            message: wrong.into(),
+        };
         assert_eq!(error("Put", Repeat::IfNotExecuted, failed.error), expected);
     }
 

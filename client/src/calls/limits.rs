@@ -38,14 +38,14 @@ impl Limits {
     }
 
     /// How long an attempt may take to be sent: in that time nothing has happened yet that could not happen elsewhere.
-    pub(crate) fn to_send(&self, now: Instant) -> Duration {
+    pub(crate) fn sending_limit(&self, now: Instant) -> Duration {
         self.share.min(self.left(now))
     }
 
     /// How long the answer to a read may take: a share in the first round over the endpoints, and all that is left after
     /// it.
-    pub(crate) fn to_read(&self, now: Instant, attempt: usize) -> Duration {
-        if attempt < self.endpoints { self.to_send(now) } else { self.left(now) }
+    pub(crate) fn answer_limit(&self, now: Instant, attempt: usize) -> Duration {
+        if attempt < self.endpoints { self.sending_limit(now) } else { self.left(now) }
     }
 
     pub(crate) fn left(&self, now: Instant) -> Duration {
@@ -126,22 +126,22 @@ mod tests {
             let limits = Limits::new(start, 12 * SECOND, endpoints);
             let (mut now, mut attempts) = (start, 0);
             while attempts < endpoints {
-                now = now + limits.to_read(now, attempts);
+                now = now + limits.answer_limit(now, attempts);
                 attempts += 1;
             }
-            assert_eq!(limits.to_read(now, attempts), 6 * SECOND, "{endpoints} endpoints");
+            assert_eq!(limits.answer_limit(now, attempts), 6 * SECOND, "{endpoints} endpoints");
         }
     }
 
     #[test]
     fn the_only_endpoint_has_all_the_time_and_many_have_no_less_than_a_second() {
         let only = Limits::new(Instant::ZERO, 10 * SECOND, 1);
-        assert_eq!(only.to_send(Instant::ZERO), 10 * SECOND);
+        assert_eq!(only.sending_limit(Instant::ZERO), 10 * SECOND);
         let many = Limits::new(Instant::ZERO, 10 * SECOND, 50);
-        assert_eq!(many.to_send(Instant::ZERO), SECOND);
+        assert_eq!(many.sending_limit(Instant::ZERO), SECOND);
         let short = Limits::new(Instant::ZERO, SECOND, 3);
-        assert_eq!(short.to_send(Instant::ZERO), SECOND / 2);
-        assert_eq!(short.to_send(Instant::ZERO + 2 * SECOND), Duration::ZERO);
+        assert_eq!(short.sending_limit(Instant::ZERO), SECOND / 2);
+        assert_eq!(short.sending_limit(Instant::ZERO + 2 * SECOND), Duration::ZERO);
     }
 
     #[test]

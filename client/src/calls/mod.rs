@@ -2,11 +2,9 @@
 
 pub(crate) mod attempts;
 pub(crate) mod end;
-mod exchange;
 pub(crate) mod judge;
 pub(crate) mod keeper;
 pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod limits;
-pub(crate) mod rpc;
 pub(crate) mod txn;

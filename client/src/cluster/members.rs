@@ -12,13 +12,11 @@ use futures_util::{
 
 use crate::{
     BuildError, CallError, Client, Endpoint, EndpointError,
-    calls::attempts::Calls,
-    calls::judge::members_fault,
-    calls::rpc,
+    calls::{attempts::Calls, judge::members_fault},
     cluster::endpoint::Accepted,
     cluster::endpoints::EndpointId,
     runtime::timeout,
-    transport::wire,
+    transport::{rpc, wire},
     watch::hub::Hub,
 };
 
@@ -140,9 +138,9 @@ async fn spread(calls: &Calls, hub: &Hub) {
 async fn probe_in_time(calls: &Calls, id: EndpointId) {
     let dialer = &calls.pool.dialer;
     let silent = || Err(Failure::connection(format!("no answer within {PROBE_TIMEOUT:?}")));
-    match timeout(&dialer.runtime, PROBE_TIMEOUT, probe(calls, id)).await.unwrap_or_else(silent) {
+    match timeout(dialer.runtime(), PROBE_TIMEOUT, probe(calls, id)).await.unwrap_or_else(silent) {
         Ok(()) => dialer.endpoints.answered(id),
-        Err(failure) => dialer.endpoints.failed(id, dialer.runtime.now(), &failure),
+        Err(failure) => dialer.endpoints.failed(id, dialer.runtime().now(), &failure),
     }
 }
 

@@ -6,15 +6,15 @@ use std::{
 };
 
 use etcd_watch_core::{
-    CloseReason, Delivery, EndpointHint, Failure, Instant, ListKey, ListRequest,
-    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page,
+    CloseReason, Delivery, EndpointHint, Failure, Instant, ListKey, ListRequest, Mirror as Machine,
+    MirrorAction, MirrorEvent, MirrorRequest, Page,
 };
 use etcd_watch_proto::etcdserverpb::RangeRequest;
 use futures_core::{FusedStream, Stream};
 
 use crate::{
-    Client, OpenError, Watch, WatchError, calls::end::End, cluster::endpoints::EndpointId, namespace::Namespaced, runtime::BoxFuture,
-    transport::wire,
+    Client, OpenError, Watch, WatchError, calls::end::End, cluster::endpoints::EndpointId,
+    namespace::Namespaced, runtime::BoxFuture, transport::wire,
 };
 
 /// A key range of the store, listed and then watched: a stream of [`MirrorEvent`]s, whose documentation is

@@ -102,8 +102,15 @@ pub(crate) fn cause<E: std::error::Error + 'static>(status: &Status) -> Option<&
     status.source().and_then(find)
 }
 
+/// Whether TLS was refused, by one side or the other.
+pub(crate) fn is_tls_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+    find::<TlsRefused>(error).is_some()
+}
+
 /// The error of this type among an error and its sources.
-pub(crate) fn find<'e, E: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e E> {
+pub(crate) fn find<'e, E: std::error::Error + 'static>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e E> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(found) = error.downcast_ref() {

@@ -18,7 +18,9 @@ pub struct WatchError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Of {
     /// A watch, and the revision after what was taken from it, if that is known.
-    Watch { resume: Option<i64> },
+    Watch {
+        resume: Option<i64>,
+    },
     Mirror,
 }
 
@@ -156,7 +158,10 @@ mod tests {
         let gone = CloseReason::Compacted { compact_revision: 9, next_revision: 7 };
         assert_eq!(recovery(gone), Recovery::ListAgain);
         assert_eq!(recovery(CloseReason::PermissionDenied { message: message() }), Recovery::FixCluster);
-        assert_eq!(recovery(CloseReason::TokenRefused { tokens: 8, message: message() }), Recovery::FixCluster);
+        assert_eq!(
+            recovery(CloseReason::TokenRefused { tokens: 8, message: message() }),
+            Recovery::FixCluster
+        );
         assert_eq!(recovery(CloseReason::CancelledByServer { message: message() }), Recovery::FixCluster);
         assert_eq!(recovery(CloseReason::AuthenticationFailed { message: message() }), Recovery::FixProgram);
         assert_eq!(recovery(CloseReason::Unsupported { message: message() }), Recovery::FixProgram);

@@ -35,7 +35,6 @@ pub struct Watch {
     lifeline: Arc<Lifeline>,
 }
 
-
 impl Watch {
     pub(crate) fn new(key: WatchKey, start: Option<i64>, lifeline: Arc<Lifeline>, prefix: usize) -> Self {
         Self { key, resume: start, ended: false, prefix, lifeline }

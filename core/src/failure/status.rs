@@ -40,7 +40,9 @@ pub(super) fn is_turned_away(code: Code, message: &str) -> bool {
 /// Whether a status was made by etcd, or by the gRPC server that it stands on when that looks for etcd's services.
 pub(super) fn is_etcds_own(code: Code, message: &str) -> bool {
     let (code, text) = innermost(code, message);
-    etcd::is_own_text(text) || by_code(code, text) == Remedy::Unsupported || oversize_of_status(code, text).is_some()
+    etcd::is_own_text(text)
+        || by_code(code, text) == Remedy::Unsupported
+        || oversize_of_status(code, text).is_some()
 }
 
 /// Whether the revision that was asked for is no longer in the store's history.
@@ -250,12 +252,17 @@ mod tests {
                 assert!(is_etcds_own(&Failure::status(code, text)), "{name} as {code:?}");
             }
         }
-        for text in [COMPACTED.2, "etcdserver: mvcc: database space exceeded", "unknown service etcdserverpb.KV"] {
+        for text in
+            [COMPACTED.2, "etcdserver: mvcc: database space exceeded", "unknown service etcdserverpb.KV"]
+        {
             assert!(is_etcds_own(&Failure::status(12, text)), "{text}");
         }
-        let quoted = "rpc error: code = OutOfRange desc = etcdserver: mvcc: required revision has been compacted";
+        let quoted =
+            "rpc error: code = OutOfRange desc = etcdserver: mvcc: required revision has been compacted";
         assert!(is_etcds_own(&Failure::status(2, quoted)));
-        for text in ["", "HTTP status 403 instead of a gRPC response", "RBAC: access denied", "no etcdserver: here"] {
+        for text in
+            ["", "HTTP status 403 instead of a gRPC response", "RBAC: access denied", "no etcdserver: here"]
+        {
             assert!(!is_etcds_own(&Failure::status(7, text)), "{text}");
         }
         assert!(!is_etcds_own(&Failure::EndOfStream));

@@ -19,9 +19,12 @@ use super::{
     endpoint::ServiceEndpoint,
     error::ends_for_good,
     registration::{LossReason, Orders, Registration, RegistrationState, Shared, Status},
-    retry::Retry,
 };
-use crate::{CallError, Client, Compare, Get, Is, LeaseKeeper, LeaseLost, Put, Txn, sync::Watchable};
+use crate::{
+    CallError, Client, Compare, Get, Is, LeaseKeeper, LeaseLost, Put, Txn,
+    runtime::{Backoff, Pace},
+    sync::Watchable,
+};
 
 /// After so long without a loss the next one counts as the first.
 const CALM: Duration = Duration::from_secs(10);
@@ -45,7 +48,7 @@ pub(super) fn start(
         key: key.clone(),
         ttl_seconds,
         shared: shared.clone(),
-        retry: Retry::default(),
+        backoff: client.backoff(Pace::AROUND_CALLS),
         keeper: None,
         leases: Vec::new(),
         claimed: None,
@@ -62,7 +65,7 @@ struct Registrar {
     key: String,
     ttl_seconds: i64,
     shared: Arc<Shared>,
-    retry: Retry,
+    backoff: Backoff,
     keeper: Option<LeaseKeeper>,
     /// Those granted last, the newest at the end.
     leases: Vec<i64>,
@@ -141,7 +144,7 @@ impl Registrar {
                 Stirred::Lease(lost) => self.lost(lost.into()),
             }
             if runtime.now().since(since) >= CALM {
-                self.retry.reset();
+                self.backoff.reset();
             }
             self.pause(version).await;
         }
@@ -150,14 +153,14 @@ impl Registrar {
     /// Waits before another attempt, unless another thing is wanted.
     async fn pause(&mut self, version: u64) {
         let runtime = self.client.runtime().clone();
-        let mut pause = pin!(runtime.sleep(self.retry.next()));
+        let mut pause = pin!(runtime.sleep(self.backoff.next()));
         let mut ordered = pin!(self.shared.orders.until(|_, now| (now > version).then_some(())));
         let is_ordered = poll_fn(|cx| match ordered.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(true),
             Poll::Pending => pause.as_mut().poll(cx).map(|()| false),
         });
         if is_ordered.await {
-            self.retry.reset();
+            self.backoff.reset();
         }
     }
 

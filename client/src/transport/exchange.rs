@@ -17,7 +17,8 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use tonic::{Status, body::Body, codegen::Service};
 
-use crate::{BoxError, runtime::BoxFuture, transport::connection::Connection};
+use super::connection::Connection;
+use crate::{BoxError, runtime::BoxFuture};
 
 /// Whether the message of a request has begun to leave. Until then nobody can have executed it: HTTP/2 asks for the
 /// message only when the request has a stream of its own, which takes a connection that is up and a peer that allows one
@@ -77,7 +78,10 @@ impl http_body::Body for Leaving {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         if polled.is_ready() {
             self.sent.set();

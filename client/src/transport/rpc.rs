@@ -6,15 +6,13 @@ use http::uri::PathAndQuery;
 use tonic::{Extensions, Request, client::Grpc, metadata::MetadataMap};
 use tonic_prost::ProstCodec;
 
-use super::exchange::{Exchange, NotGrpc, Sent};
-use crate::{
-    AttemptError, Endpoint,
-    transport::{
-        connection::Connection,
-        error::{NotSent, StreamRefused},
-        wire,
-    },
+use super::{
+    connection::Connection,
+    error::{NotSent, StreamRefused},
+    exchange::{Exchange, NotGrpc, Sent},
+    wire,
 };
+use crate::{AttemptError, Endpoint};
 
 /// What may be done with a call whose answer didn't come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
