@@ -97,6 +97,18 @@ enum Stirred {
     Closed,
 }
 
+impl Drop for Registrar {
+    /// Nobody waits in vain for a registrar that its runtime has dropped.
+    fn drop(&mut self) {
+        self.shared.status.change(|status| {
+            if status.state != RegistrationState::Ended {
+                status.state = RegistrationState::Ended;
+                status.failure = Some((u64::MAX, CallError::RuntimeGone { method: "LeaseRevoke" }));
+            }
+        });
+    }
+}
+
 impl Registrar {
     async fn run(mut self) {
         let shared = self.shared.clone();
