@@ -62,6 +62,7 @@ struct Shared {
     clock: Box<dyn Fn() -> Instant + Send + Sync>,
 }
 
+#[derive(Clone)]
 struct State {
     /// Until when the lease is sure to exist.
     until: Instant,
