@@ -6,7 +6,7 @@
 //! - [`Client`]: watches, keys, transactions, leases; made by a [`ClientBuilder`].
 //! - [`Watch`]: a running watch, a stream of [`WatchResponse`]s.
 //! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover.
-//! - [`LeaseKeeper`]: keeps a lease alive.
+//! - [`Lease`], [`LeaseKeeper`]: leases, granted and kept alive.
 //! - [`concurrency`]: locks and elections.
 //! - [`cache`]: a local view of keys, kept current.
 //! - `discovery`, with the feature of that name: services register their endpoints, clients follow them.
@@ -53,6 +53,7 @@
 //! | `password_in_plain_text` | warn | `endpoint`; once |
 //! | `tls_files_unusable` | warn | `reason`; certificates that changed can't be used, the last ones stay; once for each reason |
 //! | `tls_files_unusable_again` | debug | the same, at each connection after that |
+//! | `waker_panicked` | error | none; a waker of an executor panicked, its task may never run again |
 //! | `mirror_listing` | debug | `range`, `revision`, `reason`; the keys of a mirror are listed |
 //!
 //! Caches, configurations, locks and discovery have events of their own; [`cache`], [`config`], [`concurrency`] and
@@ -89,6 +90,7 @@ pub use builder::{ClientBuilder, FindRuntime};
 pub use calls::{
     keeper::{LeaseKeeper, LeaseLost},
     kv::{Delete, Get, Put, SortBy, SortOrder},
+    lease::{Lease, LeaseGrant, LeaseStatus, LeaseTimeToLive},
     txn::{Compare, Is, Txn, TxnOp},
 };
 pub use client::Client;

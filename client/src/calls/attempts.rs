@@ -205,7 +205,7 @@ impl Calls {
     }
 
     /// Makes the call with the user's token, if there is a user; `sending` is told when the token is there.
-    async fn with_token<Q: Unary>(
+    pub(super) async fn with_token<Q: Unary>(
         &self,
         pooled: &Pooled,
         request: Q,

@@ -19,10 +19,10 @@ use futures_util::{
 };
 
 use super::{
-    ContendError, Lost, Session, SessionLost,
+    ContendError, Lost, Name, Session, SessionLost,
     error::may_pass,
-    name::Name,
-    queue::{self, Claim, Entered, PAUSE, Standing},
+    patience::{PAUSE, persist},
+    queue::{self, Claim, Entered, Standing},
     telemetry,
 };
 use crate::{CallError, Compare, Is, Put, Txn, sync::Latch};
@@ -113,7 +113,7 @@ impl Place {
         let waiting = async {
             loop {
                 let look = || queue::standing(client, &self.prefix, &self.claim);
-                match queue::persist(client, look).await? {
+                match persist(client, look).await? {
                     Standing::First => return Ok(()),
                     Standing::Behind { next, at } => {
                         telemetry::claim_waiting(&self.claim, &next);
@@ -160,7 +160,7 @@ impl Place {
             let put = Put::new(self.claim.key.clone(), value.clone()).lease(self.session.id());
             client.txn(Txn::new().when(self.claim.exists()).and_then(put))
         };
-        match select(pin!(queue::persist(client, put)), pin!(self.lost())).await {
+        match select(pin!(persist(client, put)), pin!(self.lost())).await {
             Either::Left((answer, _)) if answer.as_ref().is_ok_and(|txn| txn.succeeded) => Ok(()),
             Either::Left((Ok(_), _)) => Err(Lost::KeyDeleted { key: self.claim.key.clone() }.into()),
             Either::Left((Err(error), _)) => Err(error.into()),
@@ -353,7 +353,7 @@ impl Task {
         runtime.sleep((given_up + LATE).since(runtime.now())).await;
         let Some(session) = weak.upgrade() else { return };
         let remove = || queue::remove(session.client(), &key, any_key.clone());
-        if let Err(error) = queue::persist(session.client(), remove).await {
+        if let Err(error) = persist(session.client(), remove).await {
             telemetry::claim_not_removed(&key, &error.into());
         }
     }
