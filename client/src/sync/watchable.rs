@@ -69,15 +69,14 @@ mod tests {
     use super::*;
     use crate::testing::CountedWaker;
 
-    /// Reads its own watchable when it is dropped, as an application's value might.
-    #[derive(Clone)]
-    struct Curious(Arc<Mutex<Option<Arc<Watchable<Option<Arc<Reader>>>>>>>);
+    type Shared = Arc<Watchable<Option<Arc<Reader>>>>;
 
-    struct Reader(Curious);
+    /// Reads the watchable it is in when it is dropped, as an application's value might.
+    struct Reader(Arc<Mutex<Option<Shared>>>);
 
     impl Drop for Reader {
         fn drop(&mut self) {
-            let watchable = lock(&self.0.0).clone();
+            let watchable = lock(&self.0).clone();
             if let Some(watchable) = watchable {
                 watchable.read(|_| ());
             }
@@ -86,11 +85,11 @@ mod tests {
 
     #[test]
     fn a_value_that_is_replaced_is_dropped_without_the_lock() {
-        let curious = Curious(Arc::default());
-        let watchable = Arc::new(Watchable::new(Some(Arc::new(Reader(curious.clone())))));
-        *lock(&curious.0) = Some(watchable.clone());
+        let own = Arc::default();
+        let watchable = Arc::new(Watchable::new(Some(Arc::new(Reader(Arc::clone(&own))))));
+        *lock(&own) = Some(watchable.clone());
         assert_eq!(watchable.change(|value| *value = None), 1);
-        *lock(&curious.0) = None;
+        *lock(&own) = None;
     }
 
     #[test]
