@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
     Client, Config, Get,
-    concurrency::{Election, Leader, Leadership, Session, observe},
+    concurrency::{Election, Leader, Leadership, Name, Session, observe},
     proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue},
 };
 use tokio::time::timeout;
@@ -22,20 +22,21 @@ use crate::{
 const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(global: &Global, args: &ElectArgs) -> anyhow::Result<ExitCode> {
+    let name = Name::new(&args.name)?;
     let mut stop = signals::listen(true);
     let client = tokio::select! {
         client = connect::connect(global, Config::default()) => client?,
         signal = stop.asked() => return Ok(signal.exit_code()),
     };
     if args.listen {
-        return listen(global, args, &client, &mut stop).await;
+        return listen(global, &name, &client, &mut stop).await;
     }
     let proposal = args.proposal.as_deref().map(connect::bytes).unwrap_or_default();
     let session = tokio::select! {
         session = Session::builder(&client).ttl(args.ttl).open() => session.context("can't open a session")?,
         signal = stop.asked() => return Ok(signal.exit_code()),
     };
-    let election = Election::new(&session, &args.name)?;
+    let election = Election::new(&session, name);
     let leadership = tokio::select! {
         leadership = election.campaign(proposal) => leadership.context("can't be elected")?,
         signal = stop.asked() => {
@@ -73,11 +74,11 @@ async fn lead(
 
 async fn listen(
     global: &Global,
-    args: &ElectArgs,
+    name: &Name,
     client: &Client,
     stop: &mut Stop,
 ) -> anyhow::Result<ExitCode> {
-    let mut leaders = observe(client, &args.name)?;
+    let mut leaders = observe(client, name);
     let printer = Printer::new(global);
     loop {
         let leader = tokio::select! {

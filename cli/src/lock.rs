@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
     Config, Get,
-    concurrency::{Mutex, MutexGuard, Session},
+    concurrency::{Mutex, MutexGuard, Name, Session},
 };
 use tokio::time::timeout;
 
@@ -21,6 +21,7 @@ use crate::{
 const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(global: &Global, args: &LockArgs) -> anyhow::Result<ExitCode> {
+    let name = Name::new(&args.name)?;
     let mut signals = Signals::listen();
     let opening = async {
         let client = connect::connect(global, Config::default()).await?;
@@ -30,7 +31,7 @@ pub(crate) async fn run(global: &Global, args: &LockArgs) -> anyhow::Result<Exit
         session = opening => session?,
         signal = signals.next() => return Ok(signal.exit_code()),
     };
-    let mutex = Mutex::new(&session, &args.name)?;
+    let mutex = Mutex::new(&session, name);
     let guard = tokio::select! {
         guard = mutex.lock() => guard.context("can't take the lock")?,
         signal = signals.next() => {

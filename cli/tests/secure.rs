@@ -61,6 +61,47 @@ async fn certificates_users_and_passwords_are_given_as_to_etcdctl() {
     }
 }
 
+/// `etcd --auto-tls` makes a certificate with a P-521 key.
+#[cfg(feature = "tls-aws-lc")]
+#[tokio::test]
+async fn a_certificate_that_a_server_made_for_itself_is_trusted_where_it_is_given() {
+    for version in EtcdVersion::under_test().expect("the servers are on this machine") {
+        let server = EtcdServer::builder(version).tls(ServerTls::automatic());
+        let server = server.start_async().await.expect("etcd starts");
+        let ca = server.ca_file().expect("it has TLS");
+        let mut put = bare(&["put", "k", "v", "--endpoints", &server.endpoint()]);
+        put.env("ETCDCTL_CACERT", ca);
+        let put = output(put).await;
+        assert!(put.status.success(), "{put:?}");
+        let etcdctl = server.etcdctl().expect("its etcdctl");
+        let read = etcdctl.run(["get", "k"]).await.expect("it is read");
+        assert_eq!(read, "k\nv\n");
+    }
+}
+
+#[cfg(feature = "tls-aws-lc")]
+#[tokio::test]
+async fn a_client_certificate_with_a_p521_key_lets_the_tool_in() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mine = etcd_watch_testkit::certificates::p521_client();
+    let files = mine.write(directory.path(), "client").expect("they are written");
+    for version in EtcdVersion::under_test().expect("the servers are on this machine") {
+        let ca = TestCa::new();
+        let roots = directory.path().join("roots.pem");
+        std::fs::write(&roots, ca.pem()).expect("it is written");
+        let server = EtcdServer::builder(version)
+            .tls(ServerTls::new(&ca.server(["127.0.0.1"])))
+            .flag("trusted-ca-file", files.ca.display())
+            .flag("client-cert-auth", true);
+        let server = server.start_async().await.expect("etcd starts");
+        let mut put = bare(&["put", "k", "v", "--endpoints", &server.endpoint()]);
+        put.env("ETCDCTL_CACERT", &roots).env("ETCDCTL_CERT", &files.certificate);
+        put.env("ETCDCTL_KEY", &files.key);
+        let put = output(put).await;
+        assert!(put.status.success(), "{put:?}");
+    }
+}
+
 #[tokio::test]
 async fn without_a_ca_the_roots_of_the_system_are_trusted() {
     let (ca, other) = (TestCa::new(), TestCa::new());

@@ -106,7 +106,7 @@ impl ClientBuilder {
         self
     }
 
-    /// TLS settings, for endpoints that are `https`; all must be then. Default: for `https` endpoints the
+    /// TLS settings, for endpoints that are `https` or `unixs`; all must be then. Default: for `https` endpoints the
     /// system's roots, see [`Tls`](crate::Tls).
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: crate::Tls) -> Self {
@@ -270,7 +270,7 @@ impl ClientBuilder {
         };
         #[cfg(feature = "tls")]
         let accepted = {
-            let secure = endpoints.iter().any(|endpoint| endpoint.scheme() == crate::Scheme::Https);
+            let secure = endpoints.iter().any(|endpoint| endpoint.scheme().has_tls());
             let accepted = self.accepted();
             let tls = self.tls.take().or_else(|| secure.then(crate::Tls::new));
             self.connection.tls = tls.map(crate::transport::tls::TlsConnector::new).transpose()?;

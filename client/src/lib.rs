@@ -1,16 +1,16 @@
 //! An etcd client whose watches survive every cut, for any async runtime.
 //!
 //! This crate is what all runtimes share; applications use it by way of a crate for theirs, such as
-//! `etcd-watch-tokio`, which implements [`Runtime`] and names the [`Client`] on it.
+//! `etcd-watch-tokio`, which implements [`Runtime`] and begins clients on it.
 //!
 //! - [`Client`]: watches, keys, transactions, leases; made by a [`ClientBuilder`].
 //! - [`Watch`]: a running watch, a stream of [`WatchResponse`]s.
 //! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover.
-//! - [`LeaseKeeper`]: keeps a lease alive.
+//! - [`Lease`], [`LeaseKeeper`]: leases, granted and kept alive.
 //! - [`concurrency`]: locks and elections.
 //! - [`cache`]: a local view of keys, kept current.
 //! - `discovery`, with the feature of that name: services register their endpoints, clients follow them.
-//! - [`Runtime`], [`Transport`]: what it takes to run on another runtime.
+//! - [`Runtime`]: what it takes to run on another runtime.
 //!
 //! The guarantees of watches, and the machine that keeps them, are in [`etcd_watch_core`], whose types
 //! for requests, responses and reasons are exported here; answers to calls are the messages of
@@ -53,7 +53,9 @@
 //! | `token_fetched`, `token_not_needed` | debug | `endpoint`, `user` |
 //! | `token_not_fetched` | debug | `endpoint`, `user`, `reason` |
 //! | `password_in_plain_text` | warn | `endpoint`; once |
-//! | `tls_files_unusable` | warn | `reason`; certificates that changed can't be used, the last ones stay |
+//! | `tls_files_unusable` | warn | `reason`; certificates that changed can't be used, the last ones stay; once for each reason |
+//! | `tls_files_unusable_again` | debug | the same, at each connection after that |
+//! | `waker_panicked` | error | none; a waker of an executor panicked, its task may never run again |
 //! | `mirror_listing` | debug | `range`, `revision`, `reason`; the keys of a mirror are listed |
 //!
 //! Caches, configurations, locks and discovery have events of their own; [`cache`], [`config`], [`concurrency`] and
@@ -93,6 +95,7 @@ pub use builder::{ClientBuilder, FindRuntime};
 pub use calls::{
     keeper::{LeaseKeeper, LeaseLost},
     kv::{Delete, Get, Put, SortBy, SortOrder},
+    lease::{Lease, LeaseGrant, LeaseStatus, LeaseTimeToLive},
     txn::{Compare, Is, Txn, TxnOp},
 };
 pub use client::Client;

@@ -1,7 +1,7 @@
 //! Watches a prefix until standard input ends: `cargo run --example watch -- http://127.0.0.1:2379 services/`
 #![allow(clippy::print_stdout, reason = "it is what the example is for")]
 
-use etcd_watch_smol::{Client, KeyRange, WatchRequest};
+use etcd_watch_smol::{KeyRange, WatchRequest};
 use futures_lite::{StreamExt, future};
 use smol::{Unblock, io::AsyncReadExt};
 

@@ -8,7 +8,6 @@ mod common;
 mod recipes;
 
 use common::{in_time, serve};
-use etcd_watch_smol::SmolRuntime;
 use etcd_watch_testkit::harness::EtcdVersion;
 use futures_lite::future::zip;
 
@@ -18,7 +17,7 @@ fn two_that_run_at_once_get_the_lock_in_turn_and_the_last_sees_both() {
         let server = serve(version);
         let endpoint = server.endpoint();
         let run = || recipes::recipes(&endpoint, "settings/");
-        let both = in_time::<SmolRuntime, _>("both have had their turn", zip(run(), run()));
+        let both = in_time("both have had their turn", zip(run(), run()));
         let (one, other) = smol::block_on(both);
         let mut seen = [one, other].map(|keys| keys.expect("it goes well").into_keys().collect::<Vec<_>>());
         seen.sort_by_key(Vec::len);

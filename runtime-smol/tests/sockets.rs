@@ -10,9 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{DEADLINE, SECOND, everything_from, in_time, revisions_through, serve};
+use common::{DEADLINE, On, SECOND, everything_from, in_time, revisions_through, serve};
 use etcd_watch_client::{CallError, Client, ClientBuilder, Config, Endpoint, Get, Put, StartError};
-use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until_blocking};
 
 /// A test of each for both runtimes.
@@ -43,7 +42,7 @@ on_both_runtimes! {
 }
 
 fn builder(on: On, endpoints: impl IntoIterator<Item = String>) -> ClientBuilder {
-    etcd_watch_smol::builder().endpoints(endpoints)
+    on().endpoints(endpoints)
 }
 
 fn build(builder: ClientBuilder) -> Client {

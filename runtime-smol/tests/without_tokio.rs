@@ -9,11 +9,8 @@ use std::{
     time::Instant,
 };
 
-use common::{DEADLINE, SECOND, everything_from, in_time, nothing_is_left_on, revisions_through, serve};
-use etcd_watch_smol::{
-    Client, CloseReason, Get, Put, SmolRuntime,
-    async_std::{self, AsyncStdRuntime},
-};
+use common::{DEADLINE, On, SECOND, everything_from, in_time, nothing_is_left_on, revisions_through, serve};
+use etcd_watch_smol::{Client, CloseReason, Get, Put};
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
 
 /// One test at a time, since each looks at the threads of the whole process.
@@ -31,7 +28,7 @@ fn tokios_threads(own: &str) -> Vec<String> {
     threads
 }
 
-async fn put(client: &etcd_watch_client::Client, key: &str) -> i64 {
+async fn put(client: &Client, key: &str) -> i64 {
     let put = client.put(Put::new(key.to_owned(), "value")).await.expect("it is put");
     put.header.expect("etcd sends headers").revision
 }
@@ -48,9 +45,9 @@ async fn everything_goes_on_through_kills(on: On, server: &mut EtcdServer) {
     let mut watch = client.watch(everything_from(1)).expect("it is opened");
     let mut closing = closed.watch(everything_from(1)).expect("it is opened");
     let granted = Instant::now();
-    let lease = client.lease_grant(i64::from(TTL), 0).await.expect("it is granted");
-    let keeper = client.lease_keep_alive(lease.id, lease.ttl).expect("a lawful request");
-    client.put(Put::new("leased", "value").lease(lease.id)).await.expect("it is put");
+    let lease = client.lease_grant(Duration::from_secs(TTL.into())).await.expect("it is granted");
+    let keeper = lease.keep_alive();
+    client.put(Put::new("leased", "value").lease(lease.id())).await.expect("it is put");
     for round in 0..2 {
         let last = put(&client, &format!("before {round}")).await;
         // In the first round nobody reads: what was on its way is lost with the connection.
@@ -64,7 +61,7 @@ async fn everything_goes_on_through_kills(on: On, server: &mut EtcdServer) {
     assert_eq!(revisions_through(&mut closing, last).await, (2..=last).collect::<Vec<_>>());
 
     let outlived = (TTL * SECOND + SECOND).saturating_sub(granted.elapsed());
-    let runtime = on().endpoints(["nowhere:1"]).build().expect("valid settings").runtime().clone();
+    let runtime = client.runtime().clone();
     let lost = async { Some(keeper.lost().await) };
     let kept = async {
         runtime.sleep(outlived).await;
@@ -105,7 +102,7 @@ fn everything_works_under_smol_alone() {
 fn everything_works_under_async_std_alone() {
     let _alone = alone();
     for mut server in versions().map(serve) {
-        ::async_std::task::block_on(everything_goes_on_through_kills(
+        async_std::task::block_on(everything_goes_on_through_kills(
             etcd_watch_smol::async_std::builder,
             &mut server,
         ));
@@ -140,7 +137,7 @@ fn clients_of_both_runtimes_live_side_by_side() {
     let server = serve(EtcdVersion::V3_5);
     smol::block_on(async {
         let ours = etcd_watch_smol::connect([server.endpoint()]).await.expect("a client");
-        let theirs = async_std::connect([server.endpoint()]).await.expect("a client");
+        let theirs = etcd_watch_smol::async_std::connect([server.endpoint()]).await.expect("a client");
         let mut our_watch = ours.watch(everything_from(1)).expect("it is opened");
         let mut their_watch = theirs.watch(everything_from(1)).expect("it is opened");
         put(&ours, "ours").await;

@@ -1,12 +1,12 @@
 //! A balanced tonic [`Channel`] that follows a service's endpoints.
 //!
 //! ```no_run
-//! use etcd_watch_tokio::{Client, balance, discovery::Discovery};
+//! use etcd_watch_tokio::{balance, discovery::Discovery};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::connect(["http://127.0.0.1:2379"]).await?;
+//! let client = etcd_watch_tokio::connect(["http://127.0.0.1:2379"]).await?;
 //! let billing = Discovery::new(&client, "billing")?;
-//! let (channel, handle) = balance::channel(&billing);
+//! let (channel, handle) = balance::channel(&billing)?;
 //! handle.until(|addresses| !addresses.is_empty()).await;
 //! // ... BillingClient::new(channel) ...
 //! # let _ = channel;

@@ -20,9 +20,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub use rcgen::ExtendedKeyUsagePurpose;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 /// Why the library can't fail here: it is given names that are ASCII, and keys it has made itself.
@@ -127,6 +127,43 @@ impl TestCa {
         }
     }
 }
+
+/// A server's certificate that nobody else has issued: its own authority, as `openssl req -x509` makes it (`CA:TRUE`).
+/// For these purposes only, or for every purpose if none is given.
+///
+/// # Panics
+/// If a name is not ASCII.
+pub fn self_signed(names: &[&str], purposes: &[ExtendedKeyUsagePurpose], validity: Validity) -> Identity {
+    let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect(SOUND);
+    params.distinguished_name.push(DnType::CommonName, "self-signed");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.extended_key_usages = purposes.to_vec();
+    validity.write_to(&mut params);
+    let key = KeyPair::generate().expect(SOUND);
+    let certificate = params.self_signed(&key).expect(SOUND);
+    Identity { certificate_pem: certificate.pem(), key_pem: key.serialize_pem(), ca_pem: certificate.pem() }
+}
+
+/// A client's certificate of X.509 version 1, with an RSA key, made by OpenSSL; of the name `someone`.
+pub fn version_1_client() -> Identity {
+    Identity {
+        certificate_pem: include_str!("../fixtures/certificates/client-v1.pem").to_owned(),
+        key_pem: include_str!("../fixtures/certificates/client-v1-key.pem").to_owned(),
+        ca_pem: FIXTURE_CA.to_owned(),
+    }
+}
+
+/// A client's certificate with a P-521 key, made by OpenSSL; of the name `someone`.
+pub fn p521_client() -> Identity {
+    Identity {
+        certificate_pem: include_str!("../fixtures/certificates/client-p521.pem").to_owned(),
+        key_pem: include_str!("../fixtures/certificates/client-p521-key.pem").to_owned(),
+        ca_pem: FIXTURE_CA.to_owned(),
+    }
+}
+
+const FIXTURE_CA: &str = include_str!("../fixtures/certificates/ca.pem");
 
 impl Default for TestCa {
     fn default() -> Self {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
-use etcd_watch_tokio::{Client, KeyRange, Put, WatchRequest};
+use etcd_watch_tokio::{KeyRange, Put, WatchRequest};
 use tokio::time::timeout;
 
 const REVISIONS: usize = 1_000;

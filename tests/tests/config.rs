@@ -1,19 +1,21 @@
 //! Configuration that follows etcd: always there, and never worse than the last good one.
 
+#[path = "conformance/runtime.rs"]
+mod runtime;
+
 use std::time::Duration;
 
 use etcd_watch_client::{
-    AmbientRuntime, Client, CloseReason, Config as WatchConfig, Delete, Put,
+    Client, CloseReason, Config as WatchConfig, Delete, Put,
     config::{Config, ConfigBuilder, Ended, FollowError, Tree, json, json_tree},
 };
-use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, wait_until},
     model::ModelConfig,
     proxy::{Cut, FaultProxy},
     server::EmbeddedEtcd,
 };
-use etcd_watch_tokio::TokioRuntime;
+use runtime::On;
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -52,9 +54,8 @@ async fn a_configuration_follows(on: On, endpoint: String) {
         Duration::from_millis(10),
         Duration::from_millis(100),
     );
-    let client: Client =
-        etcd_watch_tokio::builder().endpoints([proxy.endpoint()]).watch_config(quick).build().expect("valid");
-    let direct: Client = etcd_watch_tokio::builder().endpoints([endpoint]).build().expect("valid");
+    let client = on.builder().endpoints([proxy.endpoint()]).watch_config(quick).build().expect("valid");
+    let direct = on.builder().endpoints([endpoint]).build().expect("valid");
 
     let mut limits: Config<Limits> = Config::value(&client, "limits", json).expect("it is followed");
     assert_eq!((limits.current(), limits.revision()), (None, None), "nothing is known yet");
@@ -131,9 +132,9 @@ async fn a_configuration_follows(on: On, endpoint: String) {
 }
 
 /// Clones share a watch, and the last of them ends it.
-async fn nothing_is_left_behind() {
+async fn nothing_is_left_behind(on: On) {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    let client: Client = etcd_watch_tokio::builder().endpoints([server.endpoint()]).build().expect("valid");
+    let client = on.builder().endpoints([server.endpoint()]).build().expect("valid");
     let config: Config<Limits> = Config::value(&client, "limits", json).expect("it is followed");
     let clone = config.clone();
     let watchers = || server.with_model(|model| model.watcher_count());
@@ -150,9 +151,9 @@ fn decode_or_panic(value: &[u8]) -> Result<Limits, serde_json::Error> {
     json(value)
 }
 
-async fn a_decoder_that_panics_ends_it() {
+async fn a_decoder_that_panics_ends_it(on: On) {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    let client: Client = etcd_watch_tokio::builder().endpoints([server.endpoint()]).build().expect("valid");
+    let client = on.builder().endpoints([server.endpoint()]).build().expect("valid");
     put(&client, "limits", r#"{"requests": 5}"#).await;
     let mut limits: Config<Limits> =
         Config::value(&client, "limits", decode_or_panic).expect("it is followed");
@@ -185,7 +186,7 @@ async fn a_runtime_that_is_shut_down_ends_it() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("tokio starts");
     let following = runtime.spawn(async move {
-        let client: Client = etcd_watch_tokio::builder().endpoints([endpoint]).build().expect("valid");
+        let client = etcd_watch_tokio::builder().endpoints([endpoint]).build().expect("valid");
         let limits: Config<Limits> = Config::value(&client, "limits", json).expect("it is followed");
         timeout(DEADLINE, limits.ready()).await.expect("in time").expect("it goes on");
         (client, limits)
@@ -200,9 +201,9 @@ async fn a_runtime_that_is_shut_down_ends_it() {
     }
 }
 
-async fn nothing_is_followed_by_mistake() {
+async fn nothing_is_followed_by_mistake(on: On) {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
-    let client: Client = etcd_watch_tokio::builder().endpoints([server.endpoint()]).build().expect("valid");
+    let client = on.builder().endpoints([server.endpoint()]).build().expect("valid");
     let refused = Config::<Limits>::value(&client, "", json).err();
     assert_eq!(refused, Some(FollowError::EmptyKey));
     let refused = Config::<Limits>::tree(&client, "", json_tree).err();
@@ -221,12 +222,12 @@ async fn nothing_is_followed_by_mistake() {
     assert!(matches!(refused, Some(FollowError::Refused(_))), "{refused:?}");
 }
 
-async fn on_the_model() {
+async fn on_the_model(on: On) {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
     a_configuration_follows(on, server.endpoint()).await;
 }
 
-async fn on_real_servers() {
+async fn on_real_servers(on: On) {
     for version in EtcdVersion::under_test().expect("the servers are on this machine") {
         let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
         a_configuration_follows(on, server.endpoint()).await;
@@ -234,38 +235,38 @@ async fn on_real_servers() {
 }
 
 macro_rules! on {
-    ($($module:ident: $runtime:ty;)*) => {$(
+    ($($module:ident: $on:expr;)*) => {$(
         mod $module {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_the_model() {
-                super::on_the_model::<$runtime>().await;
+                super::on_the_model($on).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_real_servers() {
-                super::on_real_servers::<$runtime>().await;
+                super::on_real_servers($on).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn a_decoder_that_panics_ends_it() {
-                super::a_decoder_that_panics_ends_it::<$runtime>().await;
+                super::a_decoder_that_panics_ends_it($on).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn nothing_is_followed_by_mistake() {
-                super::nothing_is_followed_by_mistake::<$runtime>().await;
+                super::nothing_is_followed_by_mistake($on).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn nothing_is_left_behind() {
-                super::nothing_is_left_behind::<$runtime>().await;
+                super::nothing_is_left_behind($on).await;
             }
         }
     )*};
 }
 
 on! {
-    tokio_runtime: crate::TokioRuntime;
-    smol_runtime: crate::SmolRuntime;
-    async_std_runtime: crate::AsyncStdRuntime;
+    tokio_runtime: crate::On::Tokio;
+    smol_runtime: crate::On::Smol;
+    async_std_runtime: crate::On::AsyncStd;
 }

@@ -2,6 +2,9 @@
 
 #![cfg(unix)]
 
+#[path = "conformance/runtime.rs"]
+mod runtime;
+
 use std::{path::Path, time::Duration};
 
 use etcd_watch_client::{
@@ -13,9 +16,7 @@ use etcd_watch_testkit::{
     harness::{EtcdCluster, EtcdServer, EtcdVersion, ServerTls, wait_until},
     proxy::FaultProxy,
 };
-
-/// Which runtime a client is on: what its builder begins with.
-type On = fn() -> ClientBuilder;
+use runtime::On;
 
 /// For any one thing a test waits for.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -28,19 +29,19 @@ macro_rules! on_every_runtime {
         mod tokio_runtime {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
-                super::$name(etcd_watch_tokio::builder).await;
+                super::$name(super::On::Tokio).await;
             })*
         }
         mod smol_runtime {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(etcd_watch_smol::builder).await;
+                super::$name(super::On::Smol).await;
             })*
         }
         mod async_std_runtime {
             $(#[tokio::test]
             async fn $name() {
-                super::$name(etcd_watch_smol::async_std::builder).await;
+                super::$name(super::On::AsyncStd).await;
             })*
         }
     };
@@ -58,7 +59,7 @@ on_every_runtime! {
 }
 
 fn builder(on: On, endpoint: impl Into<String>) -> ClientBuilder {
-    etcd_watch_tokio::builder().endpoints([endpoint.into()]).dial_timeout(Duration::from_secs(20))
+    on.builder().endpoints([endpoint.into()]).dial_timeout(Duration::from_secs(20))
 }
 
 async fn serve(version: &EtcdVersion, tls: ServerTls) -> EtcdServer {
@@ -90,8 +91,8 @@ async fn a_server_with_tls_is_watched_through_a_restart(on: On) {
     for version in versions() {
         let ca = TestCa::new();
         let mut server = serve(&version, ServerTls::new(&ca.server(OWN_ADDRESS))).await;
-        let client: Client =
-            builder(server.endpoint()).tls(Tls::new().ca_pem(ca.pem())).build().expect("valid settings");
+        let client =
+            builder(on, server.endpoint()).tls(Tls::new().ca_pem(ca.pem())).build().expect("valid settings");
         let request = WatchRequest::new(KeyRange::key("k")).start_revision(1);
         let mut watch = client.watch(request).expect("it is opened");
         for round in 1..=2 {
@@ -111,7 +112,7 @@ async fn the_name_in_the_certificate_can_be_another_than_the_endpoints(on: On) {
         let ca = TestCa::new();
         let server = serve(&version, ServerTls::new(&ca.server(["etcd.internal"]))).await;
         let tls = Tls::new().ca_pem(ca.pem()).server_name("etcd.internal");
-        let client: Client = builder(server.endpoint()).tls(tls).build().expect("valid settings");
+        let client = builder(on, server.endpoint()).tls(tls).build().expect("valid settings");
         let last = put(&client, "k").await;
         assert_eq!(events(&client, last).await, 1);
     }
@@ -126,7 +127,7 @@ async fn a_client_certificate_lets_the_client_in(on: On) {
         let files = ca.client("someone").write(directory.path(), "client").expect("they are written");
         let tls = Tls::new().ca_file(files.ca).identity_files(files.certificate, files.key);
         // A host and a port alone are https once there are TLS settings.
-        let client: Client = builder(server.address().to_string()).tls(tls).build().expect("valid settings");
+        let client = builder(on, server.address().to_string()).tls(tls).build().expect("valid settings");
         let last = put(&client, "k").await;
         assert_eq!(events(&client, last).await, 1);
     }
@@ -211,7 +212,7 @@ async fn a_rotated_certificate_is_used_without_a_restart(on: On) {
     let expired = ca.client_with("someone", Validity::Expired);
     let files = expired.write(directory.path(), "client").expect("they are written");
     let tls = Tls::new().ca_file(&files.ca).identity_files(&files.certificate, &files.key);
-    let client: Client = builder(server.endpoint()).tls(tls).build().expect("valid settings");
+    let client = builder(on, server.endpoint()).tls(tls).build().expect("valid settings");
     let refused = client.get(Get::key("k")).await.expect_err("it has expired");
     assert!(matches!(refused, CallError::Tls { .. }), "{refused:?}");
     ca.client("someone").write(directory.path(), "client").expect("they are written");
@@ -228,7 +229,7 @@ async fn a_cluster_with_tls_loses_every_member_in_turn_and_a_watch_no_event(on: 
         let mut cluster = cluster.start_async().await.expect("the cluster starts");
         let me = ca.client("someone");
         let tls = Tls::new().ca_pem(ca.pem()).identity_pem(me.certificate_pem(), me.key_pem());
-        let client = on().endpoints(cluster.endpoints()).tls(tls);
+        let client = on.builder().endpoints(cluster.endpoints()).tls(tls);
         let client = client.request_timeout(DEADLINE).build().expect("valid settings");
         let request = WatchRequest::new(KeyRange::key("k")).start_revision(1);
         let mut watch = client.watch(request).expect("it is opened");
@@ -259,7 +260,7 @@ async fn a_unix_socket_is_watched(on: On) {
     for version in versions() {
         let mut server = EtcdServer::builder(version).unix_socket().start_async().await.expect("etcd starts");
         assert!(server.endpoint().starts_with("unix:/"), "{}", server.endpoint());
-        let client: Client = builder(server.endpoint()).build().expect("there is a socket");
+        let client = builder(on, server.endpoint()).build().expect("there is a socket");
         let mut last = put(&client, "k").await;
         assert_eq!(events(&client, last).await, 1);
         server.restart_async().await.expect("etcd starts again");
@@ -277,9 +278,8 @@ async fn a_quiet_watch_stays_where_it_is(on: On, server: &EtcdServer) {
     // The shortest interval that servers allow; and no answer comes too late, however busy the machine is.
     let keepalive = Keepalive { interval: Duration::from_secs(5), timeout: DEADLINE };
     let proxy = FaultProxy::start(server.endpoint()).await.expect("it starts");
-    let client: Client =
-        builder(proxy.endpoint()).keepalive(Some(keepalive)).build().expect("valid settings");
-    let direct: Client = builder(server.endpoint()).build().expect("valid settings");
+    let client = builder(on, proxy.endpoint()).keepalive(Some(keepalive)).build().expect("valid settings");
+    let direct = builder(on, server.endpoint()).build().expect("valid settings");
     let request = WatchRequest::new(KeyRange::prefix("k")).start_revision(1);
     let mut watch = client.watch(request).expect("it is opened");
     let mut last = put(&direct, "k").await;
@@ -309,9 +309,9 @@ async fn keepalive_at_the_servers_minimum_leaves_quiet_watches_where_they_are() 
         quiet.spawn(async move {
             let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
             tokio::join!(
-                a_quiet_watch_stays_where_it_is(etcd_watch_tokio::builder, &server),
-                a_quiet_watch_stays_where_it_is(etcd_watch_smol::builder, &server),
-                a_quiet_watch_stays_where_it_is(etcd_watch_smol::async_std::builder, &server),
+                a_quiet_watch_stays_where_it_is(On::Tokio, &server),
+                a_quiet_watch_stays_where_it_is(On::Smol, &server),
+                a_quiet_watch_stays_where_it_is(On::AsyncStd, &server),
             );
         });
     }
@@ -320,14 +320,14 @@ async fn keepalive_at_the_servers_minimum_leaves_quiet_watches_where_they_are() 
 
 /// Whoever awaits calls in many tasks pays for their futures in each.
 async fn the_future_of_a_call_is_small(on: On) {
-    let client: Client = builder("http://127.0.0.1:1").build().expect("valid settings");
+    let client = builder(on, "http://127.0.0.1:1").build().expect("valid settings");
     let bytes = size_of_val(&client.put(Put::new("k", "v")));
     assert!(bytes < 4096, "{bytes}");
 }
 
 /// What is wrong with settings is said by `build`, before anything is tried.
 fn refused(change: impl FnOnce(ClientBuilder) -> ClientBuilder) -> BuildError {
-    change(builder("https://127.0.0.1:1")).build().expect_err("it is refused")
+    change(builder(On::Smol, "https://127.0.0.1:1")).build().expect_err("it is refused")
 }
 
 /// The option, what is wrong, and what to do.
@@ -378,7 +378,7 @@ fn a_bad_certificate_file_is_refused_before_anything_is_tried() {
 #[test]
 fn an_endpoint_that_can_not_be_used_is_refused_before_anything_is_tried() {
     let refused = |endpoint: String, tls: Option<Tls>| {
-        let builder = builder(etcd_watch_smol::builder, endpoint);
+        let builder = builder(On::Smol, endpoint);
         match tls.into_iter().fold(builder, ClientBuilder::tls).build().expect_err("it is refused") {
             BuildError::Endpoint(error) => error,
             other => panic!("{other}"),
@@ -391,7 +391,7 @@ fn an_endpoint_that_can_not_be_used_is_refused_before_anything_is_tried() {
     let no_socket = refused(socket(directory.path()), None);
     assert!(no_socket.to_string().contains("no socket"), "{no_socket}");
     let scheme = refused("ftp://127.0.0.1:21".into(), None);
-    assert!(scheme.to_string().contains("use http, https or unix"), "{scheme}");
+    assert!(scheme.to_string().contains("use http, https, unix or unixs"), "{scheme}");
     let ca = TestCa::new();
     let plain = refused("http://127.0.0.1:2379".into(), Some(Tls::new().ca_pem(ca.pem())));
     assert!(matches!(plain, EndpointError::NotTls { .. }), "nothing goes in plain text by mistake: {plain}");
@@ -400,7 +400,7 @@ fn an_endpoint_that_can_not_be_used_is_refused_before_anything_is_tried() {
 /// The system's roots are read for clients that were given an endpoint that needs them.
 #[test]
 fn an_endpoint_with_tls_that_comes_up_later_needs_a_client_with_tls() {
-    let client: Client = builder("http://127.0.0.1:1").build().expect("valid settings");
+    let client = builder(On::Smol, "http://127.0.0.1:1").build().expect("valid settings");
     let error = client.set_endpoints(["https://127.0.0.1:2"]).expect_err("it is refused").to_string();
     assert!(error.contains("https://127.0.0.1:2") && error.contains("set tls"), "{error}");
     assert_eq!(client.endpoints()[0].to_string(), "http://127.0.0.1:1", "the endpoints stay");

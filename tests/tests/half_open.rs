@@ -12,6 +12,9 @@
 
 #![allow(clippy::print_stdout, reason = "what was measured is worth reading")]
 
+#[path = "conformance/runtime.rs"]
+mod runtime;
+
 use std::{
     sync::{
         Arc,
@@ -20,18 +23,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::{Client, ClientBuilder, Config, Keepalive, KeyRange, Put, WatchRequest};
+use etcd_watch_client::{Client, Config, Keepalive, KeyRange, Put, WatchRequest};
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, wait_until},
     proxy::FaultProxy,
 };
+use runtime::On;
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
 };
-
-/// Which runtime a client is on: what its builder begins with.
-type On = fn() -> ClientBuilder;
 
 /// The interval is the shortest that servers allow.
 const KEEPALIVE: Keepalive =
@@ -107,16 +108,18 @@ impl Observer {
     }
 }
 
-async fn measure(on: On, runtime: &'static str, server: &EtcdServer) {
+async fn measure(on: On, server: &EtcdServer) {
+    let runtime = on.name();
     let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
-    let client = on()
+    let client = on
+        .builder()
         .endpoints([proxy.endpoint(), server.endpoint()])
         .watch_config(Config::default().backoff(Duration::from_millis(10), BACKOFF, Duration::from_secs(5)))
         .keepalive(Some(KEEPALIVE))
         .dial_timeout(DIAL)
         .build()
         .expect("valid settings");
-    let direct = on().endpoints([server.endpoint()]).build().expect("valid settings");
+    let direct = on.builder().endpoints([server.endpoint()]).build().expect("valid settings");
     // Each has a key of its own.
     let request = WatchRequest::new(KeyRange::key(runtime)).start_revision(1);
     let watch = client.watch(request).expect("a lawful request");
@@ -165,11 +168,7 @@ async fn measure(on: On, runtime: &'static str, server: &EtcdServer) {
 
 async fn on_every_runtime(version: EtcdVersion) {
     let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
-    tokio::join!(
-        measure(etcd_watch_tokio::builder, "tokio", &server),
-        measure(etcd_watch_smol::builder, "smol", &server),
-        measure(etcd_watch_smol::async_std::builder, "async-std", &server),
-    );
+    tokio::join!(measure(On::Tokio, &server), measure(On::Smol, &server), measure(On::AsyncStd, &server),);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,9 @@
 #![cfg(unix)]
 #![allow(clippy::print_stdout, reason = "which step a test failed in is worth knowing")]
 
+#[path = "conformance/runtime.rs"]
+mod runtime;
+
 use std::{
     sync::{
         Arc,
@@ -14,8 +17,7 @@ use std::{
 };
 
 use etcd_watch_client::{
-    CallError, Client, ClientBuilder, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put,
-    Txn,
+    CallError, Client, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn,
     cache::{Cache, CacheRequest},
 };
 use etcd_watch_testkit::{
@@ -23,10 +25,8 @@ use etcd_watch_testkit::{
     harness::{EtcdCluster, EtcdVersion, wait_until},
     proxy::FaultProxy,
 };
+use runtime::On;
 use tokio::{task::JoinSet, time::timeout};
-
-/// Which runtime a client is on: what its builder begins with.
-type On = fn() -> ClientBuilder;
 
 /// For any one thing that is waited for: much longer than it takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -63,7 +63,7 @@ impl World {
         for member in cluster.members() {
             links.push(FaultProxy::start(member.endpoint()).await.expect("the proxy starts"));
         }
-        let direct = client(cluster.endpoints());
+        let direct = client(On::Tokio, cluster.endpoints());
         for part in 0..KEYS / 100 {
             let puts = (part * 100..(part + 1) * 100).map(|index| Put::new(key(index), vec![b'v'; 32]));
             let txn = puts.fold(Txn::new(), |txn, put| txn.and_then(put));
@@ -73,8 +73,8 @@ impl World {
     }
 
     /// A client of its own, by way of the links.
-    fn client(on: On, &self) -> Client {
-        client(self.links.iter().map(FaultProxy::endpoint))
+    fn client(&self, on: On) -> Client {
+        client(on, self.links.iter().map(FaultProxy::endpoint))
     }
 
     fn received(&self) -> Vec<u64> {
@@ -124,7 +124,7 @@ fn client(on: On, endpoints: impl IntoIterator<Item = String>) -> Client {
         Duration::from_millis(20),
         Duration::from_millis(300),
     );
-    etcd_watch_tokio::builder().endpoints(endpoints).watch_config(quick).build().expect("valid settings")
+    on.builder().endpoints(endpoints).watch_config(quick).build().expect("valid settings")
 }
 
 /// A cluster that has lost a member may not know at once what became of a write.
@@ -268,7 +268,7 @@ async fn a_cache_lists_again_when_its_revision_is_gone(on: On, world: &World, wr
     is_the_store(&cache, world, mark).await;
 }
 
-async fn lists_survive(version: EtcdVersion) {
+async fn lists_survive(on: On, version: EtcdVersion) {
     let mut world = World::start(version).await;
     let writers = Writers::start(&world.direct);
     println!("a mirror, a member killed");
@@ -283,24 +283,24 @@ async fn lists_survive(version: EtcdVersion) {
 }
 
 macro_rules! on {
-    ($($module:ident: $runtime:ty;)*) => {$(
+    ($($module:ident: $on:expr;)*) => {$(
         mod $module {
             use crate::{EtcdVersion, lists_survive};
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn lists_survive_lost_members_and_compaction_on_3_4() {
-                lists_survive::<$runtime>(EtcdVersion::V3_4).await;
+                lists_survive($on, EtcdVersion::V3_4).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn lists_survive_lost_members_and_compaction_on_3_5() {
-                lists_survive::<$runtime>(EtcdVersion::V3_5).await;
+                lists_survive($on, EtcdVersion::V3_5).await;
             }
         }
     )*};
 }
 
 on! {
-    tokio_runtime: crate::TokioRuntime;
-    smol_runtime: crate::SmolRuntime;
+    tokio_runtime: crate::On::Tokio;
+    smol_runtime: crate::On::Smol;
 }

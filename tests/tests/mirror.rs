@@ -1,12 +1,14 @@
 //! A mirror's fold is the store's state at every revision it announces, whatever happens to connections, history
 //! and the store.
 
+#[path = "conformance/runtime.rs"]
+mod runtime;
+
 use std::time::Duration;
 
 use etcd_watch_client::{
-    AmbientRuntime, Client, CloseReason, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn,
+    Client, CloseReason, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn,
 };
-use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::{
     folding::{Folding, Held},
     harness::{EtcdServer, EtcdVersion},
@@ -14,7 +16,7 @@ use etcd_watch_testkit::{
     proxy::{Cut, FaultProxy},
     server::EmbeddedEtcd,
 };
-use etcd_watch_tokio::TokioRuntime;
+use runtime::On;
 use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -58,12 +60,8 @@ async fn a_mirror_follows_through_everything(on: On, endpoint: String) {
         Duration::from_millis(10),
         Duration::from_millis(100),
     );
-    let client: Client = etcd_watch_tokio::builder()
-        .endpoints([proxy.endpoint()])
-        .watch_config(config)
-        .build()
-        .expect("valid");
-    let direct: Client = etcd_watch_tokio::builder().endpoints([endpoint]).build().expect("valid");
+    let client = on.builder().endpoints([proxy.endpoint()]).watch_config(config).build().expect("valid");
+    let direct = on.builder().endpoints([endpoint]).build().expect("valid");
 
     let last = write(&direct, 0).await;
     // Every connection is cut within the list: 1,500 bytes are less than it.
@@ -117,12 +115,12 @@ async fn a_mirror_follows_through_everything(on: On, endpoint: String) {
     assert!(fold.mirror.next().await.is_none());
 }
 
-async fn on_the_model() {
+async fn on_the_model(on: On) {
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
     a_mirror_follows_through_everything(on, server.endpoint()).await;
 }
 
-async fn on_real_servers() {
+async fn on_real_servers(on: On) {
     for version in EtcdVersion::under_test().expect("the servers are on this machine") {
         let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
         a_mirror_follows_through_everything(on, server.endpoint()).await;
@@ -130,9 +128,8 @@ async fn on_real_servers() {
 }
 
 /// A client that is closed while the mirror has nobody to list from.
-async fn a_mirror_without_a_server_ends_with_its_client() {
-    let client: Client =
-        etcd_watch_tokio::builder().endpoints(["http://127.0.0.1:1"]).build().expect("valid");
+async fn a_mirror_without_a_server_ends_with_its_client(on: On) {
+    let client = on.builder().endpoints(["http://127.0.0.1:1"]).build().expect("valid");
     let mut mirror = client.mirror(MirrorRequest::new(KeyRange::all())).expect("it is opened");
     let early = timeout(Duration::from_millis(100), mirror.next()).await;
     assert!(early.is_err(), "{early:?}");
@@ -143,28 +140,28 @@ async fn a_mirror_without_a_server_ends_with_its_client() {
 }
 
 macro_rules! on {
-    ($($module:ident: $runtime:ty;)*) => {$(
+    ($($module:ident: $on:expr;)*) => {$(
         mod $module {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_the_model() {
-                super::on_the_model::<$runtime>().await;
+                super::on_the_model($on).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_real_servers() {
-                super::on_real_servers::<$runtime>().await;
+                super::on_real_servers($on).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn a_mirror_without_a_server_ends_with_its_client() {
-                super::a_mirror_without_a_server_ends_with_its_client::<$runtime>().await;
+                super::a_mirror_without_a_server_ends_with_its_client($on).await;
             }
         }
     )*};
 }
 
 on! {
-    tokio_runtime: crate::TokioRuntime;
-    smol_runtime: crate::SmolRuntime;
-    async_std_runtime: crate::AsyncStdRuntime;
+    tokio_runtime: crate::On::Tokio;
+    smol_runtime: crate::On::Smol;
+    async_std_runtime: crate::On::AsyncStd;
 }

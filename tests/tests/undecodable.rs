@@ -8,7 +8,7 @@ use std::{
 
 use etcd_watch_testkit::{harness::wait_until, model::ModelConfig, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
-    Client, Put,
+    Put,
     config::Config,
     discovery::{Discovery, ServiceEndpoint},
 };

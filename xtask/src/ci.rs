@@ -24,7 +24,7 @@ const NO_STD_TARGETS: [&str; 4] =
     ["x86_64-unknown-none", "aarch64-unknown-none", "thumbv7em-none-eabihf", "wasm32v1-none"];
 
 /// Crates with features, and the sets of them to check apart from the workspace, whose members turn each
-/// other's features on. (`tls-aws-lc` is left out: it needs CMake on some machines.)
+/// other's features on.
 const FEATURES: [(&str, &[&str]); 3] = [
     (
         "etcd-watch-client",
@@ -35,6 +35,7 @@ const FEATURES: [(&str, &[&str]); 3] = [
             "metrics",
             "tls",
             "tls-ring",
+            "tls-aws-lc",
             "fuzzing",
             "discovery,json,metrics,tls-ring",
         ],

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::Ipv6Addr,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -18,6 +19,8 @@ pub enum Scheme {
     Https,
     /// A unix socket, without TLS.
     Unix,
+    /// TLS over a unix socket.
+    Unixs,
 }
 
 impl Scheme {
@@ -28,6 +31,15 @@ impl Scheme {
             Self::Http => "http",
             Self::Https => "https",
             Self::Unix => "unix",
+            Self::Unixs => "unixs",
+        }
+    }
+
+    /// Whether TLS is talked.
+    pub(crate) const fn has_tls(self) -> bool {
+        match self {
+            Self::Https | Self::Unixs => true,
+            Self::Http | Self::Unix => false,
         }
     }
 }
@@ -38,7 +50,8 @@ impl Scheme {
 pub enum Address<'a> {
     /// A TCP port.
     Tcp {
-        /// Host name or IP address; a version 6 address without its brackets.
+        /// Host name or IP address; a version 6 address without its brackets, with its zone as in
+        /// `fe80::1%eth0`.
         host: &'a str,
         /// The port.
         port: u16,
@@ -51,8 +64,12 @@ pub enum Address<'a> {
 }
 
 /// An address clients of a member connect to: `http://host:port`, `https://host:port`,
-/// `unix:///absolute/path` or `unix:relative/path`. `host:port` alone is `https` for a client that was
-/// given TLS settings, else `http`.
+/// `unix:///absolute/path` or `unix:relative/path`, or `unixs` for a unix socket with TLS. `host:port`
+/// alone is `https` for a client that was given TLS settings, else `http`.
+///
+/// etcd's own form of a unix socket, `unix://localhost:12345`, is the relative path `localhost:12345`. An
+/// IPv6 address is in brackets, and its zone in either of the usual forms: `[fe80::1%25eth0]:2379` (RFC
+/// 6874) or `[fe80::1%eth0]:2379` (Go).
 ///
 /// ```
 /// use etcd_watch_client::{Endpoint, EndpointError};
@@ -85,17 +102,16 @@ impl Endpoint {
         if text.is_empty() {
             return Err(malformed("it is empty"));
         }
-        let (scheme, rest) = match text.split_once("://") {
-            Some((scheme, rest)) => (scheme, rest),
-            None => match text.split_once(':') {
-                Some((scheme @ ("unix" | "unixs"), rest)) => (scheme, rest),
-                _ => (default.as_str(), text),
-            },
+        let (scheme, rest) = match text.split_once(':') {
+            Some((scheme, rest)) if rest.starts_with("//") => (scheme, &rest[2..]),
+            Some((scheme @ ("unix" | "unixs"), path)) => (scheme, path),
+            _ => (default.as_str(), text),
         };
         let scheme = match () {
             () if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
             () if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
             () if scheme.eq_ignore_ascii_case("unix") => Scheme::Unix,
+            () if scheme.eq_ignore_ascii_case("unixs") => Scheme::Unixs,
             // What was taken for the scheme may be a password.
             () if text.contains('@') => return Err(malformed(HAS_USER)),
             () => {
@@ -103,21 +119,39 @@ impl Endpoint {
                 return Err(EndpointError::UnsupportedScheme { endpoint, scheme });
             }
         };
-        if scheme == Scheme::Unix {
-            if rest.is_empty() || (text.contains("://") && !rest.starts_with('/')) {
-                return Err(malformed("write unix:///absolute/path or unix:relative/path"));
-            }
-            // A path is no authority; gRPC over a unix socket names this one.
-            return Ok(Self {
-                scheme,
-                place: Place::Unix(rest.into()),
-                uri: Uri::from_static("http://localhost/"),
-            });
+        match scheme {
+            Scheme::Unix | Scheme::Unixs => Self::unix(scheme, rest, text.contains("://")),
+            Scheme::Http | Scheme::Https => Self::tcp(scheme, rest),
         }
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = host_and_port(authority).map_err(malformed)?;
+        .map_err(malformed)
+    }
+
+    /// A socket at a path, which is written where a URL has host and port, or has neither.
+    fn unix(scheme: Scheme, path: &str, is_url: bool) -> Result<Self, &'static str> {
+        if path.is_empty() {
+            return Err("write unix:///absolute/path or unix:relative/path");
+        }
+        let host = path.split('/').next().filter(|_| is_url);
+        if host.is_some_and(|host| host.contains('@')) {
+            return Err(HAS_USER);
+        }
+        // A path is no authority; gRPC over a unix socket names this one.
+        let uri = if scheme.has_tls() { "https://localhost/" } else { "http://localhost/" };
+        let uri = Uri::from_static(uri);
+        Ok(Self { scheme, place: Place::Unix(path.into()), uri })
+    }
+
+    /// A host and a port.
+    fn tcp(scheme: Scheme, authority: &str) -> Result<Self, &'static str> {
+        let authority = authority.strip_suffix('/').unwrap_or(authority);
+        let (host, port) = host_and_port(authority)?;
+        // A zone has a meaning on this machine only: requests leave it out (RFC 6874, section 4).
+        let authority = match host.split_once('%') {
+            Some((address, _)) => format!("[{address}]:{port}"),
+            None => authority.to_owned(),
+        };
         let uri = Uri::builder().scheme(scheme.as_str()).authority(authority).path_and_query("/").build();
-        let uri = uri.map_err(|_| malformed("its host is not valid"))?;
+        let uri = uri.map_err(|_| "its host is not valid")?;
         Ok(Self { scheme, place: Place::Tcp { host, port }, uri })
     }
 
@@ -166,19 +200,42 @@ fn host_and_port(authority: &str) -> Result<(String, u16), &'static str> {
     if !v6 && host.contains(['[', ']']) {
         return Err("its host has brackets, and only an IPv6 address is written in them: [address]:port");
     }
-    if v6 && host.parse::<std::net::Ipv6Addr>().is_err() {
-        return Err("what is in the brackets is no IPv6 address");
+    if !v6 && host.contains('%') {
+        return Err("its host is not valid");
     }
+    let host = if v6 { v6_address(host)? } else { host.to_owned() };
     let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     let port = port.parse().ok().filter(|&port: &u16| digits && port > 0);
-    Ok((host.into(), port.ok_or("its port is no number from 1 to 65535")?))
+    Ok((host, port.ok_or("its port is no number from 1 to 65535")?))
+}
+
+/// An IPv6 address, with its zone after a `%` if it has one.
+fn v6_address(text: &str) -> Result<String, &'static str> {
+    let (address, zone) = match text.split_once('%') {
+        // `%25` is a `%` in a URL; `%25` with nothing after it is zone 25.
+        Some((address, zone)) => {
+            (address, Some(zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone)))
+        }
+        None => (text, None),
+    };
+    if address.parse::<Ipv6Addr>().is_err() {
+        return Err("what is in the brackets is no IPv6 address");
+    }
+    let Some(zone) = zone else { return Ok(address.to_owned()) };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if zone.is_empty() || !zone.bytes().all(is_plain) {
+        return Err("its zone is not valid: write [address%25zone]:port");
+    }
+    Ok(format!("{address}%{zone}"))
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.scheme.as_str();
         match &self.place {
-            Place::Tcp { host, port } if host.contains(':') => write!(f, "{scheme}://[{host}]:{port}"),
+            Place::Tcp { host, port } if host.contains(':') => {
+                write!(f, "{scheme}://[{}]:{port}", host.replace('%', "%25"))
+            }
             Place::Tcp { host, port } => write!(f, "{scheme}://{host}:{port}"),
             Place::Unix(path) if path.is_absolute() => write!(f, "{scheme}://{}", path.display()),
             Place::Unix(path) => write!(f, "{scheme}:{}", path.display()),
@@ -203,11 +260,9 @@ impl Accepted {
     pub(crate) fn parse(self, text: &str) -> Result<Endpoint, EndpointError> {
         let default = if self == Self::TlsOnly { Scheme::Https } else { Scheme::Http };
         let endpoint = Endpoint::parse_or(text, default)?;
-        match (self, endpoint.scheme()) {
-            (Self::PlainOnly, Scheme::Https) => Err(EndpointError::NoTls { endpoint: endpoint.to_string() }),
-            (Self::TlsOnly, Scheme::Http | Scheme::Unix) => {
-                Err(EndpointError::NotTls { endpoint: endpoint.to_string() })
-            }
+        match (self, endpoint.scheme().has_tls()) {
+            (Self::PlainOnly, true) => Err(EndpointError::NoTls { endpoint: endpoint.to_string() }),
+            (Self::TlsOnly, false) => Err(EndpointError::NotTls { endpoint: endpoint.to_string() }),
             _ => endpoint.with_socket(),
         }
     }
@@ -253,8 +308,8 @@ pub enum EndpointError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The scheme is none of `http`, `https` and `unix`.
-    #[error("endpoint {endpoint:?}: scheme {scheme:?} is not supported: use http, https or unix")]
+    /// The scheme is none of `http`, `https`, `unix` and `unixs`.
+    #[error("endpoint {endpoint:?}: scheme {scheme:?} is not supported: use http, https, unix or unixs")]
     UnsupportedScheme {
         /// The text, without a password it may have held.
         endpoint: String,
@@ -271,7 +326,7 @@ pub enum EndpointError {
         /// What was found there.
         problem: String,
     },
-    /// The endpoint says `https`, and the client has no TLS: the crate was built without it, or the endpoint
+    /// The endpoint says `https` or `unixs`, and the client has no TLS: the crate was built without it, or the endpoint
     /// came up later and the client was built without TLS settings.
     #[error(
         "endpoint {endpoint}: the client has no TLS: enable the feature tls-ring or tls-aws-lc, and set tls"
@@ -280,9 +335,9 @@ pub enum EndpointError {
         /// The endpoint.
         endpoint: String,
     },
-    /// TLS settings were given, and the endpoint is not `https`.
+    /// TLS settings were given, and the endpoint is neither `https` nor `unixs`.
     #[error(
-        "endpoint {endpoint} would be talked to without TLS, and tls was set: write https://, or leave tls out"
+        "endpoint {endpoint} would be talked to without TLS, and tls was set: write https:// (or unixs://), or leave tls out"
     )]
     NotTls {
         /// The endpoint.
@@ -371,7 +426,67 @@ mod tests {
             assert_eq!(endpoint.address(), Address::Unix { path: Path::new(path) });
             assert_eq!(endpoint.to_string(), text);
         }
-        for text in ["unix:", "unix://", "unix://host/run/etcd.sock"] {
+        for text in ["unix:", "unix://"] {
+            assert!(matches!(text.parse::<Endpoint>(), Err(EndpointError::Malformed { .. })), "{text:?}");
+        }
+    }
+
+    /// etcd makes a socket of this name in the directory that it runs in, and advertises the URL.
+    #[test]
+    fn a_unix_url_with_a_host_is_a_relative_path() {
+        for (text, path) in [
+            ("unix://localhost:12345", "localhost:12345"),
+            ("unix://etcd.sock", "etcd.sock"),
+            ("UNIX://run/etcd.sock:1", "run/etcd.sock:1"),
+            ("unix://run/a://b", "run/a://b"),
+        ] {
+            let endpoint = parsed(text);
+            assert_eq!(endpoint.address(), Address::Unix { path: Path::new(path) }, "{text}");
+            assert_eq!(endpoint.to_string(), format!("unix:{path}"));
+            assert_eq!(parsed(&endpoint.to_string()), endpoint);
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_may_have_tls() {
+        for (text, path) in [
+            ("unixs:///run/etcd.sock", "/run/etcd.sock"),
+            ("unixs://localhost:12345", "localhost:12345"),
+            ("unixs:run/etcd.sock", "run/etcd.sock"),
+        ] {
+            let endpoint = parsed(text);
+            assert_eq!(endpoint.scheme(), Scheme::Unixs, "{text}");
+            assert_eq!(endpoint.address(), Address::Unix { path: Path::new(path) }, "{text}");
+            assert_eq!(parsed(&endpoint.to_string()), endpoint);
+            assert_eq!(endpoint.uri().scheme_str(), Some("https"));
+        }
+        let refused = |accepted: Accepted, text| accepted.parse(text).unwrap_err();
+        let no_tls = refused(Accepted::PlainOnly, "unixs:none.sock");
+        assert!(matches!(no_tls, EndpointError::NoTls { .. }), "{no_tls}");
+        let plain = refused(Accepted::TlsOnly, "unix:none.sock");
+        assert!(matches!(plain, EndpointError::NotTls { .. }), "{plain}");
+        let nowhere = refused(Accepted::TlsOnly, "unixs:none.sock");
+        assert!(matches!(nowhere, EndpointError::NoSocket { .. }), "{nowhere}");
+    }
+
+    #[test]
+    fn a_zone_is_part_of_an_address_and_of_no_request() {
+        for (text, host, written) in [
+            ("http://[fe80::1%25eth0]:2379", "fe80::1%eth0", "http://[fe80::1%25eth0]:2379"),
+            ("http://[fe80::1%eth0]:2379", "fe80::1%eth0", "http://[fe80::1%25eth0]:2379"),
+            ("[fe80::1%2]:2379", "fe80::1%2", "http://[fe80::1%252]:2379"),
+            ("[fe80::1%25]:2379", "fe80::1%25", "http://[fe80::1%2525]:2379"),
+            ("https://[fe80::1%25br-0.1]:2379/", "fe80::1%br-0.1", "https://[fe80::1%25br-0.1]:2379"),
+        ] {
+            let endpoint = parsed(text);
+            assert_eq!(endpoint.address(), Address::Tcp { host, port: 2379 }, "{text}");
+            assert_eq!(endpoint.to_string(), written, "{text}");
+            assert_eq!(endpoint.uri().host(), Some("[fe80::1]"), "{text}");
+            assert_eq!(parsed(written), endpoint);
+        }
+        for text in
+            ["[fe80::1%]:2379", "[fe80::1%a b]:2379", "[%eth0]:2379", "[host%eth0]:2379", "host%25:2379"]
+        {
             assert!(matches!(text.parse::<Endpoint>(), Err(EndpointError::Malformed { .. })), "{text:?}");
         }
     }
@@ -386,7 +501,7 @@ mod tests {
 
     #[test]
     fn other_schemes_are_told_apart_from_nonsense() {
-        for text in ["unixs:///run/etcd.sock", "ftp://host:21"] {
+        for text in ["unixt:///run/etcd.sock", "ftp://host:21"] {
             let error = text.parse::<Endpoint>().unwrap_err();
             assert!(matches!(error, EndpointError::UnsupportedScheme { .. }), "{text:?}: {error}");
         }
@@ -400,6 +515,7 @@ mod tests {
             "root:secret@http://host:2379",
             "root:secret://word@host:2379",
             "http://root:secret://word@host:2379",
+            "unix://root:secret@host:2379",
         ] {
             let error = text.parse::<Endpoint>().unwrap_err();
             assert!(!format!("{error} {error:?}").contains("secret"), "{error}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 #[cfg(feature = "tls")]
 use super::{error::ConnectError, tls};
 #[cfg(feature = "tls")]
-use crate::{Endpoint, Scheme};
+use crate::Endpoint;
 
 /// How to connect.
 #[derive(Clone, Debug)]
@@ -36,13 +36,13 @@ impl ConnectOptions {
     /// The TLS to put on a socket connected to the endpoint; `None` where it is to have none.
     ///
     /// # Errors
-    /// When the endpoint is `https` and its name can't be one in a certificate.
+    /// When the endpoint has TLS and its name can't be one in a certificate.
     #[cfg(feature = "tls")]
     pub(crate) fn tls_session(&self, endpoint: &Endpoint) -> Result<Option<tls::TlsSession>, ConnectError> {
-        if endpoint.scheme() != Scheme::Https {
+        if !endpoint.scheme().has_tls() {
             return Ok(None);
         }
-        // The builder sees to it that there are settings for every https endpoint; the member list doesn't.
+        // The builder sees to it that there are settings for every endpoint with TLS; the member list doesn't.
         let Some(tls) = &self.tls else { return Err(ConnectError::new("no TLS settings")) };
         tls.session(endpoint).map(Some)
     }

@@ -23,6 +23,7 @@ use crate::{
     calls::attempts::Calls,
     cluster::endpoints::{EndpointId, Endpoints},
     runtime::BoxFuture,
+    sync::wake_all,
     watch::connection::{StreamConnection, StreamNews},
     watch::hub::{Hub, Parked},
     watch::log::{self as telemetry, Backoff, Slow, SlowConsumers},
@@ -344,7 +345,7 @@ impl Driver {
     }
 
     fn wake_consumers(&mut self) {
-        self.wake.drain(..).for_each(Waker::wake);
+        wake_all(self.wake.drain(..));
     }
 }
 

@@ -55,6 +55,7 @@ impl Mirror {
     fn watch_ended(&mut self, now: Instant, reason: CloseReason) {
         // There is no watch any more to ask for its progress.
         self.actions.clear();
+        self.known = self.known.max(shown_by(&reason));
         let reason = match reason {
             CloseReason::Compacted { .. } => ListReason::Compacted,
             CloseReason::Lagged { .. } => ListReason::Lagged,
@@ -76,6 +77,17 @@ impl Mirror {
             | CloseReason::Unreachable { .. } => return self.close(reason),
         };
         self.list_again(now, reason);
+    }
+}
+
+/// The revision that the store has surely had, by the end of a watch.
+fn shown_by(reason: &CloseReason) -> i64 {
+    match *reason {
+        // etcd compacts nothing above its revision.
+        CloseReason::Compacted { compact_revision, .. } => compact_revision,
+        // Everything before it was received.
+        CloseReason::Lagged { next_revision, .. } => next_revision.saturating_sub(1),
+        _ => 0,
     }
 }
 

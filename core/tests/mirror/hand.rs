@@ -116,5 +116,5 @@ pub(crate) fn page(revision: i64, kvs: &[(&'static str, i64)], more: bool) -> Pa
 }
 
 pub(crate) fn compacted() -> CloseReason {
-    CloseReason::Compacted { compact_revision: 20, next_revision: 10 }
+    CloseReason::Compacted { compact_revision: 9, next_revision: 8 }
 }

@@ -155,3 +155,21 @@ fn a_store_that_is_empty_now_is_a_delete_of_everything_in_parts_of_a_page() {
     assert_eq!(parts, [2, 2, 1]);
     assert_eq!(hand.mirror.index_keys(), 0);
 }
+
+/// The simulator's seed 700232790. The watch had got no further than 12 when it was told that everything up to 20 was compacted. Whatever lists at 12
+/// then was restored from a backup, and its keys may have other values at the same revisions.
+#[test]
+fn a_list_below_what_was_compacted_is_of_another_store() {
+    let mut hand = Hand::of_k();
+    hand.watching(12, &[("k1", 3)]);
+    hand.watch_ends(CloseReason::Compacted { compact_revision: 20, next_revision: 13 });
+    while !hand.mirror.has_events() {
+        hand.answer(Ok(page(12, &[("k1", 3)], false)));
+        if !hand.mirror.has_events() {
+            hand.sleep_to_timeout();
+        }
+    }
+    let reason = ListReason::StoreRegressed { known: 20, revision: 12 };
+    assert_eq!(hand.mirror.next(hand.now), Some(MirrorEvent::Listing { revision: 12, reason }));
+    assert_eq!(hand.told(), "+k1 !12", "the key is handed out again");
+}

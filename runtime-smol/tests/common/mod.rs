@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
-use etcd_watch_smol::{KeyRange, Watch, WatchRequest};
+use etcd_watch_smol::{ClientBuilder, KeyRange, Watch, WatchRequest};
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until_blocking};
+
+/// Begins a client on the runtime that a test is for.
+pub(crate) type On = fn() -> ClientBuilder;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 

@@ -24,7 +24,7 @@
 //! |---|---|
 //! | `settings` | what a soak is to be like |
 //! | `world` | the cluster and the proxies |
-//! | `party` | the clients |
+//! | `clients` | the clients |
 //! | `keys`, `writers` | what is written |
 //! | `classes`, `observer`, `watches` | what is watched |
 //! | `replicas` | mirrors and caches |
@@ -40,6 +40,7 @@
 mod chart;
 mod checking;
 mod classes;
+mod clients;
 mod clock;
 mod error;
 mod faults;
@@ -49,7 +50,6 @@ mod keys;
 mod lags;
 mod ledger;
 mod observer;
-mod party;
 mod recorder;
 mod replicas;
 mod report;

@@ -18,11 +18,11 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     checking::{Arrived, Progress},
     classes::{Ask, Class, Pace},
+    clients::NamedClient,
     clock::Clock,
     finding::Finding,
     lags::Lags,
     ledger::{Ledger, revision_of},
-    party::Member,
     sabotage::Saboteur,
 };
 
@@ -89,10 +89,15 @@ impl Observer {
     ///
     /// # Errors
     /// If the client refuses it, which is a finding.
-    pub(crate) fn open(name: Name, client: &Member, ask: Ask, around: Surroundings) -> Result<Self, Finding> {
+    pub(crate) fn open(
+        name: Name,
+        client: &NamedClient,
+        ask: Ask,
+        around: Surroundings,
+    ) -> Result<Self, Finding> {
         let (after, opened) = (around.clock.newest(), Instant::now());
         let Ask { request, watched } = ask;
-        let watch = client.party.watch(request.clone()).map_err(|error| Finding {
+        let watch = client.client.watch(request.clone()).map_err(|error| Finding {
             who: format!("a watch of {} ({})", client.name, name.class.name),
             what: format!("it was refused: {error}"),
             details: Vec::new(),

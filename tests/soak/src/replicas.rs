@@ -3,14 +3,13 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use etcd_watch_client::{
-    EventKind, KeyRange, ListReason, MirrorEvent, MirrorRequest, PageKv, SnapshotPart, StreamOptions,
+    EventKind, KeyRange, ListReason, Mirror, MirrorEvent, MirrorRequest, PageKv, SnapshotPart, StreamOptions,
     WatchResponse,
     cache::{Cache, CacheRequest, CacheStatus},
 };
@@ -19,10 +18,10 @@ use etcd_watch_testkit::checks::Watched;
 use tokio::task::JoinHandle;
 
 use crate::{
+    clients::NamedClient,
     finding::Finding,
     keys::{PREFIX, group},
     ledger::{State, part},
-    party::{Member, MirrorEvents},
 };
 
 /// A slow mirror rests so long after each event.
@@ -59,7 +58,7 @@ pub(crate) struct Sample {
 }
 
 /// Replicas for every client: of everything and of a part, with and without an index, eager and slow.
-pub(crate) fn open(clients: &[Member]) -> Result<Vec<Replica>, Finding> {
+pub(crate) fn open(clients: &[NamedClient]) -> Result<Vec<Replica>, Finding> {
     let mut replicas = Vec::new();
     for (number, client) in (0..).zip(clients) {
         let everything = KeyRange::prefix(PREFIX);
@@ -86,21 +85,21 @@ pub(crate) fn open(clients: &[Member]) -> Result<Vec<Replica>, Finding> {
 
 impl Replica {
     fn mirror(
-        client: &Member,
+        client: &NamedClient,
         name: &'static str,
         request: MirrorRequest,
         rest: Option<Duration>,
     ) -> Result<Self, Finding> {
         let watched = Watched::range(request.range());
-        let events = client.party.mirror(request).map_err(|error| refused(client, name, &error))?;
+        let events = client.client.mirror(request).map_err(|error| refused(client, name, &error))?;
         let fold = Arc::new(Mutex::new(Fold::default()));
         let folding = tokio::spawn(follow(events, fold.clone(), rest));
         Ok(Self { client: client.name, name, watched, of: Of::Mirror { fold, folding } })
     }
 
-    fn cache(client: &Member, name: &'static str, request: CacheRequest) -> Result<Self, Finding> {
+    fn cache(client: &NamedClient, name: &'static str, request: CacheRequest) -> Result<Self, Finding> {
         let watched = Watched::range(request.range());
-        let cache = client.party.cache(request).map_err(|error| refused(client, name, &error))?;
+        let cache = client.client.cache(request).map_err(|error| refused(client, name, &error))?;
         Ok(Self { client: client.name, name, watched, of: Of::Cache(cache) })
     }
 
@@ -201,14 +200,14 @@ impl Drop for Replica {
     }
 }
 
-fn refused(client: &Member, name: &str, error: &impl fmt::Display) -> Finding {
+fn refused(client: &NamedClient, name: &str, error: &impl fmt::Display) -> Finding {
     let who = format!("{name} of {}", client.name);
     Finding { who, what: format!("it was refused: {error}"), details: Vec::new() }
 }
 
-async fn follow(mut events: MirrorEvents, fold: Arc<Mutex<Fold>>, rest: Option<Duration>) {
+async fn follow(mut events: Mirror, fold: Arc<Mutex<Fold>>, rest: Option<Duration>) {
     loop {
-        match poll_fn(|cx| events.as_mut().poll_next(cx)).await {
+        match events.next().await {
             Some(Ok(event)) => lock(&fold).fold(event),
             Some(Err(error)) => {
                 lock(&fold).end = Some(error.to_string());

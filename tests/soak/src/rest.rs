@@ -60,7 +60,7 @@ impl Soak {
     async fn mark(&self, epoch: &Epoch) -> Result<i64, Stop> {
         let end = Instant::now() + self.settings.patience;
         loop {
-            match write_mark(&*self.direct, &epoch.clock).await {
+            match write_mark(&self.direct, &epoch.clock).await {
                 Ok(revision) => return Ok(revision),
                 Err(source) if Instant::now() >= end => {
                     return Err(SoakError::Call { action: "write the last mark", source }.into());
@@ -183,7 +183,7 @@ impl Soak {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         for client in &self.clients {
-            client.party.close().await;
+            client.client.close().await;
         }
         Ok(())
     }
@@ -192,7 +192,7 @@ impl Soak {
     fn held(&self) -> Vec<Finding> {
         let mut held = Vec::new();
         for client in &self.clients {
-            let stats = client.party.stats();
+            let stats = client.client.stats();
             let (watches, streams, bytes) = (stats.watches, stats.streams, stats.queued_bytes);
             if (watches, streams, bytes) != (0, 0, 0) {
                 let what =

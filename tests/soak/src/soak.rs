@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use etcd_watch_client::Client;
 use etcd_watch_testkit::harness::HarnessError;
 use tokio::{
     sync::{RwLock, mpsc, watch},
@@ -16,13 +17,13 @@ use tokio::{
 };
 
 use crate::{
+    clients::{self, NamedClient},
     clock::Clock,
     error::SoakError,
     faults::Deck,
     finding::Finding,
     journal::Journal,
     observer::Surroundings,
-    party::{self, Member, Party},
     recorder::Recorder,
     replicas::{self, Replica},
     report::Report,
@@ -85,8 +86,8 @@ pub(crate) struct Soak {
     pub(crate) start: Instant,
     pub(crate) journal: Journal,
     pub(crate) world: Arc<World>,
-    pub(crate) clients: Vec<Member>,
-    pub(crate) direct: Arc<dyn Party>,
+    pub(crate) clients: Vec<NamedClient>,
+    pub(crate) direct: Client,
     pub(crate) gate: Gate,
     writers: Option<Writers>,
     writes: Writes,
@@ -117,8 +118,8 @@ impl Soak {
         let settings = Arc::new(settings);
         let world = Arc::new(World::start(settings.version.clone(), settings.patience).await?);
         journal.note(format!("{} serves at {:?}; seed {}", world.version, world.endpoints, settings.seed));
-        let clients = party::clients(&world.link_endpoints())?;
-        let direct = party::direct(&world.endpoints)?;
+        let clients = clients::clients(&world.link_endpoints())?;
+        let direct = clients::direct(&world.endpoints)?;
         let (hurry, hurried) = watch::channel(false);
         let clock = Arc::new(Clock::default());
         let around = Surroundings {
@@ -251,7 +252,7 @@ impl Soak {
             loop {
                 tokio::time::sleep(MARK).await;
                 let clock = gate.read().await;
-                if let Ok(revision) = write_mark(&*direct, &clock).await
+                if let Ok(revision) = write_mark(&direct, &clock).await
                     && sender.send((revision, Instant::now())).await.is_err()
                 {
                     return;
@@ -350,7 +351,7 @@ impl Soak {
             kept.push(self.journal.keep().display().to_string());
             kept.extend(self.world.keep().await);
         }
-        let stats = self.clients.iter().map(|client| (client.name, client.party.stats())).collect();
+        let stats = self.clients.iter().map(|client| (client.name, client.client.stats())).collect();
         Ok(Report {
             version: self.world.version.to_string(),
             settings: (*self.settings).clone(),

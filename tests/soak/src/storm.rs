@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::CallError;
+use etcd_watch_client::{CallError, Client};
 use etcd_watch_testkit::{
     harness::{HarnessError, binaries::Version},
     proxy::Cut,
@@ -17,7 +17,6 @@ use crate::{
     error::SoakError,
     faults::{Deck, Done, Fault},
     journal::Journal,
-    party::Party,
     recorder::Recorder,
     settings::Settings,
     world::World,
@@ -30,7 +29,7 @@ pub(crate) struct Storm {
     pub(crate) world: Arc<World>,
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) clock: Arc<Clock>,
-    pub(crate) direct: Arc<dyn Party>,
+    pub(crate) direct: Client,
     pub(crate) journal: Journal,
 }
 
@@ -253,8 +252,8 @@ impl Storm {
             return None;
         }
         self.clock.compact(revision);
-        match self.direct.compact(revision).await {
-            Ok(()) => Some(format!("up to revision {revision} of {recorded}")),
+        match self.direct.compact(revision, false).await {
+            Ok(_) => Some(format!("up to revision {revision} of {recorded}")),
             Err(CallError::MaybeExecuted { .. }) => {
                 Some(format!("up to revision {revision} of {recorded}, maybe"))
             }

@@ -11,13 +11,13 @@ use fastrand::Rng;
 use crate::{
     checking::Progress,
     classes::{Ask, CLASSES},
+    clients::NamedClient,
     clock::Clock,
     finding::Finding,
     journal::Journal,
     lags::Lags,
     ledger::Ledger,
     observer::{Name, Observer, Standing, Surroundings, is_lawful},
-    party::Member,
 };
 
 /// How long a watch lives that makes room for another one, at least and at most. Every third lives on.
@@ -25,7 +25,7 @@ const LIFETIME: std::ops::Range<u64> = 15..90;
 
 /// The watches of all clients.
 pub(crate) struct Watches {
-    clients: Vec<Member>,
+    clients: Vec<NamedClient>,
     observers: Vec<Observer>,
     /// Places without a watch.
     free: Vec<usize>,
@@ -58,7 +58,7 @@ pub struct Counts {
 
 impl Watches {
     pub(crate) fn new(
-        clients: Vec<Member>,
+        clients: Vec<NamedClient>,
         wanted: usize,
         seed: u64,
         around: Surroundings,

@@ -8,14 +8,15 @@ use std::{
     time::Duration,
 };
 
-use etcd_watch_client::{CallError, Delete, KeyRange, Put, Txn};
+use etcd_watch_client::{CallError, Client, Delete, KeyRange, Put, Txn};
+use etcd_watch_proto::etcdserverpb::ResponseHeader;
 use fastrand::Rng;
 use tokio::{sync::RwLock, task::JoinHandle};
 
 use crate::{
+    clients::NamedClient,
     clock::Clock,
     keys::{KEYS, KEYS_PER_GROUP, before_mark, key, mark},
-    party::{Member, Party},
 };
 
 /// Whoever writes holds it for reading, and finds the store's clock in it; whoever holds it for writing has peace.
@@ -52,15 +53,15 @@ pub struct Writes {
 }
 
 impl Writers {
-    pub(crate) fn start(clients: &[Member], gate: &Gate, per_second: u32, seed: u64) -> Self {
+    pub(crate) fn start(clients: &[NamedClient], gate: &Gate, per_second: u32, seed: u64) -> Self {
         let counts = Arc::new(Counts::default());
         let writers =
             u32::try_from(clients.len()).unwrap_or(u32::MAX).saturating_mul(WRITERS_PER_CLIENT).max(1);
         let pace = Duration::from_secs(1) * writers / per_second.max(1);
-        let parties = clients.iter().flat_map(|client| (0..WRITERS_PER_CLIENT).map(|_| client.party.clone()));
-        let tasks = (0..).zip(parties).map(|(number, party)| {
+        let each = clients.iter().flat_map(|client| (0..WRITERS_PER_CLIENT).map(|_| client.client.clone()));
+        let tasks = (0..).zip(each).map(|(number, client)| {
             let random = Rng::with_seed(seed.wrapping_add(number));
-            tokio::spawn(write_on(party, gate.clone(), counts.clone(), pace, random))
+            tokio::spawn(write_on(client, gate.clone(), counts.clone(), pace, random))
         });
         Self { tasks: tasks.collect(), counts: counts.clone() }
     }
@@ -79,14 +80,14 @@ impl Drop for Writers {
 }
 
 /// Writes something that every watch sees; its revision. Not retried.
-pub(crate) async fn write_mark(party: &dyn Party, clock: &Clock) -> Result<i64, CallError> {
-    clock.acknowledge(party.txn(before_mark()).await?);
-    let revision = party.txn(mark()).await?;
+pub(crate) async fn write_mark(client: &Client, clock: &Clock) -> Result<i64, CallError> {
+    clock.acknowledge(transact(client, before_mark()).await?);
+    let revision = transact(client, mark()).await?;
     clock.acknowledge(revision);
     Ok(revision)
 }
 
-async fn write_on(party: Arc<dyn Party>, gate: Gate, counts: Arc<Counts>, pace: Duration, mut random: Rng) {
+async fn write_on(client: Client, gate: Gate, counts: Arc<Counts>, pace: Duration, mut random: Rng) {
     let mut lease = 0;
     let mut ticks = tokio::time::interval(pace);
     // After a fault there is no need to make up for what was not written.
@@ -94,7 +95,7 @@ async fn write_on(party: Arc<dyn Party>, gate: Gate, counts: Arc<Counts>, pace: 
     loop {
         ticks.tick().await;
         let clock = gate.read().await;
-        let counter = match write(&*party, &mut random, &mut lease).await {
+        let counter = match write(&client, &mut random, &mut lease).await {
             Ok(revision) => {
                 clock.acknowledge(revision);
                 &counts.made
@@ -106,31 +107,41 @@ async fn write_on(party: Arc<dyn Party>, gate: Gate, counts: Arc<Counts>, pace: 
     }
 }
 
-async fn write(party: &dyn Party, random: &mut Rng, lease: &mut i64) -> Result<i64, CallError> {
+async fn write(client: &Client, random: &mut Rng, lease: &mut i64) -> Result<i64, CallError> {
     let index = random.u32(..KEYS);
     match random.u32(..100) {
-        0..60 => party.put(Put::new(key(index), value(random))).await,
-        60..72 => party.txn(Txn::new().and_then(Delete::key(key(index)))).await,
+        0..60 => client.put(Put::new(key(index), value(random))).await.map(|put| revision(put.header)),
+        60..72 => transact(client, Txn::new().and_then(Delete::key(key(index)))).await,
         72..75 => {
             // Several at once, if they are there.
             let first = index / KEYS_PER_GROUP * KEYS_PER_GROUP;
             let range = KeyRange::range(key(first), key(first + 4)).expect("the keys are in order");
-            party.txn(Txn::new().and_then(Delete::new(range))).await
+            transact(client, Txn::new().and_then(Delete::new(range))).await
         }
-        75..94 => party.txn(transaction(index, random)).await,
+        75..94 => transact(client, transaction(index, random)).await,
         _ => {
             // The one of before may have run out: that write fails, and the next one has a lease of its own.
             if *lease == 0 || random.bool() {
-                *lease = party.lease_grant(LEASE_SECONDS).await?;
+                *lease = client.lease_grant(LEASE_SECONDS, 0).await?.id;
             }
             let put = Put::new(key(index), value(random)).lease(*lease);
-            let written = party.put(put).await;
+            let written = client.put(put).await;
             if written.is_err() {
                 *lease = 0;
             }
-            written
+            written.map(|put| revision(put.header))
         }
     }
+}
+
+/// Makes a transaction; its revision.
+async fn transact(client: &Client, txn: Txn) -> Result<i64, CallError> {
+    Ok(revision(client.txn(txn).await?.header))
+}
+
+/// A write that changed nothing has the revision of an earlier one.
+fn revision(header: Option<ResponseHeader>) -> i64 {
+    header.map_or(0, |header| header.revision)
 }
 
 /// Several keys in a row, none twice.

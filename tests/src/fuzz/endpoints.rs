@@ -36,7 +36,7 @@ pub(super) fn run(data: &[u8]) {
 
 /// What is read is written so that it is read as the same, and names the same host to TCP and to HTTP.
 fn endpoint(text: &str) {
-    for default in [Scheme::Http, Scheme::Https, Scheme::Unix] {
+    for default in [Scheme::Http, Scheme::Https, Scheme::Unix, Scheme::Unixs] {
         let Ok(endpoint) = Endpoint::parse_or(text, default) else { continue };
         let written = endpoint.to_string();
         let again = Endpoint::parse_or(&written, Scheme::Http).expect("it was an endpoint before");
@@ -46,7 +46,10 @@ fn endpoint(text: &str) {
             assert_eq!(uri.port_u16(), Some(port));
             let host_in_uri = uri.host().expect("it has one");
             let address = host_in_uri.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+            // A zone is for this machine, and in no request.
+            let (host, zone) = host.split_once('%').map_or((host, None), |(host, zone)| (host, Some(zone)));
             assert_eq!(address.unwrap_or(host_in_uri), host);
+            assert!(zone.is_none() || address.is_some(), "{written:?}");
             assert!(!host.contains(['[', ']']), "{host:?}");
             assert_eq!(uri.scheme_str(), Some(endpoint.scheme().as_str()));
         }
@@ -155,7 +158,10 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ("v6-zone", text(ENDPOINT, "http://[fe80::1%25eth0]:2379")),
         ("v6-bare", text(ENDPOINT, "::1:2379")),
         ("unix-absolute", text(ENDPOINT, "unix:///run/etcd.sock")),
+        ("v6-zone-of-go", text(ENDPOINT, "[fe80::1%eth0]:2379")),
         ("unix-relative", text(ENDPOINT, "unix:etcd.sock:0")),
+        ("unix-with-tls", text(ENDPOINT, "unixs:///run/etcd.sock")),
+        ("unix-with-host", text(ENDPOINT, "unix://localhost:12345")),
         ("with-path", text(ENDPOINT, "http://etcd:2379/v3?x#y")),
         ("no-port", text(ENDPOINT, "http://etcd")),
         ("spaces", text(ENDPOINT, " \tetcd:1 ")),

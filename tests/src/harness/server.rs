@@ -121,6 +121,18 @@ impl EtcdServer {
         self.member.tls.is_some() || self.member.membership.is_some()
     }
 
+    /// The PEM file with what its certificate is verified by, if it has TLS. One that a server makes for itself is there
+    /// once it has started.
+    pub fn ca_file(&self) -> Option<PathBuf> {
+        let tls = self.member.tls.as_ref()?;
+        Some(tls.ca_file(self.directory.path(), &self.data_directory()))
+    }
+
+    /// The directory that it runs in: relative paths in its flags and URLs are relative to it.
+    pub fn working_directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// What it runs.
     pub fn binary(&self) -> &EtcdBinary {
         &self.member.binary
@@ -154,7 +166,9 @@ impl EtcdServer {
     pub fn etcdctl(&self) -> Result<Etcdctl, HarnessError> {
         let etcdctl = Etcdctl::of(&self.member.binary, self.endpoint())?;
         Ok(match &self.member.tls {
-            Some(tls) if !self.member.has_unix_socket => tls.equip(etcdctl, self.directory.path()),
+            Some(tls) if !self.member.has_unix_socket => {
+                tls.equip(etcdctl, self.directory.path(), &self.data_directory())
+            }
             _ => etcdctl,
         })
     }

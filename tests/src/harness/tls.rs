@@ -1,6 +1,9 @@
 //! What a server shows of itself to clients, and asks of them.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use super::{Etcdctl, HarnessError};
 use crate::certificates::{Identity, TestCa};
@@ -8,7 +11,8 @@ use crate::certificates::{Identity, TestCa};
 /// How a server serves clients over TLS: [`EtcdServerBuilder::tls`](super::EtcdServerBuilder::tls).
 #[derive(Clone, Debug)]
 pub struct ServerTls {
-    identity: Identity,
+    /// `None` if the server makes its own.
+    identity: Option<Identity>,
     clients: Option<Clients>,
 }
 
@@ -23,7 +27,14 @@ struct Clients {
 impl ServerTls {
     /// Shows this certificate, and lets every client in. It is shown as it is, expired or for another name.
     pub fn new(identity: &Identity) -> Self {
-        Self { identity: identity.clone(), clients: None }
+        Self { identity: Some(identity.clone()), clients: None }
+    }
+
+    /// Shows a certificate that the server makes for itself, with a P-521 key, and lets every client in.
+    ///
+    /// [`EtcdServer::ca_file`](super::EtcdServer::ca_file) is this certificate.
+    pub fn automatic() -> Self {
+        Self { identity: None, clients: None }
     }
 
     /// Lets in only clients with a certificate that this authority issued.
@@ -37,12 +48,17 @@ impl ServerTls {
     /// Writes the files a server needs into its directory; the flags that name them.
     pub(super) fn install(&self, directory: &Path) -> Result<Vec<(String, String)>, HarnessError> {
         let failed = || HarnessError::io("write a server's certificates");
-        let files = self.identity.write(directory, "server").map_err(failed())?;
         let path = |path: &Path| path.display().to_string();
-        let mut flags = vec![
-            ("cert-file".to_owned(), path(&files.certificate)),
-            ("key-file".to_owned(), path(&files.key)),
-        ];
+        let mut flags = match &self.identity {
+            Some(identity) => {
+                let files = identity.write(directory, "server").map_err(failed())?;
+                vec![
+                    ("cert-file".to_owned(), path(&files.certificate)),
+                    ("key-file".to_owned(), path(&files.key)),
+                ]
+            }
+            None => vec![("auto-tls".to_owned(), "true".to_owned())],
+        };
         if let Some(clients) = &self.clients {
             let ca = directory.join("client-ca.crt");
             fs::write(&ca, &clients.ca_pem).map_err(failed())?;
@@ -53,9 +69,17 @@ impl ServerTls {
         Ok(flags)
     }
 
+    /// The file with what verifies the server's certificate, written by `install` or by the server.
+    pub(super) fn ca_file(&self, directory: &Path, data_directory: &Path) -> PathBuf {
+        match self.identity {
+            Some(_) => directory.join("server-ca.crt"),
+            None => data_directory.join("fixtures/client/cert.pem"),
+        }
+    }
+
     /// An `etcdctl` that trusts the server and is let in, with the files that `install` wrote.
-    pub(super) fn equip(&self, etcdctl: Etcdctl, directory: &Path) -> Etcdctl {
-        let etcdctl = etcdctl.cacert(directory.join("server-ca.crt"));
+    pub(super) fn equip(&self, etcdctl: Etcdctl, directory: &Path, data_directory: &Path) -> Etcdctl {
+        let etcdctl = etcdctl.cacert(self.ca_file(directory, data_directory));
         match self.clients {
             Some(_) => etcdctl.certificate(directory.join("etcdctl.crt"), directory.join("etcdctl.key")),
             None => etcdctl,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use etcd_watch_core::{
     CloseReason, Delivery, EventKind, Instant, Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest,
-    SnapshotPart, WatchKey, WatchResponse, WatchState,
+    SnapshotPart, WatchKey, WatchResponse,
 };
 
 use super::client::Owner;
@@ -278,11 +278,9 @@ impl World {
     /// Whether some mirror has to notice that its store is gone, and has not yet.
     pub(super) fn mirrors_are_noticing(&self) -> bool {
         self.mirrors.iter().any(|mirror| {
-            let watch = mirror.watch.and_then(|watch| self.clients[mirror.client].watcher.watch_stats(watch));
-            let has_noticed = watch.is_some_and(|stats| stats.state == WatchState::Closed);
             let listed = mirror.listed.map(|(epoch, revision)| self.cluster.successor(epoch, revision));
             let is_gone = |epoch| self.cluster.is_replaced_in_silence(epoch);
-            !mirror.is_closed && (is_gone(mirror.epoch) || listed.is_some_and(is_gone)) && !has_noticed
+            !mirror.is_closed && (is_gone(mirror.epoch) || listed.is_some_and(is_gone))
         })
     }
 

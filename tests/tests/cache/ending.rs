@@ -1,27 +1,25 @@
 //! How caches end, and what they leave behind.
 
 use etcd_watch_client::{
-    AmbientRuntime, Client, CloseReason, KeyRange,
+    Client, CloseReason, KeyRange,
     cache::{CacheError, CacheRequest, CacheStatus, SubscribeRequest},
 };
-use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::{
     harness::{Access, Auth, EtcdServer, EtcdVersion, Keys, wait_until},
     model::ModelConfig,
     server::EmbeddedEtcd,
 };
-use etcd_watch_tokio::TokioRuntime;
 
-use crate::{DEADLINE, cache, client, in_time, model, put, real, state, write};
+use crate::{DEADLINE, On, cache, client, in_time, model, put, real, state, write};
 
 async fn watches(server: &EtcdServer, count: u64) {
     let what = format!("{count} watches are left");
     wait_until(&what, DEADLINE, || server.watcher_count().expect("it tells") == count).await;
 }
 
-async fn nothing_is_left_behind() {
+async fn nothing_is_left_behind(on: On) {
     let server = real(EtcdVersion::V3_5).await;
-    let client: Client = client(server.endpoint());
+    let client = client(on, server.endpoint());
     write(&client, 0).await;
 
     // The last handle counts, of whatever kind.
@@ -57,9 +55,9 @@ async fn nothing_is_left_behind() {
     assert_eq!(in_time(cached.consistent()).await.map(drop), Err(CacheError::Closed));
 }
 
-async fn a_closed_client_ends_it_with_the_reason() {
+async fn a_closed_client_ends_it_with_the_reason(on: On) {
     let server = model().await;
-    let client: Client = client(server.endpoint());
+    let client = client(on, server.endpoint());
     write(&client, 0).await;
     let cached = cache(&client);
     let last = in_time(cached.ready()).await.expect("it is listed");
@@ -74,31 +72,31 @@ async fn a_closed_client_ends_it_with_the_reason() {
 }
 
 macro_rules! on {
-    ($($module:ident: $runtime:ty;)*) => {$(
+    ($($module:ident: $on:expr;)*) => {$(
         mod $module {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn nothing_is_left_behind() {
-                super::nothing_is_left_behind::<$runtime>().await;
+                super::nothing_is_left_behind($on).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn a_closed_client_ends_it_with_the_reason() {
-                super::a_closed_client_ends_it_with_the_reason::<$runtime>().await;
+                super::a_closed_client_ends_it_with_the_reason($on).await;
             }
         }
     )*};
 }
 
 on! {
-    tokio_runtime: crate::ending::TokioRuntime;
-    smol_runtime: crate::ending::SmolRuntime;
-    async_std_runtime: crate::ending::AsyncStdRuntime;
+    tokio_runtime: crate::On::Tokio;
+    smol_runtime: crate::On::Smol;
+    async_std_runtime: crate::On::AsyncStd;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_panic_in_the_decoder_ends_the_cache_and_not_its_readers() {
     let server = model().await;
-    let client: Client = client(server.endpoint());
+    let client = client(On::Tokio, server.endpoint());
     put(&client, "c/a", "fine").await;
     let decode = |_: &[u8], value: &[u8]| {
         assert_ne!(value, b"boom", "on purpose");
@@ -114,7 +112,7 @@ async fn a_panic_in_the_decoder_ends_the_cache_and_not_its_readers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_store_is_followed_and_its_predecessors_revisions_are_given_up() {
     let mut server = model().await;
-    let client: Client = client(server.endpoint());
+    let client = client(On::Tokio, server.endpoint());
     let last = write(&client, 0).await;
     let cached = cache(&client);
     in_time(cached.ready()).await.expect("it is listed");
@@ -130,7 +128,7 @@ async fn another_store_is_followed_and_its_predecessors_revisions_are_given_up()
     let model = etcd_watch_testkit::model::ModelEtcd::new(config);
     let server = EmbeddedEtcd::start_on(address, model).await.expect("it starts");
     // By a client whose connections are not those that have just been cut.
-    let direct: Client = crate::client(server.endpoint());
+    let direct = crate::client(On::Tokio, server.endpoint());
     let revision = put(&direct, "c/new", "of another store").await;
     assert!(revision < last);
     assert_eq!(in_time(waiting).await.expect("it runs"), Err(CacheError::OtherStore));
@@ -150,7 +148,7 @@ async fn metrics_tell_of_a_cache_by_its_name() {
     let snapshotter = recorder.snapshotter();
     recorder.install().expect("the first in this process");
     let server = model().await;
-    let client: Client = client(server.endpoint());
+    let client = client(On::Tokio, server.endpoint());
     write(&client, 0).await;
     let request = CacheRequest::new(KeyRange::prefix("c/")).name("settings");
     let cached = client.cache(request).expect("it is made");

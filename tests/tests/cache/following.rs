@@ -6,18 +6,16 @@ use std::sync::{
 };
 
 use etcd_watch_client::{
-    AmbientRuntime, Client, Delete, KeyRange,
+    Client, Delete, KeyRange,
     cache::{Cache, CacheEvent, CacheStatus, SubscribeRequest},
 };
-use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::{
     harness::EtcdVersion,
     proxy::{Cut, FaultProxy},
 };
-use etcd_watch_tokio::TokioRuntime;
 
 use crate::{
-    State, cache, changes, client, fold, in_time, model, put, real, real_servers, state, stored, write,
+    On, State, cache, changes, client, fold, in_time, model, put, real, real_servers, state, stored, write,
 };
 
 /// A task that takes snapshots and compares each with the store; how many it could.
@@ -69,12 +67,12 @@ fn subscriber(cache: &Cache, events: Arc<AtomicU64>) -> tokio::task::JoinHandle<
 
 async fn readers_see_only_what_the_store_was(on: On, endpoint: String) {
     let proxy = FaultProxy::start(endpoint.clone()).await.expect("it starts");
-    let direct: Client = client(endpoint);
+    let direct = client(on, endpoint);
     let last = write(&direct, 0).await;
 
     // Every connection is cut within the list.
     proxy.cut_each_after_bytes(900, Cut::Reset);
-    let cached: Client = client(proxy.endpoint());
+    let cached = client(on, proxy.endpoint());
     let cache = cache(&cached);
     let stop = Arc::new(AtomicBool::new(false));
     let events = Arc::default();
@@ -123,43 +121,43 @@ async fn readers_see_only_what_the_store_was(on: On, endpoint: String) {
     assert!(events.load(Ordering::Relaxed) > 100);
 }
 
-async fn on_the_model() {
+async fn on_the_model(on: On) {
     let server = model().await;
     readers_see_only_what_the_store_was(on, server.endpoint()).await;
 }
 
-async fn on_real_servers() {
+async fn on_real_servers(on: On) {
     for server in real_servers().await {
         readers_see_only_what_the_store_was(on, server.endpoint()).await;
     }
 }
 
 macro_rules! on {
-    ($($module:ident: $runtime:ty;)*) => {$(
+    ($($module:ident: $on:expr;)*) => {$(
         mod $module {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_the_model() {
-                super::on_the_model::<$runtime>().await;
+                super::on_the_model($on).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn on_real_servers() {
-                super::on_real_servers::<$runtime>().await;
+                super::on_real_servers($on).await;
             }
         }
     )*};
 }
 
 on! {
-    tokio_runtime: crate::following::TokioRuntime;
-    smol_runtime: crate::following::SmolRuntime;
-    async_std_runtime: crate::following::AsyncStdRuntime;
+    tokio_runtime: crate::On::Tokio;
+    smol_runtime: crate::On::Smol;
+    async_std_runtime: crate::On::AsyncStd;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_server_is_no_reason_to_list_again() {
     let mut server = real(EtcdVersion::V3_5).await;
-    let client: Client = client(server.endpoint());
+    let client = client(On::Tokio, server.endpoint());
     write(&client, 0).await;
     let cache = cache(&client);
     in_time(cache.ready()).await.expect("it is listed");

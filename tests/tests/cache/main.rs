@@ -3,13 +3,15 @@
 
 mod ending;
 mod following;
+#[path = "../conformance/runtime.rs"]
+mod runtime;
 mod subscribing;
 mod waiting;
 
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use etcd_watch_client::{
-    AmbientRuntime, Client, Config, Delete, Get, KeyRange, Put, Txn,
+    Client, Config, Delete, Get, KeyRange, Put, Txn,
     cache::{Cache, CacheChange, CacheEvent, CacheRequest, Snapshot},
 };
 use etcd_watch_testkit::{
@@ -17,6 +19,7 @@ use etcd_watch_testkit::{
     model::ModelConfig,
     server::EmbeddedEtcd,
 };
+use runtime::On;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -52,7 +55,7 @@ pub(crate) fn client(on: On, endpoint: String) -> Client {
         Duration::from_millis(10),
         Duration::from_millis(100),
     );
-    etcd_watch_tokio::builder().endpoints([endpoint]).watch_config(config).build().expect("valid")
+    on.builder().endpoints([endpoint]).watch_config(config).build().expect("valid")
 }
 
 pub(crate) fn cache(client: &Client) -> Cache {

@@ -1,15 +1,15 @@
 //! Subscribers, however slow and however many, are told all that changes on the one watch that the cache has.
 
 use etcd_watch_client::{
-    Client, EventKind, Filters, KeyRange, Txn,
+    EventKind, Filters, KeyRange, Txn,
     cache::{
         CacheError, CacheEvent, CacheRequest, ResyncReason, SubscribeError, SubscribeRequest, TypedCache,
     },
 };
 use etcd_watch_testkit::{harness::EtcdVersion, harness::wait_until};
-use etcd_watch_tokio::{Put, TokioRuntime};
+use etcd_watch_tokio::Put;
 
-use crate::{DEADLINE, State, cache, changes, client, fold, in_time, model, put, real, state, write};
+use crate::{DEADLINE, On, State, cache, changes, client, fold, in_time, model, put, real, state, write};
 
 fn all() -> KeyRange {
     KeyRange::prefix("c/")
@@ -18,7 +18,7 @@ fn all() -> KeyRange {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_subscriber_is_told_the_difference_instead() {
     let server = model().await;
-    let client: Client = client(server.endpoint());
+    let client = client(On::Tokio, server.endpoint());
     write(&client, 0).await;
     let cache = cache(&client);
     let first = in_time(cache.ready()).await.expect("it is listed");
@@ -66,7 +66,7 @@ async fn a_slow_subscriber_is_told_the_difference_instead() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_subscribers_share_one_watch_and_hear_of_their_own_keys() {
     let server = real(EtcdVersion::V3_5).await;
-    let client: Client = client(server.endpoint());
+    let client = client(On::Tokio, server.endpoint());
     let cache = cache(&client);
     // Some are there before the first list, some come after it.
     let subscribe = |index: usize| {
@@ -93,7 +93,7 @@ async fn many_subscribers_share_one_watch_and_hear_of_their_own_keys() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn puts_or_deletes_can_be_left_out_and_the_past_asked_for() {
     let server = model().await;
-    let client: Client = client(server.endpoint());
+    let client = client(On::Tokio, server.endpoint());
     let cache = cache(&client);
     in_time(cache.ready()).await.expect("it is listed");
     let no_put = Filters { no_put: true, no_delete: false };
@@ -130,7 +130,7 @@ async fn puts_or_deletes_can_be_left_out_and_the_past_asked_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_can_not_be_served_is_refused_by_name() {
     let server = model().await;
-    let client: Client = client(server.endpoint());
+    let client = client(On::Tokio, server.endpoint());
     let request = || CacheRequest::new(all());
     for (field, request) in [
         ("history", request().history(0)),
@@ -161,7 +161,7 @@ async fn what_can_not_be_served_is_refused_by_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_value_that_does_not_decode_is_an_error_of_its_key_alone() {
     let server = model().await;
-    let client: Client = client(server.endpoint());
+    let client = client(On::Tokio, server.endpoint());
     put(&client, "c/bad", "x").await;
     put(&client, "c/good", "1").await;
     let decode = |_: &[u8], value: &[u8]| String::from_utf8_lossy(value).parse::<u32>();

@@ -2,22 +2,19 @@
 
 use std::{future::poll_fn, task::Poll, time::Duration};
 
-use etcd_watch_client::{AmbientRuntime, Client};
-use etcd_watch_smol::{SmolRuntime, async_std::AsyncStdRuntime};
 use etcd_watch_testkit::{
     harness::EtcdVersion,
     model::{ModelConfig, Quirks},
     proxy::FaultProxy,
     server::EmbeddedEtcd,
 };
-use etcd_watch_tokio::TokioRuntime;
 use tokio::time::timeout;
 
-use crate::{cache, client, in_time, model, put, real, state, stored, write};
+use crate::{On, cache, client, in_time, model, put, real, state, stored, write};
 
 /// The store moves on, the cached keys don't.
 async fn a_quiet_cache_comes_to_any_revision(on: On, endpoint: String) -> (u64, u64) {
-    let direct: Client = client(endpoint);
+    let direct = client(on, endpoint);
     write(&direct, 0).await;
     let cache = cache(&direct);
     let first = in_time(cache.ready()).await.expect("it is listed");
@@ -61,20 +58,19 @@ async fn a_quiet_cache_comes_to_any_revision(on: On, endpoint: String) -> (u64, 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_is_asked_for_progress() {
     let server = model().await;
-    a_quiet_cache_comes_to_any_revision(etcd_watch_tokio::builder, server.endpoint()).await;
+    a_quiet_cache_comes_to_any_revision(On::Tokio, server.endpoint()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_3_5_is_asked_for_progress() {
     let server = real(EtcdVersion::V3_5).await;
-    a_quiet_cache_comes_to_any_revision(etcd_watch_smol::builder, server.endpoint()).await;
+    a_quiet_cache_comes_to_any_revision(On::Smol, server.endpoint()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn etcd_3_4_23_whose_progress_is_not_believed_is_read_from() {
     let server = real(EtcdVersion::V3_4).await;
-    let (_, reads) =
-        a_quiet_cache_comes_to_any_revision(etcd_watch_smol::async_std::builder, server.endpoint()).await;
+    let (_, reads) = a_quiet_cache_comes_to_any_revision(On::AsyncStd, server.endpoint()).await;
     assert!(reads > 0);
 }
 
@@ -82,14 +78,14 @@ async fn etcd_3_4_23_whose_progress_is_not_believed_is_read_from() {
 async fn a_proxy_that_ignores_progress_requests_is_read_through() {
     let config = ModelConfig { quirks: Quirks::grpc_proxy(), ..ModelConfig::default() };
     let server = EmbeddedEtcd::start(config).await.expect("it starts");
-    let (_, reads) = a_quiet_cache_comes_to_any_revision(etcd_watch_tokio::builder, server.endpoint()).await;
+    let (_, reads) = a_quiet_cache_comes_to_any_revision(On::Tokio, server.endpoint()).await;
     assert!(reads > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_range_can_be_waited_with_on_any_server() {
     for server in crate::real_servers().await {
-        let direct: Client = client(server.endpoint());
+        let direct = client(On::Tokio, server.endpoint());
         let cache = cache(&direct);
         in_time(cache.ready()).await.expect("it is listed");
         let last = put(&direct, "other", "").await;
@@ -106,9 +102,9 @@ async fn an_empty_range_can_be_waited_with_on_any_server() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consistent_reads_see_every_write_before_them_and_share_reads() {
     for server in crate::real_servers().await {
-        let direct: Client = client(server.endpoint());
+        let direct = client(On::Tokio, server.endpoint());
         let proxy = FaultProxy::start(server.endpoint()).await.expect("it starts");
-        let cache = cache(&client(etcd_watch_tokio::builder, proxy.endpoint()));
+        let cache = cache(&client(On::Tokio, proxy.endpoint()));
         for round in 0..5 {
             let ours = put(&direct, "c/a", &round.to_string()).await;
             let other = put(&direct, "other", "").await;

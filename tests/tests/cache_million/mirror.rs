@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use etcd_watch_testkit::{folding::Folding, harness::EtcdVersion, proxy::Cut};
-use etcd_watch_tokio::{Client, ListReason, MirrorRequest, Put, TokioRuntime, proto::mvccpb::KeyValue};
+use etcd_watch_tokio::{Client, ListReason, MirrorRequest, Put, proto::mvccpb::KeyValue};
 
 use crate::{Changing, DEADLINE, PAGE, World, key, range, resident};
 

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use etcd_watch_client::Endpoint;
 use etcd_watch_testkit::harness::{EtcdVersion, wait_until};
 
 use crate::{
     kinds,
     learner::Learner,
-    party::{On, Settings},
+    runtime::On,
+    settings::Settings,
     world::{DEADLINE, PATIENCE, SLACK, World},
 };
 
@@ -32,16 +34,14 @@ pub(crate) async fn the_member_list_is_followed(version: EtcdVersion) {
     }
     world.watch_all(kinds::shared).await;
     world.start_writers();
-    for (name, party) in &world.parties[..On::ALL.len()] {
-        assert_eq!(party.endpoints(), all[..1]);
-        let mut synced = party.sync_endpoints().await;
-        synced.sort();
+    for (name, client) in &world.clients[..On::ALL.len()] {
+        assert_eq!(names(&client.endpoints()), all[..1]);
+        let synced = names(&client.sync_endpoints().await.expect("the member list is read"));
         assert_eq!(synced, all, "{name}: all members, and not the learner {}", learner.endpoint);
     }
-    for (name, party) in &world.parties[On::ALL.len()..] {
+    for (name, client) in &world.clients[On::ALL.len()..] {
         wait_until("the endpoints are synced", DEADLINE, || {
-            let mut synced = party.endpoints();
-            synced.sort();
+            let synced = names(&client.endpoints());
             assert!(synced == all || synced == all[..1], "{name}: {synced:?}");
             synced == all
         })
@@ -66,17 +66,24 @@ pub(crate) async fn the_member_list_is_followed(version: EtcdVersion) {
     let rest: Vec<String> =
         world.cluster.all_but(left).into_iter().map(|number| endpoint(&world, number)).collect();
     let since = Instant::now();
-    for (_, party) in &world.parties[..On::ALL.len()] {
-        party.set_endpoints(rest.clone());
+    for (_, client) in &world.clients[..On::ALL.len()] {
+        client.set_endpoints(rest.clone()).expect("they are endpoints");
     }
     let what = format!("member {left} is taken off the list");
     let away = world.back(what, since, &world.all()).await;
     assert!(away.longest() < SLACK, "nothing has to be found out");
     world.streams_on(left, 0).await;
-    let moves: u64 = world.parties.iter().map(|(_, party)| party.stats().moves).sum();
+    let moves: u64 = world.clients.iter().map(|(_, client)| client.stats().moves).sum();
     // One may have been lost meanwhile, on a busy machine.
     assert!((1..=on_it).contains(&moves), "{moves} moved of {on_it} that were there, and nothing else");
     world.finish().await;
+}
+
+/// As text, in order.
+fn names(endpoints: &[Endpoint]) -> Vec<String> {
+    let mut names: Vec<String> = endpoints.iter().map(ToString::to_string).collect();
+    names.sort();
+    names
 }
 
 fn endpoint(world: &World, number: usize) -> String {

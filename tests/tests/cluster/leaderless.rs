@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 use crate::{
     kinds,
     observer::Observer,
-    party::{On, Settings},
+    runtime::On,
+    settings::Settings,
     world::{DEADLINE, SLACK, World, secs},
 };
 
@@ -77,16 +78,16 @@ pub(crate) async fn without_a_majority_watches_wait_as_long_as_they_are_told(ver
 /// What calls come to without a leader, by all clients at once.
 async fn calls(world: &World) {
     let mut calls = JoinSet::new();
-    for (name, party) in &world.parties {
-        let (name, party) = (name.clone(), party.clone());
+    for (name, client) in &world.clients {
+        let (name, client) = (name.clone(), client.clone());
         calls.spawn(async move {
             let since = Instant::now();
-            let error = party.put(Put::new("w/a0", "lost")).await.expect_err("nothing can be written");
+            let error = client.put(Put::new("w/a0", "lost")).await.expect_err("nothing can be written");
             in_time(&name, since, &error);
             let since = Instant::now();
-            let error = party.get(Get::key("w/a0")).await.expect_err("a linearizable read needs a leader");
+            let error = client.get(Get::key("w/a0")).await.expect_err("a linearizable read needs a leader");
             in_time(&name, since, &error);
-            let stale = party.get(Get::key("w/a0").serializable(true)).await;
+            let stale = client.get(Get::key("w/a0").serializable(true)).await;
             assert!(stale.is_ok(), "{name}: one that may be stale is answered: {stale:?}");
         });
     }

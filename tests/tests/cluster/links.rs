@@ -9,7 +9,7 @@ use etcd_watch_testkit::{
 };
 
 use crate::{
-    party::Settings,
+    settings::Settings,
     world::{DEADLINE, NOTICED, NOTICED_BY_PROBE, PATIENCE, SLACK, World},
 };
 
@@ -33,8 +33,8 @@ pub(crate) async fn links_are_lost_in_every_way(version: EtcdVersion) {
     assert!(away.of("async-std") < NOTICED_BY_PROBE + SLACK, "or by a probe, where there is no keepalive");
     world.links[0].restore();
     world.links[0].cut_all(Cut::Reset);
-    for (_, party) in &world.parties {
-        party.spread_watches().await;
+    for (_, client) in &world.clients {
+        client.spread_watches().await;
     }
     world.back("the link is there again", Instant::now(), &all).await;
 
@@ -77,25 +77,25 @@ pub(crate) async fn a_call_that_was_given_up_leaves_its_connection_of_use(versio
     });
     let link = &world.links[0];
     link.hold();
-    for (name, party) in &world.parties {
+    for (name, client) in &world.clients {
         let before = link.accepted();
         let on_its_way = async {
             wait_until("it connects", DEADLINE, || link.accepted() > before).await;
             tokio::time::sleep(GIVEN_UP).await;
         };
         tokio::select! {
-            answer = party.get(Get::key("k")) => panic!("{name}: nothing arrives, and yet {answer:?}"),
+            answer = client.get(Get::key("k")) => panic!("{name}: nothing arrives, and yet {answer:?}"),
             () = on_its_way => {}
         }
     }
     let accepted = link.accepted();
-    assert_eq!(accepted, world.parties.len() as u64, "each has a connection");
+    assert_eq!(accepted, world.clients.len() as u64, "each has a connection");
     // Past the time for a ping, of which there is none on a connection without streams.
     tokio::time::sleep(PATIENT.interval + PATIENT.timeout).await;
     link.release();
-    for (name, party) in &world.parties {
-        party.put(Put::new("k", "after a rest")).await.expect(name);
-        party.get(Get::key("k")).await.expect(name);
+    for (name, client) in &world.clients {
+        client.put(Put::new("k", "after a rest")).await.expect(name);
+        client.get(Get::key("k")).await.expect(name);
     }
     assert_eq!(link.accepted(), accepted, "no connection was lost meanwhile");
 }

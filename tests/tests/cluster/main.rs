@@ -9,7 +9,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `world` | a cluster, its proxies, the clients, and a scenario's steps |
-//! | `party` | one client, whatever its runtime |
+//! | `settings` | the settings of a client |
 //! | `kinds` | what is watched |
 //! | `observer` | a watch, and all it has delivered |
 //! | `writers` | writes of every kind, through the clients |
@@ -29,7 +29,9 @@ mod links;
 mod members;
 mod observer;
 mod partitions;
-mod party;
+#[path = "../conformance/runtime.rs"]
+mod runtime;
+mod settings;
 mod spreading;
 mod stores;
 mod world;

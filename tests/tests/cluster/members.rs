@@ -6,7 +6,7 @@ use etcd_watch_testkit::harness::EtcdVersion;
 
 use crate::{
     kinds,
-    party::Settings,
+    settings::Settings,
     world::{NOTICED, NOTICED_BY_PROBE, PATIENCE, SLACK, World, prober, secs},
 };
 
@@ -29,8 +29,8 @@ pub(crate) async fn members_are_killed_one_after_the_other(version: EtcdVersion)
     world.cluster.member_mut(leader).kill();
     world.back(format!("kill member {leader} (leads)"), since, &world.cluster.all_but(leader)).await;
     restart(&mut world, leader).await;
-    for (name, party) in &world.parties {
-        let stats = party.stats();
+    for (name, client) in &world.clients {
+        let stats = client.stats();
         assert!(stats.reconnects > 0 && stats.recreates > 0, "{name}: watches had to be resumed");
         assert!(stats.overflows > 0, "{name}: the slow consumers were too slow");
         assert_eq!(stats.misbehaved, 0, "{name}: killed members are no misbehaving ones");
@@ -43,7 +43,7 @@ pub(crate) async fn members_freeze_one_after_the_other(version: EtcdVersion) {
     for number in world.all() {
         let who = who(&world, number).await;
         // So that each freeze hits someone: the client with several streams has one here.
-        world.party("smol").spread_watches().await;
+        world.client("smol").spread_watches().await;
         let since = Instant::now();
         world.cluster.member(number).pause().expect("it freezes");
         let away = world.back(format!("freeze {who}"), since, &world.cluster.all_but(number)).await;
@@ -64,7 +64,7 @@ pub(crate) async fn a_member_found_to_hang_is_the_last_choice(version: EtcdVersi
     world.add_clients_with(|_, settings| Settings { dial_timeout: PATIENCE, ..prober(settings) });
     // One stream each, and no calls that would find out by themselves.
     world.watch_all(|| kinds::shared().into_iter().take(1).collect()).await;
-    let clients = world.parties.len() as u64;
+    let clients = world.clients.len() as u64;
     // The first endpoint is the best.
     world.streams_on(0, clients).await;
     let since = Instant::now();

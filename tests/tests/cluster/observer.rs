@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::{CloseReason, ResponseKind, Watch, WatchResponse};
+use etcd_watch_client::{Client, CloseReason, ResponseKind, Watch, WatchResponse};
 use etcd_watch_proto::mvccpb::Event as WireEvent;
 use etcd_watch_testkit::checks::{Received, Watched, check};
 use tokio::task::JoinHandle;
 
-use crate::{kinds::Kind, party::Party};
+use crate::kinds::Kind;
 
 /// A watch that is consumed in the background, and all it has delivered.
 pub(crate) struct Observer {
@@ -36,8 +36,8 @@ struct Log {
 
 impl Observer {
     /// Opens the watch, and consumes it on a task of tokio, whatever the client's runtime.
-    pub(crate) fn open(client: &str, party: &dyn Party, kind: Kind) -> Self {
-        let watch = party.watch(kind.request);
+    pub(crate) fn open(name: &str, client: &Client, kind: Kind) -> Self {
+        let watch = client.watch(kind.request).expect("a lawful request");
         let log = Arc::new(Mutex::new(Log { from: kind.watched.from, ..Log::default() }));
         let writing = log.clone();
         let consuming = tokio::spawn(async move {
@@ -57,7 +57,7 @@ impl Observer {
                 }
             }
         });
-        Self { client: client.to_owned(), kind: kind.name, watched: kind.watched, log, consuming }
+        Self { client: name.to_owned(), kind: kind.name, watched: kind.watched, log, consuming }
     }
 
     /// Whether it runs on its server; a watch from now on has to see all that is written from then on.

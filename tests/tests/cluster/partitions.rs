@@ -7,7 +7,8 @@ use etcd_watch_testkit::harness::{EtcdVersion, wait_until};
 use crate::{
     kinds::{self, Kind},
     observer::Observer,
-    party::{On, Settings},
+    runtime::On,
+    settings::Settings,
     world::{DEADLINE, SLACK, World},
 };
 
@@ -24,7 +25,7 @@ pub(crate) async fn watches_leave_a_member_that_is_cut_off_unless_they_do_withou
         let majority = world.cluster.all_but(lonely);
         let stay = stay(&mut world, lonely, part).await;
         let stays = |observer: &Observer| stay.contains(&observer.client);
-        world.party("smol").spread_watches().await;
+        world.client("smol").spread_watches().await;
         world.back("all is well", Instant::now(), &world.all()).await;
         let streams = || world.streams()[lonely];
         wait_until("others are there, too", DEADLINE, || streams() > stay.len() as u64).await;
@@ -45,7 +46,7 @@ pub(crate) async fn watches_leave_a_member_that_is_cut_off_unless_they_do_withou
         world.cluster.heal();
         world.back("the partition is over", since, &world.all()).await;
         for name in &stay {
-            let stats = world.party(name).stats();
+            let stats = world.client(name).stats();
             // Those that want a leader are sent away as often as they come back. On a busy machine a connection may
             // be taken for dead once.
             assert!(stats.reconnects <= 1, "{name}: it was left in peace: {stats:?}");

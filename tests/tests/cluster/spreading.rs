@@ -6,7 +6,8 @@ use etcd_watch_testkit::harness::{EtcdVersion, wait_until};
 
 use crate::{
     kinds::{self, Kind},
-    party::{On, Settings},
+    runtime::On,
+    settings::Settings,
     world::{DEADLINE, SLACK, World, spread},
 };
 
@@ -25,10 +26,10 @@ pub(crate) async fn streams_are_spread_again_after_they_came_together(version: E
     let since = Instant::now();
     world.links.iter().for_each(|link| link.restore());
     for on in On::ALL {
-        let party = world.party(on.name());
-        let moves = party.stats().moves;
-        party.spread_watches().await;
-        let moved = || party.stats().moves - moves;
+        let client = world.client(on.name());
+        let moves = client.stats().moves;
+        client.spread_watches().await;
+        let moved = || client.stats().moves - moves;
         wait_until("the streams move", DEADLINE, || moved() > 0).await;
         assert!(moved() <= 2, "of three streams, one stays");
     }
@@ -47,7 +48,7 @@ pub(crate) async fn streams_are_spread_again_after_they_came_together(version: E
     let since = Instant::now();
     world.links.iter().for_each(|link| link.restore());
     for on in On::ALL {
-        world.party(on.name()).spread_watches().await;
+        world.client(on.name()).spread_watches().await;
     }
     spread_evenly(&world, 2 * clients).await;
     world.back("half of them spread by themselves", since, &world.all()).await;

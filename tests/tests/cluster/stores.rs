@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::{
     kinds::{self, Kind},
     observer::Observer,
-    party::On,
+    runtime::On,
     world::{DEADLINE, World},
 };
 
@@ -137,7 +137,7 @@ pub(crate) async fn a_member_that_lags_is_left_and_nothing_is_lost(version: Etcd
     world.back("they leave it for one that doesn't lag", since, &majority).await;
     world.streams_on(lagging, 0).await;
     for on in On::ALL {
-        let stats = world.party(on.name()).stats();
+        let stats = world.client(on.name()).stats();
         assert_eq!(stats.misbehaved, 0, "to lag is no misbehaviour");
     }
     world.cluster.heal();

@@ -3,12 +3,11 @@
 use std::{
     collections::BTreeMap,
     fmt::{self, Display},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::{Delete, Get, Put, Txn};
-use etcd_watch_proto::mvccpb::Event;
+use etcd_watch_client::{Client, Delete, Get, Put, Txn};
+use etcd_watch_proto::{etcdserverpb::ResponseHeader, mvccpb::Event};
 use etcd_watch_testkit::{
     harness::{EtcdCluster, EtcdServer, EtcdVersion, wait_until},
     proxy::{Cut, FaultProxy},
@@ -18,7 +17,8 @@ use crate::{
     history,
     kinds::{self, DELETED, KEYS, Kind, key},
     observer::Observer,
-    party::{KEEPALIVE, On, Party, Settings},
+    runtime::On,
+    settings::{KEEPALIVE, Settings},
     writers::Writers,
 };
 
@@ -51,12 +51,12 @@ const PROGRESS: Duration = Duration::from_millis(500);
 /// A cluster and all that is around it.
 pub(crate) struct World {
     pub(crate) observers: Vec<Observer>,
-    pub(crate) parties: Vec<(String, Arc<dyn Party>)>,
+    pub(crate) clients: Vec<(String, Client)>,
     pub(crate) cluster: EtcdCluster,
     /// Between the clients and each member.
     pub(crate) links: Vec<FaultProxy>,
     /// A client past the links.
-    direct: Arc<dyn Party>,
+    direct: Client,
     writers: Option<Writers>,
 }
 
@@ -72,9 +72,9 @@ impl World {
             links.push(FaultProxy::start(member.endpoint()).await.expect("the proxy starts"));
         }
         let settings = Settings { request_timeout: PATIENCE, ..Settings::new(cluster.endpoints()) };
-        let direct = On::Tokio.client(settings);
+        let direct = settings.build(On::Tokio);
         let world =
-            Self { observers: Vec::new(), parties: Vec::new(), cluster, links, direct, writers: None };
+            Self { observers: Vec::new(), clients: Vec::new(), cluster, links, direct, writers: None };
         // A past, for watches that begin there.
         for _ in 0..3 {
             world.mark(&world.all()).await;
@@ -100,28 +100,28 @@ impl World {
     }
 
     pub(crate) fn add_client(&mut self, name: impl Into<String>, on: On, settings: Settings) {
-        self.parties.push((name.into(), on.client(settings)));
+        self.clients.push((name.into(), settings.build(on)));
     }
 
-    pub(crate) fn party(&self, name: &str) -> &Arc<dyn Party> {
-        let found = self.parties.iter().find(|(other, _)| other == name);
+    pub(crate) fn client(&self, name: &str) -> &Client {
+        let found = self.clients.iter().find(|(other, _)| other == name);
         &found.expect("there is such a client").1
     }
 
     /// Watches of these kinds, by every client.
     pub(crate) async fn watch_all(&mut self, kinds: impl Fn() -> Vec<Kind>) {
-        let names: Vec<String> = self.parties.iter().map(|(name, _)| name.clone()).collect();
+        let names: Vec<String> = self.clients.iter().map(|(name, _)| name.clone()).collect();
         for name in names {
             self.watch(&name, kinds()).await;
         }
     }
 
     /// Watches by one client; they run when this returns.
-    pub(crate) async fn watch(&mut self, client: &str, kinds: Vec<Kind>) {
+    pub(crate) async fn watch(&mut self, name: &str, kinds: Vec<Kind>) {
         let before = self.revision().await;
         let first = self.observers.len();
         for kind in kinds {
-            let observer = Observer::open(client, &**self.party(client), kind);
+            let observer = Observer::open(name, self.client(name), kind);
             self.observers.push(observer);
         }
         let opened = &self.observers[first..];
@@ -143,7 +143,7 @@ impl World {
     }
 
     pub(crate) fn start_writers(&mut self) {
-        self.writers = Some(Writers::start(self.parties.iter().map(|(_, party)| party)));
+        self.writers = Some(Writers::start(self.clients.iter().map(|(_, client)| client)));
     }
 
     pub(crate) async fn stop_writers(&mut self) {
@@ -165,14 +165,15 @@ impl World {
 
     /// The store's revision.
     pub(crate) async fn revision(&self) -> i64 {
-        self.direct.get(Get::key("any")).await.expect("it is read")
+        revision(self.direct.get(Get::key("any")).await.expect("it is read").header)
     }
 
     /// Writes something that every watch sees, by way of these members, which must be a majority; its revision.
     pub(crate) async fn mark(&self, up: &[usize]) -> i64 {
         // A write that a lost leader still got would make the step look slower than it was.
         self.cluster.wait_for_leader_among(up).await.expect("they have a leader");
-        self.direct.set_endpoints(up.iter().map(|&number| self.cluster.member(number).endpoint()).collect());
+        let endpoints = up.iter().map(|&number| self.cluster.member(number).endpoint());
+        self.direct.set_endpoints(endpoints).expect("they are endpoints");
         let end = Instant::now() + DEADLINE;
         loop {
             if let Some(revision) = self.try_mark().await {
@@ -186,7 +187,7 @@ impl World {
         self.direct.put(Put::new(DELETED, "to be deleted")).await.ok()?;
         let txn = Txn::new().and_then(Delete::key(DELETED));
         let txn = (0..KEYS).fold(txn, |txn, index| txn.and_then(Put::new(key(index), "a mark")));
-        self.direct.txn(txn).await.ok()
+        Some(revision(self.direct.txn(txn).await.ok()?.header))
     }
 
     /// Makes a mark and waits until every watch has seen it; how long that took since the step began.
@@ -268,8 +269,8 @@ impl World {
             observer.check(&history, mark);
         }
         println!("  the last mark had after {away}; {} events, all as they had to be", history.len());
-        for (name, party) in &self.parties {
-            let stats = party.stats();
+        for (name, client) in &self.clients {
+            let stats = client.stats();
             assert_eq!(stats.overtaken_events, 0, "{name}: no progress was believed that lied");
             println!(
                 "  {name}: {} reconnects, {} moves, {} watches resumed, {} overflows, {} events",
@@ -327,6 +328,10 @@ pub(crate) fn spread(settings: Settings) -> Settings {
 pub(crate) fn prober(settings: Settings) -> Settings {
     let settings = settings.config(|config| config.probe(Some(PROBE)).probe_timeout(PROBE_TIMEOUT));
     Settings { keepalive: None, ..settings }
+}
+
+fn revision(header: Option<ResponseHeader>) -> i64 {
+    header.expect("etcd sends headers").revision
 }
 
 pub(crate) fn secs(duration: Duration) -> f64 {

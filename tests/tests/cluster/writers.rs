@@ -8,13 +8,10 @@ use std::{
     time::Duration,
 };
 
-use etcd_watch_client::{CallError, Delete, KeyRange, Put, Txn};
+use etcd_watch_client::{CallError, Client, Delete, KeyRange, Put, Txn};
 use tokio::task::JoinSet;
 
-use crate::{
-    kinds::{KEYS, key},
-    party::Party,
-};
+use crate::kinds::{KEYS, key};
 
 /// The pace of each writer: enough that something is always on its way, and a history that is soon compared.
 const PACE: Duration = Duration::from_millis(15);
@@ -34,15 +31,15 @@ struct Counts {
 }
 
 impl Writers {
-    pub(crate) fn start<'a>(parties: impl IntoIterator<Item = &'a Arc<dyn Party>>) -> Self {
+    pub(crate) fn start<'a>(clients: impl IntoIterator<Item = &'a Client>) -> Self {
         let (stop, counts) = (Arc::new(AtomicBool::new(false)), Arc::new(Counts::default()));
         let mut tasks = JoinSet::new();
-        for (seed, party) in (1..).zip(parties) {
-            let (party, stop, counts) = (party.clone(), stop.clone(), counts.clone());
+        for (seed, client) in (1..).zip(clients) {
+            let (client, stop, counts) = (client.clone(), stop.clone(), counts.clone());
             let mut random = fastrand::Rng::with_seed(seed);
             tasks.spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    counts.count(write(&*party, &mut random).await);
+                    counts.count(write(&client, &mut random).await);
                     tokio::time::sleep(PACE).await;
                 }
             });
@@ -68,9 +65,9 @@ impl Writers {
 }
 
 impl Counts {
-    fn count(&self, result: Result<i64, CallError>) {
+    fn count(&self, result: Result<(), CallError>) {
         let counter = match result {
-            Ok(_) => &self.made,
+            Ok(()) => &self.made,
             Err(CallError::MaybeExecuted { .. }) => &self.unsure,
             Err(CallError::Timeout { .. }) => &self.late,
             Err(error) => panic!("no fault of the cluster explains {error}"),
@@ -79,16 +76,16 @@ impl Counts {
     }
 }
 
-async fn write(party: &dyn Party, random: &mut fastrand::Rng) -> Result<i64, CallError> {
+async fn write(client: &Client, random: &mut fastrand::Rng) -> Result<(), CallError> {
     let index = random.u32(..KEYS);
     let value = "x".repeat(random.usize(..200)) + &random.u32(..).to_string();
     match random.u32(..10) {
-        0..=4 => party.put(Put::new(key(index), value)).await,
-        5..=6 => party.delete(Delete::key(key(index))).await,
+        0..=4 => client.put(Put::new(key(index), value)).await.map(drop),
+        5..=6 => client.delete(Delete::key(key(index))).await.map(drop),
         7 => {
             // Several at once, if they are there; what a mark has put stays.
             let range = KeyRange::range(key(index / 4 * 4), key(index / 4 * 4 + 3));
-            party.delete(Delete::new(range.expect("it is not empty"))).await
+            client.delete(Delete::new(range.expect("it is not empty"))).await.map(drop)
         }
         _ => {
             let count = 2 + random.u32(..KEYS - 2);
@@ -100,7 +97,7 @@ async fn write(party: &dyn Party, random: &mut fastrand::Rng) -> Result<i64, Cal
                     txn.and_then(Put::new(key, value.clone()))
                 }
             });
-            party.txn(txn).await
+            client.txn(txn).await.map(drop)
         }
     }
 }

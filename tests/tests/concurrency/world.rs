@@ -3,8 +3,8 @@
 use std::{cell::Cell, time::Duration};
 
 use etcd_watch_client::{
-    Config, Delete, Get, Put, Runtime,
-    concurrency::{ContendError, Mutex, MutexGuard, Session, SessionBuilder},
+    Client, ClientBuilder, Config, Delete, Get, Put,
+    concurrency::{ContendError, Mutex, MutexGuard, Name, Session, SessionBuilder},
 };
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion},
@@ -15,7 +15,6 @@ use etcd_watch_testkit::{
 use tokio::{task::JoinHandle, time::timeout};
 
 use crate::runtime::On;
-use etcd_watch_client::{Client, ClientBuilder};
 
 /// For any one thing a scenario waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
@@ -167,7 +166,7 @@ impl World {
     }
 
     pub(crate) async fn has_lease(&self, id: i64) -> bool {
-        self.direct.lease_time_to_live(id, false).await.expect("it is told").ttl > 0
+        self.direct.lease_time_to_live(id).await.expect("it is told").is_some_and(|it| !it.remaining.is_zero())
     }
 }
 
@@ -207,7 +206,7 @@ pub(crate) async fn renewed(session: &Session) {
 }
 
 /// A session that ends only if somebody ends it.
-pub(crate) async fn session(client: &etcd_watch_client::Client) -> Session {
+pub(crate) async fn session(client: &Client) -> Session {
     opened(Session::builder(client).ttl(LONG)).await
 }
 
@@ -215,8 +214,12 @@ pub(crate) async fn opened(builder: SessionBuilder) -> Session {
     within(builder.open()).await.expect("a session opens")
 }
 
+pub(crate) fn name(name: &str) -> Name {
+    Name::new(name).expect("a lawful name")
+}
+
 pub(crate) fn mutex(session: &Session, name: &str) -> Mutex {
-    Mutex::new(session, name).expect("a lawful name")
+    Mutex::new(session, self::name(name))
 }
 
 /// Locks in a task.

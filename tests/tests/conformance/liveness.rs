@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use etcd_watch_client::Keepalive;
+use etcd_watch_client::{Client, Keepalive};
 
 use crate::{
     observer::{Ask, Observer},
-    runtime::Client,
     world::{Backend, DEADLINE, World, quick, stats},
 };
 

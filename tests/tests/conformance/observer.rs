@@ -1,16 +1,14 @@
 //! A watch whose every response is written down and in the end compared with the store's history.
 
 use etcd_watch_client::{
-    CloseReason, Event, EventKind, Filters, KeyRange, ResponseKind, Watch, WatchRequest, WatchResponse,
+    Client, CloseReason, Event, EventKind, Filters, KeyRange, ResponseKind, Watch, WatchRequest,
+    WatchResponse,
 };
 use etcd_watch_proto::mvccpb::Event as WireEvent;
 use etcd_watch_testkit::checks::{Received, Watched, check, wire_event};
 use tokio::time::timeout;
 
-use crate::{
-    runtime::Client,
-    world::{DEADLINE, World},
-};
+use crate::world::{DEADLINE, World};
 
 /// What to watch: the request, and the same in the checker's terms.
 #[derive(Clone, Debug)]

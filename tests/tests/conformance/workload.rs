@@ -5,10 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use etcd_watch_client::{Delete, KeyRange, Put, Txn};
+use etcd_watch_client::{Client, Delete, KeyRange, Put, Txn};
 use tokio::task::JoinSet;
-
-use crate::runtime::Client;
 
 const WRITERS: u64 = 4;
 const KEYS: u32 = 12;

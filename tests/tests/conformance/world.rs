@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::{Config, Delete, Get, KeyRange, Put, ServerVersion, Stats, Txn};
+use etcd_watch_client::{
+    Client, ClientBuilder, Config, Delete, Get, KeyRange, Put, ServerVersion, Stats, Txn,
+};
 use etcd_watch_proto::{
     etcdserverpb::{
         WatchCreateRequest, WatchRequest as WireRequest, watch_client::WatchClient,
@@ -22,7 +24,6 @@ use etcd_watch_testkit::{
 use tokio::time::timeout;
 
 use crate::runtime::On;
-use etcd_watch_client::{Client, ClientBuilder};
 
 /// For any one thing a scenario waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -115,7 +116,7 @@ impl World {
             }
         };
         let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
-        let direct = on.builder().endpoints([server.endpoint()]);
+        let direct = backend.on.builder().endpoints([server.endpoint()]);
         let direct = direct.build().expect("valid settings");
         Self { server, on: backend.on, proxy, direct, history: Mutex::default() }
     }

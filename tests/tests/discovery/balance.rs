@@ -11,15 +11,13 @@ use std::{
 
 use etcd_watch_client::{Put, discovery::ServiceEndpoint};
 use etcd_watch_testkit::harness::wait_until;
-use etcd_watch_tokio::{
-    TokioRuntime,
-    balance::{self, BalanceHandle},
-};
+use etcd_watch_tokio::balance::{self, BalanceHandle};
 use tokio::task::JoinHandle;
 use tonic::transport::Channel;
 
 use crate::{
     example::{Instance, ask},
+    runtime::On,
     world::{Backend, DEADLINE, TARGET, World, in_time, soon},
 };
 
@@ -94,12 +92,12 @@ async fn until_they_answer(channel: &Channel, names: &[&str]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_answers_while_servers_come_and_go_and_etcd_restarts() {
     for backend in Backend::real() {
-        in_time(answers_throughout(World::start(backend).await)).await;
+        in_time(answers_throughout(World::start(On::Tokio, backend).await)).await;
     }
 }
 
 async fn answers_throughout(mut world: World) {
-    let (channel, handle) = balance::channel(&world.service(etcd_watch_tokio::builder));
+    let (channel, handle) = balance::channel(&world.service()).expect("a tokio runtime");
     let (anna, ben) = (start(&world, "anna").await, start(&world, "ben").await);
     until_known(&handle, &[&anna, &ben]).await;
     until_they_answer(&channel, &["anna", "ben"]).await;
@@ -137,14 +135,15 @@ async fn answers_throughout(mut world: World) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn addresses_that_can_not_be_used_are_left_out_and_one_address_is_one_endpoint() {
-    let world = World::start(Backend::Model).await;
-    let service = world.service(etcd_watch_tokio::builder);
+    let world = World::start(On::Tokio, Backend::Model).await;
+    let service = world.service();
     let (_channel, handle) = balance::channel_with(&service, |service| {
         if service.metadata == "no" {
             return Err("it says no".into());
         }
         Ok(balance::endpoint(service)?.timeout(Duration::from_secs(1)))
-    });
+    })
+    .expect("a tokio runtime");
     let at = ServiceEndpoint::new;
     for (name, endpoint) in [
         ("1", at("127.0.0.1:1")),
@@ -154,7 +153,7 @@ async fn addresses_that_can_not_be_used_are_left_out_and_one_address_is_one_endp
     ] {
         service.add(name, endpoint).await.expect("it is added");
     }
-    world.direct(etcd_watch_tokio::builder).put(Put::new(format!("{TARGET}/5"), "garbage")).await.expect("it is put");
+    world.direct().put(Put::new(format!("{TARGET}/5"), "garbage")).await.expect("it is put");
     let has = |addresses: &[&str]| {
         let wanted: BTreeSet<_> = addresses.iter().map(|&address| address.to_owned()).collect();
         move |known: &BTreeSet<String>| *known == wanted
@@ -177,9 +176,9 @@ async fn addresses_that_can_not_be_used_are_left_out_and_one_address_is_one_endp
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_nobody_uses_is_brought_up_to_date_when_somebody_does() {
-    let world = World::start(Backend::Model).await;
-    let service = world.service(etcd_watch_tokio::builder);
-    let (channel, handle) = balance::channel(&service);
+    let world = World::start(On::Tokio, Backend::Model).await;
+    let service = world.service();
+    let (channel, handle) = balance::channel(&service).expect("a tokio runtime");
     // More changes than wait at the channel, and none of them for the better.
     for round in 0..40 {
         for name in ["a", "b", "c"] {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use etcd_watch_client::{
-    AmbientRuntime, Client, Put,
+    Put,
     discovery::{
         DecodeError, Discovery, DiscoveryError, EndpointBatch, EndpointChange, ServiceEndpoint, UpdateKind,
     },
@@ -11,7 +11,10 @@ use etcd_watch_client::{
 use etcd_watch_testkit::{harness::RestoreAs, proxy::Cut};
 use serde_json::json;
 
-use crate::world::{Backend, TARGET, World, key, next, soon, until_addresses};
+use crate::{
+    runtime::On,
+    world::{Backend, TARGET, World, key, next, soon, until_addresses},
+};
 
 fn at(addr: &str) -> ServiceEndpoint {
     ServiceEndpoint::new(addr)
@@ -40,11 +43,11 @@ fn lines(lines: &[&str]) -> BTreeSet<String> {
 }
 
 pub(crate) async fn what_is_added_is_listed_and_watched(world: World) {
-    let service = world.service(on);
+    let service = world.service();
     let zoned = at("10.0.0.1:1").metadata(json!({ "zone": "b", "weight": 3 }));
     let first = service.add("a", zoned.clone()).await.expect("it is added");
     // A key beside the target is none of its endpoints.
-    let client = world.direct(on);
+    let client = world.direct();
     client.put(Put::new(format!("{TARGET}2/a"), at("x").addr)).await.expect("it is put");
 
     let listed = service.list().await.expect("they are listed");
@@ -58,7 +61,7 @@ pub(crate) async fn what_is_added_is_listed_and_watched(world: World) {
     assert_eq!((update.kind(), update.revision()), (UpdateKind::Snapshot, first + 1));
     assert_eq!(told(update.changes()), lines(&["+a 10.0.0.1:1"]));
 
-    let lease = client.lease_grant(60, 0).await.expect("it is granted").id;
+    let lease = client.lease_grant(std::time::Duration::from_secs(60)).await.expect("it is granted").id();
     let batch = EndpointBatch::new().add("a", at("2")).add_with_lease("b/c", at("3"), lease).delete("no one");
     let second = service.update(batch).await.expect("it is done");
     let update = next(&mut watch).await;
@@ -78,8 +81,8 @@ pub(crate) async fn what_is_added_is_listed_and_watched(world: World) {
 
 pub(crate) async fn every_change_is_told_once_through_cut_connections(world: World) {
     const ROUNDS: usize = 40;
-    let service = world.service(on);
-    let writer = world.direct_service(on);
+    let service = world.service();
+    let writer = world.direct_service();
     let mut watch = service.watch();
     assert_eq!(next(&mut watch).await.kind(), UpdateKind::Snapshot);
     let mut seen = Vec::new();
@@ -107,8 +110,8 @@ pub(crate) async fn every_change_is_told_once_through_cut_connections(world: Wor
 }
 
 pub(crate) async fn what_was_removed_in_a_compacted_span_is_told_as_removed(world: World) {
-    let service = world.service(on);
-    let writer = world.direct_service(on);
+    let service = world.service();
+    let writer = world.direct_service();
     let batch = EndpointBatch::new().add("gone", at("1")).add("moved", at("2")).add("stays", at("3"));
     writer.update(batch).await.expect("it is done");
     let mut watch = service.watch();
@@ -120,7 +123,7 @@ pub(crate) async fn what_was_removed_in_a_compacted_span_is_told_as_removed(worl
     writer.add("flash", at("5")).await.expect("it is added");
     writer.delete("flash").await.expect("it is deleted");
     let last = writer.add("new", at("6")).await.expect("it is added");
-    world.direct(on).compact(last, true).await.expect("it is compacted");
+    world.direct().compact(last, true).await.expect("it is compacted");
     world.proxy.restore();
 
     let update = next(&mut watch).await;
@@ -132,11 +135,9 @@ pub(crate) async fn what_was_removed_in_a_compacted_span_is_told_as_removed(worl
     assert_eq!((update.kind(), told(update.changes())), (UpdateKind::Changes, lines(&["-stays 3"])));
 }
 
-pub(crate) async fn what_is_no_endpoint_is_told_and_leaves_the_last_good_one(
-    world: World,
-) {
-    let service = world.service(on);
-    let client = world.direct(on);
+pub(crate) async fn what_is_no_endpoint_is_told_and_leaves_the_last_good_one(world: World) {
+    let service = world.service();
+    let client = world.direct();
     service.add("a", at("1")).await.expect("it is added");
     let garbage = |name: &'static str, value: &'static str| {
         let put = client.put(Put::new(format!("{TARGET}/{name}"), value));
@@ -162,7 +163,7 @@ pub(crate) async fn what_is_no_endpoint_is_told_and_leaves_the_last_good_one(
 pub(crate) async fn a_thousand_endpoints_are_listed_in_pages_and_followed(world: World) {
     // Over one page; etcd takes 128 changes at once.
     const COUNT: usize = 1_100;
-    let service = world.service(on);
+    let service = world.service();
     let name = |index: usize| format!("{index:04}");
     let add = |from: usize| {
         let names = from..COUNT.min(from + 128);
@@ -188,7 +189,7 @@ pub(crate) async fn a_thousand_endpoints_are_listed_in_pages_and_followed(world:
 }
 
 pub(crate) async fn an_empty_target_is_refused(world: World) {
-    let client = world.direct(on);
+    let client = world.direct();
     for target in ["", "services/"] {
         let refused = Discovery::new(&client, target).expect_err("it is refused");
         assert!(matches!(refused, DiscoveryError::InvalidArgument { field: "target", .. }), "{refused}");
@@ -196,7 +197,7 @@ pub(crate) async fn an_empty_target_is_refused(world: World) {
 }
 
 pub(crate) async fn a_watch_waits_while_etcd_is_down(mut world: World) {
-    let service = world.service(on);
+    let service = world.service();
     service.add("a", at("1")).await.expect("it is added");
     world.stop().await;
     // Opened while nobody answers.
@@ -208,12 +209,12 @@ pub(crate) async fn a_watch_waits_while_etcd_is_down(mut world: World) {
     assert_eq!((update.kind(), told(update.changes())), (UpdateKind::Snapshot, lines(&["+a 1"])));
     world.stop().await;
     world.restart().await;
-    world.direct_service(on).add("b", at("2")).await.expect("it is added");
+    world.direct_service().add("b", at("2")).await.expect("it is added");
     until_addresses(&mut late, &["1", "2"]).await;
 }
 
 pub(crate) async fn a_closed_client_ends_the_watch(world: World) {
-    let client: Client = world.builder().build().expect("valid settings");
+    let client = world.builder().build().expect("valid settings");
     let mut watch = Discovery::new(&client, TARGET).expect("a good target").watch();
     next(&mut watch).await;
     client.close().await;
@@ -224,8 +225,8 @@ pub(crate) async fn a_closed_client_ends_the_watch(world: World) {
 
 pub(crate) async fn a_restored_store_is_told_as_a_difference(on: On, backend: Backend) {
     for identity in [RestoreAs::SameCluster, RestoreAs::AnotherCluster] {
-        let mut world = World::start(backend.clone()).await;
-        let (service, writer) = (world.service(on), world.direct_service(on));
+        let mut world = World::start(on, backend.clone()).await;
+        let (service, writer) = (world.service(), world.direct_service());
         writer.update(EndpointBatch::new().add("a", at("1")).add("b", at("2"))).await.expect("it is done");
         let directory = tempfile::tempdir().expect("a directory");
         let snapshot = directory.path().join("snapshot.db");

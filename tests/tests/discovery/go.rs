@@ -1,7 +1,7 @@
 //! Go's clientv3/naming/endpoints and this crate, on the same keys.
 
 use etcd_watch_client::{
-    AmbientRuntime, Get,
+    Get,
     discovery::{EndpointBatch, ServiceEndpoint},
 };
 use etcd_watch_testkit::harness::{Go, GoProcess};
@@ -34,7 +34,7 @@ async fn list(go: &Go) -> Value {
 
 pub(crate) async fn what_go_adds_is_listed_and_watched(world: World) {
     let go = Go::interop(world.endpoint()).expect("it has been built");
-    let service = world.service(on);
+    let service = world.service();
     let mut watch = service.watch();
     assert!(next(&mut watch).await.endpoints().is_empty());
 
@@ -54,7 +54,7 @@ pub(crate) async fn what_go_adds_is_listed_and_watched(world: World) {
 
 pub(crate) async fn what_is_added_here_go_lists_and_watches(world: World) {
     let go = Go::interop(world.endpoint()).expect("it has been built");
-    let service = world.service(on);
+    let service = world.service();
     let mut watch = go.spawn(["endpoints", "watch", TARGET]).expect("it runs");
     assert_eq!(watch.line().await.expect("it goes on"), "watching");
 
@@ -82,8 +82,8 @@ pub(crate) async fn what_is_added_here_go_lists_and_watches(world: World) {
 
 pub(crate) async fn both_write_the_same_bytes(world: World) {
     let go = Go::interop(world.endpoint()).expect("it has been built");
-    let service = world.service(on);
-    let client = world.direct(on);
+    let service = world.service();
+    let client = world.direct();
     for metadata in [Value::Null, json!({ "b": [1, 2.5, "ü"], "a": { "z": false } }), json!("text")] {
         let endpoint = at("[::1]:80").metadata(metadata.clone());
         service.add("here", endpoint).await.expect("it is added");

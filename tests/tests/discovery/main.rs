@@ -10,23 +10,26 @@ mod example;
 mod follow;
 mod go;
 mod register;
+#[path = "../conformance/runtime.rs"]
+mod runtime;
 mod world;
 
 /// A test of each for every runtime and every kind of server.
 macro_rules! everywhere {
     ($($module:ident { $($name:ident)* })*) => {
-        everywhere! { @on tokio_runtime etcd_watch_tokio::TokioRuntime, $($module { $($name)* })* }
-        everywhere! { @on smol_runtime etcd_watch_smol::SmolRuntime, $($module { $($name)* })* }
-        everywhere! { @on async_std_runtime etcd_watch_smol::async_std::AsyncStdRuntime, $($module { $($name)* })* }
+        everywhere! { @on tokio_runtime On::Tokio, $($module { $($name)* })* }
+        everywhere! { @on smol_runtime On::Smol, $($module { $($name)* })* }
+        everywhere! { @on async_std_runtime On::AsyncStd, $($module { $($name)* })* }
     };
-    (@on $runtime:ident $type:ty, $($module:ident { $($name:ident)* })*) => {
+    (@on $runtime:ident $on:expr, $($module:ident { $($name:ident)* })*) => {
         mod $runtime {
+            use crate::runtime::On;
             use crate::world::{Backend, World, in_time};
             $($(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 for backend in Backend::all() {
                     println!("{backend:?}");
-                    in_time(crate::$module::$name::<$type>(World::start(backend).await)).await;
+                    in_time(crate::$module::$name(World::start($on, backend).await)).await;
                 }
             })*)*
         }
@@ -66,31 +69,29 @@ everywhere! {
 mod on_real_servers {
     use crate::{
         follow, register,
+        runtime::On,
         world::{Backend, World, in_time},
     };
-    use etcd_watch_tokio::TokioRuntime;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_restored_store_is_told_as_a_difference() {
         for backend in Backend::real() {
-            in_time(follow::a_restored_store_is_told_as_a_difference(etcd_watch_tokio::builder, backend)).await;
+            in_time(follow::a_restored_store_is_told_as_a_difference(On::Tokio, backend)).await;
         }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn an_endpoint_is_registered_again_in_a_restored_store() {
         for backend in Backend::real() {
-            in_time(register::an_endpoint_is_registered_again_in_a_restored_store(etcd_watch_tokio::builder, backend))
-                .await;
+            in_time(register::an_endpoint_is_registered_again_in_a_restored_store(On::Tokio, backend)).await;
         }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_user_who_may_not_register_is_told_and_one_who_may_only_write_can() {
         for backend in Backend::real() {
-            let world = World::start(backend).await;
-            in_time(register::permissions_are_told_and_enough_of_them_are_enough(etcd_watch_tokio::builder, world))
-                .await;
+            let world = World::start(On::Tokio, backend).await;
+            in_time(register::permissions_are_told_and_enough_of_them_are_enough(world)).await;
         }
     }
 }

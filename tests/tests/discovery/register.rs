@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_watch_client::{
-    AmbientRuntime, CallError, Client, Delete, Get, LeaseLost, Runtime,
+    CallError, Client, Delete, Get, LeaseLost,
     discovery::{Discovery, DiscoveryError, LossReason, Registration, RegistrationState, ServiceEndpoint},
 };
 use etcd_watch_testkit::{
@@ -11,7 +11,10 @@ use etcd_watch_testkit::{
     proxy::Cut,
 };
 
-use crate::world::{Backend, DEADLINE, TARGET, World, key, next, soon, until_addresses};
+use crate::{
+    runtime::On,
+    world::{Backend, DEADLINE, TARGET, World, key, next, soon, until_addresses},
+};
 
 /// Renewed every few seconds, and not lost to a machine that is busy for as long.
 const TTL: Duration = Duration::from_secs(20);
@@ -50,8 +53,8 @@ async fn lost_and_found(registration: &Registration, before: &RegistrationState)
     soon("it is registered again", registration.registered()).await.expect("it is registered");
 }
 
-async fn ttl(client: &Client, lease: i64) -> i64 {
-    client.lease_time_to_live(lease, false).await.expect("etcd answers").ttl
+async fn ttl(client: &Client, lease: i64) -> Option<Duration> {
+    client.lease_time_to_live(lease).await.expect("etcd answers").map(|status| status.remaining)
 }
 
 /// Waits until etcd has renewed the lease.
@@ -71,8 +74,8 @@ async fn renewed(client: &Client, lease: i64) {
 }
 
 pub(crate) async fn an_endpoint_is_there_until_it_is_deregistered(world: World) {
-    let (service, client) = (world.service(on), world.direct(on));
-    let mut watch = world.direct_service(on).watch();
+    let (service, client) = (world.service(), world.direct());
+    let mut watch = world.direct_service().watch();
     next(&mut watch).await;
     let registration = register(&service, "1").await;
     assert_eq!(registration.key(), format!("{TARGET}/a"));
@@ -84,13 +87,13 @@ pub(crate) async fn an_endpoint_is_there_until_it_is_deregistered(world: World) 
     assert_eq!((registration.losses(), registration.failure()), (0, None));
     soon("it is deregistered", registration.deregister()).await.expect("it is deregistered");
     assert_eq!(key(&client, "a").await, None);
-    assert_eq!(ttl(&client, lease).await, -1);
+    assert_eq!(ttl(&client, lease).await, None);
     until_addresses(&mut watch, &[]).await;
 }
 
 pub(crate) async fn dropping_a_registration_deregisters(world: World) {
-    let mut watch = world.direct_service(on).watch();
-    let service = world.service(on);
+    let mut watch = world.direct_service().watch();
+    let service = world.service();
     // Long enough that nobody waits for its end.
     let registration = service.register_with_ttl("a", at("1"), Duration::from_secs(600));
     let registration = registration.expect("it can be registered");
@@ -101,7 +104,7 @@ pub(crate) async fn dropping_a_registration_deregisters(world: World) {
 }
 
 pub(crate) async fn an_updated_endpoint_is_put_under_the_same_lease(world: World) {
-    let (service, client) = (world.service(on), world.direct(on));
+    let (service, client) = (world.service(), world.direct());
     let registration = register(&service, "1").await;
     let before = lease(&registration);
     soon("it is updated", registration.update(at("2").metadata(true))).await.expect("it is updated");
@@ -120,7 +123,7 @@ pub(crate) async fn an_updated_endpoint_is_put_under_the_same_lease(world: World
 }
 
 pub(crate) async fn a_revoked_lease_is_replaced_and_the_key_put_again(world: World) {
-    let (service, client) = (world.service(on), world.direct(on));
+    let (service, client) = (world.service(), world.direct());
     let registration = register(&service, "1").await;
     let (state, revoked) = (registration.state(), lease(&registration));
     client.lease_revoke(revoked).await.expect("it is revoked");
@@ -130,11 +133,11 @@ pub(crate) async fn a_revoked_lease_is_replaced_and_the_key_put_again(world: Wor
     assert_ne!(again, revoked);
     assert_eq!(key(&client, "a").await.map(|(lease, _)| lease), Some(again));
     assert_eq!(registration.losses(), 1);
-    assert!(ttl(&client, again).await > 0);
+    assert!(ttl(&client, again).await.is_some());
 }
 
 pub(crate) async fn a_deleted_key_is_put_again(world: World) {
-    let (service, client) = (world.service(on), world.direct(on));
+    let (service, client) = (world.service(), world.direct());
     let registration = register(&service, "1").await;
     let (state, before) = (registration.state(), lease(&registration));
     client.delete(Delete::key(registration.key().to_owned())).await.expect("it is deleted");
@@ -144,8 +147,8 @@ pub(crate) async fn a_deleted_key_is_put_again(world: World) {
 }
 
 pub(crate) async fn a_lease_that_expires_during_a_partition_is_replaced(world: World) {
-    let mut watch = world.direct_service(on).watch();
-    let registration = register_for(SHORT_TTL, &world.service(on), "1").await;
+    let mut watch = world.direct_service().watch();
+    let registration = register_for(SHORT_TTL, &world.service(), "1").await;
     until_addresses(&mut watch, &["1"]).await;
     let (state, expired) = (registration.state(), lease(&registration));
     world.unplug();
@@ -162,10 +165,10 @@ pub(crate) async fn a_lease_that_expires_during_a_partition_is_replaced(world: W
 }
 
 pub(crate) async fn a_name_that_another_takes_is_theirs_until_it_is_free(world: World) {
-    let client = world.direct(on);
-    let first = register(&world.service(on), "1").await;
+    let client = world.direct();
+    let first = register(&world.service(), "1").await;
     let state = first.state();
-    let second = register(&world.direct_service(on), "2").await;
+    let second = register(&world.direct_service(), "2").await;
     let lost = soon("it is replaced", first.changed(&state)).await;
     let theirs = lease(&second);
     assert_eq!(lost, RegistrationState::Lost { reason: LossReason::Replaced { lease: theirs } });
@@ -185,7 +188,7 @@ pub(crate) async fn a_name_that_another_takes_is_theirs_until_it_is_free(world: 
 }
 
 pub(crate) async fn cut_connections_lose_no_registration(world: World) {
-    let (service, client) = (world.service(on), world.direct(on));
+    let (service, client) = (world.service(), world.direct());
     let registration = register(&service, "1").await;
     let state = registration.state();
     let lease = lease(&registration);
@@ -218,7 +221,7 @@ pub(crate) async fn cut_connections_lose_no_registration(world: World) {
 
 pub(crate) async fn a_registration_waits_for_etcd(mut world: World) {
     world.stop().await;
-    let service = world.service(on);
+    let service = world.service();
     let registration = service.register_with_ttl("a", at("1"), TTL).expect("it can be registered");
     let waiting = tokio::time::timeout(Duration::from_millis(300), registration.registered()).await;
     assert!(waiting.is_err(), "nobody is there: {waiting:?}");
@@ -227,7 +230,7 @@ pub(crate) async fn a_registration_waits_for_etcd(mut world: World) {
     soon("it is registered", registration.registered()).await.expect("it is registered");
     world.stop().await;
     world.restart().await;
-    let mut watch = world.direct_service(on).watch();
+    let mut watch = world.direct_service().watch();
     until_addresses(&mut watch, &["1"]).await;
     soon("it is deregistered", registration.deregister()).await.expect("it is deregistered");
     until_addresses(&mut watch, &[]).await;
@@ -235,14 +238,14 @@ pub(crate) async fn a_registration_waits_for_etcd(mut world: World) {
 
 pub(crate) async fn an_endpoint_is_registered_again_in_a_restored_store(on: On, backend: Backend) {
     for identity in [RestoreAs::SameCluster, RestoreAs::AnotherCluster] {
-        let mut world = World::start(backend.clone()).await;
-        let (service, client) = (world.service(on), world.direct(on));
+        let mut world = World::start(on, backend.clone()).await;
+        let (service, client) = (world.service(), world.direct());
         let directory = tempfile::tempdir().expect("a directory");
         let [empty, old] = ["empty.db", "old.db"].map(|name| directory.path().join(name));
         world.real().snapshot(&empty).await.expect("it is saved");
         let registration = service.register("a", at("1")).expect("it can be registered");
         soon("it is registered", registration.registered()).await.expect("it is registered");
-        let mut watch = world.direct_service(on).watch();
+        let mut watch = world.direct_service().watch();
         world.real().snapshot(&old).await.expect("it is saved");
         soon("it is updated", registration.update(at("2"))).await.expect("it is updated");
         until_addresses(&mut watch, &["2"]).await;
@@ -267,13 +270,13 @@ pub(crate) async fn an_endpoint_is_registered_again_in_a_restored_store(on: On, 
     }
 }
 
-pub(crate) async fn permissions_are_told_and_enough_of_them_are_enough(on: On, mut world: World) {
+pub(crate) async fn permissions_are_told_and_enough_of_them_are_enough(mut world: World) {
     let etcdctl = world.real().etcdctl().expect("there is one");
     let auth = Auth::enable(&etcdctl, "root-password").await.expect("it is on");
     auth.add_user("greeter", "secret").await.expect("it is added");
     auth.add_role("greeters").await.expect("it is added");
     auth.give_role("greeter", "greeters").await.expect("it is given");
-    let client: Client = world.builder().user("greeter", "secret").build().expect("valid settings");
+    let client = world.builder().user("greeter", "secret").build().expect("valid settings");
     let service = Discovery::new(&client, TARGET).expect("a good target");
     let denied = |error: &DiscoveryError| error.to_string().contains("permission denied");
 
@@ -287,7 +290,7 @@ pub(crate) async fn permissions_are_told_and_enough_of_them_are_enough(on: On, m
     auth.grant("greeters", Access::Write, Keys::Prefix(&prefix)).await.expect("it is granted");
     wait_until("it is registered", DEADLINE, || is_registered(&registration)).await;
     // The key can't be watched, so it is by its lease that the loss is found out.
-    let root: Client = world.builder().user("root", "root-password").build().expect("valid settings");
+    let root = world.builder().user("root", "root-password").build().expect("valid settings");
     root.lease_revoke(lease(&registration)).await.expect("it is revoked");
     wait_until("it is lost", DEADLINE, || registration.losses() == 1).await;
     wait_until("it is registered again", DEADLINE, || is_registered(&registration)).await;

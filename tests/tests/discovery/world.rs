@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_watch_client::{
-    Client, ClientBuilder, Config, Get, Runtime,
+    Client, ClientBuilder, Config, Get,
     discovery::{Discovery, EndpointUpdate, EndpointWatch},
 };
 use etcd_watch_testkit::{
@@ -14,8 +14,7 @@ use etcd_watch_testkit::{
 };
 use tokio::time::timeout;
 
-/// Which runtime a client is on: what its builder begins with.
-pub(crate) type On = fn() -> ClientBuilder;
+use crate::runtime::On;
 
 /// For any one thing a test waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -44,9 +43,11 @@ pub(crate) enum Server {
     Real(EtcdServer),
 }
 
+/// One server, and the runtime of all its clients.
 pub(crate) struct World {
     pub(crate) server: Server,
     pub(crate) proxy: FaultProxy,
+    on: On,
 }
 
 pub(crate) async fn in_time<F: Future>(scenario: F) -> F::Output {
@@ -62,7 +63,7 @@ pub(crate) async fn soon<F: Future>(what: &str, future: F) -> F::Output {
 }
 
 impl World {
-    pub(crate) async fn start(backend: Backend) -> Self {
+    pub(crate) async fn start(on: On, backend: Backend) -> Self {
         let server = match backend {
             Backend::Model => {
                 Server::Model(EmbeddedEtcd::start(ModelConfig::default()).await.expect("the model starts"))
@@ -72,7 +73,7 @@ impl World {
             }
         };
         let proxy = FaultProxy::start("http://127.0.0.1:1").await.expect("a proxy");
-        let world = Self { server, proxy };
+        let world = Self { server, proxy, on };
         world.proxy.set_upstream(world.endpoint());
         world
     }
@@ -93,23 +94,32 @@ impl World {
 
     /// A client's settings by way of the proxy.
     pub(crate) fn builder(&self) -> ClientBuilder {
-        quick(self.proxy.endpoint())
+        self.quick(self.proxy.endpoint())
     }
 
     /// The service by way of the proxy, from a client of its own.
-    pub(crate) fn service(on: On, &self) -> Discovery {
+    pub(crate) fn service(&self) -> Discovery {
         let client = self.builder().build().expect("valid settings");
         Discovery::new(&client, TARGET).expect("a good target")
     }
 
     /// A client past the proxy.
-    pub(crate) fn direct(on: On, &self) -> Client {
-        quick(self.endpoint()).build().expect("valid settings")
+    pub(crate) fn direct(&self) -> Client {
+        self.quick(self.endpoint()).build().expect("valid settings")
     }
 
     /// The service past the proxy.
-    pub(crate) fn direct_service(on: On, &self) -> Discovery {
+    pub(crate) fn direct_service(&self) -> Discovery {
         Discovery::new(&self.direct(), TARGET).expect("a good target")
+    }
+
+    fn quick(&self, endpoint: String) -> ClientBuilder {
+        let config = Config::default().lag_deadline(Duration::from_secs(1));
+        let config =
+            config.backoff(Duration::from_millis(5), Duration::from_millis(10), Duration::from_millis(200));
+        let (dial, request) = (Duration::from_secs(2), Duration::from_secs(5));
+        let builder = self.on.builder().endpoints([endpoint]).watch_config(config);
+        builder.dial_timeout(dial).request_timeout(request)
     }
 
     /// Lets nothing through any more, on connections old or new.
@@ -131,15 +141,6 @@ impl World {
             Server::Real(server) => server.restart_async().await.expect("etcd starts again"),
         }
     }
-}
-
-fn quick(endpoint: String) -> ClientBuilder {
-    let config = Config::default().lag_deadline(Duration::from_secs(1));
-    let config =
-        config.backoff(Duration::from_millis(5), Duration::from_millis(10), Duration::from_millis(200));
-    let (dial, request) = (Duration::from_secs(2), Duration::from_secs(5));
-    let builder = on().endpoints([endpoint]).watch_config(config);
-    builder.dial_timeout(dial).request_timeout(request)
 }
 
 pub(crate) async fn next(watch: &mut EndpointWatch) -> EndpointUpdate {

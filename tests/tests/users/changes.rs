@@ -1,11 +1,8 @@
 //! Users, passwords and authentication itself, changed under running clients.
 
-use etcd_watch_client::{CallError, CloseReason, Get, Put};
+use etcd_watch_client::{CallError, Client, CloseReason, Get, Put};
 
-use crate::{
-    runtime::Client,
-    world::{Observer, Setup, World},
-};
+use crate::world::{Observer, Setup, World};
 
 /// Signed tokens are bound to the revision of the users, and useless after any change of them.
 pub(crate) async fn a_change_of_users_moves_watches_without_a_loss(setup: Setup) {

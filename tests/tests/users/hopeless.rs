@@ -14,7 +14,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use etcd_watch_proto::etcdserverpb::AuthenticateResponse;
-use etcd_watch_tokio::{CallError, Client, CloseReason, Code, Config, Get, Put};
+use etcd_watch_tokio::{CallError, CloseReason, Code, Config, Get, Put};
 use hyper::{
     HeaderMap, Request, Response,
     body::{Body, Frame, Incoming},

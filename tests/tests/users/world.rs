@@ -5,7 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::{CloseReason, Config, KeyRange, Put, ResponseKind, Runtime, Watch, WatchRequest};
+use etcd_watch_client::{
+    Client, ClientBuilder, CloseReason, Config, KeyRange, Put, ResponseKind, Watch, WatchRequest,
+};
 use etcd_watch_testkit::{
     harness::{Access, Auth, EtcdServer, EtcdServerBuilder, Keys},
     proxy::{Cut, FaultProxy},
@@ -13,7 +15,6 @@ use etcd_watch_testkit::{
 use tokio::time::timeout;
 
 use crate::runtime::On;
-use etcd_watch_client::{Client, ClientBuilder};
 
 /// For any one thing a scenario waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -125,7 +126,7 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Opens a watch from this revision on, 0 for now.
-    pub(crate) fn open(client: &etcd_watch_client::Client, prefix: &str, from: i64) -> Self {
+    pub(crate) fn open(client: &Client, prefix: &str, from: i64) -> Self {
         let request = WatchRequest::new(KeyRange::prefix(prefix.to_owned()))
             .start_revision(from)
             .created_notify(true)

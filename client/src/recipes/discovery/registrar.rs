@@ -35,18 +35,13 @@ const LEASES_REMEMBERED: usize = 16;
 /// How often revoking a lease is tried when its answer doesn't come.
 const REVOCATIONS: usize = 3;
 
-pub(super) fn start(
-    client: Client,
-    key: String,
-    ttl_seconds: i64,
-    endpoint: &ServiceEndpoint,
-) -> Registration {
+pub(super) fn start(client: Client, key: String, ttl: Duration, endpoint: &ServiceEndpoint) -> Registration {
     let status = Status { state: RegistrationState::Pending, obeyed: None, failure: None, losses: 0 };
     let orders = Watchable::new(Orders { value: endpoint.encode(), end: false });
     let shared = Arc::new(Shared { orders, status: Watchable::new(status) });
     let registrar = Registrar {
         key: key.clone(),
-        ttl_seconds,
+        ttl,
         shared: shared.clone(),
         backoff: client.backoff(Pace::AROUND_CALLS),
         keeper: None,
@@ -63,7 +58,7 @@ pub(super) fn start(
 struct Registrar {
     client: Client,
     key: String,
-    ttl_seconds: i64,
+    ttl: Duration,
     shared: Arc<Shared>,
     backoff: Backoff,
     keeper: Option<LeaseKeeper>,
@@ -273,13 +268,13 @@ impl Registrar {
             return Ok(keeper.id());
         }
         self.keeper = None;
-        let granted = self.client.lease_grant(self.ttl_seconds, 0).await?;
+        let granted = self.client.lease_grant(self.ttl).await?;
         if self.leases.len() == LEASES_REMEMBERED {
             self.leases.remove(0);
         }
-        self.leases.push(granted.id);
-        self.keeper = Some(self.client.lease_keep_alive(granted.id, granted.ttl)?);
-        Ok(granted.id)
+        self.leases.push(granted.id());
+        self.keeper = Some(granted.keep_alive());
+        Ok(granted.id())
     }
 
     /// Waits until there is a reason to look at the key again.

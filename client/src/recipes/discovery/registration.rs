@@ -74,14 +74,14 @@ pub(super) struct Shared {
 }
 
 /// What the application wants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Orders {
     pub(super) value: Bytes,
     pub(super) end: bool,
 }
 
 /// What there is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Status {
     pub(super) state: RegistrationState,
     /// The version of the orders that is in etcd.
