@@ -56,6 +56,8 @@ pub(crate) struct StreamConnection {
     outbox: Outbox,
     max_message_bytes: usize,
     opened: bool,
+    /// Whether the member has answered anything.
+    answered: bool,
     /// The auth token that the stream carries.
     token: Option<Generation>,
     paused: bool,
@@ -109,6 +111,7 @@ impl StreamConnection {
             outbox,
             max_message_bytes,
             opened: false,
+            answered: false,
             token: None,
             paused: false,
         }
@@ -148,6 +151,11 @@ impl StreamConnection {
     /// Whether it is not being read, since the machine has no room.
     pub(crate) fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Whether an answer that has just come is the first of the member's.
+    pub(crate) fn is_first_answer(&mut self) -> bool {
+        !std::mem::replace(&mut self.answered, true)
     }
 
     pub(crate) fn set_paused(&mut self, paused: bool) {

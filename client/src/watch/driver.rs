@@ -390,13 +390,19 @@ fn read_stream(
         round = Round::Busy;
         match news {
             StreamNews::Opened(opened) => {
-                endpoints.answered(connection.endpoint());
+                // A member that is too slow to tell its version may hang.
+                if opened.version.is_some() && connection.is_first_answer() {
+                    endpoints.answered(connection.endpoint());
+                }
                 telemetry::opened(stream, &endpoints.get(connection.endpoint()), opened.version);
                 let mut state = hub.lock();
                 state.machine.handle_opened(now, stream, opened);
                 wanted = state.machine.wants_frame(stream);
             }
             StreamNews::Frame(frame) => {
+                if connection.is_first_answer() {
+                    endpoints.answered(connection.endpoint());
+                }
                 frames += 1;
                 bytes += frame.len();
                 // Before the lock: a frame may have many events.

@@ -43,7 +43,7 @@ async fn a_write_that_a_balancer_refuses_goes_to_the_healthy_endpoint() {
         let balancer = Scripted::start(move |_| answer).await;
         let client = client([balancer.endpoint(), etcd.endpoint()]);
         client.put(Put::new("key", "value")).await.unwrap_or_else(|error| panic!("{answer:?}: {error}"));
-        client.lease_grant(60, 0).await.unwrap_or_else(|error| panic!("{answer:?}: {error}"));
+        client.lease_grant(60 * SECOND).await.unwrap_or_else(|error| panic!("{answer:?}: {error}"));
         assert_eq!(balancer.requests(), 1, "{answer:?}");
     }
 }
@@ -54,7 +54,8 @@ async fn a_write_that_a_gateway_has_lost_may_have_been_executed_and_the_next_goe
     for answer in FAILURES {
         let balancer = Scripted::start(move |_| answer).await;
         let client = client([balancer.endpoint(), etcd.endpoint()]);
-        let error = client.put(Put::new("key", "value")).await.expect_err("the gateway's answer is not etcd's");
+        let error =
+            client.put(Put::new("key", "value")).await.expect_err("the gateway's answer is not etcd's");
         assert!(matches!(error, CallError::MaybeExecuted { .. }), "{answer:?}: {error}");
         assert!(error.may_have_executed() && error.is_transient(), "{answer:?}");
         let status = matches!(answer, Answer::Html(502..=504)).then_some(Code::Unavailable);
@@ -114,9 +115,8 @@ async fn a_watch_waits_for_a_balancer_that_recovers() {
     for answer in [Answer::Bare(404), Answer::Bare(403), Answer::Html(503)] {
         let balancer = Scripted::start(move |_| answer).await;
         let client = client([balancer.endpoint()]);
-        let mut watch = client
-            .watch(WatchRequest::new(KeyRange::prefix("key")).start_revision(1))
-            .expect("it is valid");
+        let mut watch =
+            client.watch(WatchRequest::new(KeyRange::prefix("key")).start_revision(1)).expect("it is valid");
         while balancer.requests() < 4 {
             assert!(timeout(SECOND / 100, watch.try_next()).await.is_err(), "{answer:?} ends no watch");
         }

@@ -14,7 +14,7 @@ async fn writes_go_past_a_learner_to_a_member_with_a_vote() {
     let learner = Learner::start(&cluster).await;
     let endpoints = || [learner.endpoint.clone(), cluster.member(0).endpoint()];
     client(endpoints()).put(Put::new("key", "value")).await.expect("a member with a vote takes it");
-    client(endpoints()).lease_grant(60, 0).await.expect("a member with a vote takes it");
+    client(endpoints()).lease_grant(60 * SECOND).await.expect("a member with a vote takes it");
     client(endpoints()).get("key").await.expect("a member with a vote answers");
     // With nobody else there, it is told that nothing was executed.
     let alone = builder([learner.endpoint.clone()]).request_timeout(2 * SECOND);

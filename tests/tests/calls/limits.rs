@@ -1,11 +1,11 @@
 //! Members that hang, and limits of streams.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex as StdMutex, OnceLock},
     time::Instant,
 };
 
-use etcd_watch_client::{CallError, Config, Put};
+use etcd_watch_client::{CallError, Config, KeyRange, Put, WatchRequest};
 use etcd_watch_testkit::harness::{EtcdCluster, EtcdServer, EtcdVersion, wait_until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -31,7 +31,7 @@ async fn an_endpoint_that_takes_connections_and_says_nothing_costs_no_call_its_t
     let began = Instant::now();
     new().get("key").await.expect("the other is healthy");
     new().put(Put::new("key", "value")).await.expect("the other is healthy");
-    new().lease_grant(60, 0).await.expect("the other is healthy");
+    new().lease_grant(60 * SECOND).await.expect("the other is healthy");
     assert!(began.elapsed() < 5 * SECOND, "a share of one call's time each: {:?}", began.elapsed());
 }
 
@@ -41,7 +41,8 @@ async fn a_write_that_never_left_was_not_executed_whatever_it_waited_for() {
     // It speaks HTTP/2, and has no stream for the second request.
     let full = Scripted::with_limit(1, |_| Answer::Silence).await;
     for endpoint in [silent, full.endpoint()] {
-        let client = builder([&endpoint[..]]).request_timeout(2 * SECOND).connect_lazy().expect("it is valid");
+        let client =
+            builder([&endpoint[..]]).request_timeout(2 * SECOND).connect_lazy().expect("it is valid");
         let (read, write) = tokio::join!(client.get("key"), client.put(Put::new("key", "value")));
         assert!(matches!(read, Err(CallError::Timeout { .. })), "{read:?}");
         let error = write.expect_err("nobody is there");
@@ -90,34 +91,63 @@ async fn calls_leave_a_real_member_that_is_frozen() {
     // And of one that is not connected to yet.
     let fresh = client(endpoints);
     fresh.put(Put::new("key", "value")).await.expect("another member answers");
-    fresh.lease_grant(60, 0).await.expect("another member answers");
+    fresh.lease_grant(60 * SECOND).await.expect("another member answers");
     assert!(began.elapsed() < 6 * SECOND, "{:?}", began.elapsed());
     cluster.member(frozen).resume().expect("it is paused");
 }
 
-/// The names of the events that the client logs.
+/// The names of the events that clients log of endpoints, with these. For all tests of the process, since `tracing`
+/// keeps in mind for all threads who listens.
 #[derive(Clone, Default)]
-struct Names(Arc<Mutex<Vec<&'static str>>>);
+struct Logged(Arc<StdMutex<Vec<(&'static str, String)>>>);
 
-impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Names {
+impl Logged {
+    fn here() -> Self {
+        static LOGGED: OnceLock<Logged> = OnceLock::new();
+        let install = || {
+            let logged = Self::default();
+            let subscriber = tracing_subscriber::registry().with(logged.clone());
+            tracing::subscriber::set_global_default(subscriber).expect("nobody else sets one");
+            logged
+        };
+        LOGGED.get_or_init(install).clone()
+    }
+
+    fn of(&self, endpoint: &str) -> Vec<&'static str> {
+        let events = self.0.lock().expect("no test has panicked");
+        events.iter().filter(|(_, of)| of == endpoint).map(|(name, _)| *name).collect()
+    }
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Logged {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
-        self.0.lock().expect("no test has panicked").push(event.metadata().name());
+        if !event.metadata().target().starts_with("etcd_watch") {
+            return;
+        }
+        let mut endpoint = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            if field.name() == "endpoint" {
+                endpoint = format!("{value:?}");
+            }
+        });
+        self.0.lock().expect("no test has panicked").push((event.metadata().name(), endpoint));
     }
 }
 
 #[tokio::test]
 async fn a_member_that_hangs_is_not_one_that_answers_again() {
-    let names = Names::default();
-    let _logged = tracing::subscriber::set_default(tracing_subscriber::registry().with(names.clone()));
+    let logged = Logged::here();
     let hanging = Scripted::start(|_| Answer::Silence).await;
     let config = Config::default().answer_timeout(SECOND / 10);
     let client = builder([hanging.endpoint()]).watch_config(config).connect_lazy().expect("it is valid");
-    let _watch = client.watch_prefix("key").expect("it is valid");
-    // It takes the watch for opened each time, and gives it up.
+    let from_one = WatchRequest::new(KeyRange::prefix("key")).start_revision(1);
+    let _watch = client.watch(from_one).expect("it is valid");
+    // It takes the stream for opened each time, and gives it up.
     wait_until("it is tried again", DEADLINE, || hanging.connections() >= 3).await;
-    let names = names.0.lock().expect("no test has panicked").clone();
-    assert!(names.contains(&"endpoint_failed"), "{names:?}");
-    assert!(!names.contains(&"endpoint_answers"), "{names:?}");
+    let events = logged.of(&hanging.endpoint());
+    let opened = events.iter().filter(|name| **name == "stream_opened").count();
+    assert!(opened >= 2 && events.contains(&"endpoint_failed"), "{events:?}");
+    assert!(!events.contains(&"endpoint_answers"), "{events:?}");
 }
 
 #[tokio::test]

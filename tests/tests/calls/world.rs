@@ -123,7 +123,11 @@ async fn serve(
 
 type Unanswered = (Request<RecvStream>, SendResponse<Bytes>);
 
-fn give(answer: Answer, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) -> Option<Unanswered> {
+fn give(
+    answer: Answer,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Bytes>,
+) -> Option<Unanswered> {
     // What is sent in vain, since the client has gone, is no concern of these.
     match answer {
         Answer::Silence => return Some((request, respond)),
