@@ -15,7 +15,7 @@ use crate::{
     calls::{attempts::Calls, judge::members_fault},
     cluster::endpoint::Accepted,
     cluster::endpoints::EndpointId,
-    runtime::timeout,
+    runtime::{pause, timeout},
     transport::{rpc, wire},
     watch::hub::Hub,
 };
@@ -190,8 +190,7 @@ impl Upkeep {
 
 async fn keep_synced(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
     let Some(interval) = interval else { return };
-    loop {
-        calls.runtime().sleep(interval).await;
+    while pause(&**calls.runtime(), interval).await.is_ok() {
         if let Err(error) = sync(&calls, &hub).await {
             tracing::warn!(name: "endpoints_not_synced", reason = %error, "the endpoints were not refreshed from the member list");
         }
@@ -200,8 +199,7 @@ async fn keep_synced(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration
 
 async fn keep_spread(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
     let Some(interval) = interval else { return };
-    loop {
-        calls.runtime().sleep(interval).await;
+    while pause(&**calls.runtime(), interval).await.is_ok() {
         spread(&calls, &hub).await;
     }
 }
