@@ -3,22 +3,23 @@
 use std::{
     fmt::Debug,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
-use etcd_watch_core::{Config, Failure, Watcher};
+use etcd_watch_core::{Config, Watcher};
 
 use crate::{
     BuildError, Client, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
-    auth::{Authenticator, Credentials},
+    auth::{self, Authenticator, Credentials},
     calls::attempts::Calls,
     cluster::endpoint::Accepted,
     cluster::endpoints::Endpoints,
     cluster::members::Upkeep,
-    runtime::timeout,
-    sync::lock,
-    transport::{dialer::Dialer, options::ConnectOptions, pool::Pool},
+    cluster::{dialer::Dialer, pool::Pool},
+    runtime::Seeds,
+    start,
+    transport::{connector::Connector, options::ConnectOptions},
     watch::driver::Driver,
     watch::hub::Hub,
     watch::log::SlowConsumers,
@@ -31,8 +32,8 @@ const MAX_WINDOW: u32 = (1 << 31) - 1;
 /// etcd closes connections that ping more often.
 const MIN_KEEPALIVE: Duration = Duration::from_secs(5);
 
-/// Every setting of a client. Nothing is checked or done before [`build`](Self::build) or
-/// [`connect`](Self::connect).
+/// Every setting of a client. Nothing is checked or done before [`connect`](Self::connect) or
+/// [`connect_lazy`](Self::connect_lazy).
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ClientBuilder {
@@ -40,7 +41,7 @@ pub struct ClientBuilder {
     endpoints: Vec<String>,
     watch: Config,
     dial_timeout: Duration,
-    connect_timeout: Option<Duration>,
+    connect_timeout: Duration,
     request_timeout: Duration,
     connection: ConnectOptions,
     max_message_bytes: usize,
@@ -61,7 +62,7 @@ pub type FindRuntime = fn() -> Result<Arc<dyn Runtime>, NoRuntime>;
 #[derive(Clone, Debug)]
 enum Where {
     Given(Arc<dyn Runtime>),
-    /// The one `build` is called on.
+    /// The one that the client is started on.
     Ambient(FindRuntime),
 }
 
@@ -82,7 +83,7 @@ impl ClientBuilder {
             endpoints: Vec::new(),
             watch: Config::default(),
             dial_timeout: Duration::from_secs(5),
-            connect_timeout: None,
+            connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
             connection: ConnectOptions::default(),
             max_message_bytes: 512 << 20,
@@ -136,11 +137,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Let [`connect`](Self::connect) wait until an endpoint answers, and fail when none has after this
-    /// time. Default: not asked for: it returns at once, and the client goes on trying for as long as it
-    /// lives.
+    /// How long [`connect`](Self::connect) waits for a member to answer. Default: 10 s: twice the dial timeout, so
+    /// that an endpoint that hangs is named as one. [`connect_lazy`](Self::connect_lazy) doesn't wait at all.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = Some(timeout);
+        self.connect_timeout = timeout;
         self
     }
 
@@ -222,8 +222,7 @@ impl ClientBuilder {
         let positive = |value| !Duration::is_zero(&value);
         let above = |low, value: Duration| value >= low;
         check("dial_timeout", self.dial_timeout, positive(self.dial_timeout), "above 0")?;
-        let connect = self.connect_timeout.unwrap_or(Duration::MAX);
-        check("connect_timeout", connect, positive(connect), "above 0")?;
+        check("connect_timeout", self.connect_timeout, positive(self.connect_timeout), "above 0")?;
         check("request_timeout", self.request_timeout, positive(self.request_timeout), "above 0")?;
         if let Some(Keepalive { interval, timeout }) = keepalive {
             let allowed = "5 s or more: servers close connections that ping more often";
@@ -257,12 +256,13 @@ impl ClientBuilder {
     }
 
     /// Checks the settings and starts the client. It doesn't wait for anything: connections are made
-    /// when there is something to use them for.
+    /// when there is something to use them for, and the client goes on trying for as long as it lives. For an
+    /// application that is to start whether the cluster is there or not.
     ///
     /// # Errors
     /// Names the setting that can't be used.
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "it is TLS that is added"))]
-    pub fn build(mut self) -> Result<Client, BuildError> {
+    pub fn connect_lazy(mut self) -> Result<Client, BuildError> {
         let endpoints = self.validate()?;
         let runtime = match &self.runtime {
             Where::Given(runtime) => runtime.clone(),
@@ -280,17 +280,17 @@ impl ClientBuilder {
         #[cfg(not(feature = "tls"))]
         let accepted = self.accepted();
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let machine = Watcher::new(self.watch.clone(), seed)?;
-        let dialer = Arc::new(Dialer {
-            runtime: runtime.clone(),
-            endpoints: Arc::new(Endpoints::new(endpoints)),
+        let seeds = Seeds::new(seed);
+        let machine = Watcher::new(self.watch.clone(), seeds.next())?;
+        let dialer = Arc::new(Dialer::new(
+            Connector::new(runtime.clone(), self.connection, self.dial_timeout),
+            Endpoints::new(endpoints),
             accepted,
-            options: self.connection,
-            watch_config: self.watch,
-            dial_timeout: self.dial_timeout,
-            max_message_bytes: self.max_message_bytes,
-            auth: self.user.map(Authenticator::new),
-        });
+            self.watch,
+            self.max_message_bytes,
+            self.user.map(|user| Authenticator::new(user, seeds.backoff(auth::PACE))),
+            seeds,
+        ));
         let calls = Calls::new(Pool::new(dialer), self.request_timeout);
         let clock = runtime.clone();
         let hub = Arc::new(Hub::new(machine, move || clock.now()));
@@ -304,33 +304,22 @@ impl ClientBuilder {
         Ok(Client::new(hub, calls))
     }
 
-    /// Like [`build`](Self::build); then, if a [`connect_timeout`](Self::connect_timeout) was asked for,
-    /// waits until an endpoint answers.
+    /// Checks the settings, starts the client and returns when a member has answered, to the user if there is one.
+    ///
+    /// It fails at once where trying again changes nothing: a wrong password, no user where the cluster wants one,
+    /// TLS that is refused at every endpoint. If nobody listens on any endpoint (the connection is refused, or the
+    /// name is unknown), it tries again once, half a second later. All else is tried until
+    /// [`connect_timeout`](Self::connect_timeout) is over. To start before the cluster does, use
+    /// [`connect_lazy`](Self::connect_lazy).
     ///
     /// # Errors
-    /// A setting that can't be used, a wrong name or password, or no answer within `connect_timeout`.
+    /// A setting that can't be used; or why no member has answered, for every endpoint.
     pub async fn connect(self) -> Result<Client, StartError> {
-        let connect_timeout = self.connect_timeout;
-        let client = self.build()?;
-        let Some(after) = connect_timeout else { return Ok(client) };
-        let last = Mutex::new(None);
-        let answered = client.calls().answered(&last);
-        let result = timeout(client.calls().runtime(), after, answered).await;
-        let endpoints = || client.endpoints().iter().map(ToString::to_string).collect();
-        match result {
-            Some(Ok(())) => return Ok(client),
-            Some(Err(Failure::Tls { message })) => {
-                return Err(StartError::Tls { endpoints: endpoints(), message });
-            }
-            Some(Err(Failure::Status { message, .. })) => {
-                return Err(StartError::AuthenticationFailed { message });
-            }
-            Some(Err(failure)) => *lock(&last) = Some(failure),
-            None => {}
-        }
-        let last = lock(&last).take();
-        let last = last.unwrap_or_else(|| Failure::connection("no attempt has come to an end"));
-        Err(StartError::Unreachable { endpoints: endpoints(), after, last })
+        let within = self.connect_timeout;
+        let client = self.connect_lazy()?;
+        // In a box: it holds whole handshakes.
+        Box::pin(start::answered(client.calls(), within)).await?;
+        Ok(client)
     }
 }
 

@@ -3,13 +3,14 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use etcd_watch_core::{ApiMisuse, KeyRange, Stats, WatchKey, WatchRequest, WatchStats};
+use etcd_watch_core::{KeyRange, Stats, WatchKey, WatchRequest, WatchStats};
 
 use crate::{
-    CallError, EmptyNamespace, Runtime, Watch,
+    CallError, EmptyNamespace, OpenError, Runtime, Watch,
     calls::attempts::Calls,
-    calls::rpc::Unary,
     namespace::{Namespace, Namespaced},
+    runtime::{Backoff, Pace},
+    transport::rpc::Unary,
     watch::hub::{Hub, Lifeline},
 };
 
@@ -41,6 +42,11 @@ impl Client {
         Self { lifeline: Arc::new(Lifeline(hub)), calls, namespace: Namespace::default() }
     }
 
+    /// A backoff for what is built on this client's calls.
+    pub(crate) fn backoff(&self, pace: Pace) -> Backoff {
+        self.calls.backoff(pace)
+    }
+
     pub(crate) fn keys(&self) -> &Namespace {
         &self.namespace
     }
@@ -63,19 +69,21 @@ impl Client {
     /// from the handle.
     ///
     /// # Errors
-    /// A request that can't be served, or a client that has been closed.
-    pub fn watch(&self, request: WatchRequest) -> Result<Watch, ApiMisuse> {
+    /// A request that can't be served, a client that has been closed, or one whose runtime is gone.
+    pub fn watch(&self, request: WatchRequest) -> Result<Watch, OpenError> {
+        self.calls.check_open()?;
         let prefix = self.namespace.prefix();
         let request = if prefix.is_empty() { request } else { request.within(prefix) };
-        let (key, start) = self.lifeline.0.watch(request)?;
+        let opened = self.lifeline.0.watch(request);
+        let (key, start) = opened.map_err(|misuse| self.calls.not_opened(misuse))?;
         Ok(Watch::new(key, start, self.lifeline.clone(), prefix.len()))
     }
 
     /// Opens a watch on every key with the prefix, from now on.
     ///
     /// # Errors
-    /// A client that has been closed.
-    pub fn watch_prefix(&self, prefix: impl Into<Bytes>) -> Result<Watch, ApiMisuse> {
+    /// A client that has been closed, or one whose runtime is gone.
+    pub fn watch_prefix(&self, prefix: impl Into<Bytes>) -> Result<Watch, OpenError> {
         self.watch(WatchRequest::new(KeyRange::prefix(prefix)))
     }
 

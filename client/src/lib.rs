@@ -47,6 +47,8 @@
 //! | `endpoints_not_synced` | warn | `reason`; the member list could not be read |
 //! | `endpoint_left_out` | warn | `reason`; a URL in the member list is of no use |
 //! | `calls_connected` | debug | `endpoint` |
+//! | `pings_too_frequent` | warn | `endpoint`, `interval` from now on; once |
+//! | `pings_too_frequent_again` | debug | the same, when the server wants still fewer |
 //! | `lease_lost` | warn | `lease`, `reason` |
 //! | `token_fetched`, `token_not_needed` | debug | `endpoint`, `user` |
 //! | `token_not_fetched` | debug | `endpoint`, `user`, `reason` |
@@ -66,6 +68,7 @@
 //! exports `etcd_watch_events_total` and its like once a second by the `metrics` facade, with the label `client`
 //! (`ClientBuilder::name`); install the recorder before you build the client.
 
+mod attempt_error;
 mod auth;
 mod builder;
 mod calls;
@@ -80,12 +83,14 @@ mod metrics;
 mod namespace;
 mod recipes;
 mod runtime;
+mod start;
 mod sync;
 #[cfg(test)]
 mod testing;
 mod transport;
 mod watch;
 
+pub use attempt_error::AttemptError;
 pub use builder::{ClientBuilder, FindRuntime};
 pub use calls::{
     keeper::{LeaseKeeper, LeaseLost},
@@ -98,7 +103,7 @@ pub use cluster::{
     endpoint::{Address, Endpoint, EndpointError, Scheme},
     members::SyncError,
 };
-pub use error::{BoxError, BuildError, CallError, StartError};
+pub use error::{BoxError, BuildError, CallError, EndpointFailure, OpenError, StartError};
 pub use namespace::EmptyNamespace;
 #[cfg(feature = "discovery")]
 pub use recipes::discovery;
@@ -107,7 +112,10 @@ pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, io_traits};
 pub use transport::options::Keepalive;
 #[cfg(feature = "tls")]
 pub use transport::tls::{Tls, TlsError};
-pub use watch::handle::{Watch, WatchError};
+pub use watch::{
+    error::{Recovery, WatchError},
+    handle::Watch,
+};
 
 pub use etcd_watch_core::{
     ApiMisuse, CloseReason, Code, Config, ConfigError, Event, EventKind, Failure, Filters, Header, Instant,

@@ -39,6 +39,30 @@ impl Runtime for NoNetwork {
     }
 }
 
+/// As [`NoNetwork`], but every timer rings at once.
+#[derive(Clone, Debug)]
+pub(crate) struct NoTime;
+
+impl Runtime for NoTime {
+    fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        NoNetwork.resolve(host, port)
+    }
+
+    fn connect(&self, peer: Peer) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+        NoNetwork.connect(peer)
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn spawn(&self, _: BoxFuture<'static, ()>) {}
+
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+}
+
 /// Makes wakers, and counts which of them were woken and which exist.
 #[derive(Default)]
 pub(crate) struct CountedWaker(Arc<Count>);

@@ -49,7 +49,7 @@ pub mod wire;
 pub use action::{Action, Creates, EndpointHint, Opened, RangeDone, TimeoutReason};
 pub use config::Config;
 pub use error::{ApiMisuse, CloseReason, ConfigError, RequestError, ServerMisbehaved, StreamEnd};
-pub use failure::{Code, Failure, Remedy, remedy};
+pub use failure::{Code, Failure, Remedy, is_etcds_own, is_turned_away, remedy};
 pub use key::{RangeKey, StreamId, StreamKey, WatchKey};
 pub use mirror::{
     ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, MirrorRequest, Page, PageKv,

@@ -11,22 +11,25 @@ use etcd_watch_proto::etcdserverpb::LeaseKeepAliveRequest;
 use futures_util::future::{AbortHandle, abortable};
 
 use crate::{
-    CallError, Runtime,
+    AttemptError, CallError, Runtime,
     calls::{
-        attempts::{Calls, members_fault},
+        attempts::Calls,
+        end::End,
+        judge::members_fault,
         lease::{Renewed, Term, judge, says_not_found},
     },
-    cluster::endpoints::EndpointId,
-    runtime::{Moment, timeout},
+    cluster::{endpoints::EndpointId, pool::Pooled},
+    runtime::{Backoff, Moment, Pace, RuntimeGone, pause},
     sync::{Watchable, lock},
-    transport::{pool::Pooled, wire},
 };
 
 /// How often the task looks whether the machine has slept, which its timers don't count.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The pause after the first failed attempt. It doubles with each, up to a tenth of the lease's time.
-const RETRY_FLOOR: Duration = Duration::from_millis(50);
+/// The shortest pause between two failed attempts, and the longest after the first. The longest of all is a tenth of the
+/// lease's time.
+const RETRY_FLOOR: Duration = Duration::from_millis(10);
+const RETRY_BASE: Duration = Duration::from_millis(50);
 
 /// The least time that an attempt is given, if the lease lasts as long.
 const ATTEMPT_FLOOR: Duration = Duration::from_millis(500);
@@ -200,7 +203,9 @@ pub(super) fn start(calls: Arc<Calls>, id: i64, term: Term) -> LeaseKeeper {
     let keeping = {
         let keeping = Keeping(shared.clone());
         async move {
-            let keeper = Keeper { calls: &calls, shared: &keeping.0, avoid: None, failures: 0 };
+            let pace = Pace::new(RETRY_FLOOR, RETRY_BASE, term.ttl / 10);
+            let backoff = calls.backoff(pace);
+            let keeper = Keeper { calls: &calls, shared: &keeping.0, avoid: None, backoff };
             let reason = keeper.keep().await;
             tracing::warn!(name: "lease_lost", lease = format_args!("{id:x}"), %reason, "lost a lease");
             keeping.0.lose(reason);
@@ -220,8 +225,7 @@ struct Keeper<'a> {
     shared: &'a Shared,
     /// The endpoint that the last attempt failed at.
     avoid: Option<EndpointId>,
-    /// In a row.
-    failures: u32,
+    backoff: Backoff,
 }
 
 impl Keeper<'_> {
@@ -231,24 +235,27 @@ impl Keeper<'_> {
         // The first renewal at once: how much of its time the lease has left is not known.
         let mut pause = Duration::ZERO;
         loop {
-            self.pause(pause).await;
+            if self.pause(pause).await.is_err() {
+                return LeaseLost::Stopped { id };
+            }
             if let Some(lost) = self.shared.lost() {
                 return lost;
             }
-            if self.calls.is_closed() {
-                return LeaseLost::Closed { id };
+            match self.calls.end() {
+                Some(End::Closed) => return LeaseLost::Closed { id },
+                Some(End::RuntimeGone) => return LeaseLost::Stopped { id },
+                None => {}
             }
             let since = self.shared.now();
             match self.attempt(self.attempt_limit()).await {
                 Ok(Renewed::NotFound) => return LeaseLost::NotFound { id },
                 Ok(Renewed::For(ttl)) => {
-                    self.failures = 0;
+                    self.backoff.reset();
                     self.shared.renewed(Term { since, ttl });
                     pause = ttl / 3;
                 }
                 Err(error) => {
-                    pause = self.backoff();
-                    self.failures = self.failures.saturating_add(1);
+                    pause = self.backoff.next();
                     self.shared.state.change(|state| state.last = Some(error));
                 }
             }
@@ -261,62 +268,56 @@ impl Keeper<'_> {
         (left / 2).max(ATTEMPT_FLOOR).min(left)
     }
 
-    fn backoff(&self) -> Duration {
-        let ttl = self.shared.state.read(|state| state.term.ttl).0;
-        (RETRY_FLOOR * 2_u32.pow(self.failures.min(16))).min(ttl / 10)
-    }
-
     /// Waits so long, or until the lease's time is over, by a clock that goes on while the machine sleeps.
-    async fn pause(&self, pause: Duration) {
+    async fn pause(&self, duration: Duration) -> Result<(), RuntimeGone> {
         let began = self.shared.now();
         loop {
             let waited = self.shared.now().since(began);
-            let left = pause.saturating_sub(waited).min(self.shared.left());
+            let left = duration.saturating_sub(waited).min(self.shared.left());
             if left.is_zero() {
-                return;
+                return Ok(());
             }
-            self.shared.runtime.sleep(left.min(LOOK_EVERY)).await;
+            pause(&*self.shared.runtime, left.min(LOOK_EVERY)).await?;
         }
     }
 
     async fn attempt(&mut self, limit: Duration) -> Result<Renewed, CallError> {
+        let method = "LeaseKeepAlive";
         let asked = Mutex::new(None);
         // In a box, as every call's attempt: it is large.
-        let attempt = timeout(&*self.shared.runtime, limit, Box::pin(self.ask(&asked))).await;
-        let late = || Err(Failure::connection(format!("no answer within {limit:?}")));
-        let failure = match attempt.unwrap_or_else(late) {
-            Ok(renewed) => return Ok(renewed),
-            Err(Failure::Status { code, message }) if says_not_found(code, &message) => {
-                return Ok(Renewed::NotFound);
-            }
-            Err(failure) => failure,
+        let error = match self.calls.while_open(limit, Box::pin(self.ask(&asked))).await {
+            Ok(Some(Ok(renewed))) => return Ok(renewed),
+            Ok(Some(Err(error))) => error,
+            Ok(None) => Failure::connection(format!("no answer within {limit:?}")).into(),
+            Err(end) => return Err(end.of_call(method)),
         };
+        if let Failure::Status { code, message } = error.failure()
+            && says_not_found(*code, message)
+        {
+            return Ok(Renewed::NotFound);
+        }
         let asked: Option<Pooled> = lock(&asked).take();
         if let Some(pooled) = &asked
-            && members_fault(&failure)
+            && members_fault(error.failure())
         {
-            self.calls.pool.discard(pooled, &failure);
+            self.calls.pool.discard(pooled, &error);
         }
-        self.avoid = asked.map(|pooled| pooled.endpoint);
-        Err(match failure {
-            Failure::Status { code, message } => {
-                CallError::Refused { method: "LeaseKeepAlive", code, message }
-            }
-            failure => CallError::Timeout { method: "LeaseKeepAlive", after: limit, last: Some(failure) },
+        self.avoid = asked.map(|pooled| pooled.endpoint());
+        Err(match error.failure().clone() {
+            Failure::Status { code, message } => CallError::Refused { method, code, message },
+            _ => CallError::Timeout { method, after: limit, last: Some(error) },
         })
     }
 
     /// Asks one member; `asked` is the connection to it.
-    async fn ask(&self, asked: &Mutex<Option<Pooled>>) -> Result<Renewed, Failure> {
+    async fn ask(&self, asked: &Mutex<Option<Pooled>>) -> Result<Renewed, AttemptError> {
         let id = self.shared.id;
         let pooled = self.calls.pool.get(self.avoid).await?;
         *lock(asked) = Some(pooled.clone());
-        let metadata = wire::metadata(true, [])?;
-        let request = LeaseKeepAliveRequest { id };
-        let answer = self.calls.with_token(&pooled, request, metadata, || {}).await;
-        let answer = answer.map_err(|failed| failed.failure)?;
+        let answer =
+            self.calls.ask(&pooled, LeaseKeepAliveRequest { id }).await.map_err(|failed| failed.error)?;
         let renewed = judge(id, &answer)?;
-        self.calls.pool.dialer.endpoints.answered(pooled.endpoint);
+        self.calls.pool.dialer.endpoints.answered(pooled.endpoint());
         Ok(renewed)
     }
 }

@@ -203,7 +203,7 @@ impl Client {
             Ok(Renewed::NotFound) => Ok(None),
             Err(last) => {
                 let after = Moment::now(self.runtime()).since(since);
-                Err(CallError::Timeout { method: "LeaseKeepAlive", after, last: Some(last) })
+                Err(CallError::Timeout { method: "LeaseKeepAlive", after, last: Some(last.into()) })
             }
         }
     }

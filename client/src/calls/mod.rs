@@ -1,8 +1,10 @@
 //! Calls: what they may be, how often they are tried and where, and the leases that calls keep alive.
 
 pub(crate) mod attempts;
+pub(crate) mod end;
+pub(crate) mod judge;
 pub(crate) mod keeper;
 pub(crate) mod kv;
 pub(crate) mod lease;
-pub(crate) mod rpc;
+pub(crate) mod limits;
 pub(crate) mod txn;

@@ -9,7 +9,7 @@ use std::{
 
 use etcd_watch_core::Instant;
 
-use crate::{Endpoint, sync::lock};
+use crate::{AttemptError, Endpoint, sync::lock};
 
 /// An endpoint's number: its place among all that the list ever had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,22 +37,28 @@ struct Known {
     endpoint: Arc<Endpoint>,
     down: bool,
     warned: Option<Instant>,
+    /// How the last connection to it failed, or the last call on one, if it has not answered since.
+    failure: Option<AttemptError>,
 }
 
 impl List {
     fn id_of(&mut self, endpoint: Endpoint) -> EndpointId {
         let at = self.known.iter().position(|known| *known.endpoint == endpoint).unwrap_or_else(|| {
-            self.known.push(Known { endpoint: Arc::new(endpoint), down: false, warned: None });
+            self.known.push(Known { endpoint: Arc::new(endpoint), down: false, warned: None, failure: None });
             self.known.len() - 1
         });
         EndpointId(at)
     }
 
-    /// Moves the endpoint to the back; whether it is time to warn of it (again).
-    fn failed(&mut self, id: EndpointId, now: Instant) -> bool {
+    fn to_the_back(&mut self, id: EndpointId) {
         if let Some(at) = self.preference.iter().position(|&other| other == id) {
             self.preference[at..].rotate_left(1);
         }
+    }
+
+    /// Moves the endpoint to the back; whether it is time to warn of it (again).
+    fn failed(&mut self, id: EndpointId, now: Instant) -> bool {
+        self.to_the_back(id);
         let known = &mut self.known[id.0];
         known.down = true;
         let due = known.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY);
@@ -120,29 +126,32 @@ impl Endpoints {
         list.preference.iter().any(|&other| other != id && !list.known[other.0].down)
     }
 
-    /// The best endpoint; another one than `avoid`, if there is another.
-    pub(crate) fn pick(&self, avoid: Option<EndpointId>) -> EndpointId {
-        let list = lock(&self.0);
-        let other = list.preference.iter().find(|&&id| Some(id) != avoid);
-        *other.unwrap_or(&list.preference[0])
+    /// The endpoints in the order in which a call is to try them: the best first, `avoid` last.
+    pub(crate) fn candidates(&self, avoid: Option<EndpointId>) -> Vec<EndpointId> {
+        let mut candidates = self.list();
+        candidates.sort_by_key(|&id| Some(id) == avoid);
+        candidates
     }
 
-    /// Where to open a watch stream: of the endpoints that are not known to be down, the one with the fewest
-    /// streams, the best among equals. When all are down, the best.
-    pub(crate) fn pick_for_stream(
+    /// The same for a watch stream: before all others those that are not known to be down, the one with the fewest
+    /// streams first.
+    pub(crate) fn candidates_for_stream(
         &self,
         avoid: Option<EndpointId>,
         streams: &BTreeMap<EndpointId, usize>,
-    ) -> EndpointId {
+    ) -> Vec<EndpointId> {
         let list = lock(&self.0);
-        let candidates = || list.preference.iter().filter(|&&id| Some(id) != avoid);
-        let up = candidates().filter(|id| !list.known[id.0].down);
-        let least = up.min_by_key(|id| streams.get(id).copied().unwrap_or(0));
-        *least.or_else(|| candidates().next()).unwrap_or(&list.preference[0])
+        let mut candidates = list.preference.clone();
+        candidates.sort_by_key(|id| {
+            let down = list.known[id.0].down;
+            let crowd = if down { 0 } else { streams.get(id).copied().unwrap_or(0) };
+            (Some(*id) == avoid, down, crowd)
+        });
+        candidates
     }
 
     /// Which of the streams, given the endpoint each is on, are to move so that all endpoints that are up have
-    /// as many, but for one. They move to where [`pick_for_stream`](Self::pick_for_stream) says.
+    /// as many, but for one. They move to where [`candidates_for_stream`](Self::candidates_for_stream) says.
     pub(crate) fn misplaced(&self, streams: &[EndpointId]) -> Vec<usize> {
         let list = lock(&self.0);
         let up = list.preference.iter().filter(|id| !list.known[id.0].down);
@@ -178,9 +187,37 @@ impl Endpoints {
         }
     }
 
+    /// How it failed last, if it has not answered since.
+    pub(crate) fn last_failure(&self, id: EndpointId) -> Option<AttemptError> {
+        lock(&self.0).known[id.0].failure.clone()
+    }
+
+    /// Keeps in mind how it failed.
+    pub(crate) fn note(&self, id: EndpointId, failure: &AttemptError) {
+        let failure = Some(failure.clone());
+        let previous = std::mem::replace(&mut lock(&self.0).known[id.0].failure, failure);
+        drop(previous);
+    }
+
+    /// Another endpoint was connected to sooner: it goes to the back, until it is known whether it is slow or hangs.
+    pub(crate) fn overtaken(&self, id: EndpointId) {
+        let mut list = lock(&self.0);
+        list.to_the_back(id);
+        list.known[id.0].down = true;
+    }
+
+    /// An endpoint that was overtaken is up all the same.
+    pub(crate) fn came_up(&self, id: EndpointId) {
+        lock(&self.0).known[id.0].down = false;
+    }
+
     /// The endpoint answered.
     pub(crate) fn answered(&self, id: EndpointId) {
-        let was_down = std::mem::take(&mut lock(&self.0).known[id.0].down);
+        let (was_down, failure) = {
+            let known = &mut lock(&self.0).known[id.0];
+            (std::mem::take(&mut known.down), known.failure.take())
+        };
+        drop(failure);
         if was_down {
             tracing::info!(name: "endpoint_answers", endpoint = %self.get(id), "etcd endpoint answers again");
         }
@@ -201,16 +238,28 @@ mod tests {
         endpoints.failed(EndpointId(id), Instant::ZERO, &Failure::EndOfStream);
     }
 
+    fn first(endpoints: &Endpoints, avoid: Option<EndpointId>) -> EndpointId {
+        endpoints.candidates(avoid)[0]
+    }
+
+    fn first_for_stream(
+        endpoints: &Endpoints,
+        avoid: Option<EndpointId>,
+        streams: &BTreeMap<EndpointId, usize>,
+    ) -> EndpointId {
+        endpoints.candidates_for_stream(avoid, streams)[0]
+    }
+
     #[test]
     fn the_first_is_preferred_until_it_fails() {
         let endpoints = endpoints(3);
-        assert_eq!(endpoints.pick(None), EndpointId(0));
+        assert_eq!(first(&endpoints, None), EndpointId(0));
         fail(&endpoints, 0);
-        assert_eq!(endpoints.pick(None), EndpointId(1));
+        assert_eq!(first(&endpoints, None), EndpointId(1));
         fail(&endpoints, 1);
-        assert_eq!(endpoints.pick(None), EndpointId(2));
+        assert_eq!(first(&endpoints, None), EndpointId(2));
         fail(&endpoints, 2);
-        assert_eq!(endpoints.pick(None), EndpointId(0));
+        assert_eq!(first(&endpoints, None), EndpointId(0));
     }
 
     #[test]
@@ -218,16 +267,28 @@ mod tests {
         let endpoints = endpoints(3);
         fail(&endpoints, 0);
         fail(&endpoints, 0);
-        assert_eq!(endpoints.pick(None), EndpointId(1));
-        assert_eq!(endpoints.pick(Some(EndpointId(1))), EndpointId(2));
+        assert_eq!(first(&endpoints, None), EndpointId(1));
+        assert_eq!(first(&endpoints, Some(EndpointId(1))), EndpointId(2));
+    }
+
+    #[test]
+    fn one_that_was_overtaken_is_tried_last_and_gets_no_streams_until_it_is_up() {
+        let endpoints = endpoints(3);
+        endpoints.overtaken(EndpointId(0));
+        assert_eq!(endpoints.candidates(None), [1, 2, 0].map(EndpointId));
+        let streams = BTreeMap::from([(EndpointId(1), 1), (EndpointId(2), 1)]);
+        assert_eq!(endpoints.candidates_for_stream(None, &streams), [1, 2, 0].map(EndpointId));
+        assert_eq!(endpoints.candidates(Some(EndpointId(1))), [2, 0, 1].map(EndpointId));
+        endpoints.came_up(EndpointId(0));
+        assert_eq!(endpoints.candidates_for_stream(None, &streams)[0], EndpointId(0));
     }
 
     #[test]
     fn another_is_another_if_there_is_one() {
         let three = endpoints(3);
-        assert_eq!(three.pick(Some(EndpointId(0))), EndpointId(1));
-        assert_eq!(three.pick(Some(EndpointId(2))), EndpointId(0));
-        assert_eq!(endpoints(1).pick(Some(EndpointId(0))), EndpointId(0));
+        assert_eq!(first(&three, Some(EndpointId(0))), EndpointId(1));
+        assert_eq!(first(&three, Some(EndpointId(2))), EndpointId(0));
+        assert_eq!(first(&endpoints(1), Some(EndpointId(0))), EndpointId(0));
     }
 
     #[test]
@@ -270,15 +331,19 @@ mod tests {
     fn streams_go_where_the_fewest_are_and_not_where_it_is_down() {
         let endpoints = endpoints(3);
         let streams = |counts: &[usize]| (0..).map(EndpointId).zip(counts.iter().copied()).collect();
-        assert_eq!(endpoints.pick_for_stream(None, &streams(&[0, 0, 0])), EndpointId(0));
-        assert_eq!(endpoints.pick_for_stream(None, &streams(&[1, 1, 0])), EndpointId(2));
+        assert_eq!(first_for_stream(&endpoints, None, &streams(&[0, 0, 0])), EndpointId(0));
+        assert_eq!(first_for_stream(&endpoints, None, &streams(&[1, 1, 0])), EndpointId(2));
         fail(&endpoints, 2);
-        assert_eq!(endpoints.pick_for_stream(None, &streams(&[1, 1, 0])), EndpointId(0));
-        assert_eq!(endpoints.pick_for_stream(Some(EndpointId(0)), &streams(&[1, 1, 0])), EndpointId(1));
+        assert_eq!(first_for_stream(&endpoints, None, &streams(&[1, 1, 0])), EndpointId(0));
+        assert_eq!(first_for_stream(&endpoints, Some(EndpointId(0)), &streams(&[1, 1, 0])), EndpointId(1));
         fail(&endpoints, 0);
         assert!(endpoints.another_is_up(EndpointId(0)) && !endpoints.another_is_up(EndpointId(1)));
         fail(&endpoints, 1);
-        assert_eq!(endpoints.pick_for_stream(None, &streams(&[1, 1, 0])), EndpointId(2), "it failed first");
+        assert_eq!(
+            first_for_stream(&endpoints, None, &streams(&[1, 1, 0])),
+            EndpointId(2),
+            "it failed first"
+        );
     }
 
     #[test]

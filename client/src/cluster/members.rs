@@ -12,12 +12,11 @@ use futures_util::{
 
 use crate::{
     BuildError, CallError, Client, Endpoint, EndpointError,
-    calls::attempts::{Calls, members_fault},
-    calls::rpc,
+    calls::{attempts::Calls, judge::members_fault},
     cluster::endpoint::Accepted,
     cluster::endpoints::EndpointId,
     runtime::timeout,
-    transport::wire,
+    transport::{rpc, wire},
     watch::hub::Hub,
 };
 
@@ -139,9 +138,9 @@ async fn spread(calls: &Calls, hub: &Hub) {
 async fn probe_in_time(calls: &Calls, id: EndpointId) {
     let dialer = &calls.pool.dialer;
     let silent = || Err(Failure::connection(format!("no answer within {PROBE_TIMEOUT:?}")));
-    match timeout(&dialer.runtime, PROBE_TIMEOUT, probe(calls, id)).await.unwrap_or_else(silent) {
+    match timeout(dialer.runtime(), PROBE_TIMEOUT, probe(calls, id)).await.unwrap_or_else(silent) {
         Ok(()) => dialer.endpoints.answered(id),
-        Err(failure) => dialer.endpoints.failed(id, dialer.runtime.now(), &failure),
+        Err(failure) => dialer.endpoints.failed(id, dialer.runtime().now(), &failure),
     }
 }
 
@@ -164,7 +163,7 @@ async fn status(calls: &Calls, id: EndpointId) -> Result<pb::StatusResponse, Fai
         token.attach(&mut metadata);
     }
     let status = rpc::unary(transport, &endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
-    status.await.map_err(|failed| failed.failure)
+    status.await.map_err(rpc::CallFailure::into_failure)
 }
 
 /// What is done over and over in the background.

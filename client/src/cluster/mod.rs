@@ -1,5 +1,7 @@
-//! The members of a cluster: their addresses, how they are doing, and the list of them that the cluster has.
+//! The members of a cluster: where they are, which of them to use, and the connections to them.
 
+pub(crate) mod dialer;
 pub(crate) mod endpoint;
 pub(crate) mod endpoints;
 pub(crate) mod members;
+pub(crate) mod pool;

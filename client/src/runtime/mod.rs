@@ -7,11 +7,13 @@ pub use futures_core::future::BoxFuture;
 /// The traits of sockets: [`Io`] is made of them.
 pub use hyper::rt as io_traits;
 
+mod backoff;
 mod clock;
 mod timeout;
 
+pub(crate) use backoff::{Backoff, Pace, Seeds};
 pub(crate) use clock::Moment;
-pub(crate) use timeout::timeout;
+pub(crate) use timeout::{RuntimeGone, pause, rang_too_early, timeout};
 
 /// An async runtime. The crates `etcd-watch-tokio` and `etcd-watch-smol` have one each; an application with an
 /// executor of its own implements it for that. Everything above it, TLS and HTTP/2 too, is the same on all runtimes.

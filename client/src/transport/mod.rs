@@ -1,11 +1,18 @@
 //! From an endpoint to an HTTP/2 connection, and what gRPC says on it.
 
+mod addresses;
 pub(crate) mod connection;
-pub(crate) mod dialer;
+pub(crate) mod connector;
 pub(crate) mod error;
-mod happy_eyeballs;
+pub(crate) mod exchange;
+mod frames;
+mod heard;
+mod hyper_runtime;
 pub(crate) mod options;
-pub(crate) mod pool;
+mod pings;
+pub(crate) mod race;
+mod recorded;
+pub(crate) mod rpc;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod wire;

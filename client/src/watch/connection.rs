@@ -10,7 +10,7 @@
 
 use std::{
     future::poll_fn,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
@@ -26,12 +26,14 @@ use tonic::{body::Body, codegen::Service, metadata::MetadataMap};
 use tracing::Span;
 
 use crate::{
-    BoxError, Endpoint,
+    AttemptError, BoxError, Endpoint,
     auth::{Generation, Token},
-    calls::rpc,
-    cluster::endpoints::EndpointId,
+    cluster::{
+        dialer::{Dialed, Dialer},
+        endpoints::EndpointId,
+    },
     runtime::{BoxFuture, timeout},
-    transport::{connection::Connection, dialer::Dialer, wire},
+    transport::{connection::Connection, rpc, wire},
     watch::codec::Frames,
     watch::log as telemetry,
     watch::outbox::{Outbox, Requests, outbox},
@@ -45,12 +47,17 @@ const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// One connection of a watch stream. Dropping it resets the call and closes the connection.
 pub(crate) struct StreamConnection {
     pub(crate) key: StreamKey,
-    pub(crate) endpoint: EndpointId,
+    /// What it is to be connected to first.
+    first: EndpointId,
+    /// What it has been connected to.
+    dialed: Arc<OnceLock<Dialed>>,
     pub(crate) span: Span,
     phase: Phase,
     outbox: Outbox,
     max_message_bytes: usize,
     opened: bool,
+    /// Whether the member has answered anything.
+    answered: bool,
     /// The auth token that the stream carries.
     token: Option<Generation>,
     paused: bool,
@@ -81,26 +88,30 @@ pub(crate) enum StreamNews {
 }
 
 impl StreamConnection {
-    /// Begins to connect.
+    /// Begins to connect, to the first of the candidates that is up. There is at least one.
     pub(crate) fn open(
         dialer: &Arc<Dialer>,
-        endpoint: EndpointId,
+        candidates: Vec<EndpointId>,
         key: StreamKey,
         options: Arc<StreamOptions>,
     ) -> Self {
+        let first = candidates[0];
+        let dialed = Arc::new(OnceLock::new());
+        let span = telemetry::stream_span(key, &dialer.endpoints.get(first));
         let (outbox, requests) = outbox();
-        let connecting = connect(dialer.clone(), endpoint, options, requests);
+        let connecting = connect(dialer.clone(), candidates, dialed.clone(), span.clone(), options, requests);
         let phase = Phase::Connecting(Box::pin(connecting));
         let max_message_bytes = dialer.max_message_bytes;
-        let span = telemetry::stream_span(key, &dialer.endpoints.get(endpoint));
         Self {
             key,
-            endpoint,
+            first,
+            dialed,
             span,
             phase,
             outbox,
             max_message_bytes,
             opened: false,
+            answered: false,
             token: None,
             paused: false,
         }
@@ -108,6 +119,23 @@ impl StreamConnection {
 
     pub(crate) fn send(&self, request: &Request) {
         self.outbox.send(request);
+    }
+
+    /// The endpoint that it goes to; until it is connected, the one that is tried first.
+    pub(crate) fn endpoint(&self) -> EndpointId {
+        self.dialed.get().map_or(self.first, |dialed| dialed.endpoint)
+    }
+
+    /// Whether some endpoint could be connected to.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.dialed.get().is_some()
+    }
+
+    /// The member is of no use: the next connection to the endpoint tries another of its addresses first.
+    pub(crate) fn blame(&self) {
+        if let Some(dialed) = self.dialed.get() {
+            dialed.connection.blame();
+        }
     }
 
     /// Whether the connection was up.
@@ -123,6 +151,11 @@ impl StreamConnection {
     /// Whether it is not being read, since the machine has no room.
     pub(crate) fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Whether an answer that has just come is the first of the member's.
+    pub(crate) fn is_first_answer(&mut self) -> bool {
+        !std::mem::replace(&mut self.answered, true)
     }
 
     pub(crate) fn set_paused(&mut self, paused: bool) {
@@ -179,14 +212,22 @@ const KEEPS_ITS_VERSION: ServerVersion = ServerVersion::new(3, 5, 28);
 /// expired.
 async fn connect(
     dialer: Arc<Dialer>,
-    id: EndpointId,
+    candidates: Vec<EndpointId>,
+    dialed: Arc<OnceLock<Dialed>>,
+    span: Span,
     options: Arc<StreamOptions>,
     requests: Requests,
 ) -> Result<Connected, Failure> {
     let extra = || options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
     let mut metadata = wire::metadata(options.require_leader, extra())?;
-    let connection = dialer.dial(id).await?;
+    let first = candidates[0];
+    let Dialed { endpoint: id, connection } =
+        dialer.dial_any(candidates).await.map_err(AttemptError::from)?;
     let endpoint = dialer.endpoints.get(id);
+    if id != first {
+        span.record("endpoint", tracing::field::display(&endpoint));
+    }
+    let _ = dialed.set(Dialed { endpoint: id, connection: connection.clone() });
     let ask = async |token: &Option<Token>| {
         let mut metadata = wire::metadata(false, extra())?;
         if let Some(token) = token {
@@ -245,8 +286,8 @@ async fn version_of(
     metadata: MetadataMap,
 ) -> Option<Result<Option<ServerVersion>, Failure>> {
     let status = rpc::unary(connection, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
-    let status = timeout(&dialer.runtime, STATUS_TIMEOUT, status).await?;
-    Some(status.map(|status| status.version.parse().ok()).map_err(|failed| failed.failure))
+    let status = timeout(dialer.runtime(), STATUS_TIMEOUT, status).await?;
+    Some(status.map(|status| status.version.parse().ok()).map_err(rpc::CallFailure::into_failure))
 }
 
 /// Makes the streaming call; completes with the response's headers.

@@ -154,10 +154,12 @@ impl Driver {
                 }
                 let last = self.last_endpoints.get(&stream.stream()).copied();
                 let dialer = &self.calls.pool.dialer;
-                let id = dialer.endpoints.pick_for_stream(avoid(endpoint, last), &self.streams());
-                self.last_endpoints.insert(stream.stream(), id);
-                telemetry::opening(stream, &dialer.endpoints.get(id));
-                self.connections.push(StreamConnection::open(dialer, id, stream, options));
+                let candidates =
+                    dialer.endpoints.candidates_for_stream(avoid(endpoint, last), &self.streams());
+                let connection = StreamConnection::open(dialer, candidates, stream, options);
+                self.last_endpoints.insert(stream.stream(), connection.endpoint());
+                telemetry::opening(stream, &dialer.endpoints.get(connection.endpoint()));
+                self.connections.push(connection);
                 self.forget_ended_streams();
             }
             Action::Send { stream, request, creates } => {
@@ -198,14 +200,14 @@ impl Driver {
     fn streams(&self) -> BTreeMap<EndpointId, usize> {
         let mut streams = BTreeMap::new();
         for connection in &self.connections {
-            *streams.entry(connection.endpoint).or_default() += 1;
+            *streams.entry(connection.endpoint()).or_default() += 1;
         }
         streams
     }
 
     /// Moves streams to where there are fewer, and away from endpoints that are not in use any more.
     fn spread(&self) {
-        let on: Vec<EndpointId> = self.connections.iter().map(|each| each.endpoint).collect();
+        let on: Vec<EndpointId> = self.connections.iter().map(|each| each.endpoint()).collect();
         let misplaced = self.calls.pool.dialer.endpoints.misplaced(&on);
         let now = self.hub.now();
         let mut state = self.hub.lock();
@@ -216,12 +218,13 @@ impl Driver {
     }
 
     fn closed(&mut self, connection: &StreamConnection, reason: &StreamEnd) {
-        self.remember_token(connection);
+        self.remember(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
-        let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint));
+        let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint()));
         telemetry::closing(stream, &endpoint, reason, self.backoff(stream));
         if is_members_fault(reason) {
-            endpoints.failed(connection.endpoint, self.hub.now(), reason);
+            connection.blame();
+            endpoints.failed(connection.endpoint(), self.hub.now(), reason);
         }
         if *reason == StreamEnd::Idle {
             self.last_endpoints.remove(&stream.stream());
@@ -269,19 +272,24 @@ impl Driver {
         }
     }
 
-    fn remember_token(&mut self, connection: &StreamConnection) {
+    /// What the stream's next connection has to know of this one.
+    fn remember(&mut self, connection: &StreamConnection) {
+        self.last_endpoints.insert(connection.key.stream(), connection.endpoint());
         if let Some(token) = connection.token() {
             self.last_tokens.insert(connection.key.stream(), token);
         }
     }
 
     fn failed(&mut self, connection: &StreamConnection, failure: Failure) {
-        self.remember_token(connection);
+        self.remember(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
-        let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint));
+        let (stream, endpoint) = (connection.key, endpoints.get(connection.endpoint()));
         let now = self.hub.now();
-        if matches!(remedy(&failure), Remedy::RetryElsewhere | Remedy::NoLeader) {
-            endpoints.failed(connection.endpoint, now, &failure);
+        // What could not even be connected to, the dialer has noted.
+        if connection.is_connected() && matches!(remedy(&failure), Remedy::RetryElsewhere | Remedy::NoLeader)
+        {
+            connection.blame();
+            endpoints.failed(connection.endpoint(), now, &failure);
         }
         self.hub.lock().machine.handle_failed(now, stream, failure.clone());
         telemetry::lost(stream, &endpoint, connection.is_opened(), &failure, self.backoff(stream));
@@ -382,13 +390,19 @@ fn read_stream(
         round = Round::Busy;
         match news {
             StreamNews::Opened(opened) => {
-                endpoints.answered(connection.endpoint);
-                telemetry::opened(stream, &endpoints.get(connection.endpoint), opened.version);
+                // A member that is too slow to tell its version may hang.
+                if opened.version.is_some() && connection.is_first_answer() {
+                    endpoints.answered(connection.endpoint());
+                }
+                telemetry::opened(stream, &endpoints.get(connection.endpoint()), opened.version);
                 let mut state = hub.lock();
                 state.machine.handle_opened(now, stream, opened);
                 wanted = state.machine.wants_frame(stream);
             }
             StreamNews::Frame(frame) => {
+                if connection.is_first_answer() {
+                    endpoints.answered(connection.endpoint());
+                }
                 frames += 1;
                 bytes += frame.len();
                 // Before the lock: a frame may have many events.
@@ -417,6 +431,10 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.connections.clear();
         self.reads.clear();
+        // The calls first: whoever finds its watch ended for this finds the calls ended, too.
+        if !self.hub.was_asked_to_stop() {
+            self.calls.runtime_is_gone();
+        }
         self.hub.end();
         self.wake_consumers();
     }

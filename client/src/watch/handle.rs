@@ -10,7 +10,7 @@ use std::{
 use etcd_watch_core::{ApiMisuse, CloseReason, Delivery, WatchKey, WatchResponse, WatchStats};
 use futures_core::{FusedStream, Stream};
 
-use crate::watch::hub::Lifeline;
+use crate::{WatchError, watch::hub::Lifeline};
 
 /// A running watch: a stream of what happens to its keys.
 ///
@@ -30,29 +30,6 @@ pub struct Watch {
     /// How many bytes of each key are the client's namespace.
     prefix: usize,
     lifeline: Arc<Lifeline>,
-}
-
-/// Why a watch ended against the application's will.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(transparent)]
-pub struct WatchError(CloseReason);
-
-impl WatchError {
-    pub(crate) fn new(reason: CloseReason) -> Self {
-        Self(reason)
-    }
-
-    /// The reason.
-    #[must_use]
-    pub fn reason(&self) -> &CloseReason {
-        &self.0
-    }
-
-    /// The reason, by value.
-    #[must_use]
-    pub fn into_reason(self) -> CloseReason {
-        self.0
-    }
 }
 
 impl Watch {
@@ -127,7 +104,7 @@ impl Watch {
                 crate::watch::log::ended(key, &reason);
                 Poll::Ready(match reason {
                     CloseReason::Cancelled => None,
-                    reason => Some(Err(WatchError(reason))),
+                    reason => Some(Err(WatchError::of_watch(reason, self.resume))),
                 })
             }
             // A delivery of a kind to come: not for this release, take the next.

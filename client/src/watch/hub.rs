@@ -250,13 +250,22 @@ impl Hub {
         self.lock().paused = paused;
     }
 
+    /// Whether the driver was asked to end. One that ends unasked has lost its runtime.
+    pub(crate) fn was_asked_to_stop(&self) -> bool {
+        self.lock().phase != Phase::Running
+    }
+
     /// The driver has ended, for whatever reason: whoever waits is woken and finds its watch closed.
     pub(crate) fn end(&self) {
         let now = self.now();
         let (consumers, driver) = {
             let mut state = self.lock();
-            state.phase = Phase::Ended;
-            state.machine.shutdown(now);
+            let phase = std::mem::replace(&mut state.phase, Phase::Ended);
+            if phase == Phase::Running {
+                state.machine.abandon(now);
+            } else {
+                state.machine.shutdown(now);
+            }
             (std::mem::take(&mut state.consumers), state.driver.take())
         };
         drop(driver);

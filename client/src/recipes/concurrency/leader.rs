@@ -15,11 +15,11 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::{
     ContendError, Name,
-    error::can_start_over,
-    patience::{PAUSE, pause, persist},
+    error::{RUNTIME_GONE, can_start_over, not_watched},
+    patience::{backoff, pause, persist},
     queue::header_revision,
 };
-use crate::{CallError, Client, Get, SortBy, SortOrder, Watch};
+use crate::{CallError, Client, Get, SortBy, SortOrder, Watch, runtime::Backoff};
 
 /// A leader, as seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,7 @@ pub struct Observe {
 impl Observe {
     pub(super) fn new(client: Client, name: &Name) -> Self {
         let observer = Observer {
+            backoff: backoff(&client),
             client,
             prefix: name.prefix(),
             watch: None,
@@ -107,6 +108,7 @@ struct Observer {
     prefix: Bytes,
     watch: Option<Watch>,
     candidates: Candidates,
+    backoff: Backoff,
     ended: bool,
 }
 
@@ -132,7 +134,7 @@ impl Observer {
             let next = header_revision(response.header) + 1;
             self.candidates.replace(response.kvs);
             let request = WatchRequest::new(KeyRange::prefix(self.prefix.clone())).start_revision(next);
-            self.watch = Some(self.client.watch(request).map_err(|_| closed())?);
+            self.watch = Some(self.client.watch(request).map_err(|error| not_watched(&error))?);
             return Ok(());
         };
         match watch.try_next().await {
@@ -142,8 +144,8 @@ impl Observer {
                 self.watch = None;
                 // History that is gone is no reason to wait.
                 let is_compacted = matches!(ended.reason(), CloseReason::Compacted { .. });
-                if !is_compacted && pause(&self.client, PAUSE).await.is_err() {
-                    return Err(closed().into());
+                if !is_compacted && pause(&self.client, &mut self.backoff).await.is_err() {
+                    return Err(RUNTIME_GONE.into());
                 }
             }
             Err(ended) => return Err(ended.into_reason().into()),

@@ -3,22 +3,22 @@
 use std::{future::Future, time::Duration};
 
 use super::error::may_pass;
-use crate::{CallError, Client};
+use crate::{
+    CallError, Client,
+    runtime::{self, Backoff, Pace, RuntimeGone},
+};
 
 /// Between two attempts at a call, which has waited for endpoints itself.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
+const PACE: Pace = Pace::new(Duration::from_millis(20), Duration::from_millis(100), Duration::from_secs(1));
 
-/// The client's runtime has shut down: there is nothing to wait for any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RuntimeGone;
+/// The pauses of one wait.
+pub(super) fn backoff(client: &Client) -> Backoff {
+    client.backoff(PACE)
+}
 
-/// Waits. A loop that waits by this ends with its runtime: timers ring at once there, and the loop would never yield.
-/// Half of the time is left to timers that are not exact.
-pub(super) async fn pause(client: &Client, duration: Duration) -> Result<(), RuntimeGone> {
-    let runtime = client.runtime();
-    let began = runtime.now();
-    runtime.sleep(duration).await;
-    if runtime.now().since(began) < duration / 2 { Err(RuntimeGone) } else { Ok(()) }
+/// Waits before another attempt. A loop that waits by this ends with its runtime.
+pub(super) async fn pause(client: &Client, backoff: &mut Backoff) -> Result<(), RuntimeGone> {
+    runtime::pause(&**client.runtime(), backoff.next()).await
 }
 
 /// Makes a call until it goes well or can't.
@@ -36,10 +36,11 @@ pub(super) async fn persist_for<T, F: Future<Output = Result<T, CallError>>>(
     mut call: impl FnMut() -> F,
 ) -> Result<T, CallError> {
     let began = client.runtime().now();
+    let mut backoff = backoff(client);
     loop {
         match call().await {
             Err(error) if may_pass(&error) && client.runtime().now().since(began) < limit => {
-                pause(client, PAUSE).await.map_err(|RuntimeGone| error)?;
+                pause(client, &mut backoff).await.map_err(|RuntimeGone| error)?;
             }
             result => return result,
         }

@@ -8,8 +8,8 @@ use pb::response_op::Response;
 
 use super::{
     ContendError,
-    error::can_start_over,
-    patience::{PAUSE, pause, persist},
+    error::{RUNTIME_GONE, can_start_over, not_watched},
+    patience::{backoff, pause, persist},
 };
 use crate::{CallError, Client, Compare, Delete, Get, Is, Put, SortBy, SortOrder, Txn};
 
@@ -110,12 +110,13 @@ pub(super) async fn standing(client: &Client, prefix: &Bytes, claim: &Claim) -> 
 
 /// Completes when the claim, which was there at revision `at`, is gone.
 pub(super) async fn gone(client: &Client, claim: &Claim, mut at: i64) -> Result<(), ContendError> {
+    let mut backoff = backoff(client);
     loop {
         let deletes = WatchRequest::new(KeyRange::key(claim.key.clone()))
             .start_revision(at + 1)
             .filters(Filters { no_put: true, no_delete: false });
         let closed = || CallError::Closed { method: "Watch" };
-        let mut watch = client.watch(deletes).map_err(|_| closed())?;
+        let mut watch = client.watch(deletes).map_err(|error| not_watched(&error))?;
         let is_compacted = loop {
             match watch.try_next().await {
                 Ok(Some(response)) => {
@@ -132,8 +133,8 @@ pub(super) async fn gone(client: &Client, claim: &Claim, mut at: i64) -> Result<
         };
         drop(watch);
         // History that is gone is no reason to wait.
-        if !is_compacted && pause(client, PAUSE).await.is_err() {
-            return Err(closed().into());
+        if !is_compacted && pause(client, &mut backoff).await.is_err() {
+            return Err(RUNTIME_GONE.into());
         }
         let read = || client.get(Get::key(claim.key.clone()).keys_only(true));
         let response = persist(client, read).await?;

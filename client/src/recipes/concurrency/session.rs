@@ -331,7 +331,7 @@ struct Revoking(Arc<Latch<Result<(), CallError>>>);
 
 impl Drop for Revoking {
     fn drop(&mut self) {
-        self.0.set(Err(CallError::Closed { method: "LeaseRevoke" }));
+        self.0.set(Err(CallError::RuntimeGone { method: "LeaseRevoke" }));
     }
 }
 

@@ -47,7 +47,6 @@ mod garbage;
 mod list;
 mod registrar;
 mod registration;
-mod retry;
 mod set;
 mod watch;
 
@@ -278,7 +277,10 @@ mod tests {
     use crate::testing::NoNetwork;
 
     fn client() -> Client {
-        crate::ClientBuilder::on(NoNetwork).endpoints(["http://127.0.0.1:1"]).build().expect("valid settings")
+        crate::ClientBuilder::on(NoNetwork)
+            .endpoints(["http://127.0.0.1:1"])
+            .connect_lazy()
+            .expect("valid settings")
     }
 
     fn field<T: fmt::Debug>(result: Result<T, DiscoveryError>) -> &'static str {

@@ -2,17 +2,32 @@
 
 use std::sync::{Arc, Mutex};
 
-use etcd_watch_core::Failure;
-
-use super::{connection::Connection, dialer::Dialer};
-use crate::{cluster::endpoints::EndpointId, sync::lock};
+use crate::{
+    AttemptError,
+    cluster::{
+        dialer::{Dialed, Dialer, Unreached},
+        endpoints::EndpointId,
+    },
+    sync::lock,
+    transport::connection::Connection,
+};
 
 /// A connection from the pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Pooled {
-    pub(crate) connection: Connection,
-    pub(crate) endpoint: EndpointId,
+    dialed: Dialed,
     serial: u64,
+}
+
+impl Pooled {
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.dialed.connection
+    }
+
+    /// The endpoint it goes to.
+    pub(crate) fn endpoint(&self) -> EndpointId {
+        self.dialed.endpoint
+    }
 }
 
 /// One connection, made when it is needed, replaced when it has failed.
@@ -34,9 +49,12 @@ impl Pool {
         Self { dialer, slot, dialing: futures_util::lock::Mutex::new(()) }
     }
 
-    /// The connection there is, or a new one to the best endpoint; to another than `avoid`, if there is
-    /// another.
-    pub(crate) async fn get(&self, avoid: Option<EndpointId>) -> Result<Pooled, Failure> {
+    /// The connection there is, or a new one to the first endpoint that is up, best first; to `avoid` only if no
+    /// other is.
+    ///
+    /// # Errors
+    /// When none is: all have been tried then.
+    pub(crate) async fn get(&self, avoid: Option<EndpointId>) -> Result<Pooled, Unreached> {
         if let Some(pooled) = self.current(avoid) {
             return Ok(pooled);
         }
@@ -44,36 +62,31 @@ impl Pool {
         if let Some(pooled) = self.current(avoid) {
             return Ok(pooled);
         }
-        let endpoint = self.dialer.endpoints.pick(avoid);
-        match self.dialer.dial(endpoint).await {
-            Ok(connection) => {
-                tracing::debug!(name: "calls_connected", endpoint = %self.dialer.endpoints.get(endpoint), "connected for calls");
-                let mut slot = lock(&self.slot);
-                slot.serial += 1;
-                let pooled = Pooled { connection, endpoint, serial: slot.serial };
-                let previous = slot.current.replace(pooled.clone());
-                drop(slot);
-                drop(previous);
-                Ok(pooled)
-            }
-            Err(failure) => {
-                self.dialer.endpoints.failed(endpoint, self.dialer.runtime.now(), &failure);
-                Err(failure)
-            }
-        }
+        let endpoints = &self.dialer.endpoints;
+        // In a box: callers put calls in futures of their own.
+        let dialed = Box::pin(self.dialer.dial_any(endpoints.candidates(avoid))).await?;
+        tracing::debug!(name: "calls_connected", endpoint = %endpoints.get(dialed.endpoint), "connected for calls");
+        let mut slot = lock(&self.slot);
+        slot.serial += 1;
+        let pooled = Pooled { dialed, serial: slot.serial };
+        let previous = slot.current.replace(pooled.clone());
+        drop(slot);
+        drop(previous);
+        Ok(pooled)
     }
 
     fn current(&self, avoid: Option<EndpointId>) -> Option<Pooled> {
         let endpoints = &self.dialer.endpoints;
         let only_one = endpoints.len() == 1;
         let current = lock(&self.slot).current.clone()?;
-        let wanted = endpoints.contains(current.endpoint) && (only_one || Some(current.endpoint) != avoid);
+        let endpoint = current.endpoint();
+        let wanted = endpoints.contains(endpoint) && (only_one || Some(endpoint) != avoid);
         wanted.then_some(current)
     }
 
     /// The connection has failed, or its member can't serve: the next caller gets another.
-    pub(crate) fn discard(&self, failed: &Pooled, failure: &Failure) {
-        self.dialer.endpoints.failed(failed.endpoint, self.dialer.runtime.now(), failure);
+    pub(crate) fn discard(&self, failed: &Pooled, error: &AttemptError) {
+        self.dialer.blame(&failed.dialed, error);
         let mut slot = lock(&self.slot);
         let current = slot.current.take_if(|current| current.serial == failed.serial);
         drop(slot);

@@ -1,0 +1,165 @@
+//! Connecting to the members of a cluster.
+
+use std::sync::Arc;
+
+use etcd_watch_core::{Config, Failure};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+
+use crate::{
+    AttemptError, Endpoint, Runtime,
+    auth::{Authenticator, Generation, Token},
+    cluster::{
+        endpoint::Accepted,
+        endpoints::{EndpointId, Endpoints},
+    },
+    runtime::{BoxFuture, Seeds},
+    transport::{
+        connection::Connection,
+        connector::Connector,
+        error::ConnectError,
+        race::{Won, race},
+        wire,
+    },
+};
+
+/// How the members are connected to: shared by the calls and the watch streams.
+pub(crate) struct Dialer {
+    connector: Connector,
+    pub(crate) endpoints: Endpoints,
+    /// What endpoints to come may be.
+    pub(crate) accepted: Accepted,
+    /// The settings of the watches: their backoff and deadlines are those of a mirror's lists, too.
+    pub(crate) watch_config: Config,
+    pub(crate) max_message_bytes: usize,
+    /// For a client with a user.
+    auth: Option<Authenticator>,
+    /// For every jitter of the client.
+    pub(crate) seeds: Seeds,
+}
+
+/// Attempts to connect.
+type UnderWay = FuturesUnordered<BoxFuture<'static, (EndpointId, Result<Connection, ConnectError>)>>;
+
+/// A connection to a member.
+#[derive(Clone, Debug)]
+pub(crate) struct Dialed {
+    pub(crate) endpoint: EndpointId,
+    pub(crate) connection: Connection,
+}
+
+impl Dialer {
+    pub(crate) fn new(
+        connector: Connector,
+        endpoints: Endpoints,
+        accepted: Accepted,
+        watch_config: Config,
+        max_message_bytes: usize,
+        auth: Option<Authenticator>,
+        seeds: Seeds,
+    ) -> Self {
+        Self { connector, endpoints, accepted, watch_config, max_message_bytes, auth, seeds }
+    }
+
+    pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
+        self.connector.runtime()
+    }
+
+    /// Connects to this endpoint, within the dial timeout.
+    pub(crate) async fn dial(&self, id: EndpointId) -> Result<Connection, AttemptError> {
+        let connected = self.connector.connect(&self.endpoints.get(id)).await;
+        connected.map_err(AttemptError::from)
+    }
+
+    /// Connects to the first of the candidates that is up. One that hangs costs a quarter of a second, and is of the
+    /// last to be tried from then on. All failures are noted.
+    pub(crate) async fn dial_any(self: &Arc<Self>, candidates: Vec<EndpointId>) -> Result<Dialed, Unreached> {
+        let attempt = |id| self.clone().attempt(id);
+        match race(self.runtime(), candidates, attempt).await {
+            Ok(Won { winner, value, overtaken, under_way }) => {
+                if !overtaken.is_empty() {
+                    overtaken.iter().for_each(|&id| self.endpoints.overtaken(id));
+                    self.runtime().run(self.clone().wait_for_late(under_way));
+                }
+                Ok(Dialed { endpoint: winner, connection: value })
+            }
+            Err(failed) => {
+                let named = failed.into_iter().map(|(id, error)| (id, self.endpoints.get(id), error));
+                Err(Unreached(named.collect()))
+            }
+        }
+    }
+
+    async fn attempt(self: Arc<Self>, id: EndpointId) -> Result<Connection, ConnectError> {
+        let connected = self.connector.connect(&self.endpoints.get(id)).await;
+        if let Err(error) = &connected {
+            self.failed(id, &error.clone().into());
+        }
+        connected
+    }
+
+    /// Finds out in the background whether what was overtaken is slow or hangs.
+    async fn wait_for_late(self: Arc<Self>, mut under_way: UnderWay) {
+        while let Some((id, result)) = under_way.next().await {
+            if result.is_ok() {
+                self.endpoints.came_up(id);
+            }
+        }
+    }
+
+    /// The member is of no use on this connection.
+    pub(crate) fn blame(&self, dialed: &Dialed, error: &AttemptError) {
+        dialed.connection.blame();
+        self.failed(dialed.endpoint, error);
+    }
+
+    fn failed(&self, id: EndpointId, error: &AttemptError) {
+        self.endpoints.note(id, error);
+        self.endpoints.failed(id, self.runtime().now(), error);
+    }
+
+    /// The token for a request on this connection; `None` for a client without a user.
+    pub(crate) async fn token(
+        &self,
+        connection: &Connection,
+        endpoint: &Endpoint,
+    ) -> Result<Option<Token>, AttemptError> {
+        let Some(auth) = &self.auth else { return Ok(None) };
+        auth.token(self.runtime(), connection, endpoint).await.map(Some)
+    }
+
+    /// A server did not accept the token.
+    pub(crate) fn token_refused(&self, generation: Generation) {
+        if let Some(auth) = &self.auth {
+            auth.refused(generation);
+        }
+    }
+}
+
+/// What became of each endpoint, when none is up.
+#[derive(Debug)]
+pub(crate) struct Unreached(Vec<(EndpointId, Arc<Endpoint>, ConnectError)>);
+
+impl Unreached {
+    /// Each endpoint, and why it can't be used.
+    pub(crate) fn causes(&self) -> impl Iterator<Item = (EndpointId, &ConnectError)> {
+        self.0.iter().map(|(id, _, error)| (*id, error))
+    }
+}
+
+impl From<Unreached> for AttemptError {
+    /// A failure of TLS only if that was refused everywhere: that is final. Its source is that of the first endpoint.
+    fn from(Unreached(mut causes): Unreached) -> Self {
+        if causes.len() == 1 {
+            return causes.remove(0).2.into();
+        }
+        let all_tls = !causes.is_empty() && causes.iter().all(|(_, _, error)| error.is_tls_refusal());
+        let texts: Vec<_> =
+            causes.iter().map(|(_, endpoint, error)| format!("{endpoint}: {}", wire::chain(error))).collect();
+        let text = texts.join("; ");
+        let failure = if all_tls { Failure::tls(text) } else { Failure::connection(text) };
+        match causes.into_iter().next() {
+            Some((_, _, first)) => Self::new(failure, first),
+            None => failure.into(),
+        }
+    }
+}

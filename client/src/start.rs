@@ -1,0 +1,145 @@
+//! Waiting for a cluster to answer for the first time.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcd_watch_core::{Failure, Remedy, remedy};
+use etcd_watch_proto::etcdserverpb as pb;
+
+use crate::{
+    EndpointFailure, StartError,
+    calls::{attempts::Calls, judge::members_fault},
+    cluster::{dialer::Unreached, pool::Pooled},
+    runtime::{Pace, pause},
+    transport::rpc::Fate,
+};
+
+/// Between two rounds over the endpoints.
+const PACE: Pace = Pace::new(Duration::from_millis(20), Duration::from_millis(100), Duration::from_secs(1));
+
+/// Where nobody listens anywhere, a second round is made after this, for a server that is just being restarted; then
+/// it is taken for a wrong address.
+const NOBODY_PAUSE: Duration = Duration::from_millis(500);
+const NOBODY_ROUNDS: u32 = 2;
+
+/// What an attempt came to.
+enum Round {
+    Answered,
+    Again,
+    /// Nobody listens on any endpoint.
+    Nobody,
+    Failed(StartError),
+}
+
+/// Waits until a member has answered a request that needs a user where the cluster has users. Fails at once where
+/// trying again changes nothing, else when the time is over.
+pub(crate) async fn answered(calls: &Calls, within: Duration) -> Result<(), StartError> {
+    let began = calls.runtime().now();
+    match calls.while_open(within, rounds(calls)).await {
+        Ok(Some(Ok(()))) => Ok(()),
+        Ok(Some(Err(Some(error)))) => Err(error),
+        Ok(Some(Err(None))) => {
+            let after = calls.runtime().now().since(began);
+            Err(StartError::Unreachable { endpoints: failures(calls, after), after })
+        }
+        Ok(None) => Err(StartError::Unreachable { endpoints: failures(calls, within), after: within }),
+        // Nobody else has the client yet, to close it.
+        Err(_) => Err(StartError::RuntimeGone),
+    }
+}
+
+/// Fails without an error of its own when nobody is there.
+async fn rounds(calls: &Calls) -> Result<(), Option<StartError>> {
+    let mut avoid = None;
+    let mut backoff = calls.backoff(PACE);
+    let mut nobody = 0;
+    loop {
+        let round = match calls.pool.get(avoid).await {
+            Ok(pooled) => {
+                avoid = Some(pooled.endpoint());
+                ask(calls, &pooled).await
+            }
+            Err(unreached) => {
+                avoid = None;
+                unreachable(calls, &unreached)
+            }
+        };
+        let wait = match round {
+            Round::Answered => return Ok(()),
+            Round::Failed(error) => return Err(Some(error)),
+            Round::Nobody => {
+                nobody += 1;
+                if nobody >= NOBODY_ROUNDS {
+                    return Err(None);
+                }
+                NOBODY_PAUSE
+            }
+            Round::Again => {
+                nobody = 0;
+                backoff.next()
+            }
+        };
+        if pause(&**calls.runtime(), wait).await.is_err() {
+            return Err(Some(StartError::RuntimeGone));
+        }
+    }
+}
+
+/// Asks the member for something that it has at hand, leader or not.
+async fn ask(calls: &Calls, pooled: &Pooled) -> Round {
+    // A key, since servers before etcd 3.5.28 answer what names none without a user.
+    let request = pb::RangeRequest {
+        key: Bytes::from_static(b"\0"),
+        limit: 1,
+        count_only: true,
+        serializable: true,
+        ..Default::default()
+    };
+    let failed = match Box::pin(calls.ask(pooled, request)).await {
+        Ok(_) => return answer(calls, pooled),
+        Err(failed) => failed,
+    };
+    if members_fault(failed.failure()) {
+        calls.pool.discard(pooled, &failed.error);
+        return Round::Again;
+    }
+    match (remedy(failed.failure()), failed.failure().clone()) {
+        (Remedy::BadCredentials, Failure::Status { message, .. }) => {
+            Round::Failed(StartError::AuthenticationFailed { message })
+        }
+        // With a user: the next attempt has another token.
+        (Remedy::Reauthenticate, _) if failed.fate == Fate::TokenRefused => Round::Again,
+        (Remedy::Reauthenticate, Failure::Status { message, .. }) => {
+            Round::Failed(StartError::UserRequired { message })
+        }
+        // A refusal is an answer, too.
+        _ => answer(calls, pooled),
+    }
+}
+
+fn answer(calls: &Calls, pooled: &Pooled) -> Round {
+    calls.pool.dialer.endpoints.answered(pooled.endpoint());
+    Round::Answered
+}
+
+fn unreachable(calls: &Calls, unreached: &Unreached) -> Round {
+    let all_tls = unreached.causes().all(|(_, error)| error.is_tls_refusal());
+    let hopeless = unreached.causes().all(|(_, error)| error.is_tls_refusal() || error.is_nobody_there());
+    if all_tls {
+        return Round::Failed(StartError::Tls { endpoints: failures(calls, Duration::ZERO) });
+    }
+    if hopeless { Round::Nobody } else { Round::Again }
+}
+
+/// Why each endpoint can't be used; one of which nothing was heard hasn't answered within the time given.
+fn failures(calls: &Calls, within: Duration) -> Vec<EndpointFailure> {
+    let endpoints = &calls.pool.dialer.endpoints;
+    let silent = || Failure::connection(format!("no answer within {within:?}")).into();
+    let failure = |id| EndpointFailure {
+        endpoint: (*endpoints.get(id)).clone(),
+        cause: endpoints.last_failure(id).unwrap_or_else(silent),
+    };
+    let mut ids = endpoints.list();
+    ids.sort();
+    ids.into_iter().map(failure).collect()
+}

@@ -1,0 +1,129 @@
+//! A name's addresses, in the order in which they are to be tried.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use crate::sync::lock;
+
+/// A name and a port.
+type Name = (String, u16);
+
+/// The addresses that failed, by name: of a name with several, those are tried last.
+#[derive(Debug, Default)]
+pub(super) struct Addresses(Mutex<BTreeMap<Name, Vec<SocketAddr>>>);
+
+impl Addresses {
+    /// Puts what a name has just been resolved to in order: the resolver's, but what failed comes last, and what
+    /// failed latest comes last of all. Addresses that the name doesn't have any more are forgotten.
+    fn sort(&self, name: &Name, resolved: &mut Vec<SocketAddr>) {
+        let mut all = lock(&self.0);
+        let Some(failed) = all.get_mut(name) else { return };
+        failed.retain(|address| resolved.contains(address));
+        resolved.sort_by_key(|address| failed.iter().position(|each| each == address).map(|at| at + 1));
+        if failed.is_empty() {
+            all.remove(name);
+        }
+    }
+
+    fn failed(&self, name: &Name, address: SocketAddr) {
+        let mut all = lock(&self.0);
+        let failed = all.entry(name.clone()).or_default();
+        failed.retain(|each| *each != address);
+        failed.push(address);
+    }
+
+    fn came_up(&self, name: &Name, address: SocketAddr) {
+        if let Some(failed) = lock(&self.0).get_mut(name) {
+            failed.retain(|each| *each != address);
+        }
+    }
+}
+
+/// A name that is being connected to.
+#[derive(Clone, Debug)]
+pub(super) struct Named {
+    addresses: Arc<Addresses>,
+    name: Name,
+}
+
+impl Named {
+    pub(super) fn new(addresses: Arc<Addresses>, host: &str, port: u16) -> Self {
+        Self { addresses, name: (host.to_owned(), port) }
+    }
+
+    /// The ways to what the name has been resolved to, best first, each once.
+    pub(super) fn routes(&self, mut resolved: Vec<SocketAddr>) -> Vec<Route> {
+        self.addresses.sort(&self.name, &mut resolved);
+        let mut routes: Vec<Route> = Vec::with_capacity(resolved.len());
+        for address in resolved {
+            if !routes.iter().any(|route| route.address == address) {
+                routes.push(Route { named: self.clone(), address });
+            }
+        }
+        routes
+    }
+}
+
+/// One address of a name.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    named: Named,
+    address: SocketAddr,
+}
+
+impl PartialEq for Route {
+    fn eq(&self, other: &Self) -> bool {
+        self.address == other.address && self.named.name == other.named.name
+    }
+}
+
+impl Route {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// It can't be used: the next connection to the name tries the others first.
+    pub(super) fn failed(&self) {
+        self.named.addresses.failed(&self.named.name, self.address);
+    }
+
+    /// There is a connection.
+    pub(super) fn came_up(&self) {
+        self.named.addresses.came_up(&self.named.name, self.address);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(last: &[u8]) -> Vec<SocketAddr> {
+        last.iter().map(|&last| ([10, 0, 0, last], 1).into()).collect()
+    }
+
+    #[test]
+    fn an_address_that_failed_is_tried_last_until_it_comes_up() {
+        let named = Named::new(Arc::default(), "etcd", 1);
+        let order = |resolved: &[u8]| -> Vec<u8> {
+            let routes = named.routes(addresses(resolved));
+            routes.iter().map(|route| route.address.to_string().as_bytes()[7] - b'0').collect()
+        };
+        let route = |last: u8| named.routes(addresses(&[last])).remove(0);
+        assert_eq!(order(&[1, 2, 3, 1]), [1, 2, 3]);
+        let [one, two] = [1, 2].map(route);
+        one.failed();
+        assert_eq!(order(&[1, 2, 3]), [2, 3, 1]);
+        two.failed();
+        assert_eq!(order(&[1, 2, 3]), [3, 1, 2], "what failed latest comes last");
+        one.came_up();
+        assert_eq!(order(&[1, 2, 3]), [1, 3, 2]);
+        assert_eq!(order(&[1, 3]), [1, 3]);
+        assert_eq!(order(&[1, 2, 3]), [1, 2, 3], "an address that comes back is a new one");
+        let other = Named { name: ("other".into(), 1), ..named.clone() };
+        one.failed();
+        assert_eq!(other.routes(addresses(&[1, 2]))[0].address, addresses(&[1])[0]);
+    }
+}

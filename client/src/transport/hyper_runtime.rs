@@ -1,0 +1,87 @@
+//! What hyper needs of a runtime: an executor and timers.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use hyper::rt;
+
+use crate::{Runtime, runtime::BoxFuture};
+
+/// hyper's executor, on a runtime.
+#[derive(Clone, Debug)]
+pub(super) struct Spawn(pub(super) Arc<dyn Runtime>);
+
+impl<F> rt::Executor<F> for Spawn
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, task: F) {
+        self.0.run(async move {
+            let _ = task.await;
+        });
+    }
+}
+
+/// hyper's timers, on a runtime.
+#[derive(Clone, Debug)]
+pub(super) struct Timers(pub(super) Arc<dyn Runtime>);
+
+impl rt::Timer for Timers {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(Sleeping::new(self.0.sleep(duration)))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
+        self.sleep(deadline.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// `None` once it has rung: hyper asks a timer again that has, on a connection without streams, and every answer
+/// has to be the same. The lock is never waited for; it makes the future `Sync`, as hyper wants it.
+struct Sleeping(Mutex<Option<BoxFuture<'static, ()>>>);
+
+impl Sleeping {
+    fn new(sleep: BoxFuture<'static, ()>) -> Self {
+        Self(Mutex::new(Some(sleep)))
+    }
+}
+
+impl Future for Sleeping {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.get_mut().0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sleeping) = sleep
+            && sleeping.as_mut().poll(cx).is_pending()
+        {
+            return Poll::Pending;
+        }
+        *sleep = None;
+        Poll::Ready(())
+    }
+}
+
+impl rt::Sleep for Sleeping {}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn a_timer_that_has_rung_says_so_as_often_as_it_is_asked() {
+        let mut timer = Box::pin(Sleeping::new(Box::pin(async {})));
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            assert!(timer.as_mut().poll(&mut cx).is_ready());
+        }
+        let mut never = Box::pin(Sleeping::new(Box::pin(std::future::pending())));
+        assert!(never.as_mut().poll(&mut cx).is_pending());
+    }
+}
