@@ -12,7 +12,6 @@ use etcd_watch_tokio::{
         Election, Leadership, Lost, Mutex, MutexGuard, Name, Observe, Session, SessionLost, leader, observe,
     },
 };
-use tokio::time::timeout;
 
 /// What was made on a runtime that is gone.
 struct Left {
@@ -40,71 +39,63 @@ fn name(name: &str) -> Name {
 }
 
 /// Makes it all on a runtime of its own, and shuts that down.
-async fn left_behind(endpoint: String) -> Left {
-    let thread = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-        let left = runtime.block_on(made(endpoint));
-        runtime.shutdown_timeout(DEADLINE);
-        left
+fn left_behind(endpoint: String) -> Left {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let left = runtime.block_on(made(endpoint));
+    runtime.shutdown_timeout(DEADLINE);
+    left
+}
+
+/// The future's output. It has a thread of its own, which is left alone if the future never yields.
+fn ends<T: Send + 'static>(what: &str, future: impl Future<Output = T> + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        // Nobody is left to tell once the test has failed.
+        let _ = sender.send(runtime.block_on(future));
     });
-    let joined = tokio::task::spawn_blocking(|| thread.join()).await.expect("it is waited for");
-    joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    receiver.recv_timeout(DEADLINE / 4).unwrap_or_else(|_| panic!("{what} never ends"))
 }
 
-/// The future's output. Run by a task of its own: one that never yields must not keep the test from failing.
-async fn ends<T: Send + 'static>(what: &str, future: impl Future<Output = T> + Send + 'static) -> T {
-    let task = tokio::spawn(future);
-    timeout(DEADLINE / 4, task).await.unwrap_or_else(|_| panic!("{what} never ends")).expect("no panic")
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sessions_guards_and_observers_end_with_their_runtime() {
-    let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
-    let Left { client, session, guard, leadership, mut observer, keeper } =
-        left_behind(etcd.endpoint()).await;
+#[test]
+fn sessions_guards_and_observers_end_with_their_runtime() {
+    let servers = tokio::runtime::Runtime::new().expect("a runtime");
+    let etcd = servers.block_on(EmbeddedEtcd::start(ModelConfig::default())).expect("a free port");
+    let Left { client, session, guard, leadership, mut observer, keeper } = left_behind(etcd.endpoint());
     let stopped = LeaseLost::Stopped { id: session.id() };
     let lost = SessionLost::Lease(stopped);
     assert_eq!(session.lost_reason(), Some(lost.clone()));
     assert!(!guard.is_held() && !leadership.is_held());
 
     let of_session = session.clone();
-    assert_eq!(ends("Session::lost", async move { of_session.lost().await }).await, lost);
+    assert_eq!(ends("Session::lost", async move { of_session.lost().await }), lost);
     let id = keeper.id();
-    assert_eq!(
-        ends("LeaseKeeper::lost", async move { keeper.lost().await }).await,
-        LeaseLost::Stopped { id }
-    );
+    assert_eq!(ends("LeaseKeeper::lost", async move { keeper.lost().await }), LeaseLost::Stopped { id });
     let of_session = session.clone();
     let mutex = Mutex::new(&session, name("other"));
-    ends("Mutex::lock", async move { mutex.lock().await.map(|_| ()) })
-        .await
-        .expect_err("there is no runtime");
+    ends("Mutex::lock", async move { mutex.lock().await.map(|_| ()) }).expect_err("there is no runtime");
     let mutex = Mutex::new(&session, name("lock"));
     ends("Mutex::try_lock", async move { mutex.try_lock().await.map(|_| ()) })
-        .await
         .expect_err("there is no runtime");
     let again = Election::new(&session, name("election"));
     ends("Election::campaign", async move { again.campaign("again").await.map(|_| ()) })
-        .await
         .expect_err("there is no runtime");
-    let lost = ends("MutexGuard::lost", async move { (guard.lost().await, guard) }).await;
+    let lost = ends("MutexGuard::lost", async move { (guard.lost().await, guard) });
     assert!(matches!(lost.0, Lost::Session(_)), "{}", lost.0);
-    ends("MutexGuard::unlock", lost.1.unlock()).await.expect_err("there is no runtime");
+    ends("MutexGuard::unlock", lost.1.unlock()).expect_err("there is no runtime");
     let proclaimed =
-        ends("Leadership::proclaim", async move { (leadership.proclaim("still").await, leadership) }).await;
+        ends("Leadership::proclaim", async move { (leadership.proclaim("still").await, leadership) });
     proclaimed.0.expect_err("there is no runtime");
-    ends("Leadership::resign", proclaimed.1.resign()).await.expect_err("there is no runtime");
+    ends("Leadership::resign", proclaimed.1.resign()).expect_err("there is no runtime");
     let last = ends("Observe::next", async move {
         while let Some(Ok(_)) = observer.next().await {}
         observer.next().await.is_none()
     });
-    assert!(last.await, "there is nothing after the error");
+    assert!(last, "there is nothing after the error");
     let of_client = client.clone();
     ends("leader", async move { leader(&of_client, &name("election")).await })
-        .await
         .expect_err("there is no runtime");
     ends("Session::open", async move { Session::open(&client).await.map(|_| ()) })
-        .await
         .expect_err("there is no runtime");
-    ends("Session::close", async move { of_session.close().await }).await.expect_err("there is no runtime");
+    ends("Session::close", async move { of_session.close().await }).expect_err("there is no runtime");
 }
