@@ -129,8 +129,9 @@ async fn scripted(script: impl IntoIterator<Item = Answer>) -> (Arc<Scripted>, S
     (scripted, endpoint)
 }
 
-async fn client(endpoints: impl IntoIterator<Item = String>) -> Client {
-    etcd_watch_tokio::connect(endpoints).await.expect("valid endpoints")
+fn client(endpoints: impl IntoIterator<Item = String>) -> Client {
+    // The server tells nothing of its state, which connecting would wait for.
+    etcd_watch_tokio::builder().endpoints(endpoints).connect_lazy().expect("valid endpoints")
 }
 
 /// Every answer that says nothing about whether the lease exists.
@@ -163,7 +164,7 @@ fn odd_answers() -> Vec<Answer> {
 async fn an_odd_answer_to_a_renewal_loses_no_lock() {
     for odd in odd_answers() {
         let (server, endpoint) = scripted([odd.clone(), Answer::Alive(ID, 60)]).await;
-        let client = client([endpoint]).await;
+        let client = client([endpoint]);
         let session = Session::builder(&client).ttl(60 * SECOND).open().await.expect("it is granted");
         server.wait_asked(2).await;
         assert_eq!(session.lost_reason(), None, "after {odd:?}");
@@ -177,7 +178,7 @@ async fn a_renewal_that_fails_at_one_member_is_made_at_another() {
     for odd in odd_answers().into_iter().chain([Answer::Silence]) {
         let (first, one) = scripted([odd.clone()]).await;
         let (second, two) = scripted([Answer::Alive(ID, 60)]).await;
-        let client = client([one, two]).await;
+        let client = client([one, two]);
         let keeper = client.lease_keep_alive(ID, 6 * SECOND).expect("a lawful time");
         second.wait_asked(1).await;
         assert_eq!(keeper.lost_reason(), None, "after {odd:?}");
@@ -196,7 +197,7 @@ async fn a_server_that_has_no_such_lease_ends_it_at_once() {
     let not_found = Answer::Refuse(Code::NotFound, "etcdserver: requested lease not found");
     for gone in [Answer::Alive(ID, 0), not_found] {
         let (_server, endpoint) = scripted([gone.clone()]).await;
-        let client = client([endpoint]).await;
+        let client = client([endpoint]);
         let keeper = client.lease_keep_alive(ID, 600 * SECOND).expect("a lawful time");
         let lost = timeout(DEADLINE, keeper.lost()).await.expect("in time");
         assert_eq!(lost, LeaseLost::NotFound { id: ID }, "after {gone:?}");
@@ -210,7 +211,7 @@ async fn a_server_that_has_no_such_lease_ends_it_at_once() {
 async fn a_lease_that_is_never_renewed_ends_with_its_time_and_says_why() {
     for odd in [Answer::Refuse(Code::Internal, "out of order"), Answer::Alive(ID + 1, 60), Answer::Silence] {
         let (_server, endpoint) = scripted([odd.clone()]).await;
-        let client = client([endpoint]).await;
+        let client = client([endpoint]);
         let keeper = client.lease_keep_alive(ID, 2 * SECOND).expect("a lawful time");
         let lost = timeout(DEADLINE, keeper.lost()).await.expect("in time");
         assert!(matches!(&lost, LeaseLost::Expired { id: ID, last: Some(_) }), "after {odd:?}: {lost}");
@@ -221,7 +222,7 @@ async fn a_lease_that_is_never_renewed_ends_with_its_time_and_says_why() {
 #[tokio::test]
 async fn an_answer_for_another_lease_is_no_answer_to_a_single_renewal() {
     let (_server, endpoint) = scripted([Answer::Alive(ID + 1, 60)]).await;
-    let client = client([endpoint]).await;
+    let client = client([endpoint]);
     let error = client.lease_keep_alive_once(ID).await.expect_err("it is for another");
     assert!(matches!(&error, CallError::Timeout { last: Some(_), .. }), "{error}");
 }
@@ -229,7 +230,7 @@ async fn an_answer_for_another_lease_is_no_answer_to_a_single_renewal() {
 #[tokio::test]
 async fn a_closed_client_keeps_no_lease_and_says_so() {
     let (server, endpoint) = scripted([Answer::Alive(ID, 2)]).await;
-    let client = client([endpoint]).await;
+    let client = client([endpoint]);
     let keeper = client.lease_keep_alive(ID, 2 * SECOND).expect("a lawful time");
     server.wait_asked(1).await;
     client.close().await;
@@ -286,8 +287,10 @@ impl Runtime for Laptop {
 async fn a_lock_is_lost_the_moment_the_machine_wakes_from_a_long_sleep() {
     let (etcd, _) = start().await;
     let laptop = Laptop::new();
-    let client =
-        ClientBuilder::on(laptop.clone()).endpoints([etcd.endpoint()]).build().expect("valid settings");
+    let client = ClientBuilder::on(laptop.clone())
+        .endpoints([etcd.endpoint()])
+        .connect_lazy()
+        .expect("valid settings");
     let session = Session::builder(&client).ttl(8 * SECOND).open().await.expect("it is granted");
     let guard =
         EtcdMutex::new(&session, Name::new("lock").expect("a lawful name")).lock().await.expect("it is free");
@@ -304,8 +307,10 @@ async fn a_lock_is_lost_the_moment_the_machine_wakes_from_a_long_sleep() {
 async fn waiting_for_the_loss_of_a_lease_notices_a_sleep_within_a_moment() {
     let (etcd, _) = start().await;
     let laptop = Laptop::new();
-    let client =
-        ClientBuilder::on(laptop.clone()).endpoints([etcd.endpoint()]).build().expect("valid settings");
+    let client = ClientBuilder::on(laptop.clone())
+        .endpoints([etcd.endpoint()])
+        .connect_lazy()
+        .expect("valid settings");
     // Its timer for the next renewal is 200 s away.
     let lease = client.lease_grant(600 * SECOND).await.expect("it is granted");
     let keeper = lease.keep_alive();
@@ -320,8 +325,10 @@ async fn waiting_for_the_loss_of_a_lease_notices_a_sleep_within_a_moment() {
 async fn a_sleep_that_is_shorter_than_the_lease_is_slept_through() {
     let (etcd, _) = start().await;
     let laptop = Laptop::new();
-    let client =
-        ClientBuilder::on(laptop.clone()).endpoints([etcd.endpoint()]).build().expect("valid settings");
+    let client = ClientBuilder::on(laptop.clone())
+        .endpoints([etcd.endpoint()])
+        .connect_lazy()
+        .expect("valid settings");
     let lease = client.lease_grant(600 * SECOND).await.expect("it is granted");
     let keeper = lease.keep_alive();
     laptop.sleeps_for(500 * SECOND);

@@ -112,7 +112,7 @@ async fn use_it(shown: &Shown, builder: ClientBuilder, proxy: &FaultProxy, auth:
     let client = builder.build().expect("valid settings");
     let request = WatchRequest::new(KeyRange::prefix("a/")).start_revision(1);
     let mut watch = client.watch(request).expect("a lawful request");
-    let lease = client.lease_grant(std::time::Duration::from_secs(60)).await.expect("it is granted");
+    let lease = client.lease_grant(Duration::from_secs(60)).await.expect("it is granted");
     let keeper = lease.keep_alive();
     shown.debug((&client, &watch, &keeper));
     client.put(Put::new("a/1", "x")).await.expect("it is put");

@@ -183,7 +183,7 @@ async fn a_user_needs_no_more_than_to_read_the_range() {
             etcd_watch_tokio::builder()
                 .endpoints([server.endpoint()])
                 .user(name, password)
-                .build()
+                .connect_lazy()
                 .expect("valid")
         };
         let root = client("root", "password-of-root");

@@ -55,7 +55,7 @@ pub(crate) fn client(on: On, endpoint: String) -> Client {
         Duration::from_millis(10),
         Duration::from_millis(100),
     );
-    on.builder().endpoints([endpoint]).watch_config(config).build().expect("valid")
+    on.builder().endpoints([endpoint]).watch_config(config).connect_lazy().expect("valid")
 }
 
 pub(crate) fn cache(client: &Client) -> Cache {

@@ -35,7 +35,7 @@ async fn with_alice(server: EtcdServerBuilder) -> (EtcdServer, Client) {
     auth.grant("team", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
     auth.give_role("alice", "team").await.expect("alice has the role");
     let alice = builder_on(On::Tokio, [server.endpoint()]).user("alice", "password-of-alice");
-    let alice = alice.build().expect("valid settings");
+    let alice = alice.connect_lazy().expect("valid settings");
     (server, alice)
 }
 
@@ -76,7 +76,7 @@ async fn a_lock_outlives_its_tokens(version: EtcdVersion) {
 
 async fn a_lock_outlives_the_leader(version: EtcdVersion) {
     let mut cluster = EtcdCluster::builder(version).start_async().await.expect("the cluster starts");
-    let client = || builder_on(On::Tokio, cluster.endpoints()).build().expect("valid settings");
+    let client = || builder_on(On::Tokio, cluster.endpoints()).connect_lazy().expect("valid settings");
     let (one, two) = (client(), client());
     let (one, two) =
         (opened(Session::builder(&one).ttl(KEPT)).await, opened(Session::builder(&two).ttl(KEPT)).await);

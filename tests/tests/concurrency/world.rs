@@ -178,7 +178,7 @@ fn endpoint(server: &Server) -> String {
 }
 
 fn client_on(on: On, endpoint: String) -> Client {
-    builder_on(on, [endpoint]).build().expect("valid settings")
+    builder_on(on, [endpoint]).connect_lazy().expect("valid settings")
 }
 
 pub(crate) fn builder_on(on: On, endpoints: impl IntoIterator<Item = String>) -> ClientBuilder {
