@@ -169,7 +169,7 @@ async fn an_idle_stream_is_reset_and_opened_again_when_needed() {
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.unwrap();
     let config = Config::default().linger(Duration::from_millis(50));
     let client = ClientBuilder::on(common::runtime()).endpoints([etcd.endpoint()]).watch_config(config);
-    let client = client.build().unwrap();
+    let client = client.connect_lazy().unwrap();
     let streams = || etcd.with_model(|model| model.watch_streams().len());
     drop(client.watch(everything_from(1)).unwrap());
     let watch = client.watch(everything_from(1)).unwrap();
@@ -235,7 +235,7 @@ async fn a_consumer_that_finds_nothing_where_something_was_dropped_gets_all_of_i
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.unwrap();
     let config = Config::default().buffer_bytes(4 << 10).total_buffer_bytes(4 << 10);
     let client = ClientBuilder::on(common::runtime()).endpoints([etcd.endpoint()]).watch_config(config);
-    let client = client.build().unwrap();
+    let client = client.connect_lazy().unwrap();
     let mut watches: Vec<_> = (0..10).map(|_| client.watch(everything_from(1)).unwrap()).collect();
     for watch in &mut watches {
         // Whoever is woken for it later doesn't come before it is dropped.
@@ -312,7 +312,7 @@ fn a_watch_whose_runtime_is_gone_ends_rather_than_hangs() {
     });
     runtime.shutdown_background();
     let error = block_on(watch.try_next()).unwrap_err();
-    assert_eq!(error.reason(), &CloseReason::ShutDown);
+    assert_eq!(error.reason(), &CloseReason::RuntimeGone);
     assert!(client.watch(everything_from(1)).is_err());
     block_on(client.close());
     drop(etcd);
