@@ -80,6 +80,7 @@ mod error;
 pub mod fuzzing;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod mirror;
 mod namespace;
 mod recipes;
 mod runtime;
@@ -104,10 +105,11 @@ pub use cluster::{
     members::SyncError,
 };
 pub use error::{BoxError, BuildError, CallError, EndpointFailure, OpenError, StartError};
+pub use mirror::Mirror;
 pub use namespace::EmptyNamespace;
 #[cfg(feature = "discovery")]
 pub use recipes::discovery;
-pub use recipes::{cache, concurrency, config, mirror::Mirror};
+pub use recipes::{cache, concurrency, config};
 pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, io_traits};
 pub use transport::options::Keepalive;
 #[cfg(feature = "tls")]

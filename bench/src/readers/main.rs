@@ -107,7 +107,7 @@ async fn filled() -> Result<(EmbeddedEtcd, Client, Cache)> {
 async fn write(client: &Client, first: usize, count: usize) -> Result<i64> {
     let puts = (first..first + count).map(|number| Put::new(key(number % KEYS), "a value of some bytes"));
     let txn = puts.fold(Txn::new(), Txn::and_then);
-    Ok(client.txn(txn).await?.header.revision)
+    Ok(client.txn(txn).await?.header.unwrap_or_default().revision)
 }
 
 /// Writes without a pause.

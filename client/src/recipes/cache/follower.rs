@@ -17,7 +17,7 @@ use super::{
     request::Make,
     shared::Shared,
 };
-use crate::{CallError, Client, Get, Mirror, SortBy, SortOrder, runtime::BoxFuture};
+use crate::{BoxFuture, CallError, Client, Get, Mirror, SortBy, SortOrder};
 
 /// How many of the mirror's events are taken in one go, before other tasks have their turn.
 const TURN: usize = 32;
