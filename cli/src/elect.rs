@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
     Client, Config, Get, GetResponse,
-    concurrency::{Election, Leader, Leadership, Session, observe},
+    concurrency::{Election, Leader, Leadership, Name, Session, observe},
     proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue},
 };
 use tokio::time::timeout;
@@ -23,14 +23,15 @@ use crate::{
 const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(global: &Global, args: &ElectArgs) -> anyhow::Result<Ending> {
+    let name = Name::new(&args.name)?;
     let mut stop = signals::listen(true);
     let client = tokio::select! {
         client = connect::connect(global, Config::default()) => client?,
         signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
     let ending = match args.listen {
-        true => listen(global, args, &client, &mut stop).await,
-        false => stand(global, args, &client, &mut stop).await,
+        true => listen(global, &name, &client, &mut stop).await,
+        false => stand(global, args, name, &client, &mut stop).await,
     };
     connect::close(&client).await;
     ending
@@ -40,6 +41,7 @@ pub(crate) async fn run(global: &Global, args: &ElectArgs) -> anyhow::Result<End
 async fn stand(
     global: &Global,
     args: &ElectArgs,
+    name: Name,
     client: &Client,
     stop: &mut Stop,
 ) -> anyhow::Result<Ending> {
@@ -48,7 +50,7 @@ async fn stand(
         session = Session::builder(client).ttl(args.ttl).open() => session.context("can't open a session")?,
         signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
-    let election = Election::new(&session, &args.name)?;
+    let election = Election::new(&session, name);
     let leadership = tokio::select! {
         leadership = election.campaign(proposal) => leadership.context("can't be elected")?,
         signal = stop.asked() => {
@@ -84,13 +86,8 @@ async fn lead(
     }
 }
 
-async fn listen(
-    global: &Global,
-    args: &ElectArgs,
-    client: &Client,
-    stop: &mut Stop,
-) -> anyhow::Result<Ending> {
-    let mut leaders = observe(client, &args.name)?;
+async fn listen(global: &Global, name: &Name, client: &Client, stop: &mut Stop) -> anyhow::Result<Ending> {
+    let mut leaders = observe(client, name);
     let printer = Printer::new(global);
     loop {
         let leader = tokio::select! {

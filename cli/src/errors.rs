@@ -87,7 +87,7 @@ pub(crate) fn start(error: &StartError, flags: Flags) -> String {
 /// Why a call failed.
 pub(crate) fn call(error: &CallError, flags: Flags) -> String {
     match error {
-        CallError::AuthenticationFailed { method, message } => {
+        CallError::AuthenticationFailed { method, message, .. } => {
             format!("{method} was not made: {}", wrong_user(message, flags))
         }
         CallError::ResponseTooLarge { method, bytes, limit } => {

@@ -38,7 +38,7 @@ pub(crate) async fn run(
     command
         .args(arguments)
         .env("ETCD_LOCK_KEY", os_string(guard.key()))
-        .env("ETCD_LOCK_REV", guard.create_revision().to_string())
+        .env("ETCD_LOCK_REV", guard.fencing_token().to_string())
         .kill_on_drop(true);
     let is_own = own_group(&mut command);
     let mut child = command.spawn().with_context(|| format!("can't run {program:?}"))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
     Client, Config, Get,
-    concurrency::{Mutex, MutexGuard, Session},
+    concurrency::{Mutex, MutexGuard, Name, Session},
 };
 use tokio::time::timeout;
 
@@ -23,12 +23,13 @@ use crate::{
 const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(global: &Global, args: &LockArgs) -> anyhow::Result<Ending> {
+    let name = Name::new(&args.name)?;
     let mut signals = Signals::listen();
     let client = tokio::select! {
         client = connect::connect(global, Config::default()) => client?,
         signal = signals.next() => return Ok(Ending::Signal(signal)),
     };
-    let ending = contend(global, args, &client, &mut signals).await;
+    let ending = contend(global, args, name, &client, &mut signals).await;
     connect::close(&client).await;
     ending
 }
@@ -37,6 +38,7 @@ pub(crate) async fn run(global: &Global, args: &LockArgs) -> anyhow::Result<Endi
 async fn contend(
     global: &Global,
     args: &LockArgs,
+    name: Name,
     client: &Client,
     signals: &mut Signals,
 ) -> anyhow::Result<Ending> {
@@ -44,7 +46,7 @@ async fn contend(
         session = Session::builder(client).ttl(args.ttl).open() => session.context("can't open a session")?,
         signal = signals.next() => return Ok(Ending::Signal(signal)),
     };
-    let mutex = Mutex::new(&session, &args.name)?;
+    let mutex = Mutex::new(&session, name);
     let guard = tokio::select! {
         guard = mutex.lock() => guard.context("can't take the lock")?,
         signal = signals.next() => {

@@ -11,10 +11,11 @@ use etcd_watch_core::{Config, Watcher};
 
 use crate::{
     BuildError, Client, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
-    auth::{Authenticator, Credentials},
+    auth::{self, Authenticator, Credentials},
     calls::attempts::Calls,
     cluster::endpoints::Endpoints,
     cluster::{advertised::Advertised, dialer::Dialer, endpoint::Accepted, pool::Pool, upkeep::Upkeep},
+    runtime::Seeds,
     start,
     transport::{connector::Connector, options::ConnectOptions},
     watch::driver::Driver,
@@ -308,16 +309,18 @@ impl ClientBuilder {
         #[cfg(not(feature = "tls"))]
         let accepted = self.accepted();
         let seed = self.seed.unwrap_or_else(|| RandomState::new().build_hasher().finish());
-        let machine = Watcher::new(self.watch.clone(), seed)?;
-        let dialer = Arc::new(Dialer::new(
-            Connector::new(runtime.clone(), self.connection, self.dial_timeout),
-            Endpoints::new(endpoints),
+        let seeds = Seeds::new(seed);
+        let machine = Watcher::new(self.watch.clone(), seeds.next())?;
+        let dialer = Arc::new(Dialer {
+            connector: Connector::new(runtime.clone(), self.connection, self.dial_timeout),
+            endpoints: Endpoints::new(endpoints),
             accepted,
-            self.advertised,
-            self.watch,
-            self.max_message_bytes,
-            self.user.map(Authenticator::new),
-        ));
+            advertised: self.advertised,
+            watch_config: self.watch,
+            max_message_bytes: self.max_message_bytes,
+            auth: self.user.map(|user| Authenticator::new(user, seeds.backoff(auth::PACE))),
+            seeds,
+        });
         let calls = Calls::new(Pool::new(dialer), self.request_timeout);
         let clock = runtime.clone();
         let hub = Arc::new(Hub::new(machine, move || clock.now()));

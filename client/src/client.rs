@@ -3,12 +3,13 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use etcd_watch_core::{ApiMisuse, Stats, WatchKey, WatchRequest, WatchStats};
+use etcd_watch_core::{Stats, WatchKey, WatchRequest, WatchStats};
 
 use crate::{
-    CallError, EmptyNamespace, Runtime, Watch,
+    CallError, EmptyNamespace, OpenError, Runtime, Watch,
     calls::attempts::Calls,
     namespace::{Namespace, Namespaced},
+    runtime::{Backoff, Pace},
     transport::rpc::Unary,
     watch::hub::{Hub, Lifeline},
 };
@@ -41,6 +42,11 @@ impl Client {
         Self { lifeline: Arc::new(Lifeline(hub)), calls, namespace: Namespace::default() }
     }
 
+    /// A backoff for what is built on this client's calls.
+    pub(crate) fn backoff(&self, pace: Pace) -> Backoff {
+        self.calls.backoff(pace)
+    }
+
     pub(crate) fn keys(&self) -> &Namespace {
         &self.namespace
     }
@@ -64,18 +70,20 @@ impl Client {
     /// keys, or why the watch can't go on, comes from the handle.
     ///
     /// # Errors
-    /// A request that can't be served (the empty key, say), or a client that has been closed.
-    pub fn watch(&self, request: impl Into<WatchRequest>) -> Result<Watch, ApiMisuse> {
+    /// A request that can't be served (the empty key, say), a client that has been closed, or one whose runtime is gone.
+    pub fn watch(&self, request: impl Into<WatchRequest>) -> Result<Watch, OpenError> {
+        self.calls.check_open()?;
         let request = request.into();
         let prefix = self.namespace.prefix();
         let request = if prefix.is_empty() {
             request
         } else {
             // The empty key would be the prefix itself.
-            request.validate()?;
+            request.validate().map_err(|error| self.calls.not_opened(error.into()))?;
             request.within(prefix)
         };
-        let (key, start) = self.lifeline.0.watch(request)?;
+        let opened = self.lifeline.0.watch(request);
+        let (key, start) = opened.map_err(|misuse| self.calls.not_opened(misuse))?;
         Ok(Watch::new(key, start, self.lifeline.clone(), prefix.len()))
     }
 

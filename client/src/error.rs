@@ -2,14 +2,16 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use etcd_watch_core::{Code, ConfigError, Failure};
+use etcd_watch_core::{Code, ConfigError, Failure, Remedy, RequestError, is_turned_away, remedy};
 
-use crate::{Endpoint, EndpointError, NoRuntime};
+use crate::{AttemptError, Endpoint, EndpointError, NoRuntime};
 
 /// Any error, boxed.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// A call (KV, Lease) failed.
+///
+/// Its text is complete; [`source`](StdError::source) leads to the errors of the transport that it came from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
@@ -38,16 +40,19 @@ pub enum CallError {
     AuthenticationFailed {
         /// The call.
         method: &'static str,
+        /// The gRPC code.
+        code: Code,
         /// The server's text.
         message: String,
     },
     /// The TLS handshake was refused, by one side or the other, at every endpoint. The call was not made.
-    #[error("{method} was not made: {message}")]
+    #[error("{method} was not made: {failure}")]
     Tls {
         /// The call.
         method: &'static str,
         /// Which side refused what, and what to do about it.
-        message: String,
+        #[source]
+        failure: AttemptError,
     },
     /// No endpoint answered within the time limit. The call was not executed, or it changes nothing.
     #[error("{method} was not answered within {after:?}{}", last_failure(.last.as_ref()))]
@@ -57,7 +62,8 @@ pub enum CallError {
         /// The time limit.
         after: Duration,
         /// The last attempt's failure, if there was one.
-        last: Option<Failure>,
+        #[source]
+        last: Option<AttemptError>,
     },
     /// The call was sent, and how it ended is not known: it may or may not have been executed. Read
     /// back what it was to change before you make it again.
@@ -66,7 +72,8 @@ pub enum CallError {
         /// The call.
         method: &'static str,
         /// What came instead of an answer.
-        failure: Failure,
+        #[source]
+        failure: AttemptError,
     },
     /// The answer is larger than the limit. A write has been executed nonetheless.
     #[error(
@@ -86,9 +93,85 @@ pub enum CallError {
         /// The call.
         method: &'static str,
     },
+    /// The runtime that the client was built on has shut down, and the client's connections with it. Build a client on
+    /// a runtime that lives as long as the client is used. The call was not executed, or it changes nothing.
+    #[error(
+        "{method}: the runtime that the client was built on has shut down; build a client on one that lives on"
+    )]
+    RuntimeGone {
+        /// The call.
+        method: &'static str,
+    },
 }
 
-fn last_failure(last: Option<&Failure>) -> String {
+impl CallError {
+    /// Whether the same call may go well later, with nothing changed by hand: no endpoint answered, or the server says
+    /// that it can't now. Look at [`may_have_executed`](Self::may_have_executed) before you make a write again.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Timeout { .. } | Self::MaybeExecuted { .. } => true,
+            Self::Refused { code, message, .. } => refusal_may_pass(*code, message),
+            Self::InvalidArgument { .. }
+            | Self::AuthenticationFailed { .. }
+            | Self::Tls { .. }
+            | Self::ResponseTooLarge { .. }
+            | Self::Closed { .. }
+            | Self::RuntimeGone { .. } => false,
+        }
+    }
+
+    /// Whether the call may have changed the store. Where it is `false` a write surely was not executed.
+    #[must_use]
+    pub fn may_have_executed(&self) -> bool {
+        matches!(self, Self::MaybeExecuted { .. } | Self::ResponseTooLarge { .. })
+    }
+
+    /// The gRPC code of the server's answer, or of what came in the place of one from the last attempt; `None` where no
+    /// attempt got so far.
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        let of_attempt = |error: &AttemptError| match error.failure() {
+            Failure::Status { code, .. } => Some(*code),
+            _ => None,
+        };
+        match self {
+            Self::Refused { code, .. } | Self::AuthenticationFailed { code, .. } => Some(*code),
+            Self::MaybeExecuted { failure, .. } => of_attempt(failure),
+            Self::Timeout { last, .. } => last.as_ref().and_then(of_attempt),
+            Self::InvalidArgument { .. }
+            | Self::Tls { .. }
+            | Self::ResponseTooLarge { .. }
+            | Self::Closed { .. }
+            | Self::RuntimeGone { .. } => None,
+        }
+    }
+}
+
+/// Whether a refusal is for the moment: by its code, or because etcd turns requests away for as long as something lasts.
+fn refusal_may_pass(code: Code, message: &str) -> bool {
+    let failure = Failure::status(code, message);
+    matches!(code, Code::Unavailable | Code::Aborted)
+        || remedy(&failure) == Remedy::NoLeader
+        || is_turned_away(&failure)
+}
+
+/// A watch or a mirror could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The request can't be served. Fix it.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The client was closed.
+    #[error("the client has been closed")]
+    Closed,
+    /// The runtime that the client was built on has shut down.
+    #[error("the runtime that the client was built on has shut down; build a client on one that lives on")]
+    RuntimeGone,
+}
+
+fn last_failure(last: Option<&AttemptError>) -> String {
     last.map_or_else(String::new, |failure| format!("; the last attempt: {failure}"))
 }
 
@@ -159,6 +242,9 @@ pub enum StartError {
         /// For how long they were tried.
         after: Duration,
     },
+    /// The runtime that the client was built on shut down meanwhile.
+    #[error("the runtime that the client was built on has shut down")]
+    RuntimeGone,
 }
 
 /// Why an endpoint can't be used.
@@ -168,7 +254,7 @@ pub struct EndpointFailure {
     /// The endpoint.
     pub endpoint: Endpoint,
     /// What the last attempt came to.
-    pub cause: Failure,
+    pub cause: AttemptError,
 }
 
 impl fmt::Display for EndpointFailure {
@@ -179,4 +265,45 @@ impl fmt::Display for EndpointFailure {
 
 fn list(failures: &[EndpointFailure]) -> String {
     failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(code: Code, message: &str) -> CallError {
+        CallError::Refused { method: "Put", code, message: message.into() }
+    }
+
+    #[test]
+    fn an_error_says_whether_it_may_pass() {
+        let last = None;
+        assert!(CallError::Timeout { method: "Get", after: Duration::ZERO, last }.is_transient());
+        for (code, message, transient) in [
+            (Code::Unavailable, "etcdserver: request timed out", true),
+            (Code::Aborted, "", true),
+            (Code::ResourceExhausted, "etcdserver: too many requests", true),
+            (Code::Unknown, "etcdserver: too many requests", true),
+            (Code::FailedPrecondition, "etcdserver: rpc not supported for learner", true),
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", false),
+            (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted", false),
+            (Code::PermissionDenied, "etcdserver: permission denied", false),
+        ] {
+            assert_eq!(refused(code, message).is_transient(), transient, "{code:?} {message}");
+        }
+        for hopeless in [CallError::Closed { method: "Put" }, CallError::RuntimeGone { method: "Put" }] {
+            assert!(!hopeless.is_transient() && !hopeless.may_have_executed(), "{hopeless}");
+        }
+    }
+
+    #[test]
+    fn an_error_says_whether_the_store_may_have_changed_and_with_which_code() {
+        let lost = |failure: Failure| CallError::MaybeExecuted { method: "Put", failure: failure.into() };
+        assert!(lost(Failure::connection("reset")).may_have_executed());
+        assert!(CallError::ResponseTooLarge { method: "Txn", bytes: 2, limit: 1 }.may_have_executed());
+        assert!(!refused(Code::NotFound, "").may_have_executed());
+        assert_eq!(refused(Code::NotFound, "").code(), Some(Code::NotFound));
+        assert_eq!(lost(Failure::status(14, "")).code(), Some(Code::Unavailable));
+        assert_eq!(lost(Failure::connection("reset")).code(), None);
+    }
 }

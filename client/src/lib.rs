@@ -6,7 +6,7 @@
 //! - [`Client`]: watches, keys, transactions, leases; made by a [`ClientBuilder`].
 //! - [`Watch`]: a running watch, a stream of [`WatchResponse`]s.
 //! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover.
-//! - [`LeaseKeeper`]: keeps a lease alive.
+//! - [`Lease`], [`LeaseKeeper`]: leases, granted and kept alive.
 //! - [`concurrency`]: locks and elections.
 //! - [`cache`]: a local view of keys, kept current.
 //! - `discovery`, with the feature of that name: services register their endpoints, clients follow them.
@@ -56,6 +56,7 @@
 //! | `password_in_plain_text` | warn | `endpoint`; once |
 //! | `tls_files_unusable` | warn | `reason`; certificates that changed can't be used, the last ones stay; once for each reason |
 //! | `tls_files_unusable_again` | debug | the same, at each connection after that |
+//! | `waker_panicked` | error | none; a waker of an executor panicked, its task may never run again |
 //! | `mirror_listing` | debug | `range`, `revision`, `reason`; the keys of a mirror are listed |
 //!
 //! Caches, configurations, locks and discovery have events of their own; [`cache`], [`config`], [`concurrency`] and
@@ -68,6 +69,7 @@
 //! exports `etcd_watch_events_total` and its like once a second by the `metrics` facade, with the label `client`
 //! (`ClientBuilder::name`); install the recorder before you build the client.
 
+mod attempt_error;
 mod auth;
 mod builder;
 mod calls;
@@ -79,6 +81,7 @@ mod error;
 pub mod fuzzing;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod mirror;
 mod namespace;
 mod recipes;
 mod runtime;
@@ -89,11 +92,13 @@ mod testing;
 mod transport;
 mod watch;
 
+pub use attempt_error::AttemptError;
 pub use builder::ClientBuilder;
 pub use calls::{
     answers::{DeleteResponse, GetResponse, PutResponse, TxnResponse, TxnResult},
     keeper::{LeaseKeeper, LeaseLost},
     kv::{Compact, Delete, Get, Put, SortBy, SortOrder},
+    lease::{Lease, LeaseGrant, LeaseStatus, LeaseTimeToLive},
     txn::{Compare, Is, Txn, TxnOp},
 };
 pub use client::Client;
@@ -102,16 +107,20 @@ pub use cluster::{
     endpoint::{Address, Endpoint, EndpointError, Scheme},
     members::SyncError,
 };
-pub use error::{BoxError, BuildError, CallError, EndpointFailure, StartError};
+pub use error::{BoxError, BuildError, CallError, EndpointFailure, OpenError, StartError};
+pub use mirror::Mirror;
 pub use namespace::EmptyNamespace;
 #[cfg(feature = "discovery")]
 pub use recipes::discovery;
-pub use recipes::{cache, concurrency, config, mirror::Mirror};
+pub use recipes::{cache, concurrency, config};
 pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, socket};
 pub use transport::options::Keepalive;
 #[cfg(feature = "tls")]
 pub use transport::tls::{Tls, TlsError};
-pub use watch::handle::{Watch, WatchError};
+pub use watch::{
+    error::{Recovery, WatchError},
+    handle::Watch,
+};
 
 pub use etcd_watch_core::{
     ApiMisuse, Checkpoint, CloseReason, Code, Config, ConfigError, Event, EventKind, Failure, Filters,

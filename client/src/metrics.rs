@@ -1,11 +1,16 @@
 //! Counters and gauges, by way of the `metrics` facade: what [`Stats`] says, once a second.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use etcd_watch_core::Stats;
+use futures_util::future::{Either, select};
 use metrics::{Counter, Gauge, Label};
 
-use crate::{calls::attempts::Calls, watch::hub::Hub};
+use crate::{
+    calls::attempts::Calls,
+    runtime::{RuntimeGone, pause},
+    watch::hub::Hub,
+};
 
 /// How often what has changed is exported.
 const EVERY: Duration = Duration::from_secs(1);
@@ -105,7 +110,9 @@ pub(crate) async fn export(client: String, calls: Arc<Calls>, hub: Arc<Hub>) {
         if hub.has_ended() {
             return;
         }
-        let sleep = std::pin::pin!(calls.runtime().sleep(EVERY));
-        futures_util::future::select(sleep, std::pin::pin!(hub.ended())).await;
+        let pause = pin!(pause(&**calls.runtime(), EVERY));
+        if let Either::Left((Err(RuntimeGone), _)) = select(pause, pin!(hub.ended())).await {
+            return;
+        }
     }
 }

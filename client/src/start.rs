@@ -8,14 +8,14 @@ use etcd_watch_proto::etcdserverpb as pb;
 
 use crate::{
     Endpoint, EndpointFailure, StartError,
-    calls::attempts::{Calls, members_fault},
+    calls::{attempts::Calls, judge::members_fault},
     cluster::{dialer::Unreached, pool::Pooled},
-    runtime::timeout,
+    runtime::{Pace, pause},
+    transport::rpc::Fate,
 };
 
-/// Between two rounds over the endpoints: short at first, a second at most.
-const PAUSE_FLOOR: Duration = Duration::from_millis(50);
-const PAUSE_CEILING: Duration = Duration::from_secs(1);
+/// Between two rounds over the endpoints.
+const PACE: Pace = Pace::new(Duration::from_millis(20), Duration::from_millis(100), Duration::from_secs(1));
 
 /// Where every endpoint has turned the client away, a second round is made after this, for a server that is just being
 /// restarted; then the addresses are taken for wrong ones.
@@ -37,22 +37,25 @@ pub(crate) async fn answered(calls: &Calls, within: Duration) -> Result<(), Star
     let began = calls.runtime().now();
     // In the application's order: failures change that of the list.
     let given = calls.pool.dialer.endpoints.all_given();
-    let outcome = timeout(calls.runtime(), within, rounds(calls, &given)).await;
-    match outcome {
-        Some(Ok(())) => Ok(()),
-        Some(Err(Some(error))) => Err(error),
-        Some(Err(None)) => {
+    match calls.while_open(within, rounds(calls, &given)).await {
+        Ok(Some(Ok(()))) => Ok(()),
+        Ok(Some(Err(Some(error)))) => Err(error),
+        Ok(Some(Err(None))) => {
             let after = calls.runtime().now().since(began);
             Err(StartError::Unreachable { endpoints: failures(calls, &given, after), after })
         }
-        None => Err(StartError::Unreachable { endpoints: failures(calls, &given, within), after: within }),
+        Ok(None) => {
+            Err(StartError::Unreachable { endpoints: failures(calls, &given, within), after: within })
+        }
+        // Nobody else has the client yet, to close it.
+        Err(_) => Err(StartError::RuntimeGone),
     }
 }
 
 /// Fails without an error of its own when it is turned away everywhere.
 async fn rounds(calls: &Calls, given: &[Arc<Endpoint>]) -> Result<(), Option<StartError>> {
     let mut avoid = None;
-    let mut pause = PAUSE_FLOOR;
+    let mut backoff = calls.backoff(PACE);
     let mut turned_away = 0;
     loop {
         let round = match calls.pool.get(avoid.as_deref()).await {
@@ -65,7 +68,7 @@ async fn rounds(calls: &Calls, given: &[Arc<Endpoint>]) -> Result<(), Option<Sta
                 unreachable(calls, given, &unreached)
             }
         };
-        match round {
+        let wait = match round {
             Round::Answered => return Ok(()),
             Round::Failed(error) => return Err(Some(error)),
             Round::TurnedAway => {
@@ -73,13 +76,15 @@ async fn rounds(calls: &Calls, given: &[Arc<Endpoint>]) -> Result<(), Option<Sta
                 if turned_away >= TURNED_AWAY_ROUNDS {
                     return Err(None);
                 }
-                calls.runtime().sleep(TURNED_AWAY_PAUSE).await;
+                TURNED_AWAY_PAUSE
             }
             Round::Again => {
                 turned_away = 0;
-                calls.runtime().sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_CEILING);
+                backoff.next()
             }
+        };
+        if pause(&**calls.runtime(), wait).await.is_err() {
+            return Err(Some(StartError::RuntimeGone));
         }
     }
 }
@@ -98,16 +103,16 @@ async fn ask(calls: &Calls, pooled: &Pooled) -> Round {
         Ok(_) => return answer(calls, pooled),
         Err(failed) => failed,
     };
-    if members_fault(&failed.failure) {
-        calls.pool.discard(pooled, &failed.failure);
+    if members_fault(failed.failure()) {
+        calls.pool.discard(pooled, &failed.error);
         return Round::Again;
     }
-    match (remedy(&failed.failure), failed.failure) {
+    match (remedy(failed.failure()), failed.failure().clone()) {
         (Remedy::BadCredentials, Failure::Status { message, .. }) => {
             Round::Failed(StartError::AuthenticationFailed { message })
         }
         // With a user: the next attempt has another token.
-        (Remedy::Reauthenticate, _) if failed.token_refused => Round::Again,
+        (Remedy::Reauthenticate, _) if failed.fate == Fate::TokenRefused => Round::Again,
         (Remedy::Reauthenticate, Failure::Status { message, .. }) => {
             Round::Failed(StartError::UserRequired { message })
         }
@@ -133,7 +138,7 @@ fn unreachable(calls: &Calls, given: &[Arc<Endpoint>], unreached: &Unreached) ->
 /// Why each endpoint can't be used; one of which nothing was heard hasn't answered within the time given.
 fn failures(calls: &Calls, given: &[Arc<Endpoint>], within: Duration) -> Vec<EndpointFailure> {
     let endpoints = &calls.pool.dialer.endpoints;
-    let silent = || Failure::connection(format!("no answer within {within:?}"));
+    let silent = || Failure::connection(format!("no answer within {within:?}")).into();
     let failure = |endpoint: &Arc<Endpoint>| EndpointFailure {
         endpoint: (**endpoint).clone(),
         cause: endpoints.last_failure(endpoint).unwrap_or_else(silent),

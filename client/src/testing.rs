@@ -1,6 +1,15 @@
-//! A runtime for unit tests of what needs none.
+//! What unit tests share: a runtime for what needs none, and wakers that are counted.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Wake, Waker},
+    time::Duration,
+};
 
 use etcd_watch_core::Instant;
 
@@ -51,5 +60,34 @@ impl Runtime for NoTime {
 
     fn now(&self) -> Instant {
         Instant::ZERO
+    }
+}
+
+/// Makes wakers, and counts which of them were woken and which exist.
+#[derive(Default)]
+pub(crate) struct CountedWaker(Arc<Count>);
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl CountedWaker {
+    pub(crate) fn waker(&self) -> Waker {
+        self.0.clone().into()
+    }
+
+    /// How often one of the wakers was woken.
+    pub(crate) fn woken(&self) -> usize {
+        self.0.0.load(Ordering::Relaxed)
+    }
+
+    /// How many wakers, clones included, have been neither woken nor dropped.
+    pub(crate) fn alive(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
     }
 }

@@ -170,6 +170,9 @@ pub enum CloseReason {
     /// The whole client was shut down.
     #[error("the client was shut down")]
     ShutDown,
+    /// What drives the machine is gone without having been asked to end: the runtime of the client has shut down.
+    #[error("the runtime that the client was built on has shut down")]
+    RuntimeGone,
     /// The next revision has been compacted away: history has a gap. List the keys again and watch from
     /// the list's revision + 1.
     #[error(

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use etcd_watch_smol::{
     BoxError, Client, EventKind, KeyRange, MirrorEvent, MirrorRequest, Put, Txn,
     cache::CacheRequest,
-    concurrency::{Mutex, MutexGuard, Session},
+    concurrency::{Mutex, MutexGuard, Name, Session},
 };
 
 fn main() -> Result<(), BoxError> {
@@ -27,11 +27,12 @@ fn main() -> Result<(), BoxError> {
 /// What is under the prefix once it has written there.
 pub(crate) async fn recipes(endpoint: &str, prefix: &str) -> Result<BTreeMap<String, String>, BoxError> {
     let client = etcd_watch_smol::connect([endpoint]).await?;
+    let name = Name::new("locks/recipes")?;
     let session = Session::open(&client).await?;
     println!("waiting for the lock");
-    let guard = Mutex::new(&session, "locks/recipes")?.lock().await?;
-    println!("holding {}, fencing token {}", guard.key().escape_ascii(), guard.create_revision());
-    let written = write(&client, &guard, format!("{prefix}{}", guard.create_revision())).await?;
+    let guard = Mutex::new(&session, name).lock().await?;
+    println!("holding {}, fencing token {}", guard.key().escape_ascii(), guard.fencing_token());
+    let written = write(&client, &guard, format!("{prefix}{}", guard.fencing_token())).await?;
 
     // A cache answers from memory, at least as new as is asked for.
     let range = KeyRange::prefix(prefix.to_owned());

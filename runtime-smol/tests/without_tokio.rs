@@ -45,9 +45,9 @@ async fn everything_goes_on_through_kills(on: On, server: &mut EtcdServer) {
     let mut watch = client.watch(everything_from(1)).expect("it is opened");
     let mut closing = closed.watch(everything_from(1)).expect("it is opened");
     let granted = Instant::now();
-    let lease = client.lease_grant(i64::from(TTL), 0).await.expect("it is granted");
-    let keeper = client.lease_keep_alive(lease.id, lease.ttl).expect("a lawful request");
-    client.put_with(Put::new("leased", "value").lease(lease.id)).await.expect("it is put");
+    let lease = client.lease_grant(TTL * SECOND).await.expect("it is granted");
+    let keeper = lease.keep_alive();
+    client.put_with(Put::new("leased", "value").lease(lease.id())).await.expect("it is put");
     for round in 0..2 {
         let last = put(&client, &format!("before {round}")).await;
         // In the first round nobody reads: what was on its way is lost with the connection.

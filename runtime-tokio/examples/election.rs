@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use etcd_watch_tokio::concurrency::{Election, Session};
+use etcd_watch_tokio::concurrency::{Election, Name, Session};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,10 +13,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let name = arguments.next().unwrap_or_else(|| "elections/example".into());
     let value = arguments.next().unwrap_or_else(|| format!("process {}", std::process::id()));
 
+    let name = Name::new(name)?;
     let client = etcd_watch_tokio::connect([endpoint]).await?;
     // A process that dies is replaced after 10 s.
     let session = Session::builder(&client).ttl(Duration::from_secs(10)).open().await?;
-    let election = Election::new(&session, name)?;
+    let election = Election::new(&session, name);
 
     let mut leaders = election.observe();
     let watching = tokio::spawn(async move {
@@ -29,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     });
     let leading = async {
         let leadership = election.campaign(value).await?;
-        println!("elected, fencing token {}", leadership.create_revision());
+        println!("elected, fencing token {}", leadership.fencing_token());
         println!("lost: {}", leadership.lost().await);
         Ok::<_, etcd_watch_tokio::concurrency::ContendError>(())
     };

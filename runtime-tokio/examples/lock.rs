@@ -3,7 +3,7 @@
 
 use etcd_watch_tokio::{
     Put, Txn,
-    concurrency::{Mutex, Session},
+    concurrency::{Mutex, Name, Session},
 };
 
 #[tokio::main]
@@ -12,9 +12,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let endpoint = arguments.next().unwrap_or_else(|| "http://127.0.0.1:2379".into());
     let name = arguments.next().unwrap_or_else(|| "locks/example".into());
 
+    let name = Name::new(name)?;
     let client = etcd_watch_tokio::connect([endpoint]).await?;
     let session = Session::open(&client).await?;
-    let mutex = Mutex::new(&session, name)?;
+    let mutex = Mutex::new(&session, name);
     println!("waiting for the lock");
     let guard = tokio::select! {
         guard = mutex.lock() => guard?,
@@ -24,10 +25,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             return Ok(session.close().await?);
         }
     };
-    println!("holding {}, fencing token {}", guard.key().escape_ascii(), guard.create_revision());
+    println!("holding {}, fencing token {}", guard.key().escape_ascii(), guard.fencing_token());
 
     // Written only if the lock is still held when the server executes it, whatever has happened since.
-    let report = format!("written under token {}", guard.create_revision());
+    let report = format!("written under token {}", guard.fencing_token());
     let write = Txn::new().when(guard.is_owner()).and_then(Put::new("report", report));
     println!("written: {}", client.txn(write).await?.succeeded());
 

@@ -5,8 +5,8 @@ mod common;
 use common::{DEADLINE, SECOND, put, runtime, start, through_proxy};
 use etcd_watch_testkit::{model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
-    BuildError, CallError, ClientBuilder, Code, Compact, Compare, Delete, Get, Is, KeyRange, LeaseLost, Put,
-    SortBy, SortOrder, StartError, Txn,
+    BuildError, CallError, ClientBuilder, Code, Compact, Compare, Delete, Get, Is, KeyRange, LeaseLost,
+    LeaseTimeToLive, Put, SortBy, SortOrder, StartError, Txn,
     concurrency::{Session, SessionLost},
 };
 use tokio::time::timeout;
@@ -182,26 +182,26 @@ async fn what_can_never_work_is_refused_at_once() {
 #[tokio::test]
 async fn a_lease_takes_its_keys_with_it() {
     let (_etcd, client) = start().await;
-    let lease = client.lease_grant(60, 0).await.unwrap();
-    client.put_with(Put::new("key", "value").lease(lease.id)).await.unwrap();
-    let left = client.lease_time_to_live(lease.id, true).await.unwrap();
-    assert_eq!((left.granted_ttl, &left.keys[..]), (60, &["key".into()][..]));
-    let renewed = client.lease_keep_alive_once(lease.id).await.unwrap();
-    assert_eq!((renewed.id, renewed.ttl), (lease.id, 60));
-    client.lease_revoke(lease.id).await.unwrap();
+    let lease = client.lease_grant(60 * SECOND).await.unwrap();
+    client.put_with(Put::new("key", "value").lease(lease.id())).await.unwrap();
+    let left = client.lease_time_to_live(LeaseTimeToLive::new(lease.id()).keys(true)).await.unwrap().unwrap();
+    assert_eq!((left.granted_ttl, &left.keys[..]), (60 * SECOND, &["key".into()][..]));
+    let renewed = client.lease_keep_alive_once(lease.id()).await.unwrap().unwrap();
+    assert_eq!((renewed.id(), renewed.ttl()), (lease.id(), 60 * SECOND));
+    client.lease_revoke(lease.id()).await.unwrap();
     assert!(client.get("key").await.unwrap().kvs().is_empty());
-    assert_eq!(client.lease_keep_alive_once(lease.id).await.unwrap().ttl, 0);
-    assert_eq!(client.lease_time_to_live(lease.id, false).await.unwrap().ttl, -1);
-    assert!(client.lease_grant(0, 0).await.is_err());
-    assert!(client.lease_keep_alive(lease.id, 0).is_err());
+    assert!(client.lease_keep_alive_once(lease.id()).await.unwrap().is_none());
+    assert_eq!(client.lease_time_to_live(lease.id()).await.unwrap(), None);
+    assert!(client.lease_grant(SECOND / 2).await.is_err());
+    assert!(client.lease_keep_alive(lease.id(), std::time::Duration::ZERO).is_err());
 }
 
 #[tokio::test]
 async fn a_kept_lease_lives_on_through_cuts_until_it_is_let_go() {
     let (etcd, _) = start().await;
     let (proxy, client) = through_proxy(&etcd).await;
-    let lease = client.lease_grant(5, 0).await.unwrap();
-    let keeper = client.lease_keep_alive(lease.id, lease.ttl).unwrap();
+    let lease = client.lease_grant(5 * SECOND).await.unwrap();
+    let keeper = lease.keep_alive();
     for _ in 0..14 {
         tokio::time::sleep(SECOND / 2).await;
         proxy.cut_all(Cut::Reset);
@@ -210,7 +210,7 @@ async fn a_kept_lease_lives_on_through_cuts_until_it_is_let_go() {
     assert!(!keeper.remaining().is_zero());
     drop(keeper);
     let gone = async {
-        while client.lease_time_to_live(lease.id, false).await.unwrap().ttl >= 0 {
+        while client.lease_time_to_live(lease.id()).await.unwrap().is_some() {
             tokio::time::sleep(SECOND / 10).await;
         }
     };
@@ -220,14 +220,14 @@ async fn a_kept_lease_lives_on_through_cuts_until_it_is_let_go() {
 #[tokio::test]
 async fn a_lease_that_is_lost_is_told() {
     let (mut etcd, client) = start().await;
-    let revoked = client.lease_grant(5, 0).await.unwrap();
-    let keeper = client.lease_keep_alive(revoked.id, revoked.ttl).unwrap();
-    client.lease_revoke(revoked.id).await.unwrap();
+    let revoked = client.lease_grant(5 * SECOND).await.unwrap();
+    let keeper = client.lease_keep_alive(revoked.id(), revoked.ttl()).unwrap();
+    client.lease_revoke(revoked.id()).await.unwrap();
     let lost = timeout(DEADLINE, keeper.lost()).await.unwrap();
-    assert_eq!(lost, LeaseLost::NotFound { id: revoked.id });
+    assert_eq!(lost, LeaseLost::NotFound { id: revoked.id() });
 
-    let lease = client.lease_grant(2, 0).await.unwrap();
-    let keeper = client.lease_keep_alive(lease.id, lease.ttl).unwrap();
+    let lease = client.lease_grant(2 * SECOND).await.unwrap();
+    let keeper = lease.keep_alive();
     etcd.stop().await;
     let lost = timeout(DEADLINE, keeper.lost()).await.unwrap();
     assert!(matches!(lost, LeaseLost::Expired { .. }), "{lost}");
@@ -242,8 +242,8 @@ async fn a_lease_whose_runtime_is_shut_down_is_lost_and_says_so() {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         let kept = runtime.block_on(async {
             let client = etcd_watch_tokio::connect([endpoint]).await.expect("a valid endpoint");
-            let lease = client.lease_grant(60, 0).await.unwrap();
-            let keeper = client.lease_keep_alive(lease.id, lease.ttl).unwrap();
+            let lease = client.lease_grant(60 * SECOND).await.unwrap();
+            let keeper = lease.keep_alive();
             (keeper, Session::open(&client).await.unwrap())
         });
         runtime.shutdown_background();

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use common::start;
 use etcd_watch_tokio::{
-    ApiMisuse, CallError, Compact, Compare, Delete, EventKind, Get, Is, KeyRange, MirrorRequest, OwnedEvent,
+    CallError, Compact, Compare, Delete, EventKind, Get, Is, KeyRange, MirrorRequest, OpenError, OwnedEvent,
     Put, RequestError, Txn, WatchRequest, cache::CacheRequest,
 };
 use tokio::sync::mpsc;
@@ -120,7 +120,7 @@ async fn the_empty_key_is_refused_everywhere_and_nothing_is_sent() {
     refused(client.txn(Txn::new().when(empty)).await.map(drop).expect_err("no key"));
     let within = client.namespaced("app/").expect("a prefix");
     for client in [&client, &within] {
-        let no_key = Some(ApiMisuse::Request(RequestError::EmptyKey));
+        let no_key = Some(OpenError::Request(RequestError::EmptyKey));
         assert_eq!(client.watch("").err(), no_key);
         assert_eq!(client.mirror("").err(), no_key);
         assert!(client.cache("").is_err());

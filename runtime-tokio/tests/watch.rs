@@ -312,7 +312,7 @@ fn a_watch_whose_runtime_is_gone_ends_rather_than_hangs() {
     });
     runtime.shutdown_background();
     let error = block_on(watch.try_next()).unwrap_err();
-    assert_eq!(error.reason(), &CloseReason::ShutDown);
+    assert_eq!(error.reason(), &CloseReason::RuntimeGone);
     assert!(client.watch(everything_from(1)).is_err());
     block_on(client.close());
     drop(etcd);

@@ -38,7 +38,7 @@ async fn assert_taken(server: &EtcdServer, tls: Tls) {
 async fn refusal(server: &EtcdServer, tls: Tls) -> String {
     let client = client(server, tls).expect("valid settings");
     match client.get(Get::key("k")).await {
-        Err(CallError::Tls { message, .. }) => message,
+        Err(CallError::Tls { failure, .. }) => failure.to_string(),
         other => panic!("it is TLS that is refused: {other:?}"),
     }
 }

@@ -14,7 +14,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 async fn on_each_server<F: Future<Output = ()>>(test: impl Fn(Client, Client) -> F) {
     for version in EtcdVersion::under_test().expect("the servers are on this machine") {
         let server = EtcdServer::builder(version).start_async().await.expect("etcd starts");
-        let client = || etcd_watch_tokio::builder().endpoints([server.endpoint()]).connect_lazy().expect("valid");
+        let client =
+            || etcd_watch_tokio::builder().endpoints([server.endpoint()]).connect_lazy().expect("valid");
         timeout(DEADLINE, test(client(), client())).await.expect("in time");
     }
 }

@@ -152,7 +152,8 @@ async fn refused_twice(on: On, endpoint: String, tls: Tls) -> String {
     let client = builder().request_timeout(DEADLINE).connect_lazy().expect("valid settings");
     // A read: where the reason is lost on the way, a write may have been executed.
     let call = client.get(Get::key("k")).await.expect_err("it is refused");
-    let CallError::Tls { message, .. } = call else { panic!("it is TLS that is refused: {call:?}") };
+    let CallError::Tls { failure, .. } = call else { panic!("it is TLS that is refused: {call:?}") };
+    let message = failure.to_string();
     assert!(started.elapsed() < DEADLINE, "a refusal is not retried until the time is over");
     assert_eq!(without_times(&connecting), without_times(&message));
     message

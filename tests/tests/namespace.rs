@@ -8,7 +8,8 @@ use etcd_watch_testkit::{
     server::EmbeddedEtcd,
 };
 use etcd_watch_tokio::{
-    Client, Compare, Delete, EmptyNamespace, EventKind, Get, Is, KeyRange, Put, Txn, TxnResult, WatchRequest,
+    Client, Compare, Delete, EmptyNamespace, EventKind, Get, Is, KeyRange, LeaseTimeToLive, Put, Txn,
+    TxnResult, WatchRequest,
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -73,11 +74,11 @@ async fn what_is_under_the_prefix_is_all_there_is(endpoint: String) {
     }
     assert_eq!(seen, ["a", "a", "b", "b"]);
 
-    let lease = whole.lease_grant(60, 0).await.expect("it is granted").id;
+    let lease = whole.lease_grant(Duration::from_secs(60)).await.expect("it is granted").id();
     inner.put_with(Put::new("leased", "").lease(lease)).await.expect("it is put");
     whole.put_with(Put::new("leased", "").lease(lease)).await.expect("it is put");
-    let leased = inner.lease_time_to_live(lease, true).await.expect("it is there").keys;
-    assert_eq!(leased, ["leased"]);
+    let leased = inner.lease_time_to_live(LeaseTimeToLive::new(lease).keys(true)).await.expect("it is told");
+    assert_eq!(leased.expect("it is there").keys, ["leased"]);
 
     let deleted = inner.delete(KeyRange::all()).await.expect("they are deleted").deleted();
     assert_eq!(deleted, 2, "and nobody else's");

@@ -112,8 +112,8 @@ async fn use_it(shown: &Shown, builder: ClientBuilder, proxy: &FaultProxy, auth:
     let client = builder.connect_lazy().expect("valid settings");
     let request = WatchRequest::new(KeyRange::prefix("a/")).start_revision(1);
     let mut watch = client.watch(request).expect("a lawful request");
-    let lease = client.lease_grant(60, 0).await.expect("it is granted");
-    let keeper = client.lease_keep_alive(lease.id, 60).expect("a lease");
+    let lease = client.lease_grant(Duration::from_secs(60)).await.expect("it is granted");
+    let keeper = lease.keep_alive();
     shown.debug((&client, &watch, &keeper));
     client.put("a/1", "x").await.expect("it is put");
     let denied = client.get(Get::key("b/1")).await.expect_err("it is not hers");

@@ -23,7 +23,7 @@ const KEYS_PER_PREFIX: u64 = 200;
 const LARGEST_VALUE: usize = 512;
 
 /// The shortest that servers grant.
-const LEASE_SECONDS: i64 = 2;
+const LEASE: Duration = Duration::from_secs(2);
 
 /// A writer rests for so many microseconds after each write: some 400 writes a second each.
 const REST_MICROS: std::ops::Range<u64> = 500..3500;
@@ -112,7 +112,7 @@ impl Writer {
                 self.client.txn(txn).await?;
             }
             _ => {
-                let lease = self.client.lease_grant(LEASE_SECONDS, 0).await?.id;
+                let lease = self.client.lease_grant(LEASE).await?.id();
                 self.leases.push(lease);
                 for _ in 0..self.rng.u32(1..4) {
                     let put = self.put().lease(lease);

@@ -40,8 +40,8 @@ use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use zeroize::Zeroizing;
 
 use crate::{
-    Endpoint, Runtime, Scheme,
-    runtime::timeout,
+    AttemptError, Endpoint, Runtime, Scheme,
+    runtime::{Backoff, Pace, pause, timeout},
     sync::lock,
     transport::{connection::Connection, rpc, wire},
 };
@@ -62,8 +62,8 @@ const REJECTION_HOLDS: Duration = Duration::from_secs(1);
 /// Tokens that are refused as soon as they are there are fetched with growing pauses; one that has lasted
 /// this long is replaced at once.
 const SETTLED: Duration = Duration::from_secs(1);
-const PAUSE_FLOOR: Duration = Duration::from_millis(100);
-const PAUSE_CEILING: Duration = Duration::from_secs(1);
+pub(crate) const PACE: Pace =
+    Pace::new(Duration::from_millis(50), Duration::from_millis(100), Duration::from_secs(1));
 
 /// A user's name and password. The password is shown nowhere, and overwritten in memory when this is dropped
 /// (what the network's buffers held of it is not).
@@ -133,22 +133,32 @@ pub(crate) struct Authenticator {
     fetching: futures_util::lock::Mutex<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     token: Option<Token>,
     generations: u64,
-    /// When the last token came, and how long the fetch for it had been put off.
+    /// When the last token came.
     fetched: Option<Instant>,
-    pause: Duration,
-    rejected: Option<(Instant, Failure)>,
+    backoff: Backoff,
+    rejected: Option<(Instant, AttemptError)>,
     /// When a member took too long, and where.
     silent: Option<(Instant, Endpoint)>,
     warned: bool,
 }
 
 impl Authenticator {
-    pub(crate) fn new(credentials: Credentials) -> Self {
-        Self { credentials, state: Mutex::default(), fetching: futures_util::lock::Mutex::new(()) }
+    /// The backoff has [`PACE`].
+    pub(crate) fn new(credentials: Credentials, backoff: Backoff) -> Self {
+        let state = State {
+            token: None,
+            generations: 0,
+            fetched: None,
+            backoff,
+            rejected: None,
+            silent: None,
+            warned: false,
+        };
+        Self { credentials, state: Mutex::new(state), fetching: futures_util::lock::Mutex::new(()) }
     }
 
     /// A server did not accept the token. Says nothing about the ones after it.
@@ -163,14 +173,14 @@ impl Authenticator {
         runtime: &dyn Runtime,
         connection: &Connection,
         endpoint: &Endpoint,
-    ) -> Result<Token, Failure> {
+    ) -> Result<Token, AttemptError> {
         if let Some(known) = self.known(runtime.now()) {
             return known;
         }
         // Rare, and large: in a box it doesn't make the future of every call large.
         let fetch = Box::pin(self.authenticate(runtime, connection.clone(), endpoint));
         let token = self.token_or(runtime, fetch);
-        let late = || Err(Failure::connection(format!("no auth token within {TOKEN_TIMEOUT:?}")));
+        let late = || Err(Failure::connection(format!("no auth token within {TOKEN_TIMEOUT:?}")).into());
         timeout(runtime, TOKEN_TIMEOUT, token).await.unwrap_or_else(late)
     }
 
@@ -178,8 +188,8 @@ impl Authenticator {
     async fn token_or(
         &self,
         runtime: &dyn Runtime,
-        fetch: impl Future<Output = Result<Option<String>, Failure>>,
-    ) -> Result<Token, Failure> {
+        fetch: impl Future<Output = Result<Option<String>, AttemptError>>,
+    ) -> Result<Token, AttemptError> {
         if let Some(known) = self.known(runtime.now()) {
             return known;
         }
@@ -187,25 +197,25 @@ impl Authenticator {
         if let Some(known) = self.known(runtime.now()) {
             return known;
         }
-        let pause = lock(&self.state).next_pause(runtime.now());
-        if !pause.is_zero() {
-            runtime.sleep(pause).await;
+        let wait = lock(&self.state).next_pause(runtime.now());
+        if !wait.is_zero() && pause(runtime, wait).await.is_err() {
+            return Err(Failure::connection("the runtime of the client has shut down").into());
         }
         let value = match fetch.await {
-            Ok(text) => text.map(header).transpose(),
-            Err(failure) => Err(failure),
+            Ok(text) => text.map(header).transpose().map_err(AttemptError::from),
+            Err(error) => Err(error),
         };
         lock(&self.state).fetched(runtime.now(), value)
     }
 
     /// What needs no fetching: the token, or that the password is wrong.
-    fn known(&self, now: Instant) -> Option<Result<Token, Failure>> {
+    fn known(&self, now: Instant) -> Option<Result<Token, AttemptError>> {
         let state = lock(&self.state);
         if let Some(token) = &state.token {
             return Some(Ok(token.clone()));
         }
         let recent = state.rejected.as_ref().filter(|(at, _)| now.since(*at) < REJECTION_HOLDS);
-        recent.map(|(_, failure)| Err(failure.clone()))
+        recent.map(|(_, error)| Err(error.clone()))
     }
 
     /// Asks the member for a token.
@@ -214,8 +224,9 @@ impl Authenticator {
         runtime: &dyn Runtime,
         connection: Connection,
         endpoint: &Endpoint,
-    ) -> Result<Option<String>, Failure> {
-        let late = || Failure::connection(format!("the password was not checked within {FETCH_TIMEOUT:?}"));
+    ) -> Result<Option<String>, AttemptError> {
+        let late =
+            || Failure::connection(format!("the password was not checked within {FETCH_TIMEOUT:?}")).into();
         if self.is_silent(endpoint, runtime.now()) {
             return Err(late());
         }
@@ -229,13 +240,13 @@ impl Authenticator {
                 tracing::debug!(name: "token_fetched", %endpoint, user = %name, "got an auth token");
                 Ok(Some(answer.token))
             }
-            Some(Err(failed)) if says_not_enabled(&failed.failure) => {
+            Some(Err(failed)) if says_not_enabled(failed.failure()) => {
                 tracing::debug!(name: "token_not_needed", %endpoint, user = %name, "authentication is not enabled: going on without a token");
                 Ok(None)
             }
             Some(Err(failed)) => {
-                tracing::debug!(name: "token_not_fetched", %endpoint, user = %name, reason = %failed.failure, "got no auth token");
-                Err(failed.failure)
+                tracing::debug!(name: "token_not_fetched", %endpoint, user = %name, reason = %failed.error, "got no auth token");
+                Err(failed.error)
             }
             None => {
                 lock(&self.state).silent = Some((runtime.now(), endpoint.clone()));
@@ -262,16 +273,18 @@ impl Authenticator {
 impl State {
     fn next_pause(&mut self, now: Instant) -> Duration {
         let settled = self.fetched.is_none_or(|fetched| now.since(fetched) >= SETTLED);
-        self.pause =
-            if settled { Duration::ZERO } else { (self.pause * 2).clamp(PAUSE_FLOOR, PAUSE_CEILING) };
-        self.pause
+        if settled {
+            self.backoff.reset();
+            return Duration::ZERO;
+        }
+        self.backoff.next()
     }
 
     fn fetched(
         &mut self,
         now: Instant,
-        value: Result<Option<AsciiMetadataValue>, Failure>,
-    ) -> Result<Token, Failure> {
+        value: Result<Option<AsciiMetadataValue>, AttemptError>,
+    ) -> Result<Token, AttemptError> {
         self.rejected = None;
         match value {
             Ok(value) => {
@@ -281,11 +294,11 @@ impl State {
                 self.token = Some(token.clone());
                 Ok(token)
             }
-            Err(failure) => {
-                if remedy(&failure) == Remedy::BadCredentials {
-                    self.rejected = Some((now, failure.clone()));
+            Err(error) => {
+                if remedy(error.failure()) == Remedy::BadCredentials {
+                    self.rejected = Some((now, error.clone()));
                 }
-                Err(failure)
+                Err(error)
             }
         }
     }
@@ -321,12 +334,14 @@ mod tests {
     use crate::testing::NoNetwork;
 
     fn authenticator() -> Authenticator {
-        Authenticator::new(Credentials::new("alice", "secret-password"))
+        Authenticator::new(Credentials::new("alice", "secret-password"), Backoff::with_seed(PACE, 7))
     }
 
     /// Asks for a token when the answer would be this; the answer, if it came at once.
     fn ask(auth: &Authenticator, answer: Result<Option<&str>, Failure>) -> Option<Result<Token, Failure>> {
-        auth.token_or(&NoNetwork, ready(answer.map(|token| token.map(Into::into)))).now_or_never()
+        let answer = answer.map(|token| token.map(Into::into)).map_err(Into::into);
+        let token = auth.token_or(&NoNetwork, ready(answer)).now_or_never()?;
+        Some(token.map_err(AttemptError::into_failure))
     }
 
     fn good(auth: &Authenticator, token: &str) -> Token {
@@ -386,11 +401,12 @@ mod tests {
         let first = good(&auth, "one");
         auth.refused(first.generation());
         assert!(ask(&auth, Ok(Some("two"))).is_none(), "it is put off");
-        let mut state = State { fetched: Some(Instant::ZERO), ..State::default() };
-        let pauses: Vec<_> = (0..7).map(|_| state.next_pause(Instant::ZERO).as_millis()).collect();
-        assert_eq!(pauses, [100, 200, 400, 800, 1_000, 1_000, 1_000]);
+        let mut state = lock(&auth.state);
+        let pauses: Vec<_> = (0..20).map(|_| state.next_pause(Instant::ZERO).as_millis()).collect();
+        assert!(pauses.iter().all(|pause| (50..=1_000).contains(pause)), "{pauses:?}");
+        assert!(pauses.iter().any(|&pause| pause > 200), "{pauses:?}");
         assert_eq!(state.next_pause(Instant::ZERO + SETTLED), Duration::ZERO);
-        assert_eq!(state.next_pause(Instant::ZERO), PAUSE_FLOOR, "and from the start again");
+        assert!(state.next_pause(Instant::ZERO).as_millis() <= 100, "and from the start again");
     }
 
     #[test]

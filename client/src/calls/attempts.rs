@@ -1,39 +1,41 @@
 //! Unary calls with failover.
 //!
 //! A call is tried until the request timeout is over, on one endpoint after the other. What changes
-//! nothing (reads, renewing a lease) is tried again after any failure that another member may not have;
-//! the first attempt may take half of the time at most, where there is another endpoint to ask.
-//! What changes something is tried again only if it surely was not executed: the connection could not be
-//! made, the transport says that the request was not sent, or the server turned it away at the door (`no
-//! leader`, `too many requests`). Any other loss of the answer is reported as
-//! [`CallError::MaybeExecuted`].
+//! nothing (reads, renewing a lease) is tried again after any failure that another member may not have.
+//! What changes something is tried again only if it surely was not executed: it was not sent, the peer says that it
+//! has not processed it, or the server turned it away at the door (`no leader`, `too many requests`, a learner). Any
+//! other loss of the answer is reported as [`CallError::MaybeExecuted`].
+//!
+//! Where there are several endpoints an attempt that hangs leaves time for the others: to connect, to get a token and
+//! to be sent it has a share of the time ([`Limits`]), and so has the answer to a read. The answer to a write that was
+//! sent is waited for until the end: nobody else can give it.
 //!
 //! With a user, every request carries the auth token. One that is refused for its token was not executed: it is
 //! made again with another, a few times at most.
 
-use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use etcd_watch_core::{Code, Failure, KeyRange, RangeDone, Remedy, StreamOptions, remedy};
+use etcd_watch_core::{ApiMisuse, Failure, Instant, KeyRange, RangeDone, Remedy, StreamOptions, remedy};
 use etcd_watch_proto::etcdserverpb as pb;
-
 use tonic::metadata::MetadataMap;
 
+use super::{
+    end::End,
+    judge::{self, Next, goes_elsewhere, members_fault},
+    limits::{Cut, Limits, any_end, runtimes_end, within},
+};
 use crate::{
-    CallError, Endpoint, Runtime,
+    AttemptError, CallError, Endpoint, OpenError, Runtime,
+    auth::Token,
     cluster::{
         endpoints::Endpoints,
         pool::{Pool, Pooled},
     },
-    runtime::timeout,
-    sync::lock,
+    runtime::{Backoff, Pace, pause},
+    sync::Latch,
     transport::{
-        rpc::{self, CallFailure, Repeat, Unary},
+        exchange::Sent,
+        rpc::{self, CallFailure, Fate, Repeat, Unary},
         wire,
     },
 };
@@ -45,24 +47,15 @@ pub(crate) type Asked<T> = (Option<Arc<Endpoint>>, Result<T, Failure>);
 pub(crate) struct Calls {
     pub(crate) pool: Pool,
     pub(crate) request_timeout: Duration,
-    closed: AtomicBool,
+    end: Latch<End>,
 }
 
-/// Waits before another round over the endpoints: short at first, a second at most.
-const RETRY_FLOOR: Duration = Duration::from_millis(50);
-const RETRY_CEILING: Duration = Duration::from_secs(1);
+/// Between rounds over the endpoints.
+const PACE: Pace = Pace::new(Duration::from_millis(10), Duration::from_millis(100), Duration::from_secs(1));
 
 /// How many tokens may be refused to one call. A restarted member or a change of users takes one, another such
 /// change right then a second; what refuses more than that refuses all.
 const TOKENS_PER_CALL: u32 = 4;
-
-/// Where a call is, for the case that its time runs out.
-#[derive(Debug)]
-struct Progress {
-    /// The connection it is out on.
-    out_on: Option<Pooled>,
-    last: Option<Failure>,
-}
 
 /// TLS refusals in a row. When every endpoint has ended in one, there is no point in going on: settings or
 /// certificates have to change.
@@ -76,30 +69,71 @@ impl TlsRefusals {
     }
 }
 
-/// What to do after a failed attempt.
-#[derive(Debug, PartialEq, Eq)]
-enum Next {
-    Retry,
-    GiveUp,
+/// A connection, and what else a request needs to be sent on it.
+struct Prepared {
+    pooled: Pooled,
+    endpoint: Arc<Endpoint>,
+    token: Option<Token>,
+}
+
+/// Why a request could not be sent.
+enum Unsent {
+    Failed {
+        /// The connection that is of no use, if it came so far.
+        at: Option<Pooled>,
+        error: AttemptError,
+    },
+    Ended(End),
 }
 
 impl Calls {
     pub(crate) fn new(pool: Pool, request_timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { pool, request_timeout, closed: AtomicBool::new(false) })
+        Arc::new(Self { pool, request_timeout, end: Latch::default() })
     }
 
     pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
         self.pool.dialer.runtime()
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+    /// A backoff whose jitter follows from the client's seed.
+    pub(crate) fn backoff(&self, pace: Pace) -> Backoff {
+        self.pool.dialer.seeds.backoff(pace)
     }
 
-    /// No more calls.
+    /// Why there are no more calls, if there are none.
+    pub(crate) fn end(&self) -> Option<End> {
+        self.end.get()
+    }
+
+    /// No more calls. Those that have been sent may finish.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Relaxed);
+        self.end.set(End::Closed);
         self.pool.clear();
+    }
+
+    /// The runtime has shut down, and all connections with it.
+    pub(crate) fn runtime_is_gone(&self) {
+        self.end.set(End::RuntimeGone);
+        self.pool.clear();
+    }
+
+    /// # Errors
+    /// When the client has ended.
+    pub(crate) fn check_open(&self) -> Result<(), OpenError> {
+        self.end().map_or(Ok(()), |end| Err(end.into()))
+    }
+
+    /// Why the machine has refused to open something.
+    pub(crate) fn not_opened(&self, misuse: ApiMisuse) -> OpenError {
+        End::of_open(self.end(), misuse)
+    }
+
+    fn now(&self) -> Instant {
+        self.runtime().now()
+    }
+
+    fn limits(&self, within: Duration) -> Limits {
+        Limits::new(self.now(), within, self.pool.dialer.endpoints.len())
     }
 
     /// Makes the call within the request timeout. Dropping the future gives it up; a write may then
@@ -114,139 +148,108 @@ impl Calls {
         request: Q,
         within: Duration,
     ) -> Result<Q::Response, CallError> {
-        let method = Q::method();
-        if self.is_closed() {
-            return Err(CallError::Closed { method });
+        if let Some(end) = self.end() {
+            return Err(end.of_call(Q::method()));
         }
-        let repeat = request.repeat();
-        let progress = Mutex::new(Progress { out_on: None, last: None });
-        let attempts = self.attempts(&request, within, &progress);
-        if let Some(result) = timeout(self.runtime(), within, attempts).await {
-            return result;
-        }
-        let (out_on, last) = {
-            let mut progress = lock(&progress);
-            (progress.out_on.take(), progress.last.take())
+        // In a box: callers put calls in futures of their own.
+        let call = Call {
+            calls: self,
+            request: &request,
+            within,
+            limits: self.limits(within),
+            attempt: 0,
+            avoid: None,
+            tokens: 0,
+            refusals: TlsRefusals::default(),
+            last: None,
+            backoff: None,
         };
-        let Some(pooled) = out_on else {
-            return Err(CallError::Timeout { method, after: within, last });
-        };
-        let failure = no_answer(within);
-        self.pool.discard(&pooled, &failure);
-        Err(match repeat {
-            Repeat::Freely => CallError::Timeout { method, after: within, last },
-            Repeat::IfNotExecuted => CallError::MaybeExecuted { method, failure },
-        })
+        Box::pin(call.run()).await
     }
 
-    async fn attempts<Q: Unary>(
-        &self,
-        request: &Q,
-        within: Duration,
-        progress: &Mutex<Progress>,
-    ) -> Result<Q::Response, CallError> {
-        let repeat = request.repeat();
-        let several = self.pool.dialer.endpoints.len() > 1;
-        let mut attempt = 0;
-        let mut avoid = None;
-        let mut tokens = 0;
-        let mut refusals = TlsRefusals::default();
-        loop {
-            let pooled = match self.pool.get(avoid.as_deref()).await {
-                Ok(pooled) => pooled,
-                // All endpoints have been tried.
-                Err(unreached) => {
-                    let failure = Failure::from(unreached);
-                    if matches!(failure, Failure::Tls { .. }) {
-                        return Err(error(Q::method(), repeat, failure));
-                    }
-                    lock(progress).last = Some(failure);
-                    avoid = None;
-                    attempt += self.pool.dialer.endpoints.len();
-                    self.pause(attempt).await;
-                    continue;
-                }
-            };
-            // In a box: an attempt's future is large, and callers put calls in futures of their own.
-            let answer = Box::pin(self.attempt(&pooled, request.clone(), progress));
-            let result = if repeat == Repeat::Freely && several && attempt == 0 {
-                // A member that hangs must not take all the time there is.
-                let silent = || Err(CallFailure::sent(no_answer(within / 2)));
-                timeout(self.runtime(), within / 2, answer).await.unwrap_or_else(silent)
-            } else {
-                answer.await
-            };
-            lock(progress).out_on = None;
-            let failed = match result {
-                Ok(response) => {
-                    self.pool.dialer.endpoints.answered(pooled.endpoint());
-                    return Ok(response);
-                }
-                Err(failed) => failed,
-            };
-            if members_fault(&failed.failure) {
-                self.pool.discard(&pooled, &failed.failure);
-                avoid = Some(pooled.endpoint().clone());
+    /// Connects and gets the user's token, if there is a user; within the time for that.
+    async fn prepare(&self, avoid: Option<&Endpoint>, limits: &Limits) -> Result<Prepared, Unsent> {
+        // All endpoints are tried there, so that one that hangs leaves time for the others.
+        let limit = limits.left(self.now());
+        let late = || Failure::connection(format!("no connection within {limit:?}"));
+        let pooled = match self.while_open(limit, self.pool.get(avoid)).await {
+            Ok(Some(Ok(pooled))) => pooled,
+            Ok(Some(Err(unreached))) => {
+                return Err(Unsent::Failed { at: None, error: unreached.into() });
             }
-            tokens += u32::from(failed.token_refused);
-            if tokens >= TOKENS_PER_CALL
-                || refusals.are_all(&failed.failure, &self.pool.dialer.endpoints)
-                || next(repeat, &failed) == Next::GiveUp
-            {
-                return Err(error(Q::method(), repeat, failed.failure));
-            }
-            lock(progress).last = Some(failed.failure);
-            self.pause(attempt).await;
-            attempt += 1;
+            Ok(None) => return Err(Unsent::Failed { at: None, error: late().into() }),
+            Err(end) => return Err(Unsent::Ended(end)),
+        };
+        self.with_token(pooled, limits).await
+    }
+
+    async fn with_token(&self, pooled: Pooled, limits: &Limits) -> Result<Prepared, Unsent> {
+        let dialer = &self.pool.dialer;
+        let endpoint = pooled.endpoint().clone();
+        let limit = limits.sending_limit(self.now());
+        let late = || Failure::connection(format!("no auth token within {limit:?}"));
+        match self.while_open(limit, dialer.token(pooled.connection(), &endpoint)).await {
+            Ok(Some(Ok(token))) => Ok(Prepared { pooled, endpoint, token }),
+            Ok(Some(Err(error))) => Err(Unsent::Failed { at: Some(pooled), error }),
+            Ok(None) => Err(Unsent::Failed { at: Some(pooled), error: late().into() }),
+            Err(end) => Err(Unsent::Ended(end)),
         }
     }
 
-    async fn attempt<Q: Unary>(
+    /// The future's output, or `None` once its time is over; no longer than the client makes calls.
+    pub(crate) async fn while_open<F: Future>(
         &self,
-        pooled: &Pooled,
-        request: Q,
-        progress: &Mutex<Progress>,
-    ) -> Result<Q::Response, CallFailure> {
-        let metadata = wire::metadata(request.needs_leader(), []).map_err(CallFailure::not_sent)?;
-        self.with_token(pooled, request, metadata, || lock(progress).out_on = Some(pooled.clone())).await
+        limit: Duration,
+        future: F,
+    ) -> Result<Option<F::Output>, End> {
+        match within(&**self.runtime(), limit, &self.end, any_end, future).await {
+            Ok(output) => Ok(Some(output)),
+            Err(Cut::TimeOver) => Ok(None),
+            Err(Cut::Ended(end)) => Err(end),
+        }
     }
 
-    /// Makes the call with the user's token, if there is a user; `sending` is told when the token is there.
-    async fn with_token<Q: Unary>(
+    /// Makes the call on what was prepared for it.
+    async fn send<Q: Unary>(
         &self,
-        pooled: &Pooled,
+        prepared: &Prepared,
         request: Q,
         mut metadata: MetadataMap,
-        sending: impl FnOnce(),
+        sent: Sent,
     ) -> Result<Q::Response, CallFailure> {
+        let Prepared { pooled, endpoint, token } = prepared;
         let dialer = &self.pool.dialer;
-        let endpoint = &**pooled.endpoint();
-        let connection = pooled.connection().clone();
-        let token = dialer.token(&connection, endpoint).await.map_err(CallFailure::not_sent)?;
-        if let Some(token) = &token {
+        if let Some(token) = token {
             token.attach(&mut metadata);
         }
-        sending();
-        let answer = rpc::unary(connection, endpoint, request, metadata, dialer.max_message_bytes).await;
-        answer.map_err(|mut failed| {
-            if let Some(token) = token
-                && remedy(&failed.failure) == Remedy::Reauthenticate
-            {
+        let connection = pooled.connection().clone();
+        let answer =
+            rpc::exchange(connection, endpoint, request, metadata, dialer.max_message_bytes, sent).await;
+        answer.map_err(|failed| match token {
+            Some(token) if remedy(failed.failure()) == Remedy::Reauthenticate => {
                 dialer.token_refused(token.generation());
-                failed.token_refused = true;
+                CallFailure { fate: Fate::TokenRefused, ..failed }
             }
-            failed
+            _ => failed,
         })
     }
 
-    /// As many attempts as there are endpoints follow the first at once; then with pauses that grow.
-    async fn pause(&self, attempt: usize) {
-        let endpoints = self.pool.dialer.endpoints.len();
-        if attempt < endpoints {
-            return;
+    /// As many attempts as there are endpoints follow the first at once; then with pauses that grow. `None` once the
+    /// time is over.
+    async fn pause(
+        &self,
+        attempt: usize,
+        limits: &Limits,
+        backoff: &mut Option<Backoff>,
+    ) -> Result<Option<()>, End> {
+        let left = limits.left(self.now());
+        if attempt < self.pool.dialer.endpoints.len() {
+            let in_time = (!left.is_zero()).then_some(());
+            return self.end().map_or(Ok(in_time), Err);
         }
-        let doublings = u32::try_from(attempt / endpoints - 1).unwrap_or(u32::MAX).min(8);
-        self.runtime().sleep((RETRY_FLOOR * 2_u32.pow(doublings)).min(RETRY_CEILING)).await;
+        let duration = backoff.get_or_insert_with(|| self.backoff(PACE)).next();
+        let paused = self.while_open(left, pause(&**self.runtime(), duration)).await?;
+        paused.map_or(Ok(None), |paused| paused.map(Some).map_err(|_| End::RuntimeGone))
     }
 
     /// The machine's read of the current revision.
@@ -272,50 +275,70 @@ impl Calls {
     }
 
     /// A machine's read: one attempt, the machine decides on the next. Also says which endpoint was asked, if
-    /// any could be.
+    /// any could be. A page of a list may be large, so its answer has all of the request timeout.
     pub(crate) async fn read(
         &self,
         request: pb::RangeRequest,
         options: &StreamOptions,
         avoid: Option<Arc<Endpoint>>,
     ) -> Asked<pb::RangeResponse> {
-        let attempt = async {
-            let pooled = match self.pool.get(avoid.as_deref()).await {
-                Ok(pooled) => pooled,
-                Err(unreached) => return (None, Err(unreached.into())),
-            };
-            let result = self.read_on(&pooled, request, options).await;
-            match &result {
-                Ok(_) => self.pool.dialer.endpoints.answered(pooled.endpoint()),
-                Err(failure) if members_fault(failure) => self.pool.discard(&pooled, failure),
-                Err(_) => {}
-            }
-            (Some(pooled.endpoint().clone()), result)
-        };
-        timeout(self.runtime(), self.request_timeout, attempt)
-            .await
-            .unwrap_or_else(|| (None, Err(no_answer(self.request_timeout))))
-    }
-
-    async fn read_on(
-        &self,
-        pooled: &Pooled,
-        request: pb::RangeRequest,
-        options: &StreamOptions,
-    ) -> Result<pb::RangeResponse, Failure> {
         let extra = options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
-        let metadata = wire::metadata(options.require_leader, extra)?;
-        self.with_token(pooled, request, metadata, || {}).await.map_err(|failed| failed.failure)
+        let metadata = match wire::metadata(options.require_leader, extra) {
+            Ok(metadata) => metadata,
+            Err(failure) => return (None, Err(failure)),
+        };
+        let limits = self.limits(self.request_timeout);
+        let prepared = match self.prepare(avoid.as_deref(), &limits).await {
+            Ok(prepared) => prepared,
+            Err(Unsent::Failed { at, error }) => {
+                self.note(at.as_ref(), &error);
+                return (at.map(|at| at.endpoint().clone()), Err(error.into_failure()));
+            }
+            Err(Unsent::Ended(end)) => return (None, Err(ended(end))),
+        };
+        let limit = limits.left(self.now());
+        let answer = Box::pin(self.send(&prepared, request, metadata, Sent::default()));
+        let result = match within(&**self.runtime(), limit, &self.end, runtimes_end, answer).await {
+            Ok(result) => result.map_err(|failed| failed.error),
+            Err(Cut::TimeOver) => Err(no_answer(limit).into()),
+            Err(Cut::Ended(end)) => Err(ended(end).into()),
+        };
+        match &result {
+            Ok(_) => self.pool.dialer.endpoints.answered(prepared.pooled.endpoint()),
+            Err(error) => self.note(Some(&prepared.pooled), error),
+        }
+        (Some(prepared.pooled.endpoint().clone()), result.map_err(AttemptError::into_failure))
     }
 
-    /// Makes the call on this connection, once.
+    /// Lets go of a connection whose failure is the endpoint's fault.
+    fn note(&self, at: Option<&Pooled>, error: &AttemptError) {
+        if let Some(at) = at
+            && members_fault(error.failure())
+        {
+            self.pool.discard(at, error);
+        }
+    }
+
+    /// Makes the call on this connection, once, and with no more than one attempt's time.
     pub(crate) async fn ask<Q: Unary>(
         &self,
         pooled: &Pooled,
         request: Q,
     ) -> Result<Q::Response, CallFailure> {
         let metadata = wire::metadata(request.needs_leader(), []).map_err(CallFailure::not_sent)?;
-        self.with_token(pooled, request, metadata, || {}).await
+        let limits = self.limits(self.request_timeout);
+        let prepared = match self.with_token(pooled.clone(), &limits).await {
+            Ok(prepared) => prepared,
+            Err(Unsent::Failed { error, .. }) => return Err(CallFailure::not_sent(error)),
+            Err(Unsent::Ended(end)) => return Err(CallFailure::not_sent(ended(end))),
+        };
+        let limit = limits.sending_limit(self.now());
+        let answer = Box::pin(self.send(&prepared, request, metadata, Sent::default()));
+        match self.while_open(limit, answer).await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(CallFailure::sent(no_answer(limit))),
+            Err(end) => Err(CallFailure::sent(ended(end))),
+        }
     }
 }
 
@@ -323,147 +346,141 @@ fn no_answer(within: Duration) -> Failure {
     Failure::connection(format!("no answer within {within:?}"))
 }
 
-/// Whether another member may do better: the connection is of no use, or the member isn't.
-pub(crate) fn members_fault(failure: &Failure) -> bool {
-    match failure {
-        Failure::Connection { .. } | Failure::Tls { .. } | Failure::EndOfStream => true,
-        Failure::Status { code: Code::Unavailable, .. } => true,
-        failure => remedy(failure) == Remedy::NoLeader,
-    }
+fn ended(end: End) -> Failure {
+    Failure::connection(match end {
+        End::Closed => "the client has been closed",
+        End::RuntimeGone => "the runtime that the client was built on has shut down",
+    })
 }
 
-/// What the server says before it does anything for a request.
-fn turned_away(failure: &Failure) -> bool {
-    remedy(failure) == Remedy::NoLeader || says_too_many_requests(failure)
+/// A call under way, through all its attempts.
+struct Call<'a, Q> {
+    calls: &'a Calls,
+    request: &'a Q,
+    within: Duration,
+    limits: Limits,
+    attempt: usize,
+    avoid: Option<Arc<Endpoint>>,
+    tokens: u32,
+    refusals: TlsRefusals,
+    last: Option<AttemptError>,
+    backoff: Option<Backoff>,
 }
 
-/// `ErrGRPCRequestTooManyRequests` of etcd's `rpctypes`, which etcd itself sends as `Unknown`.
-fn says_too_many_requests(failure: &Failure) -> bool {
-    matches!(
-        failure,
-        Failure::Status { code: Code::ResourceExhausted | Code::Unknown, message }
-            if message == "etcdserver: too many requests"
-    )
+/// How an attempt ended that got no answer of use.
+enum Attempted {
+    Failed {
+        at: Option<Pooled>,
+        failed: CallFailure,
+    },
+    /// The call is over with it.
+    Over(CallError),
 }
 
-/// Whether every further attempt would come to the same.
-fn is_final(failure: &Failure) -> bool {
-    matches!(
-        remedy(failure),
-        Remedy::BadCredentials | Remedy::Denied | Remedy::Refused | Remedy::Unsupported | Remedy::TooLarge
-    )
-}
-
-fn next(repeat: Repeat, failed: &CallFailure) -> Next {
-    if is_final(&failed.failure) {
-        return Next::GiveUp;
-    }
-    let harmless = repeat == Repeat::Freely && members_fault(&failed.failure);
-    // A server that refuses a client's certificate reads nothing of what comes after it.
-    let refused = matches!(failed.failure, Failure::Tls { .. });
-    let unexecuted = failed.not_sent || failed.token_refused || refused || turned_away(&failed.failure);
-    if harmless || unexecuted { Next::Retry } else { Next::GiveUp }
-}
-
-fn error(method: &'static str, repeat: Repeat, failure: Failure) -> CallError {
-    let remedy = remedy(&failure);
-    match failure {
-        Failure::Status { message, .. } if remedy == Remedy::BadCredentials => {
-            CallError::AuthenticationFailed { method, message }
+impl<Q: Unary> Call<'_, Q> {
+    async fn run(mut self) -> Result<Q::Response, CallError> {
+        loop {
+            match self.make_attempt().await {
+                Ok(response) => return Ok(response),
+                Err(Attempted::Failed { at, failed }) => self.judge(at, failed)?,
+                Err(Attempted::Over(error)) => return Err(error),
+            }
+            match self.calls.pause(self.attempt, &self.limits, &mut self.backoff).await {
+                Ok(Some(())) => self.attempt += 1,
+                Ok(None) => {
+                    let last = self.last.take();
+                    return Err(CallError::Timeout { method: Q::method(), after: self.within, last });
+                }
+                Err(end) => return Err(end.of_call(Q::method())),
+            }
         }
-        Failure::Tls { message } => CallError::Tls { method, message },
-        Failure::InvalidRequest { message } => {
-            CallError::Refused { method, code: Code::InvalidArgument, message }
+    }
+
+    async fn make_attempt(&self) -> Result<Q::Response, Attempted> {
+        let not_made =
+            |failure: Failure| Attempted::Failed { at: None, failed: CallFailure::not_sent(failure) };
+        let metadata = wire::metadata(self.request.needs_leader(), []).map_err(not_made)?;
+        let prepared =
+            self.calls.prepare(self.avoid.as_deref(), &self.limits).await.map_err(|unsent| match unsent {
+                Unsent::Failed { at, error } => {
+                    Attempted::Failed { at, failed: CallFailure::not_sent(error) }
+                }
+                Unsent::Ended(end) => Attempted::Over(end.of_call(Q::method())),
+            })?;
+        let sent = Sent::default();
+        let mut answer = Box::pin(self.calls.send(&prepared, self.request.clone(), metadata, sent.clone()));
+        let (runtime, end) = (&**self.calls.runtime(), &self.calls.end);
+        let now = self.calls.now();
+        let is_write = self.request.repeat() == Repeat::IfNotExecuted;
+        let mut limit = if is_write {
+            self.limits.sending_limit(now)
+        } else {
+            self.limits.answer_limit(now, self.attempt)
+        };
+        let mut result = within(runtime, limit, end, runtimes_end, &mut answer).await;
+        if is_write && sent.get() && matches!(result, Err(Cut::TimeOver)) {
+            limit = self.limits.left(self.calls.now());
+            result = within(runtime, limit, end, runtimes_end, &mut answer).await;
         }
-        Failure::ResponseTooLarge { bytes, limit } => CallError::ResponseTooLarge { method, bytes, limit },
-        Failure::Status { code, message }
-            if repeat == Repeat::Freely || surely_refused(code) || says_no_to_the_user(remedy) =>
+        drop(answer);
+        let pooled = prepared.pooled;
+        match result {
+            Ok(Ok(response)) => {
+                self.calls.pool.dialer.endpoints.answered(pooled.endpoint());
+                Ok(response)
+            }
+            Ok(Err(failed)) => Err(Attempted::Failed { at: Some(pooled), failed }),
+            Err(cut) => Err(self.cut(cut, limit, sent.get(), pooled)),
+        }
+    }
+
+    /// The request was made, and its answer is not waited for any longer.
+    fn cut(&self, cut: Cut, limit: Duration, was_sent: bool, pooled: Pooled) -> Attempted {
+        let method = Q::method();
+        let is_open = was_sent && self.request.repeat() == Repeat::IfNotExecuted;
+        match cut {
+            Cut::TimeOver if is_open => {
+                let failure = AttemptError::from(no_answer(self.within));
+                self.calls.pool.discard(&pooled, &failure);
+                Attempted::Over(CallError::MaybeExecuted { method, failure })
+            }
+            Cut::TimeOver if was_sent => {
+                Attempted::Failed { at: Some(pooled), failed: CallFailure::sent(no_answer(limit)) }
+            }
+            Cut::TimeOver => {
+                let failure = Failure::connection(format!("the request could not be sent within {limit:?}"));
+                Attempted::Failed { at: Some(pooled), failed: CallFailure::not_sent(failure) }
+            }
+            Cut::Ended(end) if is_open => {
+                Attempted::Over(CallError::MaybeExecuted { method, failure: ended(end).into() })
+            }
+            Cut::Ended(end) => Attempted::Over(end.of_call(method)),
+        }
+    }
+
+    /// Decides whether to go on after a failed attempt, and where.
+    fn judge(&mut self, at: Option<Pooled>, failed: CallFailure) -> Result<(), CallError> {
+        // Without a connection all endpoints have been tried.
+        let nowhere = at.is_none();
+        if nowhere {
+            self.attempt += self.calls.pool.dialer.endpoints.len();
+        }
+        let refused_everywhere = nowhere && matches!(failed.failure(), Failure::Tls { .. });
+        // One stream too many says nothing about the connection.
+        if failed.fate != Fate::StreamRefused {
+            self.calls.note(at.as_ref(), &failed.error);
+            self.avoid = at.map(|at| at.endpoint().clone()).filter(|_| goes_elsewhere(failed.failure()));
+        }
+        self.tokens += u32::from(failed.fate == Fate::TokenRefused);
+        let repeat = self.request.repeat();
+        if self.tokens >= TOKENS_PER_CALL
+            || refused_everywhere
+            || self.refusals.are_all(failed.failure(), &self.calls.pool.dialer.endpoints)
+            || judge::next(repeat, &failed) == Next::GiveUp
         {
-            CallError::Refused { method, code, message }
+            return Err(judge::error(Q::method(), repeat, failed.error));
         }
-        failure => CallError::MaybeExecuted { method, failure },
-    }
-}
-
-/// What is looked at before anything is done, whatever the code it is said with.
-fn says_no_to_the_user(remedy: Remedy) -> bool {
-    matches!(remedy, Remedy::Reauthenticate | Remedy::Denied)
-}
-
-/// Codes by which a server says no, rather than that it doesn't know.
-fn surely_refused(code: Code) -> bool {
-    matches!(
-        code,
-        Code::InvalidArgument
-            | Code::NotFound
-            | Code::AlreadyExists
-            | Code::PermissionDenied
-            | Code::ResourceExhausted
-            | Code::FailedPrecondition
-            | Code::OutOfRange
-            | Code::Unimplemented
-            | Code::Unauthenticated
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failed(failure: Failure) -> CallFailure {
-        CallFailure::sent(failure)
-    }
-
-    #[test]
-    fn a_read_is_tried_again_where_another_member_may_do_better() {
-        let read = |failure| next(Repeat::Freely, &failed(failure));
-        assert_eq!(read(Failure::connection("reset")), Next::Retry);
-        assert_eq!(read(Failure::status(14, "etcdserver: request timed out")), Next::Retry);
-        let compacted = "etcdserver: mvcc: required revision has been compacted";
-        assert_eq!(read(Failure::status(11, compacted)), Next::GiveUp);
-        assert_eq!(read(Failure::status(7, "etcdserver: permission denied")), Next::GiveUp);
-    }
-
-    #[test]
-    fn a_write_is_tried_again_only_if_it_surely_was_not_executed() {
-        let write = |failure| next(Repeat::IfNotExecuted, &failed(failure));
-        assert_eq!(write(Failure::connection("reset")), Next::GiveUp);
-        assert_eq!(write(Failure::status(14, "etcdserver: request timed out")), Next::GiveUp);
-        assert_eq!(write(Failure::status(14, "etcdserver: no leader")), Next::Retry);
-        assert_eq!(write(Failure::status(8, "etcdserver: too many requests")), Next::Retry);
-        assert_eq!(write(Failure::status(2, "etcdserver: too many requests")), Next::Retry);
-        assert_eq!(write(Failure::status(14, "rate limit: too many requests")), Next::GiveUp);
-        assert_eq!(write(Failure::status(14, "upstream has no leader")), Next::GiveUp);
-        let not_sent = CallFailure::not_sent(Failure::connection("closed"));
-        assert_eq!(next(Repeat::IfNotExecuted, &not_sent), Next::Retry);
-    }
-
-    #[test]
-    fn a_write_refused_for_its_token_is_made_with_another_unless_there_is_no_user() {
-        for text in ["invalid auth token", "revision of auth store is old", "user name is empty"] {
-            let failure = Failure::status(2, format!("etcdserver: {text}"));
-            let with_user = CallFailure { token_refused: true, ..failed(failure.clone()) };
-            assert_eq!(next(Repeat::IfNotExecuted, &with_user), Next::Retry);
-            assert_eq!(next(Repeat::IfNotExecuted, &failed(failure.clone())), Next::GiveUp);
-            let error = error("Put", Repeat::IfNotExecuted, failure);
-            assert!(matches!(error, CallError::Refused { .. }), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_password_is_final_and_told_apart() {
-        let wrong = "etcdserver: authentication failed, invalid user ID or password";
-        let failed = CallFailure::not_sent(Failure::status(3, wrong));
-        assert_eq!(next(Repeat::IfNotExecuted, &failed), Next::GiveUp);
-        let error = error("Put", Repeat::IfNotExecuted, failed.failure);
-        assert_eq!(error, CallError::AuthenticationFailed { method: "Put", message: wrong.into() });
-    }
-
-    #[test]
-    fn a_lost_answer_to_a_write_is_told_apart_from_a_refusal() {
-        let write = |failure| error("Put", Repeat::IfNotExecuted, failure);
-        assert!(matches!(write(Failure::connection("reset")), CallError::MaybeExecuted { .. }));
-        assert!(matches!(write(Failure::status(2, "who knows")), CallError::MaybeExecuted { .. }));
-        assert!(matches!(write(Failure::status(3, "no key")), CallError::Refused { .. }));
+        self.last = Some(failed.error);
+        Ok(())
     }
 }

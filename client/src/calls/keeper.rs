@@ -1,19 +1,50 @@
 //! Keeping a lease alive.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use etcd_watch_core::Instant;
+use etcd_watch_core::Failure;
 use etcd_watch_proto::etcdserverpb::LeaseKeepAliveRequest;
 use futures_util::future::{AbortHandle, abortable};
 
-use crate::{CallError, calls::attempts::Calls, sync::Watchable};
+use crate::{
+    AttemptError, CallError, Endpoint, Runtime,
+    calls::{
+        attempts::Calls,
+        end::End,
+        judge::members_fault,
+        lease::{Renewed, Term, judge, says_not_found},
+    },
+    cluster::pool::Pooled,
+    runtime::{Backoff, Moment, Pace, RuntimeGone, pause},
+    sync::{Watchable, lock},
+};
 
-/// Keeps a lease alive for as long as it exists: a task in the background renews it whenever a third of
-/// its time has passed, with the failover of every call. Dropping it stops the renewing (it doesn't
-/// revoke the lease). The client it came from may be dropped, but not closed.
+/// How often the task looks whether the machine has slept, which its timers don't count.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The shortest pause between two failed attempts, and the longest after the first. The longest of all is a tenth of the
+/// lease's time.
+const RETRY_FLOOR: Duration = Duration::from_millis(10);
+const RETRY_BASE: Duration = Duration::from_millis(50);
+
+/// The least time that an attempt is given, if the lease lasts as long.
+const ATTEMPT_FLOOR: Duration = Duration::from_millis(500);
+
+/// Keeps a lease alive for as long as it exists: a task in the background renews it whenever a third of its time has
+/// passed.
+///
+/// Two things end a lease: a server says that there is no such lease, or its time is over. Whatever else goes wrong, a
+/// renewal is tried again, at another member where there is one. The lease's time counts from when its last renewal
+/// was sent, and while the machine sleeps.
+///
+/// Dropping it stops the renewing, and doesn't revoke the lease. The client it came from may be dropped, but not closed.
 #[derive(Debug)]
+#[must_use = "dropping it stops the renewing"]
 pub struct LeaseKeeper {
-    id: i64,
     shared: Arc<Shared>,
     task: AbortHandle,
 }
@@ -34,16 +65,14 @@ pub enum LeaseLost {
     Expired {
         /// The lease.
         id: i64,
-        /// Why the last renewal failed.
+        /// Why the last renewal failed, if one did.
         last: Option<CallError>,
     },
-    /// The server refuses to renew it.
-    #[error("lease {id:x} can't be renewed: {error}")]
-    Refused {
+    /// The client was closed, and renews it no more. The server has it until its time is over.
+    #[error("lease {id:x} is not renewed any more: the client has been closed")]
+    Closed {
         /// The lease.
         id: i64,
-        /// The server's refusal.
-        error: CallError,
     },
     /// The runtime that renewed it has shut down. The server has it until its time is over.
     #[error("lease {id:x} is not renewed any more: its runtime has shut down")]
@@ -58,39 +87,72 @@ fn last_failure(last: Option<&CallError>) -> String {
 }
 
 struct Shared {
+    id: i64,
     state: Watchable<State>,
-    clock: Box<dyn Fn() -> Instant + Send + Sync>,
+    runtime: Arc<dyn Runtime>,
 }
 
+#[derive(Clone)]
 struct State {
-    /// Until when the lease is sure to exist.
-    until: Instant,
+    term: Term,
+    /// Why the last attempt to renew it failed.
+    last: Option<CallError>,
     lost: Option<LeaseLost>,
 }
 
 impl Shared {
-    fn until(&self) -> Instant {
-        self.state.read(|state| state.until).0
+    fn now(&self) -> Moment {
+        Moment::now(&*self.runtime)
     }
-}
 
-/// The task's end of it: when it goes, whatever the reason, nobody waits in vain.
-struct Keeping {
-    id: i64,
-    shared: Arc<Shared>,
-}
+    /// How long the lease is sure to exist.
+    fn left(&self) -> Duration {
+        let now = self.now();
+        self.state.read(|state| if state.lost.is_some() { Duration::ZERO } else { state.term.left(now) }).0
+    }
 
-impl Keeping {
-    fn lost(&self, reason: LeaseLost) {
-        self.shared.state.change(|state| {
+    /// Why the lease is lost, if it is. Whoever asks first after its time is over ends it, for everybody.
+    fn lost(&self) -> Option<LeaseLost> {
+        let now = self.now();
+        let (lost, is_over) = self.state.read(|state| (state.lost.clone(), state.term.left(now).is_zero())).0;
+        if lost.is_some() || !is_over {
+            return lost;
+        }
+        self.state.change(|state| self.end_if_over(state, now));
+        self.state.read(|state| state.lost.clone()).0
+    }
+
+    fn end_if_over(&self, state: &mut State, now: Moment) {
+        if state.lost.is_none() && state.term.left(now).is_zero() {
+            state.lost = Some(LeaseLost::Expired { id: self.id, last: state.last.clone() });
+        }
+    }
+
+    /// The lease was renewed, unless its time was over before that was heard: then it was told lost, maybe.
+    fn renewed(&self, term: Term) {
+        let now = self.now();
+        self.state.change(|state| {
+            self.end_if_over(state, now);
+            if state.lost.is_none() {
+                state.term = term;
+                state.last = None;
+            }
+        });
+    }
+
+    fn lose(&self, reason: LeaseLost) {
+        self.state.change(|state| {
             state.lost.get_or_insert(reason);
         });
     }
 }
 
+/// The task's end of it: when it goes, whatever the reason, nobody waits in vain.
+struct Keeping(Arc<Shared>);
+
 impl Drop for Keeping {
     fn drop(&mut self) {
-        self.lost(LeaseLost::Stopped { id: self.id });
+        self.0.lose(LeaseLost::Stopped { id: self.0.id });
     }
 }
 
@@ -98,27 +160,24 @@ impl LeaseKeeper {
     /// The lease's id.
     #[must_use]
     pub fn id(&self) -> i64 {
-        self.id
+        self.shared.id
     }
 
-    /// How long the lease is sure to exist, counted from when its last renewal was sent; zero once it is
-    /// lost.
+    /// How long the lease is sure to exist, counted from when its last renewal was sent; zero once it is lost.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        let now = (self.shared.clock)();
-        let left = |state: &State| if state.lost.is_some() { Duration::ZERO } else { state.until.since(now) };
-        self.shared.state.read(left).0
+        self.shared.left()
     }
 
     /// Whether the lease has been lost, and why.
     #[must_use]
     pub fn lost_reason(&self) -> Option<LeaseLost> {
-        self.shared.state.read(|state| state.lost.clone()).0
+        self.shared.lost()
     }
 
     /// Completes when the lease is lost. Cancel-safe.
     pub async fn lost(&self) -> LeaseLost {
-        self.shared.state.until(|state, _| state.lost.clone()).await
+        self.shared.state.until(|_, _| self.shared.lost()).await
     }
 }
 
@@ -131,29 +190,25 @@ impl Drop for LeaseKeeper {
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease")
+            .field("id", &format_args!("{:x}", self.id))
             .field("lost", &self.state.read(|state| state.lost.clone()).0)
             .finish_non_exhaustive()
     }
 }
 
-pub(crate) fn start(calls: Arc<Calls>, id: i64, ttl: Duration) -> LeaseKeeper {
-    let now = calls.runtime().now();
-    start_since(calls, id, ttl, now)
-}
-
-/// Keeps a lease that was granted or renewed by a call sent at `since`.
-pub(crate) fn start_since(calls: Arc<Calls>, id: i64, ttl: Duration, since: Instant) -> LeaseKeeper {
+pub(super) fn start(calls: Arc<Calls>, id: i64, term: Term) -> LeaseKeeper {
     let runtime = calls.runtime().clone();
-    let state = State { until: since + ttl, lost: None };
-    let clock = runtime.clone();
-    let clock = Box::new(move || clock.now());
-    let shared = Arc::new(Shared { state: Watchable::new(state), clock });
+    let state = State { term, last: None, lost: None };
+    let shared = Arc::new(Shared { id, state: Watchable::new(state), runtime: runtime.clone() });
     let keeping = {
-        let keeping = Keeping { id, shared: shared.clone() };
+        let keeping = Keeping(shared.clone());
         async move {
-            let reason = keep(&calls, id, ttl, &keeping.shared).await;
-            tracing::warn!(name: "lease_lost", lease = id, %reason, "lost a lease");
-            keeping.lost(reason);
+            let pace = Pace::new(RETRY_FLOOR, RETRY_BASE, term.ttl / 10);
+            let backoff = calls.backoff(pace);
+            let keeper = Keeper { calls: &calls, shared: &keeping.0, avoid: None, backoff };
+            let reason = keeper.keep().await;
+            tracing::warn!(name: "lease_lost", lease = format_args!("{id:x}"), %reason, "lost a lease");
+            keeping.0.lose(reason);
         }
     };
     let (keeping, task) = abortable(keeping);
@@ -161,42 +216,126 @@ pub(crate) fn start_since(calls: Arc<Calls>, id: i64, ttl: Duration, since: Inst
         // Aborted means dropped: nobody is left to tell.
         let _ = keeping.await;
     });
-    LeaseKeeper { id, shared, task }
+    LeaseKeeper { shared, task }
 }
 
-/// Renews the lease until it is lost.
-async fn keep(calls: &Calls, id: i64, mut ttl: Duration, shared: &Shared) -> LeaseLost {
-    let runtime = calls.runtime();
-    let mut last = None;
-    // The first renewal at once: how much of its time the lease has left is not known.
-    let mut pause = Duration::ZERO;
-    loop {
-        let left = shared.until().since(runtime.now());
-        runtime.sleep(pause.min(left)).await;
-        let sent = runtime.now();
-        let left = shared.until().since(sent);
-        if left.is_zero() {
-            return LeaseLost::Expired { id, last };
+/// The task that renews.
+struct Keeper<'a> {
+    calls: &'a Calls,
+    shared: &'a Shared,
+    /// The endpoint that the last attempt failed at.
+    avoid: Option<Arc<Endpoint>>,
+    backoff: Backoff,
+}
+
+impl Keeper<'_> {
+    /// Renews the lease until it is lost.
+    async fn keep(mut self) -> LeaseLost {
+        let id = self.shared.id;
+        // The first renewal at once: how much of its time the lease has left is not known.
+        let mut pause = Duration::ZERO;
+        loop {
+            if self.pause(pause).await.is_err() {
+                return LeaseLost::Stopped { id };
+            }
+            if let Some(lost) = self.shared.lost() {
+                return lost;
+            }
+            match self.calls.end() {
+                Some(End::Closed) => return LeaseLost::Closed { id },
+                Some(End::RuntimeGone) => return LeaseLost::Stopped { id },
+                None => {}
+            }
+            let since = self.shared.now();
+            match self.attempt(self.attempt_limit()).await {
+                Ok(Renewed::NotFound) => return LeaseLost::NotFound { id },
+                Ok(Renewed::For(ttl)) => {
+                    self.backoff.reset();
+                    self.shared.renewed(Term { since, ttl });
+                    pause = ttl / 3;
+                }
+                Err(error) => {
+                    pause = self.backoff.next();
+                    self.shared.state.change(|state| state.last = Some(error));
+                }
+            }
         }
-        match calls.call_within(LeaseKeepAliveRequest { id }, left).await {
-            Ok(answer) if answer.ttl <= 0 => return LeaseLost::NotFound { id },
-            Ok(answer) => {
-                ttl = Duration::from_secs(answer.ttl.unsigned_abs());
-                shared.state.change(|state| state.until = sent + ttl);
-                last = None;
-                pause = ttl / 3;
+    }
+
+    /// A member that hangs must not take all the time there is.
+    fn attempt_limit(&self) -> Duration {
+        let left = self.shared.left();
+        (left / 2).max(ATTEMPT_FLOOR).min(left)
+    }
+
+    /// Waits so long, or until the lease's time is over, by a clock that goes on while the machine sleeps.
+    async fn pause(&self, duration: Duration) -> Result<(), RuntimeGone> {
+        let began = self.shared.now();
+        loop {
+            let waited = self.shared.now().since(began);
+            let left = duration.saturating_sub(waited).min(self.shared.left());
+            if left.is_zero() {
+                return Ok(());
             }
-            Err(
-                error @ (CallError::Refused { .. }
-                | CallError::AuthenticationFailed { .. }
-                | CallError::Closed { .. }),
-            ) => {
-                return LeaseLost::Refused { id, error };
-            }
-            Err(error) => {
-                last = Some(error);
-                pause = ttl / 10;
-            }
+            pause(&*self.shared.runtime, left.min(LOOK_EVERY)).await?;
         }
+    }
+
+    async fn attempt(&mut self, limit: Duration) -> Result<Renewed, CallError> {
+        let method = "LeaseKeepAlive";
+        let asked = Mutex::new(None);
+        // In a box, as every call's attempt: it is large.
+        let error = match self.calls.while_open(limit, Box::pin(self.ask(&asked))).await {
+            Ok(Some(Ok(renewed))) => return Ok(renewed),
+            Ok(Some(Err(error))) => error,
+            Ok(None) => Failure::connection(format!("no answer within {limit:?}")).into(),
+            Err(end) => return Err(end.of_call(method)),
+        };
+        if let Failure::Status { code, message } = error.failure()
+            && says_not_found(*code, message)
+        {
+            return Ok(Renewed::NotFound);
+        }
+        let asked: Option<Pooled> = lock(&asked).take();
+        if let Some(pooled) = &asked
+            && members_fault(error.failure())
+        {
+            self.calls.pool.discard(pooled, &error);
+        }
+        self.avoid = asked.map(|pooled| pooled.endpoint().clone());
+        Err(match error.failure().clone() {
+            Failure::Status { code, message } => CallError::Refused { method, code, message },
+            _ => CallError::Timeout { method, after: limit, last: Some(error) },
+        })
+    }
+
+    /// Asks one member; `asked` is the connection to it.
+    async fn ask(&self, asked: &Mutex<Option<Pooled>>) -> Result<Renewed, AttemptError> {
+        let id = self.shared.id;
+        let pooled = self.calls.pool.get(self.avoid.as_deref()).await?;
+        *lock(asked) = Some(pooled.clone());
+        let answer =
+            self.calls.ask(&pooled, LeaseKeepAliveRequest { id }).await.map_err(|failed| failed.error)?;
+        let renewed = judge(id, &answer)?;
+        self.calls.pool.dialer.endpoints.answered(pooled.endpoint());
+        Ok(renewed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use etcd_watch_core::Code;
+
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_a_loss_says_what_failed_last() {
+        let message = "etcdserver: leader changed".to_owned();
+        let last = CallError::Refused { method: "LeaseKeepAlive", code: Code::Unavailable, message };
+        let lost = LeaseLost::Expired { id: 0xab, last: Some(last) };
+        assert!(
+            lost.to_string()
+                .starts_with("lease ab could not be renewed in time; the last attempt: LeaseKeepAlive")
+        );
     }
 }

@@ -1,29 +1,179 @@
 //! Leases.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
+use etcd_watch_core::{Code, Failure};
 use etcd_watch_proto::etcdserverpb::{
-    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest,
-    LeaseRevokeResponse, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+    LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest,
+    LeaseRevokeResponse, LeaseTimeToLiveRequest,
 };
 
-use crate::{CallError, Client, LeaseKeeper, calls::keeper, calls::kv::not_negative};
+use crate::{
+    CallError, Client, LeaseKeeper,
+    calls::{attempts::Calls, keeper},
+    runtime::Moment,
+};
+
+/// The longest time that etcd grants a lease for: `MaxLeaseTTL` of its `lease/lessor.go`, in seconds.
+const MAX_TTL: u64 = 9_000_000_000;
+
+/// A lease to grant: [`Client::lease_grant`]. A [`Duration`] is one with every option at its default.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct LeaseGrant {
+    ttl: Duration,
+    id: Option<i64>,
+}
+
+impl LeaseGrant {
+    /// A lease that lasts so long without a renewal: at least 1 s and at most 9,000,000,000 s, in whole seconds,
+    /// rounded up.
+    pub fn new(ttl: Duration) -> Self {
+        Self { ttl, id: None }
+    }
+
+    /// Gives the lease this id, which must be positive. A grant that may have been executed can then be tried again:
+    /// a refusal with `FailedPrecondition` ("lease already exists") says that it had been. Default: the server chooses one.
+    pub fn id(mut self, id: i64) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    fn request(self) -> Result<LeaseGrantRequest, CallError> {
+        let invalid = |field, problem| CallError::InvalidArgument { method: "LeaseGrant", field, problem };
+        let seconds = self.ttl.as_secs().saturating_add(u64::from(self.ttl.subsec_nanos() > 0));
+        if self.ttl < Duration::from_secs(1) {
+            return Err(invalid("ttl", "is shorter than 1 s: etcd counts in whole seconds"));
+        }
+        let too_long = || invalid("ttl", "is longer than 9,000,000,000 s, the most that etcd grants");
+        if seconds > MAX_TTL {
+            return Err(too_long());
+        }
+        let ttl = i64::try_from(seconds).map_err(|_| too_long())?;
+        match self.id {
+            Some(id) if id < 1 => Err(invalid("id", "is not positive")),
+            id => Ok(LeaseGrantRequest { ttl, id: id.unwrap_or(0) }),
+        }
+    }
+}
+
+impl From<Duration> for LeaseGrant {
+    fn from(ttl: Duration) -> Self {
+        Self::new(ttl)
+    }
+}
+
+/// A lease that a server has just granted or renewed.
+#[derive(Clone)]
+pub struct Lease {
+    calls: Arc<Calls>,
+    id: i64,
+    term: Term,
+}
+
+impl Lease {
+    /// The lease's id. etcd's own tools write it in hexadecimal.
+    #[must_use]
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// How long it lasts without a renewal, as the server said.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.term.ttl
+    }
+
+    /// How long it is sure to exist without a renewal, counted from when the call that granted or renewed it was sent.
+    /// Time in which the machine sleeps counts.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.term.left(Moment::now(self.calls.runtime()))
+    }
+
+    /// Keeps it alive in the background until the keeper is dropped.
+    pub fn keep_alive(&self) -> LeaseKeeper {
+        keeper::start(self.calls.clone(), self.id, self.term)
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("id", &format_args!("{:x}", self.id))
+            .field("ttl", &self.term.ttl)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The time that a lease lasts for without another renewal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Term {
+    /// When the call that granted or renewed it was sent.
+    pub(super) since: Moment,
+    pub(super) ttl: Duration,
+}
+
+impl Term {
+    pub(super) fn left(&self, now: Moment) -> Duration {
+        self.ttl.saturating_sub(now.since(self.since))
+    }
+}
+
+/// What to ask about a lease: [`Client::lease_time_to_live`]. An id is a request without the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct LeaseTimeToLive {
+    id: i64,
+    keys: bool,
+}
+
+impl LeaseTimeToLive {
+    /// Asks about this lease.
+    pub fn new(id: i64) -> Self {
+        Self { id, keys: false }
+    }
+
+    /// Asks for the keys on it, too. Default: not.
+    pub fn keys(mut self, keys: bool) -> Self {
+        self.keys = keys;
+        self
+    }
+}
+
+impl From<i64> for LeaseTimeToLive {
+    fn from(id: i64) -> Self {
+        Self::new(id)
+    }
+}
+
+/// What a server tells about a lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseStatus {
+    /// How long it has left, in whole seconds.
+    pub remaining: Duration,
+    /// How long it lasts after each renewal.
+    pub granted_ttl: Duration,
+    /// The keys on it, if they were asked for: those in the client's namespace, by their names in there.
+    pub keys: Vec<Bytes>,
+}
 
 impl Client {
-    /// Grants a lease of `ttl_seconds` (the server may give more). `id` 0 lets the server choose one;
-    /// with an id of one's own a grant that may have been executed can be tried again: `FailedPrecondition`
-    /// ("lease already exists") then says that it had been.
+    /// Grants a lease for so long; the server may give more. See [`LeaseGrant`] for a lease with an id of your own.
     ///
     /// # Errors
-    /// A time below 1 s, a negative id, the server's refusal, or an answer that didn't come.
-    pub async fn lease_grant(&self, ttl_seconds: i64, id: i64) -> Result<LeaseGrantResponse, CallError> {
-        let method = "LeaseGrant";
-        not_negative(method, "id", id)?;
-        if ttl_seconds < 1 {
-            let problem = "is below 1: give it in whole seconds";
-            return Err(CallError::InvalidArgument { method, field: "ttl_seconds", problem });
-        }
-        self.calls().call(LeaseGrantRequest { ttl: ttl_seconds, id }).await
+    /// A time shorter than 1 s or longer than etcd grants, an id that is not positive, the server's refusal, or an
+    /// answer that didn't come.
+    pub async fn lease_grant(&self, grant: impl Into<LeaseGrant>) -> Result<Lease, CallError> {
+        let request = grant.into().request()?;
+        let asked = seconds(request.ttl);
+        let since = Moment::now(self.runtime());
+        let answer = self.calls().call(request).await?;
+        // A server that says nonsense is held to what it was asked for.
+        let ttl = believable(answer.ttl).unwrap_or(asked);
+        Ok(Lease { calls: self.calls().clone(), id: answer.id, term: Term { since, ttl } })
     }
 
     /// Ends a lease and deletes the keys that hang on it.
@@ -34,41 +184,146 @@ impl Client {
         self.calls().call(LeaseRevokeRequest { id }).await
     }
 
-    /// Renews a lease once. A `ttl` of 0 in the answer means that there is no such lease any more.
+    /// Renews a lease once; `None` if there is no such lease any more.
     ///
     /// # Errors
-    /// The server's refusal, or no answer in time.
-    pub async fn lease_keep_alive_once(&self, id: i64) -> Result<LeaseKeepAliveResponse, CallError> {
-        self.calls().call(LeaseKeepAliveRequest { id }).await
+    /// The server's refusal, or no answer of use in time.
+    pub async fn lease_keep_alive_once(&self, id: i64) -> Result<Option<Lease>, CallError> {
+        let since = Moment::now(self.runtime());
+        let answer = match self.calls().call(LeaseKeepAliveRequest { id }).await {
+            Err(CallError::Refused { code, message, .. }) if says_not_found(code, &message) => {
+                return Ok(None);
+            }
+            answer => answer?,
+        };
+        match judge(id, &answer) {
+            Ok(Renewed::For(ttl)) => {
+                Ok(Some(Lease { calls: self.calls().clone(), id, term: Term { since, ttl } }))
+            }
+            Ok(Renewed::NotFound) => Ok(None),
+            Err(last) => {
+                let after = Moment::now(self.runtime()).since(since);
+                Err(CallError::Timeout { method: "LeaseKeepAlive", after, last: Some(last.into()) })
+            }
+        }
     }
 
-    /// How long a lease has left (-1 when there is no such lease) and, if asked for, the keys on it.
+    /// How long a lease has left and, if [asked for](LeaseTimeToLive::keys), the keys on it; `None` if there is no such
+    /// lease. Doesn't renew it.
     ///
     /// # Errors
     /// The server's refusal, or no answer in time.
     pub async fn lease_time_to_live(
         &self,
-        id: i64,
-        keys: bool,
-    ) -> Result<LeaseTimeToLiveResponse, CallError> {
-        self.call(LeaseTimeToLiveRequest { id, keys }).await
+        request: impl Into<LeaseTimeToLive>,
+    ) -> Result<Option<LeaseStatus>, CallError> {
+        let LeaseTimeToLive { id, keys } = request.into();
+        let answer = match self.call(LeaseTimeToLiveRequest { id, keys }).await {
+            Err(CallError::Refused { code, message, .. }) if says_not_found(code, &message) => {
+                return Ok(None);
+            }
+            answer => answer?,
+        };
+        Ok((answer.ttl >= 0).then(|| LeaseStatus {
+            remaining: seconds(answer.ttl),
+            granted_ttl: seconds(answer.granted_ttl),
+            keys: answer.keys,
+        }))
     }
 
-    /// Keeps a lease alive in the background until the keeper is dropped. `ttl_seconds` is what the
-    /// grant answered; the lease is renewed whenever a third of it has passed.
+    /// Keeps a lease that somebody else granted alive in the background until the keeper is dropped. `ttl` is the time
+    /// it was granted for, counted from now. One that was granted or renewed here is kept by [`Lease::keep_alive`],
+    /// which knows since when its time counts.
     ///
     /// # Errors
-    /// A time below 1 s.
-    pub fn lease_keep_alive(&self, id: i64, ttl_seconds: i64) -> Result<LeaseKeeper, CallError> {
-        let ttl = u64::try_from(ttl_seconds).ok().filter(|&seconds| seconds > 0);
-        let Some(ttl) = ttl.map(Duration::from_secs) else {
-            let problem = "is below 1: give what the grant answered";
-            return Err(CallError::InvalidArgument {
-                method: "LeaseKeepAlive",
-                field: "ttl_seconds",
-                problem,
-            });
+    /// A time of zero.
+    pub fn lease_keep_alive(&self, id: i64, ttl: Duration) -> Result<LeaseKeeper, CallError> {
+        if ttl.is_zero() {
+            let problem = "is zero: give what the lease was granted for";
+            return Err(CallError::InvalidArgument { method: "LeaseKeepAlive", field: "ttl", problem });
+        }
+        let term = Term { since: Moment::now(self.runtime()), ttl };
+        Ok(keeper::start(self.calls().clone(), id, term))
+    }
+}
+
+/// What a server says of a lease that it was asked to renew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewed {
+    For(Duration),
+    NotFound,
+}
+
+/// Reads the answer to a renewal. One that makes no sense says nothing about the lease: it is a failure like any other.
+pub(super) fn judge(id: i64, answer: &LeaseKeepAliveResponse) -> Result<Renewed, Failure> {
+    if answer.id != id {
+        let message = format!("the answer is for lease {:x}, not for {id:x}", answer.id);
+        return Err(Failure::status(Code::Internal, message));
+    }
+    match answer.ttl {
+        0 => Ok(Renewed::NotFound),
+        ttl => believable(ttl).map(Renewed::For).ok_or_else(|| {
+            Failure::status(Code::Internal, format!("the answer gives lease {id:x} {ttl} s to live"))
+        }),
+    }
+}
+
+/// Whether a refusal is etcd's `ErrGRPCLeaseNotFound`. Others with the same code may be of a proxy.
+pub(super) fn says_not_found(code: Code, message: &str) -> bool {
+    matches!(code, Code::NotFound | Code::Unknown) && message == "etcdserver: requested lease not found"
+}
+
+/// A time to live that etcd may give.
+fn believable(ttl: i64) -> Option<Duration> {
+    u64::try_from(ttl).ok().filter(|seconds| (1..=MAX_TTL).contains(seconds)).map(Duration::from_secs)
+}
+
+fn seconds(seconds: i64) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_etcd_does_not_grant_are_refused_by_name() {
+        let refused = |grant: LeaseGrant| match grant.request() {
+            Err(CallError::InvalidArgument { field, .. }) => field,
+            other => panic!("{other:?}"),
         };
-        Ok(keeper::start(self.calls().clone(), id, ttl))
+        assert_eq!(refused(Duration::ZERO.into()), "ttl");
+        assert_eq!(refused(Duration::from_millis(999).into()), "ttl");
+        assert_eq!(refused(Duration::from_secs(MAX_TTL + 1).into()), "ttl");
+        assert_eq!(refused(Duration::MAX.into()), "ttl");
+        assert_eq!(refused(LeaseGrant::new(Duration::from_secs(5)).id(0)), "id");
+        assert_eq!(refused(LeaseGrant::new(Duration::from_secs(5)).id(-1)), "id");
+    }
+
+    #[test]
+    fn times_are_granted_in_whole_seconds_rounded_up() {
+        let ttl = |ttl: Duration| LeaseGrant::new(ttl).request().map(|request| (request.ttl, request.id));
+        assert_eq!(ttl(Duration::from_secs(1)), Ok((1, 0)));
+        assert_eq!(ttl(Duration::from_millis(1_001)), Ok((2, 0)));
+        assert_eq!(ttl(Duration::from_secs(MAX_TTL)), Ok((9_000_000_000, 0)));
+        let own = LeaseGrant::new(Duration::from_secs(5)).id(7);
+        assert_eq!(own.request().map(|request| request.id), Ok(7));
+    }
+
+    #[test]
+    fn only_an_answer_for_the_lease_with_a_time_to_live_of_zero_says_that_it_is_gone() {
+        let judge = |id, ttl| judge(7, &LeaseKeepAliveResponse { id, ttl, ..Default::default() });
+        assert_eq!(judge(7, 0), Ok(Renewed::NotFound));
+        assert_eq!(judge(7, 5), Ok(Renewed::For(Duration::from_secs(5))));
+        assert!(judge(7, -1).is_err(), "no time at all");
+        assert!(judge(7, i64::MAX).is_err(), "more than etcd grants");
+        assert!(judge(8, 0).is_err() && judge(8, 5).is_err(), "another lease's");
+    }
+
+    #[test]
+    fn a_proxys_not_found_says_nothing_about_a_lease() {
+        assert!(says_not_found(Code::NotFound, "etcdserver: requested lease not found"));
+        assert!(says_not_found(Code::Unknown, "etcdserver: requested lease not found"));
+        assert!(!says_not_found(Code::NotFound, "no route to the service"));
     }
 }

@@ -2,7 +2,10 @@
 
 pub(crate) mod answers;
 pub(crate) mod attempts;
+pub(crate) mod end;
+pub(crate) mod judge;
 pub(crate) mod keeper;
 pub(crate) mod kv;
 pub(crate) mod lease;
+pub(crate) mod limits;
 pub(crate) mod txn;

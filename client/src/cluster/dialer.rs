@@ -6,10 +6,10 @@ use etcd_watch_core::{Config, Failure};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use crate::{
-    Endpoint, Runtime,
+    AttemptError, Endpoint, Runtime,
     auth::{Authenticator, Generation, Token},
     cluster::{advertised::Advertised, endpoint::Accepted, endpoints::Endpoints},
-    runtime::BoxFuture,
+    runtime::{BoxFuture, Seeds},
     transport::{
         connection::Connection,
         connector::Connector,
@@ -21,7 +21,7 @@ use crate::{
 
 /// How the members are connected to: shared by the calls and the watch streams.
 pub(crate) struct Dialer {
-    connector: Connector,
+    pub(crate) connector: Connector,
     pub(crate) endpoints: Endpoints,
     /// What endpoints to come may be.
     pub(crate) accepted: Accepted,
@@ -32,6 +32,8 @@ pub(crate) struct Dialer {
     pub(crate) max_message_bytes: usize,
     /// For a client with a user.
     pub(crate) auth: Option<Authenticator>,
+    /// For every jitter of the client.
+    pub(crate) seeds: Seeds,
 }
 
 /// Attempts to connect.
@@ -45,26 +47,14 @@ pub(crate) struct Dialed {
 }
 
 impl Dialer {
-    pub(crate) fn new(
-        connector: Connector,
-        endpoints: Endpoints,
-        accepted: Accepted,
-        advertised: Advertised,
-        watch_config: Config,
-        max_message_bytes: usize,
-        auth: Option<Authenticator>,
-    ) -> Self {
-        Self { connector, endpoints, accepted, advertised, watch_config, max_message_bytes, auth }
-    }
-
     pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
         self.connector.runtime()
     }
 
     /// Connects to this endpoint, within the dial timeout.
-    pub(crate) async fn dial(&self, endpoint: &Endpoint) -> Result<Connection, Failure> {
+    pub(crate) async fn dial(&self, endpoint: &Endpoint) -> Result<Connection, AttemptError> {
         let connected = self.connector.connect(endpoint).await;
-        connected.map_err(|error| error.to_failure())
+        connected.map_err(AttemptError::from)
     }
 
     /// Connects to the first of the candidates that is up. One that hangs costs a quarter of a second, and is of the
@@ -89,7 +79,7 @@ impl Dialer {
     async fn attempt(self: Arc<Self>, endpoint: Arc<Endpoint>) -> Result<Connection, ConnectError> {
         let connected = self.connector.connect(&endpoint).await;
         if let Err(error) = &connected {
-            self.failed(&endpoint, &error.to_failure());
+            self.failed(&endpoint, &error.clone().into());
         }
         connected
     }
@@ -104,14 +94,14 @@ impl Dialer {
     }
 
     /// The member is of no use on this connection.
-    pub(crate) fn blame(&self, dialed: &Dialed, failure: &Failure) {
+    pub(crate) fn blame(&self, dialed: &Dialed, error: &AttemptError) {
         dialed.connection.blame();
-        self.failed(&dialed.endpoint, failure);
+        self.failed(&dialed.endpoint, error);
     }
 
-    fn failed(&self, endpoint: &Endpoint, failure: &Failure) {
-        self.endpoints.note(endpoint, failure);
-        self.endpoints.failed(endpoint, self.runtime().now(), failure);
+    fn failed(&self, endpoint: &Endpoint, error: &AttemptError) {
+        self.endpoints.note(endpoint, error);
+        self.endpoints.failed(endpoint, self.runtime().now(), error);
     }
 
     /// The token for a request on this connection; `None` for a client without a user.
@@ -119,7 +109,7 @@ impl Dialer {
         &self,
         connection: &Connection,
         endpoint: &Endpoint,
-    ) -> Result<Option<Token>, Failure> {
+    ) -> Result<Option<Token>, AttemptError> {
         let Some(auth) = &self.auth else { return Ok(None) };
         auth.token(self.runtime(), connection, endpoint).await.map(Some)
     }
@@ -143,16 +133,20 @@ impl Unreached {
     }
 }
 
-impl From<Unreached> for Failure {
-    /// A failure of TLS only if that was refused everywhere: that is final.
+impl From<Unreached> for AttemptError {
+    /// A failure of TLS only if that was refused everywhere: that is final. Its source is that of the first endpoint.
     fn from(Unreached(mut causes): Unreached) -> Self {
         if causes.len() == 1 {
-            return causes.remove(0).1.to_failure();
+            return causes.remove(0).1.into();
         }
         let all_tls = !causes.is_empty() && causes.iter().all(|(_, error)| error.is_tls_refusal());
-        let causes: Vec<_> =
+        let texts: Vec<_> =
             causes.iter().map(|(endpoint, error)| format!("{endpoint}: {}", wire::chain(error))).collect();
-        let causes = causes.join("; ");
-        if all_tls { Self::tls(causes) } else { Self::connection(causes) }
+        let text = texts.join("; ");
+        let failure = if all_tls { Failure::tls(text) } else { Failure::connection(text) };
+        match causes.into_iter().next() {
+            Some((_, first)) => Self::new(failure, first),
+            None => failure.into(),
+        }
     }
 }

@@ -6,13 +6,13 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use etcd_watch_core::{Failure, Instant};
+use etcd_watch_core::Instant;
 
 use super::{
     list::{Given, List, Synced},
     member_list::News,
 };
-use crate::{Endpoint, sync::lock};
+use crate::{AttemptError, Endpoint, sync::lock};
 
 /// The list, shared by the watch streams and the calls: what one of them finds out about an endpoint
 /// helps the others.
@@ -115,12 +115,12 @@ impl Endpoints {
     }
 
     /// How it failed last, if it has not answered since.
-    pub(crate) fn last_failure(&self, endpoint: &Endpoint) -> Option<Failure> {
+    pub(crate) fn last_failure(&self, endpoint: &Endpoint) -> Option<AttemptError> {
         lock(&self.list).last_failure(endpoint)
     }
 
     /// Keeps in mind how it failed.
-    pub(crate) fn note(&self, endpoint: &Endpoint, failure: &Failure) {
+    pub(crate) fn note(&self, endpoint: &Endpoint, failure: &AttemptError) {
         lock(&self.list).note(endpoint, failure.clone());
     }
 

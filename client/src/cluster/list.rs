@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use etcd_watch_core::{Failure, Instant};
+use etcd_watch_core::Instant;
 
-use crate::Endpoint;
+use crate::{AttemptError, Endpoint};
 
 /// How often at most an endpoint that stays down is warned of.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ struct Entry {
     is_down: bool,
     warned: Option<Instant>,
     /// How the last connection to it failed, or the last call on one, if it has not answered since.
-    failure: Option<Failure>,
+    failure: Option<AttemptError>,
 }
 
 /// The endpoints that the application gave, and when.
@@ -236,12 +236,12 @@ impl List {
     }
 
     /// How it failed last, if it has not answered since.
-    pub(super) fn last_failure(&self, endpoint: &Endpoint) -> Option<Failure> {
+    pub(super) fn last_failure(&self, endpoint: &Endpoint) -> Option<AttemptError> {
         self.entry(endpoint)?.failure.clone()
     }
 
     /// Keeps in mind how it failed.
-    pub(super) fn note(&mut self, endpoint: &Endpoint, failure: Failure) {
+    pub(super) fn note(&mut self, endpoint: &Endpoint, failure: AttemptError) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| *entry.endpoint == *endpoint) {
             entry.failure = Some(failure);
         }

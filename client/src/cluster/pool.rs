@@ -2,10 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use etcd_watch_core::Failure;
-
 use crate::{
-    Endpoint,
+    AttemptError, Endpoint,
     cluster::dialer::{Dialed, Dialer, Unreached},
     runtime::yield_now,
     sync::lock,
@@ -93,8 +91,8 @@ impl Pool {
     }
 
     /// The connection has failed, or its member can't serve: the next caller gets another.
-    pub(crate) fn discard(&self, failed: &Pooled, failure: &Failure) {
-        self.dialer.blame(&failed.dialed, failure);
+    pub(crate) fn discard(&self, failed: &Pooled, error: &AttemptError) {
+        self.dialer.blame(&failed.dialed, error);
         let mut slot = lock(&self.slot);
         let current = slot.current.take_if(|current| current.serial == failed.serial);
         drop(slot);

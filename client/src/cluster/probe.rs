@@ -8,8 +8,8 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::trial::PROBE_TIMEOUT;
 use crate::{
-    Endpoint,
-    calls::attempts::{Calls, members_fault},
+    AttemptError, Endpoint,
+    calls::{attempts::Calls, judge::members_fault},
     runtime::timeout,
     transport::{rpc, wire},
     watch::hub::Hub,
@@ -52,11 +52,11 @@ async fn probe(calls: &Calls, endpoint: &Arc<Endpoint>) -> Result<(), Failure> {
 
 async fn status(calls: &Calls, endpoint: &Arc<Endpoint>) -> Result<pb::StatusResponse, Failure> {
     let dialer = &calls.pool.dialer;
-    let connection = dialer.dial(endpoint).await?;
+    let connection = dialer.dial(endpoint).await.map_err(AttemptError::into_failure)?;
     let mut metadata = wire::metadata(false, [])?;
-    if let Some(token) = dialer.token(&connection, endpoint).await? {
+    if let Some(token) = dialer.token(&connection, endpoint).await.map_err(AttemptError::into_failure)? {
         token.attach(&mut metadata);
     }
     let status = rpc::unary(connection, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
-    status.await.map_err(|failed| failed.failure)
+    status.await.map_err(rpc::CallFailure::into_failure)
 }

@@ -9,8 +9,8 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::member_list::LeftOut;
 use crate::{
-    Endpoint,
-    calls::attempts::{Calls, members_fault},
+    AttemptError, Endpoint,
+    calls::{attempts::Calls, judge::members_fault},
     runtime::timeout,
     transport::{connection::Connection, rpc, wire},
 };
@@ -93,7 +93,7 @@ async fn members_at(calls: &Calls, endpoint: &Arc<Endpoint>) -> Result<pb::Membe
 /// The token stays here until the member says that it wants one: most don't, and this may be no member at all.
 async fn ask(calls: &Calls, endpoint: &Arc<Endpoint>) -> Result<pb::MemberListResponse, Failure> {
     let dialer = &calls.pool.dialer;
-    let connection = dialer.dial(endpoint).await?;
+    let connection = dialer.dial(endpoint).await.map_err(AttemptError::into_failure)?;
     match ask_on(calls, endpoint, connection.clone(), false).await {
         Err(refusal) if dialer.auth.is_some() && !members_fault(&refusal) => {
             ask_on(calls, endpoint, connection, true).await
@@ -110,9 +110,11 @@ async fn ask_on(
 ) -> Result<pb::MemberListResponse, Failure> {
     let dialer = &calls.pool.dialer;
     let mut metadata = wire::metadata(true, [])?;
-    if with_token && let Some(token) = dialer.token(&connection, endpoint).await? {
+    if with_token
+        && let Some(token) = dialer.token(&connection, endpoint).await.map_err(AttemptError::into_failure)?
+    {
         token.attach(&mut metadata);
     }
     let answer = rpc::unary(connection, endpoint, member_list(), metadata, dialer.max_message_bytes);
-    answer.await.map_err(|failed| failed.failure)
+    answer.await.map_err(rpc::CallFailure::into_failure)
 }

@@ -5,7 +5,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use futures_util::future::{join, select};
 
 use super::{member_list::News, members::sync, probe::spread};
-use crate::{calls::attempts::Calls, watch::hub::Hub};
+use crate::{calls::attempts::Calls, runtime::pause, watch::hub::Hub};
 
 /// What is done over and over in the background, and how often.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,8 +47,7 @@ impl Upkeep {
 async fn keep_synced(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
     let Some(interval) = interval else { return };
     let news = News::default();
-    loop {
-        calls.runtime().sleep(interval).await;
+    while pause(calls.runtime(), interval).await.is_ok() {
         match sync(&calls, &hub).await {
             Ok(()) => {
                 news.is_news("");
@@ -65,8 +64,7 @@ async fn keep_synced(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration
 
 async fn keep_spread(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
     let Some(interval) = interval else { return };
-    loop {
-        calls.runtime().sleep(interval).await;
+    while pause(calls.runtime(), interval).await.is_ok() {
         spread(&calls, &hub).await;
     }
 }

@@ -10,10 +10,14 @@ pub mod socket {
     pub use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 }
 
+mod backoff;
+mod clock;
 mod timeout;
 mod yield_now;
 
-pub(crate) use timeout::timeout;
+pub(crate) use backoff::{Backoff, Pace, Seeds};
+pub(crate) use clock::Moment;
+pub(crate) use timeout::{RuntimeGone, pause, rang_too_early, timeout};
 pub(crate) use yield_now::yield_now;
 
 /// An async runtime. The crates `etcd-watch-tokio` and `etcd-watch-smol` have one each; an application with an
@@ -87,8 +91,17 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// Runs a task to its end in the background. A runtime that has shut down drops it.
     fn spawn(&self, task: BoxFuture<'static, ()>);
 
-    /// The monotonic clock, from an epoch of the runtime's choice.
+    /// The monotonic clock that [`sleep`](Self::sleep) goes by, from an epoch of the runtime's choice.
     fn now(&self) -> Instant;
+
+    /// A monotonic clock that goes on while the machine sleeps, from an epoch of its own. Leases go by it: a server
+    /// ends them while a laptop or a virtual machine is suspended.
+    ///
+    /// Default: the system's. That is `CLOCK_BOOTTIME` on Linux and Android, and the clock of the standard library on
+    /// Windows, which counts sleep, and on systems where no such clock is known.
+    fn boot_time(&self) -> Instant {
+        clock::boot_time()
+    }
 }
 
 impl dyn Runtime {
@@ -118,6 +131,10 @@ impl<R: Runtime + ?Sized> Runtime for Arc<R> {
 
     fn now(&self) -> Instant {
         (**self).now()
+    }
+
+    fn boot_time(&self) -> Instant {
+        (**self).boot_time()
     }
 }
 

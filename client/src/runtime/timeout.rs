@@ -1,4 +1,4 @@
-//! Time limits.
+//! Time limits and pauses, on runtimes that may shut down meanwhile.
 
 use std::{
     future::{Future, poll_fn},
@@ -7,7 +7,13 @@ use std::{
     time::Duration,
 };
 
+use etcd_watch_core::Instant;
+
 use crate::Runtime;
+
+/// The runtime that a client was built on has shut down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RuntimeGone;
 
 /// The future's output, or `None` once `limit` is over.
 pub(crate) async fn timeout<F: Future>(
@@ -24,4 +30,17 @@ pub(crate) async fn timeout<F: Future>(
         sleep.as_mut().poll(cx).map(|()| None)
     })
     .await
+}
+
+/// Waits. A loop that waits by this ends with its runtime, rather than going round without a pause.
+pub(crate) async fn pause(runtime: &dyn Runtime, duration: Duration) -> Result<(), RuntimeGone> {
+    let began = runtime.now();
+    runtime.sleep(duration).await;
+    if rang_too_early(runtime, began, duration) { Err(RuntimeGone) } else { Ok(()) }
+}
+
+/// Whether a timer that has rung says that the runtime is gone: on such a runtime timers ring at once. Half of the time
+/// is left to timers that are not exact.
+pub(crate) fn rang_too_early(runtime: &dyn Runtime, began: Instant, duration: Duration) -> bool {
+    runtime.now().since(began) < duration / 2
 }

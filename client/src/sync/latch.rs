@@ -1,62 +1,51 @@
-//! A value that is set once, and waited for by any number.
+//! A value that is set once, and that any number of tasks wait for.
 
 use std::{
-    collections::BTreeMap,
     future::Future,
     pin::Pin,
-    sync::Mutex,
-    task::{Context, Poll, Waker},
+    sync::OnceLock,
+    task::{Context, Poll},
 };
 
-use crate::sync::lock;
+use super::wait_list::{WaitList, Waiter};
 
 /// A value that is set once.
 #[derive(Debug)]
-pub(crate) struct Latch<T>(Mutex<State<T>>);
-
-#[derive(Debug)]
-struct State<T> {
-    value: Option<T>,
-    waiting: BTreeMap<u64, Waker>,
-    next: u64,
+pub(crate) struct Latch<T> {
+    value: OnceLock<T>,
+    waiting: WaitList,
 }
 
 impl<T> Default for Latch<T> {
     fn default() -> Self {
-        Self(Mutex::new(State { value: None, waiting: BTreeMap::new(), next: 0 }))
+        Self { value: OnceLock::new(), waiting: WaitList::default() }
     }
 }
 
 impl<T: Clone> Latch<T> {
-    /// Sets the value and wakes who waits for it. Says whether it was the first: later ones change nothing.
+    /// Sets the value and wakes the tasks that wait for it. Says whether it was the first: later ones change nothing.
     pub(crate) fn set(&self, value: T) -> bool {
-        let waiting = {
-            let mut state = lock(&self.0);
-            if state.value.is_some() {
-                return false;
-            }
-            state.value = Some(value);
-            std::mem::take(&mut state.waiting)
-        };
-        waiting.into_values().for_each(Waker::wake);
-        true
+        let is_first = self.value.set(value).is_ok();
+        if is_first {
+            self.waiting.wake_all();
+        }
+        is_first
     }
 
     pub(crate) fn get(&self) -> Option<T> {
-        lock(&self.0).value.clone()
+        self.value.get().cloned()
     }
 
-    /// Completes with the value. Leaves nothing behind when it is dropped: a latch may live for long and be
-    /// waited for often.
+    /// Completes with the value. Cancel-safe.
     pub(crate) fn wait(&self) -> Wait<'_, T> {
-        Wait { latch: self, id: None }
+        Wait { latch: self, waiter: self.waiting.waiter(()) }
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Wait<'a, T> {
     latch: &'a Latch<T>,
-    id: Option<u64>,
+    waiter: Waiter<'a, ()>,
 }
 
 impl<T: Clone> Future for Wait<'_, T> {
@@ -64,24 +53,7 @@ impl<T: Clone> Future for Wait<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         let latch = self.latch;
-        let mut state = lock(&latch.0);
-        if let Some(value) = &state.value {
-            return Poll::Ready(value.clone());
-        }
-        let id = *self.id.get_or_insert_with(|| {
-            state.next += 1;
-            state.next
-        });
-        state.waiting.insert(id, cx.waker().clone());
-        Poll::Pending
-    }
-}
-
-impl<T> Drop for Wait<'_, T> {
-    fn drop(&mut self) {
-        if let Some(id) = self.id {
-            lock(&self.latch.0).waiting.remove(&id);
-        }
+        self.waiter.poll_until(cx, &mut || latch.get())
     }
 }
 
@@ -107,8 +79,8 @@ mod tests {
         for wait in &mut waits {
             assert!(wait.now_or_never().is_none());
         }
-        assert_eq!(lock(&latch.0).waiting.len(), 2);
+        assert_eq!(latch.waiting.len(), 2);
         drop(waits);
-        assert!(lock(&latch.0).waiting.is_empty());
+        assert_eq!(latch.waiting.len(), 0);
     }
 }

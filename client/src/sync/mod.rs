@@ -1,9 +1,16 @@
 //! State that tasks share, and wait for.
+//!
+//! No user code runs under a lock of the client: wakers are cloned, woken and dropped outside of it, values of the
+//! application are dropped outside of it, and nothing is logged under it.
 
 mod latch;
 mod lock;
+mod wait_list;
+mod wake;
 mod watchable;
 
 pub(crate) use latch::Latch;
 pub(crate) use lock::lock;
+pub(crate) use wait_list::WaitList;
+pub(crate) use wake::wake_all;
 pub(crate) use watchable::Watchable;

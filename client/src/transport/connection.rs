@@ -15,7 +15,7 @@ use tonic::{body::Body, codegen::Service};
 use super::{
     addresses::Route,
     answer::Answer,
-    error::{ConnectError, NotSent},
+    error::{ConnectError, NotSent, StreamRefused, Unprocessed},
     heard::Heard,
     hyper_runtime::{Spawn, Timers},
     options::{ConnectOptions, Keepalive},
@@ -58,7 +58,9 @@ impl Connection {
     ) -> Result<Self, ConnectError> {
         let Terms { options, keepalive, route } = terms;
         let mut http = Builder::new(Spawn(runtime.clone()));
+        // No stream is opened before the peer has said how many it allows: it would refuse those over its limit.
         http.timer(Timers(runtime.clone()))
+            .initial_max_send_streams(0)
             .initial_stream_window_size(options.stream_window)
             .initial_connection_window_size(options.connection_window);
         if let Some(keepalive) = keepalive {
@@ -111,8 +113,15 @@ impl Service<Request<Body>> for Connection {
                 Ok(response) => Ok(response.map(|body| Answer::new(body, heard))),
                 Err(mut failed) => {
                     let unsent = failed.take_message().is_some();
-                    let error = heard.explain(failed.into_error());
-                    Err(if unsent { NotSent::new(error).into() } else { error })
+                    let error = failed.into_error();
+                    let unprocessed = Unprocessed::find(&error);
+                    let error = heard.explain(error);
+                    Err(match unprocessed {
+                        Some(Unprocessed::StreamRefused) => StreamRefused(error).into(),
+                        Some(Unprocessed::GoingAway) => NotSent::new(error).into(),
+                        None if unsent => NotSent::new(error).into(),
+                        None => error,
+                    })
                 }
             }
         })

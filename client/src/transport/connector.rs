@@ -65,7 +65,7 @@ impl Connector {
         tried: &Mutex<Vec<Route>>,
     ) -> Result<Connection, ConnectError> {
         let resolved = self.runtime.resolve(host.to_owned(), port).await;
-        let resolved = resolved.map_err(|error| ConnectError::name(host, &error))?;
+        let resolved = resolved.map_err(|error| ConnectError::name(host, error))?;
         let routes = Named::new(self.addresses.clone(), host, port).routes(resolved);
         let attempt = |route: Route| {
             lock(tried).push(route.clone());

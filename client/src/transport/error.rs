@@ -1,18 +1,16 @@
 //! Why a connection could not be made, or broke.
 
-use std::{io, net::SocketAddr};
+use std::{error::Error as StdError, fmt, io, net::SocketAddr, sync::Arc};
 
 use etcd_watch_core::Failure;
 
 use super::wire;
-use crate::BoxError;
+use crate::{AttemptError, BoxError};
 
 /// A connection could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("{cause}")]
+#[derive(Clone, Debug)]
 pub(crate) struct ConnectError {
-    #[source]
-    cause: BoxError,
+    cause: Arc<dyn StdError + Send + Sync>,
     kind: Kind,
 }
 
@@ -27,9 +25,13 @@ enum Kind {
 }
 
 impl ConnectError {
+    fn of(kind: Kind, cause: impl Into<BoxError>) -> Self {
+        Self { cause: cause.into().into(), kind }
+    }
+
     /// From whatever went wrong.
     pub(crate) fn new(cause: impl Into<BoxError>) -> Self {
-        Self { cause: cause.into(), kind: Kind::Other }
+        Self::of(Kind::Other, cause)
     }
 
     /// From what a connection that was never up ended with.
@@ -39,18 +41,18 @@ impl ConnectError {
             () if without_a_word => Kind::TurnedAway,
             () => Kind::Other,
         };
-        Self { cause, kind }
+        Self::of(kind, cause)
     }
 
     /// From what kept a socket from being connected.
     pub(super) fn socket(error: io::Error) -> Self {
         let nobody = matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound);
-        Self { cause: error.into(), kind: if nobody { Kind::TurnedAway } else { Kind::Other } }
+        Self::of(if nobody { Kind::TurnedAway } else { Kind::Other }, error)
     }
 
     /// From what kept a name from being looked up.
-    pub(super) fn name(host: &str, error: &io::Error) -> Self {
-        Self { cause: format!("looking up {host:?}: {error}").into(), kind: Kind::TurnedAway }
+    pub(super) fn name(host: &str, error: io::Error) -> Self {
+        Self::of(Kind::TurnedAway, Broken::new(format!("looking up {host:?}: {error}"), error))
     }
 
     /// From what went wrong in the TLS handshake.
@@ -62,7 +64,7 @@ impl ConnectError {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => Kind::TurnedAway,
             _ => Kind::Other,
         };
-        Self { cause: super::tls::explain(cause).into(), kind }
+        Self::of(kind, Broken::new(super::tls::explain(cause), copy(cause)))
     }
 
     /// What became of each of a name's addresses.
@@ -74,8 +76,11 @@ impl ConnectError {
         let kind = first.filter(|&kind| failed.iter().all(|(_, error)| error.kind == kind));
         let causes: Vec<_> =
             failed.iter().map(|(address, error)| format!("{address}: {}", wire::chain(error))).collect();
-        let cause = if causes.is_empty() { format!("{host:?} has no address") } else { causes.join("; ") };
-        Self { cause: cause.into(), kind: kind.unwrap_or(Kind::Other) }
+        let kind = kind.unwrap_or(Kind::Other);
+        match failed.into_iter().next() {
+            Some((_, first)) => Self::of(kind, Broken::new(causes.join("; "), first)),
+            None => Self::of(kind, format!("{host:?} has no address")),
+        }
     }
 
     /// Whether one side refused the other in the TLS handshake: that trying again changes nothing.
@@ -91,11 +96,37 @@ impl ConnectError {
     }
 
     /// The same for the core.
-    pub(crate) fn to_failure(&self) -> Failure {
+    fn to_failure(&self) -> Failure {
         match self.kind {
             Kind::Tls => Failure::tls(wire::chain(self)),
             Kind::TurnedAway | Kind::Other => Failure::connection(wire::chain(self)),
         }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.cause.fmt(f)
+    }
+}
+
+impl StdError for ConnectError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.cause)
+    }
+}
+
+impl From<ConnectError> for AttemptError {
+    fn from(error: ConnectError) -> Self {
+        Self::shared(error.to_failure(), error.cause)
+    }
+}
+
+/// The same error once more: an error of a socket that goes to HTTP/2 is kept for the calls that it breaks, too.
+pub(super) fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
@@ -122,10 +153,64 @@ pub(crate) fn alert_remedy(text: &str) -> Option<&'static str> {
 
 /// The other side refused the TLS handshake after this side had taken it for done.
 #[derive(Debug, thiserror::Error)]
-#[error("TLS: {0}")]
-pub(crate) struct TlsRefused(pub(crate) String);
+#[error("TLS: {text}")]
+pub(crate) struct TlsRefused {
+    /// Which side refused what, and what to do about it.
+    text: String,
+    #[source]
+    cause: Option<BoxError>,
+}
 
-/// A request that surely never left this process: anywhere among the sources of a transport's error it
+impl TlsRefused {
+    pub(super) fn new(text: impl Into<String>, cause: Option<BoxError>) -> Self {
+        Self { text: text.into(), cause }
+    }
+}
+
+/// An error with a text that says more than its own does, and has it in it.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(super) struct Broken {
+    text: String,
+    #[source]
+    cause: BoxError,
+}
+
+impl Broken {
+    pub(super) fn new(text: String, cause: impl Into<BoxError>) -> Self {
+        Self { text, cause: cause.into() }
+    }
+}
+
+/// The peer did not process a request, since it allows no more streams at a time (RFC 9113, section 8.7): even a write
+/// may be made again, on the same connection.
+#[derive(Debug, thiserror::Error)]
+#[error("the server allows no more streams at a time: {0}")]
+pub(crate) struct StreamRefused(#[source] pub(crate) BoxError);
+
+/// What a peer has said about a request that it did not process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unprocessed {
+    /// It allows no more streams at a time.
+    StreamRefused,
+    /// It goes away, and this request came after the last that it will look at (RFC 9113, section 6.8).
+    GoingAway,
+}
+
+impl Unprocessed {
+    /// Looks for it in an error of hyper's. h2 gives the error of a GOAWAY only to streams beyond the last one it names.
+    pub(crate) fn find(error: &hyper::Error) -> Option<Self> {
+        let error = wire::find::<h2::Error>(error).filter(|error| error.is_remote())?;
+        let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        match (error.is_go_away(), refused) {
+            (true, _) => Some(Self::GoingAway),
+            (false, true) => Some(Self::StreamRefused),
+            (false, false) => None,
+        }
+    }
+}
+
+/// A request that surely never left this process, or that the peer says it will not look at: anywhere among the sources of a transport's error it
 /// tells the client that even a write may be tried again.
 #[derive(Debug, thiserror::Error)]
 #[error("not sent: {0}")]

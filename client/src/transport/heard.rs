@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    error::{TlsRefused, alert_remedy},
+    error::{Broken, TlsRefused, alert_remedy, copy},
     frames::{Farewell, Sight},
     wire,
 };
@@ -32,7 +32,7 @@ struct Inner {
     stranger: OnceLock<Vec<u8>>,
     farewell: OnceLock<Farewell>,
     /// Why the socket broke.
-    error: OnceLock<String>,
+    error: OnceLock<io::Error>,
 }
 
 impl Heard {
@@ -59,7 +59,7 @@ impl Heard {
 
     /// The socket broke.
     pub(super) fn broke(&self, error: &io::Error) {
-        let _ = self.0.error.set(error.to_string());
+        let _ = self.0.error.set(copy(error));
     }
 
     /// Completes when the server has sent its settings: it is up, and speaks HTTP/2.
@@ -71,31 +71,38 @@ impl Heard {
     pub(super) fn explain(&self, error: hyper::Error) -> BoxError {
         let chain = wire::chain(&error);
         match self.reason(&chain) {
-            Some(reason) => reason,
+            Some(reason) => reason.because(Some(self.cause().unwrap_or_else(|| error.into()))),
             None => error.into(),
         }
+    }
+
+    /// Why the socket broke.
+    fn cause(&self) -> Option<BoxError> {
+        self.0.error.get().map(|error| copy(error).into())
     }
 
     /// Why a connection ended that was never up.
     pub(super) fn explain_end(&self, error: Option<&hyper::Error>) -> BoxError {
         let chain =
             error.map_or_else(|| "the server closed the connection".to_owned(), |error| wire::chain(error));
-        self.reason(&chain).unwrap_or_else(|| chain.into())
+        let reason = self.reason(&chain).unwrap_or(Reason::Other(chain));
+        reason.because(self.cause())
     }
 
     /// A better reason than this one, if there is one.
-    fn reason(&self, chain: &str) -> Option<BoxError> {
+    fn reason(&self, chain: &str) -> Option<Reason> {
         let heard = &*self.0;
         if let Some(farewell) = heard.farewell.get() {
-            return Some(said(farewell).into());
+            return Some(Reason::Other(said(farewell)));
         }
         if let Some(bytes) = heard.stranger.get() {
             return Some(introduce(bytes));
         }
-        let cause = heard.error.get().map_or(chain, String::as_str);
+        let error = heard.error.get().map(ToString::to_string);
+        let cause = error.as_deref().unwrap_or(chain);
         // In TLS 1.3 a server refuses a client's certificate only after the handshake.
         if let Some(remedy) = alert_remedy(cause) {
-            return Some(TlsRefused(format!("{cause}: {remedy}")).into());
+            return Some(Reason::Tls(format!("{cause}: {remedy}")));
         }
         let mut reasons = vec![chain];
         if !chain.contains(cause) {
@@ -104,7 +111,26 @@ impl Heard {
         if self.is_nothing() {
             reasons.push(NOT_A_WORD);
         }
-        (reasons.len() > 1).then(|| reasons.join(": ").into())
+        (reasons.len() > 1).then(|| Reason::Other(reasons.join(": ")))
+    }
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+enum Reason {
+    /// TLS was refused, by one side or the other.
+    Tls(String),
+    Other(String),
+}
+
+impl Reason {
+    /// The error, with the one that it came from.
+    fn because(self, cause: Option<BoxError>) -> BoxError {
+        match (self, cause) {
+            (Self::Tls(text), cause) => TlsRefused::new(text, cause).into(),
+            (Self::Other(text), Some(cause)) => Broken::new(text, cause).into(),
+            (Self::Other(text), None) => text.into(),
+        }
     }
 }
 
@@ -116,18 +142,16 @@ fn said(farewell: &Farewell) -> String {
 }
 
 /// What a server is that speaks no HTTP/2.
-fn introduce(bytes: &[u8]) -> BoxError {
+fn introduce(bytes: &[u8]) -> Reason {
     // A record of TLS 1.x (RFC 8446, section 5.1): an alert, since no handshake was begun.
     if bytes.starts_with(&[0x15, 3]) {
-        return TlsRefused("the server speaks TLS here, and the endpoint is http; write https://".into())
-            .into();
+        return Reason::Tls("the server speaks TLS here, and the endpoint is http; write https://".into());
     }
     let line = bytes.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(&line[..line.len().min(60)]);
-    format!(
+    Reason::Other(format!(
         "the server does not speak HTTP/2, which gRPC needs; it said {line:?}: is this etcd's client port?"
-    )
-    .into()
+    ))
 }
 
 #[cfg(test)]
@@ -137,10 +161,13 @@ mod tests {
     #[test]
     fn a_server_that_speaks_something_else_is_told_apart() {
         let tls = introduce(&[0x15, 3, 1, 0, 2, 2, 0x46]);
-        assert!(tls.is::<TlsRefused>() && tls.to_string().contains("https://"), "{tls}");
-        let http = introduce(b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n").to_string();
-        assert!(http.contains("\"HTTP/1.1 400 Bad Request\""), "{http}");
-        assert!(!introduce(&[0xff; 200]).is::<TlsRefused>());
+        assert!(matches!(&tls, Reason::Tls(text) if text.contains("https://")), "{tls:?}");
+        let http = introduce(b"HTTP/1.1 400 Bad Request\r\nServer: x\r\n");
+        assert!(
+            matches!(&http, Reason::Other(text) if text.contains("\"HTTP/1.1 400 Bad Request\"")),
+            "{http:?}"
+        );
+        assert!(matches!(introduce(&[0xff; 200]), Reason::Other(_)));
     }
 
     #[test]

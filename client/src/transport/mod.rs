@@ -5,6 +5,7 @@ pub(crate) mod answer;
 pub(crate) mod connection;
 pub(crate) mod connector;
 pub(crate) mod error;
+pub(crate) mod exchange;
 mod frames;
 mod heard;
 mod hyper_runtime;

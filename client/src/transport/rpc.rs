@@ -6,8 +6,13 @@ use http::uri::PathAndQuery;
 use tonic::{Extensions, Request, client::Grpc, metadata::MetadataMap};
 use tonic_prost::ProstCodec;
 
-use super::{connection::Connection, wire};
-use crate::Endpoint;
+use super::{
+    connection::Connection,
+    error::{NotSent, StreamRefused},
+    exchange::{Exchange, NotGrpc, Sent},
+    wire,
+};
+use crate::{AttemptError, Endpoint};
 
 /// What may be done with a call whose answer didn't come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,24 +115,60 @@ fn only_reads(txn: &pb::TxnRequest) -> bool {
 }
 
 /// How a call failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct CallFailure {
-    pub(crate) failure: Failure,
-    /// The request never left this process.
-    pub(crate) not_sent: bool,
+    pub(crate) error: AttemptError,
+    pub(crate) fate: Fate,
+}
+
+/// What has become of the request of a call that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It was sent; whether it was executed, only the failure can tell.
+    Open,
+    /// It never left this process, or the peer has said that it will not look at it.
+    NotSent,
+    /// The peer had more streams than it allows, and has not looked at it. The connection is good.
+    StreamRefused,
+    /// Something on the way has refused it, and has not passed it on.
+    TurnedAway,
     /// The server did not accept the auth token, and did not execute the request; the next attempt has
     /// another token.
-    pub(crate) token_refused: bool,
+    TokenRefused,
 }
 
 impl CallFailure {
     /// It was sent; whether it was executed, only the failure can tell.
-    pub(crate) fn sent(failure: Failure) -> Self {
-        Self { failure, not_sent: false, token_refused: false }
+    pub(crate) fn sent(error: impl Into<AttemptError>) -> Self {
+        Self { error: error.into(), fate: Fate::Open }
     }
 
-    pub(crate) fn not_sent(failure: Failure) -> Self {
-        Self { failure, not_sent: true, token_refused: false }
+    pub(crate) fn not_sent(error: impl Into<AttemptError>) -> Self {
+        Self { error: error.into(), fate: Fate::NotSent }
+    }
+
+    pub(crate) fn failure(&self) -> &Failure {
+        self.error.failure()
+    }
+
+    pub(crate) fn into_failure(self) -> Failure {
+        self.error.into_failure()
+    }
+
+    fn of_status(status: tonic::Status, sent: &Sent, max_message_bytes: usize) -> Self {
+        let not_grpc = wire::cause::<NotGrpc>(&status);
+        let fate = if !sent.get() || wire::cause::<NotSent>(&status).is_some() {
+            Fate::NotSent
+        } else if wire::cause::<StreamRefused>(&status).is_some() {
+            Fate::StreamRefused
+        } else if not_grpc.is_some_and(NotGrpc::is_refusal) {
+            Fate::TurnedAway
+        } else {
+            Fate::Open
+        };
+        let failure = not_grpc
+            .map_or_else(|| wire::failure_of(&status, max_message_bytes), |found| found.failure().clone());
+        Self { error: AttemptError::of_status(failure, status), fate }
     }
 }
 
@@ -139,21 +180,30 @@ pub(crate) async fn unary<Q: Unary>(
     metadata: MetadataMap,
     max_message_bytes: usize,
 ) -> Result<Q::Response, CallFailure> {
+    exchange(connection, endpoint, request, metadata, max_message_bytes, Sent::default()).await
+}
+
+/// Makes the call on this connection, and says in `sent` when it has begun to leave.
+pub(crate) async fn exchange<Q: Unary>(
+    connection: Connection,
+    endpoint: &Endpoint,
+    request: Q,
+    metadata: MetadataMap,
+    max_message_bytes: usize,
+    sent: Sent,
+) -> Result<Q::Response, CallFailure> {
+    let exchange = Exchange::new(connection, sent.clone());
     let mut grpc =
-        Grpc::with_origin(connection, endpoint.uri().clone()).max_decoding_message_size(max_message_bytes);
+        Grpc::with_origin(exchange, endpoint.uri().clone()).max_decoding_message_size(max_message_bytes);
     if let Err(error) = grpc.ready().await {
         let error: crate::BoxError = error;
-        return Err(CallFailure::not_sent(wire::broken(&*error)));
+        return Err(CallFailure::not_sent(AttemptError::new(wire::broken(&*error), error)));
     }
     let request = Request::from_parts(metadata, Extensions::default(), request);
     let codec = ProstCodec::default();
     match grpc.unary(request, PathAndQuery::from_static(Q::PATH), codec).await {
         Ok(response) => Ok(response.into_inner()),
-        Err(status) => Err(CallFailure {
-            failure: wire::failure_of(&status, max_message_bytes),
-            not_sent: wire::not_sent(&status),
-            token_refused: false,
-        }),
+        Err(status) => Err(CallFailure::of_status(status, &sent, max_message_bytes)),
     }
 }
 

@@ -12,7 +12,7 @@ use tonic::{
     metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap},
 };
 
-use super::error::{NotSent, TlsRefused};
+use super::error::TlsRefused;
 
 /// Named by every request; etcd counts its clients by it.
 const API_VERSION: &str = "3.5";
@@ -108,18 +108,20 @@ pub(crate) fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
     }
 }
 
+/// The error of this type under a status that was made on this side.
+pub(crate) fn cause<E: std::error::Error + 'static>(status: &Status) -> Option<&E> {
+    status.source().and_then(find)
+}
+
 /// Whether TLS was refused, by one side or the other.
 pub(crate) fn is_tls_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
     find::<TlsRefused>(error).is_some()
 }
 
-/// Whether the transport knows that the request never left this process.
-pub(crate) fn not_sent(status: &Status) -> bool {
-    status.source().and_then(find::<NotSent>).is_some()
-}
-
 /// The error of this type among an error and its sources.
-fn find<'e, E: std::error::Error + 'static>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e E> {
+pub(crate) fn find<'e, E: std::error::Error + 'static>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> Option<&'e E> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(found) = error.downcast_ref() {
@@ -156,7 +158,7 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::error::NotSent, *};
 
     #[test]
     fn metadata_says_what_was_asked_for() {
@@ -170,9 +172,9 @@ mod tests {
     #[test]
     fn a_request_that_was_not_sent_is_recognised_among_the_sources() {
         let not_sent = Status::from_error(Box::new(NotSent::new("closed")));
-        assert!(super::not_sent(&not_sent));
-        assert!(!super::not_sent(&Status::from_error("reset".into())));
-        assert!(!super::not_sent(&Status::unavailable("not sent")));
+        assert!(cause::<NotSent>(&not_sent).is_some());
+        assert!(cause::<NotSent>(&Status::from_error("reset".into())).is_none());
+        assert!(cause::<NotSent>(&Status::unavailable("not sent")).is_none());
     }
 
     #[test]

@@ -25,7 +25,7 @@ use tonic::{body::Body, codegen::Service, metadata::MetadataMap};
 use tracing::Span;
 
 use crate::{
-    BoxError, Endpoint,
+    AttemptError, BoxError, Endpoint,
     auth::{Generation, Token},
     cluster::dialer::{Dialed, Dialer},
     runtime::{BoxFuture, timeout},
@@ -52,6 +52,8 @@ pub(crate) struct StreamConnection {
     outbox: Outbox,
     max_message_bytes: usize,
     opened: bool,
+    /// Whether the member has answered anything.
+    answered: bool,
     /// The auth token that the stream carries.
     token: Option<Generation>,
     paused: bool,
@@ -105,6 +107,7 @@ impl StreamConnection {
             outbox,
             max_message_bytes,
             opened: false,
+            answered: false,
             token: None,
             paused: false,
         }
@@ -144,6 +147,11 @@ impl StreamConnection {
     /// Whether it is not being read, since the machine has no room.
     pub(crate) fn is_paused(&self) -> bool {
         self.paused
+    }
+
+    /// Whether an answer that has just come is the first of the member's.
+    pub(crate) fn is_first_answer(&mut self) -> bool {
+        !std::mem::replace(&mut self.answered, true)
     }
 
     pub(crate) fn set_paused(&mut self, paused: bool) {
@@ -209,7 +217,7 @@ async fn connect(
     let extra = || options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
     let mut metadata = wire::metadata(options.require_leader, extra())?;
     let first = candidates[0].clone();
-    let Dialed { endpoint, connection } = dialer.dial_any(candidates).await?;
+    let Dialed { endpoint, connection } = dialer.dial_any(candidates).await.map_err(AttemptError::from)?;
     if endpoint != first {
         span.record("endpoint", tracing::field::display(&endpoint));
     }
@@ -273,7 +281,7 @@ async fn version_of(
 ) -> Option<Result<Option<ServerVersion>, Failure>> {
     let status = rpc::unary(connection, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
     let status = timeout(dialer.runtime(), STATUS_TIMEOUT, status).await?;
-    Some(status.map(|status| status.version.parse().ok()).map_err(|failed| failed.failure))
+    Some(status.map(|status| status.version.parse().ok()).map_err(rpc::CallFailure::into_failure))
 }
 
 /// Makes the streaming call; completes with the response's headers.

@@ -24,6 +24,7 @@ use crate::{
     calls::attempts::{Asked, Calls},
     cluster::endpoints::Endpoints,
     runtime::BoxFuture,
+    sync::wake_all,
     watch::connection::{StreamConnection, StreamNews},
     watch::hub::{Hub, Parked},
     watch::log::{self as telemetry, Backoff, Slow, SlowConsumers},
@@ -345,7 +346,7 @@ impl Driver {
     }
 
     fn wake_consumers(&mut self) {
-        self.wake.drain(..).for_each(Waker::wake);
+        wake_all(self.wake.drain(..));
     }
 }
 
@@ -390,13 +391,19 @@ fn read_stream(
         round = Round::Busy;
         match news {
             StreamNews::Opened(opened) => {
-                endpoints.answered(connection.endpoint());
+                // A member that is too slow to tell its version may hang.
+                if opened.version.is_some() && connection.is_first_answer() {
+                    endpoints.answered(connection.endpoint());
+                }
                 telemetry::opened(stream, connection.endpoint(), opened.version);
                 let mut state = hub.lock();
                 state.machine.handle_opened(now, stream, opened);
                 wanted = state.machine.wants_frame(stream);
             }
             StreamNews::Frame(frame) => {
+                if connection.is_first_answer() {
+                    endpoints.answered(connection.endpoint());
+                }
                 frames += 1;
                 bytes += frame.len();
                 // Before the lock: a frame may have many events.
@@ -425,6 +432,10 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.connections.clear();
         self.reads.clear();
+        // The calls first: whoever finds its watch ended for this finds the calls ended, too.
+        if !self.hub.was_asked_to_stop() {
+            self.calls.runtime_is_gone();
+        }
         self.hub.end();
         self.wake_consumers();
     }

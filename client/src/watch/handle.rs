@@ -10,7 +10,7 @@ use std::{
 use etcd_watch_core::{ApiMisuse, CloseReason, Delivery, WatchKey, WatchResponse, WatchStats};
 use futures_core::{FusedStream, Stream};
 
-use crate::watch::hub::{Lifeline, State};
+use crate::{WatchError, watch::hub::Lifeline};
 
 /// A running watch: a stream of what happens to its keys.
 ///
@@ -30,29 +30,6 @@ pub struct Watch {
     /// How many bytes of each key are the client's namespace.
     prefix: usize,
     lifeline: Arc<Lifeline>,
-}
-
-/// Why a watch ended against the application's will.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(transparent)]
-pub struct WatchError(CloseReason);
-
-impl WatchError {
-    pub(crate) fn new(reason: CloseReason) -> Self {
-        Self(reason)
-    }
-
-    /// The reason.
-    #[must_use]
-    pub fn reason(&self) -> &CloseReason {
-        &self.0
-    }
-
-    /// The reason, by value.
-    #[must_use]
-    pub fn into_reason(self) -> CloseReason {
-        self.0
-    }
 }
 
 impl Watch {
@@ -114,17 +91,7 @@ impl Watch {
             return Poll::Ready(None);
         }
         let key = self.key;
-        let (delivery, _waker) = self.lifeline.0.take(|state, now| {
-            // It may find nothing although it was woken: what waited was dropped for the common budget. Then this very
-            // call has the server asked for it again.
-            let delivery = state.machine.next(now, key);
-            let waker = match &delivery {
-                None => state.wait(key, cx.waker()),
-                Some(Delivery::Closed(_)) => state.forget(key),
-                Some(_) => None,
-            };
-            (delivery, waker)
-        });
+        let delivery = self.lifeline.0.next(key, cx.waker());
         match delivery {
             Some(Delivery::Response(response)) => {
                 self.resume = Some(response.resume_revision());
@@ -137,7 +104,7 @@ impl Watch {
                 crate::watch::log::ended(key, &reason);
                 Poll::Ready(match reason {
                     CloseReason::Cancelled => None,
-                    reason => Some(Err(WatchError(reason))),
+                    reason => Some(Err(WatchError::of_watch(reason, self.resume))),
                 })
             }
             // A delivery of a kind to come: not for this release, take the next.
@@ -169,13 +136,6 @@ impl Drop for Watch {
         if self.ended {
             return;
         }
-        let key = self.key;
-        let discard = |state: &mut State, now| {
-            // An unknown watch is one that has ended already.
-            let _ = state.machine.cancel(now, key);
-            while state.machine.next(now, key).is_some() {}
-            state.forget(key)
-        };
-        let _waker = self.lifeline.0.command(discard);
+        self.lifeline.0.discard(self.key);
     }
 }

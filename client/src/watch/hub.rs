@@ -3,21 +3,25 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     fmt,
-    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard},
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
 };
 
 use etcd_watch_core::{
-    Action, ApiMisuse, Instant, Stats, StreamKey, WatchKey, WatchRequest, WatchStats, Watcher,
+    Action, ApiMisuse, Delivery, Instant, Stats, StreamKey, WatchKey, WatchRequest, WatchStats, Watcher,
 };
 
-use crate::sync::lock;
+use crate::sync::{WaitList, lock, wake_all};
 
 /// The machine behind a lock. Watch handles take from it directly, so a watch needs no task and no
 /// channel; the driver feeds it, and is woken when a handle has made work for it.
+///
+/// Under the lock only the machine runs: the clock is read before it is taken, and wakers and responses are dropped
+/// after it was released.
 pub(crate) struct Hub {
     state: Mutex<State>,
+    /// The tasks that wait for the driver's end.
+    closing: WaitList,
     clock: Box<dyn Fn() -> Instant + Send + Sync>,
 }
 
@@ -35,8 +39,6 @@ pub(crate) struct State {
     /// The driver is to spread the streams over the endpoints.
     spread: bool,
     phase: Phase,
-    /// The tasks that wait for the driver's end.
-    closing: Vec<Waker>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,9 +79,8 @@ impl Hub {
             paused: false,
             spread: false,
             phase: Phase::Running,
-            closing: Vec::new(),
         };
-        Self { state: Mutex::new(state), clock: Box::new(clock) }
+        Self { state: Mutex::new(state), closing: WaitList::default(), clock: Box::new(clock) }
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -111,10 +112,33 @@ impl Hub {
         let output = call(&mut state, now);
         let driver = driver(&mut state);
         drop(state);
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        wake_all(driver);
         output
+    }
+
+    /// Takes what waits for a watch's consumer. If nothing does, `waker` is woken once something may.
+    pub(crate) fn next(&self, watch: WatchKey, waker: &Waker) -> Option<Delivery> {
+        // A waker is cloned without the lock; in most calls there is something to take, and none is needed.
+        let mut spare = None;
+        loop {
+            let (taken, _replaced) =
+                self.take(|state, now| state.next_or_wait(now, watch, waker, &mut spare));
+            match taken {
+                Taken::Delivery(delivery) => return Some(delivery),
+                Taken::Waiting => return None,
+                Taken::NeedsWaker => spare = Some(waker.clone()),
+            }
+        }
+    }
+
+    /// Ends a watch whose handle is gone.
+    pub(crate) fn discard(&self, watch: WatchKey) {
+        let _discarded = self.command(|state, now| {
+            // An unknown watch is one that has ended already.
+            let _ = state.machine.cancel(now, watch);
+            let untaken: Vec<Delivery> = std::iter::from_fn(|| state.machine.next(now, watch)).collect();
+            (untaken, state.consumers.remove(&watch))
+        });
     }
 
     pub(crate) fn watch(&self, request: WatchRequest) -> Result<(WatchKey, Option<i64>), ApiMisuse> {
@@ -143,11 +167,6 @@ impl Hub {
         self.lock().machine.max_lag()
     }
 
-    #[cfg(feature = "metrics")]
-    pub(crate) fn has_ended(&self) -> bool {
-        self.lock().phase == Phase::Ended
-    }
-
     /// Asks the driver to spread the streams over the endpoints.
     pub(crate) fn spread(&self) {
         self.command(|state, _| state.spread = true);
@@ -162,33 +181,25 @@ impl Hub {
             }
             state.driver.take()
         };
-        if let Some(driver) = driver {
-            driver.wake();
-        }
+        wake_all(driver);
     }
 
-    /// Completes once the driver has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.lock().phase == Phase::Ended
+    }
+
+    /// Completes once the driver has ended. Cancel-safe.
     pub(crate) async fn ended(&self) {
-        poll_fn(|cx| {
-            let mut state = self.lock();
-            if state.phase == Phase::Ended {
-                return Poll::Ready(());
-            }
-            if !state.closing.iter().any(|waker| waker.will_wake(cx.waker())) {
-                state.closing.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await;
+        self.closing.until((), || self.has_ended().then_some(())).await;
     }
 
     /// A round of the driver begins: says what was asked of it. Shuts the machine down if that was; the actions that
     /// follow are the last.
     pub(crate) fn begin_round(&self) -> Asked {
+        let now = self.now();
         let mut state = self.lock();
         let asked = Asked { stop: state.phase == Phase::Stopping, spread: std::mem::take(&mut state.spread) };
         if asked.stop {
-            let now = self.now();
             state.machine.shutdown(now);
         }
         asked
@@ -218,6 +229,7 @@ impl Hub {
 
     /// The driver has nothing left to do, unless something came up just now.
     pub(crate) fn park(&self, cx: &Context<'_>, streams: impl IntoIterator<Item = StreamKey>) -> Parked {
+        let waker = cx.waker().clone();
         let mut state = self.lock();
         let reopened = streams.into_iter().any(|stream| state.machine.wants_frame(stream));
         let action = state.machine.poll_action();
@@ -227,7 +239,7 @@ impl Hub {
         }
         let armed = state.machine.poll_timeout();
         state.armed = armed;
-        let previous = state.driver.replace(cx.waker().clone());
+        let previous = state.driver.replace(waker);
         drop(state);
         drop(previous);
         Parked::Until(armed)
@@ -238,16 +250,27 @@ impl Hub {
         self.lock().paused = paused;
     }
 
+    /// Whether the driver was asked to end. One that ends unasked has lost its runtime.
+    pub(crate) fn was_asked_to_stop(&self) -> bool {
+        self.lock().phase != Phase::Running
+    }
+
     /// The driver has ended, for whatever reason: whoever waits is woken and finds its watch closed.
     pub(crate) fn end(&self) {
-        let (consumers, closing) = {
+        let now = self.now();
+        let (consumers, driver) = {
             let mut state = self.lock();
-            let now = self.now();
-            state.phase = Phase::Ended;
-            state.machine.shutdown(now);
-            (std::mem::take(&mut state.consumers), std::mem::take(&mut state.closing))
+            let phase = std::mem::replace(&mut state.phase, Phase::Ended);
+            if phase == Phase::Running {
+                state.machine.abandon(now);
+            } else {
+                state.machine.shutdown(now);
+            }
+            (std::mem::take(&mut state.consumers), state.driver.take())
         };
-        consumers.into_values().chain(closing).for_each(Waker::wake);
+        drop(driver);
+        wake_all(consumers.into_values());
+        self.closing.wake_all();
     }
 }
 
@@ -257,21 +280,42 @@ impl fmt::Debug for Hub {
     }
 }
 
-impl State {
-    /// Remembers whom to wake when the watch has something. Whom it replaces is to be dropped after
-    /// unlocking: with the last waker of a task the task may go, and the handles it holds.
-    #[must_use]
-    pub(crate) fn wait(&mut self, watch: WatchKey, waker: &Waker) -> Option<Waker> {
-        if self.consumers.get(&watch).is_some_and(|waiting| waiting.will_wake(waker)) {
-            return None;
-        }
-        self.consumers.insert(watch, waker.clone())
-    }
+/// What came of taking from a watch.
+enum Taken {
+    Delivery(Delivery),
+    /// There was nothing; the waker is registered.
+    Waiting,
+    /// There was nothing; the waker must be cloned to be registered.
+    NeedsWaker,
+}
 
-    /// Nobody is to be woken for the watch any more. To be dropped after unlocking.
-    #[must_use]
-    pub(crate) fn forget(&mut self, watch: WatchKey) -> Option<Waker> {
-        self.consumers.remove(&watch)
+impl State {
+    /// Takes what waits for a watch, or registers the consumer's waker, for which `spare` may hold a clone. The waker
+    /// that is no longer needed is to be dropped after unlocking: with the last waker of a task the task may go, and
+    /// the handles it holds.
+    fn next_or_wait(
+        &mut self,
+        now: Instant,
+        watch: WatchKey,
+        waker: &Waker,
+        spare: &mut Option<Waker>,
+    ) -> (Taken, Option<Waker>) {
+        // It may find nothing although it was woken: what waited was dropped for the common budget. Then this very
+        // call has the server asked for it again.
+        match self.machine.next(now, watch) {
+            Some(delivery) => {
+                let is_end = matches!(delivery, Delivery::Closed(_));
+                let done = if is_end { self.consumers.remove(&watch) } else { None };
+                (Taken::Delivery(delivery), done)
+            }
+            None if self.consumers.get(&watch).is_some_and(|waiting| waiting.will_wake(waker)) => {
+                (Taken::Waiting, None)
+            }
+            None => match spare.take() {
+                Some(waker) => (Taken::Waiting, self.consumers.insert(watch, waker)),
+                None => (Taken::NeedsWaker, None),
+            },
+        }
     }
 
     /// The driver is not asked whether there is something to do, it finds out: the more commands it

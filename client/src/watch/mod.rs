@@ -4,6 +4,7 @@
 pub(crate) mod codec;
 pub(crate) mod connection;
 pub(crate) mod driver;
+pub(crate) mod error;
 pub(crate) mod handle;
 pub(crate) mod hub;
 pub(crate) mod log;

@@ -4,62 +4,60 @@ use std::{
     convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use bytes::{Bytes, BytesMut};
 use etcd_watch_core::{Request, wire::Encode};
+use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame};
 
-use crate::sync::lock;
+use crate::sync::{lock, wake_all};
 
 /// Where requests are left for the network to take when it likes: writing never waits for it. The
 /// machine bounds what is in here. Dropping the outbox ends the request side.
 #[derive(Debug)]
-pub(crate) struct Outbox(Arc<Mutex<Queue>>);
+pub(crate) struct Outbox(Arc<Shared>);
 
 /// The requests as the body of an HTTP request; it ends only with its [`Outbox`].
 #[derive(Debug)]
-pub(crate) struct Requests(Arc<Mutex<Queue>>);
+pub(crate) struct Requests(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// The task that writes to the connection.
+    writer: AtomicWaker,
+}
 
 #[derive(Debug, Default)]
 struct Queue {
     /// Requests as gRPC's messages, one after the other.
     messages: BytesMut,
     closed: bool,
-    reader: Option<Waker>,
 }
 
 pub(crate) fn outbox() -> (Outbox, Requests) {
-    let queue = Arc::new(Mutex::new(Queue::default()));
-    (Outbox(queue.clone()), Requests(queue))
+    let shared = Arc::<Shared>::default();
+    (Outbox(shared.clone()), Requests(shared))
 }
 
 impl Outbox {
     pub(crate) fn send(&self, request: &Request) {
-        let reader = {
-            let mut queue = lock(&self.0);
-            request.encode_frame(&mut queue.messages);
-            queue.reader.take()
-        };
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        request.encode_frame(&mut lock(&self.0.queue).messages);
+        wake_all(self.0.writer.take());
     }
 }
 
 impl Drop for Outbox {
     fn drop(&mut self) {
-        let reader = {
-            let mut queue = lock(&self.0);
+        {
+            let mut queue = lock(&self.0.queue);
             queue.closed = true;
             // The stream is being reset: nobody is to wait for what was not sent.
             queue.messages.clear();
-            queue.reader.take()
-        };
-        if let Some(reader) = reader {
-            reader.wake();
         }
+        wake_all(self.0.writer.take());
     }
 }
 
@@ -72,7 +70,9 @@ impl Body for Requests {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let mut queue = lock(&self.0);
+        // Before looking: a request that comes in between wakes.
+        self.0.writer.register(cx.waker());
+        let mut queue = lock(&self.0.queue);
         if !queue.messages.is_empty() {
             // The buffer goes along: thousands of creates go out once, and their room need not stay.
             let messages = std::mem::take(&mut queue.messages);
@@ -81,8 +81,14 @@ impl Body for Requests {
         if queue.closed {
             return Poll::Ready(None);
         }
-        queue.reader = Some(cx.waker().clone());
         Poll::Pending
+    }
+}
+
+impl Drop for Requests {
+    /// The outbox may live on; it is not to hold the task that wrote.
+    fn drop(&mut self) {
+        drop(self.0.writer.take());
     }
 }
 

@@ -136,3 +136,27 @@ pub(super) fn matches(code: Option<Code>, text: &str, (_, codes, etcds_text, _):
 pub(super) fn remedy(code: Option<Code>, text: &str) -> Option<Remedy> {
     TABLE.iter().find(|error| matches(code, text, error)).map(|&(.., remedy)| remedy)
 }
+
+/// The errors with which a member refuses a request before it does anything for it, though it may serve the same request
+/// later, and another member may now. The first three are said by the interceptors of all calls (the server's
+/// `api/v3rpc/interceptor.go`), the last when a proposal would be made (`v3_server.go`, `processInternalRaftRequestOnce`).
+const TURNED_AWAY: [&str; 4] = [
+    "ErrGRPCNoLeader",
+    "ErrGRPCNotCapable",
+    "ErrGRPCNotSupportedForLearner",
+    "ErrGRPCRequestTooManyRequests",
+];
+
+/// Whether a status is one of [`TURNED_AWAY`].
+pub(super) fn is_turned_away(code: Code, text: &str) -> bool {
+    let found = TABLE.iter().find(|error| matches(Some(code), text, error));
+    found.is_some_and(|(name, ..)| TURNED_AWAY.contains(name))
+}
+
+/// What etcd's packages begin the texts of their errors with.
+const PREFIXES: [&str; 5] = ["etcdserver: ", "auth: ", "mvcc: ", "lease: ", "raft: "];
+
+/// Whether a text is one of etcd's own.
+pub(super) fn is_own_text(text: &str) -> bool {
+    PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+}

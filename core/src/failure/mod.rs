@@ -174,6 +174,21 @@ pub fn remedy(failure: &Failure) -> Remedy {
     }
 }
 
+/// Whether a member refused a request before it did anything for it, and another member, or the same one later, may
+/// serve it: it is a learner, has no leader, is not ready yet or has too much to do. A write that ended so was not
+/// executed.
+#[must_use]
+pub fn is_turned_away(failure: &Failure) -> bool {
+    matches!(failure, Failure::Status { code, message } if status::is_turned_away(*code, message))
+}
+
+/// Whether etcd itself has said it. Any other status may come from something between the driver and etcd, or from a
+/// server that is not etcd: another endpoint may do better, and so may the same one later.
+#[must_use]
+pub fn is_etcds_own(failure: &Failure) -> bool {
+    matches!(failure, Failure::Status { code, message } if status::is_etcds_own(*code, message))
+}
+
 /// Why a watch ends for which retrying won't help; `None` where it may.
 pub(crate) fn final_reason(remedy: Remedy, failure: &Failure) -> Option<CloseReason> {
     let message = || message_of(failure);

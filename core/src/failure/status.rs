@@ -31,6 +31,20 @@ pub(crate) fn remedy_of_cancel(reason: &str) -> Option<Remedy> {
     remedy.filter(|remedy| *remedy != Remedy::Refused)
 }
 
+/// Whether a status says that a member refused the request before it did anything for it.
+pub(super) fn is_turned_away(code: Code, message: &str) -> bool {
+    let (code, text) = innermost(code, message);
+    etcd::is_turned_away(code, text)
+}
+
+/// Whether a status was made by etcd, or by the gRPC server that it stands on when that looks for etcd's services.
+pub(super) fn is_etcds_own(code: Code, message: &str) -> bool {
+    let (code, text) = innermost(code, message);
+    etcd::is_own_text(text)
+        || by_code(code, text) == Remedy::Unsupported
+        || oversize_of_status(code, text).is_some()
+}
+
 /// Whether the revision that was asked for is no longer in the store's history.
 pub(crate) fn is_compacted(failure: &Failure) -> bool {
     is(failure, &COMPACTED)
@@ -159,7 +173,10 @@ fn oversize_of_status(code: Code, text: &str) -> Option<Oversize> {
 mod tests {
     use alloc::format;
 
-    use super::{super::remedy, *};
+    use super::{
+        super::{is_etcds_own, is_turned_away, remedy},
+        *,
+    };
     use crate::failure::etcd::TABLE;
 
     /// Every code but `Unknown` and these.
@@ -226,6 +243,40 @@ mod tests {
         for (code, text) in statuses {
             assert_eq!(remedy(&Failure::status(code, text)), Remedy::RetryElsewhere, "{code}: {text}");
         }
+    }
+
+    #[test]
+    fn a_status_is_etcds_own_by_its_text() {
+        for (name, codes, text, _) in TABLE {
+            for &code in codes.iter().chain([&Code::Unknown]) {
+                assert!(is_etcds_own(&Failure::status(code, text)), "{name} as {code:?}");
+            }
+        }
+        for text in
+            [COMPACTED.2, "etcdserver: mvcc: database space exceeded", "unknown service etcdserverpb.KV"]
+        {
+            assert!(is_etcds_own(&Failure::status(12, text)), "{text}");
+        }
+        let quoted =
+            "rpc error: code = OutOfRange desc = etcdserver: mvcc: required revision has been compacted";
+        assert!(is_etcds_own(&Failure::status(2, quoted)));
+        for text in
+            ["", "HTTP status 403 instead of a gRPC response", "RBAC: access denied", "no etcdserver: here"]
+        {
+            assert!(!is_etcds_own(&Failure::status(7, text)), "{text}");
+        }
+        assert!(!is_etcds_own(&Failure::EndOfStream));
+    }
+
+    #[test]
+    fn what_a_member_says_at_the_door_is_told_apart_from_what_it_says_inside() {
+        let turned_away = |code: i32, text| is_turned_away(&Failure::status(code, text));
+        for code in [2, 9, 14] {
+            assert!(turned_away(code, "etcdserver: rpc not supported for learner"), "{code}");
+        }
+        assert!(turned_away(14, "etcdserver: no leader") && turned_away(8, "etcdserver: too many requests"));
+        assert!(!turned_away(14, "etcdserver: request timed out"));
+        assert!(!turned_away(14, "upstream: etcdserver: no leader"));
     }
 
     #[test]

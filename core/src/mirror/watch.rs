@@ -68,6 +68,7 @@ impl Mirror {
             // Listing would end the same way, or what ended it was asked for.
             CloseReason::Cancelled
             | CloseReason::ShutDown
+            | CloseReason::RuntimeGone
             | CloseReason::PermissionDenied { .. }
             | CloseReason::AuthenticationFailed { .. }
             | CloseReason::TokenRefused { .. }

@@ -269,11 +269,21 @@ impl Watcher {
 
     /// Ends every watch with `Closed(ShutDown)`, after what waits for its consumer, and every stream.
     pub fn shutdown(&mut self, now: Instant) {
+        self.end_everything(now, &CloseReason::ShutDown);
+    }
+
+    /// [`shutdown`](Self::shutdown) by a driver that can't go on, since its runtime is gone: every watch ends with
+    /// `Closed(RuntimeGone)`. A watch that was closed before keeps its reason.
+    pub fn abandon(&mut self, now: Instant) {
+        self.end_everything(now, &CloseReason::RuntimeGone);
+    }
+
+    fn end_everything(&mut self, now: Instant, reason: &CloseReason) {
         self.advance(now);
         self.is_shut_down = true;
         let open = self.watches.iter().filter(|(_, watch)| !watch.is_closed());
         let keys: Vec<WatchKey> = open.map(|(key, _)| key).collect();
-        keys.into_iter().for_each(|key| self.close(key, CloseReason::ShutDown));
+        keys.into_iter().for_each(|key| self.close(key, reason.clone()));
         for id in self.streams.ids() {
             self.remove_stream(id, StreamEnd::ShutDown);
         }

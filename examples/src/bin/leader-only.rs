@@ -3,7 +3,7 @@
 //! `cargo run -p etcd-watch-examples --bin leader-only`, or, several times, `... -- http://127.0.0.1:2379`
 #![allow(clippy::print_stdout, reason = "it is what the program is for")]
 
-use etcd_watch_tokio::concurrency::{ContendError, Election, Leadership, Session};
+use etcd_watch_tokio::concurrency::{ContendError, Election, Leadership, Name, Session};
 use etcd_watch_tokio::{BoxError, CallError, Client, Put, Txn};
 
 #[tokio::main]
@@ -11,7 +11,7 @@ async fn main() -> Result<(), BoxError> {
     let client = etcd_watch_tokio::connect([etcd_watch_examples::endpoint()]).await?;
     loop {
         let session = Session::builder(&client).ttl(tokio::time::Duration::from_secs(5)).open().await?;
-        let leadership = match Election::new(&session, "elections/worker")?.campaign("me").await {
+        let leadership = match Election::new(&session, Name::new("elections/worker")?).campaign("me").await {
             // The place in the queue is lost with the session: the next session queues again.
             Err(ContendError::Lost(_)) => continue,
             leadership => leadership?,

@@ -22,7 +22,7 @@ use crate::{
 pub(crate) type Gate = Arc<RwLock<Arc<Clock>>>;
 
 /// The shortest that servers grant.
-const LEASE_SECONDS: i64 = 2;
+const LEASE: Duration = Duration::from_secs(2);
 const LARGEST_VALUE: usize = 400;
 /// How many writers each client has: one that waits for a leader is not to be all there is.
 const WRITERS_PER_CLIENT: u32 = 2;
@@ -121,7 +121,7 @@ async fn write(client: &Client, random: &mut Rng, lease: &mut i64) -> Result<i64
         _ => {
             // The one of before may have run out: that write fails, and the next one has a lease of its own.
             if *lease == 0 || random.bool() {
-                *lease = client.lease_grant(LEASE_SECONDS, 0).await?.id;
+                *lease = client.lease_grant(LEASE).await?.id();
             }
             let put = Put::new(key(index), value(random)).lease(*lease);
             let written = client.put_with(put).await;

@@ -207,14 +207,14 @@ impl Arena {
         let mut holder = self.holder.lock().expect("no panic");
         if let Some(before) = holder.upgrade() {
             assert!(!before.is_held(), "two believe to hold it: {before:?} and {guard:?}");
-            assert!(before.create_revision() < guard.create_revision());
+            assert!(before.fencing_token() < guard.fencing_token());
         }
         *holder = if knows_of_its_loss { Arc::downgrade(guard) } else { Weak::new() };
     }
 
     /// Writes the token and the writer to the log, unless the lock has passed on.
     async fn write(&self, guard: &MutexGuard, number: usize) -> bool {
-        let line = format!("{} {number}", guard.create_revision());
+        let line = format!("{} {number}", guard.fencing_token());
         let txn = Txn::new().when(guard.is_owner()).and_then(Put::new(LOG, line));
         self.world.direct.txn(txn).await.expect("it is made").succeeded()
     }

@@ -2,14 +2,14 @@
 
 use etcd_watch_client::{
     Put, Txn,
-    concurrency::{Election, Leadership, NameError, Observe, Session, leader, observe},
+    concurrency::{Election, Leadership, Observe, Session, leader, observe},
 };
 use tokio::task::JoinHandle;
 
-use crate::world::{SHORT, World, opened, session, within};
+use crate::world::{SHORT, World, name, opened, session, within};
 
 fn election(session: &Session) -> Election {
-    Election::new(session, "e").expect("a lawful name")
+    Election::new(session, name("e"))
 }
 
 fn campaigning(session: &Session, value: &'static str) -> JoinHandle<Leadership> {
@@ -32,9 +32,8 @@ async fn all_seen(observer: &mut Observe, last: &str) -> Vec<String> {
 
 pub(crate) async fn one_leads_and_everybody_sees_every_value(world: World) {
     let (one, two) = (session(&world.direct).await, session(&world.client()).await);
-    assert_eq!(within(leader(&world.direct, "e")).await, Ok(None));
-    assert_eq!(observe(&world.direct, "e/").err(), Some(NameError::TrailingSlash { name: "e/".into() }));
-    let mut early = observe(&world.direct, "e").expect("a lawful name");
+    assert_eq!(within(leader(&world.direct, &name("e"))).await, Ok(None));
+    let mut early = observe(&world.direct, &name("e"));
 
     let first = within(election(&one).campaign("a1")).await.expect("it is elected");
     assert_eq!(first.key(), &format!("e/{:x}", one.id()));
@@ -42,7 +41,7 @@ pub(crate) async fn one_leads_and_everybody_sees_every_value(world: World) {
     world.queued("e", 2).await;
     let leader = within(election(&two).leader()).await.expect("it is told").expect("there is one");
     assert_eq!((&leader.key, &leader.value[..]), (first.key(), &b"a1"[..]));
-    assert_eq!(leader.create_revision, first.create_revision());
+    assert_eq!(leader.create_revision, first.fencing_token());
     let mut late = election(&two).observe();
     assert_eq!((seen(&mut early).await, seen(&mut late).await), ("a1".into(), "a1".into()));
 
@@ -51,11 +50,11 @@ pub(crate) async fn one_leads_and_everybody_sees_every_value(world: World) {
     let fenced = Txn::new().when(first.is_owner()).and_then(Put::new("fenced", "a"));
     assert!(world.direct.txn(fenced.clone()).await.expect("it is made").succeeded());
     assert!(!second.is_finished());
-    let token = first.create_revision();
+    let token = first.fencing_token();
     within(first.resign()).await.expect("it resigns");
     assert!(!world.direct.txn(fenced).await.expect("it is made").succeeded());
     let second = within(second).await.expect("no panic");
-    assert!(second.create_revision() > token && second.is_held());
+    assert!(second.fencing_token() > token && second.is_held());
     within(second.proclaim("b2")).await.expect("it is the leader");
     for observer in [&mut early, &mut late] {
         assert_eq!(all_seen(observer, "b2").await, ["a2", "a3", "b1", "b2"]);
@@ -99,7 +98,7 @@ pub(crate) async fn observers_miss_nothing_through_cuts_and_catch_up_after_compa
     let remote = world.remote().await;
     let (one, two) = (session(&world.direct).await, session(&world.client()).await);
     let first = within(election(&one).campaign("a1")).await.expect("it is elected");
-    let mut observer = observe(&remote.client, "e").expect("a lawful name");
+    let mut observer = observe(&remote.client, &name("e"));
     assert_eq!(seen(&mut observer).await, "a1");
 
     remote.disconnect();
@@ -147,7 +146,7 @@ pub(crate) async fn a_leadership_goes_over_with_its_lease(world: World) {
     let heir = opened(Session::builder(&world.client()).lease(one.orphan())).await;
     assert!(!first.is_held());
     let second = within(election(&heir).campaign("b")).await.expect("its key is there already");
-    assert_eq!(second.create_revision(), first.create_revision());
+    assert_eq!(second.fencing_token(), first.fencing_token());
     assert_eq!(seen(&mut observer).await, "b");
     within(second.resign()).await.expect("it resigns");
     within(first.resign()).await.expect_err("it was lost");

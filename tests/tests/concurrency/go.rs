@@ -15,7 +15,7 @@ use etcd_watch_client::{
 use etcd_watch_testkit::harness::{Go, GoProcess};
 use tokio::task::JoinSet;
 
-use crate::world::{World, joined, locking, mutex, session, within};
+use crate::world::{World, joined, locking, mutex, name, session, within};
 
 /// What must not happen gets so long to happen.
 const UNLIKELY: Duration = Duration::from_millis(200);
@@ -54,10 +54,10 @@ pub(crate) async fn go_and_rust_lock_in_turn(world: World) {
     first.send("unlock").await.expect("it listens");
     assert_eq!(first.end().await.expect("it ends well"), ["unlocked"]);
     let second = joined(second).await.expect("it locks");
-    assert!(second.create_revision() > first_token);
+    assert!(second.fencing_token() > first_token);
     assert_eq!(go(&world).run(["trylock", "a"]).await.expect("it is told"), ["busy"]);
     assert_eq!(third.line_within(UNLIKELY).await.expect("it waits"), None, "Rust's key is before it");
-    let second_token = second.create_revision();
+    let second_token = second.fencing_token();
     within(second.unlock()).await.expect("it unlocks");
 
     let (key, third_token) = got(&mut third, "locked").await;
@@ -66,7 +66,7 @@ pub(crate) async fn go_and_rust_lock_in_turn(world: World) {
     // Its lease is over some seconds later.
     third.kill().await.expect("it is killed");
     let fourth = joined(fourth).await.expect("it locks");
-    assert!(fourth.create_revision() > third_token && fourth.is_held());
+    assert!(fourth.fencing_token() > third_token && fourth.is_held());
     drop(fourth);
     let mut last = go(&world).spawn(["trylock", "a"]).expect("it starts");
     // The key is removed in the background.
@@ -111,7 +111,7 @@ pub(crate) async fn go_and_rust_never_hold_it_at_once(world: World) {
                 let line = Put::new("log", format!("rust {number}"));
                 let txn = Txn::new().when(guard.is_owner()).and_then(line);
                 assert!(client.txn(txn).await.expect("it is made").succeeded(), "it is the holder");
-                tokens.push(guard.create_revision());
+                tokens.push(guard.fencing_token());
                 is_busy.store(false, Ordering::SeqCst);
                 guard.unlock().await.expect("it unlocks");
             }
@@ -140,7 +140,7 @@ pub(crate) async fn go_and_rust_elect_and_observe_each_other(world: World) {
     let (one, two) = (session(&world.direct).await, session(&world.client()).await);
     assert_eq!(go(&world).run(["leader", "e"]).await.expect("it is told"), ["none"]);
     let mut theirs = go(&world).spawn(["observe", "e"]).expect("it starts");
-    let mut ours = observe(&world.direct, "e").expect("a lawful name");
+    let mut ours = observe(&world.direct, &name("e"));
     // Both see the same key, revision and value.
     let mut all_see = async |value: &str| {
         let leader = within(ours.next()).await.expect("it goes on").expect("it goes well");
@@ -153,18 +153,18 @@ pub(crate) async fn go_and_rust_elect_and_observe_each_other(world: World) {
         assert_eq!(now, text(&leader.key));
     };
 
-    let election = Election::new(&one, "e").expect("a lawful name");
+    let election = Election::new(&one, name("e"));
     let first = within(election.campaign("rust 1")).await.expect("it is elected");
     all_see("rust 1").await;
     let mut second = go(&world).spawn(["elect", "e", "go 1"]).expect("it starts");
     world.queued("e", 2).await;
-    let election = Election::new(&two, "e").expect("a lawful name");
+    let election = Election::new(&two, name("e"));
     let third = tokio::spawn(async move { election.campaign("rust 3").await });
     world.queued("e", 3).await;
     within(first.proclaim("rust 2")).await.expect("it is the leader");
     all_see("rust 2").await;
     assert_eq!(second.line_within(UNLIKELY).await.expect("it waits"), None, "there is a leader");
-    let first_token = first.create_revision();
+    let first_token = first.fencing_token();
     within(first.resign()).await.expect("it resigns");
 
     let (key, second_token) = got(&mut second, "elected").await;
@@ -179,13 +179,13 @@ pub(crate) async fn go_and_rust_elect_and_observe_each_other(world: World) {
     assert_eq!(second.end().await.expect("it ends well"), ["resigned"]);
 
     let third = within(third).await.expect("no panic").expect("it is elected");
-    assert!(third.create_revision() > second_token && third.is_held());
+    assert!(third.fencing_token() > second_token && third.is_held());
     all_see("rust 3").await;
     theirs.end().await.expect("it ends well");
 }
 
 /// The leader's key.
 async fn leader_of(world: &World) -> String {
-    let leader = leader(&world.direct, "e").await.expect("it is told").expect("there is one");
+    let leader = leader(&world.direct, &name("e")).await.expect("it is told").expect("there is one");
     String::from_utf8_lossy(&leader.key).into_owned()
 }

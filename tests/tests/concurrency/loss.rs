@@ -33,7 +33,7 @@ pub(crate) async fn a_revoked_lease_ends_waiting_and_holding(world: World) {
     let late = Txn::new().when(was_owner).and_then(Put::new("fenced", "late"));
     assert!(!world.direct.txn(late).await.expect("it is made").succeeded());
     let next = joined(third).await.expect("it locks");
-    assert!(next.create_revision() > guard.create_revision());
+    assert!(next.fencing_token() > guard.fencing_token());
     let error = within(guard.unlock()).await.expect_err("it was lost");
     assert!(matches!(error, ContendError::Lost(_)), "{error}");
     assert!(next.is_held(), "unlocking what was lost takes nothing from others");

@@ -19,7 +19,7 @@ pub(crate) async fn a_lock_is_held_by_one_and_given_back(world: World) {
     assert_eq!(guard.key(), &format!("locks/a/{:x}", one.id()));
     let kvs = world.direct.get(Get::key(guard.key().clone())).await.expect("it is read").into_kvs();
     assert_eq!((kvs.len(), kvs[0].lease), (1, one.id()));
-    assert_eq!((&kvs[0].value[..], kvs[0].create_revision), (&b""[..], guard.create_revision()));
+    assert_eq!((&kvs[0].value[..], kvs[0].create_revision), (&b""[..], guard.fencing_token()));
     assert!(guard.is_held());
 
     let other = mutex(&two, "locks/a");
@@ -30,14 +30,14 @@ pub(crate) async fn a_lock_is_held_by_one_and_given_back(world: World) {
     world.queued("locks/a", 1).await;
 
     let fenced = |value: &'static str, compare| Txn::new().when(compare).and_then(Put::new("fenced", value));
-    let (token, was_owner) = (guard.create_revision(), guard.is_owner());
+    let (token, was_owner) = (guard.fencing_token(), guard.is_owner());
     assert!(world.direct.txn(fenced("one", was_owner.clone())).await.expect("it is made").succeeded());
     within(guard.unlock()).await.expect("it unlocks");
     assert!(world.keys("locks/a").await.is_empty());
     assert!(!world.direct.txn(fenced("late", was_owner)).await.expect("it is made").succeeded());
 
     let guard = within(other.try_lock()).await.expect("it is told").expect("it is free");
-    assert!(guard.create_revision() > token);
+    assert!(guard.fencing_token() > token);
     assert!(world.direct.txn(fenced("two", guard.is_owner())).await.expect("it is made").succeeded());
     drop(guard);
     world.queued("locks/a", 0).await;
@@ -54,7 +54,7 @@ pub(crate) async fn waiters_get_it_in_the_order_they_came(world: World) {
         let (mutex, order) = (mutex(&session, "a"), order.clone());
         waiters.spawn(async move {
             let guard = mutex.lock().await.expect("it locks");
-            order.lock().expect("no panic").push((number, guard.create_revision()));
+            order.lock().expect("no panic").push((number, guard.fencing_token()));
             guard.unlock().await.expect("it unlocks");
         });
         world.queued("a", number + 2).await;

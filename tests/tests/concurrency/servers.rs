@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::{
     runtime::On,
-    world::{KEPT, builder_on, joined, locking, mutex, opened, renewed, session, within},
+    world::{KEPT, builder_on, joined, locking, mutex, name, opened, renewed, session, within},
 };
 
 const SCENARIO_DEADLINE: Duration = Duration::from_secs(240);
@@ -46,12 +46,12 @@ async fn those_without_permission_are_told_so(version: EtcdVersion) {
     assert!(matches!(&denied, ContendError::Denied { .. }), "{denied}");
     let denied = within(mutex(&session, "b").try_lock()).await.expect_err("it is not hers");
     assert!(matches!(&denied, ContendError::Denied { .. }), "{denied}");
-    let election = Election::new(&session, "b").expect("a lawful name");
+    let election = Election::new(&session, name("b"));
     let denied = within(election.campaign("alice")).await.expect_err("it is not hers");
     assert!(matches!(&denied, ContendError::Denied { .. }), "{denied}");
     let denied = within(election.observe().next()).await.expect("an error, then the end");
     assert!(matches!(&denied, Err(ContendError::Denied { .. })), "{denied:?}");
-    within(leader(&alice, "b")).await.expect_err("it is not hers");
+    within(leader(&alice, &name("b"))).await.expect_err("it is not hers");
 
     assert!(!session.is_lost(), "a denial costs nothing else");
     let guard = within(mutex(&session, "a/lock").lock()).await.expect("it is hers");

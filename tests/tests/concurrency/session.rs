@@ -51,9 +51,9 @@ pub(crate) async fn a_session_takes_over_a_lease_that_another_has_orphaned(world
     let second = opened(Session::builder(&world.direct).lease(id)).await;
     assert_eq!((second.id(), second.is_lost()), (id, false));
     assert!(second.ttl() > Duration::from_secs(100), "the lease's own time");
-    let token = guard.create_revision();
+    let token = guard.fencing_token();
     let taken = within(mutex(&second, "a").lock()).await.expect("its key is there already");
-    assert_eq!(taken.create_revision(), token);
+    assert_eq!(taken.fencing_token(), token);
     // The old guard's way out takes the key it made, as dropping a guard does.
     drop(guard);
     within(taken.lost()).await;
@@ -64,7 +64,7 @@ pub(crate) async fn a_session_takes_over_a_lease_that_another_has_orphaned(world
 pub(crate) async fn what_no_session_can_be_is_refused(world: World) {
     let none = Session::builder(&world.direct).ttl(Duration::ZERO).open().await;
     assert!(
-        matches!(&none, Err(SessionError::Call(CallError::InvalidArgument { field: "ttl_seconds", .. }))),
+        matches!(&none, Err(SessionError::Call(CallError::InvalidArgument { field: "ttl", .. }))),
         "{none:?}"
     );
     let unknown = Session::builder(&world.direct).lease(0x1234).open().await;
@@ -78,7 +78,7 @@ pub(crate) async fn a_session_outlives_a_restart_and_lost_connections(mut world:
     let remote = world.remote().await;
     let session = opened(Session::builder(&remote.client).ttl(KEPT)).await;
     let guard = within(mutex(&session, "a").lock()).await.expect("it locks");
-    let token = guard.create_revision();
+    let token = guard.fencing_token();
     world.stop().await;
     world.restart().await;
     remote.disconnect();
@@ -86,7 +86,7 @@ pub(crate) async fn a_session_outlives_a_restart_and_lost_connections(mut world:
     renewed(&session).await;
     assert!(world.has_lease(session.id()).await);
     assert!(guard.is_held() && !session.is_lost(), "{:?}", guard.lost_reason());
-    assert_eq!(guard.create_revision(), token);
+    assert_eq!(guard.fencing_token(), token);
     within(guard.unlock()).await.expect("it unlocks");
     assert!(world.keys("a").await.is_empty());
 }

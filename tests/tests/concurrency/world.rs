@@ -4,7 +4,7 @@ use std::{cell::Cell, time::Duration};
 
 use etcd_watch_client::{
     Client, ClientBuilder, Compact, Config, Delete, Get, IntoBytes, Put,
-    concurrency::{ContendError, Mutex, MutexGuard, Session, SessionBuilder},
+    concurrency::{ContendError, Mutex, MutexGuard, Name, Session, SessionBuilder},
 };
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion},
@@ -166,7 +166,11 @@ impl World {
     }
 
     pub(crate) async fn has_lease(&self, id: i64) -> bool {
-        self.direct.lease_time_to_live(id, false).await.expect("it is told").ttl > 0
+        self.direct
+            .lease_time_to_live(id)
+            .await
+            .expect("it is told")
+            .is_some_and(|it| !it.remaining.is_zero())
     }
 }
 
@@ -214,8 +218,12 @@ pub(crate) async fn opened(builder: SessionBuilder) -> Session {
     within(builder.open()).await.expect("a session opens")
 }
 
+pub(crate) fn name(name: &str) -> Name {
+    Name::new(name).expect("a lawful name")
+}
+
 pub(crate) fn mutex(session: &Session, name: &str) -> Mutex {
-    Mutex::new(session, name).expect("a lawful name")
+    Mutex::new(session, self::name(name))
 }
 
 /// Locks in a task.

@@ -1,7 +1,7 @@
 //! What a watch sees with nothing in its way: ranges, starts, filters, previous values.
 
 use etcd_watch_client::{
-    ApiMisuse, Compare, Delete, Filters, Is, KeyRange, Put, RequestError, Txn, WatchRequest,
+    Compare, Delete, Filters, Is, KeyRange, OpenError, Put, RequestError, Txn, WatchRequest,
 };
 use etcd_watch_proto::mvccpb::event::EventType;
 
@@ -124,7 +124,7 @@ pub(crate) async fn what_can_never_be_served_is_refused_at_once(backend: Backend
         (request().buffer_bytes(0), too_small),
         (request().filters(Filters { no_put: true, no_delete: true }), RequestError::NothingLeft),
     ] {
-        assert_eq!(client.watch(request).err(), Some(ApiMisuse::Request(error)));
+        assert_eq!(client.watch(request).err(), Some(OpenError::Request(error)));
     }
     assert_eq!(client.stats().opens, 0, "nothing went to the server");
 }

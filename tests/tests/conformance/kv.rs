@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use etcd_watch_client::{
-    CallError, Code, Compare, Delete, Get, GetResponse, Is, KeyRange, LeaseLost, Put, SortBy, SortOrder, Txn,
+    CallError, Code, Compare, Delete, Get, GetResponse, Is, KeyRange, LeaseGrant, LeaseLost, LeaseTimeToLive,
+    Put, SortBy, SortOrder, Txn,
 };
 use etcd_watch_testkit::proxy::Cut;
 use tokio::time::timeout;
@@ -152,11 +153,13 @@ pub(crate) async fn a_lease_that_expires_deletes_its_keys(backend: Backend) {
     let client = world.client();
     let mut observer = Ask::prefix("l/").from(1).prev_kv().open(&client);
     // Long enough to put two keys, on a busy machine, too.
-    let lease = client.lease_grant(5, 0).await.expect("it is granted");
-    client.put_with(Put::new("l/a", "v").lease(lease.id)).await.expect("it is put");
-    client.put_with(Put::new("l/b", "v").lease(lease.id)).await.expect("it is put");
-    let left = client.lease_time_to_live(lease.id, true).await.expect("it is told");
-    assert_eq!((left.granted_ttl, left.keys.len()), (lease.ttl, 2));
+    let lease = client.lease_grant(Duration::from_secs(5)).await.expect("it is granted");
+    client.put_with(Put::new("l/a", "v").lease(lease.id())).await.expect("it is put");
+    client.put_with(Put::new("l/b", "v").lease(lease.id())).await.expect("it is put");
+    let left =
+        client.lease_time_to_live(LeaseTimeToLive::new(lease.id()).keys(true)).await.expect("it is told");
+    let left = left.expect("it is there");
+    assert_eq!((left.granted_ttl, left.keys.len()), (lease.ttl(), 2));
     // Both at one revision, when its time is over.
     while observer.events() < 4 {
         observer.step().await.expect("the watch goes on");
@@ -165,38 +168,39 @@ pub(crate) async fn a_lease_that_expires_deletes_its_keys(backend: Backend) {
     let history = world.history().await;
     let leases: Vec<_> =
         history.iter().filter_map(|event| event.prev_kv.as_ref()).map(|kv| kv.lease).collect();
-    assert_eq!(leases, [lease.id, lease.id]);
-    assert_eq!(client.lease_time_to_live(lease.id, false).await.expect("it is told").ttl, -1);
+    assert_eq!(leases, [lease.id(), lease.id()]);
+    assert_eq!(client.lease_time_to_live(lease.id()).await.expect("it is told"), None);
 }
 
 pub(crate) async fn leases_are_kept_alive_and_revoked(backend: Backend) {
     let world = World::start(backend).await;
     let client = world.client();
     let mut observer = Ask::prefix("l/").from(1).open(&client);
-    let lease = client.lease_grant(5, 77).await.expect("it is granted");
-    assert_eq!(lease.id, 77);
-    let again = client.lease_grant(5, 77).await;
+    let own = || LeaseGrant::new(Duration::from_secs(5)).id(77);
+    let lease = client.lease_grant(own()).await.expect("it is granted");
+    assert_eq!(lease.id(), 77);
+    let again = client.lease_grant(own()).await;
     assert!(
         matches!(again, Err(CallError::Refused { code: Code::AlreadyExists | Code::FailedPrecondition, .. })),
         "{again:?}"
     );
-    let keeper = client.lease_keep_alive(lease.id, lease.ttl).expect("a lawful request");
-    let put = client.put_with(Put::new("l/a", "v").lease(lease.id)).await.expect("it is put");
+    let keeper = client.lease_keep_alive(lease.id(), lease.ttl()).expect("a lawful request");
+    let put = client.put_with(Put::new("l/a", "v").lease(lease.id())).await.expect("it is put");
     observer.through(put.revision()).await;
     // Longer than it lives by itself, and through a cut.
     world.proxy.cut_all(Cut::Reset);
     let lost = timeout(Duration::from_millis(6_500), keeper.lost()).await;
     assert!(lost.is_err(), "it was lost: {lost:?}");
     assert!(!keeper.remaining().is_zero());
-    let once = client.lease_keep_alive_once(lease.id).await.expect("it is renewed");
-    assert_eq!((once.id, once.ttl), (lease.id, lease.ttl));
+    let once = client.lease_keep_alive_once(lease.id()).await.expect("it is told").expect("it is renewed");
+    assert_eq!((once.id(), once.ttl()), (lease.id(), lease.ttl()));
 
-    let revoke = client.lease_revoke(lease.id).await.expect("it is revoked");
+    let revoke = client.lease_revoke(lease.id()).await.expect("it is revoked");
     observer.check_through(&world, revoke.header.expect("a header").revision).await;
     assert_eq!(observer.events(), 2);
     let lost = timeout(DEADLINE, keeper.lost()).await.expect("the keeper notices");
-    assert_eq!(lost, LeaseLost::NotFound { id: lease.id });
-    assert_eq!(client.lease_keep_alive_once(lease.id).await.expect("it is answered").ttl, 0);
-    let unknown = client.put_with(Put::new("l/b", "v").lease(lease.id)).await;
+    assert_eq!(lost, LeaseLost::NotFound { id: lease.id() });
+    assert!(client.lease_keep_alive_once(lease.id()).await.expect("it is answered").is_none());
+    let unknown = client.put_with(Put::new("l/b", "v").lease(lease.id())).await;
     assert!(matches!(unknown, Err(CallError::Refused { code: Code::NotFound, .. })), "{unknown:?}");
 }

@@ -61,7 +61,7 @@ pub(crate) async fn what_is_added_is_listed_and_watched(world: World) {
     assert_eq!((update.kind(), update.revision()), (UpdateKind::Snapshot, first + 1));
     assert_eq!(told(update.changes()), lines(&["+a 10.0.0.1:1"]));
 
-    let lease = client.lease_grant(60, 0).await.expect("it is granted").id;
+    let lease = client.lease_grant(Duration::from_secs(60)).await.expect("it is granted").id();
     let batch = EndpointBatch::new().add("a", at("2")).add_with_lease("b/c", at("3"), lease).delete("no one");
     let second = service.update(batch).await.expect("it is done");
     let update = next(&mut watch).await;

@@ -28,8 +28,10 @@ async fn everything_goes_past_the_first(endpoints: impl Fn() -> Vec<String>) {
     let client = || lazy(endpoints());
     in_time("a read", client().get("key")).await.expect("it is read");
     in_time("a write", client().put("key", "value")).await.expect("it is written");
-    in_time("a lease", client().lease_grant(60, 0)).await.expect("it is granted");
-    in_time("a session", Session::open(&client())).await.expect("it is opened");
+    in_time("a lease", client().lease_grant(std::time::Duration::from_secs(60)))
+        .await
+        .expect("it is granted");
+    drop(in_time("a session", Session::open(&client())).await.expect("it is opened"));
     let client = client();
     let mut watch = client.watch(KeyRange::prefix("key")).expect("it is opened");
     in_time("a watch", created(&watch)).await;

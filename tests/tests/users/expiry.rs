@@ -73,9 +73,9 @@ pub(crate) async fn a_lease_is_kept_alive_past_the_end_of_a_token(setup: Setup) 
     let world = World::start(setup).await;
     let client = world.alice();
     // Renewed every 2 s, which is about when the token has expired.
-    let lease = client.lease_grant(6, 0).await.expect("it is granted");
-    let keeper = client.lease_keep_alive(lease.id, lease.ttl).expect("a lease");
-    client.put_with(Put::new("a/leased", "x").lease(lease.id)).await.expect("it is put");
+    let lease = client.lease_grant(Duration::from_secs(6)).await.expect("it is granted");
+    let keeper = lease.keep_alive();
+    client.put_with(Put::new("a/leased", "x").lease(lease.id())).await.expect("it is put");
     let (before, since) = (world.password_checks(), Instant::now());
     let end = since + Duration::from_secs(11);
     tokio::select! {

@@ -2,9 +2,9 @@
 
 use std::ops::RangeInclusive;
 
-use etcd_watch_core::{ApiMisuse, KeyRange};
+use etcd_watch_core::KeyRange;
 
-use crate::{CallError, WatchError};
+use crate::{CallError, OpenError, WatchError};
 
 /// Why a cache can't go on, or can't be as new as was asked for. The keys it has can be read all the same.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,9 +47,9 @@ pub enum CacheRequestError {
         /// What it may be.
         allowed: &'static str,
     },
-    /// The mirror was refused: the request can't be served, or the client has been closed.
+    /// The mirror was refused: the request can't be served, or the client has ended.
     #[error(transparent)]
-    Refused(#[from] ApiMisuse),
+    Refused(#[from] OpenError),
 }
 
 /// A subscription can't be made as asked for.

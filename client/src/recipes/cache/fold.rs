@@ -35,7 +35,7 @@ impl<P> Fold<P> {
     pub(super) fn listing(&mut self, reason: &ListReason) {
         let is_other_store = self.listing.unwrap_or(false) || reason.is_other_store();
         self.listing = Some(is_other_store);
-        self.shared.listing(reason.clone());
+        self.shared.listing(reason);
     }
 
     pub(super) fn part(&mut self, part: &SnapshotPart) {

@@ -16,7 +16,7 @@ use super::{
     request::Make,
     shared::Shared,
 };
-use crate::{CallError, Client, Get, GetResponse, Mirror, SortBy, SortOrder, runtime::BoxFuture};
+use crate::{BoxFuture, CallError, Client, Get, GetResponse, Mirror, SortBy, SortOrder};
 
 /// How many of the mirror's events are taken in one go, before other tasks have their turn.
 const TURN: usize = 32;
@@ -107,7 +107,7 @@ impl<P> Follower<P> {
                     self.cluster_id = 0;
                     // What it tells may be of the store before.
                     self.keys_read = None;
-                    self.catch_up.read(self.client.hub().now(), None);
+                    self.catch_up.read(self.client.runtime().now(), None);
                 }
                 self.fold.listing(reason);
                 self.catch_up.listing(reason.is_other_store());
@@ -115,7 +115,7 @@ impl<P> Follower<P> {
             MirrorEvent::Snapshot(part) => self.fold.part(part),
             MirrorEvent::Synced { revision } => {
                 self.fold.synced(*revision);
-                self.catch_up.progressed(self.client.hub().now());
+                self.catch_up.progressed(self.client.runtime().now());
             }
             MirrorEvent::Changes(response) => {
                 self.cluster_id = response.header().cluster_id;
@@ -162,7 +162,7 @@ impl<P> Follower<P> {
             }
             let wanted = self.shared.waiters.highest();
             let is_wanted = at.is_some_and(|(at, _)| wanted.is_some_and(|wanted| wanted > at));
-            let now = self.client.hub().now();
+            let now = self.client.runtime().now();
             let ask = self.catch_up.poll(now, is_wanted);
             if ask.progress {
                 self.shared.counters.progress_requests.add(1);
@@ -203,7 +203,7 @@ impl<P> Follower<P> {
                 newest,
             })
         });
-        self.catch_up.read(self.client.hub().now(), proof);
+        self.catch_up.read(self.client.runtime().now(), proof);
     }
 
     /// Whether it is time.
@@ -231,8 +231,10 @@ impl<P> Follower<P> {
 }
 
 impl<P> Drop for Follower<P> {
-    /// Nobody is to wait for a task that a runtime has dropped, or that has panicked.
+    /// Nobody is to wait for a task that a runtime has dropped, or that has panicked. What is left of the cache is not
+    /// to hold the task.
     fn drop(&mut self) {
         self.shared.end(CacheError::Stopped);
+        drop(self.shared.task.take());
     }
 }

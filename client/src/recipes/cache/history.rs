@@ -1,14 +1,20 @@
 //! The last states that the cache had.
 
-use std::{collections::VecDeque, ops::RangeInclusive};
+use std::ops::{Bound, RangeInclusive};
 
-use super::{error::RevisionNotHeld, snapshot::Snapshot};
+use super::{
+    error::RevisionNotHeld,
+    snapshot::Snapshot,
+    tree::{Entry, Tree},
+};
 
-/// The last states, oldest first. It has the one that is current, too.
+/// The last states, oldest first. It has the one that is current, too. Persistent, as the states are: a clone is cheap
+/// and stays as it is.
 #[derive(Debug)]
 pub(super) struct History<P> {
     limit: usize,
-    states: VecDeque<Held<P>>,
+    /// By the last revision of each.
+    states: Tree<Held<P>>,
 }
 
 /// The store from one revision through another, in which nothing changed: its snapshot's revision is the last.
@@ -18,54 +24,108 @@ pub(super) struct Held<P> {
     pub(super) snapshot: Snapshot<P>,
     /// Whether it is what a single revision made of the state before it, and not of a list.
     pub(super) follows: bool,
+    /// The snapshot's revision, in an order of bytes.
+    key: [u8; 8],
+}
+
+impl<P> Held<P> {
+    fn new(from: i64, snapshot: Snapshot<P>, follows: bool) -> Self {
+        let key = key(snapshot.revision);
+        Self { from, snapshot, follows, key }
+    }
+
+    /// The same through another revision.
+    fn through(&self, revision: i64) -> Self {
+        Self::new(self.from, self.snapshot.at(revision), self.follows)
+    }
+}
+
+/// Revisions are not negative.
+fn key(revision: i64) -> [u8; 8] {
+    revision.to_be_bytes()
+}
+
+impl<P> Clone for Held<P> {
+    fn clone(&self) -> Self {
+        Self { from: self.from, snapshot: self.snapshot.clone(), follows: self.follows, key: self.key }
+    }
+}
+
+impl<P> Entry for Held<P> {
+    fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key && self.from == other.from
+    }
+}
+
+impl<P> Clone for History<P> {
+    fn clone(&self) -> Self {
+        Self { limit: self.limit, states: self.states.clone() }
+    }
 }
 
 impl<P> History<P> {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, states: VecDeque::new() }
+        Self { limit, states: Tree::default() }
     }
 
-    /// Adds the state that a revision made of the one before: up to there, that one held. Returns what is to
-    /// be dropped, which may take a while.
-    pub(super) fn follow(&mut self, snapshot: &Snapshot<P>) -> impl Sized + use<P> {
+    /// Adds the state that a revision made of the one before: up to there, that one held.
+    pub(super) fn follow(&mut self, snapshot: &Snapshot<P>) {
         let from = snapshot.revision;
-        match self.states.back_mut() {
-            Some(last) if last.snapshot.revision < from => last.snapshot.revision = from - 1,
-            // A server vouched for a revision, and then sent what belongs at or before it.
+        match self.states.last() {
+            Some(last) if last.snapshot.revision < from => self.extend(from - 1),
+            // A server reported a revision complete, and then sent an event at or below it.
             Some(_) => return self.restart(snapshot),
             None => {}
         }
-        self.push(Held { from, snapshot: snapshot.clone(), follows: true })
+        self.push(Held::new(from, snapshot.clone(), true));
     }
 
     /// Adds a state that was listed: what was in between is not known.
-    pub(super) fn jump(&mut self, snapshot: &Snapshot<P>) -> impl Sized + use<P> {
-        self.push(Held { from: snapshot.revision, snapshot: snapshot.clone(), follows: false })
+    pub(super) fn jump(&mut self, snapshot: &Snapshot<P>) {
+        let from = snapshot.revision;
+        while let Some(last) = self.states.last().cloned()
+            && last.snapshot.revision >= from
+        {
+            self.states.remove(&last.key);
+            if last.from < from {
+                self.states.insert(last.through(from - 1));
+            }
+        }
+        self.push(Held::new(from, snapshot.clone(), false));
     }
 
     /// Forgets all there was, for this state.
-    pub(super) fn restart(&mut self, snapshot: &Snapshot<P>) -> Vec<Held<P>> {
-        let mut old: Vec<_> = self.states.drain(..).collect();
-        old.extend(self.push(Held { from: snapshot.revision, snapshot: snapshot.clone(), follows: false }));
-        old
+    pub(super) fn restart(&mut self, snapshot: &Snapshot<P>) {
+        self.states = Tree::default();
+        self.push(Held::new(snapshot.revision, snapshot.clone(), false));
     }
 
     /// Nothing has changed up to this revision.
     pub(super) fn extend(&mut self, revision: i64) {
-        if let Some(last) = self.states.back_mut() {
-            last.snapshot.revision = last.snapshot.revision.max(revision);
+        if let Some(last) = self.states.last().cloned()
+            && last.snapshot.revision < revision
+        {
+            self.states.remove(&last.key);
+            self.states.insert(last.through(revision));
         }
     }
 
-    fn push(&mut self, held: Held<P>) -> Vec<Held<P>> {
-        self.states.push_back(held);
-        let excess = self.states.len().saturating_sub(self.limit);
-        self.states.drain(..excess).collect()
+    fn push(&mut self, held: Held<P>) {
+        self.states.insert(held);
+        while self.states.len() > self.limit
+            && let Some(first) = self.states.first().map(|first| first.key)
+        {
+            self.states.remove(&first);
+        }
     }
 
     /// The store at a revision.
     pub(super) fn at(&self, revision: i64) -> Result<Snapshot<P>, RevisionNotHeld> {
-        self.position(revision).map(|at| self.states[at].snapshot.at(revision))
+        self.held(revision).map(|held| held.snapshot.at(revision))
     }
 
     /// The state at a revision, and those after it.
@@ -73,21 +133,21 @@ impl<P> History<P> {
         &self,
         revision: i64,
     ) -> Result<(Snapshot<P>, impl Iterator<Item = &Held<P>>), RevisionNotHeld> {
-        let at = self.position(revision)?;
-        Ok((self.states[at].snapshot.at(revision), self.states.range(at + 1..)))
+        let held = self.held(revision)?;
+        Ok((held.snapshot.at(revision), self.states.iter_from(Bound::Excluded(&held.key))))
     }
 
-    fn position(&self, revision: i64) -> Result<usize, RevisionNotHeld> {
-        let after = self.states.partition_point(|held| held.from <= revision);
-        after
-            .checked_sub(1)
-            .filter(|&at| revision <= self.states[at].snapshot.revision)
-            .ok_or_else(|| RevisionNotHeld { revision, held: self.held() })
+    fn held(&self, revision: i64) -> Result<&Held<P>, RevisionNotHeld> {
+        let key = key(revision.max(0));
+        let first = self.states.iter_from(Bound::Included(&key)).next();
+        first
+            .filter(|held| held.from <= revision)
+            .ok_or_else(|| RevisionNotHeld { revision, held: self.all_held() })
     }
 
-    fn held(&self) -> Vec<RangeInclusive<i64>> {
+    fn all_held(&self) -> Vec<RangeInclusive<i64>> {
         let mut held: Vec<RangeInclusive<i64>> = Vec::new();
-        for state in &self.states {
+        for state in self.states.iter() {
             let (from, through) = (state.from, state.snapshot.revision);
             match held.last_mut() {
                 Some(last) if *last.end() + 1 >= from => *last = *last.start()..=through,
@@ -145,7 +205,7 @@ mod tests {
             let mut froms = vec![5];
             let mut revision = 5;
             state.revision = revision;
-            let _ = history.jump(&state);
+            history.jump(&state);
             store.insert(revision, keys(&state));
             for step in steps {
                 match step {
@@ -154,7 +214,7 @@ mod tests {
                         revision += skip;
                         put(&mut state, &[key], revision);
                         state.revision = revision;
-                        let _ = history.follow(&state);
+                        history.follow(&state);
                         froms.push(revision);
                     }
                     Step::Quiet(count) => {
@@ -168,7 +228,7 @@ mod tests {
                         put(&mut state, &[key], revision);
                         state.tree.remove(&[key / 2]);
                         state.revision = revision;
-                        let _ = history.jump(&state);
+                        history.jump(&state);
                         froms.push(revision);
                     }
                 }
@@ -191,7 +251,7 @@ mod tests {
                 }
             }
             // The differences between states lead from any of them to the last.
-            for held in &history.states {
+            for held in history.states.iter() {
                 let (base, later) = history.since(held.from).unwrap();
                 let mut fold: BTreeMap<_, _> = keys(&base).into_iter().collect();
                 let mut last = base;
@@ -210,15 +270,46 @@ mod tests {
     }
 
     #[test]
+    fn a_list_at_a_revision_that_is_held_takes_the_place_of_the_state_there() {
+        let mut history = History::new(4);
+        let mut state = Snapshot::none();
+        state.revision = 5;
+        history.jump(&state);
+        history.extend(9);
+        put(&mut state, b"listed", 7);
+        state.revision = 9;
+        history.jump(&state);
+        assert_eq!(history.at(8).unwrap().len(), 0);
+        assert_eq!(history.at(9).unwrap().len(), 1);
+        assert_eq!(history.at(4).unwrap_err().held, [5..=9]);
+    }
+
+    #[test]
+    fn a_clone_stays_as_it_is() {
+        let mut history = History::<()>::new(2);
+        let mut state = Snapshot::none();
+        for revision in 5..8 {
+            state.revision = revision;
+            history.follow(&state);
+        }
+        let before = history.clone();
+        state.revision = 8;
+        history.follow(&state);
+        history.extend(20);
+        assert_eq!(before.at(20).unwrap_err().held, [6..=7]);
+        assert_eq!(history.at(4).unwrap_err().held, [7..=20]);
+    }
+
+    #[test]
     fn a_change_below_what_was_vouched_for_unsays_what_was_held() {
         let mut history = History::new(4);
         let mut state = Snapshot::none();
         state.revision = 5;
-        let _ = history.jump(&state);
+        history.jump(&state);
         history.extend(9);
         put(&mut state, b"late", 7);
         state.revision = 9;
-        let _ = history.follow(&state);
+        history.follow(&state);
         assert_eq!(history.at(6).unwrap_err().held, [9..=9]);
         assert_eq!(history.at(9).unwrap().len(), 1);
     }

@@ -3,13 +3,13 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex},
-    task::Waker,
 };
 
 use etcd_watch_core::{EventKind, Filters, KeyRange};
+use futures_util::task::AtomicWaker;
 
 use super::{change::CacheChange, error::CacheError, snapshot::Snapshot, stats::Counters};
-use crate::sync::lock;
+use crate::sync::{lock, wake_all};
 
 /// What one revision changed, shared by all subscribers.
 pub(super) struct Batch<P> {
@@ -76,22 +76,9 @@ impl<P> Registry<P> {
         self.inboxes.len()
     }
 
-    /// Offers what made the state with this number.
-    pub(super) fn offer(&self, state: u64, item: &Item<P>, counters: &Counters) {
-        for inbox in self.inboxes.values() {
-            inbox.offer(state, item, counters);
-        }
-    }
-
-    pub(super) fn end(&self, error: &CacheError) {
-        for inbox in self.inboxes.values() {
-            let waker = {
-                let mut waiting = lock(&inbox.waiting);
-                waiting.ended.get_or_insert_with(|| error.clone());
-                waiting.waker.take()
-            };
-            waker.into_iter().for_each(Waker::wake);
-        }
+    /// The inboxes of all subscribers, to be filled without the registry's lock.
+    pub(super) fn all(&self) -> Vec<Arc<Inbox<P>>> {
+        self.inboxes.values().cloned().collect()
     }
 }
 
@@ -100,6 +87,8 @@ pub(super) struct Inbox<P> {
     pub(super) interest: Interest,
     pub(super) limit: usize,
     pub(super) waiting: Mutex<Waiting<P>>,
+    /// The subscriber's task.
+    pub(super) task: AtomicWaker,
 }
 
 pub(super) struct Waiting<P> {
@@ -108,23 +97,23 @@ pub(super) struct Waiting<P> {
     pub(super) lags: bool,
     /// The number of the state that the subscriber was brought to by a difference: what led there is not news.
     pub(super) state: u64,
-    pub(super) waker: Option<Waker>,
     pub(super) ended: Option<CacheError>,
 }
 
 impl<P> Inbox<P> {
     pub(super) fn new(interest: Interest, limit: usize, state: u64) -> Self {
-        let waiting = Waiting { queue: VecDeque::new(), lags: false, state, waker: None, ended: None };
-        Self { interest, limit, waiting: Mutex::new(waiting) }
+        let waiting = Waiting { queue: VecDeque::new(), lags: false, state, ended: None };
+        Self { interest, limit, waiting: Mutex::new(waiting), task: AtomicWaker::new() }
     }
 
-    fn offer(&self, state: u64, item: &Item<P>, counters: &Counters) {
+    /// Offers what made the state with this number.
+    pub(super) fn offer(&self, state: u64, item: &Item<P>, counters: &Counters) {
         if let Item::Changes(batch) = item
             && !batch.changes.iter().any(|change| self.interest.wants(change))
         {
             return;
         }
-        let (thrown_away, waker) = {
+        let thrown_away = {
             let mut waiting = lock(&self.waiting);
             if waiting.lags || state <= waiting.state {
                 return;
@@ -137,9 +126,15 @@ impl<P> Inbox<P> {
                 waiting.lags = true;
                 thrown_away = std::mem::take(&mut waiting.queue);
             }
-            (thrown_away, waiting.waker.take())
+            thrown_away
         };
-        waker.into_iter().for_each(Waker::wake);
+        wake_all(self.task.take());
         drop(thrown_away);
+    }
+
+    /// The cache has ended; what waits can still be taken.
+    pub(super) fn end(&self, error: &CacheError) {
+        lock(&self.waiting).ended.get_or_insert_with(|| error.clone());
+        wake_all(self.task.take());
     }
 }

@@ -172,14 +172,14 @@ impl<P> Cache<P> {
     /// then.
     #[must_use]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<CachedKv<P>> {
-        self.snapshot().get(key).cloned()
+        self.shared().read().snapshot.get(key).cloned()
     }
 
     /// The keys of a range in the last state, in order. None of them is copied, but
     /// [`Snapshot::range`] makes no list either.
     #[must_use]
     pub fn range(&self, range: &KeyRange) -> Vec<CachedKv<P>> {
-        self.snapshot().range(range).cloned().collect()
+        self.shared().read().snapshot.range(range).cloned().collect()
     }
 
     /// The keys cached. Of others, a read finds nothing, whether the store has them or not.
@@ -224,7 +224,7 @@ impl<P> Cache<P> {
                 _ => None,
             }
         };
-        shared.waiters.wait(Wants::Revision(revision), || shared.task.wake(), look).await
+        shared.waiters.wait(Wants::Revision(revision), || shared.wake_task(), look).await
     }
 
     /// A state at least as new as the store was when this was called: a linearizable read. It asks the store for
@@ -241,7 +241,7 @@ impl<P> Cache<P> {
         let number = shared.ask_for_read();
         let ended = || shared.has_ended().then(|| Err(self.ended()));
         let look = || shared.read_result(number).or_else(ended);
-        let revision = shared.waiters.wait(Wants::Read(number), || shared.task.wake(), look).await?;
+        let revision = shared.waiters.wait(Wants::Read(number), || shared.wake_task(), look).await?;
         self.wait_in(Some(store), revision).await
     }
 

@@ -1,10 +1,11 @@
 //! What the cache's task publishes, and handles read.
 
 use std::sync::{
-    Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-    atomic::{AtomicBool, Ordering},
+    Arc, Mutex,
+    atomic::{AtomicU64, Ordering},
 };
 
+use arc_swap::{ArcSwap, Guard};
 use etcd_watch_core::{KeyRange, ListReason};
 use futures_util::task::AtomicWaker;
 
@@ -17,7 +18,7 @@ use super::{
     stats::{CacheStats, Counters},
     waiters::{Waiters, Wants},
 };
-use crate::sync::lock;
+use crate::sync::{lock, wake_all};
 
 /// What a cache is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,16 +34,17 @@ pub enum CacheStatus {
     Ended(CacheError),
 }
 
+/// What the cache's task and its handles share. Readers take no lock: each state is a value of its own, and an update
+/// puts another in its place.
 pub(super) struct Shared<P> {
     pub(super) range: KeyRange,
-    published: RwLock<Published<P>>,
+    published: ArcSwap<Published<P>>,
     pub(super) registry: Mutex<Registry<P>>,
     pub(super) waiters: Waiters,
-    reads: Mutex<Reads>,
+    reads: Reads,
     pub(super) counters: Counters,
     /// The cache's task.
     pub(super) task: AtomicWaker,
-    has_ended: AtomicBool,
 }
 
 pub(super) struct Published<P> {
@@ -55,10 +57,34 @@ pub(super) struct Published<P> {
     pub(super) status: CacheStatus,
 }
 
+impl<P> Published<P> {
+    fn has_ended(&self) -> bool {
+        matches!(self.status, CacheStatus::Ended(_))
+    }
+}
+
+impl<P> Clone for Published<P> {
+    fn clone(&self) -> Self {
+        Self {
+            snapshot: self.snapshot.clone(),
+            state: self.state,
+            store: self.store,
+            history: self.history.clone(),
+            status: self.status.clone(),
+        }
+    }
+}
+
 /// Reads of the store's revision. One that was begun after a call speaks for it.
 #[derive(Debug, Default)]
 struct Reads {
-    asked: u64,
+    asked: AtomicU64,
+    done: ArcSwap<ReadsDone>,
+}
+
+/// The last read that went well, and the last that failed, by their numbers.
+#[derive(Clone, Debug, Default)]
+struct ReadsDone {
     read: Option<(u64, i64)>,
     failed: Option<(u64, CacheError)>,
 }
@@ -74,22 +100,37 @@ impl<P> Shared<P> {
         };
         Self {
             range,
-            published: RwLock::new(published),
+            published: ArcSwap::from_pointee(published),
             registry: Mutex::default(),
             waiters: Waiters::default(),
-            reads: Mutex::default(),
+            reads: Reads::default(),
             counters: Counters::default(),
             task: AtomicWaker::new(),
-            has_ended: AtomicBool::new(false),
         }
     }
 
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, Published<P>> {
-        self.published.read().unwrap_or_else(PoisonError::into_inner)
+    /// What was published last. To be dropped without a lock: it may be the last to hold values of the application.
+    pub(super) fn read(&self) -> Guard<Arc<Published<P>>> {
+        self.published.load()
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Published<P>> {
-        self.published.write().unwrap_or_else(PoisonError::into_inner)
+    /// Publishes what `change` makes of what was published last; the number of its state. Nothing is published after
+    /// the end. `change` is called again if another was faster, which only [`end`](Self::end) can be.
+    fn publish(&self, change: impl Fn(&mut Published<P>)) -> Option<u64> {
+        let mut state = None;
+        let before = self.published.rcu(|current| {
+            state = None;
+            if current.has_ended() {
+                return current.clone();
+            }
+            let mut next = Published::clone(current);
+            change(&mut next);
+            state = Some(next.state);
+            Arc::new(next)
+        });
+        // Freed here: it may be the last to hold a part of the tree.
+        drop(before);
+        state
     }
 
     pub(super) fn snapshot(&self) -> Snapshot<P> {
@@ -115,76 +156,72 @@ impl<P> Shared<P> {
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.has_ended.load(Ordering::Acquire)
+        self.read().has_ended()
     }
 
-    pub(super) fn listing(&self, reason: ListReason) {
+    pub(super) fn wake_task(&self) {
+        wake_all(self.task.take());
+    }
+
+    pub(super) fn listing(&self, reason: &ListReason) {
         self.counters.lists.add(1);
-        let mut published = self.write();
-        if !matches!(published.status, CacheStatus::Ended(_)) && published.state > 0 {
-            published.status = CacheStatus::Relisting(reason);
-        }
+        self.publish(|published| {
+            if published.state > 0 {
+                published.status = CacheStatus::Relisting(reason.clone());
+            }
+        });
     }
 
     /// Publishes the state that the changes of one revision made.
     pub(super) fn publish_changes(&self, snapshot: Snapshot<P>, changes: Vec<CacheChange<P>>) {
-        let (state, revision) = {
-            let mut published = self.write();
-            if matches!(published.status, CacheStatus::Ended(_)) {
-                return;
-            }
+        let published = self.publish(|published| {
             published.state += 1;
-            let dropped = published.history.follow(&snapshot);
-            let before = std::mem::replace(&mut published.snapshot, snapshot.clone());
-            let state = published.state;
-            drop(published);
-            // Freed only now: it may be the last to hold a part of the tree.
-            drop((dropped, before));
-            (state, snapshot.revision)
-        };
-        let batch = Arc::new(Batch { changes, after: snapshot });
-        lock(&self.registry).offer(state, &Item::Changes(batch), &self.counters);
+            published.history.follow(&snapshot);
+            published.snapshot = snapshot.clone();
+        });
+        let Some(state) = published else { return };
+        let revision = snapshot.revision;
+        self.offer(state, &Item::Changes(Arc::new(Batch { changes, after: snapshot })));
         self.arrived(revision);
     }
 
     /// Publishes the state that a list came to.
     pub(super) fn publish_list(&self, snapshot: Snapshot<P>, is_other_store: bool) {
-        let (state, revision) = {
-            let mut published = self.write();
-            if matches!(published.status, CacheStatus::Ended(_)) {
-                return;
-            }
+        let published = self.publish(|published| {
             published.state += 1;
             published.status = CacheStatus::Current;
             published.store += u64::from(is_other_store);
-            let (jumped, restarted) = if is_other_store {
-                (None, Some(published.history.restart(&snapshot)))
+            if is_other_store {
+                published.history.restart(&snapshot);
             } else {
-                (Some(published.history.jump(&snapshot)), None)
-            };
-            let before = std::mem::replace(&mut published.snapshot, snapshot.clone());
-            let state = published.state;
-            drop(published);
-            drop((jumped, restarted, before));
-            (state, snapshot.revision)
-        };
-        lock(&self.registry).offer(state, &Item::Listed(snapshot), &self.counters);
+                published.history.jump(&snapshot);
+            }
+            published.snapshot = snapshot.clone();
+        });
+        let Some(state) = published else { return };
+        let revision = snapshot.revision;
+        self.offer(state, &Item::Listed(snapshot));
         if is_other_store {
             self.waiters.wake(|_| true);
         }
         self.arrived(revision);
     }
 
+    /// Offers what made the state with this number to all subscribers.
+    fn offer(&self, state: u64, item: &Item<P>) {
+        let inboxes = lock(&self.registry).all();
+        inboxes.iter().for_each(|inbox| inbox.offer(state, item, &self.counters));
+    }
+
     /// The state is the store's at this revision, too.
     pub(super) fn extend(&self, revision: i64) {
-        {
-            let mut published = self.write();
-            if published.snapshot.revision >= revision {
-                return;
-            }
-            published.snapshot.revision = revision;
-            published.history.extend(revision);
+        if self.read().snapshot.revision >= revision {
+            return;
         }
+        self.publish(|published| {
+            published.snapshot.revision = published.snapshot.revision.max(revision);
+            published.history.extend(revision);
+        });
         self.arrived(revision);
     }
 
@@ -198,50 +235,47 @@ impl<P> Shared<P> {
 
     /// Ends the cache; what ended it first counts.
     pub(super) fn end(&self, error: CacheError) {
-        {
-            let mut published = self.write();
-            if matches!(published.status, CacheStatus::Ended(_)) {
-                return;
-            }
-            published.status = CacheStatus::Ended(error.clone());
-            self.has_ended.store(true, Ordering::Release);
+        let is_first =
+            self.publish(|published| published.status = CacheStatus::Ended(error.clone())).is_some();
+        if !is_first {
+            return;
         }
-        lock(&self.registry).end(&error);
+        let inboxes = lock(&self.registry).all();
+        inboxes.iter().for_each(|inbox| inbox.end(&error));
         self.waiters.wake(|_| true);
-        self.task.wake();
+        self.wake_task();
     }
 
     /// Asks for a read of the store's revision: its number.
     pub(super) fn ask_for_read(&self) -> u64 {
-        let mut reads = lock(&self.reads);
-        reads.asked += 1;
-        reads.asked
+        self.reads.asked.fetch_add(1, Ordering::AcqRel) + 1
     }
 
     /// The number of a read to begin: it speaks for all that were asked for up to it.
     pub(super) fn read_wanted(&self) -> Option<u64> {
-        let reads = lock(&self.reads);
-        let answered = reads.read.map_or(0, |(number, _)| number);
-        let failed = reads.failed.as_ref().map_or(0, |(number, _)| *number);
-        (reads.asked > answered.max(failed)).then_some(reads.asked)
+        let asked = self.reads.asked.load(Ordering::Acquire);
+        let done = self.reads.done.load();
+        let answered = done.read.map_or(0, |(number, _)| number);
+        let failed = done.failed.as_ref().map_or(0, |(number, _)| *number);
+        (asked > answered.max(failed)).then_some(asked)
     }
 
+    /// Only the cache's task calls it.
     pub(super) fn read_done(&self, number: u64, result: Result<i64, CacheError>) {
-        {
-            let mut reads = lock(&self.reads);
-            match result {
-                Ok(revision) => reads.read = Some((number, revision)),
-                Err(error) => reads.failed = Some((number, error)),
-            }
+        let mut done = ReadsDone::clone(&self.reads.done.load());
+        match result {
+            Ok(revision) => done.read = Some((number, revision)),
+            Err(error) => done.failed = Some((number, error)),
         }
+        self.reads.done.store(Arc::new(done));
         self.waiters.wake(|wants| matches!(wants, Wants::Read(asked) if asked <= number));
     }
 
     /// What came of the read with this number, or of a later one.
     pub(super) fn read_result(&self, number: u64) -> Option<Result<i64, CacheError>> {
-        let reads = lock(&self.reads);
-        let read = reads.read.filter(|(done, _)| *done >= number).map(|(_, revision)| Ok(revision));
-        let failed = || reads.failed.as_ref().filter(|(done, _)| *done >= number);
+        let done = self.reads.done.load();
+        let read = done.read.filter(|(done, _)| *done >= number).map(|(_, revision)| Ok(revision));
+        let failed = || done.failed.as_ref().filter(|(done, _)| *done >= number);
         read.or_else(|| failed().map(|(_, error)| Err(error.clone())))
     }
 }

@@ -216,10 +216,12 @@ impl<P> Subscription<P> {
                 cached: shared.range.clone().into(),
             });
         }
+        // Declared before the lock, so that it is dropped after it: what it holds may be nowhere else any more.
+        let published;
         let (inbox, id, seen) = {
             // What is published is offered to the registry afterwards: with that held, nothing falls in between.
             let mut registry = lock(&shared.registry);
-            let published = shared.read();
+            published = shared.read();
             let inbox = Inbox::new(interest, queue, published.state);
             let mut seen = (published.state > 0).then(|| published.snapshot.clone());
             {
@@ -307,20 +309,21 @@ impl<P> Subscription<P> {
     }
 
     fn take(&self, cx: &Context<'_>) -> Option<Taken<P>> {
-        let (taken, _thrown_away) = {
+        // Before looking: what comes in between wakes.
+        self.inbox.task.register(cx.waker());
+        let (taken, _dropped_after_unlocking) = {
             let mut waiting = lock(&self.inbox.waiting);
             if waiting.lags {
                 waiting.lags = false;
                 let published = self.alive.0.read();
                 waiting.state = published.state;
                 let thrown_away = std::mem::take(&mut waiting.queue);
-                (Some(Taken::Lagged(published.snapshot.clone())), Some(thrown_away))
+                (Some(Taken::Lagged(published.snapshot.clone())), Some((thrown_away, published)))
             } else if let Some(item) = waiting.queue.pop_front() {
                 (Some(Taken::Item(item)), None)
             } else if let Some(error) = &waiting.ended {
                 (Some(Taken::Ended(error.clone())), None)
             } else {
-                waiting.waker = Some(cx.waker().clone());
                 (None, None)
             }
         };

@@ -19,13 +19,13 @@ use futures_util::{
 };
 
 use super::{
-    ContendError, Lost, Session, SessionLost,
+    ContendError, Lost, Name, Session, SessionLost,
     error::may_pass,
-    name::Name,
-    queue::{self, Claim, Entered, PAUSE, Standing},
+    patience::{backoff, pause, persist},
+    queue::{self, Claim, Entered, Standing},
     telemetry,
 };
-use crate::{CallError, Compare, Is, Put, Txn, sync::Latch};
+use crate::{CallError, Compare, Is, Put, Txn, runtime::RuntimeGone, sync::Latch};
 
 /// How long a transaction may still be executed after its answer was given up: a server gives up on a proposal after
 /// 5 s and two election timeouts.
@@ -113,7 +113,7 @@ impl Place {
         let waiting = async {
             loop {
                 let look = || queue::standing(client, &self.prefix, &self.claim);
-                match queue::persist(client, look).await? {
+                match persist(client, look).await? {
                     Standing::First => return Ok(()),
                     Standing::Behind { next, at } => {
                         telemetry::claim_waiting(&self.claim, &next);
@@ -160,7 +160,7 @@ impl Place {
             let put = Put::new(self.claim.key.clone(), value.clone()).lease(self.session.id());
             client.txn(Txn::new().when(self.claim.exists()).and_then(put))
         };
-        match select(pin!(queue::persist(client, put)), pin!(self.lost())).await {
+        match select(pin!(persist(client, put)), pin!(self.lost())).await {
             Either::Left((answer, _)) if answer.as_ref().is_ok_and(|txn| txn.succeeded()) => Ok(()),
             Either::Left((Ok(_), _)) => Err(Lost::KeyDeleted { key: self.claim.key.clone() }.into()),
             Either::Left((Err(error), _)) => Err(error.into()),
@@ -185,14 +185,17 @@ impl fmt::Debug for Place {
     }
 }
 
+fn gone() -> CallError {
+    CallError::RuntimeGone { method: "Txn" }
+}
+
 /// Nobody waits in vain for a task that was given up: its runtime was shut down.
 struct Promise(Arc<Shared>);
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        let gone = || ContendError::Call(CallError::Closed { method: "Txn" });
-        self.0.entered.set(Err(gone()));
-        self.0.removed.set(Err(gone()));
+        self.0.entered.set(Err(gone().into()));
+        self.0.removed.set(Err(gone().into()));
     }
 }
 
@@ -250,6 +253,7 @@ impl Task {
 
     async fn enter(&mut self) -> Result<Entered, ContendError> {
         let client = self.session.client();
+        let mut backoff = backoff(client);
         loop {
             if let Some(lost) = self.session.lost_reason() {
                 return Err(lost.into());
@@ -272,8 +276,10 @@ impl Task {
                     }
                 }
             }
-            let pause = pin!(client.runtime().sleep(PAUSE));
-            select(pause, self.shared.unwanted.wait()).await;
+            let pause = pin!(pause(client, &mut backoff));
+            if let Either::Left((Err(RuntimeGone), _)) = select(pause, self.shared.unwanted.wait()).await {
+                return Err(gone().into());
+            }
         }
     }
 
@@ -308,6 +314,7 @@ impl Task {
     async fn remove(&self, condition: &Compare) -> Result<bool, ContendError> {
         let client = self.session.client();
         let runtime = client.runtime();
+        let mut backoff = backoff(client);
         let mut unanswered = false;
         let mut lost_at = None;
         loop {
@@ -332,7 +339,7 @@ impl Task {
                 }
                 return Err(error);
             }
-            runtime.sleep(PAUSE).await;
+            pause(client, &mut backoff).await.map_err(|RuntimeGone| gone())?;
         }
     }
 
@@ -353,7 +360,7 @@ impl Task {
         runtime.sleep((given_up + LATE).since(runtime.now())).await;
         let Some(session) = weak.upgrade() else { return };
         let remove = || queue::remove(session.client(), &key, any_key.clone());
-        if let Err(error) = queue::persist(session.client(), remove).await {
+        if let Err(error) = persist(session.client(), remove).await {
             telemetry::claim_not_removed(&key, &error.into());
         }
     }

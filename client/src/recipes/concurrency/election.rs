@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use etcd_watch_core::IntoBytes;
 
-use super::{ContendError, Leader, Lost, NameError, Observe, Session, claim::Place, leader, name::Name};
+use super::{ContendError, Leader, Lost, Name, Observe, Session, claim::Place, leader::leader};
 use crate::Compare;
 
 /// An election with a name: one leader at a time among all clients of the cluster, those in Go too, with a value
@@ -19,11 +19,9 @@ pub struct Election {
 
 impl Election {
     /// The election with this name, to be won by this session.
-    ///
-    /// # Errors
-    /// A [name](super#names) that can't be one.
-    pub fn new(session: &Session, name: impl Into<String>) -> Result<Self, NameError> {
-        Ok(Self { session: session.clone(), name: Name::new(name)? })
+    #[must_use]
+    pub fn new(session: &Session, name: Name) -> Self {
+        Self { session: session.clone(), name }
     }
 
     /// Waits for the leadership, with a value that is seen once it is won. Failures that may pass are waited out for
@@ -51,7 +49,7 @@ impl Election {
     /// # Errors
     /// The read failed.
     pub async fn leader(&self) -> Result<Option<Leader>, ContendError> {
-        leader::current(self.session.client(), &self.name).await
+        leader(self.session.client(), &self.name).await
     }
 
     /// Follows who leads, and with which value. It needs no session, so it goes on when this one is lost.
@@ -74,9 +72,13 @@ impl Leadership {
         &self.place.claim().key
     }
 
-    /// The revision that created the key: the *fencing token*. It is greater than that of every leader before.
+    /// The *fencing token*: the revision that created the key. It is greater than that of every leader before.
+    ///
+    /// Send it along with whatever is done as the leader, to a system that remembers the greatest token it has seen
+    /// and refuses a lower one: then a leader that doesn't know yet that it was replaced can do no harm. What is
+    /// written to etcd is protected by [`is_owner`](Self::is_owner) instead.
     #[must_use]
-    pub fn create_revision(&self) -> i64 {
+    pub fn fencing_token(&self) -> i64 {
         self.place.claim().create_revision
     }
 

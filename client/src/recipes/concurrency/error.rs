@@ -1,11 +1,9 @@
 //! What can go wrong for those who contend.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use etcd_watch_core::{CloseReason, Code};
 
-use crate::{CallError, LeaseLost};
+use crate::{CallError, LeaseLost, OpenError};
 
 /// A name that no lock or election can have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,16 +30,6 @@ pub enum NameError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
-    /// An option is out of range. Nothing was sent.
-    #[error("{field} is {value:?}: it must be {allowed}")]
-    OutOfRange {
-        /// The option.
-        field: &'static str,
-        /// Its value.
-        value: Duration,
-        /// What it may be.
-        allowed: &'static str,
-    },
     /// The lease it was to use doesn't exist.
     #[error("lease {id:x} does not exist: it expired or was revoked; open a session without it")]
     NoSuchLease {
@@ -144,13 +132,18 @@ impl From<SessionLost> for ContendError {
 
 /// Whether a call may go better in a moment.
 pub(super) fn may_pass(error: &CallError) -> bool {
-    matches!(
-        error,
-        CallError::Timeout { .. }
-            | CallError::MaybeExecuted { .. }
-            | CallError::Refused { code: Code::Unavailable, .. }
-    )
+    error.is_transient()
 }
+
+/// Why a watch whose request is lawful could not be opened: the client has ended.
+pub(super) fn not_watched(error: &OpenError) -> CallError {
+    match error {
+        OpenError::RuntimeGone => RUNTIME_GONE,
+        OpenError::Closed | OpenError::Request(_) => CallError::Closed { method: "Watch" },
+    }
+}
+
+pub(super) const RUNTIME_GONE: CallError = CallError::RuntimeGone { method: "Watch" };
 
 /// Whether a new watch may go better, after another look at the store.
 pub(super) fn can_start_over(reason: &CloseReason) -> bool {

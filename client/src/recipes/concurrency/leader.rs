@@ -5,7 +5,6 @@ use std::{
     fmt,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,12 +13,11 @@ use futures_core::Stream;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::{
-    ContendError, NameError,
-    error::can_start_over,
-    name::Name,
-    queue::{PAUSE, persist},
+    ContendError, Name,
+    error::{RUNTIME_GONE, can_start_over, not_watched},
+    patience::{backoff, pause, persist},
 };
-use crate::{CallError, Client, Get, SortBy, SortOrder, Watch};
+use crate::{CallError, Client, Get, SortBy, SortOrder, Watch, runtime::Backoff};
 
 /// A leader, as seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,34 +43,15 @@ impl From<OwnedKeyValue> for Leader {
 /// Who leads the election with this name; `None` if nobody does.
 ///
 /// # Errors
-/// A [name](super#names) that can't be one, or the read failed.
-pub async fn leader(client: &Client, name: impl Into<String>) -> Result<Option<Leader>, LeaderError> {
-    Ok(current(client, &Name::new(name)?).await?)
+/// The read failed.
+pub async fn leader(client: &Client, name: &Name) -> Result<Option<Leader>, ContendError> {
+    let first = Get::prefix(name.prefix()).sort(SortBy::CreateRevision, SortOrder::Ascending).limit(1);
+    Ok(client.get(first).await?.into_first().map(Leader::from))
 }
 
 /// Follows who leads the election with this name, and with which value.
-///
-/// # Errors
-/// A [name](super#names) that can't be one.
-pub fn observe(client: &Client, name: impl Into<String>) -> Result<Observe, NameError> {
-    Ok(Observe::new(client.clone(), &Name::new(name)?))
-}
-
-/// The leader could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LeaderError {
-    /// The name can't be one.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// The read failed.
-    #[error(transparent)]
-    Read(#[from] ContendError),
-}
-
-pub(super) async fn current(client: &Client, name: &Name) -> Result<Option<Leader>, ContendError> {
-    let first = Get::prefix(name.prefix()).sort(SortBy::CreateRevision, SortOrder::Ascending).limit(1);
-    Ok(client.get(first).await?.into_first().map(Leader::from))
+pub fn observe(client: &Client, name: &Name) -> Observe {
+    Observe::new(client.clone(), name)
 }
 
 /// The leaders of an election: first who leads now, if anybody does, then every change of the leader or its value, in
@@ -88,6 +67,7 @@ pub struct Observe {
 impl Observe {
     pub(super) fn new(client: Client, name: &Name) -> Self {
         let observer = Observer {
+            backoff: backoff(&client),
             client,
             prefix: name.prefix(),
             watch: None,
@@ -126,6 +106,7 @@ struct Observer {
     prefix: Bytes,
     watch: Option<Watch>,
     candidates: Candidates,
+    backoff: Backoff,
     ended: bool,
 }
 
@@ -151,7 +132,7 @@ impl Observer {
             let next = response.revision() + 1;
             self.candidates.replace(response.into_kvs());
             let request = WatchRequest::new(KeyRange::prefix(self.prefix.clone())).start_revision(next);
-            self.watch = Some(self.client.watch(request).map_err(|_| closed())?);
+            self.watch = Some(self.client.watch(request).map_err(|error| not_watched(&error))?);
             return Ok(());
         };
         match watch.try_next().await {
@@ -160,9 +141,10 @@ impl Observer {
             Err(ended) if can_start_over(ended.reason()) => {
                 self.watch = None;
                 // History that is gone is no reason to wait.
-                let compacted = matches!(ended.reason(), CloseReason::Compacted { .. });
-                let pause = if compacted { Duration::ZERO } else { PAUSE };
-                self.client.runtime().sleep(pause).await;
+                let is_compacted = matches!(ended.reason(), CloseReason::Compacted { .. });
+                if !is_compacted && pause(&self.client, &mut self.backoff).await.is_err() {
+                    return Err(RUNTIME_GONE.into());
+                }
             }
             Err(ended) => return Err(ended.into_reason().into()),
         }

@@ -8,12 +8,14 @@
 //! ```no_run
 //! use etcd_watch_client::{
 //!     Client, Put, Txn,
-//!     concurrency::{Mutex, Session},
+//!     concurrency::{Mutex, Name, Session},
 //! };
 //!
 //! # async fn program(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+//! // A name that can't be one is refused before there is a lease.
+//! let name = Name::new("locks/report")?;
 //! let session = Session::open(&client).await?;
-//! let mutex = Mutex::new(&session, "locks/report")?;
+//! let mutex = Mutex::new(&session, name);
 //! let guard = mutex.lock().await?;
 //! // Takes place only if the lock is still held when the server executes it.
 //! let write = Txn::new().when(guard.is_owner()).and_then(Put::new("report", "done"));
@@ -32,11 +34,14 @@
 //! [`Leadership::is_owner`]) is executed only while the token's owner is the owner, whatever clocks and networks do.
 //!
 //! **Outside of it**, a lock by a lease is advisory. A process that was frozen for longer than its lease lasts still
-//! believes in its lock for a moment after it wakes up. [`MutexGuard::is_held`] counts the lease's time from the
-//! *sending* of its last renewal, by the local monotonic clock, so a holder that asks knows of the loss no later than
-//! the server, if its clock runs as fast; but between asking and acting, time passes. What must not happen twice
-//! takes the fencing token along: in etcd by `is_owner`, elsewhere by a store that refuses a token lower than one it
-//! has seen.
+//! believes in its lock until it asks. [`MutexGuard::is_held`] counts the lease's time from the *sending* of its last
+//! renewal, by a local clock that goes on while the machine sleeps, so a holder that asks knows of the loss no later
+//! than the server, if its clock runs as fast; but between asking and acting, time passes. What must not happen twice
+//! takes the fencing token along: in etcd by `is_owner`, elsewhere by a store that refuses a
+//! [token](MutexGuard::fencing_token) lower than one it has seen.
+//!
+//! **A lease is lost for two reasons only**: the server says that it has no such lease, or its time is over without a
+//! renewal. Every other failure to renew it is waited out, with attempts at all members.
 //!
 //! **Liveness.** A contender that is dropped at any moment (a future that was not polled to its end, a guard, a
 //! session) takes its key away in the background. One whose process dies blocks the others until its lease is over.
@@ -70,12 +75,14 @@ mod error;
 mod leader;
 mod mutex;
 mod name;
+mod patience;
 mod queue;
 mod session;
 mod telemetry;
 
 pub use election::{Election, Leadership};
 pub use error::{ContendError, Lost, NameError, SessionError, SessionLost};
-pub use leader::{Leader, LeaderError, Observe, leader, observe};
+pub use leader::{Leader, Observe, leader, observe};
 pub use mutex::{Mutex, MutexGuard};
+pub use name::Name;
 pub use session::{Session, SessionBuilder};

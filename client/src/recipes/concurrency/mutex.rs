@@ -1,11 +1,12 @@
 //! A lock.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 
-use super::{ContendError, Lost, NameError, Session, claim::Place, name::Name};
-use crate::{Compare, runtime::timeout};
+use super::{ContendError, Lost, Name, Session, claim::Place};
+use crate::Compare;
 
 /// A lock with a name: one holder at a time among all clients of the cluster, those in Go too; first come, first
 /// served. Cheap to make and to clone: nothing happens before somebody locks.
@@ -21,11 +22,9 @@ pub struct Mutex {
 
 impl Mutex {
     /// The lock with this name, to be held by this session.
-    ///
-    /// # Errors
-    /// A [name](super#names) that can't be one.
-    pub fn new(session: &Session, name: impl Into<String>) -> Result<Self, NameError> {
-        Ok(Self { session: session.clone(), name: Name::new(name)? })
+    #[must_use]
+    pub fn new(session: &Session, name: Name) -> Self {
+        Self { session: session.clone(), name }
     }
 
     /// Waits for the lock. Failures that may pass are waited out for as long as the session lives.
@@ -65,8 +64,11 @@ impl Mutex {
     /// # Errors
     /// As of `lock`.
     pub async fn lock_within(&self, limit: Duration) -> Result<Option<MutexGuard>, ContendError> {
-        let runtime = self.session.client().runtime();
-        timeout(runtime, limit, self.lock()).await.transpose()
+        let sleep = self.session.client().runtime().sleep(limit);
+        match select(pin!(self.lock()), sleep).await {
+            Either::Left((locked, _)) => locked.map(Some),
+            Either::Right(((), _)) => Ok(None),
+        }
     }
 }
 
@@ -84,9 +86,13 @@ impl MutexGuard {
         &self.place.claim().key
     }
 
-    /// The revision that created the key: the *fencing token*. It is greater than that of every holder before.
+    /// The *fencing token*: the revision that created the key. It is greater than that of every holder before.
+    ///
+    /// Send it along with whatever is done under the lock, to a system that remembers the greatest token it has seen
+    /// and refuses a lower one: then a holder that doesn't know yet that its lock is lost can do no harm. What is
+    /// written to etcd is protected by [`is_owner`](Self::is_owner) instead.
     #[must_use]
-    pub fn create_revision(&self) -> i64 {
+    pub fn fencing_token(&self) -> i64 {
         self.place.claim().create_revision
     }
 

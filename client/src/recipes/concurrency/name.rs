@@ -1,15 +1,31 @@
 //! The name of a lock or an election, and the keys it stands for.
 
+use std::{fmt, str::FromStr};
+
 use bytes::Bytes;
 
 use super::NameError;
 
-/// A name that was checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name(String);
+/// The name of a lock or an election, which was checked: it is not empty, doesn't end in `/` and has no control
+/// characters. [Why](super#names). Make it first, so that nothing was done yet if it can't be one.
+///
+/// ```
+/// use etcd_watch_client::concurrency::{Name, NameError};
+///
+/// let name: Name = "locks/report".parse()?;
+/// assert_eq!(name.as_str(), "locks/report");
+/// assert_eq!(Name::new(""), Err(NameError::Empty));
+/// # Ok::<(), NameError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
 
 impl Name {
-    pub(super) fn new(name: impl Into<String>) -> Result<Self, NameError> {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
         let name = name.into();
         if name.is_empty() {
             return Err(NameError::Empty);
@@ -23,7 +39,9 @@ impl Name {
         Ok(Self(name))
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    /// The name's text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 
@@ -35,6 +53,36 @@ impl Name {
     /// The key of the contender with this lease.
     pub(super) fn key(&self, lease: i64) -> Bytes {
         format!("{}/{lease:x}", self.0).into()
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(name: &str) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<&str> for Name {
+    type Error = NameError;
+
+    fn try_from(name: &str) -> Result<Self, NameError> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<String> for Name {
+    type Error = NameError;
+
+    fn try_from(name: String) -> Result<Self, NameError> {
+        Self::new(name)
     }
 }
 

@@ -1,19 +1,15 @@
 //! The queue that the keys under a name are: entering it, looking ahead in it, leaving it. Transactions are those
 //! of Go's `clientv3/concurrency`.
 
-use std::{future::Future, time::Duration};
-
 use bytes::Bytes;
-use etcd_watch_core::{EventKind, Filters, KeyRange, OwnedKeyValue, WatchRequest};
+use etcd_watch_core::{CloseReason, EventKind, Filters, KeyRange, OwnedKeyValue, WatchRequest};
 
 use super::{
     ContendError,
-    error::{can_start_over, may_pass},
+    error::{RUNTIME_GONE, can_start_over, not_watched},
+    patience::{backoff, pause, persist},
 };
 use crate::{CallError, Client, Compare, Delete, Get, Is, Put, SortBy, SortOrder, Txn, TxnResult};
-
-/// Between two attempts at a call, which has waited for endpoints itself.
-pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 /// A contender's key, from its creation to its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,13 +108,14 @@ pub(super) async fn standing(client: &Client, prefix: &Bytes, claim: &Claim) -> 
 
 /// Completes when the claim, which was there at revision `at`, is gone.
 pub(super) async fn gone(client: &Client, claim: &Claim, mut at: i64) -> Result<(), ContendError> {
+    let mut backoff = backoff(client);
     loop {
         let deletes = WatchRequest::new(KeyRange::key(claim.key.clone()))
             .start_revision(at + 1)
             .filters(Filters { no_put: true, no_delete: false });
         let closed = || CallError::Closed { method: "Watch" };
-        let mut watch = client.watch(deletes).map_err(|_| closed())?;
-        let pause = loop {
+        let mut watch = client.watch(deletes).map_err(|error| not_watched(&error))?;
+        let is_compacted = loop {
             match watch.try_next().await {
                 Ok(Some(response)) => {
                     if response.events().any(|event| event.kind() == EventKind::Delete) {
@@ -127,15 +124,16 @@ pub(super) async fn gone(client: &Client, claim: &Claim, mut at: i64) -> Result<
                 }
                 Ok(None) => return Err(closed().into()),
                 Err(ended) if can_start_over(ended.reason()) => {
-                    // History that is gone is no reason to wait.
-                    let compacted = matches!(ended.reason(), etcd_watch_core::CloseReason::Compacted { .. });
-                    break if compacted { Duration::ZERO } else { PAUSE };
+                    break matches!(ended.reason(), CloseReason::Compacted { .. });
                 }
                 Err(ended) => return Err(ended.into_reason().into()),
             }
         };
         drop(watch);
-        client.runtime().sleep(pause).await;
+        // History that is gone is no reason to wait.
+        if !is_compacted && pause(client, &mut backoff).await.is_err() {
+            return Err(RUNTIME_GONE.into());
+        }
         let read = || client.get(Get::key(claim.key.clone()).keys_only(true));
         let response = persist(client, read).await?;
         if !response.kvs().iter().any(|kv| claim.is(kv)) {
@@ -149,19 +147,6 @@ pub(super) async fn gone(client: &Client, claim: &Claim, mut at: i64) -> Result<
 pub(super) async fn remove(client: &Client, key: &Bytes, condition: Compare) -> Result<bool, CallError> {
     let txn = Txn::new().when(condition).and_then(Delete::key(key.clone()));
     Ok(client.txn(txn).await?.succeeded())
-}
-
-/// Makes a call until it goes well or can't.
-pub(super) async fn persist<T, F: Future<Output = Result<T, CallError>>>(
-    client: &Client,
-    mut call: impl FnMut() -> F,
-) -> Result<T, CallError> {
-    loop {
-        match call().await {
-            Err(error) if may_pass(&error) => client.runtime().sleep(PAUSE).await,
-            result => return result,
-        }
-    }
 }
 
 /// The first pair that a step has read.

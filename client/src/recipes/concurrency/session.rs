@@ -14,18 +14,17 @@ use futures_util::{
     lock::Mutex as AsyncMutex,
 };
 
-use super::{SessionError, SessionLost, error::may_pass, queue::PAUSE, telemetry};
+use super::{SessionError, SessionLost, patience::persist_for, telemetry};
 use crate::{
     CallError, Client, LeaseKeeper, LeaseLost,
-    calls::keeper,
     sync::{Latch, lock},
 };
 
 /// As Go's.
 const DEFAULT_TTL: Duration = Duration::from_secs(60);
 
-/// The longest lease that etcd grants (`MaxLeaseTTL` of its `lease` package).
-const MAX_TTL_SECONDS: i64 = 9_000_000_000;
+/// For how long a lease is asked for whose answer doesn't come: twice what a cluster needs to elect a new leader.
+const OPENING: Duration = Duration::from_secs(10);
 
 /// A lease, kept alive in the background: locks and leaderships are held for as long as it lives. Survives lost
 /// connections, members and tokens for as long as a renewal gets through in time. Cheap to clone; all clones, and
@@ -33,6 +32,7 @@ const MAX_TTL_SECONDS: i64 = 9_000_000_000;
 ///
 /// Once the last of them is dropped the lease is revoked in the background, and with it all keys on it; a process
 /// that ends first leaves them to the lease's time. [`close`](Self::close) waits for it.
+#[must_use = "dropping it revokes the lease"]
 pub struct Session {
     inner: Arc<Inner>,
 }
@@ -76,7 +76,8 @@ pub struct SessionBuilder {
 
 impl SessionBuilder {
     /// How long the lease lasts without a renewal: for so long a process that died blocks the others, and for so
-    /// long the network may be gone. In whole seconds, rounded up, from 1 to 9,000,000,000; the server may give more. Default: 60 s.
+    /// long the network may be gone, or the machine sleep. In whole seconds, rounded up, from 1 to 9,000,000,000; the
+    /// server may give more. Default: 60 s.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self
@@ -92,39 +93,24 @@ impl SessionBuilder {
     /// Grants or renews the lease, and keeps it alive from there on.
     ///
     /// # Errors
-    /// A ttl that is out of range, a lease that doesn't exist, or a call that failed.
+    /// A ttl that [can't be granted](crate::LeaseGrant::new), a lease that doesn't exist, or a call that failed.
     pub async fn open(self) -> Result<Session, SessionError> {
         let Self { client, ttl, lease } = self;
-        let now = || client.runtime().now();
-        let (id, ttl, since) = if let Some(id) = lease {
-            let since = now();
-            let answer = client.lease_keep_alive_once(id).await?;
-            if answer.ttl <= 0 {
-                return Err(SessionError::NoSuchLease { id });
-            }
-            (id, answer.ttl, since)
-        } else {
-            let seconds = whole_seconds(ttl)?;
-            let mut since = now();
+        let lease = match lease {
+            Some(id) => client.lease_keep_alive_once(id).await?.ok_or(SessionError::NoSuchLease { id })?,
             // A grant whose answer was lost leaves a lease without keys, which ends by itself.
-            let grant = || {
-                since = now();
-                client.lease_grant(seconds, 0)
-            };
-            let answer = persist_for(&client, client.calls().request_timeout, grant).await?;
-            (answer.id, answer.ttl, since)
+            None => persist_for(&client, OPENING, || client.lease_grant(ttl)).await?,
         };
-        let ttl = Duration::from_secs(ttl.unsigned_abs());
-        let keeper = Arc::new(keeper::start_since(client.calls().clone(), id, ttl, since));
-        telemetry::session_opened(id, ttl);
+        let keeper = Arc::new(lease.keep_alive());
+        telemetry::session_opened(lease.id(), lease.ttl());
         let over = Arc::new(Latch::default());
         let teller = Teller { keeper: keeper.clone(), over: over.clone() };
         client.runtime().spawn(Box::pin(teller.run()));
         Ok(Session {
             inner: Arc::new(Inner {
                 client,
-                id,
-                ttl,
+                id: lease.id(),
+                ttl: lease.ttl(),
                 over,
                 kept: Mutex::new(Kept::By(keeper)),
                 revoked: Arc::default(),
@@ -132,17 +118,6 @@ impl SessionBuilder {
             }),
         })
     }
-}
-
-/// The time in whole seconds, rounded up.
-fn whole_seconds(ttl: Duration) -> Result<i64, SessionError> {
-    let seconds = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0));
-    let seconds = i64::try_from(seconds).ok().filter(|seconds| (1..=MAX_TTL_SECONDS).contains(seconds));
-    seconds.ok_or(SessionError::OutOfRange {
-        field: "ttl",
-        value: ttl,
-        allowed: "above 0, and at most 9000000000 s",
-    })
 }
 
 /// Tells of the loss of the lease. Ends with the session, one way or the other.
@@ -206,16 +181,13 @@ impl Session {
     }
 
     /// How long the lease is sure to exist without another renewal, counted from when the last one was sent; zero
-    /// once the session is lost.
+    /// once the session is lost. Time in which the machine sleeps counts.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         if self.inner.over.get().is_some() {
             return Duration::ZERO;
         }
-        match &*lock(&self.inner.kept) {
-            Kept::By(keeper) => keeper.remaining(),
-            Kept::Closed | Kept::Orphaned => Duration::ZERO,
-        }
+        self.inner.keeper().map_or(Duration::ZERO, |keeper| keeper.remaining())
     }
 
     /// Whether it is lost. Never later than the server ends the lease for want of renewals, if the clocks run
@@ -228,14 +200,26 @@ impl Session {
     /// Whether it is lost, and why.
     #[must_use]
     pub fn lost_reason(&self) -> Option<SessionLost> {
-        let expired = || SessionLost::Lease(LeaseLost::Expired { id: self.inner.id, last: None });
-        // The keeper's task may be late, the clock is not.
-        self.inner.over.get().or_else(|| self.remaining().is_zero().then(expired))
+        // The keeper's task may be late, its clock is not.
+        if self.inner.over.get().is_none()
+            && let Some(keeper) = self.inner.keeper()
+            && let Some(lost) = keeper.lost_reason()
+        {
+            end(self.inner.id, &self.inner.over, lost.into());
+        }
+        self.inner.over.get()
     }
 
     /// Completes when it is lost. Cancel-safe.
     pub async fn lost(&self) -> SessionLost {
-        self.inner.over.wait().await
+        let Some(keeper) = self.inner.keeper() else { return self.inner.over.wait().await };
+        match select(self.inner.over.wait(), pin!(keeper.lost())).await {
+            Either::Left((lost, _)) => lost,
+            Either::Right((lost, over)) => {
+                end(self.inner.id, &self.inner.over, lost.into());
+                over.await
+            }
+        }
     }
 
     /// Stops the renewing and revokes the lease: all locks and leaderships made with it are lost, their keys gone
@@ -244,16 +228,10 @@ impl Session {
     /// # Errors
     /// The lease could not be revoked: it ends by itself when its time is over.
     pub async fn close(&self) -> Result<(), CallError> {
-        {
-            let mut kept = lock(&self.inner.kept);
-            match &*kept {
-                Kept::Orphaned => return Ok(()),
-                Kept::Closed => {}
-                Kept::By(_) => {
-                    *kept = Kept::Closed;
-                    self.inner.revoke();
-                }
-            }
+        match self.inner.let_go(Kept::Closed) {
+            LetGo::Now => self.inner.revoke(),
+            LetGo::Before(Kept::Orphaned) => return Ok(()),
+            LetGo::Before(_) => {}
         }
         self.inner.revoked.wait().await
     }
@@ -261,9 +239,7 @@ impl Session {
     /// Stops the renewing, and leaves the lease and its keys to whoever renews it next; otherwise they end with the
     /// lease's time. Everything made with the session counts as lost. Returns the lease's id.
     pub fn orphan(&self) -> i64 {
-        let mut kept = lock(&self.inner.kept);
-        if matches!(*kept, Kept::By(_)) {
-            *kept = Kept::Orphaned;
+        if let LetGo::Now = self.inner.let_go(Kept::Orphaned) {
             end(self.inner.id, &self.inner.over, SessionLost::Orphaned);
         }
         self.inner.id
@@ -275,9 +251,7 @@ impl Session {
         if self.is_lost() {
             return;
         }
-        if let Ok(answer) = self.inner.client.lease_keep_alive_once(self.inner.id).await
-            && answer.ttl <= 0
-        {
+        if let Ok(None) = self.inner.client.lease_keep_alive_once(self.inner.id).await {
             self.lease_not_found();
         }
     }
@@ -286,7 +260,7 @@ impl Session {
     pub(super) fn lease_not_found(&self) -> SessionLost {
         let lost = SessionLost::Lease(LeaseLost::NotFound { id: self.inner.id });
         end(self.inner.id, &self.inner.over, lost.clone());
-        lost
+        self.inner.over.get().unwrap_or(lost)
     }
 
     pub(super) fn downgrade(&self) -> WeakSession {
@@ -306,16 +280,45 @@ impl Session {
     }
 }
 
+/// What came of letting the lease go.
+enum LetGo {
+    Now,
+    /// It had been let go of before, like this.
+    Before(Kept),
+}
+
 impl Inner {
+    fn keeper(&self) -> Option<Arc<LeaseKeeper>> {
+        match &*lock(&self.kept) {
+            Kept::By(keeper) => Some(keeper.clone()),
+            Kept::Closed | Kept::Orphaned => None,
+        }
+    }
+
+    /// Stops the renewing, unless that was done before.
+    fn let_go(&self, kept: Kept) -> LetGo {
+        let keeper = {
+            let mut current = lock(&self.kept);
+            match &*current {
+                Kept::By(_) => std::mem::replace(&mut *current, kept),
+                Kept::Closed => return LetGo::Before(Kept::Closed),
+                Kept::Orphaned => return LetGo::Before(Kept::Orphaned),
+            }
+        };
+        drop(keeper);
+        LetGo::Now
+    }
+
     /// Revokes the lease in the background.
     fn revoke(&self) {
         end(self.id, &self.over, SessionLost::Closed);
-        let (client, id, ttl, revoked) = (self.client.clone(), self.id, self.ttl, self.revoked.clone());
+        let (client, id, ttl) = (self.client.clone(), self.id, self.ttl);
+        let revoking = Revoking(self.revoked.clone());
         let runtime = client.runtime().clone();
         runtime.spawn(Box::pin(async move {
             // After its time without renewals there is nothing left to revoke.
             let result = persist_for(&client, ttl, || client.lease_revoke(id)).await;
-            revoked.set(match result {
+            revoking.0.set(match result {
                 Err(CallError::Refused { code: Code::NotFound, .. }) => Ok(()),
                 result => result.map(|_| ()),
             });
@@ -323,28 +326,18 @@ impl Inner {
     }
 }
 
-/// Makes a call until it goes well, can't, or has failed for so long.
-async fn persist_for<T, F: Future<Output = Result<T, CallError>>>(
-    client: &Client,
-    limit: Duration,
-    mut call: impl FnMut() -> F,
-) -> Result<T, CallError> {
-    let runtime = client.runtime();
-    let started = runtime.now();
-    loop {
-        match call().await {
-            Err(error) if may_pass(&error) && runtime.now().since(started) < limit => {
-                runtime.sleep(PAUSE).await;
-            }
-            result => return result,
-        }
+/// The task that revokes. Nobody waits in vain for one that its runtime has dropped.
+struct Revoking(Arc<Latch<Result<(), CallError>>>);
+
+impl Drop for Revoking {
+    fn drop(&mut self) {
+        self.0.set(Err(CallError::RuntimeGone { method: "LeaseRevoke" }));
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let kept = std::mem::replace(&mut *lock(&self.kept), Kept::Closed);
-        if matches!(kept, Kept::By(_)) {
+        if let LetGo::Now = self.let_go(Kept::Closed) {
             self.revoke();
         }
     }
@@ -363,22 +356,5 @@ impl fmt::Debug for Session {
             .field("ttl", &self.inner.ttl)
             .field("lost", &self.lost_reason())
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ttl_is_rounded_up_and_one_that_etcd_does_not_grant_is_refused() {
-        assert_eq!(whole_seconds(Duration::from_millis(1)), Ok(1));
-        assert_eq!(whole_seconds(Duration::from_millis(1_001)), Ok(2));
-        let longest = Duration::from_secs(9_000_000_000);
-        assert_eq!(whole_seconds(longest), Ok(MAX_TTL_SECONDS));
-        for bad in [Duration::ZERO, longest + Duration::from_nanos(1), Duration::MAX] {
-            let refused = whole_seconds(bad);
-            assert!(matches!(refused, Err(SessionError::OutOfRange { field: "ttl", .. })), "{refused:?}");
-        }
     }
 }

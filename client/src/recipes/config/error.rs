@@ -3,7 +3,9 @@
 use std::{error::Error, sync::Arc};
 
 use bytes::Bytes;
-use etcd_watch_core::{ApiMisuse, CloseReason};
+use etcd_watch_core::CloseReason;
+
+use crate::OpenError;
 
 /// A configuration can't be followed as asked for. Nothing was sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,9 +19,9 @@ pub enum FollowError {
         "the prefix is empty, which is every key there is: give one, or ask for them all with ConfigBuilder::all_keys"
     )]
     EmptyPrefix,
-    /// The client has been closed.
+    /// The client has been closed, or its runtime is gone.
     #[error(transparent)]
-    Refused(#[from] ApiMisuse),
+    Refused(#[from] OpenError),
 }
 
 /// What is in etcd does not decode.

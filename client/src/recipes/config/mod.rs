@@ -87,6 +87,18 @@ struct State<T> {
     end: Option<Ended>,
 }
 
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self {
+            revision: self.revision,
+            value: self.value.clone(),
+            error: self.error.clone(),
+            decode_errors: self.decode_errors,
+            end: self.end.clone(),
+        }
+    }
+}
+
 impl<T> Default for State<T> {
     fn default() -> Self {
         Self { revision: None, value: None, error: None, decode_errors: 0, end: None }

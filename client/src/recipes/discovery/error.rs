@@ -1,8 +1,8 @@
 //! What can go wrong.
 
-use etcd_watch_core::{ApiMisuse, CloseReason, Code};
+use etcd_watch_core::{CloseReason, Code};
 
-use crate::{CallError, WatchError};
+use crate::{CallError, OpenError, WatchError};
 
 /// Discovery can't do what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,15 +27,18 @@ pub enum DiscoveryError {
     /// The client was closed.
     #[error("the client has been closed")]
     Closed,
+    /// The runtime that the client was built on has shut down.
+    #[error("the runtime that the client was built on has shut down; build a client on one that lives on")]
+    RuntimeGone,
     /// The registration has ended.
     #[error("the registration has ended")]
     Deregistered,
 }
 
-impl From<ApiMisuse> for DiscoveryError {
-    /// The requests made here are lawful, so that only a closed client can refuse them.
-    fn from(_: ApiMisuse) -> Self {
-        Self::Closed
+impl From<OpenError> for DiscoveryError {
+    /// The requests made here are lawful, so that only a client that has ended can refuse them.
+    fn from(error: OpenError) -> Self {
+        if error == OpenError::RuntimeGone { Self::RuntimeGone } else { Self::Closed }
     }
 }
 
@@ -49,7 +52,8 @@ pub(super) fn is_final(error: &CallError) -> bool {
         CallError::InvalidArgument { .. }
         | CallError::AuthenticationFailed { .. }
         | CallError::ResponseTooLarge { .. }
-        | CallError::Closed { .. } => true,
+        | CallError::Closed { .. }
+        | CallError::RuntimeGone { .. } => true,
         _ => false,
     }
 }
@@ -59,6 +63,7 @@ pub(super) fn ends_for_good(reason: &CloseReason) -> bool {
     matches!(
         reason,
         CloseReason::ShutDown
+            | CloseReason::RuntimeGone
             | CloseReason::PermissionDenied { .. }
             | CloseReason::AuthenticationFailed { .. }
             | CloseReason::TokenRefused { .. }

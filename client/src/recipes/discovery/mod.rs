@@ -47,7 +47,6 @@ mod garbage;
 mod list;
 mod registrar;
 mod registration;
-mod retry;
 mod set;
 mod watch;
 
@@ -72,8 +71,8 @@ pub use watch::{EndpointUpdate, EndpointWatch};
 /// long enough for a change of leaders, or for a member that restarts.
 pub const DEFAULT_TTL: Duration = Duration::from_secs(15);
 
-/// The longest lease that etcd grants (`MaxLeaseTTL` of its `lease` package).
-const MAX_TTL_SECONDS: i64 = 9_000_000_000;
+/// The longest lease that etcd grants.
+const LONGEST_TTL: Duration = Duration::from_secs(9_000_000_000);
 
 /// The endpoints of one service. Cheap to clone.
 ///
@@ -170,7 +169,7 @@ impl Discovery {
         self.register_with_ttl(name, endpoint, DEFAULT_TTL)
     }
 
-    /// The same with a lease of another length, in whole seconds: how long the endpoint stays listed once
+    /// The same with a lease of another length, in whole seconds, rounded up: how long the endpoint stays listed once
     /// its process has died or lost etcd. It is renewed whenever a third of that has passed. etcd makes less
     /// than its election timeout allows (2 s by default) longer.
     ///
@@ -184,13 +183,15 @@ impl Discovery {
     ) -> Result<Registration, DiscoveryError> {
         check_addr(&endpoint.addr)?;
         let key = self.key(name.as_ref())?;
-        let seconds =
-            i64::try_from(ttl.as_secs()).ok().filter(|seconds| (1..=MAX_TTL_SECONDS).contains(seconds));
-        let Some(seconds) = seconds else {
-            let problem = "must be from 1 s to 9000000000 s, which is what etcd grants";
-            return Err(DiscoveryError::InvalidArgument { field: "ttl", value: format!("{ttl:?}"), problem });
+        let problem = match ttl {
+            _ if ttl < Duration::from_secs(1) => Some("is below 1 s: etcd counts leases in whole seconds"),
+            _ if ttl > LONGEST_TTL => Some("is above 9,000,000,000 s, the most that etcd grants"),
+            _ => None,
         };
-        Ok(registrar::start(self.client.clone(), key, seconds, &endpoint))
+        if let Some(problem) = problem {
+            return Err(DiscoveryError::InvalidArgument { field: "ttl", value: format!("{ttl:?}"), problem });
+        }
+        Ok(registrar::start(self.client.clone(), key, ttl, &endpoint))
     }
 
     /// The endpoints there are now, all at one revision. Values that can't be decoded are left out, logged

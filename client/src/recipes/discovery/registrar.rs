@@ -18,9 +18,12 @@ use super::{
     endpoint::ServiceEndpoint,
     error::ends_for_good,
     registration::{LossReason, Orders, Registration, RegistrationState, Shared, Status},
-    retry::Retry,
 };
-use crate::{CallError, Client, Compare, Get, Is, LeaseKeeper, LeaseLost, Put, Txn, sync::Watchable};
+use crate::{
+    CallError, Client, Compare, Get, Is, LeaseKeeper, LeaseLost, Put, Txn,
+    runtime::{Backoff, Pace},
+    sync::Watchable,
+};
 
 /// After so long without a loss the next one counts as the first.
 const CALM: Duration = Duration::from_secs(10);
@@ -31,20 +34,15 @@ const LEASES_REMEMBERED: usize = 16;
 /// How often revoking a lease is tried when its answer doesn't come.
 const REVOCATIONS: usize = 3;
 
-pub(super) fn start(
-    client: Client,
-    key: String,
-    ttl_seconds: i64,
-    endpoint: &ServiceEndpoint,
-) -> Registration {
+pub(super) fn start(client: Client, key: String, ttl: Duration, endpoint: &ServiceEndpoint) -> Registration {
     let status = Status { state: RegistrationState::Pending, obeyed: None, failure: None, losses: 0 };
     let orders = Watchable::new(Orders { value: endpoint.encode(), end: false });
     let shared = Arc::new(Shared { orders, status: Watchable::new(status) });
     let registrar = Registrar {
         key: key.clone(),
-        ttl_seconds,
+        ttl,
         shared: shared.clone(),
-        retry: Retry::default(),
+        backoff: client.backoff(Pace::AROUND_CALLS),
         keeper: None,
         leases: Vec::new(),
         claimed: None,
@@ -59,9 +57,9 @@ pub(super) fn start(
 struct Registrar {
     client: Client,
     key: String,
-    ttl_seconds: i64,
+    ttl: Duration,
     shared: Arc<Shared>,
-    retry: Retry,
+    backoff: Backoff,
     keeper: Option<LeaseKeeper>,
     /// Those granted last, the newest at the end.
     leases: Vec<i64>,
@@ -93,6 +91,18 @@ enum Stirred {
     Closed,
 }
 
+impl Drop for Registrar {
+    /// Nobody waits in vain for a registrar that its runtime has dropped.
+    fn drop(&mut self) {
+        self.shared.status.change(|status| {
+            if status.state != RegistrationState::Ended {
+                status.state = RegistrationState::Ended;
+                status.failure = Some((u64::MAX, CallError::RuntimeGone { method: "LeaseRevoke" }));
+            }
+        });
+    }
+}
+
 impl Registrar {
     async fn run(mut self) {
         let shared = self.shared.clone();
@@ -121,7 +131,7 @@ impl Registrar {
             let (value, version) = self.shared.orders.read(|orders| orders.value.clone());
             let claim = match self.claim(&value).await {
                 Ok(claim) => claim,
-                Err(CallError::Closed { .. }) => return,
+                Err(CallError::Closed { .. } | CallError::RuntimeGone { .. }) => return,
                 Err(error) => {
                     tracing::warn!(name: "registration_failed", key = self.key, %error, "an endpoint could not be registered, trying again");
                     self.shared.status.change(|status| status.failure = Some((version, error)));
@@ -140,7 +150,7 @@ impl Registrar {
                 Stirred::Lease(lost) => self.lost(lost.into()),
             }
             if runtime.now().since(since) >= CALM {
-                self.retry.reset();
+                self.backoff.reset();
             }
             self.pause(version).await;
         }
@@ -149,14 +159,14 @@ impl Registrar {
     /// Waits before another attempt, unless another thing is wanted.
     async fn pause(&mut self, version: u64) {
         let runtime = self.client.runtime().clone();
-        let mut pause = pin!(runtime.sleep(self.retry.next()));
+        let mut pause = pin!(runtime.sleep(self.backoff.next()));
         let mut ordered = pin!(self.shared.orders.until(|_, now| (now > version).then_some(())));
         let is_ordered = poll_fn(|cx| match ordered.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(true),
             Poll::Pending => pause.as_mut().poll(cx).map(|()| false),
         });
         if is_ordered.await {
-            self.retry.reset();
+            self.backoff.reset();
         }
     }
 
@@ -257,13 +267,13 @@ impl Registrar {
             return Ok(keeper.id());
         }
         self.keeper = None;
-        let granted = self.client.lease_grant(self.ttl_seconds, 0).await?;
+        let granted = self.client.lease_grant(self.ttl).await?;
         if self.leases.len() == LEASES_REMEMBERED {
             self.leases.remove(0);
         }
-        self.leases.push(granted.id);
-        self.keeper = Some(self.client.lease_keep_alive(granted.id, granted.ttl)?);
-        Ok(granted.id)
+        self.leases.push(granted.id());
+        self.keeper = Some(granted.keep_alive());
+        Ok(granted.id())
     }
 
     /// Waits until there is a reason to look at the key again.
@@ -311,7 +321,7 @@ impl Registrar {
                 }
                 Some(Err(error)) => {
                     return match error.reason() {
-                        CloseReason::ShutDown => Stirred::Closed,
+                        CloseReason::ShutDown | CloseReason::RuntimeGone => Stirred::Closed,
                         reason if ends_for_good(reason) => Stirred::Blind,
                         _ => Stirred::Key,
                     };

@@ -74,14 +74,14 @@ pub(super) struct Shared {
 }
 
 /// What the application wants.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Orders {
     pub(super) value: Bytes,
     pub(super) end: bool,
 }
 
 /// What there is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Status {
     pub(super) state: RegistrationState,
     /// The version of the orders that is in etcd.
@@ -122,6 +122,9 @@ impl Registration {
     pub async fn registered(&self) -> Result<(), DiscoveryError> {
         let wanted = self.shared.orders.read(|_| ()).1;
         let done = |status: &Status, _| match (&status.state, &status.failure) {
+            (RegistrationState::Ended, Some((_, error @ CallError::RuntimeGone { .. }))) => {
+                Some(Err(error.clone().into()))
+            }
             (RegistrationState::Ended, _) => Some(Err(DiscoveryError::Deregistered)),
             (_, Some((version, error))) if *version >= wanted && is_final(error) => {
                 Some(Err(error.clone().into()))

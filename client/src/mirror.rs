@@ -1,21 +1,23 @@
 //! A mirror of a key range: the core's snapshot-then-watch machine, driven by whoever polls it.
 
 use std::{
-    hash::{BuildHasher, Hasher, RandomState},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use etcd_watch_core::{
-    ApiMisuse, Checkpoint, CloseReason, Delivery, EndpointHint, Instant, ListKey, ListRequest,
-    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page,
+    Checkpoint, CloseReason, Delivery, EndpointHint, Instant, ListKey, ListRequest, Mirror as Machine,
+    MirrorAction, MirrorEvent, MirrorRequest, Page,
 };
 use etcd_watch_proto::etcdserverpb::RangeRequest;
 use futures_core::{FusedStream, Stream};
 
 use crate::{
-    Client, Endpoint, Watch, WatchError, calls::attempts::Asked, namespace::Namespaced, runtime::BoxFuture,
+    Client, Endpoint, OpenError, Watch, WatchError,
+    calls::{attempts::Asked, end::End},
+    namespace::Namespaced,
+    runtime::BoxFuture,
     transport::wire,
 };
 
@@ -83,13 +85,12 @@ impl Client {
     /// at once; what happens comes from the stream.
     ///
     /// # Errors
-    /// A request that can't be served, or a client that has been closed.
-    pub fn mirror(&self, request: impl Into<MirrorRequest>) -> Result<Mirror, ApiMisuse> {
-        let seed = RandomState::new().build_hasher().finish();
-        let machine = Machine::new(&self.calls().pool.dialer.watch_config, request.into(), seed)?;
-        if self.calls().is_closed() {
-            return Err(ApiMisuse::ShutDown);
-        }
+    /// A request that can't be served, a client that has been closed, or one whose runtime is gone.
+    pub fn mirror(&self, request: impl Into<MirrorRequest>) -> Result<Mirror, OpenError> {
+        self.calls().check_open()?;
+        let dialer = &self.calls().pool.dialer;
+        let machine = Machine::new(&dialer.watch_config, request.into(), dialer.seeds.next())
+            .map_err(|misuse| self.calls().not_opened(misuse))?;
         let hub = self.hub().clone();
         Ok(Mirror {
             client: self.clone(),
@@ -155,6 +156,10 @@ impl Mirror {
             return Poll::Ready(None);
         }
         loop {
+            // Timers ring at once where the runtime is gone: nothing is to be tried again there.
+            if self.client.calls().end() == Some(End::RuntimeGone) && self.watch.is_none() {
+                return Poll::Ready(self.give_up(CloseReason::RuntimeGone));
+            }
             self.perform();
             let now = self.now();
             if let Some(event) = self.machine.next(now) {
@@ -165,13 +170,17 @@ impl Mirror {
             if !(self.poll_listing(cx) || self.poll_watch(cx) || self.poll_timer(cx)) {
                 // A closed client makes no more calls; a watch says so itself.
                 if self.watch.is_none() && self.closed.as_mut().poll(cx).is_ready() {
-                    self.ended = true;
-                    self.listing = None;
-                    return Poll::Ready(Some(Err(WatchError::new(CloseReason::ShutDown))));
+                    return Poll::Ready(self.give_up(CloseReason::ShutDown));
                 }
                 return Poll::Pending;
             }
         }
+    }
+
+    fn give_up(&mut self, reason: CloseReason) -> Option<Result<MirrorEvent, WatchError>> {
+        self.ended = true;
+        self.listing = None;
+        Some(Err(WatchError::of_mirror(reason)))
     }
 
     fn handed_out(&mut self, event: MirrorEvent) -> Option<Result<MirrorEvent, WatchError>> {
@@ -179,7 +188,7 @@ impl Mirror {
             MirrorEvent::Closed(reason) => {
                 self.ended = true;
                 self.watch = None;
-                (reason != CloseReason::Cancelled).then(|| Err(WatchError::new(reason)))
+                (reason != CloseReason::Cancelled).then(|| Err(WatchError::of_mirror(reason)))
             }
             MirrorEvent::Listing { revision, ref reason } => {
                 let range = self.machine.request().range().start();
@@ -197,10 +206,12 @@ impl Mirror {
                 MirrorAction::List { list, request } => self.list(list, request),
                 MirrorAction::Watch(request) => match self.client.watch(request) {
                     Ok(watch) => self.watch = Some(watch),
-                    // The request was checked with the mirror's.
-                    Err(_) => {
+                    // The request was checked with the mirror's: it is the client that has ended.
+                    Err(error) => {
+                        let gone = error == OpenError::RuntimeGone;
+                        let reason = if gone { CloseReason::RuntimeGone } else { CloseReason::ShutDown };
                         let now = self.now();
-                        self.machine.handle_delivery(now, Delivery::Closed(CloseReason::ShutDown));
+                        self.machine.handle_delivery(now, Delivery::Closed(reason));
                     }
                 },
                 MirrorAction::Cancel => self.watch = None,

@@ -1,0 +1,43 @@
+//! Why a client makes no more calls.
+
+use etcd_watch_core::ApiMisuse;
+
+use crate::{CallError, OpenError};
+
+/// Why a client makes no more calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was closed.
+    Closed,
+    /// The runtime that it was built on has shut down.
+    RuntimeGone,
+}
+
+impl End {
+    /// How a call ends for it that was not sent, or changes nothing.
+    pub(crate) fn of_call(self, method: &'static str) -> CallError {
+        match self {
+            Self::Closed => CallError::Closed { method },
+            Self::RuntimeGone => CallError::RuntimeGone { method },
+        }
+    }
+
+    /// How the machine's refusal of a request looks to an application: the machine refuses one that can't be served, or
+    /// any if it has ended.
+    pub(crate) fn of_open(end: Option<Self>, misuse: ApiMisuse) -> OpenError {
+        match (misuse, end) {
+            (ApiMisuse::Request(error), _) => OpenError::Request(error),
+            (_, Some(Self::RuntimeGone)) => OpenError::RuntimeGone,
+            (_, Some(Self::Closed) | None) => OpenError::Closed,
+        }
+    }
+}
+
+impl From<End> for OpenError {
+    fn from(end: End) -> Self {
+        match end {
+            End::Closed => Self::Closed,
+            End::RuntimeGone => Self::RuntimeGone,
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Waiting out what may pass.
+
+use std::{future::Future, time::Duration};
+
+use super::error::may_pass;
+use crate::{
+    CallError, Client,
+    runtime::{self, Backoff, Pace, RuntimeGone},
+};
+
+/// Between two attempts at a call, which has waited for endpoints itself.
+const PACE: Pace = Pace::new(Duration::from_millis(20), Duration::from_millis(100), Duration::from_secs(1));
+
+/// The pauses of one wait.
+pub(super) fn backoff(client: &Client) -> Backoff {
+    client.backoff(PACE)
+}
+
+/// Waits before another attempt. A loop that waits by this ends with its runtime.
+pub(super) async fn pause(client: &Client, backoff: &mut Backoff) -> Result<(), RuntimeGone> {
+    runtime::pause(&**client.runtime(), backoff.next()).await
+}
+
+/// Makes a call until it goes well or can't.
+pub(super) async fn persist<T, F: Future<Output = Result<T, CallError>>>(
+    client: &Client,
+    call: impl FnMut() -> F,
+) -> Result<T, CallError> {
+    persist_for(client, Duration::MAX, call).await
+}
+
+/// Makes a call until it goes well, can't, or has failed for so long.
+pub(super) async fn persist_for<T, F: Future<Output = Result<T, CallError>>>(
+    client: &Client,
+    limit: Duration,
+    mut call: impl FnMut() -> F,
+) -> Result<T, CallError> {
+    let began = client.runtime().now();
+    let mut backoff = backoff(client);
+    loop {
+        match call().await {
+            Err(error) if may_pass(&error) && client.runtime().now().since(began) < limit => {
+                pause(client, &mut backoff).await.map_err(|RuntimeGone| error)?;
+            }
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Calls that meet members which hang, learners, load balancers, limits and runtimes that are gone.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `world` | servers whose every answer is scripted, and healthy ones |
+//! | `balancer` | what load balancers answer in etcd's place |
+//! | `limits` | members that hang, and limits of streams |
+//! | `learner` | a member without a vote |
+//! | `sources` | what errors tell a program |
+//! | `runtime_gone` | every operation of a client whose runtime has shut down |
+
+#![cfg(unix)]
+
+mod balancer;
+#[path = "../cluster/learner.rs"]
+mod joined;
+mod learner;
+mod limits;
+mod runtime_gone;
+mod sources;
+mod world;
