@@ -24,7 +24,7 @@ enum Source {
 
 impl AttemptError {
     /// A failure that comes from this error.
-    pub(crate) fn new(failure: Failure, source: impl Into<crate::BoxError>) -> Self {
+    pub(crate) fn new(failure: Failure, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { failure, source: Some(Source::Error(source.into().into())) }
     }
 

@@ -75,6 +75,7 @@ mod builder;
 mod calls;
 mod client;
 mod cluster;
+mod endpoint;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -102,11 +103,8 @@ pub use calls::{
     txn::{Compare, Is, Txn, TxnOp},
 };
 pub use client::Client;
-pub use cluster::{
-    advertised::Advertised,
-    endpoint::{Address, Endpoint, EndpointError, Scheme},
-    members::SyncError,
-};
+pub use cluster::{advertised::Advertised, members::SyncError};
+pub use endpoint::{Address, Endpoint, EndpointError, Scheme};
 pub use error::{BoxError, BuildError, CallError, EndpointFailure, OpenError, StartError};
 pub use mirror::Mirror;
 pub use namespace::EmptyNamespace;

@@ -16,7 +16,7 @@ use crate::{
         attempts::Calls,
         end::End,
         judge::members_fault,
-        lease::{Renewed, Term, judge, says_not_found},
+        term::{Renewed, Term, judge, says_not_found},
     },
     cluster::pool::Pooled,
     runtime::{Backoff, Moment, Pace, RuntimeGone, pause},

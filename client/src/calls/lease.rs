@@ -3,20 +3,19 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use etcd_watch_core::{Code, Failure};
 use etcd_watch_proto::etcdserverpb::{
-    LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseRevokeRequest,
-    LeaseRevokeResponse, LeaseTimeToLiveRequest,
+    LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest,
 };
 
 use crate::{
     CallError, Client, LeaseKeeper,
-    calls::{attempts::Calls, keeper},
+    calls::{
+        attempts::Calls,
+        keeper,
+        term::{MAX_TTL, Renewed, Term, believable, judge, says_not_found, seconds},
+    },
     runtime::Moment,
 };
-
-/// The longest time that etcd grants a lease for: `MaxLeaseTTL` of its `lease/lessor.go`, in seconds.
-const MAX_TTL: u64 = 9_000_000_000;
 
 /// A lease to grant: [`Client::lease_grant`]. A [`Duration`] is one with every option at its default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,20 +103,6 @@ impl fmt::Debug for Lease {
             .field("id", &format_args!("{:x}", self.id))
             .field("ttl", &self.term.ttl)
             .finish_non_exhaustive()
-    }
-}
-
-/// The time that a lease lasts for without another renewal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Term {
-    /// When the call that granted or renewed it was sent.
-    pub(super) since: Moment,
-    pub(super) ttl: Duration,
-}
-
-impl Term {
-    pub(super) fn left(&self, now: Moment) -> Duration {
-        self.ttl.saturating_sub(now.since(self.since))
     }
 }
 
@@ -247,41 +232,6 @@ impl Client {
     }
 }
 
-/// What a server says of a lease that it was asked to renew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Renewed {
-    For(Duration),
-    NotFound,
-}
-
-/// Reads the answer to a renewal. One that makes no sense says nothing about the lease: it is a failure like any other.
-pub(super) fn judge(id: i64, answer: &LeaseKeepAliveResponse) -> Result<Renewed, Failure> {
-    if answer.id != id {
-        let message = format!("the answer is for lease {:x}, not for {id:x}", answer.id);
-        return Err(Failure::status(Code::Internal, message));
-    }
-    match answer.ttl {
-        0 => Ok(Renewed::NotFound),
-        ttl => believable(ttl).map(Renewed::For).ok_or_else(|| {
-            Failure::status(Code::Internal, format!("the answer gives lease {id:x} {ttl} s to live"))
-        }),
-    }
-}
-
-/// Whether a refusal is etcd's `ErrGRPCLeaseNotFound`. Others with the same code may be of a proxy.
-pub(super) fn says_not_found(code: Code, message: &str) -> bool {
-    matches!(code, Code::NotFound | Code::Unknown) && message == "etcdserver: requested lease not found"
-}
-
-/// A time to live that etcd may give.
-fn believable(ttl: i64) -> Option<Duration> {
-    u64::try_from(ttl).ok().filter(|seconds| (1..=MAX_TTL).contains(seconds)).map(Duration::from_secs)
-}
-
-fn seconds(seconds: i64) -> Duration {
-    Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,22 +258,5 @@ mod tests {
         assert_eq!(ttl(Duration::from_secs(MAX_TTL)), Ok((9_000_000_000, 0)));
         let own = LeaseGrant::new(Duration::from_secs(5)).id(7);
         assert_eq!(own.request().map(|request| request.id), Ok(7));
-    }
-
-    #[test]
-    fn only_an_answer_for_the_lease_with_a_time_to_live_of_zero_says_that_it_is_gone() {
-        let judge = |id, ttl| judge(7, &LeaseKeepAliveResponse { id, ttl, ..Default::default() });
-        assert_eq!(judge(7, 0), Ok(Renewed::NotFound));
-        assert_eq!(judge(7, 5), Ok(Renewed::For(Duration::from_secs(5))));
-        assert!(judge(7, -1).is_err(), "no time at all");
-        assert!(judge(7, i64::MAX).is_err(), "more than etcd grants");
-        assert!(judge(8, 0).is_err() && judge(8, 5).is_err(), "another lease's");
-    }
-
-    #[test]
-    fn a_proxys_not_found_says_nothing_about_a_lease() {
-        assert!(says_not_found(Code::NotFound, "etcdserver: requested lease not found"));
-        assert!(says_not_found(Code::Unknown, "etcdserver: requested lease not found"));
-        assert!(!says_not_found(Code::NotFound, "no route to the service"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use super::endpoint::Accepted;
+use crate::endpoint::Accepted;
 use crate::{Address, Endpoint, EndpointError};
 
 /// Which of the addresses in the member list a client accepts, for `ClientBuilder::accept_advertised`.

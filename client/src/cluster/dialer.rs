@@ -8,14 +8,15 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use crate::{
     AttemptError, Endpoint, Runtime,
     auth::{Authenticator, Generation, Token},
-    cluster::{advertised::Advertised, endpoint::Accepted, endpoints::Endpoints},
+    cluster::{advertised::Advertised, endpoints::Endpoints},
+    endpoint::Accepted,
     runtime::{BoxFuture, Seeds},
     transport::{
+        causes,
         connection::Connection,
         connector::Connector,
         error::ConnectError,
         race::{Won, race},
-        wire,
     },
 };
 
@@ -141,7 +142,7 @@ impl From<Unreached> for AttemptError {
         }
         let all_tls = !causes.is_empty() && causes.iter().all(|(_, error)| error.is_tls_refusal());
         let texts: Vec<_> =
-            causes.iter().map(|(endpoint, error)| format!("{endpoint}: {}", wire::chain(error))).collect();
+            causes.iter().map(|(endpoint, error)| format!("{endpoint}: {}", causes::chain(error))).collect();
         let text = texts.join("; ");
         let failure = if all_tls { Failure::tls(text) } else { Failure::connection(text) };
         match causes.into_iter().next() {

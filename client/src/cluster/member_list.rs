@@ -10,7 +10,8 @@ use std::{
 use etcd_watch_core::printable;
 use etcd_watch_proto::etcdserverpb::Member;
 
-use super::{advertised::Policy, endpoint::without_user};
+use super::advertised::Policy;
+use crate::endpoint::without_user;
 use crate::{Endpoint, EndpointError, sync::lock};
 
 /// How many URLs of a member list are looked at, and how many endpoints are made of them: many times what a cluster
@@ -129,7 +130,7 @@ impl News {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Advertised, cluster::endpoint::Accepted};
+    use crate::{Advertised, endpoint::Accepted};
 
     fn read(urls: impl IntoIterator<Item = String>) -> Listed {
         let given = [Arc::new("http://host:1".parse().unwrap())];

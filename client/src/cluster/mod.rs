@@ -2,7 +2,6 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `endpoint` | one address, and which of them the client can use |
 //! | `dialer` | connects to the first endpoint that is up |
 //! | `pool` | the connection that calls share |
 //! | `list` | the endpoints that are tried, and in which order |
@@ -16,7 +15,6 @@
 
 pub(crate) mod advertised;
 pub(crate) mod dialer;
-pub(crate) mod endpoint;
 pub(crate) mod endpoints;
 mod list;
 mod member_list;

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, io, net::SocketAddr, sync::Arc};
 
 use etcd_watch_core::Failure;
 
-use super::wire;
+use super::causes::{chain, find};
 use crate::{AttemptError, BoxError};
 
 /// A connection could not be made.
@@ -37,7 +37,7 @@ impl ConnectError {
     /// From what a connection that was never up ended with.
     pub(super) fn told(cause: BoxError, without_a_word: bool) -> Self {
         let kind = match () {
-            () if wire::is_tls_refusal(&*cause) => Kind::Tls,
+            () if find::<TlsRefused>(&*cause).is_some() => Kind::Tls,
             () if without_a_word => Kind::TurnedAway,
             () => Kind::Other,
         };
@@ -75,7 +75,7 @@ impl ConnectError {
         let first = failed.first().map(|(_, error)| error.kind);
         let kind = first.filter(|&kind| failed.iter().all(|(_, error)| error.kind == kind));
         let causes: Vec<_> =
-            failed.iter().map(|(address, error)| format!("{address}: {}", wire::chain(error))).collect();
+            failed.iter().map(|(address, error)| format!("{address}: {}", chain(error))).collect();
         let kind = kind.unwrap_or(Kind::Other);
         match failed.into_iter().next() {
             Some((_, first)) => Self::of(kind, Broken::new(causes.join("; "), first)),
@@ -98,8 +98,8 @@ impl ConnectError {
     /// The same for the core.
     fn to_failure(&self) -> Failure {
         match self.kind {
-            Kind::Tls => Failure::tls(wire::chain(self)),
-            Kind::TurnedAway | Kind::Other => Failure::connection(wire::chain(self)),
+            Kind::Tls => Failure::tls(chain(self)),
+            Kind::TurnedAway | Kind::Other => Failure::connection(chain(self)),
         }
     }
 }
@@ -200,7 +200,7 @@ pub(crate) enum Unprocessed {
 impl Unprocessed {
     /// Looks for it in an error of hyper's. h2 gives the error of a GOAWAY only to streams beyond the last one it names.
     pub(crate) fn find(error: &hyper::Error) -> Option<Self> {
-        let error = wire::find::<h2::Error>(error).filter(|error| error.is_remote())?;
+        let error = find::<h2::Error>(error).filter(|error| error.is_remote())?;
         let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM);
         match (error.is_go_away(), refused) {
             (true, _) => Some(Self::GoingAway),

@@ -10,9 +10,9 @@ use std::{
 };
 
 use super::{
+    causes,
     error::{Broken, TlsRefused, alert_remedy, copy},
     frames::{Farewell, Sight},
-    wire,
 };
 use crate::{BoxError, sync::Latch};
 
@@ -69,7 +69,7 @@ impl Heard {
 
     /// The error of a call on the connection, with what is known beside it.
     pub(super) fn explain(&self, error: hyper::Error) -> BoxError {
-        let chain = wire::chain(&error);
+        let chain = causes::chain(&error);
         match self.reason(&chain) {
             Some(reason) => reason.because(Some(self.cause().unwrap_or_else(|| error.into()))),
             None => error.into(),
@@ -84,7 +84,7 @@ impl Heard {
     /// Why a connection ended that was never up.
     pub(super) fn explain_end(&self, error: Option<&hyper::Error>) -> BoxError {
         let chain =
-            error.map_or_else(|| "the server closed the connection".to_owned(), |error| wire::chain(error));
+            error.map_or_else(|| "the server closed the connection".to_owned(), |error| causes::chain(error));
         let reason = self.reason(&chain).unwrap_or(Reason::Other(chain));
         reason.because(self.cause())
     }

@@ -2,6 +2,7 @@
 
 mod addresses;
 pub(crate) mod answer;
+pub(crate) mod causes;
 pub(crate) mod connection;
 pub(crate) mod connector;
 pub(crate) mod error;

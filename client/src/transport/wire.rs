@@ -12,7 +12,10 @@ use tonic::{
     metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap},
 };
 
-use super::error::TlsRefused;
+use super::{
+    causes::{chain, find},
+    error::TlsRefused,
+};
 
 /// Named by every request; etcd counts its clients by it.
 const API_VERSION: &str = "3.5";
@@ -113,25 +116,6 @@ pub(crate) fn cause<E: std::error::Error + 'static>(status: &Status) -> Option<&
     status.source().and_then(find)
 }
 
-/// Whether TLS was refused, by one side or the other.
-pub(crate) fn is_tls_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
-    find::<TlsRefused>(error).is_some()
-}
-
-/// The error of this type among an error and its sources.
-pub(crate) fn find<'e, E: std::error::Error + 'static>(
-    error: &'e (dyn std::error::Error + 'static),
-) -> Option<&'e E> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
-}
-
 /// tonic has no type for a message over the limit, only this text.
 fn too_large(status: &Status) -> Option<usize> {
     if status.code() != tonic::Code::OutOfRange {
@@ -139,21 +123,6 @@ fn too_large(status: &Status) -> Option<usize> {
     }
     let found = status.message().strip_prefix("Error, decoded message length too large: found ")?;
     Some(found.split(' ').next()?.parse().unwrap_or(0))
-}
-
-/// An error with its causes: a transport's outermost text seldom says what happened.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
