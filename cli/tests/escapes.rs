@@ -59,7 +59,7 @@ async fn the_text_of_a_servers_refusal_is_escaped() {
             assert_eq!(refused.status.code(), Some(1), "{arguments:?}: {stderr}");
             let error = stderr.lines().last().unwrap_or_default();
             assert!(
-                error.starts_with("error: ") && error.contains(r"\x1b[31mred\r\nOK\n\u009b0m"),
+                error.starts_with("error: ") && error.contains(r"\u{1b}[31mred\r\nOK\n\u{9b}0m"),
                 "{stderr:?}"
             );
             let raw = stderr.chars().find(|c| c.is_control() && *c != '\n');
