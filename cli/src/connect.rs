@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
-use etcd_watch_tokio::{Client, Config, Keepalive, KeyRange, Tls};
+use etcd_watch_tokio::{Client, Keepalive, KeyRange, Tls, WatchConfig};
 use tokio::time::timeout;
 
 use crate::{
@@ -102,7 +102,7 @@ impl<'a> Access<'a> {
 }
 
 /// Connects, and returns once an endpoint has answered.
-pub(crate) async fn connect(global: &Global, watch: Config) -> anyhow::Result<Client> {
+pub(crate) async fn connect(global: &Global, watch: WatchConfig) -> anyhow::Result<Client> {
     for (variable, instead) in Global::ignored() {
         log::warning(format_args!("{variable} is ignored: {instead}"));
     }
@@ -110,7 +110,11 @@ pub(crate) async fn connect(global: &Global, watch: Config) -> anyhow::Result<Cl
 }
 
 /// The same to another etcd than the one that the flags of every command are about; their times apply.
-pub(crate) async fn connect_to(access: &Access<'_>, times: &Global, watch: Config) -> anyhow::Result<Client> {
+pub(crate) async fn connect_to(
+    access: &Access<'_>,
+    times: &Global,
+    watch: WatchConfig,
+) -> anyhow::Result<Client> {
     log::connecting_or_ending();
     let attempts = u32::try_from(access.endpoints.len()).unwrap_or(u32::MAX);
     let keepalive = (!times.keepalive_time.is_zero()).then(|| Keepalive {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
-    Client, Config, Get, GetResponse,
+    Client, Get, GetResponse, WatchConfig,
     concurrency::{Election, Leader, Leadership, Name, Session, observe},
     proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue},
 };
@@ -26,7 +26,7 @@ pub(crate) async fn run(global: &Global, args: &ElectArgs) -> anyhow::Result<End
     let name = Name::new(&args.name)?;
     let mut stop = signals::listen(true);
     let client = tokio::select! {
-        client = connect::connect(global, Config::default()) => client?,
+        client = connect::connect(global, WatchConfig::default()) => client?,
         signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
     let ending = match args.listen {

@@ -1,6 +1,6 @@
 //! `endpoints`.
 
-use etcd_watch_tokio::{Config, discovery::Discovery};
+use etcd_watch_tokio::{WatchConfig, discovery::Discovery};
 
 use crate::{
     args::{EndpointsArgs, Global, refuse_fields},
@@ -16,7 +16,7 @@ pub(crate) async fn run(global: &Global, args: &EndpointsArgs) -> anyhow::Result
     let mut stop = signals::listen(true);
     let printer = Printer::new(global);
     let client = tokio::select! {
-        client = connect::connect(global, Config::default()) => client?,
+        client = connect::connect(global, WatchConfig::default()) => client?,
         signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
     let discovery = Discovery::new(&client, &args.target)?;

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Read, Write};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use etcd_watch_tokio::{Config, Delete, Get, Put};
+use etcd_watch_tokio::{Delete, Get, Put, WatchConfig};
 
 use crate::{
     args::{DelArgs, GetArgs, Global, PutArgs},
@@ -24,7 +24,7 @@ pub(crate) async fn get(global: &Global, args: &GetArgs) -> anyhow::Result<Endin
         GetArgs { print_value_only: true, .. } => Show::Values,
         _ => Show::Pairs,
     };
-    let client = connect::connect(global, Config::default()).await?;
+    let client = connect::connect(global, WatchConfig::default()).await?;
     let response = client.get(get).await;
     connect::close(&client).await;
     let response = response?;
@@ -38,7 +38,7 @@ pub(crate) async fn put(global: &Global, args: PutArgs) -> anyhow::Result<Ending
         None => tokio::task::spawn_blocking(standard_input).await.context("can't read the value")??,
     };
     let put = Put::new(key, value).lease(args.lease).prev_kv(args.prev_kv);
-    let client = connect::connect(global, Config::default()).await?;
+    let client = connect::connect(global, WatchConfig::default()).await?;
     let response = client.put_with(put).await;
     connect::close(&client).await;
     let response = response?;
@@ -47,7 +47,7 @@ pub(crate) async fn put(global: &Global, args: PutArgs) -> anyhow::Result<Ending
 
 pub(crate) async fn delete(global: &Global, args: &DelArgs) -> anyhow::Result<Ending> {
     let delete = Delete::new(connect::range(&args.keys)?).prev_kv(args.prev_kv);
-    let client = connect::connect(global, Config::default()).await?;
+    let client = connect::connect(global, WatchConfig::default()).await?;
     let response = client.delete(delete).await;
     connect::close(&client).await;
     let response = response?;

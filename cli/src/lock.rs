@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
-    Client, Config, Get,
+    Client, Get, WatchConfig,
     concurrency::{Mutex, MutexGuard, Name, Session},
 };
 use tokio::time::timeout;
@@ -26,7 +26,7 @@ pub(crate) async fn run(global: &Global, args: &LockArgs) -> anyhow::Result<Endi
     let name = Name::new(&args.name)?;
     let mut signals = Signals::listen();
     let client = tokio::select! {
-        client = connect::connect(global, Config::default()) => client?,
+        client = connect::connect(global, WatchConfig::default()) => client?,
         signal = signals.next() => return Ok(Ending::Signal(signal)),
     };
     let ending = contend(global, args, name, &client, &mut signals).await;

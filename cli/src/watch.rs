@@ -6,7 +6,7 @@ use std::{
 };
 
 use etcd_watch_tokio::{
-    CloseReason, Config, Header, ResponseKind, Watch, WatchError, WatchRequest, WatchResponse,
+    CloseReason, Header, ResponseKind, Watch, WatchConfig, WatchError, WatchRequest, WatchResponse,
 };
 use tokio::time::timeout;
 
@@ -31,7 +31,7 @@ pub(crate) async fn run(global: &Global, args: &WatchArgs) -> anyhow::Result<End
     let mut stop = signals::listen(true);
     // As with etcdctl, what is printed together came together.
     let client = tokio::select! {
-        client = connect::connect(global, Config::default().batch_events(1)) => client?,
+        client = connect::connect(global, WatchConfig::default().batch_events(1)) => client?,
         signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
     let result = Session::new(global, args, client.watch(request)?).run(&mut stop).await;

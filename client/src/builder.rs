@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use etcd_watch_core::{Config, Watcher};
+use etcd_watch_core::{WatchConfig, Watcher};
 
 use crate::{
     BuildError, Client, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
@@ -43,7 +43,7 @@ const MIN_KEEPALIVE: Duration = Duration::from_secs(5);
 pub struct ClientBuilder {
     runtime: Where,
     endpoints: Vec<String>,
-    watch: Config,
+    watch: WatchConfig,
     dial_timeout: Duration,
     connect_timeout: Duration,
     request_timeout: Duration,
@@ -102,7 +102,7 @@ impl ClientBuilder {
         Self {
             runtime,
             endpoints: Vec::new(),
-            watch: Config::default(),
+            watch: WatchConfig::default(),
             dial_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
@@ -148,7 +148,7 @@ impl ClientBuilder {
     }
 
     /// The settings of the watches: buffers, batches, backoff, deadlines.
-    pub fn watch_config(mut self, config: Config) -> Self {
+    pub fn watch_config(mut self, config: WatchConfig) -> Self {
         self.watch = config;
         self
     }
@@ -433,7 +433,7 @@ mod tests {
         let none = builder().endpoints(Vec::<String>::new());
         assert_eq!(none.validate(), Err(BuildError::NoEndpoints));
         assert!(matches!(builder().endpoints([""]).validate(), Err(BuildError::Endpoint(_))));
-        let config = builder().watch_config(Config::default().buffer_bytes(0));
+        let config = builder().watch_config(WatchConfig::default().buffer_bytes(0));
         assert!(matches!(config.validate(), Err(BuildError::Watch(ConfigError::OutOfRange { .. }))));
     }
 }

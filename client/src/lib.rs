@@ -121,10 +121,10 @@ pub use watch::{
 };
 
 pub use etcd_watch_core::{
-    ApiMisuse, Checkpoint, CloseReason, Code, Config, ConfigError, Event, EventKind, Failure, Filters,
-    Header, Instant, IntoBytes, KeyRange, KeyValue, ListReason, MirrorEvent, MirrorRequest, Overflow,
-    OwnedEvent, OwnedKeyValue, ParseCheckpointError, RequestError, ResponseKind, ServerMisbehaved,
-    ServerVersion, SnapshotPart, StartAt, Stats, StreamOptions, WatchKey, WatchRequest, WatchResponse,
+    ApiMisuse, Checkpoint, CloseReason, Code, ConfigError, Event, EventKind, Failure, Filters, Header,
+    Instant, IntoBytes, KeyRange, KeyValue, ListReason, MirrorEvent, MirrorRequest, Overflow, OwnedEvent,
+    OwnedKeyValue, ParseCheckpointError, RequestError, ResponseKind, ServerMisbehaved, ServerVersion,
+    SnapshotPart, StartAt, Stats, StreamOptions, WatchConfig, WatchKey, WatchRequest, WatchResponse,
     WatchState, WatchStats,
 };
 pub use etcd_watch_proto as proto;

@@ -57,7 +57,7 @@ pub enum Action {
     /// has returned `None`.
     ///
     /// The first call of `next` may return `None`: what waits for a consumer is dropped if the common budget
-    /// ([`Config::total_buffer_bytes`](crate::Config::total_buffer_bytes)) needs the room. That call asks the server for
+    /// ([`WatchConfig::total_buffer_bytes`](crate::WatchConfig::total_buffer_bytes)) needs the room. That call asks the server for
     /// it again, and `Deliver` is said again when it has come. So let the consumer call `next` however late it is, and
     /// wait for the next `Deliver` when there is nothing.
     Deliver {

@@ -13,7 +13,7 @@ use alloc::string::{String, ToString};
 use core::time::Duration;
 
 use crate::{
-    CloseReason, Config, EndpointHint, Failure, Instant, Remedy, failure::TOKEN_LIMIT, time::millis,
+    CloseReason, EndpointHint, Failure, Instant, Remedy, WatchConfig, failure::TOKEN_LIMIT, time::millis,
 };
 
 /// Exponential backoff with full jitter.
@@ -29,7 +29,7 @@ impl Backoff {
     }
 
     /// The next delay: anything from the floor to the base doubled once per failure, up to the ceiling.
-    pub(crate) fn next(&mut self, config: &Config, rng: &mut fastrand::Rng) -> Duration {
+    pub(crate) fn next(&mut self, config: &WatchConfig, rng: &mut fastrand::Rng) -> Duration {
         let doubled = config.backoff_base.saturating_mul(1_u32 << self.failures.min(20));
         let highest = doubled.min(config.backoff_ceiling).max(config.backoff_floor);
         self.failures = self.failures.saturating_add(1);
@@ -144,7 +144,12 @@ impl Attempts {
     }
 
     /// When the next attempt is due, after a failure.
-    pub(crate) fn try_again_at(&mut self, now: Instant, config: &Config, rng: &mut fastrand::Rng) -> Instant {
+    pub(crate) fn try_again_at(
+        &mut self,
+        now: Instant,
+        config: &WatchConfig,
+        rng: &mut fastrand::Rng,
+    ) -> Instant {
         now + self.backoff.next(config, rng)
     }
 
@@ -159,12 +164,12 @@ impl Attempts {
     }
 
     /// When to ask again whether to give up.
-    pub(crate) fn give_up_at(&self, config: &Config) -> Option<Instant> {
+    pub(crate) fn give_up_at(&self, config: &WatchConfig) -> Option<Instant> {
         self.patience.due(config)
     }
 
     /// Why to give up, if it is time.
-    pub(crate) fn give_up(&self, now: Instant, config: &Config) -> Option<CloseReason> {
+    pub(crate) fn give_up(&self, now: Instant, config: &WatchConfig) -> Option<CloseReason> {
         self.patience.verdict(now, config)
     }
 }
@@ -188,16 +193,16 @@ impl Patience {
         }
     }
 
-    fn deadlines(&self, config: &Config) -> [Option<(Instant, Duration)>; 2] {
+    fn deadlines(&self, config: &WatchConfig) -> [Option<(Instant, Duration)>; 2] {
         [(self.no_leader_since, config.no_leader_deadline), (self.failing_since, config.unreachable_deadline)]
             .map(|(since, deadline)| Some((since?, deadline?)))
     }
 
-    fn due(&self, config: &Config) -> Option<Instant> {
+    fn due(&self, config: &WatchConfig) -> Option<Instant> {
         self.deadlines(config).into_iter().flatten().map(|(since, deadline)| since + deadline).min()
     }
 
-    fn verdict(&self, now: Instant, config: &Config) -> Option<CloseReason> {
+    fn verdict(&self, now: Instant, config: &WatchConfig) -> Option<CloseReason> {
         let [no_leader, unreachable] = self.deadlines(config);
         let passed = |deadline: Option<(Instant, Duration)>| {
             deadline
@@ -223,7 +228,7 @@ mod tests {
     #[test]
     fn delays_stay_between_floor_and_ceiling_and_grow() {
         let ms = Duration::from_millis;
-        let config = Config::default().backoff(ms(10), ms(50), ms(1000));
+        let config = WatchConfig::default().backoff(ms(10), ms(50), ms(1000));
         let mut rng = fastrand::Rng::with_seed(7);
         let mut longest = [Duration::ZERO; 12];
         for _ in 0..200 {
@@ -237,8 +242,8 @@ mod tests {
         assert!(longest[0] <= ms(50) && longest[1] > ms(50) && longest[8] > ms(900), "{longest:?}");
     }
 
-    fn impatient() -> Config {
-        Config::default().unreachable_deadline(Some(Duration::from_secs(2)))
+    fn impatient() -> WatchConfig {
+        WatchConfig::default().unreachable_deadline(Some(Duration::from_secs(2)))
     }
 
     #[test]

@@ -16,20 +16,20 @@ pub(crate) const BYTES_ALLOWED: &str = "from 1 to isize::MAX";
 pub(crate) const COUNTS: RangeInclusive<usize> = 1..=u32::MAX as usize;
 pub(crate) const COUNTS_ALLOWED: &str = "from 1 to 4294967295";
 
-/// Settings of a [`Watcher`](crate::Watcher). Start from `Config::default()`, change what you need, and
+/// Settings of a [`Watcher`](crate::Watcher). Start from `WatchConfig::default()`, change what you need, and
 /// hand it over: [`Watcher::new`](crate::Watcher::new) refuses contradictions.
 ///
 /// ```
 /// use core::time::Duration;
-/// use etcd_watch_core::Config;
+/// use etcd_watch_core::WatchConfig;
 ///
-/// let config = Config::default().buffer_bytes(1 << 20).probe(Some(Duration::from_secs(20)));
+/// let config = WatchConfig::default().buffer_bytes(1 << 20).probe(Some(Duration::from_secs(20)));
 /// assert!(config.validate().is_ok());
-/// assert!(Config::default().buffer_bytes(0).validate().is_err());
+/// assert!(WatchConfig::default().buffer_bytes(0).validate().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Config {
+pub struct WatchConfig {
     pub(crate) overflow: Overflow,
     pub(crate) buffer_bytes: usize,
     pub(crate) buffer_floor_bytes: usize,
@@ -53,7 +53,7 @@ pub struct Config {
     pub(crate) linger: Duration,
 }
 
-impl Default for Config {
+impl Default for WatchConfig {
     fn default() -> Self {
         Self {
             overflow: Overflow::Replay,
@@ -81,7 +81,7 @@ impl Default for Config {
     }
 }
 
-impl Config {
+impl WatchConfig {
     /// What to do when a consumer is too slow and its watch doesn't say. Default: replay from etcd's
     /// history, which neither loses events nor disturbs other watches.
     pub fn overflow(mut self, policy: Overflow) -> Self {
@@ -298,23 +298,23 @@ mod tests {
 
     #[test]
     fn the_defaults_are_valid() {
-        assert_eq!(Config::default().validate(), Ok(()));
+        assert_eq!(WatchConfig::default().validate(), Ok(()));
     }
 
     #[test]
     fn what_is_set_is_kept() {
         let second = Duration::from_secs(1);
-        let config = Config::default().overflow(Overflow::Pause).stall_after(second).streams(3);
+        let config = WatchConfig::default().overflow(Overflow::Pause).stall_after(second).streams(3);
         assert_eq!((config.overflow, config.stall_after, config.streams), (Overflow::Pause, second, 3));
     }
 
     #[test]
     fn what_is_out_of_range_is_refused_by_name() {
-        let refused = |config: Config| match config.validate() {
+        let refused = |config: WatchConfig| match config.validate() {
             Err(ConfigError::OutOfRange { field, .. }) => field,
             other => panic!("{other:?}"),
         };
-        let config = Config::default;
+        let config = WatchConfig::default;
         for bad in [Duration::ZERO, Duration::MAX] {
             assert_eq!(refused(config().stall_after(bad)), "stall_after");
             assert_eq!(refused(config().backoff(bad, bad, bad)), "backoff floor");
@@ -346,12 +346,12 @@ mod tests {
     fn a_bound_may_be_as_low_as_the_one_below_it_but_no_lower() {
         let buffers = |floor, buffer, total| {
             // In this order: a smaller buffer takes its floor with it.
-            let config = Config::default().buffer_bytes(buffer).buffer_floor_bytes(floor);
+            let config = WatchConfig::default().buffer_bytes(buffer).buffer_floor_bytes(floor);
             config.total_buffer_bytes(total).validate()
         };
         let backoff = |floor, base, ceiling| {
             let [floor, base, ceiling] = [floor, base, ceiling].map(Duration::from_secs);
-            Config::default().backoff(floor, base, ceiling).validate()
+            WatchConfig::default().backoff(floor, base, ceiling).validate()
         };
         let inverted = |low, high| Err(ConfigError::Inverted { low, high });
         assert_eq!((buffers(7, 7, 7), backoff(2, 2, 2)), (Ok(()), Ok(())));

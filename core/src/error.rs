@@ -106,7 +106,7 @@ pub enum ApiMisuse {
     Request(#[from] RequestError),
     /// The configuration can't work.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    WatchConfig(#[from] ConfigError),
 }
 
 /// What a server did that etcd's protocol doesn't allow. The stream it happened on is replaced, and

@@ -50,7 +50,7 @@ mod watcher;
 pub mod wire;
 
 pub use action::{Action, Creates, EndpointHint, Opened, RangeDone, TimeoutReason};
-pub use config::Config;
+pub use config::WatchConfig;
 pub use error::{ApiMisuse, CloseReason, ConfigError, RequestError, ServerMisbehaved, StreamEnd};
 pub use failure::{Code, Failure, Remedy, is_etcds_own, is_turned_away, remedy};
 pub use into_bytes::IntoBytes;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Action, Config, Delivery, Failure, Filters, Instant, KeyRange, Opened, Overflow, RangeDone, RangeKey,
-    Request, ServerVersion, StreamKey, WatchKey, WatchRequest, Watcher,
+    Action, Delivery, Failure, Filters, Instant, KeyRange, Opened, Overflow, RangeDone, RangeKey, Request,
+    ServerVersion, StreamKey, WatchConfig, WatchKey, WatchRequest, Watcher,
 };
 use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
 use proptest::{prelude::*, test_runner::RngSeed};
@@ -306,7 +306,7 @@ proptest! {
         calls in prop::collection::vec(call(), 1..400),
         seed in any::<u64>(),
     ) {
-        let config = Config::default()
+        let config = WatchConfig::default()
             .buffer_bytes(4000)
             .total_buffer_bytes(10_000)
             .max_revision_bytes(20_000)

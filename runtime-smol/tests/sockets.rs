@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{DEADLINE, On, SECOND, everything_from, in_time, revisions_through, serve};
-use etcd_watch_client::{CallError, Client, ClientBuilder, Config, Endpoint, Get, StartError};
+use etcd_watch_client::{CallError, Client, ClientBuilder, Endpoint, Get, StartError, WatchConfig};
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until_blocking};
 
 /// A test of each for both runtimes.
@@ -129,7 +129,7 @@ async fn a_write_without_an_answer_may_have_been_executed(on: On) {
 
 async fn an_idle_stream_is_reset_and_opened_again_when_needed(on: On) {
     let server = server();
-    let config = Config::default().linger(Duration::from_millis(50));
+    let config = WatchConfig::default().linger(Duration::from_millis(50));
     let client = build(builder(on, [server.endpoint()]).watch_config(config));
     let streams = || server.watch_stream_count().ok();
     let watch = client.watch(everything_from(1)).expect("it is opened");

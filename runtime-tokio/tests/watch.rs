@@ -7,8 +7,8 @@ use std::time::Duration;
 use common::{DEADLINE, Recorder, put, start, through_proxy};
 use etcd_watch_testkit::{harness::wait_until, model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
-    ClientBuilder, CloseReason, Config, KeyRange, Overflow, ResponseKind, Watch, WatchRequest, WatchState,
-    WatchStats,
+    ClientBuilder, CloseReason, KeyRange, Overflow, ResponseKind, Watch, WatchConfig, WatchRequest,
+    WatchState, WatchStats,
 };
 use tokio::time::{sleep, timeout};
 
@@ -167,7 +167,7 @@ async fn connections_end_with_the_last_client_and_watch() {
 #[tokio::test]
 async fn an_idle_stream_is_reset_and_opened_again_when_needed() {
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.unwrap();
-    let config = Config::default().linger(Duration::from_millis(50));
+    let config = WatchConfig::default().linger(Duration::from_millis(50));
     let client = ClientBuilder::on(common::runtime()).endpoints([etcd.endpoint()]).watch_config(config);
     let client = client.connect_lazy().unwrap();
     let streams = || etcd.with_model(|model| model.watch_streams().len());
@@ -233,7 +233,7 @@ async fn a_consumer_that_falls_behind_gets_everything_from_history() {
 #[tokio::test]
 async fn a_consumer_that_finds_nothing_where_something_was_dropped_gets_all_of_it() {
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.unwrap();
-    let config = Config::default().buffer_bytes(4 << 10).total_buffer_bytes(4 << 10);
+    let config = WatchConfig::default().buffer_bytes(4 << 10).total_buffer_bytes(4 << 10);
     let client = ClientBuilder::on(common::runtime()).endpoints([etcd.endpoint()]).watch_config(config);
     let client = client.connect_lazy().unwrap();
     let mut watches: Vec<_> = (0..10).map(|_| client.watch(everything_from(1)).unwrap()).collect();

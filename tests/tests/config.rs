@@ -6,7 +6,7 @@ mod runtime;
 use std::time::Duration;
 
 use etcd_watch_client::{
-    Client, CloseReason, Compact, Config as WatchConfig, Delete, Put,
+    Client, CloseReason, Compact, Delete, Put, WatchConfig,
     config::{Config, ConfigBuilder, Ended, FollowError, Tree, json, json_tree},
 };
 use etcd_watch_testkit::{

@@ -14,7 +14,7 @@ use etcd_watch_testkit::{
     server::EmbeddedEtcd,
 };
 use etcd_watch_tokio::{
-    Client, Config, KeyRange, MirrorRequest, Overflow, WatchRequest,
+    Client, KeyRange, MirrorRequest, Overflow, WatchConfig, WatchRequest,
     cache::CacheRequest,
     concurrency::{Election, Mutex as EtcdMutex, Name, Session},
     config::Config as Followed,
@@ -180,7 +180,7 @@ async fn followers(client: &Client) {
 async fn scenario() {
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
     let proxy = FaultProxy::start(etcd.endpoint()).await.expect("a free port");
-    let small = Config::default().buffer_bytes(4 << 10);
+    let small = WatchConfig::default().buffer_bytes(4 << 10);
     let builder =
         etcd_watch_tokio::builder().endpoints([proxy.endpoint(), etcd.endpoint()]).watch_config(small);
     let client = builder.connect().await.expect("it serves");

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_core::{Action, Config, Opened, Request, ServerVersion, WatchKey, Watcher};
+use etcd_watch_core::{Action, Opened, Request, ServerVersion, WatchConfig, WatchKey, Watcher};
 use etcd_watch_proto::etcdserverpb::{
     WatchCreateRequest, WatchProgressRequest, WatchRequest as WireRequest, WatchResponse as WireResponse,
     watch_client::WatchClient, watch_request::RequestUnion,
@@ -136,7 +136,7 @@ async fn record(server: &EtcdServer) -> Option<Vec<WireResponse>> {
 /// connection were cut just then.
 fn resume_revision_before_the_last(recorded: &[WireResponse], believed: ServerVersion) -> i64 {
     let now = etcd_watch_core::Instant::ZERO;
-    let mut watcher = Watcher::new(Config::default(), 1).expect("valid");
+    let mut watcher = Watcher::new(WatchConfig::default(), 1).expect("valid");
     let request = WatchRequest::new(KeyRange::prefix("p/")).start_revision(1);
     let watch: WatchKey = watcher.watch(now, request).expect("lawful");
     let Some(Action::Open { stream, .. }) = watcher.poll_action() else { panic!("it opens a stream") };

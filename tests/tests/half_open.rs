@@ -23,7 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_client::{Client, Config, Keepalive, KeyRange, WatchRequest};
+use etcd_watch_client::{Client, Keepalive, KeyRange, WatchConfig, WatchRequest};
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, wait_until},
     proxy::FaultProxy,
@@ -114,7 +114,11 @@ async fn measure(on: On, server: &EtcdServer) {
     let client = on
         .builder()
         .endpoints([proxy.endpoint(), server.endpoint()])
-        .watch_config(Config::default().backoff(Duration::from_millis(10), BACKOFF, Duration::from_secs(5)))
+        .watch_config(WatchConfig::default().backoff(
+            Duration::from_millis(10),
+            BACKOFF,
+            Duration::from_secs(5),
+        ))
         .keepalive(Some(KEEPALIVE))
         .dial_timeout(DIAL)
         .connect_lazy()

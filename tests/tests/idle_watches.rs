@@ -12,7 +12,7 @@ use std::{
 };
 
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until};
-use etcd_watch_tokio::{Client, Config, KeyRange, ResponseKind, Watch, WatchRequest};
+use etcd_watch_tokio::{Client, KeyRange, ResponseKind, Watch, WatchConfig, WatchRequest};
 use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -48,7 +48,7 @@ async fn write_and_ask(client: &Client, watch: &mut Watch, index: u32) -> Durati
 /// computes in a process of its own.
 async fn measure(count: usize) -> (Duration, Duration) {
     let server = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
-    let config = Config::default().max_watches_per_stream(count).progress_interval(None);
+    let config = WatchConfig::default().max_watches_per_stream(count).progress_interval(None);
     let client = etcd_watch_tokio::builder()
         .endpoints([server.endpoint()])
         .watch_config(config)

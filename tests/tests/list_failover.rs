@@ -17,7 +17,7 @@ use std::{
 };
 
 use etcd_watch_client::{
-    CallError, Client, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn,
+    CallError, Client, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn, WatchConfig,
     cache::{Cache, CacheRequest},
 };
 use etcd_watch_testkit::{
@@ -119,7 +119,7 @@ impl World {
 }
 
 fn client(on: On, endpoints: impl IntoIterator<Item = String>) -> Client {
-    let quick = Config::default().backoff(
+    let quick = WatchConfig::default().backoff(
         Duration::from_millis(5),
         Duration::from_millis(20),
         Duration::from_millis(300),

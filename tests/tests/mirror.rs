@@ -7,7 +7,7 @@ mod runtime;
 use std::time::Duration;
 
 use etcd_watch_client::{
-    Client, CloseReason, Compact, Config, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn,
+    Client, CloseReason, Compact, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn, WatchConfig,
 };
 use etcd_watch_testkit::{
     folding::{Folding, Held},
@@ -55,7 +55,7 @@ async fn write(client: &Client, round: usize) -> i64 {
 
 async fn a_mirror_follows_through_everything(on: On, endpoint: String) {
     let proxy = FaultProxy::start(endpoint.clone()).await.expect("it starts");
-    let config = Config::default().backoff(
+    let config = WatchConfig::default().backoff(
         Duration::from_millis(5),
         Duration::from_millis(10),
         Duration::from_millis(100),

@@ -15,7 +15,9 @@ use etcd_watch_testkit::{
     proxy::{Cut, FaultProxy},
     server::EmbeddedEtcd,
 };
-use etcd_watch_tokio::{Client, Config, KeyRange, Overflow, Watch, WatchRequest, WatchState, WatchStats};
+use etcd_watch_tokio::{
+    Client, KeyRange, Overflow, Watch, WatchConfig, WatchRequest, WatchState, WatchStats,
+};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use tracing::{Level, Subscriber, field::Visit, span};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, registry::LookupSpan};
@@ -151,7 +153,7 @@ async fn what_operators_see() {
 
     let server = EmbeddedEtcd::start(ModelConfig::default()).await.expect("it starts");
     let proxy = FaultProxy::start(server.endpoint()).await.expect("it starts");
-    let config = Config::default().backoff(
+    let config = WatchConfig::default().backoff(
         Duration::from_millis(5),
         Duration::from_millis(10),
         Duration::from_millis(50),

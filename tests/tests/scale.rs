@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
-use etcd_watch_tokio::{Client, Config, KeyRange, Put, ResponseKind, Txn, Watch, WatchRequest};
+use etcd_watch_tokio::{Client, KeyRange, Put, ResponseKind, Txn, Watch, WatchConfig, WatchRequest};
 use tokio::time::timeout;
 
 const WATCHES: usize = 10_000;
@@ -85,7 +85,7 @@ async fn ten_thousand_watches_are_created_together_and_all_resume_after_a_crash(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watches_beyond_a_streams_limit_travel_on_more_streams() {
     let server = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
-    let config = Config::default().max_watches_per_stream(10);
+    let config = WatchConfig::default().max_watches_per_stream(10);
     let client = etcd_watch_tokio::builder()
         .endpoints([server.endpoint()])
         .watch_config(config)

@@ -16,7 +16,7 @@ use etcd_watch_testkit::{
     harness::{Access, Auth, EtcdServer, EtcdVersion, Keys},
     proxy::{Cut, FaultProxy},
 };
-use etcd_watch_tokio::{ClientBuilder, Config, Get, KeyRange, WatchRequest};
+use etcd_watch_tokio::{ClientBuilder, Get, KeyRange, WatchConfig, WatchRequest};
 use tokio::time::timeout;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -78,7 +78,7 @@ async fn neither_passwords_nor_tokens_are_shown() {
 
     let builder = || {
         let quick = Duration::from_millis(5);
-        let config = Config::default().backoff(quick, quick, Duration::from_millis(100));
+        let config = WatchConfig::default().backoff(quick, quick, Duration::from_millis(100));
         etcd_watch_tokio::builder().endpoints([proxy.endpoint()]).watch_config(config)
     };
     use_it(&shown, builder().user("alice", PASSWORD), &proxy, &auth).await;

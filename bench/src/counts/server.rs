@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Action, Config, Frame, Instant, KeyRange, Opened, Request, ServerVersion, StreamKey, WatchKey,
+    Action, Frame, Instant, KeyRange, Opened, Request, ServerVersion, StreamKey, WatchConfig, WatchKey,
     WatchRequest, Watcher,
 };
 use etcd_watch_proto::{
@@ -72,7 +72,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// A machine with `watches` running watches on streams of at most `per_stream`.
     pub(crate) fn with(watches: usize, per_stream: usize) -> Self {
-        let config = Config::default().max_watches_per_stream(per_stream);
+        let config = WatchConfig::default().max_watches_per_stream(per_stream);
         let watcher = Watcher::new(config, 1).expect("a valid configuration");
         let now = Instant::from_nanos(1_000_000_000);
         let running = Vec::with_capacity(watches);

@@ -13,7 +13,7 @@ use etcd_watch_testkit::{
     proxy::{Cut, FaultProxy},
     server::EmbeddedEtcd,
 };
-use etcd_watch_tokio::{Client, Config};
+use etcd_watch_tokio::{Client, WatchConfig};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -84,7 +84,7 @@ impl Stage {
         let proxy = FaultProxy::start(etcd.endpoint()).await.context("can't start the proxy")?;
         let direct = etcd_watch_tokio::connect([etcd.endpoint()]).await?;
         // Connections break all the time here: waiting for long would only make it less of a test.
-        let config = Config::default().backoff(
+        let config = WatchConfig::default().backoff(
             Duration::from_millis(10),
             Duration::from_millis(30),
             Duration::from_millis(300),

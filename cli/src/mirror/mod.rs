@@ -24,7 +24,7 @@ mod replicate;
 mod report;
 mod source;
 
-use etcd_watch_tokio::{Config, MirrorRequest};
+use etcd_watch_tokio::{MirrorRequest, WatchConfig};
 
 use crate::{
     args::{Global, MirrorArgs, refuse_fields},
@@ -39,7 +39,7 @@ pub(crate) async fn run(global: &Global, args: &MirrorArgs) -> anyhow::Result<En
     MirrorRequest::new(range.clone()).validate()?;
     let mut stop = signals::listen(true);
     let client = tokio::select! {
-        client = connect::connect(global, Config::default()) => client?,
+        client = connect::connect(global, WatchConfig::default()) => client?,
         signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
     if args.to.to.is_empty() {

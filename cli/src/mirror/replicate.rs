@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use etcd_watch_tokio::{Client, Config, EventKind, Get, KeyRange, MirrorEvent, SnapshotPart, WatchResponse};
+use etcd_watch_tokio::{
+    Client, EventKind, Get, KeyRange, MirrorEvent, SnapshotPart, WatchConfig, WatchResponse,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -56,7 +58,7 @@ pub(super) async fn run(
         password: to.dest_password.as_ref(),
     };
     let opening = async {
-        let client = connect::connect_to(&access, global, Config::default()).await;
+        let client = connect::connect_to(&access, global, WatchConfig::default()).await;
         let client = client.context("can't connect to the destination")?;
         let begun = begin(&source, client.clone(), &mapping, key, args).await?;
         anyhow::Ok((client, begun))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use etcd_watch_core::{Config, Failure};
+use etcd_watch_core::{Failure, WatchConfig};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use crate::{
@@ -29,7 +29,7 @@ pub(crate) struct Dialer {
     /// Which addresses of the member list are accepted.
     pub(crate) advertised: Advertised,
     /// The settings of the watches: their backoff and deadlines are those of a mirror's lists, too.
-    pub(crate) watch_config: Config,
+    pub(crate) watch_config: WatchConfig,
     pub(crate) max_message_bytes: usize,
     /// For a client with a user.
     pub(crate) auth: Option<Authenticator>,

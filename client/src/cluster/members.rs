@@ -100,7 +100,7 @@ impl Client {
     /// none of the others serves. Streams that move are opened anew elsewhere, and their watches resume at exactly the
     /// next revision.
     ///
-    /// What is spread are streams: [`Config::streams`](etcd_watch_core::Config::streams) says over how many
+    /// What is spread are streams: [`WatchConfig::streams`](etcd_watch_core::WatchConfig::streams) says over how many
     /// of them watches are.
     pub async fn spread_watches(&self) {
         spread(self.calls(), self.hub()).await;

@@ -124,12 +124,12 @@ impl SlowConsumers {
 
 #[cfg(test)]
 mod tests {
-    use etcd_watch_core::{Config, WatchRequest, Watcher};
+    use etcd_watch_core::{WatchConfig, WatchRequest, Watcher};
 
     use super::*;
 
     fn watches(count: usize) -> Vec<WatchKey> {
-        let mut machine = Watcher::new(Config::default(), 0).unwrap();
+        let mut machine = Watcher::new(WatchConfig::default(), 0).unwrap();
         let mut watch = || machine.watch(Instant::ZERO, WatchRequest::new(KeyRange::key("k"))).unwrap();
         (0..count).map(|_| watch()).collect()
     }

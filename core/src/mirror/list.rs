@@ -15,7 +15,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, Page, Phase, merge::Merge};
 use crate::{
-    CloseReason, Config, Failure, Instant, KeyRange, OwnedKeyValue, Remedy, TimeoutReason,
+    CloseReason, Failure, Instant, KeyRange, OwnedKeyValue, Remedy, TimeoutReason, WatchConfig,
     attempts::Attempts,
     failure::{Oversize, final_reason, is_compacted, is_future_revision, message_of, oversize},
     remedy,
@@ -85,7 +85,10 @@ impl Lister {
     }
 
     /// Everything it waits for.
-    pub(super) fn timeouts(&self, config: &Config) -> impl Iterator<Item = (Instant, TimeoutReason)> + use<> {
+    pub(super) fn timeouts(
+        &self,
+        config: &WatchConfig,
+    ) -> impl Iterator<Item = (Instant, TimeoutReason)> + use<> {
         let retry = match self.ask {
             Ask::Backoff { until } => Some((until, TimeoutReason::RetryList)),
             Ask::Due | Ask::InFlight(_) => None,

@@ -26,7 +26,7 @@ pub use request::{ListKey, ListRequest, MirrorAction, MirrorRequest, Page};
 use alloc::collections::VecDeque;
 
 use crate::{
-    ApiMisuse, Checkpoint, CloseReason, Config, Delivery, Instant, TimeoutReason,
+    ApiMisuse, Checkpoint, CloseReason, Delivery, Instant, TimeoutReason, WatchConfig,
     attempts::Backoff,
     mirror::{
         list::{Lister, Position},
@@ -70,7 +70,7 @@ use crate::{
 /// ```
 /// use bytes::Bytes;
 /// use etcd_watch_core::{
-///     CloseReason, Config, Delivery, Instant, KeyRange, ListReason, Mirror, MirrorAction, MirrorEvent,
+///     CloseReason, WatchConfig, Delivery, Instant, KeyRange, ListReason, Mirror, MirrorAction, MirrorEvent,
 ///     MirrorRequest, Page, OwnedKeyValue,
 /// };
 ///
@@ -80,7 +80,7 @@ use crate::{
 ///
 /// let now = Instant::ZERO;
 /// let request = MirrorRequest::new(KeyRange::prefix("k")).page_keys(2);
-/// let mut mirror = Mirror::new(&Config::default(), request, 1)?;
+/// let mut mirror = Mirror::new(&WatchConfig::default(), request, 1)?;
 ///
 /// // It wants the first page, at whatever revision the store is.
 /// let Some(MirrorAction::List { list, request }) = mirror.poll_action() else { panic!() };
@@ -120,7 +120,7 @@ use crate::{
 /// ```
 #[derive(Debug)]
 pub struct Mirror {
-    config: Config,
+    config: WatchConfig,
     request: MirrorRequest,
     rng: fastrand::Rng,
     now: Instant,
@@ -160,8 +160,8 @@ impl Mirror {
     ///
     /// # Errors
     /// [`ApiMisuse::Request`] when the request [can't be served](MirrorRequest::validate),
-    /// [`ApiMisuse::Config`] when `config` [contradicts itself](Config::validate).
-    pub fn new(config: &Config, request: MirrorRequest, seed: u64) -> Result<Self, ApiMisuse> {
+    /// [`ApiMisuse::WatchConfig`] when `config` [contradicts itself](WatchConfig::validate).
+    pub fn new(config: &WatchConfig, request: MirrorRequest, seed: u64) -> Result<Self, ApiMisuse> {
         config.validate()?;
         request.validate()?;
         let mut mirror = Self {

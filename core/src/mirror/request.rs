@@ -90,14 +90,14 @@ impl MirrorRequest {
         self
     }
 
-    /// What the watch is to do when the consumer is too slow. Default: the [`Config`](crate::Config)'s. With
+    /// What the watch is to do when the consumer is too slow. Default: the [`WatchConfig`](crate::WatchConfig)'s. With
     /// [`Fail`](Overflow::Fail), a consumer that lags has the keys listed again.
     pub fn overflow(mut self, policy: Overflow) -> Self {
         self.overflow = Some(policy);
         self
     }
 
-    /// How many bytes of changes may wait for the consumer. Default: the [`Config`](crate::Config)'s.
+    /// How many bytes of changes may wait for the consumer. Default: the [`WatchConfig`](crate::WatchConfig)'s.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = Some(bytes);
         self

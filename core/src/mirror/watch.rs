@@ -97,12 +97,13 @@ fn shown_by(reason: &CloseReason) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, Header, KeyRange, MirrorAction, MirrorRequest, Page};
+    use crate::{Header, KeyRange, MirrorAction, MirrorRequest, Page, WatchConfig};
 
     #[test]
     fn progress_below_what_was_announced_is_not_announced() {
         let now = Instant::ZERO;
-        let mut mirror = Mirror::new(&Config::default(), MirrorRequest::new(KeyRange::all()), 1).unwrap();
+        let mut mirror =
+            Mirror::new(&WatchConfig::default(), MirrorRequest::new(KeyRange::all()), 1).unwrap();
         let Some(MirrorAction::List { list, .. }) = mirror.poll_action() else { panic!("a list") };
         mirror.handle_page(now, list, Ok(Page { revision: 9, cluster_id: 1, ..Page::default() }));
         while mirror.next(now).is_some() {}

@@ -16,7 +16,7 @@ use alloc::{
 };
 
 use crate::{
-    Config, Failure, Instant, RangeKey, Remedy, StreamId, TimeoutReason, WatchKey,
+    Failure, Instant, RangeKey, Remedy, StreamId, TimeoutReason, WatchConfig, WatchKey,
     attempts::{Attempt, Attempts, Backoff},
     deadlines::Due,
     key::{GroupId, Purpose},
@@ -160,7 +160,7 @@ impl Read {
     pub(crate) fn failed(
         &mut self,
         now: Instant,
-        config: &Config,
+        config: &WatchConfig,
         rng: &mut fastrand::Rng,
         failure: &Failure,
         remedy: Remedy,
@@ -200,7 +200,7 @@ impl Read {
     }
 
     /// The next thing it waits for.
-    pub(crate) fn due(&self, config: &Config) -> Option<Due> {
+    pub(crate) fn due(&self, config: &WatchConfig) -> Option<Due> {
         let retry = match self.phase {
             Phase::Idle => return None,
             Phase::InFlight(_) => None,
@@ -248,14 +248,20 @@ impl Group {
     }
 
     /// The stream that the next watch is to join, if there is one.
-    pub(crate) fn stream_with_room(&self, config: &Config) -> Option<StreamId> {
+    pub(crate) fn stream_with_room(&self, config: &WatchConfig) -> Option<StreamId> {
         let &(watches, stream) = self.with_room.first()?;
         // Up to the number of streams to spread over, a new one is better than one that is in use.
         (watches == 0 || self.shared_streams >= config.streams).then_some(stream)
     }
 
     /// A stream that watches may join has `after` watches now, and had `before`.
-    pub(crate) fn count_watches(&mut self, stream: StreamId, before: usize, after: usize, config: &Config) {
+    pub(crate) fn count_watches(
+        &mut self,
+        stream: StreamId,
+        before: usize,
+        after: usize,
+        config: &WatchConfig,
+    ) {
         self.with_room.remove(&(before, stream));
         if after < config.max_watches_per_stream {
             self.with_room.insert((after, stream));
@@ -403,7 +409,7 @@ mod tests {
 
     #[test]
     fn only_a_read_that_is_under_way_is_given_up() {
-        let config = Config::default().unreachable_deadline(Some(Duration::from_secs(3)));
+        let config = WatchConfig::default().unreachable_deadline(Some(Duration::from_secs(3)));
         let mut read = Read::default();
         assert_eq!(read.due(&config), None);
         read.begin(at(1), range_key(1), Vec::new(), Shown::default());
@@ -417,7 +423,7 @@ mod tests {
 
     #[test]
     fn the_next_watch_joins_the_stream_with_the_fewest() {
-        let config = Config::default().streams(2).max_watches_per_stream(3);
+        let config = WatchConfig::default().streams(2).max_watches_per_stream(3);
         let mut group = Group::new(SharedOptions::default());
         for stream in [1, 2].map(StreamId) {
             assert_eq!(group.stream_with_room(&config), None);

@@ -5,7 +5,7 @@
 //! store that went back, and watches without a past begin where it is now.
 
 use crate::{
-    Config, Instant, RangeDone,
+    Instant, RangeDone, WatchConfig,
     reads::{Group, Shown},
 };
 
@@ -30,7 +30,7 @@ impl Group {
     pub(crate) fn now_answered(
         &mut self,
         now: Instant,
-        config: &Config,
+        config: &WatchConfig,
         rng: &mut fastrand::Rng,
         shown: Shown,
         done: RangeDone,

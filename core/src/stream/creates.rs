@@ -6,7 +6,9 @@
 
 use alloc::collections::{BTreeSet, VecDeque};
 
-use crate::{Config, Instant, ServerMisbehaved, WatchKey, watch::key_queue::KeyQueue, wire::decode::Frame};
+use crate::{
+    Instant, ServerMisbehaved, WatchConfig, WatchKey, watch::key_queue::KeyQueue, wire::decode::Frame,
+};
 
 /// The id of responses that are for the connection as a whole, and of refused creates.
 pub(crate) const NO_WATCH: i64 = -1;
@@ -143,7 +145,7 @@ impl Creates {
     }
 
     /// Until when the next answer must have come: measured from its request, or from the answer before.
-    pub(crate) fn answer_due(&self, config: &Config) -> Option<Instant> {
+    pub(crate) fn answer_due(&self, config: &WatchConfig) -> Option<Instant> {
         self.pending.front().map(|pending| pending.sent.max(self.heard) + config.answer_timeout)
     }
 
@@ -238,7 +240,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_due_by_its_own_request_or_by_the_answer_before() {
-        let config = Config::default().answer_timeout(Duration::from_millis(700));
+        let config = WatchConfig::default().answer_timeout(Duration::from_millis(700));
         let mut creates = creates(Echo::Kept);
         assert_eq!(creates.answer_due(&config), None);
         let id = creates.probe(at(100)).unwrap();

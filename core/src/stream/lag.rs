@@ -13,7 +13,7 @@
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::time::Duration;
 
-use crate::{Config, Instant, WatchKey};
+use crate::{Instant, WatchConfig, WatchKey};
 
 /// How often a member that lags is asked for its revision, as a part of the deadline.
 const QUESTIONS: u32 = 8;
@@ -113,7 +113,7 @@ impl Lag {
     }
 
     /// When to look again.
-    pub(crate) fn due(&self, config: &Config) -> Option<Instant> {
+    pub(crate) fn due(&self, config: &WatchConfig) -> Option<Instant> {
         (!self.ahead.is_empty()).then(|| (self.since + config.lag_deadline).min(self.ask_at))
     }
 
@@ -121,7 +121,7 @@ impl Lag {
     pub(crate) fn waited(
         &mut self,
         now: Instant,
-        config: &Config,
+        config: &WatchConfig,
         is_here: impl Fn(WatchKey) -> bool,
     ) -> Waited {
         self.ahead.retain(|&(_, key)| is_here(key));
@@ -157,8 +157,8 @@ mod tests {
         WatchKey { number: index.into(), index }
     }
 
-    fn config() -> Config {
-        Config::default().lag_deadline(Duration::from_millis(800))
+    fn config() -> WatchConfig {
+        WatchConfig::default().lag_deadline(Duration::from_millis(800))
     }
 
     #[test]

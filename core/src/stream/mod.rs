@@ -28,7 +28,7 @@ use alloc::{
 };
 
 use crate::{
-    Config, Failure, Instant, Opened, Remedy, StreamId, StreamKey, TimeoutReason, WatchKey,
+    Failure, Instant, Opened, Remedy, StreamId, StreamKey, TimeoutReason, WatchConfig, WatchKey,
     attempts::{Attempt, Attempts},
     deadlines::Due,
     key::GroupId,
@@ -202,7 +202,7 @@ impl Stream {
 
     /// Puts the watches that wait in line for their creation on the new connection, but for those that might be what a
     /// response over the limit is for: these come in stages.
-    pub(crate) fn line_up(&mut self, now: Instant, config: &Config, waits: impl Fn(WatchKey) -> bool) {
+    pub(crate) fn line_up(&mut self, now: Instant, config: &WatchConfig, waits: impl Fn(WatchKey) -> bool) {
         let Phase::Open(connection) = &mut self.phase else { return };
         let held: BTreeSet<WatchKey> = self.oversize.held().iter().copied().collect();
         let mut has_others = false;
@@ -215,7 +215,12 @@ impl Stream {
     }
 
     /// Puts those in line whose pause is over, and those whose stage has come.
-    pub(crate) fn line_up_more(&mut self, now: Instant, config: &Config, waits: impl Fn(WatchKey) -> bool) {
+    pub(crate) fn line_up_more(
+        &mut self,
+        now: Instant,
+        config: &WatchConfig,
+        waits: impl Fn(WatchKey) -> bool,
+    ) {
         let Phase::Open(connection) = &mut self.phase else { return };
         connection.creates().end_pauses(now, &waits);
         if self.oversize.due().is_some_and(|at| at <= now) {
@@ -244,7 +249,7 @@ impl Stream {
 
     /// A lawful frame has come; `is_news` when it brought events. A refusal is an answer, but no proof that the token
     /// has been accepted.
-    pub(crate) fn frame_came(&mut self, now: Instant, config: &Config, is_news: bool, is_refusal: bool) {
+    pub(crate) fn frame_came(&mut self, now: Instant, config: &WatchConfig, is_news: bool, is_refusal: bool) {
         let Phase::Open(connection) = &mut self.phase else { return };
         if connection.frame_came(now, config, is_news) {
             self.attempts.reset();
@@ -276,7 +281,7 @@ impl Stream {
     pub(crate) fn failed(
         &mut self,
         now: Instant,
-        config: &Config,
+        config: &WatchConfig,
         failure: &Failure,
         remedy: Remedy,
         running: impl FnOnce(&Self) -> BTreeMap<WatchKey, bool>,
@@ -303,14 +308,14 @@ impl Stream {
     }
 
     /// It waits before it opens again.
-    pub(crate) fn back_off(&mut self, now: Instant, config: &Config, rng: &mut fastrand::Rng) {
+    pub(crate) fn back_off(&mut self, now: Instant, config: &WatchConfig, rng: &mut fastrand::Rng) {
         // Misbehaviour isn't forgiven by the frames before it.
         self.attempts.at_least(self.penalty);
         self.phase = Phase::Backoff { until: self.attempts.try_again_at(now, config, rng) };
     }
 
     /// The next thing it waits for.
-    pub(crate) fn due(&self, config: &Config) -> Option<Due> {
+    pub(crate) fn due(&self, config: &WatchConfig) -> Option<Due> {
         let linger = self.empty_since.map(|since| (since + config.linger, TimeoutReason::Linger));
         let give_up = self.attempts.give_up_at(config).map(|at| (at, TimeoutReason::GiveUp));
         let of_phase = match &self.phase {
@@ -358,7 +363,7 @@ mod tests {
 
     #[test]
     fn misbehaviour_is_forgotten_once_a_connection_has_lived_for_long() {
-        let config = Config::default();
+        let config = WatchConfig::default();
         let long = 4 * 5_000;
         for (lived, left) in [(0, 2), (long, 2), (long + 1, 0)] {
             let mut stream = open_stream();
@@ -370,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_stream_is_given_up_while_it_has_answered_nothing_that_it_was_asked() {
-        let config = Config::default().unreachable_deadline(Some(Duration::from_secs(1)));
+        let config = WatchConfig::default().unreachable_deadline(Some(Duration::from_secs(1)));
         for (is_asked, is_answered) in [(true, false), (true, true), (false, false)] {
             let mut stream = open_stream();
             let connection = stream.connection_mut().unwrap();
@@ -385,7 +390,7 @@ mod tests {
 
     #[test]
     fn failures_count_from_0_again_after_events_or_a_long_life_and_not_after_an_answer() {
-        let config = Config::default();
+        let config = WatchConfig::default();
         for (is_news, lived, failures) in [(false, 0, 4), (false, 4_999, 4), (false, 5_000, 1), (true, 0, 1)]
         {
             let mut stream = open_stream();

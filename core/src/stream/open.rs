@@ -1,7 +1,7 @@
 //! One connection of a stream, while it is open: which watch each id stands for, and what the server has said.
 
 use crate::{
-    Config, Frame, Header, Instant, Opened, ServerMisbehaved, TimeoutReason, WatchKey,
+    Frame, Header, Instant, Opened, ServerMisbehaved, TimeoutReason, WatchConfig, WatchKey,
     id_map::IdMap,
     stream::{
         creates::{Answer, Creates, NO_WATCH, is_refused},
@@ -188,7 +188,7 @@ impl Connection {
     }
 
     /// A lawful frame has come; `is_news` when it brought events. True when that has proved the connection just now.
-    pub(crate) fn frame_came(&mut self, now: Instant, config: &Config, is_news: bool) -> bool {
+    pub(crate) fn frame_came(&mut self, now: Instant, config: &WatchConfig, is_news: bool) -> bool {
         self.last_frame = now;
         self.probe_due = None;
         let is_proof = is_news || self.age(now) >= config.backoff_ceiling;
@@ -254,7 +254,7 @@ impl Connection {
     }
 
     /// Everything it waits for that nobody hears while it isn't read.
-    pub(crate) fn due_while_read(&self, config: &Config) -> [Option<(Instant, TimeoutReason)>; 4] {
+    pub(crate) fn due_while_read(&self, config: &WatchConfig) -> [Option<(Instant, TimeoutReason)>; 4] {
         let has_watches = !self.routes.is_empty();
         let probe = config.probe_idle.filter(|_| self.probe_due.is_none() && has_watches);
         [
@@ -306,7 +306,7 @@ mod tests {
     fn a_connection_is_settled_only_once_the_server_has_said_something() {
         let mut connection = opened();
         assert!(!connection.is_settled(|_| true));
-        connection.frame_came(Instant::ZERO, &Config::default(), false);
+        connection.frame_came(Instant::ZERO, &WatchConfig::default(), false);
         assert!(connection.is_settled(|_| true));
     }
 

@@ -12,7 +12,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{Config, Instant, WatchKey};
+use crate::{Instant, WatchConfig, WatchKey};
 
 /// Connections in a row that may end so before watches are taken back in stages.
 const STAGED_FROM: u32 = 2;
@@ -44,7 +44,7 @@ pub(crate) struct Oversize {
 
 impl Oversize {
     /// A connection has been opened. `has_others` says whether watches are created on it that can't be the one.
-    pub(crate) fn opened(&mut self, now: Instant, config: &Config, has_others: bool) {
+    pub(crate) fn opened(&mut self, now: Instant, config: &WatchConfig, has_others: bool) {
         (self.admitted, self.stage) = (0, 0);
         self.due = match self.failures {
             0 => None,
@@ -68,7 +68,7 @@ impl Oversize {
     }
 
     /// The time has come: the next watches to create.
-    pub(crate) fn next_stage(&mut self, now: Instant, config: &Config) -> &[WatchKey] {
+    pub(crate) fn next_stage(&mut self, now: Instant, config: &WatchConfig) -> &[WatchKey] {
         let (admitted, all) = (self.admitted, self.suspects.len());
         if admitted == all {
             // Everybody has been there for long, and nothing has happened.
@@ -90,7 +90,7 @@ impl Oversize {
     /// `is_unheard` says of a watch whether it has brought nothing yet. The one that must end for it, once it is found.
     pub(crate) fn failed(
         &mut self,
-        config: &Config,
+        config: &WatchConfig,
         running: Vec<WatchKey>,
         is_unheard: impl Fn(WatchKey) -> bool,
     ) -> Option<WatchKey> {
@@ -141,7 +141,7 @@ mod tests {
 
     /// How many connections it takes to find a culprit among quiet watches.
     fn connections_to_find(culprit: WatchKey, count: u32) -> u32 {
-        let config = Config::default();
+        let config = WatchConfig::default();
         let mut oversize = Oversize::default();
         for connection in 1..100 {
             let mut running: Vec<WatchKey> =
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_fails_before_a_suspect_is_created_clears_it() {
-        let config = Config::default();
+        let config = WatchConfig::default();
         let mut oversize = Oversize::default();
         for _ in 0..3 {
             oversize.opened(Instant::ZERO, &config, true);
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn one_that_is_heard_before_each_failure_is_found_too() {
-        let config = Config::default();
+        let config = WatchConfig::default();
         let (culprit, mut found) = (key(2), None);
         let mut oversize = Oversize::default();
         for _ in 0..20 {
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_search_without_a_result_ends() {
-        let config = Config::default();
+        let config = WatchConfig::default();
         let mut oversize = Oversize::default();
         for _ in 0..2 {
             oversize.opened(Instant::ZERO, &config, false);
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn there_is_nothing_to_search_for_before_a_response_was_too_large_and_no_stages_after_one_was() {
-        let config = Config::default().answer_timeout(Duration::from_secs(7));
+        let config = WatchConfig::default().answer_timeout(Duration::from_secs(7));
         let mut oversize = Oversize::default();
         oversize.opened(Instant::ZERO, &config, false);
         assert_eq!(oversize.due(), None);
@@ -239,7 +239,7 @@ mod tests {
 
     #[test]
     fn stages_begin_with_half_of_the_likeliest_and_end_with_time_for_the_last_to_answer() {
-        let config = Config::default().answer_timeout(Duration::from_secs(7));
+        let config = WatchConfig::default().answer_timeout(Duration::from_secs(7));
         let mut oversize = Oversize::default();
         for _ in 0..2 {
             oversize.opened(Instant::ZERO, &config, false);
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_suspect_of_an_earlier_stage_may_still_be_it_and_a_stage_that_taught_nothing_was_too_short() {
-        let config = Config::default();
+        let config = WatchConfig::default();
         let all = || Vec::from([key(1), key(2), key(3)]);
         let mut oversize = Oversize::default();
         for _ in 0..2 {

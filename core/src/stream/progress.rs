@@ -13,7 +13,7 @@
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::time::Duration;
 
-use crate::{Config, Header, Instant, Opened, WatchKey};
+use crate::{Header, Instant, Opened, WatchConfig, WatchKey};
 
 /// How many requests may be unanswered before they are spaced out.
 const BURST: u64 = 128;
@@ -165,7 +165,7 @@ impl Progress {
     }
 
     /// When the next request is due, if nothing else asks for one before. `opened` is when the connection was.
-    pub(crate) fn due(&self, config: &Config, opened: Instant, has_watches: bool) -> Option<Instant> {
+    pub(crate) fn due(&self, config: &WatchConfig, opened: Instant, has_watches: bool) -> Option<Instant> {
         if !self.is_trusted() {
             return None;
         }
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_request_that_stays_unanswered_is_repeated_later_and_later() {
-        let config = Config::default().progress_interval(Some(Duration::from_millis(50)));
+        let config = WatchConfig::default().progress_interval(Some(Duration::from_millis(50)));
         let mut progress = trusted();
         assert_eq!(progress.due(&config, at(0), false), None, "no watch could want it");
         assert_eq!(progress.due(&config, at(0), true), Some(at(100)), "not at every interval");

@@ -34,8 +34,8 @@ use alloc::{string::String, sync::Arc};
 pub(crate) use refusal::{Refusal, Verdict};
 
 use crate::{
-    CloseReason, Config, CreateRequest, Delivery, Filters, Header, Instant, KeyRange, Overflow, RangeDone,
-    ResponseKind, StartAt, StreamId, WatchRequest, WatchResponse,
+    CloseReason, CreateRequest, Delivery, Filters, Header, Instant, KeyRange, Overflow, RangeDone,
+    ResponseKind, StartAt, StreamId, WatchConfig, WatchRequest, WatchResponse,
     key::Purpose,
     stream::progress::Progress,
     watch::{
@@ -144,7 +144,7 @@ struct Counts {
 }
 
 impl Watch {
-    pub(crate) fn new(request: &WatchRequest, stream: StreamId, config: &Config) -> Self {
+    pub(crate) fn new(request: &WatchRequest, stream: StreamId, config: &WatchConfig) -> Self {
         let budget = request.buffer_bytes.unwrap_or(config.buffer_bytes);
         let (cluster_id, shown) = request.known;
         let (state, place) = match request.start {
@@ -408,12 +408,17 @@ impl Watch {
     }
 
     /// Whether more waits than may, or would with `more` bytes; the limit grows first where the consumer deserves it.
-    pub(crate) fn is_over(&mut self, now: Instant, config: &Config, more: usize) -> bool {
+    pub(crate) fn is_over(&mut self, now: Instant, config: &WatchConfig, more: usize) -> bool {
         self.queue.is_over(now, config.stall_after, more)
     }
 
     /// Takes what the consumer gets next.
-    pub(crate) fn take(&mut self, now: Instant, config: &Config, spares: &mut Spares) -> Option<Delivery> {
+    pub(crate) fn take(
+        &mut self,
+        now: Instant,
+        config: &WatchConfig,
+        spares: &mut Spares,
+    ) -> Option<Delivery> {
         let delivery = self.queue.take(now, config, spares);
         if let Some(Delivery::Response(response)) = &delivery {
             self.counts.events += response.len() as u64;

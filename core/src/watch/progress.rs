@@ -94,13 +94,13 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, KeyRange, StreamId, WatchRequest};
+    use crate::{KeyRange, StreamId, WatchConfig, WatchRequest};
 
     #[test]
     fn a_watch_listens_to_replies_only_if_its_consumer_wants_every_notification() {
         for listens in [false, true] {
             let request = WatchRequest::new(KeyRange::key("k")).progress_notify(listens);
-            let mut watch = Watch::new(&request, StreamId(0), &Config::default());
+            let mut watch = Watch::new(&request, StreamId(0), &WatchConfig::default());
             watch.want_progress();
             assert_eq!(watch.listens(), listens);
         }

@@ -3,7 +3,7 @@
 use alloc::{collections::VecDeque, vec::Vec};
 use core::time::Duration;
 
-use crate::{CloseReason, Config, Delivery, Instant, ResponseKind, WatchResponse};
+use crate::{CloseReason, Delivery, Instant, ResponseKind, WatchConfig, WatchResponse};
 
 /// How many slots an empty list may have to be kept for the next queue, and how many lists are kept.
 const SPARE_SLOTS: usize = 8;
@@ -115,7 +115,12 @@ impl Queue {
     }
 
     /// Takes what is next, merged up to the batch limits.
-    pub(crate) fn take(&mut self, now: Instant, config: &Config, spares: &mut Spares) -> Option<Delivery> {
+    pub(crate) fn take(
+        &mut self,
+        now: Instant,
+        config: &WatchConfig,
+        spares: &mut Spares,
+    ) -> Option<Delivery> {
         let Some(mut response) = self.responses.pop_front() else {
             let closed = self.closed.take().map(Delivery::Closed);
             self.notified &= closed.is_some();
@@ -266,7 +271,7 @@ mod tests {
         queue.push(at(0), response(10_000), 1, &mut Spares::default());
         queue.limit = limit(queue.bytes);
         let bytes = queue.bytes;
-        let taken = queue.take(at(1), &Config::default(), &mut Spares::default());
+        let taken = queue.take(at(1), &WatchConfig::default(), &mut Spares::default());
         assert!(taken.is_some() && queue.bytes == 0);
         (queue, bytes)
     }
@@ -292,7 +297,7 @@ mod tests {
         queue.push(at(0), response(10), 4, &mut Spares::default());
         let all = Dropped { base: 3, created: true, progress: false };
         assert_eq!((queue.clone().discard(), queue.clone().bytes > 0), (Some(all), true));
-        assert!(queue.take(at(1), &Config::default(), &mut Spares::default()).is_some());
+        assert!(queue.take(at(1), &WatchConfig::default(), &mut Spares::default()).is_some());
         let rest = Dropped { base: 3, created: false, progress: false };
         assert_eq!((queue.discard(), queue.bytes), (Some(rest), 0));
         queue.push(
@@ -317,13 +322,13 @@ mod tests {
         let mut queue = Queue::new(1000, 4000);
         queue.push(at(0), response(10), 1, &mut spares);
         assert_eq!((spares.0.len(), queue.responses.capacity()), (SPARES - 1, SPARE_SLOTS));
-        assert!(queue.take(at(1), &Config::default(), &mut spares).is_some());
+        assert!(queue.take(at(1), &WatchConfig::default(), &mut spares).is_some());
         assert_eq!((spares.0.len(), queue.responses.capacity()), (SPARES, 0));
     }
 
     #[test]
     fn the_limit_shrinks_again_when_the_room_is_not_used() {
-        let config = Config::default();
+        let config = WatchConfig::default();
         let mut queue = Queue::new(1000, 1 << 20);
         queue.push(at(0), response(100_000), 1, &mut Spares::default());
         assert!(!queue.is_over(at(1), STALL, 0));
@@ -338,7 +343,7 @@ mod tests {
 
     #[test]
     fn waiting_responses_are_merged_up_to_the_limits_and_the_close_comes_last() {
-        let config = Config::default().batch_events(2);
+        let config = WatchConfig::default().batch_events(2);
         let mut queue = Queue::new(1000, 1 << 20);
         for _ in 0..3 {
             queue.push(at(0), response(10), 1, &mut Spares::default());
@@ -368,7 +373,7 @@ mod tests {
             for _ in 0..3 {
                 queue.push(at(0), response(10), 1, &mut Spares::default());
             }
-            let config = Config::default().batch_bytes(batch_bytes);
+            let config = WatchConfig::default().batch_bytes(batch_bytes);
             let taken = queue.take(at(1), &config, &mut Spares::default());
             assert!(matches!(taken, Some(Delivery::Response(response)) if response.len() == len));
         }
@@ -376,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_consumer_is_told_once_until_it_has_found_the_queue_empty() {
-        let config = Config::default();
+        let config = WatchConfig::default();
         let mut queue = Queue::new(1000, 1 << 20);
         queue.push(at(0), response(10), 1, &mut Spares::default());
         assert!(queue.notify() && !queue.notify());

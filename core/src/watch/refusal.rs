@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use super::Watch;
-use crate::{CloseReason, Config, Instant, Remedy, StreamEnd, failure::TOKEN_LIMIT};
+use crate::{CloseReason, Instant, Remedy, StreamEnd, WatchConfig, failure::TOKEN_LIMIT};
 
 /// How often in a row a watch may be refused, or ended by the server before it brought anything new, until that
 /// counts as final.
@@ -56,7 +56,7 @@ pub(crate) struct Refusal {
 
 impl Watch {
     /// What a refusal, or an end by the server, comes to.
-    pub(crate) fn judge_refusal(&mut self, now: Instant, config: &Config, refusal: Refusal) -> Verdict {
+    pub(crate) fn judge_refusal(&mut self, now: Instant, config: &WatchConfig, refusal: Refusal) -> Verdict {
         let Refusal { message, is_running, has_token, is_last_token } = refusal;
         let remedy = crate::failure::remedy_of_cancel(&message);
         if let Some(remedy @ (Remedy::NoLeader | Remedy::RetryElsewhere)) = remedy {

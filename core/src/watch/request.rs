@@ -21,7 +21,7 @@ pub enum StartAt {
 
 /// What to do with a watch whose consumer is so slow that its buffer is full
 /// ([`buffer_bytes`](WatchRequest::buffer_bytes)), or that all buffers together are
-/// ([`Config::total_buffer_bytes`](crate::Config::total_buffer_bytes)).
+/// ([`WatchConfig::total_buffer_bytes`](crate::WatchConfig::total_buffer_bytes)).
 ///
 /// A response that is the only one to wait is always kept, whatever its size: so every consumer gets on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -182,14 +182,14 @@ impl WatchRequest {
         self
     }
 
-    /// What to do when the consumer is too slow. Default: the [`Config`](crate::Config)'s.
+    /// What to do when the consumer is too slow. Default: the [`WatchConfig`](crate::WatchConfig)'s.
     pub fn overflow(mut self, policy: Overflow) -> Self {
         self.overflow = Some(policy);
         self
     }
 
     /// How many bytes may wait for the consumer. Default: the
-    /// [`Config`](crate::Config::buffer_bytes)'s.
+    /// [`WatchConfig`](crate::WatchConfig::buffer_bytes)'s.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = Some(bytes);
         self
@@ -203,7 +203,7 @@ impl WatchRequest {
 
     /// Travel on a gRPC stream of its own, which no other watch shares, so that [`Overflow::Pause`] holds up nobody
     /// else. When the watch has ended, the stream goes away at once. It doesn't
-    /// count for [`Config::streams`](crate::Config::streams). Each such watch costs a connection. Default: off.
+    /// count for [`WatchConfig::streams`](crate::WatchConfig::streams). Each such watch costs a connection. Default: off.
     pub fn own_stream(mut self, on: bool) -> Self {
         self.own_stream = on;
         self

@@ -141,13 +141,13 @@ impl Watches {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, KeyRange, StreamId, WatchRequest};
+    use crate::{KeyRange, StreamId, WatchConfig, WatchRequest};
 
     fn table_of(count: usize) -> (Watches, Vec<WatchKey>) {
         let mut watches = Watches::default();
         let mut insert = || {
             let request = WatchRequest::new(KeyRange::key("k"));
-            watches.insert(Watch::new(&request, StreamId(0), &Config::default()))
+            watches.insert(Watch::new(&request, StreamId(0), &WatchConfig::default()))
         };
         let keys = (0..count).map(|_| insert()).collect();
         (watches, keys)
@@ -168,7 +168,7 @@ mod tests {
         watches.remove(keys[0]);
         assert!(watches.get(keys[0]).is_none() && watches.get(keys[1]).is_some());
         let request = WatchRequest::new(KeyRange::key("k"));
-        let next = watches.insert(Watch::new(&request, StreamId(0), &Config::default()));
+        let next = watches.insert(Watch::new(&request, StreamId(0), &WatchConfig::default()));
         assert_eq!((next.index, next.number), (keys[0].index, 2));
         assert!(watches.get(keys[0]).is_none() && watches.get_mut(next).is_some());
         watches.remove(keys[0]);

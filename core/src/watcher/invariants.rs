@@ -71,11 +71,11 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, Instant, KeyRange, Opened, TimeoutReason, WatchRequest};
+    use crate::{Instant, KeyRange, Opened, TimeoutReason, WatchConfig, WatchRequest};
 
     /// A machine with one watch, on a stream that is open.
     fn machine() -> (Watcher, WatchKey, StreamId) {
-        let mut watcher = Watcher::new(Config::default(), 1).expect("a valid configuration");
+        let mut watcher = Watcher::new(WatchConfig::default(), 1).expect("a valid configuration");
         let request = WatchRequest::new(KeyRange::key("k")).start_revision(1);
         let key = watcher.watch(Instant::ZERO, request).expect("a valid request");
         let id = watcher.streams.ids()[0];

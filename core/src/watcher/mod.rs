@@ -16,8 +16,8 @@ use alloc::{
 };
 
 use crate::{
-    Action, ApiMisuse, CloseReason, Config, ConfigError, Delivery, Instant, Request, StartAt, Stats,
-    StreamEnd, StreamId, StreamKey, TimeoutReason, WatchKey, WatchRequest,
+    Action, ApiMisuse, CloseReason, ConfigError, Delivery, Instant, Request, StartAt, Stats, StreamEnd,
+    StreamId, StreamKey, TimeoutReason, WatchConfig, WatchKey, WatchRequest,
     deadlines::{Deadlines, Owner},
     key::{GroupId, Purpose, RangeKey},
     reads::Groups,
@@ -60,11 +60,11 @@ const KEPT_ACTIONS: usize = 64;
 /// ```
 /// use bytes::Bytes;
 /// use etcd_watch_core::{
-///     Action, Config, Delivery, Frame, Instant, KeyRange, Opened, Request, WatchRequest, Watcher,
+///     Action, WatchConfig, Delivery, Frame, Instant, KeyRange, Opened, Request, WatchRequest, Watcher,
 /// };
 ///
 /// let now = Instant::ZERO;
-/// let mut watcher = Watcher::new(Config::default(), 1)?;
+/// let mut watcher = Watcher::new(WatchConfig::default(), 1)?;
 /// let watch = watcher.watch(now, WatchRequest::new(KeyRange::key("k")).start_revision(5))?;
 ///
 /// // It wants a stream. The driver connects, then:
@@ -95,7 +95,7 @@ const KEPT_ACTIONS: usize = 64;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Watcher {
-    config: Config,
+    config: WatchConfig,
     rng: fastrand::Rng,
     now: Instant,
     watches: Watches,
@@ -122,8 +122,8 @@ impl Watcher {
     /// each client.
     ///
     /// # Errors
-    /// When `config` [contradicts itself](Config::validate).
-    pub fn new(config: Config, seed: u64) -> Result<Self, ConfigError> {
+    /// When `config` [contradicts itself](WatchConfig::validate).
+    pub fn new(config: WatchConfig, seed: u64) -> Result<Self, ConfigError> {
         config.validate()?;
         Ok(Self {
             config,
@@ -369,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_room_that_a_storm_of_actions_took_is_given_back() {
-        let mut watcher = Watcher::new(Config::default(), 1).expect("a valid configuration");
+        let mut watcher = Watcher::new(WatchConfig::default(), 1).expect("a valid configuration");
         for number in 0..1_000 {
             let request = WatchRequest::new(KeyRange::key("k")).start_revision(1).own_stream(true);
             watcher.watch(Instant::ZERO, request).expect("a valid request");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    CloseReason, Config, Delivery, Failure, Instant, KeyRange, ListKey, Mirror, MirrorAction, MirrorEvent,
-    MirrorRequest, OwnedKeyValue, Page,
+    CloseReason, Delivery, Failure, Instant, KeyRange, ListKey, Mirror, MirrorAction, MirrorEvent,
+    MirrorRequest, OwnedKeyValue, Page, WatchConfig,
 };
 use proptest::prelude::*;
 
@@ -90,7 +90,7 @@ proptest! {
     ) {
         let range = if single { KeyRange::key("b") } else { KeyRange::range("\0", "c").expect("a range") };
         let request = MirrorRequest::new(range).page_keys(page_keys).keep_index(keeps_index);
-        let mut mirror = Mirror::new(&Config::default(), request, seed).expect("a valid request");
+        let mut mirror = Mirror::new(&WatchConfig::default(), request, seed).expect("a valid request");
         let mut now = Instant::from_nanos(1);
         let mut lists: Vec<ListKey> = Vec::new();
         let mut has_ended = false;

@@ -1,8 +1,8 @@
 //! Pages that fail, or that nothing can be made of.
 
 use etcd_watch_core::{
-    CloseReason, Config, Delivery, EndpointHint, Failure, KeyRange, ListReason, MirrorAction, MirrorEvent,
-    Page, TimeoutReason,
+    CloseReason, Delivery, EndpointHint, Failure, KeyRange, ListReason, MirrorAction, MirrorEvent, Page,
+    TimeoutReason, WatchConfig,
 };
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 
 #[test]
 fn pages_that_are_too_large_are_halved_down_to_one_key() {
-    let mut hand = Hand::new(&Config::default(), of_k().page_keys(5));
+    let mut hand = Hand::new(&WatchConfig::default(), of_k().page_keys(5));
     let large = || Err(Failure::ResponseTooLarge { bytes: 9000, limit: 4000 });
     assert_eq!(hand.answer(large()).limit, 5);
     let grpc = "grpc: received message larger than max (9000 vs. 4000)";
@@ -36,7 +36,7 @@ fn a_key_over_the_limits_of_the_endpoints_ends_the_mirror_after_a_few_of_them() 
         ("grpc: received message after decompression larger than max 4194304", 0, 4_194_304),
     ];
     for (text, bytes, limit) in texts {
-        let mut hand = Hand::new(&Config::default(), of_k().page_keys(1));
+        let mut hand = Hand::new(&WatchConfig::default(), of_k().page_keys(1));
         hand.answer(Ok(page(9, &[("k1", 3)], true)));
         assert_eq!(hand.told(), "=9 +k1");
         assert_eq!(hand.fail(8, text).endpoint, EndpointHint::Any);
@@ -52,7 +52,7 @@ fn a_key_over_the_limits_of_the_endpoints_ends_the_mirror_after_a_few_of_them() 
 
 #[test]
 fn a_key_over_the_limit_of_one_endpoint_is_listed_by_another() {
-    let mut hand = Hand::new(&Config::default(), of_k().page_keys(1));
+    let mut hand = Hand::new(&WatchConfig::default(), of_k().page_keys(1));
     for _ in 0..4 {
         hand.fail(8, "grpc: received message larger than max (5000000 vs. 4194304)");
         hand.sleep_to_timeout();
@@ -83,7 +83,7 @@ fn the_end_by_a_key_that_is_too_large_names_the_keys_and_the_sizes() {
 
 #[test]
 fn a_new_list_dares_larger_pages_again() {
-    let mut hand = Hand::new(&Config::default(), of_k().page_keys(5));
+    let mut hand = Hand::new(&WatchConfig::default(), of_k().page_keys(5));
     hand.answer(Err(Failure::ResponseTooLarge { bytes: 9000, limit: 4000 }));
     hand.watching(9, &[]);
     hand.watch_ends(compacted());
@@ -175,7 +175,7 @@ fn an_answer_shows_that_a_token_is_good() {
 
 #[test]
 fn an_answer_begins_the_time_until_it_gives_up_anew() {
-    let mut hand = Hand::new(&Config::default().unreachable_deadline(Some(ms(3000))), of_k());
+    let mut hand = Hand::new(&WatchConfig::default().unreachable_deadline(Some(ms(3000))), of_k());
     let fail_for_2_s = |hand: &mut Hand| {
         let until = hand.now + ms(2000);
         while hand.now < until {
@@ -194,7 +194,7 @@ fn an_answer_begins_the_time_until_it_gives_up_anew() {
 
 #[test]
 fn members_without_a_leader_have_a_deadline_of_their_own() {
-    let config = Config::default().no_leader_deadline(Some(ms(3000)));
+    let config = WatchConfig::default().no_leader_deadline(Some(ms(3000)));
     let mut hand = Hand::new(&config, of_k());
     let until = hand.now + ms(9000);
     while hand.now < until {
@@ -226,7 +226,7 @@ fn a_server_that_is_out_of_something_else_is_asked_for_as_much_later() {
 
 #[test]
 fn it_gives_up_when_the_deadline_for_an_answer_has_passed() {
-    let mut hand = Hand::new(&Config::default().unreachable_deadline(Some(ms(3000))), of_k());
+    let mut hand = Hand::new(&WatchConfig::default().unreachable_deadline(Some(ms(3000))), of_k());
     hand.asked();
     assert_eq!(hand.sleep_to_timeout(), TimeoutReason::GiveUp);
     let events = hand.events();
@@ -235,7 +235,7 @@ fn it_gives_up_when_the_deadline_for_an_answer_has_passed() {
 
 #[test]
 fn a_consumer_that_takes_its_time_is_no_reason_to_give_up() {
-    let mut hand = Hand::new(&Config::default().unreachable_deadline(Some(ms(3000))), of_k());
+    let mut hand = Hand::new(&WatchConfig::default().unreachable_deadline(Some(ms(3000))), of_k());
     hand.answer(Ok(page(9, &[("k1", 3)], true)));
     assert_eq!(hand.mirror.poll_timeout(), None);
     hand.now = hand.now + ms(60_000);
@@ -246,7 +246,7 @@ fn a_consumer_that_takes_its_time_is_no_reason_to_give_up() {
 
 #[test]
 fn a_list_behind_what_was_seen_is_doubted_until_the_deadline_and_then_believed() {
-    let mut hand = Hand::new(&Config::default().lag_deadline(ms(200)), of_k());
+    let mut hand = Hand::new(&WatchConfig::default().lag_deadline(ms(200)), of_k());
     hand.watching(9, &[("k1", 3), ("k2", 4)]);
     hand.watch_ends(compacted());
     let start = hand.now;
@@ -265,7 +265,7 @@ fn a_list_behind_what_was_seen_is_doubted_until_the_deadline_and_then_believed()
 
 #[test]
 fn a_list_at_a_revision_that_no_member_has_is_begun_again() {
-    let mut hand = Hand::new(&Config::default().lag_deadline(ms(200)), of_k());
+    let mut hand = Hand::new(&WatchConfig::default().lag_deadline(ms(200)), of_k());
     hand.answer(Ok(page(9, &[("k1", 3)], true)));
     hand.events();
     let start = hand.now;

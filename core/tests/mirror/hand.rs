@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    CloseReason, Config, Delivery, Failure, Instant, KeyRange, ListKey, ListRequest, Mirror, MirrorAction,
-    MirrorEvent, MirrorRequest, OwnedKeyValue, Page, TimeoutReason,
+    CloseReason, Delivery, Failure, Instant, KeyRange, ListKey, ListRequest, Mirror, MirrorAction,
+    MirrorEvent, MirrorRequest, OwnedKeyValue, Page, TimeoutReason, WatchConfig,
 };
 
 pub(crate) const CLUSTER: u64 = 7;
@@ -15,7 +15,7 @@ pub(crate) struct Hand {
 }
 
 impl Hand {
-    pub(crate) fn new(config: &Config, request: MirrorRequest) -> Self {
+    pub(crate) fn new(config: &WatchConfig, request: MirrorRequest) -> Self {
         Self {
             mirror: Mirror::new(config, request, 1).expect("a valid request"),
             now: Instant::from_nanos(1),
@@ -24,7 +24,7 @@ impl Hand {
 
     /// A mirror of the keys under `k`, two a page.
     pub(crate) fn of_k() -> Self {
-        Self::new(&Config::default(), of_k())
+        Self::new(&WatchConfig::default(), of_k())
     }
 
     /// What it wants done next.

@@ -1,14 +1,14 @@
 //! Lists: their pages, and what they come to for the consumer.
 
 use etcd_watch_core::{
-    ApiMisuse, Config, KeyRange, ListReason, Mirror, MirrorEvent, MirrorRequest, RequestError,
+    ApiMisuse, KeyRange, ListReason, Mirror, MirrorEvent, MirrorRequest, RequestError, WatchConfig,
 };
 
 use crate::hand::{Hand, compacted, of_k, page};
 
 #[test]
 fn bad_requests_and_configurations_are_refused() {
-    let refused = |request| Mirror::new(&Config::default(), request, 1).err();
+    let refused = |request| Mirror::new(&WatchConfig::default(), request, 1).err();
     let field = |request| match refused(request) {
         Some(ApiMisuse::Request(RequestError::OutOfRange { field, .. })) => field,
         other => panic!("{other:?}"),
@@ -17,8 +17,8 @@ fn bad_requests_and_configurations_are_refused() {
         assert_eq!(field(of_k().page_keys(bad)), "page_keys");
         assert_eq!(field(of_k().buffer_bytes(bad)), "buffer_bytes");
     }
-    let config = Config::default().buffer_bytes(0);
-    assert!(matches!(Mirror::new(&config, of_k(), 1), Err(ApiMisuse::Config(_))));
+    let config = WatchConfig::default().buffer_bytes(0);
+    assert!(matches!(Mirror::new(&config, of_k(), 1), Err(ApiMisuse::WatchConfig(_))));
 }
 
 #[test]
@@ -64,14 +64,14 @@ fn a_list_whose_revision_is_compacted_begins_again_and_corrects_itself() {
 
 #[test]
 fn one_key_is_a_list_of_one_page_whatever_the_server_says() {
-    let mut hand = Hand::new(&Config::default(), MirrorRequest::new(KeyRange::key("k1")));
+    let mut hand = Hand::new(&WatchConfig::default(), MirrorRequest::new(KeyRange::key("k1")));
     hand.answer(Ok(page(9, &[("k1", 3)], true)));
     assert_eq!(hand.told(), "=9 +k1 !9");
 }
 
 #[test]
 fn without_an_index_every_page_is_handed_out_whole() {
-    let mut hand = Hand::new(&Config::default(), of_k().keep_index(false));
+    let mut hand = Hand::new(&WatchConfig::default(), of_k().keep_index(false));
     hand.watching(9, &[("k1", 3), ("k2", 4)]);
     assert_eq!(hand.mirror.index_keys(), 0);
     hand.watch_ends(compacted());

@@ -14,7 +14,7 @@ mod world;
 
 use std::time::Duration;
 
-use etcd_watch_core::{Config, KeyRange, MirrorRequest, Overflow};
+use etcd_watch_core::{KeyRange, MirrorRequest, Overflow, WatchConfig};
 use proptest::{prelude::*, test_runner::RngSeed};
 
 use world::{Fault, World};
@@ -134,7 +134,7 @@ fn run(script: &Script) -> World {
         _ => KeyRange::prefix("k"),
     };
     let ms = Duration::from_millis;
-    let config = Config::default()
+    let config = WatchConfig::default()
         .buffer_bytes(script.budget)
         .buffer_floor_bytes((script.budget / 3).max(1))
         .batch_events(4)

@@ -1,8 +1,8 @@
 //! Mirrors that go on after a restart of the program.
 
 use etcd_watch_core::{
-    ApiMisuse, Checkpoint, CloseReason, Config, ListReason, Mirror, MirrorAction, MirrorEvent, RequestError,
-    StartAt,
+    ApiMisuse, Checkpoint, CloseReason, ListReason, Mirror, MirrorAction, MirrorEvent, RequestError, StartAt,
+    WatchConfig,
 };
 
 use crate::hand::{CLUSTER, Hand, compacted, of_k, page};
@@ -10,7 +10,7 @@ use crate::hand::{CLUSTER, Hand, compacted, of_k, page};
 /// A mirror that resumes at revision 10, and its watch.
 fn resumed() -> Hand {
     let checkpoint: Checkpoint = format!("10@{CLUSTER:x}").parse().expect("a checkpoint");
-    let mut hand = Hand::new(&Config::default(), of_k().keep_index(false).resume(checkpoint));
+    let mut hand = Hand::new(&WatchConfig::default(), of_k().keep_index(false).resume(checkpoint));
     assert_eq!(hand.mirror.checkpoint(), Some(checkpoint));
     let Some(MirrorAction::Watch(watch)) = hand.action() else { panic!("no list before the watch") };
     assert_eq!(watch, of_k_watch().resume(checkpoint));
@@ -26,7 +26,7 @@ fn of_k_watch() -> etcd_watch_core::WatchRequest {
 #[test]
 fn a_checkpoint_and_an_index_are_refused_together() {
     let request = of_k().resume(Checkpoint::after(etcd_watch_core::Header::default()));
-    let refused = Mirror::new(&Config::default(), request, 1).err();
+    let refused = Mirror::new(&WatchConfig::default(), request, 1).err();
     assert_eq!(refused, Some(ApiMisuse::Request(RequestError::ResumedIndex)));
 }
 

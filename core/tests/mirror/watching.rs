@@ -1,8 +1,8 @@
 //! From the list to the watch, and back.
 
 use etcd_watch_core::{
-    CloseReason, Config, Delivery, EndpointHint, KeyRange, ListReason, MirrorAction, MirrorEvent, Overflow,
-    StreamOptions, TimeoutReason, WatchRequest,
+    CloseReason, Delivery, EndpointHint, KeyRange, ListReason, MirrorAction, MirrorEvent, Overflow,
+    StreamOptions, TimeoutReason, WatchConfig, WatchRequest,
 };
 
 use crate::hand::{CLUSTER, Hand, compacted, of_k, page};
@@ -17,7 +17,7 @@ fn the_options_of_a_request_reach_the_list_and_the_watch() {
         .overflow(Overflow::Fail)
         .buffer_bytes(5000)
         .stream_options(options.clone());
-    let mut hand = Hand::new(&Config::default(), request);
+    let mut hand = Hand::new(&WatchConfig::default(), request);
     let list = hand.answer(Ok(page(9, &[("k1", 3)], false)));
     assert_eq!((list.keys_only, list.limit, &*list.options), (true, 2, &options));
     assert_eq!((list.range, list.endpoint), (KeyRange::prefix("k"), EndpointHint::Any));

@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Action, CloseReason, Config, Delivery, EventKind, Failure, Instant, KeyRange, ListKey, ListRequest,
-    Mirror, MirrorAction, MirrorEvent, MirrorRequest, Opened, OwnedKeyValue, Page, ServerVersion,
-    SnapshotPart, StreamKey, WatchKey, WatchResponse, Watcher,
+    Action, CloseReason, Delivery, EventKind, Failure, Instant, KeyRange, ListKey, ListRequest, Mirror,
+    MirrorAction, MirrorEvent, MirrorRequest, Opened, OwnedKeyValue, Page, ServerVersion, SnapshotPart,
+    StreamKey, WatchConfig, WatchKey, WatchResponse, Watcher,
 };
 use prost::Message;
 
@@ -28,7 +28,7 @@ pub(crate) enum Fault {
 }
 
 pub(crate) struct World {
-    config: Config,
+    config: WatchConfig,
     request: MirrorRequest,
     seed: u64,
     pub(crate) mirror: Mirror,
@@ -65,7 +65,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(
-        config: &Config,
+        config: &WatchConfig,
         request: MirrorRequest,
         plan: (usize, bool, usize),
         seed: u64,

@@ -9,7 +9,7 @@ mod world;
 
 use std::time::Duration;
 
-use etcd_watch_core::{Config, Filters, KeyRange, Overflow, WatchRequest};
+use etcd_watch_core::{Filters, KeyRange, Overflow, WatchConfig, WatchRequest};
 use proptest::{prelude::*, test_runner::RngSeed};
 
 use server::Kind;
@@ -246,7 +246,7 @@ fn script() -> impl Strategy<Value = Script> {
 /// Runs a script to its end; what the machine said and delivered.
 fn run(script: &Script) -> Vec<String> {
     let ms = Duration::from_millis;
-    let config = Config::default()
+    let config = WatchConfig::default()
         .buffer_floor_bytes((script.budget / 3).max(1))
         .max_watches_per_stream(script.per_stream)
         .streams(script.streams)

@@ -6,8 +6,8 @@ use std::{
 };
 
 use etcd_watch_core::{
-    Action, CloseReason, Config, Delivery, Event as Seen, EventKind, Failure, Instant, Overflow, RangeDone,
-    RangeKey, ResponseKind, ServerMisbehaved, StreamEnd, StreamKey, WatchKey, WatchRequest, WatchResponse,
+    Action, CloseReason, Delivery, Event as Seen, EventKind, Failure, Instant, Overflow, RangeDone, RangeKey,
+    ResponseKind, ServerMisbehaved, StreamEnd, StreamKey, WatchConfig, WatchKey, WatchRequest, WatchResponse,
     Watcher,
 };
 use etcd_watch_proto::mvccpb::{Event, KeyValue};
@@ -60,7 +60,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(config: Config, budget: usize, total: usize, seed: u64) -> Self {
+    pub(crate) fn new(config: WatchConfig, budget: usize, total: usize, seed: u64) -> Self {
         let config = config.buffer_bytes(budget).total_buffer_bytes(total);
         Self {
             watcher: Watcher::new(config, seed).expect("a valid configuration"),

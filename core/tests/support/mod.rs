@@ -6,9 +6,9 @@ use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Action, CloseReason, Config, CreateRequest, Delivery, EndpointHint, Failure, Instant, KeyRange, Opened,
-    RangeDone, RangeKey, Request, ResponseKind, ServerVersion, Stats, StreamEnd, StreamKey, WatchKey,
-    WatchRequest, WatchResponse, Watcher,
+    Action, CloseReason, CreateRequest, Delivery, EndpointHint, Failure, Instant, KeyRange, Opened,
+    RangeDone, RangeKey, Request, ResponseKind, ServerVersion, Stats, StreamEnd, StreamKey, WatchConfig,
+    WatchKey, WatchRequest, WatchResponse, Watcher,
 };
 use etcd_watch_proto::{
     etcdserverpb::{ResponseHeader, WatchResponse as Frame},
@@ -56,11 +56,11 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: WatchConfig) -> Self {
         Self::with_seed(config, 1)
     }
 
-    pub(crate) fn with_seed(config: Config, seed: u64) -> Self {
+    pub(crate) fn with_seed(config: WatchConfig, seed: u64) -> Self {
         let watcher = Watcher::new(config, seed).expect("a valid configuration");
         Self { watcher, now: Instant::from_nanos(1), actions: Vec::new(), open: BTreeSet::new() }
     }

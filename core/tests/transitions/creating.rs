@@ -1,6 +1,8 @@
 //! Creates: the first alone, then together; refusals.
 
-use etcd_watch_core::{CloseReason, Config, Delivery, Failure, ServerMisbehaved, StreamEnd, TimeoutReason};
+use etcd_watch_core::{
+    CloseReason, Delivery, Failure, ServerMisbehaved, StreamEnd, TimeoutReason, WatchConfig,
+};
 
 use etcd_watch_proto::etcdserverpb::WatchResponse as Frame;
 
@@ -8,7 +10,7 @@ use crate::support::*;
 
 #[test]
 fn the_first_create_goes_alone_and_the_rest_follow_together_once_its_id_is_echoed() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch_together([all_from(1), all_from(2), all_from(3), all_from(4)]);
     let stream = driver.open(TRUSTED);
     let first = driver.creates();
@@ -24,7 +26,7 @@ fn the_first_create_goes_alone_and_the_rest_follow_together_once_its_id_is_echoe
 
 #[test]
 fn a_server_that_chooses_ids_itself_gets_one_create_at_a_time() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watches = driver.watch_together([all_from(1), all_from(2), all_from(3)]);
     let stream = driver.open(UNTRUSTED);
     for id in 0..3 {
@@ -41,7 +43,7 @@ fn a_server_that_chooses_ids_itself_gets_one_create_at_a_time() {
 
 #[test]
 fn a_server_that_chooses_an_id_twice_is_replaced() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch_together([all_from(1), all_from(2)]);
     let stream = driver.open(UNTRUSTED);
     driver.frame(stream, created(0));
@@ -52,7 +54,7 @@ fn a_server_that_chooses_an_id_twice_is_replaced() {
 
 #[test]
 fn created_replies_out_of_order_replace_the_stream() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch_together([all_from(1), all_from(2), all_from(3)]);
     let stream = driver.open(TRUSTED);
     driver.create_one(stream);
@@ -69,7 +71,7 @@ fn created_replies_out_of_order_replace_the_stream() {
 
 #[test]
 fn a_created_reply_nobody_asked_for_replaces_the_stream() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (_, stream, id) = driver.running(all_from(1));
     driver.frame(stream, created(id));
     let end = StreamEnd::Misbehaved(ServerMisbehaved::UnexpectedCreated { watch_id: id });
@@ -79,7 +81,7 @@ fn a_created_reply_nobody_asked_for_replaces_the_stream() {
 #[test]
 fn a_refused_create_ends_only_its_own_watch_whichever_id_the_refusal_carries() {
     for echo_id in [false, true] {
-        let mut driver = Driver::new(Config::default());
+        let mut driver = Driver::new(WatchConfig::default());
         let watches = driver.watch_together([all_from(1), all_from(2), all_from(3)]);
         let stream = driver.open(TRUSTED);
         driver.create_one(stream);
@@ -98,7 +100,7 @@ fn a_refused_create_ends_only_its_own_watch_whichever_id_the_refusal_carries() {
 
 #[test]
 fn a_create_refused_as_compacted_without_an_id_ends_its_watch_as_compacted() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watches = driver.watch_together([all_from(1), all_from(5)]);
     let stream = driver.open(TRUSTED);
     driver.create_one(stream);
@@ -113,7 +115,7 @@ fn a_create_refused_as_compacted_without_an_id_ends_its_watch_as_compacted() {
 
 #[test]
 fn the_servers_reason_for_a_refusal_has_its_control_characters_escaped() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(all_from(1));
     let stream = driver.open(TRUSTED);
     let id = driver.creates()[0].watch_id;
@@ -124,7 +126,7 @@ fn the_servers_reason_for_a_refusal_has_its_control_characters_escaped() {
 
 #[test]
 fn a_refusal_with_an_id_leaves_nothing_to_cancel_and_a_compacted_watch_does() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(all_from(1));
     let stream = driver.open(TRUSTED);
     let id = driver.creates()[0].watch_id;
@@ -141,7 +143,7 @@ fn a_refusal_with_an_id_leaves_nothing_to_cancel_and_a_compacted_watch_does() {
 
 #[test]
 fn a_watch_that_is_cancelled_before_its_create_was_sent_is_not_created() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watches = driver.watch_together([all_from(1), all_from(2), all_from(3)]);
     let stream = driver.open(TRUSTED);
     driver.cancel(watches[1]);
@@ -152,7 +154,7 @@ fn a_watch_that_is_cancelled_before_its_create_was_sent_is_not_created() {
 
 #[test]
 fn what_a_stream_says_before_it_is_known_to_be_open_is_ignored() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(all_from(1));
     let opening = driver.opens()[0].stream;
     driver.frame(opening, manual_progress(5));
@@ -162,7 +164,7 @@ fn what_a_stream_says_before_it_is_known_to_be_open_is_ignored() {
 
 #[test]
 fn a_refusal_of_the_first_create_leaves_the_next_one_to_go_alone() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watches = driver.watch_together([all_from(1), all_from(2), all_from(3)]);
     let stream = driver.open(TRUSTED);
     assert_eq!(driver.creates().len(), 1);
@@ -174,7 +176,7 @@ fn a_refusal_of_the_first_create_leaves_the_next_one_to_go_alone() {
 
 #[test]
 fn an_expired_token_opens_the_next_stream_with_a_fresh_one() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(all_from(3));
     let stream = driver.open(TRUSTED);
     assert_eq!(driver.creates().len(), 1);
@@ -193,7 +195,7 @@ fn an_expired_token_opens_the_next_stream_with_a_fresh_one() {
 #[test]
 fn a_member_that_does_not_know_the_user_ends_the_watch_as_not_authenticated() {
     let text = "etcdserver: authentication failed, invalid user ID or password";
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watches = driver.watch_together([all_from(3), from_now("a")]);
     let stream = driver.opens().remove(0).stream;
     driver.failed(stream, Failure::status(3, text));
@@ -207,7 +209,7 @@ fn a_member_that_does_not_know_the_user_ends_the_watch_as_not_authenticated() {
 #[test]
 fn a_duplicate_id_and_a_refusal_without_reason_are_tried_again_a_limited_number_of_times() {
     for reason in ["mvcc: duplicate watch ID provided on the WatchStream", ""] {
-        let mut driver = Driver::new(Config::default());
+        let mut driver = Driver::new(WatchConfig::default());
         let watch = driver.watch(all_from(3));
         let stream = driver.open(TRUSTED);
         let mut last = 0;
@@ -232,7 +234,7 @@ fn a_duplicate_id_and_a_refusal_without_reason_are_tried_again_a_limited_number_
 fn the_first_pause_before_a_watch_is_created_again_is_the_base_of_the_backoff() {
     // A floor as high as the base leaves nothing to chance.
     let base = ms(40);
-    let mut driver = Driver::new(Config::default().backoff(base, base, ms(5_000)));
+    let mut driver = Driver::new(WatchConfig::default().backoff(base, base, ms(5_000)));
     driver.watch(all_from(3));
     let stream = driver.open(TRUSTED);
     for _ in 0..2 {
@@ -249,7 +251,7 @@ fn the_first_pause_before_a_watch_is_created_again_is_the_base_of_the_backoff() 
 #[test]
 fn a_create_that_is_refused_for_wrong_credentials_ends_its_watch_as_not_authenticated() {
     let text = "etcdserver: authentication failed, invalid user ID or password";
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(all_from(3));
     let stream = driver.open(TRUSTED);
     assert_eq!(driver.creates().len(), 1);
@@ -259,7 +261,7 @@ fn a_create_that_is_refused_for_wrong_credentials_ends_its_watch_as_not_authenti
 
 #[test]
 fn a_refusal_that_concerns_the_member_moves_the_whole_stream() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watches = driver.watch_together([all_from(1), all_from(2)]);
     let stream = driver.open(TRUSTED);
     driver.create_one(stream);
@@ -270,7 +272,7 @@ fn a_refusal_that_concerns_the_member_moves_the_whole_stream() {
 
 #[test]
 fn created_is_delivered_once_and_only_if_asked_for() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, _) = driver.running(all_from(5).created_notify(true));
     let responses = driver.responses(watch);
     assert_eq!(responses.len(), 1);
@@ -285,7 +287,7 @@ fn created_is_delivered_once_and_only_if_asked_for() {
 #[test]
 fn creates_that_are_refused_for_want_of_a_leader_have_a_deadline_of_their_own() {
     for (refusal, is_given_up) in [("etcdserver: no leader", true), ("etcdserver: server stopped", false)] {
-        let mut driver = Driver::new(Config::default().no_leader_deadline(Some(ms(3_000))));
+        let mut driver = Driver::new(WatchConfig::default().no_leader_deadline(Some(ms(3_000))));
         let watch = driver.watch(all_from(1));
         let mut stream = driver.open(TRUSTED);
         let mut refusals = 0;

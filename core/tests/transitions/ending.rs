@@ -1,12 +1,12 @@
 //! Ends: compaction, cancels in every state, shutdown, misuse.
 
-use etcd_watch_core::{ApiMisuse, CloseReason, Config, RequestError, StreamEnd, TimeoutReason};
+use etcd_watch_core::{ApiMisuse, CloseReason, RequestError, StreamEnd, TimeoutReason, WatchConfig};
 
 use crate::support::*;
 
 #[test]
 fn compaction_ends_a_watch_after_what_waits_and_says_where_it_was() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(3));
     driver.frame(stream, events(id, &[5]));
     driver.frame(stream, compacted(id, 50));
@@ -20,7 +20,7 @@ fn compaction_ends_a_watch_after_what_waits_and_says_where_it_was() {
 #[test]
 fn a_cancel_reaches_the_server_in_every_state_it_knows_the_watch_in_and_closed_comes_once() {
     // Before the stream is open.
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(all_from(1));
     driver.cancel(watch);
     driver.cancel(watch);
@@ -56,7 +56,7 @@ fn a_cancel_reaches_the_server_in_every_state_it_knows_the_watch_in_and_closed_c
 
 #[test]
 fn a_watch_that_was_cancelled_is_not_brought_back_by_the_answer_to_its_create() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(all_from(1).created_notify(true));
     let stream = driver.open(TRUSTED);
     let id = driver.creates()[0].watch_id;
@@ -68,7 +68,7 @@ fn a_watch_that_was_cancelled_is_not_brought_back_by_the_answer_to_its_create() 
 
 #[test]
 fn a_cancel_goes_out_behind_creates() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, _, id) = driver.running(all_from(1));
     let now = driver.now;
     driver.watcher.cancel(now, watch).unwrap();
@@ -82,7 +82,7 @@ fn a_cancel_goes_out_behind_creates() {
 
 #[test]
 fn a_cancel_leaves_a_watch_that_has_ended_as_it_is() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(3));
     driver.frame(stream, events(id, &[5]));
     driver.frame(stream, compacted(id, 50));
@@ -92,7 +92,7 @@ fn a_cancel_leaves_a_watch_that_has_ended_as_it_is() {
 
 #[test]
 fn a_server_cancel_with_a_reason_ends_the_watch_and_one_without_creates_it_again() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(3));
     driver.frame(stream, events(id, &[5]));
     assert_eq!(driver.revisions(watch), [5]);
@@ -107,7 +107,7 @@ fn a_server_cancel_with_a_reason_ends_the_watch_and_one_without_creates_it_again
 
 #[test]
 fn shutdown_ends_every_watch_after_what_waits_and_every_stream() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(3));
     driver.frame(stream, events(id, &[5]));
     let now = driver.now;
@@ -121,7 +121,7 @@ fn shutdown_ends_every_watch_after_what_waits_and_every_stream() {
 
 #[test]
 fn misuse_is_told_and_changes_nothing() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let now = driver.now;
     let refused = driver.watcher.watch(now, all_from(-1));
     assert_eq!(refused, Err(ApiMisuse::Request(RequestError::NegativeRevision { revision: -1 })));
@@ -136,7 +136,7 @@ fn misuse_is_told_and_changes_nothing() {
 
 #[test]
 fn a_stream_without_watches_is_closed_after_a_grace_time_unless_one_comes() {
-    let mut driver = Driver::new(Config::default().linger(ms(3000)));
+    let mut driver = Driver::new(WatchConfig::default().linger(ms(3000)));
     let (watch, stream, _) = driver.running(all_from(1));
     driver.cancel(watch);
     assert_eq!(driver.watcher.timeout_reason(), Some(TimeoutReason::Linger));
@@ -153,7 +153,7 @@ fn a_stream_without_watches_is_closed_after_a_grace_time_unless_one_comes() {
 
 #[test]
 fn what_waits_for_a_watch_that_is_cancelled_counts_no_more() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(1));
     let other = driver.watch(all_from(1));
     let other_id = driver.create_one(stream);

@@ -1,12 +1,12 @@
 //! Events: accepted, repeated, split; batches.
 
-use etcd_watch_core::Config;
+use etcd_watch_core::WatchConfig;
 
 use crate::support::*;
 
 #[test]
 fn repeats_are_dropped_and_counted_and_new_events_beside_them_are_delivered() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(3));
     driver.frame(stream, events(id, &[2, 3, 5]));
     assert_eq!(driver.revisions(watch), [3, 5], "what lies before the start is a repeat too");
@@ -19,7 +19,7 @@ fn repeats_are_dropped_and_counted_and_new_events_beside_them_are_delivered() {
 
 #[test]
 fn the_header_of_a_batch_does_not_move_the_resume_point() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(3));
     driver.frame(stream, events(id, &[4]));
     driver.revisions(watch);
@@ -30,7 +30,7 @@ fn the_header_of_a_batch_does_not_move_the_resume_point() {
 
 #[test]
 fn fragments_are_released_by_whole_revisions() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(1));
     driver.frame(stream, fragment(id, vec![put(1, "a"), put(2, "a")]));
     assert_eq!(driver.revisions(watch), [1], "revision 2 may have more");
@@ -48,7 +48,7 @@ fn fragments_are_released_by_whole_revisions() {
 
 #[test]
 fn a_cut_between_fragments_resumes_at_the_revision_that_was_not_whole() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(1));
     driver.frame(stream, fragment(id, vec![put(1, "a"), put(2, "a")]));
     driver.cut(stream);
@@ -62,7 +62,7 @@ fn a_cut_between_fragments_resumes_at_the_revision_that_was_not_whole() {
 
 #[test]
 fn fragments_of_different_watches_may_interleave() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (one, stream, first) = driver.running(all_from(1));
     let two = driver.watch(all_from(1));
     let second = driver.create_one(stream);
@@ -77,22 +77,22 @@ fn fragments_of_different_watches_may_interleave() {
 
 #[test]
 fn responses_that_wait_together_come_together_up_to_the_limits() {
-    let sizes = |config: Config| {
+    let sizes = |config: WatchConfig| {
         let mut driver = Driver::new(config);
         let (watch, stream, id) = driver.running(all_from(1));
         (1..=6).for_each(|revision| driver.frame(stream, events(id, &[revision])));
         let sizes: Vec<usize> = driver.responses(watch).iter().map(|response| response.len()).collect();
         sizes
     };
-    assert_eq!(sizes(Config::default()), [6]);
-    assert_eq!(sizes(Config::default().batch_events(4)), [4, 2]);
-    assert_eq!(sizes(Config::default().batch_events(1)), [1; 6]);
-    assert_eq!(sizes(Config::default().batch_bytes(1)), [1; 6]);
+    assert_eq!(sizes(WatchConfig::default()), [6]);
+    assert_eq!(sizes(WatchConfig::default().batch_events(4)), [4, 2]);
+    assert_eq!(sizes(WatchConfig::default().batch_events(1)), [1; 6]);
+    assert_eq!(sizes(WatchConfig::default().batch_bytes(1)), [1; 6]);
 }
 
 #[test]
 fn a_watch_is_announced_once_per_edge() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(1));
     driver.frame(stream, events(id, &[1]));
     driver.frame(stream, events(id, &[2]));

@@ -1,6 +1,6 @@
 //! "From now": one read for the watches queued together.
 
-use etcd_watch_core::{Action, CloseReason, Config, EndpointHint, Failure, KeyRange, TimeoutReason};
+use etcd_watch_core::{Action, CloseReason, EndpointHint, Failure, KeyRange, TimeoutReason, WatchConfig};
 
 use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
 
@@ -8,7 +8,7 @@ use crate::support::*;
 
 #[test]
 fn watches_asked_for_together_share_one_read_and_later_ones_wait_for_the_next() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let stream = {
         driver.watch_together([from_now("a"), from_now("b")]);
         driver.open(TRUSTED)
@@ -34,7 +34,7 @@ fn watches_asked_for_together_share_one_read_and_later_ones_wait_for_the_next() 
 
 #[test]
 fn a_read_is_asked_for_after_everything_else_for_the_sake_of_those_who_still_come() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watcher.watch(driver.now, from_now("a")).unwrap();
     let open = driver.watcher.poll_action();
     assert!(matches!(open, Some(Action::Open { .. })), "{open:?}");
@@ -48,7 +48,7 @@ fn a_read_is_asked_for_after_everything_else_for_the_sake_of_those_who_still_com
 
 #[test]
 fn nothing_is_read_for_a_watch_that_is_cancelled_before_its_turn() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watches = ["a", "b"].map(|key| driver.watcher.watch(driver.now, from_now(key)).unwrap());
     driver.watcher.cancel(driver.now, watches[0]).unwrap();
     let reads = driver.ranges();
@@ -62,7 +62,7 @@ fn nothing_is_read_for_a_watch_that_is_cancelled_before_its_turn() {
 
 #[test]
 fn a_watch_from_now_that_saw_nothing_goes_on_at_its_now_and_not_at_the_created_header() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(from_now("a"));
     let stream = driver.open(TRUSTED);
     let read = driver.ranges().remove(0);
@@ -77,7 +77,7 @@ fn a_watch_from_now_that_saw_nothing_goes_on_at_its_now_and_not_at_the_created_h
 
 #[test]
 fn a_made_up_created_header_does_not_make_the_next_read_look_old() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(from_now("a"));
     let stream = driver.open(Default::default());
     let read = driver.ranges().remove(0);
@@ -94,7 +94,7 @@ fn a_made_up_created_header_does_not_make_the_next_read_look_old() {
 
 #[test]
 fn a_denied_read_ends_only_the_watch_whose_keys_were_read() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watches = driver.watch_together([from_now("secret"), from_now("open")]);
     let read = driver.ranges().remove(0);
     driver.range_failed(read.range, Failure::status(7, "etcdserver: permission denied"));
@@ -107,7 +107,7 @@ fn a_denied_read_ends_only_the_watch_whose_keys_were_read() {
 
 #[test]
 fn a_failed_read_is_tried_again_elsewhere_after_a_backoff() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(from_now("a"));
     driver.open(TRUSTED);
     let read = driver.ranges().remove(0);
@@ -122,7 +122,7 @@ fn a_failed_read_is_tried_again_elsewhere_after_a_backoff() {
 
 #[test]
 fn a_read_refused_for_its_token_is_tried_again_with_a_fresh_one() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(from_now("a"));
     driver.open(TRUSTED);
     let read = driver.ranges().remove(0);
@@ -133,7 +133,7 @@ fn a_read_refused_for_its_token_is_tried_again_with_a_fresh_one() {
 
 #[test]
 fn an_answer_without_a_revision_or_for_another_read_starts_nothing() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(from_now("a"));
     driver.open(TRUSTED);
     let read = driver.ranges().remove(0);
@@ -149,7 +149,7 @@ fn an_answer_without_a_revision_or_for_another_read_starts_nothing() {
 
 #[test]
 fn a_read_that_fails_is_not_repeated_for_a_watch_that_is_gone() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(from_now("a"));
     driver.open(UNTRUSTED);
     let read = driver.ranges().remove(0);
@@ -161,7 +161,7 @@ fn a_read_that_fails_is_not_repeated_for_a_watch_that_is_gone() {
 
 #[test]
 fn a_read_that_is_never_answered_is_given_up_at_its_deadline() {
-    let mut driver = Driver::new(Config::default().unreachable_deadline(Some(ms(3_000))));
+    let mut driver = Driver::new(WatchConfig::default().unreachable_deadline(Some(ms(3_000))));
     let watch = driver.watch(from_now("a"));
     driver.open(UNTRUSTED);
     assert_eq!(driver.ranges().len(), 1);
@@ -174,7 +174,7 @@ fn a_read_that_is_never_answered_is_given_up_at_its_deadline() {
 
 #[test]
 fn members_without_a_leader_have_a_deadline_of_their_own() {
-    let mut driver = Driver::new(Config::default().no_leader_deadline(Some(ms(3_000))));
+    let mut driver = Driver::new(WatchConfig::default().no_leader_deadline(Some(ms(3_000))));
     let watch = driver.watch(from_now("a"));
     driver.open(UNTRUSTED);
     let fail_for_6_s = |driver: &mut Driver, failure: &Failure| {

@@ -1,14 +1,14 @@
 //! Servers that break the protocol: the stream is replaced, counted, and no watch loses its place.
 
 use bytes::Bytes;
-use etcd_watch_core::{CloseReason, Config, DecodeError, Failure, ServerMisbehaved, StreamEnd};
+use etcd_watch_core::{CloseReason, DecodeError, Failure, ServerMisbehaved, StreamEnd, WatchConfig};
 use prost::Message;
 
 use crate::support::*;
 
 /// The frame replaces the stream, and the watch goes on where it was.
 fn replaced_by(frame: impl FnOnce(i64) -> Bytes) -> ServerMisbehaved {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver
         .running(etcd_watch_core::WatchRequest::new(etcd_watch_core::KeyRange::key("k")).start_revision(1));
     driver.frame(stream, events(id, &[4]));
@@ -51,7 +51,7 @@ fn every_breach_replaces_the_stream_and_is_named() {
 
 #[test]
 fn a_flood_of_responses_for_watches_that_are_over_is_cut_off() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(1));
     driver.watch(all_from(1));
     driver.create_one(stream);
@@ -68,7 +68,7 @@ fn a_flood_of_responses_for_watches_that_are_over_is_cut_off() {
 
 #[test]
 fn a_revision_over_the_limit_ends_only_its_watch() {
-    let mut driver = Driver::new(Config::default().max_revision_bytes(10_000));
+    let mut driver = Driver::new(WatchConfig::default().max_revision_bytes(10_000));
     let (watch, stream, id) = driver.running(all_from(1));
     let other = driver.watch(all_from(1));
     let second = driver.create_one(stream);
@@ -85,13 +85,13 @@ fn a_revision_over_the_limit_ends_only_its_watch() {
 #[test]
 fn what_has_come_of_a_revision_may_be_as_large_as_the_limit() {
     let part = |id| fragment(id, vec![put(5, "a")]);
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(1));
     driver.frame(stream, events(id, &[4]));
     let index = driver.responses(watch)[0].memory_bytes() - events(id, &[4]).encoded_len();
     let bytes = part(id).encoded_len() + index;
     for (limit, is_over) in [(bytes, false), (bytes - 1, true)] {
-        let mut driver = Driver::new(Config::default().max_revision_bytes(limit));
+        let mut driver = Driver::new(WatchConfig::default().max_revision_bytes(limit));
         let (watch, stream, id) = driver.running(all_from(1));
         driver.frame(stream, part(id));
         let end = CloseReason::TooLarge { what: "a revision", bytes, limit };
@@ -102,7 +102,7 @@ fn what_has_come_of_a_revision_may_be_as_large_as_the_limit() {
 
 #[test]
 fn a_response_over_the_limit_ends_the_watch_it_must_be_for_the_third_time() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, mut stream, mut id) = driver.running(all_from(1));
     let other = driver.watch(all_from(1));
     let _ = id;
@@ -133,7 +133,7 @@ fn a_response_over_the_limit_ends_the_watch_it_must_be_for_the_third_time() {
 #[test]
 fn a_watch_that_nothing_has_come_for_is_suspected_before_those_that_were_heard_of() {
     let too_large = || Failure::ResponseTooLarge { bytes: 5 << 20, limit: 4 << 20 };
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let replied = all_from(50);
     let [notified, told, silent] = [3, 4, 5].map(all_from);
     driver.watch_together([replied, notified, told, silent]);
@@ -157,7 +157,7 @@ fn a_watch_that_nothing_has_come_for_is_suspected_before_those_that_were_heard_o
 
 #[test]
 fn a_cancel_that_is_said_twice_with_a_compaction_below_zero_creates_a_watch_once() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (_, stream, id) = driver.running(all_from(1));
     driver.frame(stream, compacted(id, -1));
     driver.frame(stream, compacted(id, -1));
@@ -166,7 +166,7 @@ fn a_cancel_that_is_said_twice_with_a_compaction_below_zero_creates_a_watch_once
 
 #[test]
 fn a_fragment_below_the_revision_that_is_not_whole_yet_is_a_breach() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(5));
     driver.frame(stream, fragment(id, vec![put(5, "a"), put(7, "a")]));
     driver.frame(stream, fragment(id, vec![put(6, "a")]));

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use etcd_watch_core::{
-    ApiMisuse, Config, EndpointHint, Overflow, StreamEnd, StreamKey, TimeoutReason, WatchKey, WatchRequest,
+    ApiMisuse, EndpointHint, Overflow, StreamEnd, StreamKey, TimeoutReason, WatchConfig, WatchKey,
+    WatchRequest,
 };
 
 use crate::support::*;
@@ -20,7 +21,7 @@ fn counts(driver: &Driver) -> Vec<usize> {
 
 #[test]
 fn watches_are_spread_over_as_many_streams_as_asked_for_the_fewest_first() {
-    let mut driver = Driver::new(Config::default().streams(3).max_watches_per_stream(4));
+    let mut driver = Driver::new(WatchConfig::default().streams(3).max_watches_per_stream(4));
     let watches = driver.watch_together((0..7).map(|_| all_from(1)));
     assert_eq!(driver.opens().len(), 3);
     assert_eq!(counts(&driver), [3, 2, 2]);
@@ -37,7 +38,7 @@ fn watches_are_spread_over_as_many_streams_as_asked_for_the_fewest_first() {
 
 #[test]
 fn a_watch_joins_the_stream_that_another_has_left() {
-    let mut driver = Driver::new(Config::default().streams(2));
+    let mut driver = Driver::new(WatchConfig::default().streams(2));
     let watches = driver.watch_together((0..4).map(|_| all_from(1)));
     driver.cancel(watches[1]);
     assert_eq!(counts(&driver), [2, 1]);
@@ -47,7 +48,7 @@ fn a_watch_joins_the_stream_that_another_has_left() {
 
 #[test]
 fn a_stream_that_is_gone_is_replaced_by_another_to_spread_over() {
-    let mut driver = Driver::new(Config::default().streams(2).linger(ms(1000)));
+    let mut driver = Driver::new(WatchConfig::default().streams(2).linger(ms(1000)));
     let watches = driver.watch_together([all_from(1), all_from(1), all_from(1).own_stream(true)]);
     for open in driver.opens() {
         driver.opened(open.stream, TRUSTED);
@@ -72,7 +73,7 @@ fn stream_of(driver: &Driver, watch: WatchKey) -> StreamKey {
 
 #[test]
 fn a_watch_with_its_own_stream_shares_it_with_nobody() {
-    let mut driver = Driver::new(Config::default().streams(2));
+    let mut driver = Driver::new(WatchConfig::default().streams(2));
     let own = || all_from(1).own_stream(true);
     let watches = driver.watch_together([own(), all_from(1), all_from(1), own(), all_from(1)]);
     assert_eq!(driver.opens().len(), 4);
@@ -88,7 +89,7 @@ fn a_watch_with_its_own_stream_shares_it_with_nobody() {
 
 #[test]
 fn a_pausing_watch_on_its_own_stream_holds_up_nobody_and_its_stream_goes_away_with_it() {
-    let config = Config::default().buffer_floor_bytes(4000).buffer_bytes(4000).linger(ms(1000));
+    let config = WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000).linger(ms(1000));
     let mut driver = Driver::new(config);
     let (slow, own, id) = driver.running(all_from(1).overflow(Overflow::Pause).own_stream(true));
     let (neighbour, shared, neighbours_id) = driver.running(all_from(1));
@@ -106,7 +107,7 @@ fn a_pausing_watch_on_its_own_stream_holds_up_nobody_and_its_stream_goes_away_wi
 
 #[test]
 fn a_stream_that_is_moved_goes_on_at_once_at_exactly_the_next_revision() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(3));
     let other = driver.watch(WatchRequest::new(etcd_watch_core::KeyRange::all()).start_revision(4));
     driver.create_one(stream);
@@ -132,7 +133,7 @@ fn a_stream_that_is_moved_goes_on_at_once_at_exactly_the_next_revision() {
 
 #[test]
 fn moving_is_no_failure_however_often_it_happens() {
-    let config = Config::default().unreachable_deadline(Some(ms(3000)));
+    let config = WatchConfig::default().unreachable_deadline(Some(ms(3000)));
     let mut driver = Driver::new(config);
     let (watch, mut stream, _) = driver.running(all_from(3));
     for _ in 0..50 {
@@ -150,7 +151,7 @@ fn moving_is_no_failure_however_often_it_happens() {
 
 #[test]
 fn only_an_open_stream_can_be_moved() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(all_from(1));
     let stream = driver.opens().remove(0).stream;
     let refused = Err(ApiMisuse::StreamNotOpen(stream));
@@ -170,7 +171,7 @@ fn only_an_open_stream_can_be_moved() {
 
 #[test]
 fn a_paused_stream_and_an_overflowed_watch_move_as_well() {
-    let mut driver = Driver::new(Config::default().buffer_floor_bytes(4000).buffer_bytes(4000));
+    let mut driver = Driver::new(WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000));
     let (paused, stream, id) = driver.running(all_from(1).overflow(Overflow::Pause));
     let replayed = driver.watch(all_from(1));
     let other_id = driver.create_one(stream);

@@ -1,11 +1,13 @@
 //! Consumers that are too slow.
 
-use etcd_watch_core::{Action, CloseReason, Config, Delivery, Overflow, ResponseKind, StreamKey, WatchKey};
+use etcd_watch_core::{
+    Action, CloseReason, Delivery, Overflow, ResponseKind, StreamKey, WatchConfig, WatchKey,
+};
 
 use crate::support::*;
 
-fn small() -> Config {
-    Config::default().buffer_floor_bytes(4000).buffer_bytes(4000)
+fn small() -> WatchConfig {
+    WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000)
 }
 
 #[test]
@@ -152,7 +154,7 @@ fn a_watch_that_waits_for_nobody_keeps_what_came_last_and_is_whole_again_when_it
 
 /// What one of the responses of the tests below costs while it waits, in bytes.
 fn cost_of_one() -> usize {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (_, stream, id) = driver.running(all_from(1));
     driver.frame(stream, big(id, 1, 1000));
     driver.stats().queued_bytes
@@ -168,7 +170,8 @@ struct Shared {
 impl Shared {
     fn new(responses: usize, policies: &[Overflow]) -> Self {
         let room = responses * cost_of_one();
-        let config = Config::default().buffer_bytes(room).buffer_floor_bytes(room).total_buffer_bytes(room);
+        let config =
+            WatchConfig::default().buffer_bytes(room).buffer_floor_bytes(room).total_buffer_bytes(room);
         let mut driver = Driver::new(config);
         let (first, stream, id) = driver.running(all_from(1).overflow(policies[0]));
         let mut watches = vec![(first, id)];
@@ -316,7 +319,7 @@ fn one_incomplete_revision_at_a_time_may_exceed_the_common_budget_until_it_is_co
 
 #[test]
 fn a_notice_is_kept_if_nothing_else_waits_and_is_too_much_only_beyond_the_limit() {
-    let tiny = Config::default().buffer_bytes(1).buffer_floor_bytes(1);
+    let tiny = WatchConfig::default().buffer_bytes(1).buffer_floor_bytes(1);
     for (config, is_too_much) in [(tiny, true), (small(), false)] {
         let mut driver = Driver::new(config);
         let (watch, stream, id) = driver.running(all_from(1).created_notify(true).progress_notify(true));

@@ -1,13 +1,13 @@
 //! Progress: what moves the resume point, and what is believed.
 
-use etcd_watch_core::{Config, Opened, ServerVersion};
+use etcd_watch_core::{Opened, ServerVersion, WatchConfig};
 
 use crate::support::*;
 
 #[test]
 fn a_periodic_notification_moves_the_resume_point_and_is_delivered_if_asked_for() {
     for asked in [false, true] {
-        let mut driver = Driver::new(Config::default());
+        let mut driver = Driver::new(WatchConfig::default());
         let watch = driver.watch(all_from(3).progress_notify(asked));
         let stream = driver.open(UNTRUSTED);
         let id = driver.create_one(stream);
@@ -21,7 +21,7 @@ fn a_periodic_notification_moves_the_resume_point_and_is_delivered_if_asked_for(
 fn a_manual_reply_counts_only_from_servers_that_keep_its_order() {
     let versions = [("3.4.24", false), ("3.4.25", true), ("3.5.7", false), ("3.5.8", true), ("3.6.0", true)];
     for (version, believed) in versions {
-        let mut driver = Driver::new(Config::default());
+        let mut driver = Driver::new(WatchConfig::default());
         let watch = driver.watch(all_from(3));
         let version: ServerVersion = version.parse().unwrap();
         let stream = driver.open(Opened { version: Some(version), ..Opened::default() });
@@ -37,7 +37,7 @@ fn a_manual_reply_counts_only_from_servers_that_keep_its_order() {
 
 #[test]
 fn a_manual_reply_made_before_a_watch_does_not_speak_for_it() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (first, stream, _) = driver.running(all_from(3));
     driver.request_progress(first);
     let second = driver.watch(all_from(50));
@@ -53,7 +53,7 @@ fn a_manual_reply_made_before_a_watch_does_not_speak_for_it() {
 #[test]
 fn a_manual_reply_that_came_before_a_watch_was_created_does_not_speak_for_it() {
     // The simulator's seed 38912: the reply is past the revision in a `Created` that comes after it.
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (first, stream, _) = driver.running(all_from(3));
     driver.request_progress(first);
     let second = driver.watch(all_from(50));
@@ -70,12 +70,12 @@ fn a_manual_reply_that_came_before_a_watch_was_created_does_not_speak_for_it() {
 
 #[test]
 fn what_was_not_kept_is_not_passed_over_for_a_reply_that_speaks_for_it() {
-    let small = Config::default().buffer_floor_bytes(4000).buffer_bytes(4000).batch_events(1);
+    let small = WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000).batch_events(1);
     let mut driver = Driver::new(small);
     let (watch, stream, id) = driver.running(all_from(3));
     (5..8).for_each(|revision| driver.frame(stream, big(id, revision, 1000)));
     assert_eq!(driver.watcher.resume_revision(watch), Some(7), "the third was not kept");
-    let mut driver = Driver::new(Config::default().buffer_floor_bytes(4000).buffer_bytes(4000));
+    let mut driver = Driver::new(WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000));
     let (watch, stream, id) = driver.running(all_from(3));
     (5..7).for_each(|revision| driver.frame(stream, big(id, revision, 1000)));
     driver.frame(stream, manual_progress(120));
@@ -86,7 +86,7 @@ fn what_was_not_kept_is_not_passed_over_for_a_reply_that_speaks_for_it() {
 
 #[test]
 fn progress_below_the_start_or_below_what_is_known_is_ignored() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(200).progress_notify(true));
     driver.frame(stream, progress(id, 150));
     assert_eq!(driver.watcher.resume_revision(watch), Some(200));
@@ -99,7 +99,7 @@ fn progress_below_the_start_or_below_what_is_known_is_ignored() {
 
 #[test]
 fn progress_without_a_revision_says_nothing() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(1).progress_notify(true));
     driver.frame(stream, progress(id, 0));
     assert_eq!(driver.progress(watch), [0_i64; 0]);
@@ -107,7 +107,7 @@ fn progress_without_a_revision_says_nothing() {
 
 #[test]
 fn a_manual_reply_is_told_to_those_who_want_every_notification_whoever_asked() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (listener, stream, _) = driver.running(all_from(1).progress_notify(true));
     let asker = driver.watch(all_from(1));
     driver.create_one(stream);
@@ -120,7 +120,7 @@ fn a_manual_reply_is_told_to_those_who_want_every_notification_whoever_asked() {
 
 #[test]
 fn progress_in_the_middle_of_a_revision_says_nothing() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(1).progress_notify(true));
     driver.frame(stream, fragment(id, vec![put(5, "a")]));
     for reply in [manual_progress(120), progress(id, 120)] {
@@ -132,7 +132,7 @@ fn progress_in_the_middle_of_a_revision_says_nothing() {
 
 #[test]
 fn an_overtaken_event_is_delivered_counted_and_the_stream_believed_no_more() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(3));
     let other = driver.watch(all_from(3));
     driver.create_one(stream);
@@ -150,7 +150,7 @@ fn an_overtaken_event_is_delivered_counted_and_the_stream_believed_no_more() {
 
 #[test]
 fn notifications_are_believed_no_more_on_a_connection_whose_replies_were_proved_false() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(3).progress_notify(true));
     driver.frame(stream, manual_progress(120));
     assert_eq!(driver.progress(watch), [121]);
@@ -163,7 +163,7 @@ fn notifications_are_believed_no_more_on_a_connection_whose_replies_were_proved_
 
 #[test]
 fn no_request_follows_a_reply_that_speaks_for_all_who_want_one() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, _) = driver.running(all_from(3));
     driver.request_progress(watch);
     assert_eq!(driver.progress_requests(), 1);
@@ -173,7 +173,7 @@ fn no_request_follows_a_reply_that_speaks_for_all_who_want_one() {
 
 #[test]
 fn a_wanted_notification_is_asked_for_again_until_it_comes() {
-    let mut driver = Driver::new(Config::default().progress_interval(None));
+    let mut driver = Driver::new(WatchConfig::default().progress_interval(None));
     let (watch, stream, _) = driver.running(all_from(3));
     driver.request_progress(watch);
     assert_eq!(driver.progress_requests(), 1);
@@ -186,7 +186,7 @@ fn a_wanted_notification_is_asked_for_again_until_it_comes() {
 
 #[test]
 fn a_wanted_notification_survives_a_break() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, _) = driver.running(all_from(3));
     driver.request_progress(watch);
     driver.cut(stream);
@@ -199,7 +199,7 @@ fn a_wanted_notification_survives_a_break() {
 #[test]
 fn a_quiet_trusted_stream_is_asked_for_a_fresh_resume_point() {
     for (opened, asked) in [(TRUSTED, 1), (UNTRUSTED, 0)] {
-        let mut driver = Driver::new(Config::default().progress_interval(Some(ms(30_000))));
+        let mut driver = Driver::new(WatchConfig::default().progress_interval(Some(ms(30_000))));
         driver.watch(all_from(3));
         let stream = driver.open(opened);
         driver.create_one(stream);
@@ -212,7 +212,7 @@ fn a_quiet_trusted_stream_is_asked_for_a_fresh_resume_point() {
 
 #[test]
 fn a_manual_reply_past_where_a_watch_was_created_speaks_for_it_whenever_it_was_asked_for() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (first, stream, _) = driver.running(all_from(3));
     driver.request_progress(first);
     let second = driver.watch(all_from(50));
@@ -223,7 +223,7 @@ fn a_manual_reply_past_where_a_watch_was_created_speaks_for_it_whenever_it_was_a
 
 #[test]
 fn an_event_below_periodic_progress_takes_back_its_own_watch_s_and_only_replies_from_the_others() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(3));
     let other = driver.watch(all_from(3));
     let other_id = driver.create_one(stream);

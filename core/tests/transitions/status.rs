@@ -1,6 +1,6 @@
 //! What can be asked: statistics, the overflow that is logged, when a stream is opened again.
 
-use etcd_watch_core::{Action, Config, Creates, Failure, Overflow, WatchState, WatchStats};
+use etcd_watch_core::{Action, Creates, Failure, Overflow, WatchConfig, WatchState, WatchStats};
 
 use crate::support::*;
 
@@ -10,7 +10,7 @@ fn stats(driver: &Driver, watch: etcd_watch_core::WatchKey) -> WatchStats {
 
 #[test]
 fn the_state_of_a_watch_is_told_at_every_step_of_its_life() {
-    let mut driver = Driver::new(Config::default().buffer_floor_bytes(4000).buffer_bytes(4000));
+    let mut driver = Driver::new(WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000));
     let watch = driver.watch(from_now("k"));
     let state = |driver: &Driver| stats(driver, watch).state;
     assert_eq!(state(&driver), WatchState::AwaitingRevision);
@@ -37,7 +37,7 @@ fn the_state_of_a_watch_is_told_at_every_step_of_its_life() {
 
 #[test]
 fn revisions_tell_how_far_a_watch_is_and_lag_how_far_its_consumer_is_behind() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(10));
     let begun = stats(&driver, watch);
     assert_eq!((begun.resume_revision, begun.accepted_revision, begun.taken_revision), (10, 9, 0));
@@ -62,7 +62,7 @@ fn revisions_tell_how_far_a_watch_is_and_lag_how_far_its_consumer_is_behind() {
 
 #[test]
 fn the_largest_lag_is_that_of_the_consumer_who_is_furthest_behind() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     assert_eq!(driver.watcher.max_lag(), 0);
     let (_, stream, id) = driver.running(all_from(10));
     driver.frame(stream, events(id, &[20]));
@@ -75,7 +75,7 @@ fn the_largest_lag_is_that_of_the_consumer_who_is_furthest_behind() {
 
 #[test]
 fn what_happens_to_a_watch_is_counted_for_it_and_for_all_in_the_order_of_opening() {
-    let config = Config::default().buffer_floor_bytes(4000).buffer_bytes(4000);
+    let config = WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000);
     let mut driver = Driver::new(config);
     let (slow, stream, id) = driver.running(all_from(1));
     let quick = driver.watch(all_from(1));
@@ -101,7 +101,7 @@ fn what_happens_to_a_watch_is_counted_for_it_and_for_all_in_the_order_of_opening
 #[test]
 fn an_overflow_is_said_once_each_time_with_the_watch_and_its_policy() {
     for policy in [Overflow::Replay, Overflow::Pause, Overflow::Fail] {
-        let mut driver = Driver::new(Config::default().buffer_floor_bytes(4000).buffer_bytes(4000));
+        let mut driver = Driver::new(WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000));
         let (watch, stream, id) = driver.running(all_from(1).overflow(policy));
         for revision in 1..=9 {
             driver.frame(stream, big(id, revision, 1000));
@@ -126,7 +126,7 @@ fn an_overflow_is_said_once_each_time_with_the_watch_and_its_policy() {
 
 #[test]
 fn a_create_says_whose_it_is_and_whether_it_goes_on() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(all_from(7));
     let stream = driver.open(TRUSTED);
     let said = |driver: &Driver| {
@@ -146,7 +146,7 @@ fn a_create_says_whose_it_is_and_whether_it_goes_on() {
 
 #[test]
 fn when_a_stream_is_opened_again_and_how_often_it_failed_can_be_asked_with_its_old_key() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(all_from(1));
     let first = driver.open(TRUSTED);
     driver.creates();
@@ -170,7 +170,7 @@ fn when_a_stream_is_opened_again_and_how_often_it_failed_can_be_asked_with_its_o
 
 #[test]
 fn which_keys_a_watch_is_of_can_be_asked_until_its_end_is_taken() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(from_now("k"));
     assert_eq!(driver.watcher.range(watch), Some(&etcd_watch_core::KeyRange::key("k")));
     driver.cancel(watch);
@@ -180,13 +180,13 @@ fn which_keys_a_watch_is_of_can_be_asked_until_its_end_is_taken() {
 
 #[test]
 fn there_are_no_actions_when_it_says_so() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     assert!(!driver.watcher.has_actions());
     driver.watcher.watch(driver.now, from_now("k")).expect("a valid request");
     assert!(driver.watcher.has_actions(), "a stream and a read");
     driver.collect();
     assert!(!driver.watcher.has_actions());
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(1));
     driver.frame(stream, events(id, &[5]));
     driver.watcher.next(driver.now, watch);
@@ -197,7 +197,7 @@ fn there_are_no_actions_when_it_says_so() {
 
 #[test]
 fn a_clone_goes_on_as_the_original_does_and_leaves_it_alone() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (_, stream, id) = driver.running(all_from(1));
     driver.frame(stream, fragment(id, vec![put(5, "a")]));
     let before = format!("{:?}", driver.watcher);

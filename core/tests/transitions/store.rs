@@ -1,15 +1,15 @@
 //! Which store answers: another cluster, members that lag, a store that went back.
 
 use etcd_watch_core::{
-    CloseReason, Config, EndpointHint, Overflow, RangeDone, StreamEnd, StreamKey, TimeoutReason,
+    CloseReason, EndpointHint, Overflow, RangeDone, StreamEnd, StreamKey, TimeoutReason, WatchConfig,
 };
 
 use crate::support::*;
 
 const OTHER: u64 = 0xbad;
 
-fn lagging() -> Config {
-    Config::default().lag_deadline(ms(2000))
+fn lagging() -> WatchConfig {
+    WatchConfig::default().lag_deadline(ms(2000))
 }
 
 /// Two watches on one stream: the first has seen nothing, the second revision 90. Then the stream breaks, and
@@ -44,7 +44,7 @@ fn answer_creates(driver: &mut Driver, stream: StreamKey, revision: i64) -> i64 
 #[test]
 fn another_cluster_on_a_resumed_stream_ends_its_watches_whatever_it_says_first() {
     for what in ["created", "refused", "compacted", "progress"] {
-        let mut driver = Driver::new(Config::default());
+        let mut driver = Driver::new(WatchConfig::default());
         let (watch, stream, id) = driver.running(all_from(3));
         driver.frame(stream, events(id, &[7]));
         assert_eq!(driver.revisions(watch), [7]);
@@ -76,7 +76,7 @@ fn another_cluster_on_a_resumed_stream_ends_its_watches_whatever_it_says_first()
 
 #[test]
 fn a_cluster_without_an_id_is_no_other_one() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, _) = driver.running(all_from(3));
     driver.cut(stream);
     let stream = driver.reopen(TRUSTED);
@@ -94,7 +94,7 @@ fn a_cluster_without_an_id_is_no_other_one() {
 
 #[test]
 fn a_watch_from_now_remembers_the_cluster_that_told_it_its_now() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(from_now("k"));
     let stream = driver.open(TRUSTED);
     let read = driver.ranges().remove(0);
@@ -316,7 +316,7 @@ fn a_now_of_another_cluster_is_not_measured_by_this_one() {
 
 #[test]
 fn a_watch_that_knows_its_store_from_before_notices_another_one_at_once() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(all_from(91).known_store(OTHER, 90));
     let stream = driver.open(TRUSTED);
     driver.create_one(stream);
@@ -351,7 +351,7 @@ fn a_watch_whose_store_has_gone_on_since_then_just_runs() {
 #[test]
 fn a_member_that_has_just_what_is_known_is_not_behind() {
     for (known, is_behind) in [(100, false), (101, true)] {
-        let mut driver = Driver::new(Config::default());
+        let mut driver = Driver::new(WatchConfig::default());
         let watch = driver.watch(all_from(known + 1).known_store(CLUSTER, known));
         let stream = driver.open(UNTRUSTED);
         driver.create_one(stream);

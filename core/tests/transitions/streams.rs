@@ -1,8 +1,8 @@
 //! Streams: backoff, failover, deadlines, probes, grouping, the store's identity, time.
 
 use etcd_watch_core::{
-    CloseReason, Config, EndpointHint, Failure, Instant, ServerMisbehaved, StreamEnd, StreamOptions,
-    TimeoutReason,
+    CloseReason, EndpointHint, Failure, Instant, ServerMisbehaved, StreamEnd, StreamOptions, TimeoutReason,
+    WatchConfig,
 };
 
 use crate::support::*;
@@ -11,7 +11,7 @@ use crate::support::*;
 fn backoff_grows_within_its_bounds_and_is_reset_by_events_and_not_by_an_answer() {
     let mut longest = [0; 8];
     for seed in 0..40 {
-        let mut driver = Driver::with_seed(Config::default().backoff(ms(10), ms(50), ms(400)), seed);
+        let mut driver = Driver::with_seed(WatchConfig::default().backoff(ms(10), ms(50), ms(400)), seed);
         driver.watch(all_from(1));
         for (attempt, longest) in longest.iter_mut().enumerate() {
             let stream = driver.open(TRUSTED);
@@ -37,7 +37,7 @@ fn backoff_grows_within_its_bounds_and_is_reset_by_events_and_not_by_an_answer()
 
 #[test]
 fn a_stream_that_failed_goes_to_another_endpoint() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(all_from(1));
     let first = driver.opens().remove(0);
     assert_eq!(first.endpoint, EndpointHint::Any);
@@ -48,7 +48,7 @@ fn a_stream_that_failed_goes_to_another_endpoint() {
 
 #[test]
 fn words_of_a_dead_stream_are_ignored() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(1));
     driver.cut(stream);
     driver.frame(stream, events(id, &[5]));
@@ -61,7 +61,7 @@ fn words_of_a_dead_stream_are_ignored() {
 
 #[test]
 fn a_stream_that_is_said_to_be_open_twice_goes_on_as_it_was() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, id) = driver.running(all_from(1));
     driver.opened(stream, TRUSTED);
     driver.frame(stream, events(id, &[5]));
@@ -70,7 +70,7 @@ fn a_stream_that_is_said_to_be_open_twice_goes_on_as_it_was() {
 
 #[test]
 fn an_unanswered_create_replaces_the_stream() {
-    let mut driver = Driver::new(Config::default().answer_timeout(ms(700)));
+    let mut driver = Driver::new(WatchConfig::default().answer_timeout(ms(700)));
     driver.watch(all_from(1));
     let stream = driver.open(TRUSTED);
     assert_eq!(driver.watcher.timeout_reason(), Some(TimeoutReason::AnswerDue));
@@ -83,7 +83,7 @@ fn an_unanswered_create_replaces_the_stream() {
 
 #[test]
 fn an_idle_stream_is_probed_and_replaced_if_it_stays_silent() {
-    let config = Config::default().probe(Some(ms(5000))).probe_timeout(ms(1000)).progress_interval(None);
+    let config = WatchConfig::default().probe(Some(ms(5000))).probe_timeout(ms(1000)).progress_interval(None);
     let mut driver = Driver::new(config);
     let (_, stream, id) = driver.running(all_from(1));
     driver.sleep(ms(5000));
@@ -104,7 +104,7 @@ fn an_idle_stream_is_probed_and_replaced_if_it_stays_silent() {
 
 #[test]
 fn a_probe_that_is_refused_or_whose_id_is_ignored_is_a_sign_of_life_too() {
-    let config = Config::default().probe(Some(ms(5000))).probe_timeout(ms(1000)).progress_interval(None);
+    let config = WatchConfig::default().probe(Some(ms(5000))).probe_timeout(ms(1000)).progress_interval(None);
     for answer in ["refused", "ignored"] {
         let mut driver = Driver::new(config.clone());
         let watch = driver.watch(all_from(1));
@@ -139,7 +139,7 @@ fn watches_end_when_no_member_has_a_leader_or_none_can_be_reached_for_too_long()
     let no_leader = Failure::status(14, "etcdserver: no leader");
     let unreachable = Failure::connection("refused");
     for failure in [no_leader.clone(), unreachable] {
-        let config = Config::default().no_leader_deadline(deadline).unreachable_deadline(deadline);
+        let config = WatchConfig::default().no_leader_deadline(deadline).unreachable_deadline(deadline);
         let mut driver = Driver::new(config);
         let watch = driver.watch(all_from(1));
         let begun = driver.now;
@@ -164,7 +164,7 @@ fn watches_end_when_no_member_has_a_leader_or_none_can_be_reached_for_too_long()
 
 #[test]
 fn another_cluster_ends_the_watch_and_no_cluster_id_does_not() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (watch, stream, _) = driver.running(all_from(1));
     driver.cut(stream);
     let stream = driver.reopen(TRUSTED);
@@ -184,7 +184,7 @@ fn another_cluster_ends_the_watch_and_no_cluster_id_does_not() {
 
 #[test]
 fn a_member_that_lags_gets_its_time_then_another_is_tried_then_the_store_has_regressed() {
-    let mut driver = Driver::new(Config::default().lag_deadline(ms(2000)));
+    let mut driver = Driver::new(WatchConfig::default().lag_deadline(ms(2000)));
     let (watch, stream, id) = driver.running(all_from(1));
     driver.frame(stream, events(id, &[90]));
     assert_eq!(driver.revisions(watch), [90]);
@@ -212,7 +212,7 @@ fn a_member_that_lags_gets_its_time_then_another_is_tried_then_the_store_has_reg
 
 #[test]
 fn watches_share_streams_by_their_options_up_to_the_limit() {
-    let mut driver = Driver::new(Config::default().max_watches_per_stream(2));
+    let mut driver = Driver::new(WatchConfig::default().max_watches_per_stream(2));
     driver.watch_together([all_from(1), all_from(1), all_from(1)]);
     assert_eq!(driver.opens().len(), 2);
     let options = StreamOptions { require_leader: false, ..StreamOptions::default() };
@@ -223,7 +223,7 @@ fn watches_share_streams_by_their_options_up_to_the_limit() {
 
 #[test]
 fn time_that_goes_back_stands_still_and_an_early_timeout_does_nothing() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (_, stream, _) = driver.running(all_from(1));
     driver.sleep(ms(5000));
     let before = format!("{:?}", driver.watcher);
@@ -238,7 +238,7 @@ fn time_that_goes_back_stands_still_and_an_early_timeout_does_nothing() {
 #[test]
 fn the_end_of_time_and_the_shortest_deadlines_do_not_loop() {
     let nanos = core::time::Duration::from_nanos;
-    let mut driver = Driver::new(Config::default().lag_deadline(nanos(5)));
+    let mut driver = Driver::new(WatchConfig::default().lag_deadline(nanos(5)));
     let (watch, stream, id) = driver.running(all_from(1));
     driver.frame(stream, events(id, &[90]));
     driver.cut(stream);
@@ -256,7 +256,7 @@ fn the_end_of_time_and_the_shortest_deadlines_do_not_loop() {
 
 #[test]
 fn a_stream_that_opens_and_answers_no_create_is_given_up_at_the_deadline() {
-    let mut driver = Driver::new(Config::default().unreachable_deadline(Some(ms(3_000))));
+    let mut driver = Driver::new(WatchConfig::default().unreachable_deadline(Some(ms(3_000))));
     let watch = driver.watch(all_from(1));
     driver.open(UNTRUSTED);
     assert_eq!(driver.creates().len(), 1);
@@ -268,7 +268,7 @@ fn a_stream_that_opens_and_answers_no_create_is_given_up_at_the_deadline() {
 
 #[test]
 fn the_time_until_it_is_given_up_begins_with_the_break_and_not_with_the_last_create() {
-    let mut driver = Driver::new(Config::default().unreachable_deadline(Some(ms(3_000))));
+    let mut driver = Driver::new(WatchConfig::default().unreachable_deadline(Some(ms(3_000))));
     let (watch, stream, _) = driver.running(all_from(1));
     driver.watch(all_from(2));
     driver.create_one(stream);

@@ -1,7 +1,7 @@
 //! Users, tokens and permissions: what ends a watch, and what only needs a new token.
 
 use etcd_watch_core::{
-    CloseReason, Config, EndpointHint, Failure, KeyRange, Opened, StreamEnd, StreamKey, TimeoutReason,
+    CloseReason, EndpointHint, Failure, KeyRange, Opened, StreamEnd, StreamKey, TimeoutReason, WatchConfig,
     WatchKey, WatchRequest, WatchState,
 };
 
@@ -30,7 +30,7 @@ fn one_denied(driver: &mut Driver) -> (StreamKey, (WatchKey, i64), WatchKey) {
 
 #[test]
 fn a_denial_on_a_stream_without_a_token_ends_the_watch_at_once() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(on_key("secret"));
     let stream = driver.open(UNTRUSTED);
     driver.creates();
@@ -41,7 +41,7 @@ fn a_denial_on_a_stream_without_a_token_ends_the_watch_at_once() {
 
 #[test]
 fn a_denial_that_a_read_confirms_ends_the_watch_and_disturbs_no_other() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (stream, (watch, id), denied) = one_denied(&mut driver);
     let reads = driver.ranges();
     assert_eq!(reads.len(), 1);
@@ -57,7 +57,7 @@ fn a_denial_that_a_read_confirms_ends_the_watch_and_disturbs_no_other() {
 
 #[test]
 fn a_denial_is_not_confirmed_by_what_a_proxy_says() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (_, _, denied) = one_denied(&mut driver);
     let reads = driver.ranges();
     driver.range_failed(reads[0].range, Failure::status(7, "RBAC: access denied"));
@@ -71,7 +71,7 @@ fn a_denial_is_not_confirmed_by_what_a_proxy_says() {
 
 #[test]
 fn nothing_is_read_for_a_denied_watch_that_is_cancelled_before_its_turn() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watches = driver.watch_together([on_key("k"), on_key("secret"), on_key("other secret")]);
     let stream = driver.open(WITH_TOKEN);
     driver.create_one(stream);
@@ -88,7 +88,7 @@ fn nothing_is_read_for_a_denied_watch_that_is_cancelled_before_its_turn() {
 #[test]
 fn a_denial_that_a_read_contradicts_is_an_old_token_and_every_watch_goes_on_with_a_new_one() {
     for answer in [Ok(()), Err(Failure::status(16, OLD_TOKEN))] {
-        let mut driver = Driver::new(Config::default());
+        let mut driver = Driver::new(WatchConfig::default());
         let (stream, (watch, id), denied) = one_denied(&mut driver);
         driver.frame(stream, events(id, &[5]));
         let read = driver.ranges().remove(0);
@@ -112,7 +112,7 @@ fn a_denial_that_a_read_contradicts_is_an_old_token_and_every_watch_goes_on_with
 
 #[test]
 fn a_watch_that_is_denied_on_streams_with_new_tokens_too_ends() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (mut stream, (watch, _), denied) = one_denied(&mut driver);
     let mut replaced = 0;
     while let Some(read) = driver.ranges().pop() {
@@ -131,7 +131,7 @@ fn a_watch_that_is_denied_on_streams_with_new_tokens_too_ends() {
 
 #[test]
 fn a_watch_that_ran_in_between_is_not_held_to_the_denials_before() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(on_key("k"));
     let mut stream = driver.open(WITH_TOKEN);
     for _ in 0..10 {
@@ -149,7 +149,7 @@ fn a_watch_that_ran_in_between_is_not_held_to_the_denials_before() {
 
 #[test]
 fn a_read_for_a_denial_that_fails_otherwise_is_repeated_elsewhere_with_a_growing_backoff() {
-    let mut driver = Driver::new(Config::default().backoff(ms(10), ms(50), ms(2000)));
+    let mut driver = Driver::new(WatchConfig::default().backoff(ms(10), ms(50), ms(2000)));
     let (_, _, denied) = one_denied(&mut driver);
     let mut slept = Vec::new();
     for attempt in 0..12 {
@@ -169,7 +169,7 @@ fn a_read_for_a_denial_that_fails_otherwise_is_repeated_elsewhere_with_a_growing
 
 #[test]
 fn many_denials_are_looked_into_one_after_the_other_and_those_for_the_same_keys_together() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let keys = ["a", "a", "b", "a", "c"];
     let mut watches = driver.watch_together(["k"].into_iter().chain(keys).map(on_key));
     let stream = driver.open(WITH_TOKEN);
@@ -199,7 +199,7 @@ fn many_denials_are_looked_into_one_after_the_other_and_those_for_the_same_keys_
 
 #[test]
 fn one_read_that_shows_an_old_token_frees_every_watch_that_was_denied_on_its_stream() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch_together(["a", "b", "c"].map(on_key));
     let stream = driver.open(WITH_TOKEN);
     for _ in 0..3 {
@@ -216,7 +216,7 @@ fn one_read_that_shows_an_old_token_frees_every_watch_that_was_denied_on_its_str
 
 #[test]
 fn a_denied_watch_whose_stream_broke_meanwhile_is_created_on_the_next_one() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (stream, _, denied) = one_denied(&mut driver);
     let read = driver.ranges().remove(0);
     driver.cut(stream);
@@ -232,7 +232,7 @@ fn a_denied_watch_whose_stream_broke_meanwhile_is_created_on_the_next_one() {
 fn a_denied_watch_can_be_cancelled_and_shut_down_while_its_read_is_out_or_due() {
     for is_shutdown in [false, true] {
         for is_failed in [false, true] {
-            let mut driver = Driver::new(Config::default());
+            let mut driver = Driver::new(WatchConfig::default());
             let (_, _, denied) = one_denied(&mut driver);
             let read = driver.ranges().remove(0);
             if is_failed {
@@ -261,7 +261,7 @@ fn a_denied_watch_can_be_cancelled_and_shut_down_while_its_read_is_out_or_due() 
 #[test]
 fn wrong_credentials_end_every_watch_that_waits_for_a_read() {
     let text = "etcdserver: authentication failed, invalid user ID or password";
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watches = driver.watch_together([from_now("a"), from_now("b")]);
     let read = driver.ranges().remove(0);
     driver.range_failed(read.range, Failure::status(3, text));
@@ -277,7 +277,7 @@ fn wrong_credentials_end_every_watch_that_waits_for_a_read() {
 #[test]
 fn streams_whose_new_tokens_are_refused_again_and_again_end_their_watches() {
     for is_refused_on_opening in [false, true] {
-        let mut driver = Driver::new(Config::default().backoff(ms(10), ms(50), ms(5000)));
+        let mut driver = Driver::new(WatchConfig::default().backoff(ms(10), ms(50), ms(5000)));
         let watches = driver.watch_together([on_key("a"), on_key("b")]);
         let mut opens = Vec::new();
         let mut slept = Vec::new();
@@ -309,7 +309,7 @@ fn streams_whose_new_tokens_are_refused_again_and_again_end_their_watches() {
 
 #[test]
 fn a_watch_that_runs_shows_that_its_stream_s_token_is_good() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(on_key("a"));
     for round in 0..4 {
         for refusal in 0..6 {
@@ -330,7 +330,7 @@ fn a_watch_that_runs_shows_that_its_stream_s_token_is_good() {
 
 #[test]
 fn one_watch_that_is_refused_for_the_token_while_others_run_ends_alone() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let watches = driver.watch_together([on_key("a"), on_key("b")]);
     let mut refusals = 0;
     while driver.stats().watches == 2 {
@@ -350,7 +350,7 @@ fn one_watch_that_is_refused_for_the_token_while_others_run_ends_alone() {
 
 #[test]
 fn reads_whose_new_tokens_are_refused_again_and_again_end_their_watches() {
-    let mut driver = Driver::new(Config::default().backoff(ms(10), ms(50), ms(5000)));
+    let mut driver = Driver::new(WatchConfig::default().backoff(ms(10), ms(50), ms(5000)));
     let watches = driver.watch_together([from_now("a"), from_now("b")]);
     let mut fresh = Vec::new();
     let mut slept = Vec::new();
@@ -373,7 +373,7 @@ fn reads_whose_new_tokens_are_refused_again_and_again_end_their_watches() {
 
 #[test]
 fn a_read_asks_for_a_new_token_until_one_has_worked() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(from_now("a"));
     let read = driver.ranges().remove(0);
     driver.range_failed(read.range, Failure::status(16, OLD_TOKEN));
@@ -390,7 +390,7 @@ fn a_read_asks_for_a_new_token_until_one_has_worked() {
 
 #[test]
 fn a_read_of_denied_keys_whose_token_is_refused_is_followed_by_one_with_a_new_token() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     let (stream, _, _) = one_denied(&mut driver);
     let read = driver.ranges().remove(0);
     assert!(!read.fresh_token);
@@ -407,7 +407,7 @@ fn a_read_of_denied_keys_whose_token_is_refused_is_followed_by_one_with_a_new_to
 
 #[test]
 fn a_denial_does_not_show_that_a_stream_s_new_token_is_good() {
-    let mut driver = Driver::new(Config::default());
+    let mut driver = Driver::new(WatchConfig::default());
     driver.watch(on_key("a"));
     let stream = driver.open(WITH_TOKEN);
     driver.creates();

@@ -1,6 +1,6 @@
 //! Answers that a stream owes.
 
-use etcd_watch_core::{Config, KeyRange};
+use etcd_watch_core::{KeyRange, WatchConfig};
 
 use crate::{
     support::*,
@@ -9,7 +9,7 @@ use crate::{
 
 #[test]
 fn a_create_that_is_never_answered_has_a_busy_stream_replaced() {
-    let mut world = World::new(Config::default().answer_timeout(ms(10_000)));
+    let mut world = World::new(WatchConfig::default().answer_timeout(ms(10_000)));
     let mut asked_at = None;
     let mut server = |world: &mut World, asked: Asked| match asked {
         Asked::Tick(tick) => {

@@ -1,6 +1,6 @@
 //! The budget that all consumers share.
 
-use etcd_watch_core::{CloseReason, Config, Overflow};
+use etcd_watch_core::{CloseReason, Overflow, WatchConfig};
 
 use crate::{
     support::*,
@@ -15,7 +15,7 @@ const ONE_RESPONSE: usize = 8 << 10;
 /// 300 consumers that never take have received more than the budget; then a watch whose consumer takes after
 /// each frame receives 1,000 events, and now and then the others receive one more.
 fn healthy_beside_stalled(policy: Overflow) {
-    let config = Config::default().overflow(policy).buffer_bytes(64 << 10).total_buffer_bytes(TOTAL);
+    let config = WatchConfig::default().overflow(policy).buffer_bytes(64 << 10).total_buffer_bytes(TOTAL);
     let mut world = World::new(config);
     let taking = world.driver.watch(from_now("taken").start_revision(1));
     let stalled = world.driver.watch_together((0..300).map(|_| from_now("unread").start_revision(1)));
@@ -71,7 +71,7 @@ fn consumers_that_never_take_do_not_end_a_healthy_watch_that_fails_on_overflow()
 #[test]
 fn the_total_budget_is_passed_by_no_more_than_one_response() {
     for policy in [Overflow::Replay, Overflow::Fail] {
-        let config = Config::default().overflow(policy).buffer_bytes(64 << 10).total_buffer_bytes(TOTAL);
+        let config = WatchConfig::default().overflow(policy).buffer_bytes(64 << 10).total_buffer_bytes(TOTAL);
         let mut world = World::new(config);
         let stalled = world.driver.watch_together((0..1000).map(|_| from_now("unread").start_revision(1)));
         world.stalled.extend(stalled);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use etcd_watch_core::{Action, Config, Delivery, Instant, Request, StreamKey, Watcher};
+use etcd_watch_core::{Action, Delivery, Instant, Request, StreamKey, WatchConfig, Watcher};
 use prost::Message;
 
 use crate::{many::create_all, support::*};
@@ -40,7 +40,7 @@ impl Timed {
 #[test]
 fn watches_from_now_that_are_opened_and_cancelled_while_etcd_is_down_cost_the_same_each() {
     const WATCHES: usize = 100_000;
-    let mut watcher = Watcher::new(Config::default(), 1).expect("a valid configuration");
+    let mut watcher = Watcher::new(WatchConfig::default(), 1).expect("a valid configuration");
     let now = Instant::from_nanos(1);
     let timed = Timed::begin(2 * WATCHES);
     let mut watches = Vec::with_capacity(WATCHES);
@@ -66,7 +66,7 @@ fn watches_from_now_that_are_opened_and_cancelled_while_etcd_is_down_cost_the_sa
 #[test]
 fn watches_that_are_created_on_a_member_one_revision_behind_cost_the_same_each() {
     const WATCHES: usize = 10_000;
-    let mut driver = Driver::new(Config::default().max_watches_per_stream(WATCHES));
+    let mut driver = Driver::new(WatchConfig::default().max_watches_per_stream(WATCHES));
     driver.watch_together((0..WATCHES).map(|_| all_from(101).known_store(CLUSTER, 101)));
     let stream = driver.open(TRUSTED);
     let timed = Timed::begin(WATCHES);
@@ -90,7 +90,7 @@ fn watches_that_are_created_on_a_member_one_revision_behind_cost_the_same_each()
 
 /// A machine with as many open streams, a watch on each.
 fn with_streams(streams: usize) -> Watcher {
-    let config = Config::default().max_watches_per_stream(1);
+    let config = WatchConfig::default().max_watches_per_stream(1);
     let mut watcher = Watcher::new(config, 1).expect("a valid configuration");
     let now = Instant::from_nanos(1);
     let mut opened: VecDeque<(StreamKey, i64)> = VecDeque::new();
@@ -132,7 +132,7 @@ fn asking_for_the_next_timeout_does_not_look_at_every_stream() {
 fn a_progress_reply_that_tells_nothing_new_does_not_look_at_every_watch() {
     const WATCHES: usize = 100_000;
     const REPLIES: usize = 100;
-    let mut driver = Driver::new(Config::default().max_watches_per_stream(WATCHES));
+    let mut driver = Driver::new(WatchConfig::default().max_watches_per_stream(WATCHES));
     let watches = driver.watch_together((0..WATCHES).map(|_| all_from(1)));
     let stream = driver.open(TRUSTED);
     assert_eq!(create_all(&mut driver, stream, 100).len(), WATCHES);

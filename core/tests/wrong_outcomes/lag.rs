@@ -1,6 +1,6 @@
 //! Members that seem to be behind what was seen elsewhere.
 
-use etcd_watch_core::{Config, Overflow, StreamEnd, WatchKey, WatchRequest};
+use etcd_watch_core::{Overflow, StreamEnd, WatchConfig, WatchKey, WatchRequest};
 
 use crate::{
     support::*,
@@ -10,7 +10,7 @@ use crate::{
 #[test]
 fn a_member_that_keeps_moving_past_what_was_asked_of_it_does_not_lag() {
     const EVERY: u64 = 10;
-    let mut world = World::new(Config::default());
+    let mut world = World::new(WatchConfig::default());
     // Each watch is created on a member that is two revisions behind the read, and reaches them in 20 ms: by
     // then two more watches wait for later revisions.
     let mut server = |world: &mut World, asked: Asked| match asked {
@@ -51,8 +51,8 @@ fn from_key(key: &'static str) -> WatchRequest {
     from_now(key).start_revision(301)
 }
 
-fn small() -> Config {
-    Config::default().buffer_bytes(4000)
+fn small() -> WatchConfig {
+    WatchConfig::default().buffer_bytes(4000)
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use etcd_watch_core::Config;
+use etcd_watch_core::WatchConfig;
 use etcd_watch_proto::etcdserverpb::WatchResponse as Frame;
 use prost::Message;
 
@@ -51,7 +51,7 @@ fn slice_of_large_buffer(frame: &[u8], held: &Arc<AtomicUsize>) -> Bytes {
 fn a_small_frame_that_waits_does_not_hold_the_large_buffer_it_was_received_in() {
     for is_partial in [false, true] {
         let held = Arc::new(AtomicUsize::new(0));
-        let mut driver = Driver::new(Config::default());
+        let mut driver = Driver::new(WatchConfig::default());
         driver.watch_together((0..300).map(|_| all_from(1)));
         let stream = driver.open(TRUSTED);
         let ids = create_all(&mut driver, stream, 100);
@@ -81,7 +81,7 @@ fn a_small_frame_that_waits_does_not_hold_the_large_buffer_it_was_received_in() 
 fn revisions_that_are_not_complete_yet_count_and_are_bounded_by_the_total() {
     const BOUND: usize = (16 + 8 + 1) * MIB; // The total, one revision, and some slack.
     let held = Arc::new(AtomicUsize::new(0));
-    let mut driver = Driver::new(Config::default().total_buffer_bytes(16 * MIB));
+    let mut driver = Driver::new(WatchConfig::default().total_buffer_bytes(16 * MIB));
     driver.watch_together((0..100).map(|_| all_from(1)));
     let stream = driver.open(TRUSTED);
     let ids = create_all(&mut driver, stream, 100);
@@ -107,7 +107,7 @@ fn revisions_that_are_not_complete_yet_count_and_are_bounded_by_the_total() {
 fn one_large_response_for_each_of_many_unread_watches_stays_within_the_total() {
     const WATCHES: usize = 2000;
     const TOTAL: usize = 256 * MIB;
-    let mut driver = Driver::new(Config::default().total_buffer_bytes(TOTAL));
+    let mut driver = Driver::new(WatchConfig::default().total_buffer_bytes(TOTAL));
     driver.watch_together((0..WATCHES).map(|_| all_from(1)));
     let stream = driver.open(TRUSTED);
     let ids = create_all(&mut driver, stream, 100);

@@ -1,8 +1,8 @@
 //! A mirror with a key that no list can bring.
 
 use etcd_watch_core::{
-    CloseReason, Config, Failure, Instant, KeyRange, Mirror, MirrorAction, MirrorEvent, MirrorRequest,
-    OwnedKeyValue, Page,
+    CloseReason, Failure, Instant, KeyRange, Mirror, MirrorAction, MirrorEvent, MirrorRequest, OwnedKeyValue,
+    Page, WatchConfig,
 };
 
 use crate::support::*;
@@ -13,7 +13,7 @@ const TOO_LARGE: &str = "grpc: received message larger than max (5000000 vs. 419
 /// only those before it can be listed. How it ends, after how many lists.
 fn list_with_large_key(before: &[&'static str], page_keys: usize) -> (Option<CloseReason>, usize) {
     let request = MirrorRequest::new(KeyRange::prefix("services/")).page_keys(page_keys);
-    let mut mirror = Mirror::new(&Config::default(), request, 1).expect("a valid request");
+    let mut mirror = Mirror::new(&WatchConfig::default(), request, 1).expect("a valid request");
     let mut now = Instant::from_nanos(1);
     let until = now + ms(3_600_000);
     let (mut end, mut lists) = (None, 0);

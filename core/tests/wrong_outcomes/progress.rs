@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use etcd_watch_core::{Config, Overflow, WatchKey};
+use etcd_watch_core::{Overflow, WatchConfig, WatchKey};
 
 use crate::{
     support::*,
@@ -36,7 +36,7 @@ fn a_watch_that_closes_while_its_progress_is_wanted_leaves_no_requests_behind() 
 /// How many progress requests there are in the ten minutes after a watch has come to its end.
 fn requests_after(ending: Ending) -> usize {
     let at_created = matches!(ending, Ending::FailsAtCreated | Ending::StallsAtCreated);
-    let mut world = World::new(Config::default().buffer_bytes(4000).total_buffer_bytes(8000));
+    let mut world = World::new(WatchConfig::default().buffer_bytes(4000).total_buffer_bytes(8000));
     let passes_over = Cell::new(true);
     let ended: Cell<Option<WatchKey>> = Cell::new(None);
     let mut server = |world: &mut World, asked: Asked| match asked {
@@ -88,7 +88,7 @@ fn requests_after(ending: Ending) -> usize {
 #[test]
 fn requests_that_the_server_passed_over_do_not_delay_a_later_bookmark() {
     const PASSED_OVER: usize = 50;
-    let mut world = World::new(Config::default());
+    let mut world = World::new(WatchConfig::default());
     let passes_over = Cell::new(true);
     let mut server = |world: &mut World, asked: Asked| match asked {
         Asked::Progress(_) if passes_over.get() => {}

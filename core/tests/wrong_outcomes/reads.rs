@@ -1,14 +1,14 @@
 //! Reads of the current revision: how long they may go on without an answer.
 
-use etcd_watch_core::{CloseReason, Config, Failure, KeyRange, WatchKey};
+use etcd_watch_core::{CloseReason, Failure, KeyRange, WatchConfig, WatchKey};
 
 use crate::{
     support::*,
     world::{Asked, World},
 };
 
-fn config() -> Config {
-    Config::default().unreachable_deadline(Some(ms(30_000)))
+fn config() -> WatchConfig {
+    WatchConfig::default().unreachable_deadline(Some(ms(30_000)))
 }
 
 fn denied() -> Failure {

@@ -1,6 +1,6 @@
 //! Streams and watches that fail again and again: nothing new came, so nothing was proved.
 
-use etcd_watch_core::{CloseReason, Config, Failure};
+use etcd_watch_core::{CloseReason, Failure, WatchConfig};
 use etcd_watch_proto::etcdserverpb::WatchResponse as Frame;
 
 use crate::{
@@ -17,7 +17,7 @@ const RECONNECTS_A_MINUTE: usize = 40;
 #[test]
 fn a_stream_that_answers_one_create_and_ends_is_opened_no_oftener_than_the_backoff_allows() {
     for seed in 1..=3 {
-        let mut world = World::with_seed(Config::default(), seed);
+        let mut world = World::with_seed(WatchConfig::default(), seed);
         let watches = world.driver.watch_together((0..100).map(|_| all_from(1)));
         let mut answered = None;
         let mut server = |world: &mut World, asked: Asked| match asked {
@@ -41,7 +41,7 @@ fn a_stream_that_answers_one_create_and_ends_is_opened_no_oftener_than_the_backo
 #[test]
 fn a_stream_that_is_cut_behind_created_is_opened_no_oftener_than_the_backoff_allows() {
     for seed in 1..=3 {
-        let mut world = World::with_seed(Config::default(), seed);
+        let mut world = World::with_seed(WatchConfig::default(), seed);
         let watch = world.driver.watch(all_from(1));
         let mut server = |world: &mut World, asked: Asked| {
             world.answer(asked.clone());
@@ -64,7 +64,7 @@ fn a_watch_that_is_cancelled_behind_old_news_is_not_created_again_without_a_paus
         ["", "etcdserver: duplicate watch ID", "mvcc: duplicate watch ID provided on the WatchStream"];
     for (name, frame) in news {
         for reason in reasons {
-            let mut world = World::new(Config::default());
+            let mut world = World::new(WatchConfig::default());
             let neighbour = world.driver.watch(from_now("quiet").start_revision(1));
             let watch = world.driver.watch(from_now("k").start_revision(50));
             let mut server = |world: &mut World, asked: Asked| {

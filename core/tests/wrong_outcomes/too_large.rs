@@ -1,6 +1,6 @@
 //! A response over the limit: the stream ends without saying whose it was.
 
-use etcd_watch_core::{CloseReason, Config, Failure, KeyRange, StreamKey, WatchKey, WatchRequest};
+use etcd_watch_core::{CloseReason, Failure, KeyRange, StreamKey, WatchConfig, WatchKey, WatchRequest};
 
 use crate::{
     support::*,
@@ -52,7 +52,7 @@ fn ends_alone(
 
 #[test]
 fn among_a_thousand_unheard_watches_exactly_the_one_over_the_limit_ends() {
-    let mut world = World::new(Config::default());
+    let mut world = World::new(WatchConfig::default());
     let mut others = world.driver.watch_together((0..1000).map(of));
     let culprit = others.remove(699);
     ends_alone(&mut world, culprit, &others, &mut |world, asked| fail_behind(world, culprit, asked, 100));
@@ -62,7 +62,7 @@ fn among_a_thousand_unheard_watches_exactly_the_one_over_the_limit_ends() {
 fn the_culprit_is_found_beside_a_busy_neighbour_that_loses_nothing() {
     // The neighbour is created before the culprit or behind it, and is heard before the failure or not.
     for (is_first, fails_after) in [(true, 100), (true, 2), (false, 100), (false, 2)] {
-        let mut world = World::new(Config::default());
+        let mut world = World::new(WatchConfig::default());
         let busy = |world: &mut World| world.driver.watch(from_now("busy").start_revision(1));
         let first = is_first.then(|| busy(&mut world));
         let mut others = world.driver.watch_together((0..1000).map(of));
@@ -99,7 +99,7 @@ fn a_lone_watch_ends_after_at_most_four_failures_whatever_it_hears_before_each()
         ("an event it had", |world, stream, id| world.say(stream, events(id, &[40]))),
     ];
     for (name, say) in before {
-        let mut world = World::new(Config::default());
+        let mut world = World::new(WatchConfig::default());
         let watch = world.driver.watch(all_from(50));
         let mut failures = 0;
         let mut server = |world: &mut World, asked: Asked| {

@@ -1,6 +1,6 @@
 //! What a server says when it refuses or cancels a watch.
 
-use etcd_watch_core::{CloseReason, Config, WatchKey};
+use etcd_watch_core::{CloseReason, WatchConfig, WatchKey};
 
 use crate::{
     support::*,
@@ -37,7 +37,7 @@ fn run_refused(world: &mut World, reason: &str, as_cancel: bool, millis: u64) ->
 fn a_watch_outlives_any_number_of_no_leader_and_too_many_requests() {
     for reason in NO_LEADER.into_iter().chain(TOO_MANY) {
         for as_cancel in [false, true] {
-            let mut world = World::new(Config::default());
+            let mut world = World::new(WatchConfig::default());
             let watch = run_refused(&mut world, reason, as_cancel, 600_000);
             let case = format!("{reason:?}, as a cancel: {as_cancel}, {} creates", world.creates);
             assert_eq!(world.ended.get(&watch), None, "{case}");
@@ -52,7 +52,7 @@ fn a_watch_outlives_any_number_of_no_leader_and_too_many_requests() {
 fn a_watch_that_no_member_with_a_leader_takes_ends_at_the_deadline_for_that() {
     for reason in NO_LEADER {
         for as_cancel in [false, true] {
-            let mut world = World::new(Config::default().no_leader_deadline(Some(ms(30_000))));
+            let mut world = World::new(WatchConfig::default().no_leader_deadline(Some(ms(30_000))));
             let began = world.now();
             let watch = run_refused(&mut world, reason, as_cancel, 600_000);
             let waited = world.now().since(began);

@@ -10,8 +10,8 @@ use std::{
 };
 
 use etcd_watch_core::{
-    Action, CloseReason, Config, CreateRequest, Delivery, Failure, Instant, KeyRange, Opened, RangeKey,
-    Request, ResponseKind, StreamEnd, StreamKey, WatchKey, WatchState,
+    Action, CloseReason, CreateRequest, Delivery, Failure, Instant, KeyRange, Opened, RangeKey, Request,
+    ResponseKind, StreamEnd, StreamKey, WatchConfig, WatchKey, WatchState,
 };
 use etcd_watch_proto::etcdserverpb::WatchResponse as Frame;
 
@@ -95,11 +95,11 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: WatchConfig) -> Self {
         Self::with_seed(config, 1)
     }
 
-    pub(crate) fn with_seed(config: Config, seed: u64) -> Self {
+    pub(crate) fn with_seed(config: WatchConfig, seed: u64) -> Self {
         Self {
             driver: Driver::with_seed(config, seed),
             revision: 100,

@@ -68,13 +68,13 @@ impl Endpoints {
 
 #[cfg(test)]
 mod tests {
-    use etcd_watch_core::{Action, Config, Instant, KeyRange, WatchRequest, Watcher};
+    use etcd_watch_core::{Action, Instant, KeyRange, WatchConfig, WatchRequest, Watcher};
 
     use super::*;
 
     /// A machine's first stream.
     fn stream() -> StreamId {
-        let mut machine = Watcher::new(Config::default(), 1).unwrap();
+        let mut machine = Watcher::new(WatchConfig::default(), 1).unwrap();
         let request = WatchRequest::new(KeyRange::all()).start_revision(1);
         machine.watch(Instant::ZERO, request).unwrap();
         match machine.poll_action() {

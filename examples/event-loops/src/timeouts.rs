@@ -1,4 +1,4 @@
-//! How long the loops wait for the network. The machine's own timeouts are in its `Config`.
+//! How long the loops wait for the network. The machine's own timeouts are in its `WatchConfig`.
 
 use std::time::Duration;
 

@@ -6,7 +6,9 @@ use std::{cell::RefCell, collections::BTreeMap, error::Error, rc::Rc, sync::Arc,
 
 use bytes::Bytes;
 use etcd_watch_core::wire::{self, Encode, Messages, Method, RevisionRequest, StatusRequest};
-use etcd_watch_core::{Action, CloseReason, Config, Delivery, Failure, Instant, KeyRange, Opened, RangeDone};
+use etcd_watch_core::{
+    Action, CloseReason, Delivery, Failure, Instant, KeyRange, Opened, RangeDone, WatchConfig,
+};
 use etcd_watch_core::{Frame, StreamKey, StreamOptions, WatchRequest, Watcher};
 use h2::{Ping, RecvStream, SendStream, client::ResponseFuture, client::SendRequest};
 use tokio::{net::TcpStream, sync::Notify, task, time::sleep, time::timeout};
@@ -37,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         return Err("arguments: HOST:PORT PREFIX [REVISION]".into());
     };
     let revision = arguments.next().map_or(Ok(0), |revision| revision.parse())?;
-    let mut machine = Watcher::new(Config::default(), std::process::id().into())?;
+    let mut machine = Watcher::new(WatchConfig::default(), std::process::id().into())?;
     machine.watch(Instant::ZERO, WatchRequest::new(KeyRange::prefix(prefix)).start_revision(revision))?;
     let (started, machine) = (std::time::Instant::now(), machine.into());
     let driver = Driver { address, started, machine, streams: RefCell::default(), news: Notify::new() };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_watch_client::{BuildError, Client, ClientBuilder, Config, Keepalive};
+use etcd_watch_client::{BuildError, Client, ClientBuilder, Keepalive, WatchConfig};
 
 use crate::error::SoakError;
 
@@ -28,12 +28,12 @@ pub(crate) struct NamedClient {
 /// The clients that watch and write, on both runtimes.
 pub(crate) fn clients(endpoints: &[String]) -> Result<Vec<NamedClient>, SoakError> {
     let config = || {
-        Config::default()
+        WatchConfig::default()
             .backoff(Duration::from_millis(10), Duration::from_millis(50), Duration::from_secs(1))
             .answer_timeout(Duration::from_secs(5))
             .progress_interval(Some(Duration::from_secs(5)))
     };
-    let probing = |config: Config| config.probe(Some(PROBE)).probe_timeout(PROBE);
+    let probing = |config: WatchConfig| config.probe(Some(PROBE)).probe_timeout(PROBE);
     Ok(vec![
         NamedClient { name: "tokio", client: build(etcd_watch_tokio::builder(), endpoints, config())? },
         NamedClient {
@@ -50,10 +50,10 @@ pub(crate) fn clients(endpoints: &[String]) -> Result<Vec<NamedClient>, SoakErro
 
 /// A client that does what the soak itself has to do, past all proxies.
 pub(crate) fn direct(endpoints: &[String]) -> Result<Client, SoakError> {
-    Ok(build(etcd_watch_tokio::builder(), endpoints, Config::default())?)
+    Ok(build(etcd_watch_tokio::builder(), endpoints, WatchConfig::default())?)
 }
 
-fn build(builder: ClientBuilder, endpoints: &[String], config: Config) -> Result<Client, BuildError> {
+fn build(builder: ClientBuilder, endpoints: &[String], config: WatchConfig) -> Result<Client, BuildError> {
     builder
         .endpoints(endpoints.iter().cloned())
         .watch_config(config)

@@ -36,7 +36,7 @@ use super::world::{Link, World};
 
 /// Fields that are left out, with the beginnings of their values: other types have fields of these names too.
 const LEFT_OUT: [&str; 17] = [
-    "config: Config {",
+    "config: WatchConfig {",
     "rng: Rng(",
     "stats: Stats {",
     "counts: Counts {",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_watch_core::{Config, KeyRange, Opened, Overflow, ServerVersion, WatchRequest};
+use etcd_watch_core::{KeyRange, Opened, Overflow, ServerVersion, WatchConfig, WatchRequest};
 
 /// A world to search: who watches what, what is written, which server answers, and what may go wrong.
 #[derive(Clone, Debug)]
@@ -232,9 +232,9 @@ impl Plan {
 
     /// Every backoff is the same, so that jitter makes no two states of one; and it is shorter than what the
     /// machine otherwise waits for, so that nothing that may wait for ever comes before it.
-    pub(super) fn config(&self) -> Config {
+    pub(super) fn config(&self) -> WatchConfig {
         let pause = Duration::from_millis(10);
-        let config = Config::default().backoff(pause, pause, pause).progress_interval(None);
+        let config = WatchConfig::default().backoff(pause, pause, pause).progress_interval(None);
         match self.consumers {
             Consumers::Cramped(policy) => config.buffer_floor_bytes(1).buffer_bytes(1).overflow(policy),
             Consumers::Prompt | Consumers::AtAnyTime => config,

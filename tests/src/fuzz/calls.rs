@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Config, Failure, Filters, Instant, KeyRange, Opened, Overflow, RangeDone, ServerVersion, StreamKey,
-    StreamOptions, WatchRequest,
+    Failure, Filters, Instant, KeyRange, Opened, Overflow, RangeDone, ServerVersion, StreamKey,
+    StreamOptions, WatchConfig, WatchRequest,
 };
 use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
 use etcd_watch_proto::mvccpb::{Event, KeyValue};
@@ -101,10 +101,10 @@ pub(super) fn run(data: &[u8]) {
     world.driver.finish();
 }
 
-fn configuration(choice: u8) -> (Config, Sizes) {
+fn configuration(choice: u8) -> (WatchConfig, Sizes) {
     let small = Sizes { buffer: 4000, total: 10_000, revision: 4000 };
     let secs = |secs| Some(Duration::from_secs(secs));
-    let config = Config::default();
+    let config = WatchConfig::default();
     let (config, sizes) = match choice % 4 {
         0 => (config, small),
         1 => {

@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Action, CloseReason, Config, DecodeError, Delivery, EventKind, Header, Instant, KeyRange, KeyValue,
-    Opened, Request, ResponseKind, ServerMisbehaved, ServerVersion, StreamEnd, StreamKey, WatchKey,
+    Action, CloseReason, DecodeError, Delivery, EventKind, Header, Instant, KeyRange, KeyValue, Opened,
+    Request, ResponseKind, ServerMisbehaved, ServerVersion, StreamEnd, StreamKey, WatchConfig, WatchKey,
     WatchRequest, Watcher,
 };
 use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
@@ -165,7 +165,7 @@ fn flaw_of(events: &[Event]) -> Option<ServerMisbehaved> {
 /// A machine with one running watch of all keys, from revision 1 on; its stream and the id on it.
 fn running() -> (Watcher, StreamKey, i64, WatchKey) {
     let now = Instant::ZERO;
-    let config = Config::default().progress_interval(None);
+    let config = WatchConfig::default().progress_interval(None);
     let mut watcher = Watcher::new(config, 1).expect("a valid configuration");
     let request = WatchRequest::new(KeyRange::all()).start_revision(1).progress_notify(true);
     let watch = watcher.watch(now, request).expect("a valid request");

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Action, ApiMisuse, Config, Delivery, Failure, Instant, KeyRange, Opened, RangeDone, RangeKey, Request,
-    ResponseKind, StreamKey, WatchKey, WatchRequest, WatchResponse, WatchState, Watcher,
+    Action, ApiMisuse, Delivery, Failure, Instant, KeyRange, Opened, RangeDone, RangeKey, Request,
+    ResponseKind, StreamKey, WatchConfig, WatchKey, WatchRequest, WatchResponse, WatchState, Watcher,
 };
 use etcd_watch_proto::etcdserverpb::WatchResponse as Frame;
 use etcd_watch_proto::prost::Message;
@@ -43,7 +43,7 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    pub(super) fn set(self, config: Config) -> Config {
+    pub(super) fn set(self, config: WatchConfig) -> WatchConfig {
         config.total_buffer_bytes(self.total).buffer_bytes(self.buffer).max_revision_bytes(self.revision)
     }
 }
@@ -85,7 +85,7 @@ struct Connection {
 
 impl Driver {
     /// `config` has to have these sizes.
-    pub(super) fn new(config: Config, sizes: Sizes, seed: u64) -> Self {
+    pub(super) fn new(config: WatchConfig, sizes: Sizes, seed: u64) -> Self {
         Self {
             watcher: Watcher::new(config, seed).expect("the target's configurations are valid"),
             now: Instant::from_nanos(1),

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use etcd_watch_core::{Config, KeyRange, Opened, Overflow, ServerVersion, StreamKey, WatchRequest};
+use etcd_watch_core::{KeyRange, Opened, Overflow, ServerVersion, StreamKey, WatchConfig, WatchRequest};
 use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
 use etcd_watch_proto::mvccpb::{Event, KeyValue};
 use etcd_watch_proto::prost::Message;
@@ -50,7 +50,7 @@ pub(super) fn run(data: &[u8]) {
 }
 
 fn start() -> Driver {
-    let config = SIZES.set(Config::default()).probe(Some(Duration::from_secs(3)));
+    let config = SIZES.set(WatchConfig::default()).probe(Some(Duration::from_secs(3)));
     let mut driver = Driver::new(config, SIZES, 1);
     let all = WatchRequest::new(KeyRange::all()).start_revision(1).progress_notify(true);
     let paused = WatchRequest::new(KeyRange::prefix("k")).start_revision(5).overflow(Overflow::Pause);

@@ -9,9 +9,8 @@ mod stories;
 use std::time::Duration;
 
 use etcd_watch_core::{
-    Action, CloseReason, Config, Delivery, Failure, Instant, KeyRange, ListKey, Mirror, MirrorAction,
-    MirrorRequest, Opened, Overflow, OwnedKeyValue, Page, Request, ServerVersion, StreamKey, WatchKey,
-    Watcher,
+    Action, CloseReason, Delivery, Failure, Instant, KeyRange, ListKey, Mirror, MirrorAction, MirrorRequest,
+    Opened, Overflow, OwnedKeyValue, Page, Request, ServerVersion, StreamKey, WatchConfig, WatchKey, Watcher,
 };
 use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
 use etcd_watch_proto::mvccpb::{Event, KeyValue};
@@ -105,7 +104,7 @@ impl World {
         if settings & 0x20 != 0 {
             request = request.overflow(Overflow::Fail).buffer_bytes(600);
         }
-        let mut config = Config::default();
+        let mut config = WatchConfig::default();
         if settings & 0x40 != 0 {
             config = config.unreachable_deadline(Some(Duration::from_secs(20)));
             config = config.no_leader_deadline(Some(Duration::from_secs(10)));

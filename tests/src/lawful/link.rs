@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use etcd_watch_client::fuzzing::watch_request;
-use etcd_watch_core::{Action, Config, Failure, Instant, Opened, ServerVersion, StreamKey, Watcher};
+use etcd_watch_core::{Action, Failure, Instant, Opened, ServerVersion, StreamKey, WatchConfig, Watcher};
 use etcd_watch_proto::prost::Message;
 
 use crate::model::{ModelEtcd, ModelStream};
@@ -22,7 +22,7 @@ pub(super) struct Carried {
 }
 
 impl Link {
-    pub(super) fn new(config: Config, seed: u64) -> Self {
+    pub(super) fn new(config: WatchConfig, seed: u64) -> Self {
         Self {
             watcher: Watcher::new(config, seed).expect("a valid configuration"),
             opening: VecDeque::new(),

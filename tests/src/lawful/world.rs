@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use etcd_watch_core::{Config, Instant};
+use etcd_watch_core::{Instant, WatchConfig};
 
 use super::link::Link;
 use super::record::{self, Record};
@@ -58,7 +58,7 @@ pub(super) struct World {
     pub(super) stores: Stores,
     pub(super) link: Link,
     pub(super) record: Record,
-    pub(super) config: Config,
+    pub(super) config: WatchConfig,
     pub(super) history: History,
 }
 
@@ -66,7 +66,7 @@ impl World {
     pub(super) fn new(history: &History, is_written: bool) -> Self {
         let plan = history.plan();
         let ms = Duration::from_millis;
-        let config = Config::default()
+        let config = WatchConfig::default()
             .overflow(plan.overflow)
             .buffer_bytes(plan.buffer_bytes)
             .batch_events(plan.batch_events)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_watch_core::{Config, Filters, KeyRange, Overflow};
+use etcd_watch_core::{Filters, KeyRange, Overflow, WatchConfig};
 
 /// Keys that are written.
 pub(super) const KEYS: [&str; 10] = ["a/0", "a/1", "a/2", "a/3", "b/0", "b/1", "b/2", "c", "d/0", "d/1"];
@@ -79,8 +79,8 @@ pub struct Setup {
 
 impl Setup {
     /// The settings of a client's machine.
-    pub(super) fn config(&self) -> Config {
-        Config::default()
+    pub(super) fn config(&self) -> WatchConfig {
+        WatchConfig::default()
             .buffer_floor_bytes((self.buffer_bytes / 3).max(1))
             .buffer_bytes(self.buffer_bytes)
             .total_buffer_bytes(self.buffer_bytes * 4)

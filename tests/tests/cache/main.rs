@@ -11,7 +11,7 @@ mod waiting;
 use std::{collections::BTreeMap, future::Future, time::Duration};
 
 use etcd_watch_client::{
-    Client, Config, Delete, Get, KeyRange, Put, Txn,
+    Client, Delete, Get, KeyRange, Put, Txn, WatchConfig,
     cache::{Cache, CacheChange, CacheEvent, CacheRequest, Snapshot},
 };
 use etcd_watch_testkit::{
@@ -50,7 +50,7 @@ pub(crate) async fn in_time<T>(what: impl Future<Output = T>) -> T {
 }
 
 pub(crate) fn client(on: On, endpoint: String) -> Client {
-    let config = Config::default().backoff(
+    let config = WatchConfig::default().backoff(
         Duration::from_millis(5),
         Duration::from_millis(10),
         Duration::from_millis(100),

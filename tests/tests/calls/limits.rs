@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use etcd_watch_client::{CallError, Config, KeyRange, WatchRequest};
+use etcd_watch_client::{CallError, KeyRange, WatchConfig, WatchRequest};
 use etcd_watch_testkit::harness::{EtcdCluster, EtcdServer, EtcdVersion, wait_until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -138,7 +138,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Logged {
 async fn a_member_that_hangs_is_not_one_that_answers_again() {
     let logged = Logged::here();
     let hanging = Scripted::start(|_| Answer::Silence).await;
-    let config = Config::default().answer_timeout(SECOND / 10);
+    let config = WatchConfig::default().answer_timeout(SECOND / 10);
     let client = builder([hanging.endpoint()]).watch_config(config).connect_lazy().expect("it is valid");
     let from_one = WatchRequest::new(KeyRange::prefix("key")).start_revision(1);
     let _watch = client.watch(from_one).expect("it is valid");

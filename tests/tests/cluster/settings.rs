@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_watch_client::{Client, Config, Keepalive};
+use etcd_watch_client::{Client, Keepalive, WatchConfig};
 
 use crate::runtime::On;
 
@@ -14,7 +14,7 @@ pub(crate) const KEEPALIVE: Keepalive =
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) endpoints: Vec<String>,
-    pub(crate) config: Config,
+    pub(crate) config: WatchConfig,
     pub(crate) request_timeout: Duration,
     pub(crate) dial_timeout: Duration,
     pub(crate) keepalive: Option<Keepalive>,
@@ -37,7 +37,7 @@ impl Settings {
         }
     }
 
-    pub(crate) fn config(mut self, change: impl FnOnce(Config) -> Config) -> Self {
+    pub(crate) fn config(mut self, change: impl FnOnce(WatchConfig) -> WatchConfig) -> Self {
         self.config = change(self.config);
         self
     }
@@ -61,8 +61,8 @@ impl Settings {
     }
 }
 
-fn quick() -> Config {
-    Config::default()
+fn quick() -> WatchConfig {
+    WatchConfig::default()
         .backoff(Duration::from_millis(5), Duration::from_millis(20), Duration::from_millis(300))
         .answer_timeout(Duration::from_secs(2))
         .linger(Duration::from_millis(200))

@@ -3,7 +3,7 @@
 use std::{cell::Cell, time::Duration};
 
 use etcd_watch_client::{
-    Client, ClientBuilder, Compact, Config, Delete, Get, IntoBytes, Put,
+    Client, ClientBuilder, Compact, Delete, Get, IntoBytes, Put, WatchConfig,
     concurrency::{ContendError, Mutex, MutexGuard, Name, Session, SessionBuilder},
 };
 use etcd_watch_testkit::{
@@ -186,7 +186,7 @@ fn client_on(on: On, endpoint: String) -> Client {
 }
 
 pub(crate) fn builder_on(on: On, endpoints: impl IntoIterator<Item = String>) -> ClientBuilder {
-    let quick = Config::default().backoff(
+    let quick = WatchConfig::default().backoff(
         Duration::from_millis(5),
         Duration::from_millis(10),
         Duration::from_millis(200),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use etcd_watch_client::{
-    Client, ClientBuilder, Compact, Config, Delete, Get, KeyRange, Put, ServerVersion, Stats, Txn,
+    Client, ClientBuilder, Compact, Delete, Get, KeyRange, Put, ServerVersion, Stats, Txn, WatchConfig,
 };
 use etcd_watch_proto::{
     etcdserverpb::{
@@ -134,7 +134,7 @@ impl World {
         self.client_with(quick())
     }
 
-    pub(crate) fn client_with(&self, config: Config) -> Client {
+    pub(crate) fn client_with(&self, config: WatchConfig) -> Client {
         self.builder().watch_config(config).connect_lazy().expect("valid settings")
     }
 
@@ -264,8 +264,12 @@ impl World {
 }
 
 /// The default settings, but for a backoff that doesn't make scenarios long.
-pub(crate) fn quick() -> Config {
-    Config::default().backoff(Duration::from_millis(5), Duration::from_millis(10), Duration::from_millis(200))
+pub(crate) fn quick() -> WatchConfig {
+    WatchConfig::default().backoff(
+        Duration::from_millis(5),
+        Duration::from_millis(10),
+        Duration::from_millis(200),
+    )
 }
 
 /// Waits until the client's counters are as they should be.

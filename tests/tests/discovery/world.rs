@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_watch_client::{
-    Client, ClientBuilder, Config, Get,
+    Client, ClientBuilder, Get, WatchConfig,
     discovery::{Discovery, EndpointUpdate, EndpointWatch},
 };
 use etcd_watch_testkit::{
@@ -114,7 +114,7 @@ impl World {
     }
 
     fn quick(&self, endpoint: String) -> ClientBuilder {
-        let config = Config::default().lag_deadline(Duration::from_secs(1));
+        let config = WatchConfig::default().lag_deadline(Duration::from_secs(1));
         let config =
             config.backoff(Duration::from_millis(5), Duration::from_millis(10), Duration::from_millis(200));
         let (dial, request) = (Duration::from_secs(2), Duration::from_secs(5));

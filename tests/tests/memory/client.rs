@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use etcd_watch_tokio::{Client, Config, KeyRange, ResponseKind, Watch, WatchRequest, WatchState};
+use etcd_watch_tokio::{Client, KeyRange, ResponseKind, Watch, WatchConfig, WatchRequest, WatchState};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
@@ -51,7 +51,7 @@ pub(crate) fn key(prefix: &str, index: usize) -> String {
 pub(crate) fn run(settings: Settings) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("it starts");
-    let config = Config::default().buffer_bytes(settings.total / 2).total_buffer_bytes(settings.total);
+    let config = WatchConfig::default().buffer_bytes(settings.total / 2).total_buffer_bytes(settings.total);
     let client = runtime.block_on(async {
         etcd_watch_tokio::builder()
             .endpoints([settings.endpoint])

@@ -1,4 +1,4 @@
-//! The machine's common budget (`Config::total_buffer_bytes`) bounds the memory of the client's process.
+//! The machine's common budget (`WatchConfig::total_buffer_bytes`) bounds the memory of the client's process.
 //!
 //! The client runs in a process of its own, so that neither the server nor the writers count. The base is measured
 //! when all watches are open and nothing waits; what the process grows by beyond that is held to the bound, at its

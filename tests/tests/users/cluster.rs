@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use etcd_watch_testkit::harness::{Access, Auth, EtcdCluster, EtcdVersion, Keys};
-use etcd_watch_tokio::{Client, Config, Get};
+use etcd_watch_tokio::{Client, Get, WatchConfig};
 use tokio::task::JoinSet;
 
 use crate::world::{Change, Observer, PASSWORD, password_checks};
@@ -32,7 +32,7 @@ fn checks(cluster: &EtcdCluster) -> u64 {
 
 fn client(endpoints: Vec<String>) -> Client {
     let quick = Duration::from_millis(5);
-    let config = Config::default().backoff(quick, quick, Duration::from_millis(100)).streams(6);
+    let config = WatchConfig::default().backoff(quick, quick, Duration::from_millis(100)).streams(6);
     let builder =
         etcd_watch_tokio::builder().endpoints(endpoints).user("alice", PASSWORD).watch_config(config);
     builder.connect_lazy().expect("valid settings")

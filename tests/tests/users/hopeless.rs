@@ -14,7 +14,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use etcd_watch_proto::etcdserverpb::AuthenticateResponse;
-use etcd_watch_tokio::{CallError, CloseReason, Code, Config, Get};
+use etcd_watch_tokio::{CallError, CloseReason, Code, Get, WatchConfig};
 use hyper::{
     HeaderMap, Request, Response,
     body::{Body, Frame, Incoming},
@@ -134,7 +134,7 @@ async fn a_server_that_accepts_no_token_is_given_up_and_never_hammered() {
     let client = etcd_watch_tokio::builder()
         .endpoints([server.address.to_string()])
         .user("alice", "password-of-alice")
-        .watch_config(Config::default().backoff(quick, quick, Duration::from_millis(20)))
+        .watch_config(WatchConfig::default().backoff(quick, quick, Duration::from_millis(20)))
         .connect_lazy()
         .expect("valid settings");
 

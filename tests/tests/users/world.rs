@@ -6,7 +6,7 @@ use std::{
 };
 
 use etcd_watch_client::{
-    Client, ClientBuilder, CloseReason, Config, KeyRange, ResponseKind, Watch, WatchRequest,
+    Client, ClientBuilder, CloseReason, KeyRange, ResponseKind, Watch, WatchConfig, WatchRequest,
 };
 use etcd_watch_testkit::{
     harness::{Access, Auth, EtcdServer, EtcdServerBuilder, Keys},
@@ -66,7 +66,7 @@ impl World {
     }
 
     pub(crate) fn builder(&self) -> ClientBuilder {
-        let quick = Config::default().backoff(
+        let quick = WatchConfig::default().backoff(
             Duration::from_millis(5),
             Duration::from_millis(10),
             Duration::from_millis(200),

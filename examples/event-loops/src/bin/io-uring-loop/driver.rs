@@ -11,7 +11,7 @@ use std::{
 };
 
 use compio::runtime::{JoinHandle, spawn};
-use etcd_watch_core::{Action, Config, Failure, Instant, RangeKey, Request, StreamKey, Watcher};
+use etcd_watch_core::{Action, Failure, Instant, RangeKey, Request, StreamKey, WatchConfig, Watcher};
 use etcd_watch_event_loops::{
     args::Args,
     clock::Clock,
@@ -63,7 +63,7 @@ impl Driver {
     /// Opens the watch.
     pub(crate) fn start(args: Args) -> Result<Rc<Self>, Box<dyn Error>> {
         let clock = Clock::start();
-        let mut machine = Watcher::new(Config::default(), u64::from(std::process::id()))?;
+        let mut machine = Watcher::new(WatchConfig::default(), u64::from(std::process::id()))?;
         machine.watch(clock.now(), args.watch())?;
         let driver = Rc::new(Self(RefCell::new(State {
             machine,

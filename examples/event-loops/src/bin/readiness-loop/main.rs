@@ -26,7 +26,7 @@ use std::{
     thread,
 };
 
-use etcd_watch_core::{Action, Config, EndpointHint, Failure, Instant, StreamOptions, Watcher};
+use etcd_watch_core::{Action, EndpointHint, Failure, Instant, StreamOptions, WatchConfig, Watcher};
 use etcd_watch_event_loops::{
     args::Args,
     call::broken,
@@ -68,7 +68,7 @@ struct Loop {
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse(std::env::args().skip(1))?;
     let clock = Clock::start();
-    let mut machine = Watcher::new(Config::default(), u64::from(std::process::id()))?;
+    let mut machine = Watcher::new(WatchConfig::default(), u64::from(std::process::id()))?;
     machine.watch(clock.now(), args.watch())?;
 
     let poll = mio::Poll::new()?;
