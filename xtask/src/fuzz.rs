@@ -70,7 +70,7 @@ fn check_tools() -> Result<()> {
     Ok(())
 }
 
-fn nightly_cargo() -> Command {
+pub(crate) fn nightly_cargo() -> Command {
     let mut command = Command::new("rustup");
     command.args(["run", "nightly", "cargo"]);
     command

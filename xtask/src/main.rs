@@ -13,6 +13,7 @@ mod go;
 mod mutants;
 mod needs;
 mod nextest;
+mod public_api;
 mod run;
 mod simulate;
 mod soak;
@@ -86,6 +87,12 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Write down what the crates offer to other programs, in docs/public-api, with cargo-public-api on a nightly compiler.
+    PublicApi {
+        /// Change nothing; fail if a file is out of date.
+        #[arg(long)]
+        check: bool,
+    },
     /// Simulate clusters and clients in virtual time, with everything that can go wrong, and check every promise.
     ///
     /// For example `--minutes 10 --jobs 2`, `--seed 42 --transcript`, or `--planted` for bugs planted on purpose.
@@ -115,6 +122,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Mutants { arguments } => mutants::run_mutants(&arguments),
         Chore::Codegen { check } => codegen::run(check),
         Chore::Counts { arguments } => counts::count(&arguments),
+        Chore::PublicApi { check } => public_api::run(check),
         Chore::Simulate { arguments } => simulate::run_seeds(&arguments),
         Chore::Soak { arguments } => soak::soak(&arguments),
         Chore::Ci => ci::run_all(),
