@@ -310,9 +310,11 @@ impl Calls {
         (Some(prepared.pooled.endpoint().clone()), result.map_err(AttemptError::into_failure))
     }
 
-    /// Lets go of a connection whose failure is the endpoint's fault.
+    /// Lets go of a connection whose failure is the endpoint's fault. Once the client has ended nothing is: connections
+    /// break under the calls that are still out.
     fn note(&self, at: Option<&Pooled>, error: &AttemptError) {
         if let Some(at) = at
+            && self.end().is_none()
             && members_fault(error.failure())
         {
             self.pool.discard(at, error);
