@@ -156,16 +156,22 @@ impl Mirror {
             return Poll::Ready(None);
         }
         loop {
-            // Timers ring at once where the runtime is gone: nothing is to be tried again there.
-            if self.client.calls().end() == Some(End::RuntimeGone) && self.watch.is_none() {
-                return Poll::Ready(self.give_up(CloseReason::RuntimeGone));
-            }
             self.perform();
             let now = self.now();
             if let Some(event) = self.machine.next(now) {
                 // The next page is asked for before this one is looked at.
                 self.perform();
                 return Poll::Ready(self.handed_out(event));
+            }
+            // A client that has ended makes no more calls, and where its runtime is gone timers ring at once: nothing is
+            // to be tried again. A watch says so itself.
+            if self.watch.is_none()
+                && let Some(end) = self.client.calls().end()
+            {
+                return Poll::Ready(self.give_up(match end {
+                    End::Closed => CloseReason::ShutDown,
+                    End::RuntimeGone => CloseReason::RuntimeGone,
+                }));
             }
             if !(self.poll_listing(cx) || self.poll_watch(cx) || self.poll_timer(cx)) {
                 // A closed client makes no more calls; a watch says so itself.

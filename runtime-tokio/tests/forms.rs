@@ -62,7 +62,15 @@ async fn a_watch_a_mirror_and_a_cache_take_a_key_a_range_or_a_request() {
     let one = client.watch("k").expect("a good request");
     let many = client.watch(KeyRange::prefix("k")).expect("a good request");
     let from = client.watch(WatchRequest::new("k").start_revision(2)).expect("a good request");
-    client.put("k", "v").await.expect("it is put");
+    // A watch from now on sees what is put once it has begun.
+    let writer = tokio::spawn({
+        let client = client.clone();
+        async move {
+            while client.put("k", "v").await.is_ok() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+    });
     for mut watch in [one, many, from] {
         let response = watch.try_next().await.expect("it goes on").expect("it does not end");
         let event = response.events().next().expect("there is one");
@@ -77,13 +85,15 @@ async fn a_watch_a_mirror_and_a_cache_take_a_key_a_range_or_a_request() {
     let cache = client.cache("k").expect("a good request");
     assert_eq!(cache.ready().await.expect("it is listed").len(), 1);
     drop(client.cache(CacheRequest::new(KeyRange::prefix("k")).history(3)).expect("a good request"));
+    writer.abort();
 }
 
 /// Without a word about the types of events, a task sends them to another.
 #[tokio::test]
 async fn events_go_through_a_channel() {
     let (_etcd, client) = start().await;
-    let mut watch = client.watch(WatchRequest::new("k").prev_kv(true)).expect("a good request");
+    let mut watch =
+        client.watch(WatchRequest::new("k").start_revision(1).prev_kv(true)).expect("a good request");
     let (sender, mut events) = mpsc::channel::<OwnedEvent>(8);
     let task = tokio::spawn(async move {
         while let Ok(Some(response)) = watch.try_next().await {

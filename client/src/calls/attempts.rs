@@ -443,7 +443,7 @@ impl<Q: Unary> Call<'_, Q> {
         match cut {
             Cut::TimeOver if is_open => {
                 let failure = AttemptError::from(no_answer(self.within));
-                self.calls.pool.discard(&pooled, &failure);
+                self.calls.note(Some(&pooled), &failure);
                 Attempted::Over(CallError::MaybeExecuted { method, failure })
             }
             Cut::TimeOver if was_sent => {

@@ -250,6 +250,7 @@ impl Keeper<'_> {
             match self.attempt(self.attempt_limit()).await {
                 Ok(Renewed::NotFound) => return LeaseLost::NotFound { id },
                 Ok(Renewed::For(ttl)) => {
+                    self.avoid = None;
                     self.backoff.reset();
                     self.shared.renewed(Term { since, ttl });
                     pause = ttl / 3;
@@ -274,7 +275,7 @@ impl Keeper<'_> {
         loop {
             let waited = self.shared.now().since(began);
             let left = duration.saturating_sub(waited).min(self.shared.left());
-            if left.is_zero() {
+            if left.is_zero() || self.calls.end().is_some() {
                 return Ok(());
             }
             pause(&*self.shared.runtime, left.min(LOOK_EVERY)).await?;

@@ -234,7 +234,7 @@ impl Hub {
         let reopened = streams.into_iter().any(|stream| state.machine.wants_frame(stream));
         let action = state.machine.poll_action();
         state.pending.extend(action);
-        if reopened || state.spread || !state.pending.is_empty() {
+        if reopened || state.spread || state.phase == Phase::Stopping || !state.pending.is_empty() {
             return Parked::MoreToDo;
         }
         let armed = state.machine.poll_timeout();

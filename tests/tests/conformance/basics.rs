@@ -91,7 +91,7 @@ pub(crate) async fn the_ends_of_the_key_space_are_watched(backend: Backend) {
     let asks = [
         KeyRange::all(),
         KeyRange::prefix(""),
-        KeyRange::key(""),
+        KeyRange::key(&b"\0"[..]),
         KeyRange::from_key(""),
         KeyRange::from_key(&b"\xff"[..]),
         KeyRange::prefix(&b"\xff\xff"[..]),
