@@ -45,9 +45,13 @@ impl TokioRuntime {
     ) -> BoxFuture<'static, io::Result<T>> {
         let mut task = AbortOnDrop(self.handle.spawn(work));
         Box::pin(async move {
-            (&mut task.0)
-                .await
-                .map_err(|_| io::Error::other("the tokio runtime of this client has shut down"))?
+            (&mut task.0).await.map_err(|error| {
+                if error.is_cancelled() {
+                    io::Error::other("the tokio runtime of this client has shut down")
+                } else {
+                    io::Error::other(error)
+                }
+            })?
         })
     }
 }

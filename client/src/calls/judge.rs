@@ -81,6 +81,13 @@ pub(crate) fn error(method: &'static str, repeat: Repeat, failed: AttemptError) 
         Failure::InvalidRequest { message } => {
             CallError::Refused { method, code: Code::InvalidArgument, message }
         }
+        // gRPC's word for an answer that is too large to be sent: the request has been executed by then.
+        Failure::Status { code: Code::ResourceExhausted, message }
+            if repeat == Repeat::IfNotExecuted
+                && message.contains("trying to send message larger than max") =>
+        {
+            CallError::MaybeExecuted { method, failure: failed }
+        }
         Failure::ResponseTooLarge { bytes, limit } => CallError::ResponseTooLarge { method, bytes, limit },
         Failure::Status { code, message }
             if repeat == Repeat::Freely || surely_refused(code) || says_no_to_the_user(remedy) =>
@@ -122,6 +129,16 @@ mod tests {
 
     fn error_of(failure: Failure) -> CallError {
         error("Put", Repeat::IfNotExecuted, failure.into())
+    }
+
+    #[test]
+    fn a_write_whose_answer_was_too_large_to_be_sent_may_have_been_executed() {
+        let of = |repeat, text: &str| error("Txn", repeat, Failure::status(8, text).into());
+        let answer = "grpc: trying to send message larger than max (9 vs. 8)";
+        let request = "grpc: received message larger than max (9 vs. 8)";
+        assert!(matches!(of(Repeat::IfNotExecuted, answer), CallError::MaybeExecuted { .. }));
+        assert!(matches!(of(Repeat::IfNotExecuted, request), CallError::Refused { .. }));
+        assert!(matches!(of(Repeat::Freely, answer), CallError::Refused { .. }));
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::{
 };
 
 pub(super) async fn spread(calls: &Calls, hub: &Hub) {
+    if calls.end().is_some() {
+        return;
+    }
     let endpoints = &calls.pool.dialer.endpoints;
     probe_all(calls, endpoints.tried()).await;
     if !endpoints.is_any_up() {
@@ -36,6 +39,8 @@ async fn probe_in_time(calls: &Calls, endpoint: Arc<Endpoint>) {
     let silent = || Err(Failure::connection(format!("no answer within {PROBE_TIMEOUT:?}")));
     match timeout(dialer.runtime(), PROBE_TIMEOUT, probe(calls, &endpoint)).await.unwrap_or_else(silent) {
         Ok(()) => dialer.endpoints.answered(&endpoint),
+        // A client that has ended has no connections: that is no member's fault.
+        Err(_) if calls.end().is_some() => {}
         Err(failure) => dialer.endpoints.failed(&endpoint, dialer.runtime().now(), &failure),
     }
 }

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
 };
@@ -22,16 +22,49 @@ use crate::{BoxError, runtime::BoxFuture};
 /// Whether the message of a request has begun to leave. Until then nobody can have executed it: HTTP/2 asks for the
 /// message only when the request has a stream of its own, which takes a connection that is up and a peer that allows one
 /// more stream.
+///
+/// A request that nobody waits for any longer is withdrawn: it may still have a place in the connection's queue, and
+/// without that its message would leave as soon as the peer allows one more stream, long after the request was made
+/// elsewhere.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sent(Arc<AtomicBool>);
+pub(crate) struct Sent(Arc<AtomicU8>);
+
+/// The message may still leave.
+const WAITING: u8 = 0;
+const SENT: u8 = 1;
+/// It never will.
+const WITHDRAWN: u8 = 2;
 
 impl Sent {
+    /// Whether it has begun to leave. Once the call's future is gone the answer is final.
     pub(crate) fn get(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::Acquire) == SENT
     }
 
-    fn set(&self) {
-        self.0.store(true, Ordering::Release);
+    /// The message is asked for. Whether it may leave.
+    fn leave(&self) -> bool {
+        self.change(SENT) != WITHDRAWN
+    }
+
+    fn withdraw(&self) {
+        self.change(WITHDRAWN);
+    }
+
+    /// Changes what is still open; what it is then.
+    fn change(&self, to: u8) -> u8 {
+        match self.0.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => to,
+            Err(decided) => decided,
+        }
+    }
+}
+
+/// Withdraws the request when it is dropped, if its message has not begun to leave.
+struct Withdrawing(Sent);
+
+impl Drop for Withdrawing {
+    fn drop(&mut self) {
+        self.0.withdraw();
     }
 }
 
@@ -58,8 +91,10 @@ impl Service<Request<Body>> for Exchange {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let sent = self.sent.clone();
+        let withdrawing = Withdrawing(self.sent.clone());
         let response = self.connection.call(request.map(|body| Body::new(Leaving { body, sent })));
         Box::pin(async move {
+            let _withdrawing = withdrawing;
             let response = response.await?;
             NotGrpc::check(&response)?;
             Ok(response)
@@ -67,7 +102,7 @@ impl Service<Request<Body>> for Exchange {
     }
 }
 
-/// A request's body, which says when the first of it is taken.
+/// A request's body, which says when it is asked for, and gives nothing of a request that was withdrawn.
 struct Leaving {
     body: Body,
     sent: Sent,
@@ -81,11 +116,10 @@ impl http_body::Body for Leaving {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        if polled.is_ready() {
-            self.sent.set();
+        if !self.sent.leave() {
+            return Poll::Ready(Some(Err(Status::cancelled("the request was withdrawn"))));
         }
-        polled
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -137,6 +171,23 @@ mod tests {
             response = response.header(*name, *value);
         }
         NotGrpc::check(&response.body(()).expect("it is a response")).err()
+    }
+
+    #[test]
+    fn the_message_of_a_request_that_nobody_waits_for_does_not_leave() {
+        use http_body::Body as _;
+        let leaving = |sent: &Sent| {
+            let mut body = Leaving { body: Body::default(), sent: sent.clone() };
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            matches!(Pin::new(&mut body).poll_frame(&mut cx), Poll::Ready(Some(Err(_))))
+        };
+        let given_up = Sent::default();
+        drop(Withdrawing(given_up.clone()));
+        assert!(leaving(&given_up) && !given_up.get(), "it is refused, and was not sent");
+        let on_its_way = Sent::default();
+        assert!(!leaving(&on_its_way) && on_its_way.get());
+        drop(Withdrawing(on_its_way.clone()));
+        assert!(on_its_way.get() && !leaving(&on_its_way), "too late to withdraw it");
     }
 
     #[test]
