@@ -8,7 +8,7 @@ use etcd_watch_testkit::{
     certificates::TestCa,
     harness::{EtcdServer, EtcdVersion, ServerTls},
 };
-use etcd_watch_tokio::{CallError, ClientBuilder, Get, Tls};
+use etcd_watch_tokio::{Advertised, CallError, ClientBuilder, Get, Tls};
 
 /// For any one thing a test waits for.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -32,7 +32,8 @@ async fn a_unix_url_with_host_and_port_is_used_and_followed_in_the_member_list()
         enter(server);
         put_and_sync(builder([URL]), "unix:etcd.sock:1").await;
         let over_tcp = format!("http://{}", server.address());
-        put_and_sync(builder([over_tcp]), "unix:etcd.sock:1").await;
+        let or_unix = Advertised::like_given().or_unix();
+        put_and_sync(builder([over_tcp]).accept_advertised(or_unix), "unix:etcd.sock:1").await;
     }
     for server in &secured {
         enter(server);
