@@ -322,6 +322,23 @@ async fn waiting_for_the_loss_of_a_lease_notices_a_sleep_within_a_moment() {
 }
 
 #[tokio::test]
+async fn a_sleep_while_a_renewal_hangs_is_noticed_within_a_moment() {
+    let (server, endpoint) = scripted([Answer::Silence]).await;
+    let laptop = Laptop::new();
+    let client = ClientBuilder::on(laptop.clone())
+        .endpoints([endpoint])
+        .request_timeout(600 * SECOND)
+        .connect_lazy()
+        .expect("valid settings");
+    let keeper = client.lease_keep_alive(ID, 600 * SECOND).expect("a lawful time");
+    // By the clock of timers the answer is waited for for minutes.
+    server.wait_asked(1).await;
+    laptop.sleeps_for(700 * SECOND);
+    let lost = timeout(DEADLINE, keeper.lost()).await.expect("in time");
+    assert!(matches!(lost, LeaseLost::Expired { id: ID, .. }), "{lost}");
+}
+
+#[tokio::test]
 async fn a_sleep_that_is_shorter_than_the_lease_is_slept_through() {
     let (etcd, _) = start().await;
     let laptop = Laptop::new();

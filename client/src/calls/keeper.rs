@@ -8,7 +8,7 @@ use std::{
 
 use etcd_watch_core::Failure;
 use etcd_watch_proto::etcdserverpb::LeaseKeepAliveRequest;
-use futures_util::future::{AbortHandle, abortable};
+use futures_util::future::{AbortHandle, Either, abortable, select};
 
 use crate::{
     AttemptError, CallError, Endpoint, Runtime,
@@ -285,11 +285,15 @@ impl Keeper<'_> {
     async fn attempt(&mut self, limit: Duration) -> Result<Renewed, CallError> {
         let method = "LeaseKeepAlive";
         let asked = Mutex::new(None);
-        // In a box, as every call's attempt: it is large.
-        let error = match self.calls.while_open(limit, Box::pin(self.ask(&asked))).await {
-            Ok(Some(Ok(renewed))) => return Ok(renewed),
-            Ok(Some(Err(error))) => error,
-            Ok(None) => Failure::connection(format!("no answer within {limit:?}")).into(),
+        // In a box, as every call's attempt: it is large. Timers don't count while the machine sleeps, and a lease's time
+        // goes on: so the attempt is given up by the lease's own clock.
+        let (asking, time_is_over) = (Box::pin(self.ask(&asked)), Box::pin(self.pause(limit)));
+        let error = match self.calls.while_open(limit, select(asking, time_is_over)).await {
+            Ok(Some(Either::Left((Ok(renewed), _)))) => return Ok(renewed),
+            Ok(Some(Either::Left((Err(error), _)))) => error,
+            Ok(Some(Either::Right(_)) | None) => {
+                Failure::connection(format!("no answer within {limit:?}")).into()
+            }
             Err(end) => return Err(end.of_call(method)),
         };
         if let Failure::Status { code, message } = error.failure()
