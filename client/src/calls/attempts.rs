@@ -108,13 +108,13 @@ impl Calls {
     /// No more calls. Those that have been sent may finish.
     pub(crate) fn close(&self) {
         self.end.set(End::Closed);
-        self.pool.clear();
+        self.pool.close();
     }
 
     /// The runtime has shut down, and all connections with it.
     pub(crate) fn runtime_is_gone(&self) {
         self.end.set(End::RuntimeGone);
-        self.pool.clear();
+        self.pool.close();
     }
 
     /// # Errors

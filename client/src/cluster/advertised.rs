@@ -116,9 +116,16 @@ fn is_local(endpoint: &Endpoint) -> bool {
         Some(address) => address.is_loopback() || address.is_unspecified(),
         None => {
             let host = host.to_ascii_lowercase();
-            host == "localhost" || host.ends_with(".localhost")
+            host == "localhost" || host.ends_with(".localhost") || is_number(&host)
         }
     }
+}
+
+/// Whether a resolver may take the host for an address in an unusual form, such as `127.1` or `0x7f000001`: nobody can
+/// tell whose that is.
+fn is_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    last.starts_with("0x") || (!last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -192,6 +199,9 @@ mod tests {
             "http://[::]:2379",
             "http://[::1]:2379",
             "http://[::ffff:127.0.0.1]:2379",
+            "http://127.1:2379",
+            "http://2130706433:2379",
+            "http://0x7f000001:2379",
         ];
         for url in local {
             assert!(matches!(read(PLAIN, url), Err(EndpointError::NotLikeGiven { .. })), "{url}");

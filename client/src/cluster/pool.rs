@@ -39,11 +39,13 @@ pub(crate) struct Pool {
 struct Slot {
     current: Option<Pooled>,
     serial: u64,
+    /// No connection is kept any more.
+    is_closed: bool,
 }
 
 impl Pool {
     pub(crate) fn new(dialer: Arc<Dialer>) -> Self {
-        let slot = Mutex::new(Slot { current: None, serial: 0 });
+        let slot = Mutex::new(Slot { current: None, serial: 0, is_closed: false });
         Self { dialer, slot, dialing: futures_util::lock::Mutex::new(()) }
     }
 
@@ -75,7 +77,8 @@ impl Pool {
         let mut slot = lock(&self.slot);
         slot.serial += 1;
         let pooled = Pooled { dialed, serial: slot.serial };
-        let previous = slot.current.replace(pooled.clone());
+        let kept = (!slot.is_closed).then(|| pooled.clone());
+        let previous = std::mem::replace(&mut slot.current, kept);
         drop(slot);
         drop(previous);
         Ok(pooled)
@@ -99,9 +102,12 @@ impl Pool {
         drop(current);
     }
 
-    /// Lets go of the connection.
-    pub(crate) fn clear(&self) {
-        let current = lock(&self.slot).current.take();
+    /// Lets go of the connection, and keeps none any more.
+    pub(crate) fn close(&self) {
+        let mut slot = lock(&self.slot);
+        slot.is_closed = true;
+        let current = slot.current.take();
+        drop(slot);
         drop(current);
     }
 }

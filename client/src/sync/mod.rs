@@ -1,7 +1,8 @@
 //! State that tasks share, and wait for.
 //!
 //! No user code runs under a lock of the client: wakers are cloned, woken and dropped outside of it, values of the
-//! application are dropped outside of it, and nothing is logged under it.
+//! application are dropped outside of it, and nothing is logged under it. The exceptions are the two asynchronous locks of
+//! `futures-util` that let one task connect, or fetch a token, for all: those wake the next task under a lock of their own.
 
 mod latch;
 mod lock;

@@ -11,6 +11,9 @@ use crate::sync::lock;
 /// A name and a port.
 type Name = (String, u16);
 
+/// Of how many names something is remembered: far more than a cluster has.
+const NAMES: usize = 1_024;
+
 /// The addresses that failed, by name: of a name with several, those are tried last.
 #[derive(Debug, Default)]
 pub(super) struct Addresses(Mutex<BTreeMap<Name, Vec<SocketAddr>>>);
@@ -30,14 +33,21 @@ impl Addresses {
 
     fn failed(&self, name: &Name, address: SocketAddr) {
         let mut all = lock(&self.0);
+        // Names come and go with the member list, and one that is gone is never resolved again.
+        if all.len() >= NAMES && !all.contains_key(name) {
+            all.pop_first();
+        }
         let failed = all.entry(name.clone()).or_default();
         failed.retain(|each| *each != address);
         failed.push(address);
     }
 
     fn came_up(&self, name: &Name, address: SocketAddr) {
-        if let Some(failed) = lock(&self.0).get_mut(name) {
-            failed.retain(|each| *each != address);
+        let mut all = lock(&self.0);
+        let Some(failed) = all.get_mut(name) else { return };
+        failed.retain(|each| *each != address);
+        if failed.is_empty() {
+            all.remove(name);
         }
     }
 }
@@ -125,5 +135,18 @@ mod tests {
         let other = Named { name: ("other".into(), 1), ..named.clone() };
         one.failed();
         assert_eq!(other.routes(addresses(&[1, 2]))[0].address, addresses(&[1])[0]);
+    }
+
+    #[test]
+    fn names_that_are_never_looked_up_again_are_forgotten() {
+        let known: Arc<Addresses> = Arc::default();
+        for host in 0..2 * NAMES {
+            let named = Named::new(known.clone(), &format!("pod-{host:05}"), 1);
+            named.routes(addresses(&[1])).remove(0).failed();
+        }
+        assert_eq!(lock(&known.0).len(), NAMES);
+        let last = Named::new(known.clone(), &format!("pod-{:05}", 2 * NAMES - 1), 1);
+        last.routes(addresses(&[1])).remove(0).came_up();
+        assert_eq!(lock(&known.0).len(), NAMES - 1, "one whose addresses are up is not remembered");
     }
 }
