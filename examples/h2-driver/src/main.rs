@@ -6,10 +6,8 @@ use std::{cell::RefCell, collections::BTreeMap, error::Error, rc::Rc, sync::Arc,
 
 use bytes::Bytes;
 use etcd_watch_core::wire::{self, Encode, Messages, Method, RevisionRequest, StatusRequest};
-use etcd_watch_core::{
-    Action, CloseReason, Delivery, Failure, Instant, KeyRange, Opened, RangeDone, WatchConfig,
-};
-use etcd_watch_core::{Frame, StreamKey, StreamOptions, WatchRequest, Watcher};
+use etcd_watch_core::{Action, CloseReason, Delivery, Failure, Instant, KeyRange, Opened, RangeDone};
+use etcd_watch_core::{Frame, StreamKey, StreamOptions, WatchConfig, WatchRequest, Watcher};
 use h2::{Ping, RecvStream, SendStream, client::ResponseFuture, client::SendRequest};
 use tokio::{net::TcpStream, sync::Notify, task, time::sleep, time::timeout};
 
