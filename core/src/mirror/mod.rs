@@ -135,9 +135,9 @@ pub struct Mirror {
     known: i64,
     /// The highest revision of this store that was handed out as synced.
     synced: i64,
-    /// Where the fold of what was taken is; `None` in the middle of a list. The fields above are ahead of it while
+    /// The revision that the fold of what was taken is at, and its cluster; `None` in the middle of a list. The fields above are ahead of it while
     /// something waits to be taken.
-    taken: Option<Checkpoint>,
+    taken: Option<(i64, u64)>,
     actions: VecDeque<MirrorAction>,
     events: VecDeque<MirrorEvent>,
     /// The page that is being handed out, after `events`; never without something there.
@@ -192,7 +192,7 @@ impl Mirror {
         let revision = checkpoint.next_revision() - 1;
         self.cluster_id = checkpoint.cluster_id();
         (self.known, self.synced) = (revision, revision);
-        self.taken = Some(checkpoint);
+        self.taken = Some((revision, self.cluster_id));
         self.watch_from(revision);
     }
 
@@ -204,7 +204,7 @@ impl Mirror {
         if let Some(event) = &event {
             let revision = event.synced_revision();
             self.synced = self.synced.max(revision.unwrap_or(0));
-            self.taken = revision.map(|_| Checkpoint::new(self.synced.saturating_add(1), self.cluster_id));
+            self.taken = revision.map(|_| (self.synced, self.cluster_id));
         }
         self.fill();
         self.digest(now);
@@ -299,14 +299,14 @@ impl Mirror {
     /// [`Listing`](MirrorEvent::Listing) and its `Synced`, and after the end.
     #[must_use]
     pub fn synced_revision(&self) -> Option<i64> {
-        self.taken.map(|taken| taken.next_revision() - 1)
+        self.taken.map(|(revision, _)| revision)
     }
 
     /// Where to go on after a restart of the program with the fold of what was handed out, by
     /// [`MirrorRequest::resume`]; `None` whenever [`synced_revision`](Self::synced_revision) is.
     #[must_use]
     pub fn checkpoint(&self) -> Option<Checkpoint> {
-        self.taken
+        self.taken.map(|(revision, cluster_id)| Checkpoint::new(revision.saturating_add(1), cluster_id))
     }
 
     /// How many keys the index has: those of the consumer's fold. 0 without an index.
