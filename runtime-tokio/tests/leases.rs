@@ -4,12 +4,15 @@ mod common;
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     io,
     net::SocketAddr,
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -19,10 +22,15 @@ use etcd_watch_proto::etcdserverpb::{
     lease_server::{Lease, LeaseServer},
 };
 use etcd_watch_tokio::{
-    BoxFuture, CallError, Client, ClientBuilder, Instant, Io, LeaseLost, Peer, Runtime, TokioRuntime,
+    BoxFuture, CallError, Client, ClientBuilder, Instant, Io, LeaseKeeper, LeaseLost, Peer, Runtime,
+    TokioRuntime,
     concurrency::{Lost, Mutex as EtcdMutex, Name, Session, SessionLost},
 };
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Code, Request, Response, Status, Streaming, transport::Server};
 
@@ -229,9 +237,9 @@ async fn an_answer_for_another_lease_is_no_answer_to_a_single_renewal() {
 
 #[tokio::test]
 async fn a_closed_client_keeps_no_lease_and_says_so() {
-    let (server, endpoint) = scripted([Answer::Alive(ID, 2)]).await;
+    let (server, endpoint) = scripted([Answer::Alive(ID, 600)]).await;
     let client = client([endpoint]);
-    let keeper = client.lease_keep_alive(ID, 2 * SECOND).expect("a lawful time");
+    let keeper = client.lease_keep_alive(ID, 600 * SECOND).expect("a lawful time");
     server.wait_asked(1).await;
     client.close().await;
     let lost = timeout(DEADLINE, keeper.lost()).await.expect("in time");
@@ -283,14 +291,39 @@ impl Runtime for Laptop {
     }
 }
 
+fn on(laptop: &Laptop, endpoint: String) -> ClientBuilder {
+    ClientBuilder::on(laptop.clone()).endpoints([endpoint])
+}
+
+/// A task that waits for the loss of the lease, once it waits. It looks at the clock whenever it is polled, so the
+/// keeper has to wake it for it to notice anything.
+async fn waits_for_loss(keeper: LeaseKeeper) -> JoinHandle<LeaseLost> {
+    let (waiting, waits) = oneshot::channel();
+    let task = tokio::spawn(async move {
+        let mut lost = pin!(keeper.lost());
+        assert!(poll_fn(|cx| Poll::Ready(lost.as_mut().poll(cx).is_pending())).await, "it is not lost yet");
+        waiting.send(()).expect("the test waits for it");
+        lost.await
+    });
+    waits.await.expect("it waits");
+    task
+}
+
+/// Until the lease is known to last so long.
+async fn until_renewed(keeper: &LeaseKeeper, remaining: Duration) {
+    let renewed = async {
+        while keeper.remaining() < remaining {
+            tokio::time::sleep(SECOND / 100).await;
+        }
+    };
+    timeout(DEADLINE, renewed).await.expect("it is renewed");
+}
+
 #[tokio::test]
 async fn a_lock_is_lost_the_moment_the_machine_wakes_from_a_long_sleep() {
     let (etcd, _) = start().await;
     let laptop = Laptop::new();
-    let client = ClientBuilder::on(laptop.clone())
-        .endpoints([etcd.endpoint()])
-        .connect_lazy()
-        .expect("valid settings");
+    let client = on(&laptop, etcd.endpoint()).connect_lazy().expect("valid settings");
     let session = Session::builder(&client).ttl(8 * SECOND).open().await.expect("it is granted");
     let guard =
         EtcdMutex::new(&session, Name::new("lock").expect("a lawful name")).lock().await.expect("it is free");
@@ -307,14 +340,13 @@ async fn a_lock_is_lost_the_moment_the_machine_wakes_from_a_long_sleep() {
 async fn waiting_for_the_loss_of_a_lease_notices_a_sleep_within_a_moment() {
     let (etcd, _) = start().await;
     let laptop = Laptop::new();
-    let client = ClientBuilder::on(laptop.clone())
-        .endpoints([etcd.endpoint()])
-        .connect_lazy()
-        .expect("valid settings");
-    // Its timer for the next renewal is 200 s away.
+    let client = on(&laptop, etcd.endpoint()).connect_lazy().expect("valid settings");
     let lease = client.lease_grant(600 * SECOND).await.expect("it is granted");
     let keeper = lease.keep_alive();
-    let lost = tokio::spawn(async move { keeper.lost().await });
+    laptop.sleeps_for(300 * SECOND);
+    // From here on, its timer for the next renewal is 200 s away, and no answer is on its way that would wake anybody.
+    until_renewed(&keeper, 500 * SECOND).await;
+    let lost = waits_for_loss(keeper).await;
     laptop.sleeps_for(700 * SECOND);
     let lost = timeout(DEADLINE, lost).await.expect("in time").expect("no panic");
     assert!(matches!(lost, LeaseLost::Expired { .. }), "{lost}");
@@ -325,16 +357,13 @@ async fn waiting_for_the_loss_of_a_lease_notices_a_sleep_within_a_moment() {
 async fn a_sleep_while_a_renewal_hangs_is_noticed_within_a_moment() {
     let (server, endpoint) = scripted([Answer::Silence]).await;
     let laptop = Laptop::new();
-    let client = ClientBuilder::on(laptop.clone())
-        .endpoints([endpoint])
-        .request_timeout(600 * SECOND)
-        .connect_lazy()
-        .expect("valid settings");
+    let client = on(&laptop, endpoint).request_timeout(600 * SECOND).connect_lazy().expect("valid settings");
     let keeper = client.lease_keep_alive(ID, 600 * SECOND).expect("a lawful time");
     // By the clock of timers the answer is waited for for minutes.
     server.wait_asked(1).await;
+    let lost = waits_for_loss(keeper).await;
     laptop.sleeps_for(700 * SECOND);
-    let lost = timeout(DEADLINE, keeper.lost()).await.expect("in time");
+    let lost = timeout(DEADLINE, lost).await.expect("in time").expect("no panic");
     assert!(matches!(lost, LeaseLost::Expired { id: ID, .. }), "{lost}");
 }
 
@@ -342,20 +371,15 @@ async fn a_sleep_while_a_renewal_hangs_is_noticed_within_a_moment() {
 async fn a_sleep_that_is_shorter_than_the_lease_is_slept_through() {
     let (etcd, _) = start().await;
     let laptop = Laptop::new();
-    let client = ClientBuilder::on(laptop.clone())
-        .endpoints([etcd.endpoint()])
-        .connect_lazy()
-        .expect("valid settings");
+    let client = on(&laptop, etcd.endpoint()).connect_lazy().expect("valid settings");
     let lease = client.lease_grant(600 * SECOND).await.expect("it is granted");
     let keeper = lease.keep_alive();
+    laptop.sleeps_for(300 * SECOND);
+    // From here on, its timer for the next renewal is 200 s away.
+    until_renewed(&keeper, 500 * SECOND).await;
     laptop.sleeps_for(500 * SECOND);
     assert!(keeper.remaining() <= 100 * SECOND);
     // More than a third is over: it is renewed at once, not 200 s later.
-    let renewed = async {
-        while keeper.remaining() < 500 * SECOND {
-            tokio::time::sleep(SECOND / 100).await;
-        }
-    };
-    timeout(DEADLINE, renewed).await.expect("it is renewed");
+    until_renewed(&keeper, 500 * SECOND).await;
     assert_eq!(keeper.lost_reason(), None);
 }

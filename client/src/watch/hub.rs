@@ -356,3 +356,21 @@ impl Drop for Lifeline {
         self.0.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use etcd_watch_core::WatchConfig;
+
+    use super::*;
+
+    #[test]
+    fn a_driver_that_is_told_to_end_as_it_goes_to_sleep_does_not_sleep() {
+        let machine = Watcher::new(WatchConfig::default(), 1).expect("valid settings");
+        let hub = Hub::new(machine, || Instant::ZERO);
+        assert!(!hub.begin_round().stop, "nothing is asked of it yet");
+        hub.stop();
+        let cx = Context::from_waker(Waker::noop());
+        assert_eq!(hub.park(&cx, []), Parked::MoreToDo);
+        assert!(hub.begin_round().stop);
+    }
+}
