@@ -108,14 +108,12 @@ impl Endpoint {
             Some((scheme @ ("unix" | "unixs"), path)) => (scheme, path),
             _ => (default.as_str(), text),
         };
-        let scheme = match () {
-            () if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
-            () if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
-            () if scheme.eq_ignore_ascii_case("unix") => Scheme::Unix,
-            () if scheme.eq_ignore_ascii_case("unixs") => Scheme::Unixs,
+        let known = [Scheme::Http, Scheme::Https, Scheme::Unix, Scheme::Unixs];
+        let scheme = match known.into_iter().find(|known| scheme.eq_ignore_ascii_case(known.as_str())) {
+            Some(scheme) => scheme,
             // What was taken for the scheme may be a password.
-            () if text.contains('@') => return Err(malformed(HAS_USER)),
-            () => {
+            None if text.contains('@') => return Err(malformed(HAS_USER)),
+            None => {
                 let (endpoint, scheme) = (without_user(text), scheme.into());
                 return Err(EndpointError::UnsupportedScheme { endpoint, scheme });
             }

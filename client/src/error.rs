@@ -2,7 +2,7 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use etcd_watch_core::{Code, ConfigError, Failure, Remedy, RequestError, is_turned_away, remedy};
+use etcd_watch_core::{Code, ConfigError, Failure, RequestError, is_turned_away};
 
 use crate::{AttemptError, Endpoint, EndpointError, NoRuntime};
 
@@ -127,6 +127,11 @@ impl CallError {
         matches!(self, Self::MaybeExecuted { .. } | Self::ResponseTooLarge { .. })
     }
 
+    /// Whether the server has no such lease as the call names.
+    pub(crate) fn is_lease_not_found(&self) -> bool {
+        matches!(self, Self::Refused { code, message, .. } if says_lease_not_found(*code, message))
+    }
+
     /// The gRPC code of the server's answer, or of what came in the place of one from the last attempt; `None` where no
     /// attempt got so far.
     #[must_use]
@@ -148,12 +153,16 @@ impl CallError {
     }
 }
 
+/// Whether a refusal is etcd's `ErrGRPCLeaseNotFound`, which its gRPC proxy passes on as `Unknown`. Others with the same
+/// code may be of something on the way.
+pub(crate) fn says_lease_not_found(code: Code, message: &str) -> bool {
+    matches!(code, Code::NotFound | Code::Unknown) && message == "etcdserver: requested lease not found"
+}
+
 /// Whether a refusal is for the moment: by its code, or because etcd turns requests away for as long as something lasts.
 fn refusal_may_pass(code: Code, message: &str) -> bool {
     let failure = Failure::status(code, message);
-    matches!(code, Code::Unavailable | Code::Aborted)
-        || remedy(&failure) == Remedy::NoLeader
-        || is_turned_away(&failure)
+    matches!(code, Code::Unavailable | Code::Aborted) || is_turned_away(&failure)
 }
 
 /// A watch or a mirror could not be opened.
@@ -171,7 +180,8 @@ pub enum OpenError {
     RuntimeGone,
 }
 
-fn last_failure(last: Option<&AttemptError>) -> String {
+/// How a message ends that says what the last attempt came to, if there was one.
+pub(crate) fn last_failure(last: Option<&impl fmt::Display>) -> String {
     last.map_or_else(String::new, |failure| format!("; the last attempt: {failure}"))
 }
 

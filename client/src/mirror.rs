@@ -14,11 +14,8 @@ use etcd_watch_proto::etcdserverpb::RangeRequest;
 use futures_core::{FusedStream, Stream};
 
 use crate::{
-    Client, Endpoint, OpenError, Watch, WatchError,
-    calls::{attempts::Asked, end::End},
-    namespace::Namespaced,
-    runtime::BoxFuture,
-    transport::wire,
+    Client, Endpoint, OpenError, Watch, WatchError, calls::attempts::Asked, namespace::Namespaced,
+    runtime::BoxFuture, transport::wire,
 };
 
 /// A key range of the store, listed and then watched: a stream of [`MirrorEvent`]s, whose documentation is
@@ -165,28 +162,27 @@ impl Mirror {
             }
             // A client that has ended makes no more calls, and where its runtime is gone timers ring at once: nothing is
             // to be tried again. A watch says so itself.
-            if self.watch.is_none()
-                && let Some(end) = self.client.calls().end()
-            {
-                return Poll::Ready(self.give_up(match end {
-                    End::Closed => CloseReason::ShutDown,
-                    End::RuntimeGone => CloseReason::RuntimeGone,
-                }));
+            if self.watch.is_none() && self.client.calls().end().is_some() {
+                return Poll::Ready(self.give_up());
             }
             if !(self.poll_listing(cx) || self.poll_watch(cx) || self.poll_timer(cx)) {
-                // A closed client makes no more calls; a watch says so itself.
                 if self.watch.is_none() && self.closed.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(self.give_up(CloseReason::ShutDown));
+                    return Poll::Ready(self.give_up());
                 }
                 return Poll::Pending;
             }
         }
     }
 
-    fn give_up(&mut self, reason: CloseReason) -> Option<Result<MirrorEvent, WatchError>> {
+    fn give_up(&mut self) -> Option<Result<MirrorEvent, WatchError>> {
         self.ended = true;
         self.listing = None;
-        Some(Err(WatchError::of_mirror(reason)))
+        Some(Err(WatchError::of_mirror(self.why_ended())))
+    }
+
+    /// Why the client has ended.
+    fn why_ended(&self) -> CloseReason {
+        self.client.calls().end().map_or(CloseReason::ShutDown, CloseReason::from)
     }
 
     fn handed_out(&mut self, event: MirrorEvent) -> Option<Result<MirrorEvent, WatchError>> {
@@ -213,10 +209,8 @@ impl Mirror {
                 MirrorAction::Watch(request) => match self.client.watch(request) {
                     Ok(watch) => self.watch = Some(watch),
                     // The request was checked with the mirror's: it is the client that has ended.
-                    Err(error) => {
-                        let gone = error == OpenError::RuntimeGone;
-                        let reason = if gone { CloseReason::RuntimeGone } else { CloseReason::ShutDown };
-                        let now = self.now();
+                    Err(_) => {
+                        let (now, reason) = (self.now(), self.why_ended());
                         self.machine.handle_delivery(now, Delivery::Closed(reason));
                     }
                 },
@@ -282,9 +276,7 @@ impl Mirror {
         let now = self.now();
         if timeout > now {
             if self.timer.as_ref().is_none_or(|(at, _)| *at != timeout) {
-                let runtime = self.client.runtime().clone();
-                let left = timeout.since(now);
-                self.timer = Some((timeout, Box::pin(async move { runtime.sleep(left).await })));
+                self.timer = Some((timeout, self.client.runtime().sleep(timeout.since(now))));
             }
             let rang = self.timer.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready());
             if !rang {

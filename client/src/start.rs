@@ -8,7 +8,10 @@ use etcd_watch_proto::etcdserverpb as pb;
 
 use crate::{
     Endpoint, EndpointFailure, StartError,
-    calls::{attempts::Calls, judge::members_fault},
+    calls::{
+        attempts::{Calls, no_answer},
+        judge::members_fault,
+    },
     cluster::{dialer::Unreached, pool::Pooled},
     runtime::{Pace, pause},
     transport::rpc::Fate,
@@ -103,8 +106,8 @@ async fn ask(calls: &Calls, pooled: &Pooled) -> Round {
         Ok(_) => return answer(calls, pooled),
         Err(failed) => failed,
     };
+    calls.note(Some(pooled), &failed);
     if members_fault(failed.failure()) {
-        calls.pool.discard(pooled, &failed.error);
         return Round::Again;
     }
     match (remedy(failed.failure()), failed.failure().clone()) {
@@ -138,7 +141,7 @@ fn unreachable(calls: &Calls, given: &[Arc<Endpoint>], unreached: &Unreached) ->
 /// Why each endpoint can't be used; one of which nothing was heard hasn't answered within the time given.
 fn failures(calls: &Calls, given: &[Arc<Endpoint>], within: Duration) -> Vec<EndpointFailure> {
     let endpoints = &calls.pool.dialer.endpoints;
-    let silent = || Failure::connection(format!("no answer within {within:?}")).into();
+    let silent = || no_answer(within).into();
     let failure = |endpoint: &Arc<Endpoint>| EndpointFailure {
         endpoint: (**endpoint).clone(),
         cause: endpoints.last_failure(endpoint).unwrap_or_else(silent),

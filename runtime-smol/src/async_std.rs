@@ -88,8 +88,7 @@ impl Runtime for AsyncStdRuntime {
     }
 
     fn now(&self) -> Instant {
-        let nanos = self.epoch.elapsed().as_nanos();
-        Instant::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        Instant::ZERO + self.epoch.elapsed()
     }
 }
 

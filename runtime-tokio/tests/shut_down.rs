@@ -10,7 +10,7 @@ use std::{
 };
 
 use etcd_watch_testkit::{model::ModelConfig, server::EmbeddedEtcd};
-use etcd_watch_tokio::{ClientBuilder, KeyRange, Peer, Runtime as _, TokioRuntime};
+use etcd_watch_tokio::{CallError, ClientBuilder, CloseReason, KeyRange, Peer, Runtime as _, TokioRuntime};
 use tokio::runtime::{Builder, Runtime};
 
 /// Longer than any test runs.
@@ -144,9 +144,10 @@ fn a_client_whose_runtime_has_shut_down_says_so() {
         tokio.block_on(client.put("key", "value")).expect("it is put");
         let mut watch = client.watch(KeyRange::prefix("key")).expect("it is opened");
         drop(tokio);
-        elsewhere(Box::pin(client.put("key", "value"))).expect_err("there is no runtime");
-        let ended = elsewhere(Box::pin(watch.next()));
-        assert!(!matches!(ended, Some(Ok(_))), "{ended:?}");
+        let put = elsewhere(Box::pin(client.put("key", "value"))).expect_err("there is no runtime");
+        assert!(matches!(put, CallError::RuntimeGone { .. }), "{put}");
+        let ended = elsewhere(Box::pin(watch.try_next())).expect_err("there is no runtime");
+        assert_eq!(ended.reason(), &CloseReason::RuntimeGone);
         elsewhere(Box::pin(client.close()));
     }
 }

@@ -290,7 +290,7 @@ async fn retried<T, F: Future<Output = Result<T, CallError>>>(
     let mut pause = FIRST_PAUSE;
     loop {
         let error = match call().await {
-            Err(error) if may_pass(&error) => error,
+            Err(error) if error.is_transient() => error,
             result => return result,
         };
         if pause == FIRST_PAUSE {
@@ -299,16 +299,5 @@ async fn retried<T, F: Future<Output = Result<T, CallError>>>(
         }
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-    }
-}
-
-fn may_pass(error: &CallError) -> bool {
-    match error {
-        CallError::Timeout { .. } | CallError::MaybeExecuted { .. } => true,
-        CallError::Refused { code: Code::Unavailable, .. } => true,
-        CallError::Refused { code: Code::ResourceExhausted, message, .. } => {
-            message == "etcdserver: too many requests"
-        }
-        _ => false,
     }
 }

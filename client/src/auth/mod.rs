@@ -66,7 +66,7 @@ pub(crate) const PACE: Pace =
     Pace::new(Duration::from_millis(50), Duration::from_millis(100), Duration::from_secs(1));
 
 /// A user's name and password. The password is shown nowhere, and overwritten in memory when this is dropped
-/// (what the network's buffers held of it is not).
+/// (the copies in a request and in the network's buffers are not).
 #[derive(Clone)]
 pub(crate) struct Credentials {
     name: String,
@@ -233,7 +233,7 @@ impl Authenticator {
         self.warn_of_plain_text(endpoint);
         let Credentials { name, password } = &self.credentials;
         let request = AuthenticateRequest { name: name.clone(), password: password.to_string() };
-        let metadata = wire::metadata(true, [])?;
+        let metadata = wire::metadata(true);
         let answer = rpc::unary(connection, endpoint, request, metadata, MAX_ANSWER_BYTES);
         match timeout(runtime, FETCH_TIMEOUT, answer).await {
             Some(Ok(answer)) => {

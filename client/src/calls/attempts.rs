@@ -72,7 +72,6 @@ impl TlsRefusals {
 /// A connection, and what else a request needs to be sent on it.
 struct Prepared {
     pooled: Pooled,
-    endpoint: Arc<Endpoint>,
     token: Option<Token>,
 }
 
@@ -132,31 +131,20 @@ impl Calls {
         self.runtime().now()
     }
 
-    fn limits(&self, within: Duration) -> Limits {
-        Limits::new(self.now(), within, self.pool.dialer.endpoints.len())
+    fn limits(&self) -> Limits {
+        Limits::new(self.now(), self.request_timeout, self.pool.dialer.endpoints.len())
     }
 
     /// Makes the call within the request timeout. Dropping the future gives it up; a write may then
     /// still be executed.
     pub(crate) async fn call<Q: Unary>(&self, request: Q) -> Result<Q::Response, CallError> {
-        self.call_within(request, self.request_timeout).await
-    }
-
-    /// Makes the call within the time given.
-    pub(crate) async fn call_within<Q: Unary>(
-        &self,
-        request: Q,
-        within: Duration,
-    ) -> Result<Q::Response, CallError> {
         if let Some(end) = self.end() {
             return Err(end.of_call(Q::method()));
         }
-        // In a box: callers put calls in futures of their own.
         let call = Call {
             calls: self,
             request: &request,
-            within,
-            limits: self.limits(within),
+            limits: self.limits(),
             attempt: 0,
             avoid: None,
             tokens: 0,
@@ -164,6 +152,7 @@ impl Calls {
             last: None,
             backoff: None,
         };
+        // In a box: callers put calls in futures of their own.
         Box::pin(call.run()).await
     }
 
@@ -185,11 +174,10 @@ impl Calls {
 
     async fn with_token(&self, pooled: Pooled, limits: &Limits) -> Result<Prepared, Unsent> {
         let dialer = &self.pool.dialer;
-        let endpoint = pooled.endpoint().clone();
         let limit = limits.sending_limit(self.now());
         let late = || Failure::connection(format!("no auth token within {limit:?}"));
-        match self.while_open(limit, dialer.token(pooled.connection(), &endpoint)).await {
-            Ok(Some(Ok(token))) => Ok(Prepared { pooled, endpoint, token }),
+        match self.while_open(limit, dialer.token(pooled.connection(), pooled.endpoint())).await {
+            Ok(Some(Ok(token))) => Ok(Prepared { pooled, token }),
             Ok(Some(Err(error))) => Err(Unsent::Failed { at: Some(pooled), error }),
             Ok(None) => Err(Unsent::Failed { at: Some(pooled), error: late().into() }),
             Err(end) => Err(Unsent::Ended(end)),
@@ -217,7 +205,8 @@ impl Calls {
         mut metadata: MetadataMap,
         sent: Sent,
     ) -> Result<Q::Response, CallFailure> {
-        let Prepared { pooled, endpoint, token } = prepared;
+        let Prepared { pooled, token } = prepared;
+        let endpoint = pooled.endpoint();
         let dialer = &self.pool.dialer;
         if let Some(token) = token {
             token.attach(&mut metadata);
@@ -249,7 +238,7 @@ impl Calls {
         }
         let duration = backoff.get_or_insert_with(|| self.backoff(PACE)).next();
         let paused = self.while_open(left, pause(&**self.runtime(), duration)).await?;
-        paused.map_or(Ok(None), |paused| paused.map(Some).map_err(|_| End::RuntimeGone))
+        paused.transpose().map_err(|_| End::RuntimeGone)
     }
 
     /// The machine's read of the current revision.
@@ -283,41 +272,43 @@ impl Calls {
         avoid: Option<Arc<Endpoint>>,
     ) -> Asked<pb::RangeResponse> {
         let extra = options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
-        let metadata = match wire::metadata(options.require_leader, extra) {
+        let metadata = match wire::metadata_with(options.require_leader, extra) {
             Ok(metadata) => metadata,
             Err(failure) => return (None, Err(failure)),
         };
-        let limits = self.limits(self.request_timeout);
+        let limits = self.limits();
         let prepared = match self.prepare(avoid.as_deref(), &limits).await {
             Ok(prepared) => prepared,
             Err(Unsent::Failed { at, error }) => {
-                self.note(at.as_ref(), &error);
-                return (at.map(|at| at.endpoint().clone()), Err(error.into_failure()));
+                let failed = CallFailure::not_sent(error);
+                self.note(at.as_ref(), &failed);
+                return (at.map(|at| at.endpoint().clone()), Err(failed.into_failure()));
             }
             Err(Unsent::Ended(end)) => return (None, Err(ended(end))),
         };
         let limit = limits.left(self.now());
         let answer = Box::pin(self.send(&prepared, request, metadata, Sent::default()));
         let result = match within(&**self.runtime(), limit, &self.end, runtimes_end, answer).await {
-            Ok(result) => result.map_err(|failed| failed.error),
-            Err(Cut::TimeOver) => Err(no_answer(limit).into()),
-            Err(Cut::Ended(end)) => Err(ended(end).into()),
+            Ok(result) => result,
+            Err(Cut::TimeOver) => Err(CallFailure::sent(no_answer(limit))),
+            Err(Cut::Ended(end)) => Err(CallFailure::sent(ended(end))),
         };
         match &result {
             Ok(_) => self.pool.dialer.endpoints.answered(prepared.pooled.endpoint()),
-            Err(error) => self.note(Some(&prepared.pooled), error),
+            Err(failed) => self.note(Some(&prepared.pooled), failed),
         }
-        (Some(prepared.pooled.endpoint().clone()), result.map_err(AttemptError::into_failure))
+        (Some(prepared.pooled.endpoint().clone()), result.map_err(CallFailure::into_failure))
     }
 
-    /// Lets go of a connection whose failure is the endpoint's fault. Once the client has ended nothing is: connections
-    /// break under the calls that are still out.
-    fn note(&self, at: Option<&Pooled>, error: &AttemptError) {
+    /// Lets go of a connection whose failure is the endpoint's fault. One stream too many is not: it says nothing about
+    /// the connection. Once the client has ended nothing is: connections break under the calls that are still out.
+    pub(crate) fn note(&self, at: Option<&Pooled>, failed: &CallFailure) {
         if let Some(at) = at
+            && failed.fate != Fate::StreamRefused
             && self.end().is_none()
-            && members_fault(error.failure())
+            && members_fault(failed.failure())
         {
-            self.pool.discard(at, error);
+            self.pool.discard(at, &failed.error);
         }
     }
 
@@ -327,8 +318,8 @@ impl Calls {
         pooled: &Pooled,
         request: Q,
     ) -> Result<Q::Response, CallFailure> {
-        let metadata = wire::metadata(request.needs_leader(), []).map_err(CallFailure::not_sent)?;
-        let limits = self.limits(self.request_timeout);
+        let metadata = wire::metadata(request.needs_leader());
+        let limits = self.limits();
         let prepared = match self.with_token(pooled.clone(), &limits).await {
             Ok(prepared) => prepared,
             Err(Unsent::Failed { error, .. }) => return Err(CallFailure::not_sent(error)),
@@ -344,7 +335,7 @@ impl Calls {
     }
 }
 
-fn no_answer(within: Duration) -> Failure {
+pub(crate) fn no_answer(within: Duration) -> Failure {
     Failure::connection(format!("no answer within {within:?}"))
 }
 
@@ -359,7 +350,6 @@ fn ended(end: End) -> Failure {
 struct Call<'a, Q> {
     calls: &'a Calls,
     request: &'a Q,
-    within: Duration,
     limits: Limits,
     attempt: usize,
     avoid: Option<Arc<Endpoint>>,
@@ -390,8 +380,8 @@ impl<Q: Unary> Call<'_, Q> {
             match self.calls.pause(self.attempt, &self.limits, &mut self.backoff).await {
                 Ok(Some(())) => self.attempt += 1,
                 Ok(None) => {
-                    let last = self.last.take();
-                    return Err(CallError::Timeout { method: Q::method(), after: self.within, last });
+                    let (after, last) = (self.calls.request_timeout, self.last.take());
+                    return Err(CallError::Timeout { method: Q::method(), after, last });
                 }
                 Err(end) => return Err(end.of_call(Q::method())),
             }
@@ -399,9 +389,7 @@ impl<Q: Unary> Call<'_, Q> {
     }
 
     async fn make_attempt(&self) -> Result<Q::Response, Attempted> {
-        let not_made =
-            |failure: Failure| Attempted::Failed { at: None, failed: CallFailure::not_sent(failure) };
-        let metadata = wire::metadata(self.request.needs_leader(), []).map_err(not_made)?;
+        let metadata = wire::metadata(self.request.needs_leader());
         let prepared =
             self.calls.prepare(self.avoid.as_deref(), &self.limits).await.map_err(|unsent| match unsent {
                 Unsent::Failed { at, error } => {
@@ -442,9 +430,9 @@ impl<Q: Unary> Call<'_, Q> {
         let is_open = was_sent && self.request.repeat() == Repeat::IfNotExecuted;
         match cut {
             Cut::TimeOver if is_open => {
-                let failure = AttemptError::from(no_answer(self.within));
-                self.calls.note(Some(&pooled), &failure);
-                Attempted::Over(CallError::MaybeExecuted { method, failure })
+                let failed = CallFailure::sent(no_answer(self.calls.request_timeout));
+                self.calls.note(Some(&pooled), &failed);
+                Attempted::Over(CallError::MaybeExecuted { method, failure: failed.error })
             }
             Cut::TimeOver if was_sent => {
                 Attempted::Failed { at: Some(pooled), failed: CallFailure::sent(no_answer(limit)) }
@@ -468,9 +456,8 @@ impl<Q: Unary> Call<'_, Q> {
             self.attempt += self.calls.pool.dialer.endpoints.len();
         }
         let refused_everywhere = nowhere && matches!(failed.failure(), Failure::Tls { .. });
-        // One stream too many says nothing about the connection.
+        self.calls.note(at.as_ref(), &failed);
         if failed.fate != Fate::StreamRefused {
-            self.calls.note(at.as_ref(), &failed.error);
             self.avoid = at.map(|at| at.endpoint().clone()).filter(|_| goes_elsewhere(failed.failure()));
         }
         self.tokens += u32::from(failed.fate == Fate::TokenRefused);

@@ -1,6 +1,6 @@
 //! Why a client makes no more calls.
 
-use etcd_watch_core::ApiMisuse;
+use etcd_watch_core::{ApiMisuse, CloseReason};
 
 use crate::{CallError, OpenError};
 
@@ -25,10 +25,18 @@ impl End {
     /// How the machine's refusal of a request looks to an application: the machine refuses one that can't be served, or
     /// any if it has ended.
     pub(crate) fn of_open(end: Option<Self>, misuse: ApiMisuse) -> OpenError {
-        match (misuse, end) {
-            (ApiMisuse::Request(error), _) => OpenError::Request(error),
-            (_, Some(Self::RuntimeGone)) => OpenError::RuntimeGone,
-            (_, Some(Self::Closed) | None) => OpenError::Closed,
+        match misuse {
+            ApiMisuse::Request(error) => OpenError::Request(error),
+            _ => end.unwrap_or(Self::Closed).into(),
+        }
+    }
+}
+
+impl From<End> for CloseReason {
+    fn from(end: End) -> Self {
+        match end {
+            End::Closed => Self::ShutDown,
+            End::RuntimeGone => Self::RuntimeGone,
         }
     }
 }

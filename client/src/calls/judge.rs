@@ -84,13 +84,15 @@ pub(crate) fn error(method: &'static str, repeat: Repeat, failed: AttemptError) 
         // gRPC's word for an answer that is too large to be sent: the request has been executed by then.
         Failure::Status { code: Code::ResourceExhausted, message }
             if repeat == Repeat::IfNotExecuted
-                && message.contains("trying to send message larger than max") =>
+                && ["trying to send message larger than max", "Sent message larger than max"]
+                    .iter()
+                    .any(|text| message.contains(text)) =>
         {
             CallError::MaybeExecuted { method, failure: failed }
         }
         Failure::ResponseTooLarge { bytes, limit } => CallError::ResponseTooLarge { method, bytes, limit },
         Failure::Status { code, message }
-            if repeat == Repeat::Freely || surely_refused(code) || says_no_to_the_user(remedy) =>
+            if repeat == Repeat::Freely || surely_refused(code) || is_said_beforehand(remedy) =>
         {
             CallError::Refused { method, code, message }
         }
@@ -98,9 +100,9 @@ pub(crate) fn error(method: &'static str, repeat: Repeat, failed: AttemptError) 
     }
 }
 
-/// What is looked at before anything is done, whatever the code it is said with.
-fn says_no_to_the_user(remedy: Remedy) -> bool {
-    matches!(remedy, Remedy::Reauthenticate | Remedy::Denied)
+/// What is looked at before anything is done, whatever the code it is said with: the user, and the request itself.
+fn is_said_beforehand(remedy: Remedy) -> bool {
+    matches!(remedy, Remedy::Reauthenticate | Remedy::Denied | Remedy::Refused)
 }
 
 /// Codes by which a server says no, rather than that it doesn't know.
@@ -135,8 +137,10 @@ mod tests {
     fn a_write_whose_answer_was_too_large_to_be_sent_may_have_been_executed() {
         let of = |repeat, text: &str| error("Txn", repeat, Failure::status(8, text).into());
         let answer = "grpc: trying to send message larger than max (9 vs. 8)";
+        let answer_of_the_c_core = "Sent message larger than max (9 vs. 8)";
         let request = "grpc: received message larger than max (9 vs. 8)";
         assert!(matches!(of(Repeat::IfNotExecuted, answer), CallError::MaybeExecuted { .. }));
+        assert!(matches!(of(Repeat::IfNotExecuted, answer_of_the_c_core), CallError::MaybeExecuted { .. }));
         assert!(matches!(of(Repeat::IfNotExecuted, request), CallError::Refused { .. }));
         assert!(matches!(of(Repeat::Freely, answer), CallError::Refused { .. }));
     }
@@ -228,5 +232,16 @@ mod tests {
         assert!(matches!(error_of(Failure::connection("reset")), CallError::MaybeExecuted { .. }));
         assert!(matches!(error_of(Failure::status(2, "who knows")), CallError::MaybeExecuted { .. }));
         assert!(matches!(error_of(Failure::status(3, "no key")), CallError::Refused { .. }));
+    }
+
+    #[test]
+    fn etcds_refusal_of_a_request_is_one_by_whatever_code_a_proxy_passes_it_on() {
+        for code in [2, 5] {
+            let error = error_of(Failure::status(code, "etcdserver: requested lease not found"));
+            assert!(matches!(error, CallError::Refused { .. }), "{code}: {error}");
+            assert!(error.is_lease_not_found(), "{code}: {error}");
+        }
+        let error = error_of(Failure::status(5, "no route to the service"));
+        assert!(!error.is_lease_not_found(), "{error}");
     }
 }

@@ -11,16 +11,17 @@ use etcd_watch_proto::etcdserverpb::LeaseKeepAliveRequest;
 use futures_util::future::{AbortHandle, Either, abortable, select};
 
 use crate::{
-    AttemptError, CallError, Endpoint, Runtime,
+    CallError, Endpoint, Runtime,
     calls::{
-        attempts::Calls,
+        attempts::{Calls, no_answer},
         end::End,
-        judge::members_fault,
-        term::{Renewed, Term, judge, says_not_found},
+        term::{Renewed, Term, judge},
     },
     cluster::pool::Pooled,
+    error::{last_failure, says_lease_not_found},
     runtime::{Backoff, Moment, Pace, RuntimeGone, pause},
     sync::{Watchable, lock},
+    transport::rpc::CallFailure,
 };
 
 /// How often the task looks whether the machine has slept, which its timers don't count.
@@ -80,10 +81,6 @@ pub enum LeaseLost {
         /// The lease.
         id: i64,
     },
-}
-
-fn last_failure(last: Option<&CallError>) -> String {
-    last.map_or_else(String::new, |error| format!("; the last attempt: {error}"))
 }
 
 struct Shared {
@@ -288,40 +285,33 @@ impl Keeper<'_> {
         // In a box, as every call's attempt: it is large. Timers don't count while the machine sleeps, and a lease's time
         // goes on: so the attempt is given up by the lease's own clock.
         let (asking, time_is_over) = (Box::pin(self.ask(&asked)), Box::pin(self.pause(limit)));
-        let error = match self.calls.while_open(limit, select(asking, time_is_over)).await {
+        let failed = match self.calls.while_open(limit, select(asking, time_is_over)).await {
             Ok(Some(Either::Left((Ok(renewed), _)))) => return Ok(renewed),
-            Ok(Some(Either::Left((Err(error), _)))) => error,
-            Ok(Some(Either::Right(_)) | None) => {
-                Failure::connection(format!("no answer within {limit:?}")).into()
-            }
+            Ok(Some(Either::Left((Err(failed), _)))) => failed,
+            Ok(Some(Either::Right(_)) | None) => CallFailure::sent(no_answer(limit)),
             Err(end) => return Err(end.of_call(method)),
         };
-        if let Failure::Status { code, message } = error.failure()
-            && says_not_found(*code, message)
+        if let Failure::Status { code, message } = failed.failure()
+            && says_lease_not_found(*code, message)
         {
             return Ok(Renewed::NotFound);
         }
         let asked: Option<Pooled> = lock(&asked).take();
-        if let Some(pooled) = &asked
-            && members_fault(error.failure())
-        {
-            self.calls.pool.discard(pooled, &error);
-        }
+        self.calls.note(asked.as_ref(), &failed);
         self.avoid = asked.map(|pooled| pooled.endpoint().clone());
-        Err(match error.failure().clone() {
+        Err(match failed.failure().clone() {
             Failure::Status { code, message } => CallError::Refused { method, code, message },
-            _ => CallError::Timeout { method, after: limit, last: Some(error) },
+            _ => CallError::Timeout { method, after: limit, last: Some(failed.error) },
         })
     }
 
     /// Asks one member; `asked` is the connection to it.
-    async fn ask(&self, asked: &Mutex<Option<Pooled>>) -> Result<Renewed, AttemptError> {
+    async fn ask(&self, asked: &Mutex<Option<Pooled>>) -> Result<Renewed, CallFailure> {
         let id = self.shared.id;
-        let pooled = self.calls.pool.get(self.avoid.as_deref()).await?;
+        let pooled = self.calls.pool.get(self.avoid.as_deref()).await.map_err(CallFailure::not_sent)?;
         *lock(asked) = Some(pooled.clone());
-        let answer =
-            self.calls.ask(&pooled, LeaseKeepAliveRequest { id }).await.map_err(|failed| failed.error)?;
-        let renewed = judge(id, &answer)?;
+        let answer = self.calls.ask(&pooled, LeaseKeepAliveRequest { id }).await?;
+        let renewed = judge(id, &answer).map_err(CallFailure::sent)?;
         self.calls.pool.dialer.endpoints.answered(pooled.endpoint());
         Ok(renewed)
     }

@@ -12,7 +12,7 @@ use crate::{
     calls::{
         attempts::Calls,
         keeper,
-        term::{MAX_TTL, Renewed, Term, believable, judge, says_not_found, seconds},
+        term::{MAX_TTL, Renewed, Term, believable, judge, seconds},
     },
     runtime::Moment,
 };
@@ -176,9 +176,7 @@ impl Client {
     pub async fn lease_keep_alive_once(&self, id: i64) -> Result<Option<Lease>, CallError> {
         let since = Moment::now(self.runtime());
         let answer = match self.calls().call(LeaseKeepAliveRequest { id }).await {
-            Err(CallError::Refused { code, message, .. }) if says_not_found(code, &message) => {
-                return Ok(None);
-            }
+            Err(error) if error.is_lease_not_found() => return Ok(None),
             answer => answer?,
         };
         match judge(id, &answer) {
@@ -204,9 +202,7 @@ impl Client {
     ) -> Result<Option<LeaseStatus>, CallError> {
         let LeaseTimeToLive { id, keys } = request.into();
         let answer = match self.call(LeaseTimeToLiveRequest { id, keys }).await {
-            Err(CallError::Refused { code, message, .. }) if says_not_found(code, &message) => {
-                return Ok(None);
-            }
+            Err(error) if error.is_lease_not_found() => return Ok(None),
             answer => answer?,
         };
         Ok((answer.ttl >= 0).then(|| LeaseStatus {

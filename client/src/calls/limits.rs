@@ -62,8 +62,8 @@ pub(crate) enum Cut {
     Ended(End),
 }
 
-/// Waits for the future's output, but no longer than `limit`, nor than `end` allows: an end that is not in `heeds` lets
-/// it finish. Makes no timer if the output is there at once.
+/// Waits for the future's output, but no longer than `limit`, nor than `end` allows: an end for which `heeds` is
+/// false lets it finish. Makes no timer if the output is there at once.
 pub(crate) async fn within<F: Future>(
     runtime: &dyn Runtime,
     limit: Duration,

@@ -45,11 +45,6 @@ pub(super) fn judge(id: i64, answer: &LeaseKeepAliveResponse) -> Result<Renewed,
     }
 }
 
-/// Whether a refusal is etcd's `ErrGRPCLeaseNotFound`. Others with the same code may be of a proxy.
-pub(super) fn says_not_found(code: Code, message: &str) -> bool {
-    matches!(code, Code::NotFound | Code::Unknown) && message == "etcdserver: requested lease not found"
-}
-
 /// A time to live that etcd may give.
 pub(super) fn believable(ttl: i64) -> Option<Duration> {
     u64::try_from(ttl).ok().filter(|seconds| (1..=MAX_TTL).contains(seconds)).map(Duration::from_secs)
@@ -71,12 +66,5 @@ mod tests {
         assert!(judge(7, -1).is_err(), "no time at all");
         assert!(judge(7, i64::MAX).is_err(), "more than etcd grants");
         assert!(judge(8, 0).is_err() && judge(8, 5).is_err(), "another lease's");
-    }
-
-    #[test]
-    fn a_proxys_not_found_says_nothing_about_a_lease() {
-        assert!(says_not_found(Code::NotFound, "etcdserver: requested lease not found"));
-        assert!(says_not_found(Code::Unknown, "etcdserver: requested lease not found"));
-        assert!(!says_not_found(Code::NotFound, "no route to the service"));
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) struct Dialer {
     pub(crate) connector: Connector,
     pub(crate) endpoints: Endpoints,
-    /// What endpoints to come may be.
+    /// Which kinds of endpoints are accepted later.
     pub(crate) accepted: Accepted,
     /// Which addresses of the member list are accepted.
     pub(crate) advertised: Advertised,
@@ -58,8 +58,8 @@ impl Dialer {
         connected.map_err(AttemptError::from)
     }
 
-    /// Connects to the first of the candidates that is up. One that hangs costs a quarter of a second, and is of the
-    /// last to be tried from then on. All failures are noted.
+    /// Connects to the first of the candidates that is up. One that hangs costs a quarter of a second, and from then on
+    /// it is among the last to be tried. All failures are noted.
     pub(crate) async fn dial_any(
         self: &Arc<Self>,
         candidates: Vec<Arc<Endpoint>>,
@@ -128,7 +128,7 @@ impl Dialer {
 pub(crate) struct Unreached(Vec<(Arc<Endpoint>, ConnectError)>);
 
 impl Unreached {
-    /// Each endpoint, and why it can't be used.
+    /// Why each of the endpoints can't be used.
     pub(crate) fn causes(&self) -> impl Iterator<Item = &ConnectError> {
         self.0.iter().map(|(_, error)| error)
     }

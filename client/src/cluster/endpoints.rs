@@ -134,8 +134,8 @@ impl Endpoints {
         lock(&self.list).answered(endpoint);
     }
 
-    /// Which of the streams, given the endpoint each is on, are to move so that all endpoints that are up have
-    /// as many, but for one.
+    /// Which of the streams, given the endpoint each is on, are to move so that the numbers of streams on the endpoints
+    /// that are up differ by one at most.
     pub(crate) fn misplaced(&self, streams: &[Arc<Endpoint>]) -> Vec<usize> {
         lock(&self.list).misplaced(streams)
     }

@@ -261,8 +261,9 @@ impl List {
         Some(entry)
     }
 
-    /// Which of the streams, given the endpoint each is on, are to move so that all endpoints that are up have
-    /// as many, but for one. They move to where [`candidates_for_stream`](Self::candidates_for_stream) says.
+    /// Which of the streams, given the endpoint each is on, are to move so that the numbers of streams on the endpoints
+    /// that are up differ by one at most. They move to where
+    /// [`candidates_for_stream`](Self::candidates_for_stream) says.
     pub(super) fn misplaced(&self, streams: &[Arc<Endpoint>]) -> Vec<usize> {
         let best = self.entries.iter().map(Entry::rank).min().filter(|&rank| rank != Rank::Down);
         let up = self.entries.iter().filter(|entry| Some(entry.rank()) == best);

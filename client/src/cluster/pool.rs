@@ -86,10 +86,10 @@ impl Pool {
 
     fn current(&self, avoid: Option<&Endpoint>) -> Option<Pooled> {
         let endpoints = &self.dialer.endpoints;
-        let only_one = endpoints.len() == 1;
         let current = lock(&self.slot).current.clone()?;
         let endpoint = current.endpoint();
-        let wanted = endpoints.contains(endpoint) && (only_one || Some(&**endpoint) != avoid);
+        let is_avoided = Some(&**endpoint) == avoid;
+        let wanted = endpoints.contains(endpoint) && (!is_avoided || endpoints.len() == 1);
         wanted.then_some(current)
     }
 

@@ -6,12 +6,10 @@ use etcd_watch_core::Failure;
 use etcd_watch_proto::etcdserverpb as pb;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::trial::PROBE_TIMEOUT;
+use super::trial::{ask_on, in_time};
 use crate::{
-    AttemptError, Endpoint,
+    Endpoint,
     calls::{attempts::Calls, judge::members_fault},
-    runtime::timeout,
-    transport::{rpc, wire},
     watch::hub::Hub,
 };
 
@@ -36,8 +34,7 @@ async fn probe_all(calls: &Calls, endpoints: Vec<Arc<Endpoint>>) {
 
 async fn probe_in_time(calls: &Calls, endpoint: Arc<Endpoint>) {
     let dialer = &calls.pool.dialer;
-    let silent = || Err(Failure::connection(format!("no answer within {PROBE_TIMEOUT:?}")));
-    match timeout(dialer.runtime(), PROBE_TIMEOUT, probe(calls, &endpoint)).await.unwrap_or_else(silent) {
+    match in_time(calls, probe(calls, &endpoint)).await {
         Ok(()) => dialer.endpoints.answered(&endpoint),
         // A client that has ended has no connections: that is no member's fault.
         Err(_) if calls.end().is_some() => {}
@@ -56,12 +53,6 @@ async fn probe(calls: &Calls, endpoint: &Arc<Endpoint>) -> Result<(), Failure> {
 }
 
 async fn status(calls: &Calls, endpoint: &Arc<Endpoint>) -> Result<pb::StatusResponse, Failure> {
-    let dialer = &calls.pool.dialer;
-    let connection = dialer.dial(endpoint).await.map_err(AttemptError::into_failure)?;
-    let mut metadata = wire::metadata(false, [])?;
-    if let Some(token) = dialer.token(&connection, endpoint).await.map_err(AttemptError::into_failure)? {
-        token.attach(&mut metadata);
-    }
-    let status = rpc::unary(connection, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
-    status.await.map_err(rpc::CallFailure::into_failure)
+    let connection = calls.pool.dialer.dial(endpoint).await?;
+    ask_on(calls, endpoint, connection, pb::StatusRequest {}, true).await
 }

@@ -9,14 +9,21 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::member_list::LeftOut;
 use crate::{
-    AttemptError, Endpoint,
-    calls::{attempts::Calls, judge::members_fault},
+    Endpoint,
+    calls::{
+        attempts::{Calls, no_answer},
+        judge::members_fault,
+    },
     runtime::timeout,
-    transport::{connection::Connection, rpc, wire},
+    transport::{
+        connection::Connection,
+        rpc::{self, Unary},
+        wire,
+    },
 };
 
 /// How long a member may take to tell how it is, or who its fellows are.
-pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) fn member_list() -> pb::MemberListRequest {
     pb::MemberListRequest { linearizable: true }
@@ -85,36 +92,42 @@ pub(super) async fn first_list(calls: &Calls, endpoints: &[Arc<Endpoint>]) -> Op
 }
 
 async fn members_at(calls: &Calls, endpoint: &Arc<Endpoint>) -> Result<pb::MemberListResponse, Failure> {
-    let silent = || Err(Failure::connection(format!("no answer within {PROBE_TIMEOUT:?}")));
-    let asked = Box::pin(ask(calls, endpoint));
-    timeout(calls.runtime(), PROBE_TIMEOUT, asked).await.unwrap_or_else(silent)
+    in_time(calls, Box::pin(ask(calls, endpoint))).await
+}
+
+/// What is asked for, if it comes within a probe's time.
+pub(super) async fn in_time<T>(
+    calls: &Calls,
+    asked: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    timeout(calls.runtime(), PROBE_TIMEOUT, asked).await.unwrap_or_else(|| Err(no_answer(PROBE_TIMEOUT)))
 }
 
 /// The token stays here until the member says that it wants one: most don't, and this may be no member at all.
 async fn ask(calls: &Calls, endpoint: &Arc<Endpoint>) -> Result<pb::MemberListResponse, Failure> {
     let dialer = &calls.pool.dialer;
-    let connection = dialer.dial(endpoint).await.map_err(AttemptError::into_failure)?;
-    match ask_on(calls, endpoint, connection.clone(), false).await {
+    let connection = dialer.dial(endpoint).await?;
+    match ask_on(calls, endpoint, connection.clone(), member_list(), false).await {
         Err(refusal) if dialer.auth.is_some() && !members_fault(&refusal) => {
-            ask_on(calls, endpoint, connection, true).await
+            ask_on(calls, endpoint, connection, member_list(), true).await
         }
         answer => answer,
     }
 }
 
-async fn ask_on(
+/// Asks once, at this member and nobody else, and changes nothing in the list of endpoints.
+pub(super) async fn ask_on<Q: Unary>(
     calls: &Calls,
     endpoint: &Endpoint,
     connection: Connection,
+    request: Q,
     with_token: bool,
-) -> Result<pb::MemberListResponse, Failure> {
+) -> Result<Q::Response, Failure> {
     let dialer = &calls.pool.dialer;
-    let mut metadata = wire::metadata(true, [])?;
-    if with_token
-        && let Some(token) = dialer.token(&connection, endpoint).await.map_err(AttemptError::into_failure)?
-    {
+    let mut metadata = wire::metadata(request.needs_leader());
+    if with_token && let Some(token) = dialer.token(&connection, endpoint).await? {
         token.attach(&mut metadata);
     }
-    let answer = rpc::unary(connection, endpoint, member_list(), metadata, dialer.max_message_bytes);
+    let answer = rpc::unary(connection, endpoint, request, metadata, dialer.max_message_bytes);
     answer.await.map_err(rpc::CallFailure::into_failure)
 }

@@ -45,7 +45,7 @@ pub(super) fn boot_time() -> Instant {
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
 pub(super) fn boot_time() -> Instant {
     static EPOCH: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
-    Instant::from_nanos(u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    Instant::ZERO + EPOCH.elapsed()
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub(crate) use yield_now::yield_now;
 ///     }
 ///
 ///     fn now(&self) -> Instant {
-///         Instant::from_nanos(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+///         Instant::ZERO + self.epoch.elapsed()
 ///     }
 /// }
 ///
@@ -97,8 +97,8 @@ pub trait Runtime: fmt::Debug + Send + Sync + 'static {
     /// A monotonic clock that goes on while the machine sleeps, from an epoch of its own. Leases go by it: a server
     /// ends them while a laptop or a virtual machine is suspended.
     ///
-    /// Default: the system's. That is `CLOCK_BOOTTIME` on Linux and Android, and the clock of the standard library on
-    /// Windows, which counts sleep, and on systems where no such clock is known.
+    /// Default: the system's. That is `CLOCK_BOOTTIME` on Linux and Android, `CLOCK_MONOTONIC` on Apple's systems, and
+    /// elsewhere the clock of the standard library, which counts sleep on Windows.
     fn boot_time(&self) -> Instant {
         clock::boot_time()
     }

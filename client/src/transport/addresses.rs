@@ -25,7 +25,7 @@ impl Addresses {
         let mut all = lock(&self.0);
         let Some(failed) = all.get_mut(name) else { return };
         failed.retain(|address| resolved.contains(address));
-        resolved.sort_by_key(|address| failed.iter().position(|each| each == address).map(|at| at + 1));
+        resolved.sort_by_key(|address| failed.iter().position(|each| each == address));
         if failed.is_empty() {
             all.remove(name);
         }

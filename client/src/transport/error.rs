@@ -210,8 +210,8 @@ impl Unprocessed {
     }
 }
 
-/// A request that surely never left this process, or that the peer says it will not look at: anywhere among the sources of a transport's error it
-/// tells the client that even a write may be tried again.
+/// A request that surely never left this process, or that the peer says it will not look at. If this is among the
+/// sources of a transport's error, even a write may be tried again.
 #[derive(Debug, thiserror::Error)]
 #[error("not sent: {0}")]
 pub(crate) struct NotSent(#[source] BoxError);

@@ -42,7 +42,8 @@ impl ConnectOptions {
         if !endpoint.scheme().has_tls() {
             return Ok(None);
         }
-        // The builder sees to it that there are settings for every endpoint with TLS; the member list doesn't.
+        // The builder sees to it that there are settings for every endpoint with TLS, and `Accepted` refuses a later
+        // one if there are none.
         let Some(tls) = &self.tls else { return Err(ConnectError::new("no TLS settings")) };
         tls.session(endpoint).map(Some)
     }

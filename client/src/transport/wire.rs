@@ -67,17 +67,23 @@ pub(crate) fn pair(kv: KeyValue) -> OwnedKeyValue {
     }
 }
 
-/// The metadata of a request: what every request carries, `hasleader` if asked for, and the caller's own.
-pub(crate) fn metadata<'a>(
-    require_leader: bool,
-    extra: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Result<MetadataMap, Failure> {
+/// The metadata of a request: what every request carries, and `hasleader` if asked for.
+pub(crate) fn metadata(require_leader: bool) -> MetadataMap {
     let mut metadata = MetadataMap::new();
     metadata.insert("client-api-version", AsciiMetadataValue::from_static(API_VERSION));
     metadata.insert("user-agent", AsciiMetadataValue::from_static(USER_AGENT));
     if require_leader {
         metadata.insert("hasleader", AsciiMetadataValue::from_static("true"));
     }
+    metadata
+}
+
+/// The metadata of a request, with the caller's own.
+pub(crate) fn metadata_with<'a>(
+    require_leader: bool,
+    extra: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<MetadataMap, Failure> {
+    let mut metadata = metadata(require_leader);
     for (name, value) in extra {
         let invalid = || Failure::invalid_request(format!("metadata {name:?} is not valid"));
         let key = AsciiMetadataKey::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
@@ -131,11 +137,11 @@ mod tests {
 
     #[test]
     fn metadata_says_what_was_asked_for() {
-        let metadata = metadata(true, [("x-tenant", "blue")]).unwrap();
+        let metadata = metadata_with(true, [("x-tenant", "blue")]).unwrap();
         assert_eq!(metadata.get("hasleader").unwrap(), "true");
         assert_eq!(metadata.get("x-tenant").unwrap(), "blue");
-        assert!(super::metadata(false, []).unwrap().get("hasleader").is_none());
-        assert!(super::metadata(false, [("bad name", "x")]).is_err());
+        assert!(super::metadata(false).get("hasleader").is_none());
+        assert!(metadata_with(false, [("bad name", "x")]).is_err());
     }
 
     #[test]

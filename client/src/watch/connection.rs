@@ -31,7 +31,7 @@ use crate::{
     runtime::{BoxFuture, timeout},
     transport::{answer::Answer, connection::Connection, rpc, wire},
     watch::codec::Frames,
-    watch::log as telemetry,
+    watch::log,
     watch::outbox::{Outbox, Requests, outbox},
 };
 
@@ -93,7 +93,7 @@ impl StreamConnection {
     ) -> Self {
         let first = candidates[0].clone();
         let dialed = Arc::new(OnceLock::new());
-        let span = telemetry::stream_span(key, &first);
+        let span = log::stream_span(key, &first);
         let (outbox, requests) = outbox();
         let connecting = connect(dialer.clone(), candidates, dialed.clone(), span.clone(), options, requests);
         let phase = Phase::Connecting(Box::pin(connecting));
@@ -215,7 +215,7 @@ async fn connect(
     requests: Requests,
 ) -> Result<Connected, Failure> {
     let extra = || options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
-    let mut metadata = wire::metadata(options.require_leader, extra())?;
+    let mut metadata = wire::metadata_with(options.require_leader, extra())?;
     let first = candidates[0].clone();
     let Dialed { endpoint, connection } = dialer.dial_any(candidates).await.map_err(AttemptError::from)?;
     if endpoint != first {
@@ -223,7 +223,7 @@ async fn connect(
     }
     let _ = dialed.set(Dialed { endpoint: endpoint.clone(), connection: connection.clone() });
     let ask = async |token: &Option<Token>| {
-        let mut metadata = wire::metadata(false, extra())?;
+        let mut metadata = wire::metadata_with(false, extra())?;
         if let Some(token) = token {
             token.attach(&mut metadata);
         }

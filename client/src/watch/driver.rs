@@ -27,7 +27,7 @@ use crate::{
     sync::wake_all,
     watch::connection::{StreamConnection, StreamNews},
     watch::hub::{Hub, Parked},
-    watch::log::{self as telemetry, Backoff, Slow, SlowConsumers},
+    watch::log::{self, Backoff, Slow, SlowConsumers},
 };
 
 /// What a stream may deliver in a turn before others have theirs.
@@ -159,13 +159,13 @@ impl Driver {
                 let candidates = dialer.endpoints.candidates_for_stream(avoid, &self.streams());
                 let connection = StreamConnection::open(dialer, candidates, stream, options);
                 self.last_endpoints.insert(stream.stream(), connection.endpoint().clone());
-                telemetry::opening(stream, connection.endpoint());
+                log::opening(stream, connection.endpoint());
                 self.connections.push(connection);
                 self.forget_ended_streams();
             }
             Action::Send { stream, request, creates } => {
                 if let (Some(creates), Request::Create(create)) = (creates, &request) {
-                    telemetry::creating(stream, creates, create.start_revision);
+                    log::creating(stream, creates, create.start_revision);
                 }
                 if let Some(connection) = self.connections.iter().find(|each| each.key == stream) {
                     connection.send(&request);
@@ -222,7 +222,7 @@ impl Driver {
         self.remember(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
         let (stream, endpoint) = (connection.key, connection.endpoint());
-        telemetry::closing(stream, endpoint, reason, self.backoff(stream));
+        log::closing(stream, endpoint, reason, self.backoff(stream));
         if is_members_fault(reason) {
             connection.blame();
             endpoints.failed(endpoint, self.hub.now(), reason);
@@ -293,7 +293,7 @@ impl Driver {
             endpoints.failed(endpoint, now, &failure);
         }
         self.hub.lock().machine.handle_failed(now, stream, failure.clone());
-        telemetry::lost(stream, endpoint, connection.is_opened(), &failure, self.backoff(stream));
+        log::lost(stream, endpoint, connection.is_opened(), &failure, self.backoff(stream));
     }
 
     /// When a stream that has just ended is opened again.
@@ -334,9 +334,7 @@ impl Driver {
         }
         // A timer that is due earlier does no harm; a new one for each change would cost more.
         if self.timer.as_ref().is_none_or(|(at, _)| timeout < *at) {
-            let runtime = self.calls.runtime().clone();
-            let left = timeout.since(now);
-            self.timer = Some((timeout, Box::pin(async move { runtime.sleep(left).await })));
+            self.timer = Some((timeout, self.calls.runtime().sleep(timeout.since(now))));
         }
         let rang = self.timer.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready());
         if rang {
@@ -395,7 +393,7 @@ fn read_stream(
                 if opened.version.is_some() && connection.is_first_answer() {
                     endpoints.answered(connection.endpoint());
                 }
-                telemetry::opened(stream, connection.endpoint(), opened.version);
+                log::opened(stream, connection.endpoint(), opened.version);
                 let mut state = hub.lock();
                 state.machine.handle_opened(now, stream, opened);
                 wanted = state.machine.wants_frame(stream);

@@ -135,8 +135,8 @@ pub struct Mirror {
     known: i64,
     /// The highest revision of this store that was handed out as synced.
     synced: i64,
-    /// The revision that the fold of what was taken is at, and its cluster; `None` in the middle of a list. The fields above are ahead of it while
-    /// something waits to be taken.
+    /// The revision that the fold of what was taken is at, and its cluster; `None` in the middle of a list. `known` and
+    /// `cluster_id` may be ahead of it while something waits to be taken.
     taken: Option<(i64, u64)>,
     actions: VecDeque<MirrorAction>,
     events: VecDeque<MirrorEvent>,

@@ -224,8 +224,8 @@ impl WatchRequest {
     /// Checks what the types can't: [`Watcher::watch`](crate::Watcher::watch) does so too.
     ///
     /// # Errors
-    /// A negative start revision, a buffer that is out of range, filters that leave out everything, or metadata
-    /// that is no valid header.
+    /// An empty key, a negative start revision, a buffer that is out of range, filters that leave out everything, or
+    /// metadata that is no valid header.
     pub fn validate(&self) -> Result<(), RequestError> {
         self.range.validate()?;
         if let StartAt::Revision(revision) = self.start

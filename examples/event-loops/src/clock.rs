@@ -16,6 +16,6 @@ impl Clock {
     /// The time now.
     #[must_use]
     pub fn now(&self) -> Instant {
-        Instant::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Instant::ZERO + self.0.elapsed()
     }
 }

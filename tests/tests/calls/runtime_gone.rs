@@ -9,7 +9,7 @@ use etcd_watch_client::{
     cache::{Cache, CacheRequest},
     concurrency::{self, Election, Leadership, Mutex, MutexGuard, Name, Observe, Session, SessionError},
     config::Config,
-    discovery::{Discovery, EndpointWatch, Registration, ServiceEndpoint},
+    discovery::{Discovery, DiscoveryError, EndpointWatch, Registration, ServiceEndpoint},
 };
 use etcd_watch_testkit::{harness::wait_until, server::EmbeddedEtcd};
 use etcd_watch_tokio::TokioRuntime;
@@ -175,7 +175,15 @@ fn nothing_hangs(open: Open, elsewhere: &Elsewhere) {
         updated.expect_err("it is over");
         registration.deregister().await.expect_err("no call goes out");
     });
-    elsewhere.run("endpoints", async move { while let Some(Ok(_)) = endpoints.next().await {} });
+    let end = elsewhere.run("endpoints", async move {
+        loop {
+            match endpoints.next().await {
+                Some(Ok(_)) => {}
+                end => return end.map(Result::err),
+            }
+        }
+    });
+    assert_eq!(end, Some(Some(DiscoveryError::RuntimeGone)));
     elsewhere.run("close", async move { client.close().await });
 }
 

@@ -100,11 +100,11 @@ fn ranges(held: &[RangeInclusive<i64>]) -> String {
     if ranges.is_empty() { "none".to_owned() } else { ranges.join(", ") }
 }
 
-/// Refuses what can't be how many there are of anything.
+/// Refuses a number that is not a count: counts are from 1 to 4,294,967,295.
 pub(super) fn check_count(
     field: &'static str,
     value: usize,
 ) -> Result<(), (&'static str, String, &'static str)> {
-    let is_one = (1..=u32::MAX as usize).contains(&value);
-    if is_one { Ok(()) } else { Err((field, value.to_string(), "from 1 to 4294967295")) }
+    let is_count = (1..=u32::MAX as usize).contains(&value);
+    if is_count { Ok(()) } else { Err((field, value.to_string(), "from 1 to 4294967295")) }
 }

@@ -213,9 +213,7 @@ impl<P> Follower<P> {
             return false;
         };
         if self.timer.as_ref().is_none_or(|(set, _)| *set != at) {
-            let runtime = self.client.runtime().clone();
-            let left = at.since(now);
-            self.timer = Some((at, Box::pin(async move { runtime.sleep(left).await })));
+            self.timer = Some((at, self.client.runtime().sleep(at.since(now))));
         }
         let rang = self.timer.as_mut().is_some_and(|(_, sleep)| sleep.as_mut().poll(cx).is_ready());
         if rang {

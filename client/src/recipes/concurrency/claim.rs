@@ -12,7 +12,7 @@
 use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use etcd_watch_core::{Code, Instant};
+use etcd_watch_core::Instant;
 use futures_util::{
     future::{Either, select},
     lock::OwnedMutexGuard,
@@ -20,12 +20,11 @@ use futures_util::{
 
 use super::{
     ContendError, Lost, Name, Session, SessionLost,
-    error::may_pass,
     patience::{backoff, pause, persist},
     queue::{self, Claim, Entered, Standing},
     telemetry,
 };
-use crate::{CallError, Compare, Is, Put, Txn, runtime::RuntimeGone, sync::Latch};
+use crate::{CallError, Compare, Is, Put, Txn, sync::Latch};
 
 /// How long a transaction may still be executed after its answer was given up: a server gives up on a proposal after
 /// 5 s and two election timeouts.
@@ -185,17 +184,14 @@ impl fmt::Debug for Place {
     }
 }
 
-fn gone() -> CallError {
-    CallError::RuntimeGone { method: "Txn" }
-}
-
 /// Nobody waits in vain for a task that was given up: its runtime was shut down.
 struct Promise(Arc<Shared>);
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        self.0.entered.set(Err(gone().into()));
-        self.0.removed.set(Err(gone().into()));
+        let gone = ContendError::from(CallError::RuntimeGone { method: "Txn" });
+        self.0.entered.set(Err(gone.clone()));
+        self.0.removed.set(Err(gone));
     }
 }
 
@@ -264,21 +260,21 @@ impl Task {
                     telemetry::claim_entered(&entered.claim);
                     return Ok(entered);
                 }
-                Err(CallError::Refused { code: Code::NotFound, .. }) => {
+                Err(error) if error.is_lease_not_found() => {
                     return Err(self.session.lease_not_found().into());
                 }
                 Err(error) => {
                     if matches!(error, CallError::MaybeExecuted { .. }) {
                         self.unanswered = Some(client.runtime().now());
                     }
-                    if !may_pass(&error) || self.shared.unwanted.get().is_some() {
+                    if !error.is_transient() || self.shared.unwanted.get().is_some() {
                         return Err(error.into());
                     }
                 }
             }
-            let pause = pin!(pause(client, &mut backoff));
-            if let Either::Left((Err(RuntimeGone), _)) = select(pause, self.shared.unwanted.wait()).await {
-                return Err(gone().into());
+            let pause = pin!(pause(client, &mut backoff, "Txn"));
+            if let Either::Left((paused, _)) = select(pause, self.shared.unwanted.wait()).await {
+                paused?;
             }
         }
     }
@@ -332,14 +328,14 @@ impl Task {
                 lost_at = Some(now);
             }
             let is_over = lost_at.is_some_and(|at| now.since(at) >= self.session.ttl());
-            if is_over || !may_pass(&error) {
+            if is_over || !error.is_transient() {
                 let error = error.into();
                 if !self.leaves_by_itself() {
                     telemetry::claim_not_removed(&self.key, &error);
                 }
                 return Err(error);
             }
-            pause(client, &mut backoff).await.map_err(|RuntimeGone| gone())?;
+            pause(client, &mut backoff, "Txn").await?;
         }
     }
 

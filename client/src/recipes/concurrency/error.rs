@@ -130,20 +130,13 @@ impl From<SessionLost> for ContendError {
     }
 }
 
-/// Whether a call may go better in a moment.
-pub(super) fn may_pass(error: &CallError) -> bool {
-    error.is_transient()
-}
-
 /// Why a watch whose request is lawful could not be opened: the client has ended.
 pub(super) fn not_watched(error: &OpenError) -> CallError {
     match error {
-        OpenError::RuntimeGone => RUNTIME_GONE,
+        OpenError::RuntimeGone => CallError::RuntimeGone { method: "Watch" },
         OpenError::Closed | OpenError::Request(_) => CallError::Closed { method: "Watch" },
     }
 }
-
-pub(super) const RUNTIME_GONE: CallError = CallError::RuntimeGone { method: "Watch" };
 
 /// Whether a new watch may go better, after another look at the store.
 pub(super) fn can_start_over(reason: &CloseReason) -> bool {

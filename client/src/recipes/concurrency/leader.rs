@@ -8,14 +8,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use etcd_watch_core::{CloseReason, EventKind, KeyRange, OwnedKeyValue, WatchRequest, WatchResponse};
+use etcd_watch_core::{EventKind, KeyRange, OwnedKeyValue, WatchRequest, WatchResponse};
 use futures_core::Stream;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use super::{
     ContendError, Name,
-    error::{RUNTIME_GONE, can_start_over, not_watched},
-    patience::{backoff, pause, persist},
+    error::{can_start_over, not_watched},
+    patience::{backoff, persist, start_over},
 };
 use crate::{CallError, Client, Get, SortBy, SortOrder, Watch, runtime::Backoff};
 
@@ -136,15 +136,14 @@ impl Observer {
             return Ok(());
         };
         match watch.try_next().await {
-            Ok(Some(response)) => self.candidates.apply(&response),
+            Ok(Some(response)) => {
+                self.backoff.reset();
+                self.candidates.apply(&response);
+            }
             Ok(None) => return Err(closed().into()),
             Err(ended) if can_start_over(ended.reason()) => {
                 self.watch = None;
-                // History that is gone is no reason to wait.
-                let is_compacted = matches!(ended.reason(), CloseReason::Compacted { .. });
-                if !is_compacted && pause(&self.client, &mut self.backoff).await.is_err() {
-                    return Err(RUNTIME_GONE.into());
-                }
+                start_over(&self.client, &mut self.backoff, ended.reason()).await?;
             }
             Err(ended) => return Err(ended.into_reason().into()),
         }

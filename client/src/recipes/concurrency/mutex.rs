@@ -1,12 +1,11 @@
 //! A lock.
 
-use std::{pin::pin, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{Either, select};
 
 use super::{ContendError, Lost, Name, Session, claim::Place};
-use crate::Compare;
+use crate::{Compare, runtime::timeout};
 
 /// A lock with a name: one holder at a time among all clients of the cluster, those in Go too; first come, first
 /// served. Cheap to make and to clone: nothing happens before somebody locks.
@@ -64,11 +63,7 @@ impl Mutex {
     /// # Errors
     /// As of `lock`.
     pub async fn lock_within(&self, limit: Duration) -> Result<Option<MutexGuard>, ContendError> {
-        let sleep = self.session.client().runtime().sleep(limit);
-        match select(pin!(self.lock()), sleep).await {
-            Either::Left((locked, _)) => locked.map(Some),
-            Either::Right(((), _)) => Ok(None),
-        }
+        timeout(self.session.client().runtime(), limit, self.lock()).await.transpose()
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{future::Future, time::Duration};
 
-use super::error::may_pass;
+use etcd_watch_core::CloseReason;
+
 use crate::{
     CallError, Client,
     runtime::{self, Backoff, Pace, RuntimeGone},
@@ -16,9 +17,27 @@ pub(super) fn backoff(client: &Client) -> Backoff {
     client.backoff(PACE)
 }
 
-/// Waits before another attempt. A loop that waits by this ends with its runtime.
-pub(super) async fn pause(client: &Client, backoff: &mut Backoff) -> Result<(), RuntimeGone> {
-    runtime::pause(&**client.runtime(), backoff.next()).await
+/// Waits before another attempt at a call. A loop that waits by this ends with its runtime.
+pub(super) async fn pause(
+    client: &Client,
+    backoff: &mut Backoff,
+    method: &'static str,
+) -> Result<(), CallError> {
+    let paused = runtime::pause(&**client.runtime(), backoff.next()).await;
+    paused.map_err(|RuntimeGone| CallError::RuntimeGone { method })
+}
+
+/// Waits before a watch takes the place of one that has ended for this reason. History that is gone is no reason to
+/// wait.
+pub(super) async fn start_over(
+    client: &Client,
+    backoff: &mut Backoff,
+    ended: &CloseReason,
+) -> Result<(), CallError> {
+    match ended {
+        CloseReason::Compacted { .. } => Ok(()),
+        _ => pause(client, backoff, "Watch").await,
+    }
 }
 
 /// Makes a call until it goes well or can't.
@@ -39,8 +58,9 @@ pub(super) async fn persist_for<T, F: Future<Output = Result<T, CallError>>>(
     let mut backoff = backoff(client);
     loop {
         match call().await {
-            Err(error) if may_pass(&error) && client.runtime().now().since(began) < limit => {
-                pause(client, &mut backoff).await.map_err(|RuntimeGone| error)?;
+            Err(error) if error.is_transient() && client.runtime().now().since(began) < limit => {
+                let paused = runtime::pause(&**client.runtime(), backoff.next()).await;
+                paused.map_err(|RuntimeGone| error)?;
             }
             result => return result,
         }

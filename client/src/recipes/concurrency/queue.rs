@@ -2,12 +2,12 @@
 //! of Go's `clientv3/concurrency`.
 
 use bytes::Bytes;
-use etcd_watch_core::{CloseReason, EventKind, Filters, KeyRange, OwnedKeyValue, WatchRequest};
+use etcd_watch_core::{EventKind, Filters, KeyRange, OwnedKeyValue, WatchRequest};
 
 use super::{
     ContendError,
-    error::{RUNTIME_GONE, can_start_over, not_watched},
-    patience::{backoff, pause, persist},
+    error::{can_start_over, not_watched},
+    patience::{backoff, persist, start_over},
 };
 use crate::{CallError, Client, Compare, Delete, Get, Is, Put, SortBy, SortOrder, Txn, TxnResult};
 
@@ -115,7 +115,7 @@ pub(super) async fn gone(client: &Client, claim: &Claim, mut at: i64) -> Result<
             .filters(Filters { no_put: true, no_delete: false });
         let closed = || CallError::Closed { method: "Watch" };
         let mut watch = client.watch(deletes).map_err(|error| not_watched(&error))?;
-        let is_compacted = loop {
+        let ended = loop {
             match watch.try_next().await {
                 Ok(Some(response)) => {
                     if response.events().any(|event| event.kind() == EventKind::Delete) {
@@ -123,17 +123,12 @@ pub(super) async fn gone(client: &Client, claim: &Claim, mut at: i64) -> Result<
                     }
                 }
                 Ok(None) => return Err(closed().into()),
-                Err(ended) if can_start_over(ended.reason()) => {
-                    break matches!(ended.reason(), CloseReason::Compacted { .. });
-                }
+                Err(ended) if can_start_over(ended.reason()) => break ended,
                 Err(ended) => return Err(ended.into_reason().into()),
             }
         };
         drop(watch);
-        // History that is gone is no reason to wait.
-        if !is_compacted && pause(client, &mut backoff).await.is_err() {
-            return Err(RUNTIME_GONE.into());
-        }
+        start_over(client, &mut backoff, ended.reason()).await?;
         let read = || client.get(Get::key(claim.key.clone()).keys_only(true));
         let response = persist(client, read).await?;
         if !response.kvs().iter().any(|kv| claim.is(kv)) {

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use etcd_watch_core::Code;
 use futures_util::{
     future::{Either, select},
     lock::Mutex as AsyncMutex,
@@ -23,7 +22,7 @@ use crate::{
 /// As Go's.
 const DEFAULT_TTL: Duration = Duration::from_secs(60);
 
-/// For how long a lease is asked for whose answer doesn't come: twice what a cluster needs to elect a new leader.
+/// How long a grant is tried again while no answer comes: twice what a cluster needs to elect a new leader.
 const OPENING: Duration = Duration::from_secs(10);
 
 /// A lease, kept alive in the background: locks and leaderships are held for as long as it lives. Survives lost
@@ -229,9 +228,9 @@ impl Session {
     /// The lease could not be revoked: it ends by itself when its time is over.
     pub async fn close(&self) -> Result<(), CallError> {
         match self.inner.let_go(Kept::Closed) {
-            LetGo::Now => self.inner.revoke(),
-            LetGo::Before(Kept::Orphaned) => return Ok(()),
-            LetGo::Before(_) => {}
+            Kept::By(_) => self.inner.revoke(),
+            Kept::Orphaned => return Ok(()),
+            Kept::Closed => {}
         }
         self.inner.revoked.wait().await
     }
@@ -239,7 +238,7 @@ impl Session {
     /// Stops the renewing, and leaves the lease and its keys to whoever renews it next; otherwise they end with the
     /// lease's time. Everything made with the session counts as lost. Returns the lease's id.
     pub fn orphan(&self) -> i64 {
-        if let LetGo::Now = self.inner.let_go(Kept::Orphaned) {
+        if let Kept::By(_) = self.inner.let_go(Kept::Orphaned) {
             end(self.inner.id, &self.inner.over, SessionLost::Orphaned);
         }
         self.inner.id
@@ -280,13 +279,6 @@ impl Session {
     }
 }
 
-/// What came of letting the lease go.
-enum LetGo {
-    Now,
-    /// It had been let go of before, like this.
-    Before(Kept),
-}
-
 impl Inner {
     fn keeper(&self) -> Option<Arc<LeaseKeeper>> {
         match &*lock(&self.kept) {
@@ -295,18 +287,15 @@ impl Inner {
         }
     }
 
-    /// Stops the renewing, unless that was done before.
-    fn let_go(&self, kept: Kept) -> LetGo {
-        let keeper = {
-            let mut current = lock(&self.kept);
-            match &*current {
-                Kept::By(_) => std::mem::replace(&mut *current, kept),
-                Kept::Closed => return LetGo::Before(Kept::Closed),
-                Kept::Orphaned => return LetGo::Before(Kept::Orphaned),
-            }
-        };
-        drop(keeper);
-        LetGo::Now
+    /// Stops the renewing, unless that was done before. Returns how the lease was kept until now; dropping that drops
+    /// the keeper.
+    fn let_go(&self, kept: Kept) -> Kept {
+        let mut current = lock(&self.kept);
+        match &*current {
+            Kept::By(_) => std::mem::replace(&mut *current, kept),
+            Kept::Closed => Kept::Closed,
+            Kept::Orphaned => Kept::Orphaned,
+        }
     }
 
     /// Revokes the lease in the background.
@@ -319,7 +308,7 @@ impl Inner {
             // After its time without renewals there is nothing left to revoke.
             let result = persist_for(&client, ttl, || client.lease_revoke(id)).await;
             revoking.0.set(match result {
-                Err(CallError::Refused { code: Code::NotFound, .. }) => Ok(()),
+                Err(error) if error.is_lease_not_found() => Ok(()),
                 result => result.map(|_| ()),
             });
         }));
@@ -337,7 +326,7 @@ impl Drop for Revoking {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let LetGo::Now = self.let_go(Kept::Closed) {
+        if let Kept::By(_) = self.let_go(Kept::Closed) {
             self.revoke();
         }
     }

@@ -62,8 +62,12 @@ impl Changes {
                 Some(Err(error)) => Err(error.clone()),
                 Some(Ok(mirror)) => match ready!(Pin::new(mirror).poll_next(cx)) {
                     Some(Ok(event)) => Ok(event),
-                    Some(Err(error)) if *error.reason() != CloseReason::ShutDown => Err(error.into()),
-                    _ => Err(DiscoveryError::Closed),
+                    Some(Err(error)) => Err(match error.reason() {
+                        CloseReason::ShutDown => DiscoveryError::Closed,
+                        CloseReason::RuntimeGone => DiscoveryError::RuntimeGone,
+                        _ => error.into(),
+                    }),
+                    None => Err(DiscoveryError::Closed),
                 },
             };
             match event.map(|event| self.told(event)) {

@@ -170,8 +170,8 @@ impl Discovery {
     }
 
     /// The same with a lease of another length, in whole seconds, rounded up: how long the endpoint stays listed once
-    /// its process has died or lost etcd. It is renewed whenever a third of that has passed. etcd makes less
-    /// than its election timeout allows (2 s by default) longer.
+    /// its process has died or lost etcd. It is renewed whenever a third of that has passed. etcd lengthens
+    /// a lease that is shorter than its election timeout allows (2 s by default).
     ///
     /// # Errors
     /// An empty name or address, or a lease of less than 1 s or more than 9,000,000,000 s.

@@ -202,7 +202,7 @@ impl Registrar {
         let lease = self.lease().await?;
         match self.claim_on(lease, value).await {
             // The lease is gone, which its keeper would learn only with the next renewal.
-            Err(CallError::Refused { code: Code::NotFound, .. }) => {
+            Err(error) if error.is_lease_not_found() => {
                 self.keeper = None;
                 if self.is_registered() {
                     self.lost(LeaseLost::NotFound { id: lease }.into());
@@ -347,7 +347,8 @@ impl Registrar {
         let mut attempts = 1;
         loop {
             match self.client.lease_revoke(lease).await {
-                Ok(_) | Err(CallError::Refused { code: Code::NotFound, .. }) => return None,
+                Ok(_) => return None,
+                Err(error) if error.is_lease_not_found() => return None,
                 Err(CallError::MaybeExecuted { .. }) if attempts < REVOCATIONS => attempts += 1,
                 Err(error) => return Some(error),
             }
