@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
-use etcd_watch_tokio::{Client, Keepalive, KeyRange, Tls, WatchConfig};
+use etcd_watch_tokio::{Client, Keepalive, KeyRange, Tls, WatchConfig, concurrency::Session};
 use tokio::time::timeout;
 
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 /// What gRPC in Go, and so etcdctl, makes of anything shorter.
 const SHORTEST_KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// How long the server may take to hear that a client is gone.
+/// How long the server may take to hear that a client or a session is gone.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Where an etcd is, and how it is talked to.
@@ -146,6 +146,12 @@ pub(crate) async fn connect_to(
 pub(crate) async fn close(client: &Client) {
     // Without an answer in time they end with the connection.
     let _ = timeout(GOODBYE, client.close()).await;
+}
+
+/// Ends a session, whose keys go with it.
+pub(crate) async fn close_session(session: &Session) {
+    // A lease that can't be revoked in time ends by itself.
+    let _ = timeout(GOODBYE, session.close()).await;
 }
 
 /// The keys meant. As in etcdctl, the empty key stands for every key with `--prefix` and `--from-key` only.

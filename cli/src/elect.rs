@@ -1,14 +1,11 @@
 //! `elect`.
 
-use std::time::Duration;
-
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
     Client, Get, GetResponse, WatchConfig,
     concurrency::{Election, Leader, Leadership, Name, Session, observe},
     proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue},
 };
-use tokio::time::timeout;
 
 use crate::{
     args::{ElectArgs, Global},
@@ -18,9 +15,6 @@ use crate::{
     output::{Printer, Show},
     signals::{self, Stop},
 };
-
-/// How long the server may take to hear that nobody stands any more.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(global: &Global, args: &ElectArgs) -> anyhow::Result<Ending> {
     let name = Name::new(&args.name)?;
@@ -55,14 +49,14 @@ async fn stand(
         leadership = election.campaign(proposal) => leadership.context("can't be elected")?,
         signal = stop.asked() => {
             // The candidacy goes with the lease.
-            let _ = timeout(GOODBYE, session.close()).await;
+            connect::close_session(&session).await;
             return Ok(Ending::Signal(signal));
         }
     };
     let led = lead(global, client, &leadership, stop).await;
     let resigned = if led.is_ok() { leadership.resign().await.context("can't resign") } else { Ok(()) };
     // Its lease is of no more use; if it can't be revoked, it ends by itself.
-    let _ = timeout(GOODBYE, session.close()).await;
+    connect::close_session(&session).await;
     let status = led?;
     resigned?;
     Ok(status)

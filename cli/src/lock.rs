@@ -1,13 +1,10 @@
 //! `lock`.
 
-use std::time::Duration;
-
 use anyhow::{Context, anyhow, bail};
 use etcd_watch_tokio::{
     Client, Get, WatchConfig,
     concurrency::{Mutex, MutexGuard, Name, Session},
 };
-use tokio::time::timeout;
 
 use crate::{
     args::{Global, LockArgs},
@@ -18,9 +15,6 @@ use crate::{
     output::{Printer, Show},
     signals::Signals,
 };
-
-/// How long the server may take to hear that nobody waits any more.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 pub(crate) async fn run(global: &Global, args: &LockArgs) -> anyhow::Result<Ending> {
     let name = Name::new(&args.name)?;
@@ -51,7 +45,7 @@ async fn contend(
         guard = mutex.lock() => guard.context("can't take the lock")?,
         signal = signals.next() => {
             // The place in the queue goes with the lease.
-            let _ = timeout(GOODBYE, session.close()).await;
+            connect::close_session(&session).await;
             return Ok(Ending::Signal(signal));
         }
     };
@@ -68,12 +62,12 @@ async fn contend(
                 signal = signals.next() => return Ok(Ending::Signal(signal)),
             }
             // Its lease is of no more use; if it can't be revoked, it ends by itself.
-            let _ = timeout(GOODBYE, session.close()).await;
+            connect::close_session(&session).await;
             Ok(status)
         }
         Err(error) => {
             // Nobody else has to wait for what has failed; the key goes with the lease.
-            let _ = timeout(GOODBYE, session.close()).await;
+            connect::close_session(&session).await;
             Err(error)
         }
     }

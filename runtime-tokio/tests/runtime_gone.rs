@@ -1,4 +1,5 @@
-//! What stands on a runtime that has shut down ends with an error, wherever it is waited for.
+//! What stands on a runtime that has shut down ends with an error, wherever it is waited for: sessions, locks,
+//! leaderships and observers, each on a thread of its own, which also shows a future that goes round without a pause.
 
 mod common;
 

@@ -3,7 +3,7 @@
 use etcd_watch_tokio::discovery::{EndpointChange, EndpointUpdate, Endpoints, ServiceEndpoint, UpdateKind};
 use serde_json::{Map, Value, json};
 
-use super::{escape, line};
+use super::{escape, line, quote};
 
 pub(super) fn simple(out: &mut Vec<u8>, found: &Endpoints) {
     for (name, endpoint) in &found.endpoints {
@@ -76,7 +76,7 @@ fn text(name: &str, endpoint: &ServiceEndpoint) -> String {
 
 /// As it is, unless that would be more than a field of a line.
 fn one_line(text: &str) -> String {
-    if text.contains(char::is_control) { escape::text(text) } else { text.to_owned() }
+    if text.chars().all(quote::is_printable) { text.to_owned() } else { escape::text(text) }
 }
 
 fn object(name: &str, endpoint: &ServiceEndpoint) -> Map<String, Value> {

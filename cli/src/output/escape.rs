@@ -19,11 +19,15 @@ pub(super) fn lines(bytes: &[u8]) -> String {
     escaped(bytes, |c| matches!(c, '\n' | '\t'))
 }
 
-/// JSON, which is valid already, with the control characters escaped that JSON lets pass as they are.
+/// JSON, which is valid already, with everything escaped that isn't printable and that JSON lets pass as it is.
 pub(super) fn json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() { out.push_str(&format!("\\u{:04x}", u32::from(c))) } else { out.push(c) }
+        if quote::is_printable(c) {
+            out.push(c);
+        } else {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        }
     }
     out
 }
@@ -59,9 +63,10 @@ mod tests {
 
     #[test]
     fn json_stays_json() {
-        let value = serde_json::Value::from("\u{7f}\u{9b}31m\x1b\u{e9}");
+        let value = serde_json::Value::from("\u{7f}\u{9b}31m\x1b\u{e9}\u{202e}\u{e0001} \"\\");
         let escaped = json(&value.to_string());
         assert!(!escaped.contains(char::is_control), "{escaped}");
+        assert!(!escaped.contains(['\u{202e}', '\u{e0001}']), "{escaped}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).expect("it is JSON"), value);
     }
 }

@@ -31,16 +31,18 @@ pub(super) fn push(text: &mut String, c: char) {
         '\r' => text.push_str("\\r"),
         '\t' => text.push_str("\\t"),
         '\x0b' => text.push_str("\\v"),
-        ' '..='~' => text.push(c),
-        '\0'..='\x7f' => escape(text, format_args!("\\x{:02x}", u32::from(c))),
         _ if is_printable(c) => text.push(c),
+        '\0'..='\x7f' => escape(text, format_args!("\\x{:02x}", u32::from(c))),
         ..='\u{ffff}' => escape(text, format_args!("\\u{:04x}", u32::from(c))),
         _ => escape(text, format_args!("\\U{:08x}", u32::from(c))),
     }
 }
 
-/// Letters, marks, numbers, punctuation and symbols, as Unicode has them.
-fn is_printable(c: char) -> bool {
+/// Letters, marks, numbers, punctuation and symbols, as Unicode has them, and the space of ASCII.
+pub(super) fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return matches!(c, ' '..='~');
+    }
     // After another character, so that a mark counts as what it is there.
     let mut buffer = String::from("x");
     buffer.push(c);

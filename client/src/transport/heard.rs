@@ -10,8 +10,9 @@ use std::{
 };
 
 use super::{
+    alert::alert_remedy,
     causes,
-    error::{Broken, TlsRefused, alert_remedy, copy},
+    error::{Broken, TlsRefused, copy},
     frames::{Farewell, Sight},
 };
 use crate::{BoxError, sync::Latch};

@@ -1,6 +1,7 @@
 //! From an endpoint to an HTTP/2 connection, and what gRPC says on it.
 
 mod addresses;
+mod alert;
 pub(crate) mod answer;
 pub(crate) mod causes;
 pub(crate) mod connection;

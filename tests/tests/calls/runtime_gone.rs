@@ -18,7 +18,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::world::{Answer, DEADLINE, SECOND, Scripted, client, healthy};
+use crate::{
+    sources::dead_endpoint,
+    world::{Answer, DEADLINE, SECOND, Scripted, client, healthy},
+};
 
 fn name(name: &str) -> Name {
     Name::new(name).expect("it is a name")
@@ -294,8 +297,7 @@ fn calls_under_way_end_with_the_runtime_and_a_write_that_was_sent_says_so() {
 
 /// A client whose calls try again and again.
 async fn client_of_nobody() -> Client {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    client([format!("http://{}", listener.local_addr().expect("it is bound"))])
+    client([dead_endpoint().await])
 }
 
 #[test]

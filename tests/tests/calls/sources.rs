@@ -23,7 +23,8 @@ fn io_error(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
 }
 
 /// An endpoint that nobody listens on.
-async fn dead_endpoint() -> String {
+/// Where nobody listens.
+pub(crate) async fn dead_endpoint() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     format!("http://{}", listener.local_addr().expect("it is bound"))
 }

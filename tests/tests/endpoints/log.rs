@@ -1,4 +1,4 @@
-//! The log, as a test reads it.
+//! What the client logs, as a test reads it.
 
 use std::{
     fmt::{Debug, Write},
@@ -8,7 +8,7 @@ use std::{
 use tracing::{Event, Subscriber, field::Visit, subscriber::DefaultGuard};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt};
 
-/// What was logged on this thread since [`Log::start`].
+/// What the client has logged on this thread since [`Log::start`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<(&'static str, String)>>>);
 
@@ -37,8 +37,10 @@ impl Visit for Fields<'_> {
 
 impl<S: Subscriber> Layer<S> for Log {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut fields = String::new();
-        event.record(&mut Fields(&mut fields));
-        self.0.lock().expect("no panic").push((event.metadata().name(), fields));
+        if event.metadata().target().starts_with("etcd_watch_client") {
+            let mut fields = String::new();
+            event.record(&mut Fields(&mut fields));
+            self.0.lock().expect("no panic").push((event.metadata().name(), fields));
+        }
     }
 }

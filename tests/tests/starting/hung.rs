@@ -1,9 +1,9 @@
 //! A member that hangs is first in the list: its system takes connections, and it says nothing.
 
-use std::{future::Future, time::Instant};
+use std::future::Future;
 
 use etcd_watch_testkit::{
-    harness::{EtcdCluster, EtcdVersion},
+    harness::{EtcdCluster, EtcdVersion, wait_until},
     model::ModelConfig,
     server::EmbeddedEtcd,
 };
@@ -24,7 +24,7 @@ async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
 
 /// Does everything once, each with a client of its own.
 async fn everything_goes_past_the_first(endpoints: impl Fn() -> Vec<String>) {
-    let (log, _guard) = Log::listen();
+    let (log, _guard) = Log::start();
     let client = || lazy(endpoints());
     in_time("a read", client().get("key")).await.expect("it is read");
     in_time("a write", client().put("key", "value")).await.expect("it is written");
@@ -62,18 +62,14 @@ async fn a_frozen_follower_costs_a_moment() {
 
 #[tokio::test]
 async fn a_server_that_hangs_is_tried_last_from_then_on_and_named_in_the_log() {
-    let (log, _guard) = Log::listen();
+    let (log, _guard) = Log::start();
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
     let (_listener, hung) = silent().await;
     let builder = etcd_watch_tokio::builder().endpoints([url(hung), etcd.endpoint()]);
     let client = builder.dial_timeout(DEADLINE / 60).connect().await.expect("one of them answers");
     let order: Vec<_> = client.endpoints().iter().map(ToString::to_string).collect();
     assert_eq!(order, [etcd.endpoint(), url(hung)]);
-    let began = Instant::now();
-    while log.named("endpoint_failed").is_empty() {
-        assert!(began.elapsed() < DEADLINE, "nobody says that it hangs");
-        tokio::time::sleep(DEADLINE / 1_000).await;
-    }
+    wait_until("the log says that it hangs", DEADLINE, || !log.named("endpoint_failed").is_empty()).await;
     let failed = log.named("endpoint_failed").concat();
     assert!(failed.contains(&url(hung)) && failed.contains("no answer within 1s"), "{failed}");
 }

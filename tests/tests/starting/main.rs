@@ -4,6 +4,7 @@
 mod addresses;
 mod connect;
 mod hung;
+#[path = "../endpoints/log.rs"]
 mod log;
 mod pings;
 mod wrapped;

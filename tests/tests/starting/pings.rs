@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(17);
 /// forty times as fast where it counts pings.
 #[tokio::test]
 async fn a_server_that_wants_fewer_pings_gets_fewer_and_the_log_says_why() {
-    let (log, _guard) = Log::listen();
+    let (log, _guard) = Log::start();
     let etcd = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
     let runtime = Wrapped::resolving_to(&[etcd.address()]).hurry(Duration::from_secs(15), 40);
     let keepalive = Keepalive { interval: INTERVAL, timeout: Duration::from_secs(5) };

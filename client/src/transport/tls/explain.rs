@@ -4,7 +4,7 @@ use std::io;
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::super::error::alert_remedy;
+use super::super::alert::alert_remedy;
 
 /// The cause of a failed handshake, and what to do about it.
 pub(crate) fn explain(error: &io::Error) -> String {
