@@ -10,7 +10,7 @@ use std::{
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{self, Receiver},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use etcd_watch_proto::etcdserverpb::{DeleteRangeRequest, LeaseRevokeRequest, PutRequest};
@@ -24,7 +24,7 @@ use crate::steps::{self, Step};
 /// The time between two steps, for those who look on.
 const PAUSE: Duration = Duration::from_millis(400);
 
-/// How long a program that has been started may take to print its first line.
+/// How long a program may take to print what is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The endpoint of etcd: the program's first argument. Without one, the program's demonstration is performed with an
@@ -61,10 +61,12 @@ fn perform() -> io::Result<()> {
     let start = || Program::start(&etcd.endpoint(), directory.path().join("file"));
     let mut program = Some(start()?);
     for step in steps {
-        thread::sleep(PAUSE);
+        if !matches!(step, Step::Until(_)) {
+            thread::sleep(PAUSE);
+        }
         match step {
             Step::Type(line) => program.as_mut().map_or(Ok(()), |program| program.read(line))?,
-            Step::Pause => {}
+            Step::Until(begin) => program.as_ref().map_or(Ok(()), |program| program.prints(begin))?,
             Step::Kill => program = None,
             Step::Start => program = Some(start()?),
             change => {
@@ -97,7 +99,7 @@ fn apply(
                 model.lease_revoke(&LeaseRevokeRequest { id: lease.id })?;
             }
         }
-        Step::Type(_) | Step::Pause | Step::Kill | Step::Start => {}
+        Step::Type(_) | Step::Until(_) | Step::Kill | Step::Start => {}
     }
     Ok(())
 }
@@ -107,6 +109,7 @@ fn apply(
 struct Program {
     child: Child,
     stdin: ChildStdin,
+    printed: Receiver<String>,
 }
 
 impl Program {
@@ -118,10 +121,21 @@ impl Program {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("the child process has no pipes"));
         };
-        let program = Self { child, stdin };
-        let printed = forward(BufReader::new(stdout));
-        printed.recv_timeout(PATIENCE).map_err(|_| io::Error::other("the program printed nothing"))?;
+        let program = Self { child, stdin, printed: forward(BufReader::new(stdout)) };
+        program.prints("")?;
         Ok(program)
+    }
+
+    /// Waits until it prints a line that begins so.
+    fn prints(&self, begin: &str) -> io::Result<()> {
+        let until = Instant::now() + PATIENCE;
+        let left = || until.saturating_duration_since(Instant::now());
+        while let Ok(line) = self.printed.recv_timeout(left()) {
+            if line.starts_with(begin) {
+                return Ok(());
+            }
+        }
+        Err(io::Error::other(format!("the program printed no line that begins with {begin:?}")))
     }
 
     fn read(&mut self, line: &str) -> io::Result<()> {
@@ -137,8 +151,8 @@ impl Drop for Program {
     }
 }
 
-/// Prints the lines of the program as its own; a message comes for each.
-fn forward(lines: impl BufRead + Send + 'static) -> Receiver<()> {
+/// Prints the lines of the program as its own, and passes them on.
+fn forward(lines: impl BufRead + Send + 'static) -> Receiver<String> {
     let (sender, printed) = mpsc::channel();
     thread::spawn(move || {
         for line in lines.lines().map_while(Result::ok) {
@@ -146,8 +160,8 @@ fn forward(lines: impl BufRead + Send + 'static) -> Receiver<()> {
             {
                 println!("{line}");
             }
-            // Nobody waits after the first line.
-            let _unheard = sender.send(());
+            // The demonstration may be over.
+            let _unheard = sender.send(line);
         }
     });
     printed

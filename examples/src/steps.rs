@@ -1,6 +1,6 @@
 //! What happens in the demonstration of each program.
 
-use Step::{Delete, EndLeases, Kill, Pause, Put, Start, Type};
+use Step::{Delete, EndLeases, Kill, Put, Start, Type, Until};
 
 /// One thing that happens in a demonstration.
 #[derive(Clone, Copy, Debug)]
@@ -13,8 +13,8 @@ pub(crate) enum Step {
     EndLeases,
     /// The program reads a line.
     Type(&'static str),
-    /// Nothing.
-    Pause,
+    /// The program prints a line that begins so; it is waited for.
+    Until(&'static str),
     /// The program is killed.
     Kill,
     /// The program is started again.
@@ -23,38 +23,54 @@ pub(crate) enum Step {
 
 const CHECKPOINT: &[Step] = &[
     Put("orders/1", "tea"),
+    Until("everything before 3@"),
     Kill,
     Put("orders/2", "milk, while the program is down"),
     Start,
+    Until("everything before 4@"),
     Put("orders/3", "cake"),
+    Until("everything before 5@"),
 ];
 
-const CACHED_LOOKUP: &[Step] =
-    &[Type("ann"), Put("users/ann", "admin"), Type("ann"), Put("users/ann", "guest"), Type("ann")];
+const CACHED_LOOKUP: &[Step] = &[
+    Type("ann"),
+    Until("ann: unknown"),
+    // The program doesn't say when it has heard of a change: the time between two steps has to do.
+    Put("users/ann", "admin"),
+    Type("ann"),
+    Until("ann: admin"),
+    Put("users/ann", "guest"),
+    Type("ann"),
+    Until("ann: guest"),
+];
 
-const LEADER_ONLY: &[Step] = &[Pause, Pause, EndLeases, Pause, Pause, Pause];
+const LEADER_ONLY: &[Step] = &[Until("working: 3"), EndLeases, Until("stopped working"), Until("working: 3")];
 
 const CONFIG_RELOAD: &[Step] = &[
     Put("app/settings", r#"{"workers": 4, "greeting": "hello"}"#),
+    Until("4 workers"),
     Put("app/settings", r#"{"workers": "many"}"#),
+    Until("still"),
     Put("app/settings", r#"{"workers": 8, "greeting": "hi"}"#),
+    Until("8 workers"),
 ];
 
 const DISCOVERY_CHANNEL: &[Step] = &[
     Put("services/status/1", r#"{"Op": 0, "Addr": "{address}", "Metadata": null}"#),
-    Pause,
-    Pause,
+    Until("version"),
     Delete("services/status/1"),
-    Pause,
+    Until("endpoints: {}"),
 ];
 
 const SQLITE_REPLICA: &[Step] = &[
     Put("products/1", "tea"),
+    Until("everything before 3@"),
     Kill,
     Put("products/2", "milk, while the program is down"),
     Delete("products/1"),
     Start,
     Put("products/3", "cake"),
+    Until("everything before 6@"),
 ];
 
 /// The demonstration of the program with this name.
