@@ -1,4 +1,4 @@
-//! Programs of at most 25 lines, one for each thing that etcd-watch is used for.
+//! Programs of at most 25 lines of code, one for each thing that etcd-watch is used for.
 //!
 //! | program | what it shows |
 //! |---|---|

@@ -64,9 +64,9 @@ enum Chore {
         #[arg(long, default_value_t = 5)]
         minutes: u64,
     },
-    /// Change the core in a thousand ways, one at a time, and see which changes its tests don't find.
+    /// Change the core in more than two thousand ways, one at a time, and see which changes its tests don't find.
     ///
-    /// Takes hours; `-- --file core/src/decode.rs` or `-- --shard 0/8` takes less.
+    /// Takes hours; `-- --file core/src/wire/decode.rs` or `-- --shard 0/8` takes less.
     Mutants {
         /// Arguments for cargo-mutants.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
