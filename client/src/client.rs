@@ -42,8 +42,9 @@ impl Client {
         Self { lifeline: Arc::new(Lifeline(hub)), calls, namespace: Namespace::default() }
     }
 
-    /// A backoff for what is built on this client's calls.
-    pub(crate) fn backoff(&self, pace: Pace) -> Backoff {
+    /// A backoff for what is built on this client's calls. All of a client's jitter follows from its seed.
+    #[must_use]
+    pub fn backoff(&self, pace: Pace) -> Backoff {
         self.calls.backoff(pace)
     }
 

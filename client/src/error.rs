@@ -127,8 +127,9 @@ impl CallError {
         matches!(self, Self::MaybeExecuted { .. } | Self::ResponseTooLarge { .. })
     }
 
-    /// Whether the server has no such lease as the call names.
-    pub(crate) fn is_lease_not_found(&self) -> bool {
+    /// Whether the server has no such lease as the call names: it has expired, or was revoked.
+    #[must_use]
+    pub fn is_lease_not_found(&self) -> bool {
         matches!(self, Self::Refused { code, message, .. } if says_lease_not_found(*code, message))
     }
 

@@ -90,6 +90,7 @@ mod start;
 mod sync;
 #[cfg(test)]
 mod testing;
+pub mod toolkit;
 mod transport;
 mod watch;
 

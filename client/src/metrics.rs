@@ -45,13 +45,13 @@ const COUNTERS: [CounterOf; 16] = [
 ];
 
 /// A counter that is registered with what it counts.
-pub(crate) fn counter(name: &'static str, help: &'static str, label: Label) -> Counter {
+pub fn counter(name: &'static str, help: &'static str, label: Label) -> Counter {
     metrics::describe_counter!(name, help);
     metrics::counter!(name, vec![label])
 }
 
 /// A gauge that is registered with what it shows.
-pub(crate) fn gauge(name: &'static str, help: &'static str, label: Label) -> Gauge {
+pub fn gauge(name: &'static str, help: &'static str, label: Label) -> Gauge {
     metrics::describe_gauge!(name, help);
     metrics::gauge!(name, vec![label])
 }

@@ -83,7 +83,7 @@ async fn rounds(calls: &Calls, given: &[Arc<Endpoint>]) -> Result<(), Option<Sta
             }
             Round::Again => {
                 turned_away = 0;
-                backoff.next()
+                backoff.next_pause()
             }
         };
         if pause(&**calls.runtime(), wait).await.is_err() {

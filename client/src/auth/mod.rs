@@ -277,7 +277,7 @@ impl State {
             self.backoff.reset();
             return Duration::ZERO;
         }
-        self.backoff.next()
+        self.backoff.next_pause()
     }
 
     fn fetched(

@@ -236,7 +236,7 @@ impl Calls {
             let in_time = (!left.is_zero()).then_some(());
             return self.end().map_or(Ok(in_time), Err);
         }
-        let duration = backoff.get_or_insert_with(|| self.backoff(PACE)).next();
+        let duration = backoff.get_or_insert_with(|| self.backoff(PACE)).next_pause();
         let paused = self.while_open(left, pause(&**self.runtime(), duration)).await?;
         paused.transpose().map_err(|_| End::RuntimeGone)
     }

@@ -253,7 +253,7 @@ impl Keeper<'_> {
                     pause = ttl / 3;
                 }
                 Err(error) => {
-                    pause = self.backoff.next();
+                    pause = self.backoff.next_pause();
                     self.shared.state.change(|state| state.last = Some(error));
                 }
             }

@@ -6,7 +6,7 @@ use crate::sync::lock;
 
 /// How long the pauses of one kind of work are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pace {
+pub struct Pace {
     /// The shortest pause.
     floor: Duration,
     /// The longest pause after one failure.
@@ -16,13 +16,15 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    pub(crate) const fn new(floor: Duration, base: Duration, ceiling: Duration) -> Self {
+    /// Pauses from `floor` on: at most `base` after one failure, doubled with each further one up to `ceiling`.
+    #[must_use]
+    pub const fn new(floor: Duration, base: Duration, ceiling: Duration) -> Self {
         Self { floor, base, ceiling }
     }
 
-    /// For work whose every attempt is a call, which has waited between its own attempts already.
-    #[cfg(any(test, feature = "discovery"))]
-    pub(crate) const AROUND_CALLS: Self =
+    /// For work whose every attempt is a call, which has paused between its own attempts already: from 20 ms, at most
+    /// 100 ms after one failure, at most 5 s.
+    pub const AROUND_CALLS: Self =
         Self::new(Duration::from_millis(20), Duration::from_millis(100), Duration::from_secs(5));
 }
 
@@ -30,7 +32,7 @@ impl Pace {
 /// doubled with each failure, up to the ceiling. Without jitter the clients that an outage has stopped would all come
 /// back at the same moment.
 #[derive(Clone, Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     pace: Pace,
     failures: u32,
     rng: fastrand::Rng,
@@ -42,7 +44,7 @@ impl Backoff {
     }
 
     /// The pause after another failure.
-    pub(crate) fn next(&mut self) -> Duration {
+    pub fn next_pause(&mut self) -> Duration {
         let Pace { floor, base, ceiling } = self.pace;
         let doubled = base.saturating_mul(1_u32 << self.failures.min(20));
         let highest = doubled.min(ceiling).max(floor);
@@ -51,7 +53,7 @@ impl Backoff {
     }
 
     /// It works again: failures count from 0.
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 }
@@ -93,7 +95,7 @@ mod tests {
         for seed in 0..200 {
             let mut backoff = Backoff::with_seed(pace, seed);
             for slot in &mut longest {
-                let pause = backoff.next();
+                let pause = backoff.next_pause();
                 assert!((MS(10)..=MS(1000)).contains(&pause), "{pause:?}");
                 *slot = pause.max(*slot);
             }
@@ -105,15 +107,15 @@ mod tests {
     fn pauses_begin_anew_after_a_success() {
         let mut backoff = Backoff::with_seed(Pace::AROUND_CALLS, 7);
         for _ in 0..100 {
-            backoff.next();
+            backoff.next_pause();
         }
         backoff.reset();
-        assert!(backoff.next() <= MS(100));
+        assert!(backoff.next_pause() <= MS(100));
     }
 
     #[test]
     fn two_backoffs_of_a_client_do_not_pause_in_step_and_its_seed_decides_on_both() {
-        let pauses = |backoff: &mut Backoff| [(); 8].map(|()| backoff.next());
+        let pauses = |backoff: &mut Backoff| [(); 8].map(|()| backoff.next_pause());
         let pair = |seed| {
             let seeds = Seeds::new(seed);
             [(); 2].map(|()| pauses(&mut seeds.backoff(Pace::AROUND_CALLS)))

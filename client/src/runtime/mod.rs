@@ -15,9 +15,11 @@ mod clock;
 mod timeout;
 mod yield_now;
 
-pub(crate) use backoff::{Backoff, Pace, Seeds};
+pub(crate) use backoff::Seeds;
+pub use backoff::{Backoff, Pace};
 pub(crate) use clock::Moment;
-pub(crate) use timeout::{RuntimeGone, pause, rang_too_early, timeout};
+pub(crate) use timeout::rang_too_early;
+pub use timeout::{RuntimeGone, pause, timeout};
 pub(crate) use yield_now::yield_now;
 
 /// An async runtime. The crates `etcd-watch-tokio` and `etcd-watch-smol` have one each; an application with an

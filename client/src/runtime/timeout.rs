@@ -12,15 +12,12 @@ use etcd_watch_core::Instant;
 use crate::Runtime;
 
 /// The runtime that a client was built on has shut down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RuntimeGone;
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the async runtime that the client was built on has shut down")]
+pub struct RuntimeGone;
 
 /// The future's output, or `None` once `limit` is over.
-pub(crate) async fn timeout<F: Future>(
-    runtime: &dyn Runtime,
-    limit: Duration,
-    future: F,
-) -> Option<F::Output> {
+pub async fn timeout<F: Future>(runtime: &dyn Runtime, limit: Duration, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut sleep = runtime.sleep(limit);
     poll_fn(|cx| {
@@ -33,7 +30,10 @@ pub(crate) async fn timeout<F: Future>(
 }
 
 /// Waits. A loop that waits by this ends with its runtime, rather than going round without a pause.
-pub(crate) async fn pause(runtime: &dyn Runtime, duration: Duration) -> Result<(), RuntimeGone> {
+///
+/// # Errors
+/// The runtime has shut down.
+pub async fn pause(runtime: &dyn Runtime, duration: Duration) -> Result<(), RuntimeGone> {
     let began = runtime.now();
     runtime.sleep(duration).await;
     if rang_too_early(runtime, began, duration) { Err(RuntimeGone) } else { Ok(()) }

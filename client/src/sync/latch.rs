@@ -9,9 +9,9 @@ use std::{
 
 use super::wait_list::{WaitList, Waiter};
 
-/// A value that is set once.
+/// A value that is set once, and that any number of tasks wait for.
 #[derive(Debug)]
-pub(crate) struct Latch<T> {
+pub struct Latch<T> {
     value: OnceLock<T>,
     waiting: WaitList,
 }
@@ -24,7 +24,7 @@ impl<T> Default for Latch<T> {
 
 impl<T: Clone> Latch<T> {
     /// Sets the value and wakes the tasks that wait for it. Says whether it was the first: later ones change nothing.
-    pub(crate) fn set(&self, value: T) -> bool {
+    pub fn set(&self, value: T) -> bool {
         let is_first = self.value.set(value).is_ok();
         if is_first {
             self.waiting.wake_all();
@@ -32,23 +32,26 @@ impl<T: Clone> Latch<T> {
         is_first
     }
 
-    pub(crate) fn get(&self) -> Option<T> {
+    /// The value, if it has been set.
+    pub fn get(&self) -> Option<T> {
         self.value.get().cloned()
     }
 
     /// Completes with the value. Cancel-safe.
-    pub(crate) fn wait(&self) -> Wait<'_, T> {
-        Wait { latch: self, waiter: self.waiting.waiter(()) }
+    pub fn wait(&self) -> LatchWait<'_, T> {
+        LatchWait { latch: self, waiter: self.waiting.waiter(()) }
     }
 }
 
+/// Waits for the value of a [`Latch`].
 #[derive(Debug)]
-pub(crate) struct Wait<'a, T> {
+#[must_use = "it does nothing unless it is awaited"]
+pub struct LatchWait<'a, T> {
     latch: &'a Latch<T>,
     waiter: Waiter<'a, ()>,
 }
 
-impl<T: Clone> Future for Wait<'_, T> {
+impl<T: Clone> Future for LatchWait<'_, T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {

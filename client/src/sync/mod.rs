@@ -10,8 +10,8 @@ mod wait_list;
 mod wake;
 mod watchable;
 
-pub(crate) use latch::Latch;
-pub(crate) use lock::lock;
-pub(crate) use wait_list::WaitList;
-pub(crate) use wake::wake_all;
-pub(crate) use watchable::Watchable;
+pub use latch::{Latch, LatchWait};
+pub use lock::lock;
+pub use wait_list::{WaitList, Waiter};
+pub use wake::wake_all;
+pub use watchable::Watchable;

@@ -17,7 +17,7 @@ use crate::sync::{lock, wake_all};
 /// A waker is the code of another executor, so it is cloned, woken and dropped outside of the lock. A waiter that is
 /// dropped leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct WaitList<T = ()>(Mutex<Slots<T>>);
+pub struct WaitList<T = ()>(Mutex<Slots<T>>);
 
 #[derive(Debug)]
 struct Slots<T> {
@@ -40,18 +40,18 @@ impl<T> Default for WaitList<T> {
 
 impl<T: Copy> WaitList<T> {
     /// A waiter, which is in the list from its first registration until it is dropped.
-    pub(crate) fn waiter(&self, target: T) -> Waiter<'_, T> {
+    pub fn waiter(&self, target: T) -> Waiter<'_, T> {
         Waiter { list: self, target, id: None }
     }
 
     /// Completes once `look` finds something. It is called outside of the list's lock, after each wake. Cancel-safe.
-    pub(crate) async fn until<U>(&self, target: T, mut look: impl FnMut() -> Option<U>) -> U {
+    pub async fn until<U>(&self, target: T, mut look: impl FnMut() -> Option<U>) -> U {
         let mut waiter = self.waiter(target);
         poll_fn(|cx| waiter.poll_until(cx, &mut look)).await
     }
 
     /// Wakes the waiters whose target satisfies `is_reached`, in the order in which they came.
-    pub(crate) fn wake_if(&self, is_reached: impl Fn(T) -> bool) {
+    pub fn wake_if(&self, is_reached: impl Fn(T) -> bool) {
         let woken: Vec<Waker> = {
             let mut slots = lock(&self.0);
             let reached = slots.waiting.values_mut().filter(|slot| is_reached(slot.target));
@@ -61,12 +61,12 @@ impl<T: Copy> WaitList<T> {
     }
 
     /// Wakes all waiters.
-    pub(crate) fn wake_all(&self) {
+    pub fn wake_all(&self) {
         self.wake_if(|_| true);
     }
 
     /// The greatest of what `measure` makes of the targets.
-    pub(crate) fn max<U: Ord>(&self, measure: impl Fn(T) -> Option<U>) -> Option<U> {
+    pub fn max<U: Ord>(&self, measure: impl Fn(T) -> Option<U>) -> Option<U> {
         lock(&self.0).waiting.values().filter_map(|slot| measure(slot.target)).max()
     }
 
@@ -78,7 +78,7 @@ impl<T: Copy> WaitList<T> {
 
 /// One task's place in a [`WaitList`]. Dropping it frees the place.
 #[derive(Debug)]
-pub(crate) struct Waiter<'a, T> {
+pub struct Waiter<'a, T> {
     list: &'a WaitList<T>,
     target: T,
     id: Option<u64>,
@@ -86,7 +86,7 @@ pub(crate) struct Waiter<'a, T> {
 
 impl<T: Copy> Waiter<'_, T> {
     /// Has the list wake this task from now on. Says whether the waiter was new to the list.
-    pub(crate) fn register(&mut self, waker: &Waker) -> bool {
+    pub fn register(&mut self, waker: &Waker) -> bool {
         let waker = waker.clone();
         let is_new = self.id.is_none();
         let replaced = {
@@ -102,11 +102,7 @@ impl<T: Copy> Waiter<'_, T> {
     }
 
     /// Ready once `look` finds something; the task is registered until then.
-    pub(crate) fn poll_until<U>(
-        &mut self,
-        cx: &Context<'_>,
-        look: &mut impl FnMut() -> Option<U>,
-    ) -> Poll<U> {
+    pub fn poll_until<U>(&mut self, cx: &Context<'_>, look: &mut impl FnMut() -> Option<U>) -> Poll<U> {
         if let Some(found) = look() {
             return Poll::Ready(found);
         }

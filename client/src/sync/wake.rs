@@ -15,7 +15,7 @@ fn wake(waker: Waker) {
     }
 }
 
-/// Wakes tasks, in this order.
-pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+/// Wakes tasks, in this order. Not to be called under a lock. A waker that panics keeps no other task asleep.
+pub fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     wakers.into_iter().for_each(wake);
 }

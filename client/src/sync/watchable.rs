@@ -9,7 +9,7 @@ use super::{lock, wait_list::WaitList};
 /// Every version is kept for as long as it is read, so reading runs outside of the lock, and a value that is replaced
 /// is dropped outside of it.
 #[derive(Debug)]
-pub(crate) struct Watchable<T> {
+pub struct Watchable<T> {
     current: Mutex<Arc<Version<T>>>,
     waiting: WaitList,
 }
@@ -21,7 +21,8 @@ struct Version<T> {
 }
 
 impl<T: Clone> Watchable<T> {
-    pub(crate) fn new(value: T) -> Self {
+    /// This value, as version 0.
+    pub fn new(value: T) -> Self {
         Self { current: Mutex::new(Arc::new(Version { value, number: 0 })), waiting: WaitList::default() }
     }
 
@@ -30,14 +31,14 @@ impl<T: Clone> Watchable<T> {
     }
 
     /// What `look` makes of the value, and the value's version.
-    pub(crate) fn read<U>(&self, look: impl FnOnce(&T) -> U) -> (U, u64) {
+    pub fn read<U>(&self, look: impl FnOnce(&T) -> U) -> (U, u64) {
         let current = self.current();
         (look(&current.value), current.number)
     }
 
     /// Changes the value; its new version. `change` gets a clone, so what it replaces is dropped with the version
     /// before, after unlocking. It must not use this value itself.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut T)) -> u64 {
+    pub fn change(&self, change: impl FnOnce(&mut T)) -> u64 {
         let (before, number) = {
             let mut current = lock(&self.current);
             let number = current.number + 1;
@@ -51,7 +52,7 @@ impl<T: Clone> Watchable<T> {
     }
 
     /// Waits until `found` finds what it looks for in the value; it is given the version too. Cancel-safe.
-    pub(crate) async fn until<U>(&self, mut found: impl FnMut(&T, u64) -> Option<U>) -> U {
+    pub async fn until<U>(&self, mut found: impl FnMut(&T, u64) -> Option<U>) -> U {
         let look = || {
             let current = self.current();
             found(&current.value, current.number)

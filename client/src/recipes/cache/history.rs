@@ -164,8 +164,8 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::entry::{CachedKv, Fresh};
     use super::*;
-    use crate::recipes::cache::entry::{CachedKv, Fresh};
 
     fn put(snapshot: &mut Snapshot, key: &[u8], revision: i64) {
         let kv = Fresh { key, value: b"", create_revision: 1, mod_revision: revision, version: 1, lease: 0 };

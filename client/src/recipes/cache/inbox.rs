@@ -9,7 +9,7 @@ use etcd_watch_core::{EventKind, Filters, KeyRange};
 use futures_util::task::AtomicWaker;
 
 use super::{change::CacheChange, error::CacheError, snapshot::Snapshot, stats::Counters};
-use crate::sync::{lock, wake_all};
+use crate::toolkit::{lock, wake_all};
 
 /// What one revision changed, shared by all subscribers.
 pub(super) struct Batch<P> {

@@ -35,8 +35,8 @@ impl Exported {
         let label = || Label::new("cache", cache.to_owned());
         Self {
             last: CacheStats::default(),
-            counters: COUNTERS.map(|(name, help, _)| crate::metrics::counter(name, help, label())),
-            gauges: GAUGES.map(|(name, help, _)| crate::metrics::gauge(name, help, label())),
+            counters: COUNTERS.map(|(name, help, _)| crate::toolkit::counter(name, help, label())),
+            gauges: GAUGES.map(|(name, help, _)| crate::toolkit::gauge(name, help, label())),
         }
     }
 

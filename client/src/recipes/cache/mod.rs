@@ -112,23 +112,21 @@ impl<P> Drop for Alive<P> {
     }
 }
 
-impl Client {
-    /// Caches a key range. Returns at once; [`Cache::ready`] waits for the keys.
+impl<P: Send + Sync + 'static> Cache<P> {
+    /// Caches a key range. Returns at once; [`ready`](Self::ready) waits for the keys.
+    /// [`Client::cache`](crate::Client::cache) is the same.
     ///
     /// # Errors
     /// A request that can't be served, or a client that has been closed.
-    pub fn cache<P: Send + Sync + 'static>(
-        &self,
-        request: impl Into<CacheRequest<P>>,
-    ) -> Result<Cache<P>, CacheRequestError> {
+    pub fn open(client: &Client, request: impl Into<CacheRequest<P>>) -> Result<Self, CacheRequestError> {
         let request = request.into();
-        let mirror = self.mirror(request.mirror()?)?;
+        let mirror = client.mirror(request.mirror()?)?;
         let shared = Arc::new(Shared::new(request.range, request.history));
-        let follower = Follower::new(self.clone(), mirror, shared.clone(), request.make);
+        let follower = Follower::new(client.clone(), mirror, shared.clone(), request.make);
         #[cfg(feature = "metrics")]
         let follower = follower.exporting(&request.name);
-        self.runtime().spawn(Box::pin(follower.run()));
-        Ok(Cache { alive: Arc::new(Alive(shared)) })
+        client.runtime().spawn(Box::pin(follower.run()));
+        Ok(Self { alive: Arc::new(Alive(shared)) })
     }
 }
 

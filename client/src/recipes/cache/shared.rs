@@ -18,7 +18,7 @@ use super::{
     stats::{CacheStats, Counters},
     waiters::{Waiters, Wants},
 };
-use crate::sync::{lock, wake_all};
+use crate::toolkit::{lock, wake_all};
 
 /// What a cache is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::{
     shared::CacheStatus,
     snapshot::{Range, Snapshot},
 };
-use crate::sync::lock;
+use crate::toolkit::lock;
 
 /// A subscription to make: [`Cache::subscribe`](super::Cache::subscribe).
 #[derive(Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, task::Poll};
 
-use crate::sync::WaitList;
+use crate::toolkit::WaitList;
 
 /// What is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ use super::{
     queue::{self, Claim, Entered, Standing},
     telemetry,
 };
-use crate::{CallError, Compare, Is, Put, Txn, sync::Latch};
+use crate::{CallError, Compare, Is, Put, Txn, toolkit::Latch};
 
 /// How long a transaction may still be executed after its answer was given up: a server gives up on a proposal after
 /// 5 s and two election timeouts.

@@ -132,9 +132,10 @@ impl From<SessionLost> for ContendError {
 
 /// Why a watch whose request is lawful could not be opened: the client has ended.
 pub(super) fn not_watched(error: &OpenError) -> CallError {
-    match error {
-        OpenError::RuntimeGone => CallError::RuntimeGone { method: "Watch" },
-        OpenError::Closed | OpenError::Request(_) => CallError::Closed { method: "Watch" },
+    if matches!(error, OpenError::RuntimeGone) {
+        CallError::RuntimeGone { method: "Watch" }
+    } else {
+        CallError::Closed { method: "Watch" }
     }
 }
 

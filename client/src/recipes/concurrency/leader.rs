@@ -17,7 +17,7 @@ use super::{
     error::{can_start_over, not_watched},
     patience::{backoff, persist, start_over},
 };
-use crate::{CallError, Client, Get, SortBy, SortOrder, Watch, runtime::Backoff};
+use crate::{CallError, Client, Get, SortBy, SortOrder, Watch, toolkit::Backoff};
 
 /// A leader, as seen from outside.
 #[derive(Clone, Debug, PartialEq, Eq)]

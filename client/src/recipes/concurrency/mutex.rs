@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{ContendError, Lost, Name, Session, claim::Place};
-use crate::{Compare, runtime::timeout};
+use crate::{Compare, toolkit::timeout};
 
 /// A lock with a name: one holder at a time among all clients of the cluster, those in Go too; first come, first
 /// served. Cheap to make and to clone: nothing happens before somebody locks.

@@ -6,7 +6,7 @@ use etcd_watch_core::CloseReason;
 
 use crate::{
     CallError, Client,
-    runtime::{self, Backoff, Pace, RuntimeGone},
+    toolkit::{self, Backoff, Pace, RuntimeGone},
 };
 
 /// Between two attempts at a call, which has waited for endpoints itself.
@@ -23,7 +23,7 @@ pub(super) async fn pause(
     backoff: &mut Backoff,
     method: &'static str,
 ) -> Result<(), CallError> {
-    let paused = runtime::pause(&**client.runtime(), backoff.next()).await;
+    let paused = toolkit::pause(&**client.runtime(), backoff.next_pause()).await;
     paused.map_err(|RuntimeGone| CallError::RuntimeGone { method })
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn persist_for<T, F: Future<Output = Result<T, CallError>>>(
     loop {
         match call().await {
             Err(error) if error.is_transient() && client.runtime().now().since(began) < limit => {
-                let paused = runtime::pause(&**client.runtime(), backoff.next()).await;
+                let paused = toolkit::pause(&**client.runtime(), backoff.next_pause()).await;
                 paused.map_err(|RuntimeGone| error)?;
             }
             result => return result,

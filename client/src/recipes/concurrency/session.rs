@@ -16,7 +16,7 @@ use futures_util::{
 use super::{SessionError, SessionLost, patience::persist_for, telemetry};
 use crate::{
     CallError, Client, LeaseKeeper, LeaseLost,
-    sync::{Latch, lock},
+    toolkit::{Latch, lock},
 };
 
 /// As Go's.

@@ -7,7 +7,7 @@ use etcd_watch_core::{IntoBytes, KeyRange, MirrorRequest};
 use futures_util::future::{AbortHandle, Abortable};
 
 use super::{Config, FollowError, Shared, State, Tree, follower::Follower};
-use crate::{BoxError, Client, sync::Watchable};
+use crate::{BoxError, Client, toolkit::Watchable};
 
 /// How to follow, and what.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use etcd_watch_core::{CloseReason, EventKind, MirrorEvent};
 use futures_util::future::AbortHandle;
 
 use super::{DecodeError, Ended, State, Tree};
-use crate::{BoxError, Mirror, sync::Watchable};
+use crate::{BoxError, Mirror, toolkit::Watchable};
 
 /// Folds a mirror into a tree, and decodes that.
 pub(super) struct Follower<T, D> {
@@ -54,7 +54,7 @@ impl<T, D> Follower<T, D> {
 fn undecodable(name: &[u8]) -> metrics::Counter {
     const NAME: &str = "etcd_watch_config_decode_errors_total";
     let label = metrics::Label::new("config", String::from_utf8_lossy(name).into_owned());
-    crate::metrics::counter(NAME, "Changes of a configuration that did not decode.", label)
+    crate::toolkit::counter(NAME, "Changes of a configuration that did not decode.", label)
 }
 
 impl<T, E: Into<BoxError>, D: FnMut(&Tree) -> Result<T, E>> Follower<T, D> {

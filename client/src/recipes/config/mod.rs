@@ -44,7 +44,7 @@ use std::{fmt, sync::Arc};
 use etcd_watch_core::IntoBytes;
 use futures_util::future::AbortHandle;
 
-use crate::{BoxError, Client, sync::Watchable};
+use crate::{BoxError, Client, toolkit::Watchable};
 
 pub use builder::ConfigBuilder;
 pub use error::{DecodeError, Ended, FollowError};

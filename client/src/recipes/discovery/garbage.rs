@@ -14,7 +14,7 @@ impl Garbage {
     pub(super) fn of(target: &str) -> Self {
         Self {
             #[cfg(feature = "metrics")]
-            found: crate::metrics::counter(
+            found: crate::toolkit::counter(
                 "etcd_watch_discovery_undecodable_total",
                 "Values under a target that are no endpoints.",
                 metrics::Label::new("target", target.to_owned()),

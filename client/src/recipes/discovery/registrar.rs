@@ -21,8 +21,7 @@ use super::{
 };
 use crate::{
     CallError, Client, Compare, Get, Is, LeaseKeeper, LeaseLost, Put, Txn,
-    runtime::{Backoff, Pace},
-    sync::Watchable,
+    toolkit::{Backoff, Pace, Watchable},
 };
 
 /// After so long without a loss the next one counts as the first.
@@ -159,7 +158,7 @@ impl Registrar {
     /// Waits before another attempt, unless another thing is wanted.
     async fn pause(&mut self, version: u64) {
         let runtime = self.client.runtime().clone();
-        let mut pause = pin!(runtime.sleep(self.backoff.next()));
+        let mut pause = pin!(runtime.sleep(self.backoff.next_pause()));
         let mut ordered = pin!(self.shared.orders.until(|_, now| (now > version).then_some(())));
         let is_ordered = poll_fn(|cx| match ordered.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(true),

@@ -8,7 +8,7 @@ use super::{
     endpoint::ServiceEndpoint,
     error::{DiscoveryError, check_addr, is_final},
 };
-use crate::{CallError, LeaseLost, sync::Watchable};
+use crate::{CallError, LeaseLost, toolkit::Watchable};
 
 /// An endpoint that is kept registered for as long as this exists.
 ///
