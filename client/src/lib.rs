@@ -92,6 +92,7 @@ mod sync;
 mod testing;
 pub mod toolkit;
 mod transport;
+mod upkeep;
 mod watch;
 
 pub use attempt_error::AttemptError;
@@ -104,7 +105,7 @@ pub use calls::{
     txn::{Compare, Is, Txn, TxnOp},
 };
 pub use client::Client;
-pub use cluster::{advertised::Advertised, members::SyncError};
+pub use cluster::advertised::Advertised;
 pub use endpoint::{Address, Endpoint, EndpointError, Scheme};
 pub use error::{BoxError, BuildError, CallError, EndpointFailure, OpenError, StartError};
 pub use mirror::Mirror;
@@ -116,6 +117,7 @@ pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, socket};
 pub use transport::options::Keepalive;
 #[cfg(feature = "tls")]
 pub use transport::tls::{Tls, TlsError};
+pub use upkeep::sync::SyncError;
 pub use watch::{
     error::{Recovery, WatchError},
     handle::Watch,

@@ -193,7 +193,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-pub(super) fn start(calls: Arc<Calls>, id: i64, term: Term) -> LeaseKeeper {
+pub(crate) fn start(calls: Arc<Calls>, id: i64, term: Term) -> LeaseKeeper {
     let runtime = calls.runtime().clone();
     let state = State { term, last: None, lost: None };
     let shared = Arc::new(Shared { id, state: Watchable::new(state), runtime: runtime.clone() });

@@ -1,11 +1,11 @@
 //! Reading and writing keys.
 
-use etcd_watch_core::{Header, IntoBytes, KeyRange};
+use etcd_watch_core::{IntoBytes, KeyRange};
 use etcd_watch_proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest, range_request,
 };
 
-use crate::{CallError, Client, DeleteResponse, GetResponse, PutResponse, transport::wire::header};
+use crate::CallError;
 
 /// What a read is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -260,6 +260,11 @@ impl Compact {
         self.0.physical = true;
         self
     }
+
+    pub(crate) fn into_request(self) -> Result<CompactionRequest, CallError> {
+        not_negative("Compact", "revision", self.0.revision)?;
+        Ok(self.0)
+    }
 }
 
 /// Everything before this revision.
@@ -285,64 +290,6 @@ pub(crate) fn not_negative(method: &'static str, field: &'static str, value: i64
         return Ok(());
     }
     Err(CallError::InvalidArgument { method, field, problem: "is negative: give 0 or more" })
-}
-
-/// Every call is tried on one endpoint after the other until the builder's `request_timeout` is over; a
-/// write only while it surely was not executed, else it ends with [`CallError::MaybeExecuted`]. Dropping
-/// a call's future gives it up; a write may then still be executed.
-impl Client {
-    /// Reads one key or a range: `client.get("name")`, `client.get(KeyRange::prefix("names/"))`, or with options
-    /// `client.get(Get::prefix("names/").limit(10))`.
-    ///
-    /// # Errors
-    /// The empty key, an invalid option, the server's refusal (a compacted revision, say), or no answer in time.
-    pub async fn get(&self, get: impl Into<Get>) -> Result<GetResponse, CallError> {
-        Ok(self.call(get.into().into_request("Range")?).await?.into())
-    }
-
-    /// Writes a key; with options: [`put_with`](Self::put_with).
-    ///
-    /// # Errors
-    /// The empty key, the server's refusal, or an answer that didn't come.
-    pub async fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<PutResponse, CallError> {
-        self.put_with(Put::new(key, value)).await
-    }
-
-    /// Writes a key, with options: `client.put_with(Put::new("name", "anna").lease(id))`.
-    ///
-    /// # Errors
-    /// The empty key, an invalid option, the server's refusal, or an answer that didn't come.
-    pub async fn put_with(&self, put: Put) -> Result<PutResponse, CallError> {
-        Ok(self.call(put.into_request("Put")?).await?.into())
-    }
-
-    /// Deletes one key or a range: `client.delete("name")`, or with options
-    /// `client.delete(Delete::key("name").prev_kv(true))`.
-    ///
-    /// # Errors
-    /// The empty key, the server's refusal, or an answer that didn't come.
-    pub async fn delete(&self, delete: impl Into<Delete>) -> Result<DeleteResponse, CallError> {
-        Ok(self.call(delete.into().into_request("DeleteRange")?).await?.into())
-    }
-
-    /// Deletes every key with the prefix. The empty prefix is every key.
-    ///
-    /// # Errors
-    /// The server's refusal, or an answer that didn't come.
-    pub async fn delete_prefix(&self, prefix: impl IntoBytes) -> Result<DeleteResponse, CallError> {
-        self.delete(Delete::prefix(prefix)).await
-    }
-
-    /// Throws away what was before a revision, `client.compact(revision)`: it can't be read or watched any more.
-    ///
-    /// # Errors
-    /// A revision below 0, the server's refusal (compacted already, or in the future), or an answer that
-    /// didn't come.
-    pub async fn compact(&self, compact: impl Into<Compact>) -> Result<Header, CallError> {
-        let Compact(request) = compact.into();
-        not_negative("Compact", "revision", request.revision)?;
-        Ok(header(self.calls().call(request).await?.header))
-    }
 }
 
 #[cfg(test)]

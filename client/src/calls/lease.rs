@@ -3,16 +3,14 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use etcd_watch_proto::etcdserverpb::{
-    LeaseGrantRequest, LeaseKeepAliveRequest, LeaseRevokeRequest, LeaseRevokeResponse, LeaseTimeToLiveRequest,
-};
+use etcd_watch_proto::etcdserverpb::{LeaseGrantRequest, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
 
 use crate::{
-    CallError, Client, LeaseKeeper,
+    CallError, LeaseKeeper,
     calls::{
         attempts::Calls,
         keeper,
-        term::{MAX_TTL, Renewed, Term, believable, judge, seconds},
+        term::{MAX_TTL, Term, seconds},
     },
     runtime::Moment,
 };
@@ -39,7 +37,7 @@ impl LeaseGrant {
         self
     }
 
-    fn request(self) -> Result<LeaseGrantRequest, CallError> {
+    pub(crate) fn into_request(self) -> Result<LeaseGrantRequest, CallError> {
         let invalid = |field, problem| CallError::InvalidArgument { method: "LeaseGrant", field, problem };
         let seconds = self.ttl.as_secs().saturating_add(u64::from(self.ttl.subsec_nanos() > 0));
         if self.ttl < Duration::from_secs(1) {
@@ -72,6 +70,10 @@ pub struct Lease {
 }
 
 impl Lease {
+    pub(crate) fn new(calls: &Arc<Calls>, id: i64, term: Term) -> Self {
+        Self { calls: calls.clone(), id, term }
+    }
+
     /// The lease's id. etcd's own tools write it in hexadecimal.
     #[must_use]
     pub fn id(&self) -> i64 {
@@ -125,6 +127,11 @@ impl LeaseTimeToLive {
         self.keys = keys;
         self
     }
+
+    pub(crate) fn into_request(self) -> LeaseTimeToLiveRequest {
+        let Self { id, keys } = self;
+        LeaseTimeToLiveRequest { id, keys }
+    }
 }
 
 impl From<i64> for LeaseTimeToLive {
@@ -145,86 +152,14 @@ pub struct LeaseStatus {
     pub keys: Vec<Bytes>,
 }
 
-impl Client {
-    /// Grants a lease for so long; the server may give more. See [`LeaseGrant`] for a lease with an id of your own.
-    ///
-    /// # Errors
-    /// A time shorter than 1 s or longer than etcd grants, an id that is not positive, the server's refusal, or an
-    /// answer that didn't come.
-    pub async fn lease_grant(&self, grant: impl Into<LeaseGrant>) -> Result<Lease, CallError> {
-        let request = grant.into().request()?;
-        let asked = seconds(request.ttl);
-        let since = Moment::now(self.runtime());
-        let answer = self.calls().call(request).await?;
-        // A server that says nonsense is held to what it was asked for.
-        let ttl = believable(answer.ttl).unwrap_or(asked);
-        Ok(Lease { calls: self.calls().clone(), id: answer.id, term: Term { since, ttl } })
-    }
-
-    /// Ends a lease and deletes the keys that hang on it.
-    ///
-    /// # Errors
-    /// The server's refusal (there is no such lease), or an answer that didn't come.
-    pub async fn lease_revoke(&self, id: i64) -> Result<LeaseRevokeResponse, CallError> {
-        self.calls().call(LeaseRevokeRequest { id }).await
-    }
-
-    /// Renews a lease once; `None` if there is no such lease any more.
-    ///
-    /// # Errors
-    /// The server's refusal, or no answer of use in time.
-    pub async fn lease_keep_alive_once(&self, id: i64) -> Result<Option<Lease>, CallError> {
-        let since = Moment::now(self.runtime());
-        let answer = match self.calls().call(LeaseKeepAliveRequest { id }).await {
-            Err(error) if error.is_lease_not_found() => return Ok(None),
-            answer => answer?,
-        };
-        match judge(id, &answer) {
-            Ok(Renewed::For(ttl)) => {
-                Ok(Some(Lease { calls: self.calls().clone(), id, term: Term { since, ttl } }))
-            }
-            Ok(Renewed::NotFound) => Ok(None),
-            Err(last) => {
-                let after = Moment::now(self.runtime()).since(since);
-                Err(CallError::Timeout { method: "LeaseKeepAlive", after, last: Some(last.into()) })
-            }
-        }
-    }
-
-    /// How long a lease has left and, if [asked for](LeaseTimeToLive::keys), the keys on it; `None` if there is no such
-    /// lease. Doesn't renew it.
-    ///
-    /// # Errors
-    /// The server's refusal, or no answer in time.
-    pub async fn lease_time_to_live(
-        &self,
-        request: impl Into<LeaseTimeToLive>,
-    ) -> Result<Option<LeaseStatus>, CallError> {
-        let LeaseTimeToLive { id, keys } = request.into();
-        let answer = match self.call(LeaseTimeToLiveRequest { id, keys }).await {
-            Err(error) if error.is_lease_not_found() => return Ok(None),
-            answer => answer?,
-        };
-        Ok((answer.ttl >= 0).then(|| LeaseStatus {
+impl LeaseStatus {
+    /// `None` if there is no such lease.
+    pub(crate) fn read(answer: LeaseTimeToLiveResponse) -> Option<Self> {
+        (answer.ttl >= 0).then(|| Self {
             remaining: seconds(answer.ttl),
             granted_ttl: seconds(answer.granted_ttl),
             keys: answer.keys,
-        }))
-    }
-
-    /// Keeps a lease that somebody else granted alive in the background until the keeper is dropped. `ttl` is the time
-    /// it was granted for, counted from now. One that was granted or renewed here is kept by [`Lease::keep_alive`],
-    /// which knows since when its time counts.
-    ///
-    /// # Errors
-    /// A time of zero.
-    pub fn lease_keep_alive(&self, id: i64, ttl: Duration) -> Result<LeaseKeeper, CallError> {
-        if ttl.is_zero() {
-            let problem = "is zero: give what the lease was granted for";
-            return Err(CallError::InvalidArgument { method: "LeaseKeepAlive", field: "ttl", problem });
-        }
-        let term = Term { since: Moment::now(self.runtime()), ttl };
-        Ok(keeper::start(self.calls().clone(), id, term))
+        })
     }
 }
 
@@ -234,7 +169,7 @@ mod tests {
 
     #[test]
     fn times_that_etcd_does_not_grant_are_refused_by_name() {
-        let refused = |grant: LeaseGrant| match grant.request() {
+        let refused = |grant: LeaseGrant| match grant.into_request() {
             Err(CallError::InvalidArgument { field, .. }) => field,
             other => panic!("{other:?}"),
         };
@@ -248,11 +183,12 @@ mod tests {
 
     #[test]
     fn times_are_granted_in_whole_seconds_rounded_up() {
-        let ttl = |ttl: Duration| LeaseGrant::new(ttl).request().map(|request| (request.ttl, request.id));
+        let ttl =
+            |ttl: Duration| LeaseGrant::new(ttl).into_request().map(|request| (request.ttl, request.id));
         assert_eq!(ttl(Duration::from_secs(1)), Ok((1, 0)));
         assert_eq!(ttl(Duration::from_millis(1_001)), Ok((2, 0)));
         assert_eq!(ttl(Duration::from_secs(MAX_TTL)), Ok((9_000_000_000, 0)));
         let own = LeaseGrant::new(Duration::from_secs(5)).id(7);
-        assert_eq!(own.request().map(|request| request.id), Ok(7));
+        assert_eq!(own.into_request().map(|request| request.id), Ok(7));
     }
 }

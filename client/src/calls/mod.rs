@@ -8,5 +8,5 @@ pub(crate) mod keeper;
 pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod limits;
-mod term;
+pub(crate) mod term;
 pub(crate) mod txn;

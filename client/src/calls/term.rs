@@ -8,31 +8,31 @@ use etcd_watch_proto::etcdserverpb::LeaseKeepAliveResponse;
 use crate::runtime::Moment;
 
 /// The longest time that etcd grants a lease for: `MaxLeaseTTL` of its `lease/lessor.go`, in seconds.
-pub(super) const MAX_TTL: u64 = 9_000_000_000;
+pub(crate) const MAX_TTL: u64 = 9_000_000_000;
 
 /// The time that a lease lasts for without another renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Term {
+pub(crate) struct Term {
     /// When the call that granted or renewed it was sent.
-    pub(super) since: Moment,
-    pub(super) ttl: Duration,
+    pub(crate) since: Moment,
+    pub(crate) ttl: Duration,
 }
 
 impl Term {
-    pub(super) fn left(&self, now: Moment) -> Duration {
+    pub(crate) fn left(&self, now: Moment) -> Duration {
         self.ttl.saturating_sub(now.since(self.since))
     }
 }
 
 /// What a server says of a lease that it was asked to renew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Renewed {
+pub(crate) enum Renewed {
     For(Duration),
     NotFound,
 }
 
 /// Reads the answer to a renewal. One that makes no sense says nothing about the lease: it is a failure like any other.
-pub(super) fn judge(id: i64, answer: &LeaseKeepAliveResponse) -> Result<Renewed, Failure> {
+pub(crate) fn judge(id: i64, answer: &LeaseKeepAliveResponse) -> Result<Renewed, Failure> {
     if answer.id != id {
         let message = format!("the answer is for lease {:x}, not for {id:x}", answer.id);
         return Err(Failure::status(Code::Internal, message));
@@ -46,11 +46,11 @@ pub(super) fn judge(id: i64, answer: &LeaseKeepAliveResponse) -> Result<Renewed,
 }
 
 /// A time to live that etcd may give.
-pub(super) fn believable(ttl: i64) -> Option<Duration> {
+pub(crate) fn believable(ttl: i64) -> Option<Duration> {
     u64::try_from(ttl).ok().filter(|seconds| (1..=MAX_TTL).contains(seconds)).map(Duration::from_secs)
 }
 
-pub(super) fn seconds(seconds: i64) -> Duration {
+pub(crate) fn seconds(seconds: i64) -> Duration {
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
 }
 

@@ -6,7 +6,7 @@ use etcd_watch_proto::etcdserverpb as pb;
 use pb::{compare, request_op};
 
 use crate::{
-    CallError, Client, Delete, Get, Put, TxnResponse,
+    CallError, Delete, Get, Put,
     calls::kv::{not_empty, not_negative},
 };
 
@@ -198,16 +198,6 @@ impl Txn {
             success: ops(self.then)?,
             failure: ops(self.otherwise)?,
         })
-    }
-}
-
-impl Client {
-    /// Runs a transaction. One that only reads is retried like a read.
-    ///
-    /// # Errors
-    /// An empty key or an invalid option in it, the server's refusal, or an answer that didn't come.
-    pub async fn txn(&self, txn: Txn) -> Result<TxnResponse, CallError> {
-        Ok(self.call(txn.into_request()?).await?.into())
     }
 }
 

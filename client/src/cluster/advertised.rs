@@ -56,7 +56,7 @@ impl Advertised {
 
 /// What a client accepts beside the endpoints that it was given.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Policy {
+pub(crate) struct Policy {
     accepted: Accepted,
     plain_text: bool,
     tcp: bool,
@@ -65,7 +65,7 @@ pub(super) struct Policy {
 }
 
 impl Policy {
-    pub(super) fn new(accepted: Accepted, wanted: Advertised, given: &[Arc<Endpoint>]) -> Self {
+    pub(crate) fn new(accepted: Accepted, wanted: Advertised, given: &[Arc<Endpoint>]) -> Self {
         let any = |is: fn(&Endpoint) -> bool| given.iter().any(|endpoint| is(endpoint));
         Self {
             accepted,
@@ -80,7 +80,7 @@ impl Policy {
     ///
     /// # Errors
     /// One that can't be used, or is not accepted.
-    pub(super) fn read(&self, url: &str) -> Result<Endpoint, EndpointError> {
+    pub(crate) fn read(&self, url: &str) -> Result<Endpoint, EndpointError> {
         let endpoint = self.accepted.read(url)?;
         if let Some(reason) = self.refusal(&endpoint) {
             return Err(EndpointError::NotLikeGiven { endpoint: endpoint.to_string(), reason });

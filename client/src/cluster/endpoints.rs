@@ -30,7 +30,7 @@ impl Endpoints {
     }
 
     /// The application gives other endpoints. Whether others are in use than before.
-    pub(super) fn give(&self, all: Vec<Endpoint>) -> bool {
+    pub(crate) fn give(&self, all: Vec<Endpoint>) -> bool {
         let changed = lock(&self.list).give(all);
         if changed {
             self.tell_change();
@@ -39,7 +39,7 @@ impl Endpoints {
     }
 
     /// The member list has these endpoints; those that are new may be used as far as they `answered`.
-    pub(super) fn sync(
+    pub(crate) fn sync(
         &self,
         given: &Given,
         listed: &[Arc<Endpoint>],
@@ -57,11 +57,11 @@ impl Endpoints {
         tracing::info!(name: "endpoints_changed", endpoints = %names.join(","), "using other etcd endpoints");
     }
 
-    pub(super) fn left_out(&self) -> &News {
+    pub(crate) fn left_out(&self) -> &News {
         &self.left_out
     }
 
-    pub(super) fn given(&self) -> Given {
+    pub(crate) fn given(&self) -> Given {
         lock(&self.list).given()
     }
 
@@ -71,12 +71,12 @@ impl Endpoints {
     }
 
     /// Those of the endpoints that are not in use, or are down.
-    pub(super) fn untried(&self, listed: &[Arc<Endpoint>]) -> Vec<Arc<Endpoint>> {
+    pub(crate) fn untried(&self, listed: &[Arc<Endpoint>]) -> Vec<Arc<Endpoint>> {
         lock(&self.list).untried(listed).into_iter().cloned().collect()
     }
 
     /// Whether an endpoint in use is not known to be down.
-    pub(super) fn is_any_up(&self) -> bool {
+    pub(crate) fn is_any_up(&self) -> bool {
         lock(&self.list).is_any_up()
     }
 

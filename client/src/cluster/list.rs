@@ -37,14 +37,14 @@ struct Entry {
 
 /// The endpoints that the application gave, and when.
 #[derive(Clone, Debug)]
-pub(super) struct Given {
-    pub(super) endpoints: Vec<Arc<Endpoint>>,
+pub(crate) struct Given {
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
     generation: u64,
 }
 
 /// What a member list has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Synced {
+pub(crate) enum Synced {
     /// These endpoints are in use already.
     Same,
     /// Others are in use from now on.

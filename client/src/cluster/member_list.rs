@@ -27,16 +27,16 @@ const NAMED: usize = 8;
 
 /// A member list, as far as it is of use.
 #[derive(Debug, Default)]
-pub(super) struct Listed {
-    pub(super) endpoints: Vec<Arc<Endpoint>>,
-    pub(super) left_out: LeftOut,
+pub(crate) struct Listed {
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    pub(crate) left_out: LeftOut,
     /// What is wrong with the last URL that can't be used.
-    pub(super) last: Option<EndpointError>,
+    pub(crate) last: Option<EndpointError>,
 }
 
 impl Listed {
     /// Learners are left out: they serve no client but for reads that may be old.
-    pub(super) fn read(policy: &Policy, members: &[Member]) -> Self {
+    pub(crate) fn read(policy: &Policy, members: &[Member]) -> Self {
         let voters = members.iter().filter(|member| !member.is_learner);
         let mut urls = voters.flat_map(|member| &member.client_urls);
         let mut listed = Self::default();
@@ -70,7 +70,7 @@ fn parse(policy: &Policy, url: &str) -> Result<Endpoint, EndpointError> {
 
 /// The URLs that are not used, for one line of the log.
 #[derive(Debug, Default)]
-pub(super) struct LeftOut {
+pub(crate) struct LeftOut {
     named: Vec<String>,
     /// How many have a reason of their own, those named included.
     count: usize,
@@ -90,7 +90,7 @@ impl LeftOut {
     }
 
     /// An endpoint that may be used, but does not answer. Why it doesn't may differ from time to time, and is no news.
-    pub(super) fn add_silent(&mut self, endpoint: &Endpoint, why: &dyn fmt::Display) {
+    pub(crate) fn add_silent(&mut self, endpoint: &Endpoint, why: &dyn fmt::Display) {
         endpoint.hash(&mut self.hasher);
         if self.named.len() < NAMED {
             self.named.push(format!("endpoint {endpoint} does not answer yet: {why}"));
@@ -99,7 +99,7 @@ impl LeftOut {
     }
 
     /// Logs what is left out, unless that was logged last.
-    pub(super) fn log(&self, news: &News) {
+    pub(crate) fn log(&self, news: &News) {
         if !news.is_news((self.hasher.finish(), self.count, self.more)) || self.count + self.more == 0 {
             return;
         }
@@ -115,11 +115,11 @@ impl LeftOut {
 
 /// What was logged last, so that the log hears of changes only.
 #[derive(Debug, Default)]
-pub(super) struct News(Mutex<u64>);
+pub(crate) struct News(Mutex<u64>);
 
 impl News {
     /// Whether this is something else than the last time.
-    pub(super) fn is_news(&self, what: impl Hash) -> bool {
+    pub(crate) fn is_news(&self, what: impl Hash) -> bool {
         let mut hasher = DefaultHasher::new();
         what.hash(&mut hasher);
         let hash = hasher.finish();

@@ -8,18 +8,10 @@
 //! | `endpoints` | that list, shared and logged |
 //! | `advertised` | which addresses of the member list are accepted |
 //! | `member_list` | what is read of the member list, and what is left out |
-//! | `trial` | asks one endpoint for the member list |
-//! | `probe` | asks every endpoint how it is, to spread the watch streams |
-//! | `members` | the client's methods for all of this |
-//! | `upkeep` | what is done at intervals |
 
 pub(crate) mod advertised;
 pub(crate) mod dialer;
 pub(crate) mod endpoints;
-mod list;
-mod member_list;
-pub(crate) mod members;
+pub(crate) mod list;
+pub(crate) mod member_list;
 pub(crate) mod pool;
-mod probe;
-mod trial;
-pub(crate) mod upkeep;

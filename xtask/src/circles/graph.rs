@@ -15,19 +15,8 @@ impl Graph {
         }
     }
 
-    pub(super) fn has(&self, from: &str, to: &str) -> bool {
-        self.uses.get(from).is_some_and(|uses| uses.contains(to))
-    }
-
     pub(super) fn arrows(&self) -> impl Iterator<Item = (&str, &str)> {
         self.uses.iter().flat_map(|(from, uses)| uses.iter().map(move |to| (from.as_str(), to.as_str())))
-    }
-
-    /// The same without some arrows.
-    pub(super) fn without(&self, left_out: &[(&str, &str)]) -> Self {
-        let mut rest = Self::default();
-        self.arrows().filter(|arrow| !left_out.contains(arrow)).for_each(|(from, to)| rest.add(from, to));
-        rest
     }
 
     /// The largest sets of files in which each leads to each other.

@@ -1,11 +1,22 @@
-//! What is done over and over in the background.
+//! The upkeep of the endpoints: the member list is read and tried, watch streams are spread, once or at intervals.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `mod` | what is done at intervals |
+//! | `sync` | takes the endpoints from the member list |
+//! | `trial` | asks one endpoint for the member list |
+//! | `spread` | asks every endpoint how it is, and spreads the watch streams over those that serve |
+
+pub(crate) mod spread;
+pub(crate) mod sync;
+mod trial;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{join, select};
 
-use super::{member_list::News, members::sync, probe::spread};
-use crate::{calls::attempts::Calls, runtime::pause, watch::hub::Hub};
+use self::{spread::spread, sync::sync};
+use crate::{calls::attempts::Calls, cluster::member_list::News, runtime::pause, watch::hub::Hub};
 
 /// What is done over and over in the background, and how often.
 #[derive(Clone, Copy, Debug, Default)]

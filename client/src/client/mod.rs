@@ -1,4 +1,8 @@
-//! The client.
+//! The client: what every handle of it shares, and its methods by subject.
+
+mod endpoints;
+mod kv;
+mod lease;
 
 use std::{fmt, sync::Arc};
 

@@ -13,7 +13,7 @@ use crate::{
     watch::hub::Hub,
 };
 
-pub(super) async fn spread(calls: &Calls, hub: &Hub) {
+pub(crate) async fn spread(calls: &Calls, hub: &Hub) {
     if calls.end().is_some() {
         return;
     }

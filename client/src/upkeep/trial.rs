@@ -7,13 +7,13 @@ use etcd_watch_core::Failure;
 use etcd_watch_proto::etcdserverpb as pb;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::member_list::LeftOut;
 use crate::{
     Endpoint,
     calls::{
         attempts::{Calls, no_answer},
         judge::members_fault,
     },
+    cluster::member_list::LeftOut,
     runtime::timeout,
     transport::{
         connection::Connection,

@@ -1,0 +1,89 @@
+//! The client's calls for leases.
+
+use std::time::Duration;
+
+use etcd_watch_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseRevokeRequest, LeaseRevokeResponse};
+
+use crate::{
+    CallError, Client, Lease, LeaseGrant, LeaseKeeper, LeaseStatus, LeaseTimeToLive,
+    calls::{
+        keeper,
+        term::{Renewed, Term, believable, judge, seconds},
+    },
+    runtime::Moment,
+};
+
+impl Client {
+    /// Grants a lease for so long; the server may give more. See [`LeaseGrant`] for a lease with an id of your own.
+    ///
+    /// # Errors
+    /// A time shorter than 1 s or longer than etcd grants, an id that is not positive, the server's refusal, or an
+    /// answer that didn't come.
+    pub async fn lease_grant(&self, grant: impl Into<LeaseGrant>) -> Result<Lease, CallError> {
+        let request = grant.into().into_request()?;
+        let asked = seconds(request.ttl);
+        let since = Moment::now(self.runtime());
+        let answer = self.calls().call(request).await?;
+        // A server that says nonsense is held to what it was asked for.
+        let ttl = believable(answer.ttl).unwrap_or(asked);
+        Ok(Lease::new(self.calls(), answer.id, Term { since, ttl }))
+    }
+
+    /// Ends a lease and deletes the keys that hang on it.
+    ///
+    /// # Errors
+    /// The server's refusal (there is no such lease), or an answer that didn't come.
+    pub async fn lease_revoke(&self, id: i64) -> Result<LeaseRevokeResponse, CallError> {
+        self.calls().call(LeaseRevokeRequest { id }).await
+    }
+
+    /// Renews a lease once; `None` if there is no such lease any more.
+    ///
+    /// # Errors
+    /// The server's refusal, or no answer of use in time.
+    pub async fn lease_keep_alive_once(&self, id: i64) -> Result<Option<Lease>, CallError> {
+        let since = Moment::now(self.runtime());
+        let answer = match self.calls().call(LeaseKeepAliveRequest { id }).await {
+            Err(error) if error.is_lease_not_found() => return Ok(None),
+            answer => answer?,
+        };
+        match judge(id, &answer) {
+            Ok(Renewed::For(ttl)) => Ok(Some(Lease::new(self.calls(), id, Term { since, ttl }))),
+            Ok(Renewed::NotFound) => Ok(None),
+            Err(last) => {
+                let after = Moment::now(self.runtime()).since(since);
+                Err(CallError::Timeout { method: "LeaseKeepAlive", after, last: Some(last.into()) })
+            }
+        }
+    }
+
+    /// How long a lease has left and, if [asked for](LeaseTimeToLive::keys), the keys on it; `None` if there is no such
+    /// lease. Doesn't renew it.
+    ///
+    /// # Errors
+    /// The server's refusal, or no answer in time.
+    pub async fn lease_time_to_live(
+        &self,
+        request: impl Into<LeaseTimeToLive>,
+    ) -> Result<Option<LeaseStatus>, CallError> {
+        match self.call(request.into().into_request()).await {
+            Err(error) if error.is_lease_not_found() => Ok(None),
+            answer => Ok(LeaseStatus::read(answer?)),
+        }
+    }
+
+    /// Keeps a lease that somebody else granted alive in the background until the keeper is dropped. `ttl` is the time
+    /// it was granted for, counted from now. One that was granted or renewed here is kept by [`Lease::keep_alive`],
+    /// which knows since when its time counts.
+    ///
+    /// # Errors
+    /// A time of zero.
+    pub fn lease_keep_alive(&self, id: i64, ttl: Duration) -> Result<LeaseKeeper, CallError> {
+        if ttl.is_zero() {
+            let problem = "is zero: give what the lease was granted for";
+            return Err(CallError::InvalidArgument { method: "LeaseKeepAlive", field: "ttl", problem });
+        }
+        let term = Term { since: Moment::now(self.runtime()), ttl };
+        Ok(keeper::start(self.calls().clone(), id, term))
+    }
+}
