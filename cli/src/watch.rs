@@ -81,7 +81,7 @@ impl<'a> Session<'a> {
                 }
                 () = Until::time_to_ask(&mut self.until) => {
                     // A watch that has ended says so itself.
-                    let _ = self.watch.request_progress();
+                    self.watch.request_progress();
                     continue;
                 }
             };

@@ -199,7 +199,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Reads the member list from the cluster this often, and uses the members' client URLs from then on, see
+    /// Reads the member list from the cluster this often, give or take a tenth, and uses the members' client URLs from then on, see
     /// [`Client::sync_endpoints`]. Default: never.
     pub fn sync_endpoints_every(mut self, interval: Duration) -> Self {
         self.upkeep.sync_every(interval);
@@ -212,7 +212,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Spreads the watch streams over the members this often, see [`Client::spread_watches`]. Default: never.
+    /// Spreads the watch streams over the members this often, give or take a tenth, see [`Client::spread_watches`]. Default: never.
     pub fn spread_watches_every(mut self, interval: Duration) -> Self {
         self.upkeep.spread_every(interval);
         self

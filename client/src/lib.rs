@@ -31,6 +31,7 @@
 //! | `stream_opened` | debug | `stream`, `endpoint`, `version` |
 //! | `stream_lost` | info | `stream`, `endpoint`, `reason`, `backoff`, `failures` (in a row) |
 //! | `stream_failed` | debug | the same, for one that could not be opened |
+//! | `stream_failing` | warn | the same, after 8 failures in a row, 16, 32, ... |
 //! | `stream_replaced` | warn | the same, for one whose server broke the protocol or lags |
 //! | `stream_closed` | debug | the same, for one that is not needed any more |
 //! | `revision_not_read` | debug | `range`, `reason`; the current revision, for watches from now on |

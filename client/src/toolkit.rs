@@ -22,7 +22,7 @@
 //!     loop {
 //!         match client.get(key).await {
 //!             Err(error) if error.is_transient() => {
-//!                 let paused = pause(&**client.runtime(), backoff.next_pause()).await;
+//!                 let paused = pause(client.runtime(), backoff.next_pause()).await;
 //!                 paused.map_err(|RuntimeGone| error)?;
 //!             }
 //!             result => return result,

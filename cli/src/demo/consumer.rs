@@ -101,7 +101,7 @@ impl Consumer {
                 () = self.step(outcome) => {}
                 () = sleep(ASK_EVERY) => {
                     // A watch that has ended says so itself.
-                    let _ = self.watch.request_progress();
+                    self.watch.request_progress();
                 }
             }
         }

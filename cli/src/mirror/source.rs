@@ -70,7 +70,7 @@ impl Source {
     pub(super) fn request_progress(&mut self) {
         match &mut self.from {
             // A watch that has ended says so itself.
-            From::Watch(watch) => drop(watch.request_progress()),
+            From::Watch(watch) => watch.request_progress(),
             From::Mirror(mirror) => mirror.request_progress(),
         }
     }

@@ -76,6 +76,14 @@ impl Seeds {
         lock(&self.0).u64(..)
     }
 
+    /// An interval of work that is done over and over, up to a tenth longer or shorter: clients that were started
+    /// together don't stay in step.
+    pub(crate) fn vary(&self, interval: Duration) -> Duration {
+        let tenth = nanos(interval / 10);
+        let more = lock(&self.0).u64(0..=tenth.saturating_mul(2));
+        interval.saturating_sub(Duration::from_nanos(tenth)).saturating_add(Duration::from_nanos(more))
+    }
+
     /// A backoff whose jitter nobody else has.
     pub(crate) fn backoff(&self, pace: Pace) -> Backoff {
         Backoff::with_seed(pace, self.next())
@@ -111,6 +119,17 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next_pause() <= MS(100));
+    }
+
+    #[test]
+    fn an_interval_varies_by_a_tenth_at_most() {
+        let seeds = Seeds::new(7);
+        let varied = [(); 100].map(|()| seeds.vary(MS(1000)));
+        assert!(varied.iter().all(|interval| (MS(900)..=MS(1100)).contains(interval)), "{varied:?}");
+        assert!(varied.iter().any(|&interval| interval < MS(950)), "{varied:?}");
+        assert!(varied.iter().any(|&interval| interval > MS(1050)), "{varied:?}");
+        assert!(seeds.vary(Duration::MAX) > Duration::from_secs(u64::MAX / 2));
+        assert_eq!(seeds.vary(Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

@@ -16,7 +16,12 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use futures_util::future::{join, select};
 
 use self::{spread::spread, sync::sync};
-use crate::{calls::attempts::Calls, cluster::member_list::News, runtime::pause, watch::hub::Hub};
+use crate::{
+    calls::attempts::Calls,
+    cluster::member_list::News,
+    runtime::{RuntimeGone, pause},
+    watch::hub::Hub,
+};
 
 /// What is done over and over in the background, and how often.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,10 +60,15 @@ impl Upkeep {
     }
 }
 
+/// Waits for the next time.
+async fn wait(calls: &Calls, interval: Duration) -> Result<(), RuntimeGone> {
+    pause(calls.runtime(), calls.pool.dialer.seeds.vary(interval)).await
+}
+
 async fn keep_synced(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
     let Some(interval) = interval else { return };
     let news = News::default();
-    while pause(calls.runtime(), interval).await.is_ok() {
+    while wait(&calls, interval).await.is_ok() {
         match sync(&calls, &hub).await {
             Ok(()) => {
                 news.is_news("");
@@ -75,7 +85,7 @@ async fn keep_synced(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration
 
 async fn keep_spread(calls: Arc<Calls>, hub: Arc<Hub>, interval: Option<Duration>) {
     let Some(interval) = interval else { return };
-    while pause(calls.runtime(), interval).await.is_ok() {
+    while wait(&calls, interval).await.is_ok() {
         spread(&calls, &hub).await;
     }
 }

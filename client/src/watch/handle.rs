@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use etcd_watch_core::{ApiMisuse, CloseReason, Delivery, WatchKey, WatchResponse, WatchStats};
+use etcd_watch_core::{CloseReason, Delivery, WatchKey, WatchResponse, WatchStats};
 use futures_core::{FusedStream, Stream};
 
 use crate::{WatchError, watch::hub::Lifeline};
@@ -72,12 +72,11 @@ impl Watch {
 
     /// Asks the server for progress. The answer, if it can be trusted, comes as a
     /// [`Progress`](etcd_watch_core::ResponseKind::Progress) response: everything up to its revision has
-    /// been delivered. Servers too old to answer in order (before 3.4.25 and 3.5.8) give none.
-    ///
-    /// # Errors
-    /// When the watch has ended.
-    pub fn request_progress(&self) -> Result<(), ApiMisuse> {
-        self.lifeline.0.command(|state, now| state.machine.request_progress(now, self.key))
+    /// been delivered. Servers too old to answer in order (before 3.4.25 and 3.5.8) give none, and etcd answers
+    /// nothing while a watch begins beyond the store's revision. On a watch that has ended this does nothing.
+    pub fn request_progress(&self) {
+        // An unknown watch is one that has ended already.
+        let _ = self.lifeline.0.command(|state, now| state.machine.request_progress(now, self.key));
     }
 
     /// Ends the watch, here and on the server: the stream ends without an error.

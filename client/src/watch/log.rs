@@ -41,9 +41,17 @@ pub(crate) fn lost(
     let Backoff { wait, failures } = backoff;
     if was_open {
         tracing::info!(name: "stream_lost", ?stream, %endpoint, reason = %failure, backoff = ?wait, failures, "lost a watch stream");
+    } else if is_alarming(failures) {
+        tracing::warn!(name: "stream_failing", ?stream, %endpoint, reason = %failure, backoff = ?wait, failures, "a watch stream can't be opened, over and over; its watches wait");
     } else {
         tracing::debug!(name: "stream_failed", ?stream, %endpoint, reason = %failure, backoff = ?wait, failures, "a watch stream could not be opened");
     }
+}
+
+/// Whether so many failures in a row are worth a warning: seldom, as the backoff has reached its longest by then and a
+/// stream is tried for ever.
+fn is_alarming(failures: u32) -> bool {
+    failures >= 8 && failures.is_power_of_two()
 }
 
 pub(crate) fn closing(stream: StreamKey, endpoint: &Endpoint, reason: &StreamEnd, backoff: Backoff) {

@@ -5,11 +5,13 @@
 //! | `last_resort` | the endpoints given are tried when none of the others answers |
 //! | `advertised` | which addresses of the member list are accepted |
 //! | `trial` | an address is used once a member of the cluster has answered there |
+//! | `failing` | what the log says of a watch stream that can't be opened |
 //! | `log` | the log, as a test reads it |
 
 #![cfg(unix)]
 
 mod advertised;
+mod failing;
 mod last_resort;
 mod log;
 mod trial;

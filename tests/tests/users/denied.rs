@@ -74,7 +74,7 @@ pub(crate) async fn progress_can_be_asked_for_by_those_who_are_not_root(setup: S
     let mut observer = Observer::running(&client, "a/").await;
     let last = world.put("b/1", "elsewhere").await;
     while observer.progress < last {
-        observer.watch().request_progress().expect("the watch runs");
+        observer.watch().request_progress();
         observer.step().await.expect("the watch goes on");
     }
 }

@@ -23,7 +23,7 @@ pub(super) async fn pause(
     backoff: &mut Backoff,
     method: &'static str,
 ) -> Result<(), CallError> {
-    let paused = toolkit::pause(&**client.runtime(), backoff.next_pause()).await;
+    let paused = toolkit::pause(client.runtime(), backoff.next_pause()).await;
     paused.map_err(|RuntimeGone| CallError::RuntimeGone { method })
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn persist_for<T, F: Future<Output = Result<T, CallError>>>(
     loop {
         match call().await {
             Err(error) if error.is_transient() && client.runtime().now().since(began) < limit => {
-                let paused = toolkit::pause(&**client.runtime(), backoff.next_pause()).await;
+                let paused = toolkit::pause(client.runtime(), backoff.next_pause()).await;
                 paused.map_err(|RuntimeGone| error)?;
             }
             result => return result,
