@@ -34,7 +34,8 @@ pub(crate) fn fetch(
             let wanted =
                 [SERVER_PACKAGE, CLIENT_PACKAGE].map(|name| format!("{name}={}", offer.package_version));
             apt.unpack(&staging, &wanted, &root)?;
-            staging.publish(offer.version, &root.join("usr/bin/etcd"), &root.join("usr/bin/etcdctl"))
+            let [server, client] = ["etcd", "etcdctl"].map(|name| root.join("usr/bin").join(name));
+            staging.publish(offer.version, &[(&server, "etcd"), (&client, "etcdctl")])
         })
         .collect()
 }

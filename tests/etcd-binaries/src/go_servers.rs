@@ -1,10 +1,10 @@
 //! Servers that are built from etcd's Go modules: the lines that no package has.
 //!
-//! Each of these lines has a module of ours in `tests/go/etcd-<line>`, with a program `etcd` and a program `etcdctl`
-//! that only call etcd's own. Its `go.mod` says which version that is, and `go.sum` what it and everything it imports
-//! has to be.
+//! Each of these lines has a module of ours in `tests/go/etcd-<line>` without code. Its `go.mod` requires etcd's server
+//! and tools in one version, and its `go.sum` says what they and everything that they import have to be.
 
 use std::{
+    env::consts::EXE_SUFFIX,
     fs,
     path::{Path, PathBuf},
 };
@@ -13,6 +13,13 @@ use crate::{BinaryError, Line, Version, go::Go, staging::Staging};
 
 /// The module that is required for its version.
 const SERVER: &str = "go.etcd.io/etcd/server/v3";
+
+/// The programs of these modules: what to build, the name that Go gives it, and the one it is to have.
+const PROGRAMS: [(&str, &str, &str); 3] = [
+    (SERVER, "server", "etcd"),
+    ("go.etcd.io/etcd/etcdctl/v3", "etcdctl", "etcdctl"),
+    ("go.etcd.io/etcd/etcdutl/v3", "etcdutl", "etcdutl"),
+];
 
 /// A line's module, and the version of etcd that it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +45,7 @@ impl Module {
         Ok(Some(Self { directory, version }))
     }
 
-    /// Builds the server and its `etcdctl`, and returns the directory they are in now.
+    /// Builds the server and its tools, and returns the directory they are in now.
     pub(crate) fn build(
         &self,
         store: &Path,
@@ -52,9 +59,15 @@ impl Module {
             go.executable.display()
         ));
         let built = staging.dir("built")?;
-        go.build(&self.directory, &["./etcd", "./etcdctl"], &built)?;
-        staging.publish(self.version, &built.join("etcd"), &built.join("etcdctl"))
+        go.build(&self.directory, &PROGRAMS.map(|(package, ..)| package), &built)?;
+        let executables = PROGRAMS.map(|(_, made, name)| (built.join(executable(made)), executable(name)));
+        let executables = executables.each_ref().map(|(path, name)| (path.as_path(), name.as_str()));
+        staging.publish(self.version, &executables)
     }
+}
+
+fn executable(name: &str) -> String {
+    format!("{name}{EXE_SUFFIX}")
 }
 
 /// The version of the server in a `go.mod`.

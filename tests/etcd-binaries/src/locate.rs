@@ -19,12 +19,26 @@ pub struct EtcdBinary {
     pub server: PathBuf,
     /// The `etcdctl` executable that goes with it, if there is one.
     pub client: Option<PathBuf>,
+    /// The `etcdutl` executable beside it, if there is one.
+    pub offline: Option<PathBuf>,
     /// How it was found.
     pub origin: Origin,
 }
 
 impl EtcdBinary {
+    /// The executable whose `snapshot restore` makes data for this server: `etcdutl`, which has that to itself from 3.6
+    /// on, or else `etcdctl`.
+    ///
+    /// # Errors
+    /// [`BinaryError::MissingClient`] if there is neither.
+    pub fn restorer(&self) -> Result<&Path, BinaryError> {
+        self.offline.as_deref().map_or_else(|| self.etcdctl(), Ok)
+    }
+
     /// The `etcdctl` executable that goes with this server.
+    ///
+    /// # Errors
+    /// [`BinaryError::MissingClient`] if there is none.
     pub fn etcdctl(&self) -> Result<&Path, BinaryError> {
         self.client.as_deref().ok_or_else(|| BinaryError::MissingClient { server: self.server.clone() })
     }
@@ -229,7 +243,14 @@ impl Binaries {
                 let version = entry.file_name().to_str()?.parse().ok()?;
                 let server = entry.path().join("etcd");
                 let client = self.client_beside(&server);
-                server.is_file().then_some(EtcdBinary { version, server, client, origin: Origin::Fetched })
+                let offline = offline_beside(&server);
+                server.is_file().then_some(EtcdBinary {
+                    version,
+                    server,
+                    client,
+                    offline,
+                    origin: Origin::Fetched,
+                })
             })
             .collect()
     }
@@ -250,7 +271,8 @@ impl Binaries {
                 not_etcd(format!("`--version` printed no version ({}): {text}{errors}", output.status))
             })?;
         let client = self.client_beside(&server);
-        Ok(EtcdBinary { version, server, client, origin })
+        let offline = offline_beside(&server);
+        Ok(EtcdBinary { version, server, client, offline, origin })
     }
 
     /// Makes sure that what was just fetched runs on this machine; it isn't left to be found if it doesn't.
@@ -268,6 +290,10 @@ impl Binaries {
     fn on_path(&self, name: &str) -> Option<PathBuf> {
         self.path.iter().map(|directory| directory.join(name)).find(|path| path.is_file())
     }
+}
+
+fn offline_beside(server: &Path) -> Option<PathBuf> {
+    Some(server.with_file_name("etcdutl")).filter(|path| path.is_file())
 }
 
 /// The directory with what is built with Go: a module for each program.

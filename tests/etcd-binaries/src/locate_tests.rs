@@ -157,6 +157,7 @@ fn the_etcdctl_beside_the_server_comes_before_the_one_on_path() {
     world.put_on_path("3.4.30");
     let found = world.binaries.find(Line::V3_5).unwrap();
     assert_eq!(found.etcdctl().unwrap(), server.with_file_name("etcdctl"));
+    assert_eq!(found.restorer().unwrap(), server.with_file_name("etcdctl"));
 
     fs::remove_file(server.with_file_name("etcdctl")).unwrap();
     let found = world.binaries.find(Line::V3_5).unwrap();
@@ -182,7 +183,7 @@ version) echo "go version go1.99 any/any" ;;
 build)
     version=$(sed -n 's/.*server.v3 v//p' go.mod)
     while [ "$1" != -o ]; do shift; done
-    for name in etcd etcdctl; do
+    for name in server etcdctl etcdutl; do
         printf "#!/bin/sh\necho 'etcd Version: $version'\n" > "$2/$name"
         chmod +x "$2/$name"
     done ;;
@@ -205,7 +206,9 @@ fn what_is_missing_or_older_than_its_module_is_built() {
     let mut said = Vec::new();
     world.binaries.fetch(&mut |line| said.push(line.to_owned())).unwrap();
     assert!(said.len() == 2 && said[0].contains("3.6.99") && said[1].contains("3.7.98"), "{said:?}");
-    assert_eq!(world.binaries.find(Line::V3_6).unwrap().version, Version::new(3, 6, 99));
+    let built = world.binaries.find(Line::V3_6).unwrap();
+    assert_eq!(built.version, Version::new(3, 6, 99));
+    assert_eq!(built.restorer().unwrap(), built.server.with_file_name("etcdutl"));
     assert_eq!(world.binaries.find(Line::V3_7).unwrap().version, Version::new(3, 7, 98));
     world.binaries.fetch(&mut |line| panic!("{line}")).unwrap();
 

@@ -1,3 +1,5 @@
+// The Go client of etcd that tests run against ours: `cargo xtask go` builds it. To move to another version of the client,
+// change it below in both places, and run `go mod tidy`.
 module interop
 
 go 1.26.0
