@@ -14,7 +14,7 @@ use crate::{
     needs::Needs,
     nextest::Nextest,
     run::{cargo, program, run, seconds, workspace},
-    test,
+    test::{self, Servers},
 };
 
 /// The crates that other programs link, and that therefore never print.
@@ -77,7 +77,7 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
     steps.step("core without std", check_core_without_std)?;
     let nextest = steps.step("nextest", Nextest::provide)?;
     steps.step("servers and Go client", || test::fetch(Needs::EVERYTHING))?;
-    steps.step("tests", || test::run_with(&nextest, &[]))?;
+    steps.step("tests", || test::run_with(&nextest, Servers::Some, &[]))?;
     steps.step("doctests", test::run_doctests)
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use etcd_watch_binaries::GoTools;
 
-/// Fetches what is missing, builds the program that tests run, and prints what it was built with.
+/// Fetches Go if there is none, builds the program that tests run, and prints what it was built with.
 pub(crate) fn run() -> Result<()> {
     let mut say = |line: &str| println!("{line}");
     let client =

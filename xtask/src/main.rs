@@ -22,6 +22,8 @@ mod test;
 use clap::{Parser, Subcommand};
 use etcd_watch_binaries::Version;
 
+use crate::test::Servers;
+
 /// The project's own chores.
 #[derive(Parser)]
 #[command(name = "cargo xtask")]
@@ -34,27 +36,39 @@ struct Arguments {
 enum Chore {
     /// Provide what tests need (cargo-nextest, real etcd servers, etcd's Go client), and run every test of the workspace.
     ///
+    /// What has tests for every etcd runs them on some: see `--all-servers`.
+    ///
     /// With `-p PACKAGE`, only the tests of that package are run, and only what they need is fetched: `-p etcd-watch-core`
     /// needs no server, and only `etcd-watch-testkit` has tests with the Go client.
     Test {
+        /// Run everything on every line of etcd, and with clients on every runtime: the nightly run, which takes hours.
+        ///
+        /// Otherwise clients on tokio go through the conformance suite on every line, those on smol and async-std on some,
+        /// and other tests with a server of every kind run on the oldest and the newest line, and on what ETCD_BIN names.
+        /// This sets ETCD_WATCH_SERVERS=all, and runs what .config/nextest.toml leaves out.
+        #[arg(long)]
+        all_servers: bool,
         /// Arguments for `cargo nextest run`, such as a filter.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Fetch the real etcd servers that tests need, and print which ones they use.
+    /// Provide the real etcd servers that tests need, and print which there are.
     ///
-    /// A server of etcd 3.4 and one of 3.5 are needed. ETCD_BIN, the path of an `etcd` (or several, separated like
-    /// PATH), takes the place of its own line's, or comes in addition if it is of another line.
+    /// Servers of etcd 3.4, 3.5, 3.6 and 3.7 are needed. The first two are fetched from Debian's archive; the others are
+    /// built with Go from etcd's modules, which takes minutes the first time. ETCD_WATCH_GO, the path of a `go` or its
+    /// name on PATH (1.21 or newer), takes the place of the Go on PATH, or of the one that is fetched if there is none.
+    ///
+    /// ETCD_BIN, the path of an `etcd` (or several, separated like PATH), takes the place of its own line's, or comes in
+    /// addition if it is of another line.
     Etcd {
         /// Fetch this very version too; 3.5.1 can be had.
         #[arg(long, value_name = "VERSION")]
         with: Vec<Version>,
     },
-    /// Fetch Go and etcd's Go client, and build the program of it that tests run.
+    /// Build the program with etcd's Go client that tests run.
     ///
-    /// ETCD_WATCH_GO, the path of a `go` or its name on PATH (1.24 or newer), takes the place of the Go that would
-    /// be fetched. ETCD_WATCH_GOPATH, a GOPATH with go.etcd.io/etcd/client/v3 and all it imports, takes that of the
-    /// packages.
+    /// ETCD_WATCH_GO, the path of a `go` or its name on PATH (1.21 or newer), takes the place of the Go on PATH, or of
+    /// the one that is fetched if there is none. Modules come from where `go env GOPROXY` says.
     Go,
     /// Run the fuzz targets, or one of them, with cargo-fuzz on a nightly compiler.
     Fuzz {
@@ -115,7 +129,7 @@ enum Chore {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
-        Chore::Test { arguments } => test::run_tests(&arguments),
+        Chore::Test { all_servers, arguments } => test::run_tests(Servers::of(all_servers), &arguments),
         Chore::Etcd { with } => etcd::run(&with),
         Chore::Go => go::run(),
         Chore::Fuzz { target, minutes } => fuzz::run_targets(target.as_deref(), minutes),

@@ -11,12 +11,27 @@ use crate::{
     run::{cargo, run},
 };
 
+/// Which servers are tested by what has tests for every one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Servers {
+    /// A choice, for every change.
+    Some,
+    /// Every line, by clients on every runtime: nightly.
+    All,
+}
+
+impl Servers {
+    pub(crate) fn of(all: bool) -> Self {
+        if all { Self::All } else { Self::Some }
+    }
+}
+
 /// Provides what the chosen tests need and is missing (nextest, the servers and the Go client), then runs all tests and
 /// doctests; `arguments` go to nextest.
-pub(crate) fn run_tests(arguments: &[String]) -> Result<()> {
+pub(crate) fn run_tests(servers: Servers, arguments: &[String]) -> Result<()> {
     let nextest = Nextest::provide()?;
     fetch(Needs::of(arguments))?;
-    run_with(&nextest, arguments)?;
+    run_with(&nextest, servers, arguments)?;
     if arguments.is_empty() {
         run_doctests()
     } else {
@@ -37,12 +52,15 @@ pub(crate) fn fetch(needs: Needs) -> Result<()> {
 }
 
 /// Runs the tests that `arguments` of nextest choose; all of them, if there are none.
-pub(crate) fn run_with(nextest: &Nextest, arguments: &[String]) -> Result<()> {
+pub(crate) fn run_with(nextest: &Nextest, servers: Servers, arguments: &[String]) -> Result<()> {
     // With `--workspace` a choice of packages would have no effect.
     let all: &[&str] = if packages(arguments).is_empty() { &["--workspace"] } else { &[] };
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut command = nextest.command();
     command.env("NEXTEST_PROFILE", "xtask").env("NEXTEST_TEST_THREADS", (2 * cores).to_string());
+    if servers == Servers::All {
+        command.env("ETCD_WATCH_SERVERS", "all").arg("--ignore-default-filter");
+    }
     // Arguments go before both.
     run(command.args(all).args(arguments))
 }

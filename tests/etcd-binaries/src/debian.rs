@@ -28,25 +28,26 @@ pub(crate) fn fetch(
     lines
         .iter()
         .map(|&line| {
-            let offer = apt.newest(SERVER_PACKAGE, line)?;
+            let offer = apt.newest(line)?;
             say(&format!("downloading {SERVER_PACKAGE} and {CLIENT_PACKAGE} {}", offer.package_version));
             let root = staging.dir(&format!("root-{}", offer.version))?;
             let wanted =
                 [SERVER_PACKAGE, CLIENT_PACKAGE].map(|name| format!("{name}={}", offer.package_version));
             apt.unpack(&staging, &wanted, &root)?;
-            staging.publish(offer.version, &root.join("usr/bin/etcd"), &root.join("usr/bin/etcdctl"))
+            let [server, client] = ["etcd", "etcdctl"].map(|name| root.join("usr/bin").join(name));
+            staging.publish(offer.version, &[(&server, "etcd"), (&client, "etcdctl")])
         })
         .collect()
 }
 
 /// `apt` on a private state directory.
-pub(crate) struct Apt {
+struct Apt {
     options: Vec<String>,
 }
 
 impl Apt {
     /// With the package lists of now, in this directory.
-    pub(crate) fn open(staging: &Staging, say: &mut dyn FnMut(&str)) -> Result<Self, BinaryError> {
+    fn open(staging: &Staging, say: &mut dyn FnMut(&str)) -> Result<Self, BinaryError> {
         let mirror = mirror(Path::new("/etc/apt"))?;
         let apt = Self::new(staging, &mirror, &keyring(Path::new("/usr/share/keyrings"))?)?;
         say("reading Debian's package lists");
@@ -88,23 +89,18 @@ impl Apt {
         command
     }
 
-    /// The newest version of the line that the package is offered in.
-    pub(crate) fn newest(&self, package: &str, line: Line) -> Result<Offer, BinaryError> {
-        let offered = staging::run(self.command("apt-cache").args(["madison", package]))?;
+    /// The newest version of the line that the server is offered in.
+    fn newest(&self, line: Line) -> Result<Offer, BinaryError> {
+        let offered = staging::run(self.command("apt-cache").args(["madison", SERVER_PACKAGE]))?;
         newest_of_line(&offered, line).ok_or_else(|| BinaryError::NotOffered {
-            package: package.to_owned(),
+            package: SERVER_PACKAGE,
             line,
             offered: offered.trim().to_owned(),
         })
     }
 
     /// Downloads packages, each named as `apt-get download` takes it, and unpacks them all into `root`.
-    pub(crate) fn unpack(
-        &self,
-        staging: &Staging,
-        wanted: &[String],
-        root: &Path,
-    ) -> Result<(), BinaryError> {
+    fn unpack(&self, staging: &Staging, wanted: &[String], root: &Path) -> Result<(), BinaryError> {
         let packages = staging.fresh_dir("packages")?;
         let mut download = self.command("apt-get");
         staging::run(download.args(["--quiet", "--quiet", "download"]).args(wanted).current_dir(&packages))?;
@@ -116,26 +112,22 @@ impl Apt {
     }
 }
 
-/// A version of a package, and where it is offered.
+/// A version of a package.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Offer {
+struct Offer {
     /// The version of what is packaged.
-    pub(crate) version: Version,
+    version: Version,
     /// The same with what the distribution appends.
-    pub(crate) package_version: String,
-    /// The suite it is in, whose other packages fit it.
-    pub(crate) suite: String,
+    package_version: String,
 }
 
-/// The newest version of the line among the rows of `apt-cache madison`: `package | version | uri suite/main ...`.
+/// The newest version of the line among the rows of `apt-cache madison`: `package | version | uri ...`.
 fn newest_of_line(madison: &str, line: Line) -> Option<Offer> {
     madison
         .lines()
         .filter_map(|row| {
-            let mut columns = row.split('|').map(str::trim).skip(1);
-            let package_version = columns.next()?.to_owned();
-            let suite = columns.next()?.split_whitespace().nth(1)?.split('/').next()?.to_owned();
-            Some(Offer { version: package_version.parse().ok()?, package_version, suite })
+            let package_version = row.split('|').nth(1)?.trim().to_owned();
+            Some(Offer { version: package_version.parse().ok()?, package_version })
         })
         .filter(|offer| offer.version.line() == line)
         .max_by_key(|offer| offer.version)
@@ -263,13 +255,12 @@ etcd-server | 3.4.23-4+b4 | http://mirror.example/debian bookworm/main amd64 Pac
 
     #[test]
     fn the_newest_version_of_each_line_is_chosen() {
-        let offer = |version, package_version: &str, suite: &str| {
-            Some(Offer { version, package_version: package_version.to_owned(), suite: suite.to_owned() })
+        let offer = |version, package_version: &str| {
+            Some(Offer { version, package_version: package_version.to_owned() })
         };
-        let newest_3_4 = offer(Version::new(3, 4, 23), "3.4.23-4+b4", "bookworm");
-        assert_eq!(newest_of_line(MADISON, Line::V3_4), newest_3_4);
-        assert_eq!(newest_of_line(MADISON, Line::V3_5), offer(Version::new(3, 5, 30), "3.5.30-2", "sid"));
-        assert_eq!(newest_of_line(MADISON, Line { major: 3, minor: 6 }), None);
+        assert_eq!(newest_of_line(MADISON, Line::V3_4), offer(Version::new(3, 4, 23), "3.4.23-4+b4"));
+        assert_eq!(newest_of_line(MADISON, Line::V3_5), offer(Version::new(3, 5, 30), "3.5.30-2"));
+        assert_eq!(newest_of_line(MADISON, Line::V3_6), None);
     }
 
     #[test]

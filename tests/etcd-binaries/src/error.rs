@@ -1,12 +1,14 @@
 //! What can go wrong while finding or fetching a server, or Go's etcd client, each with its remedy.
 
-use std::{fmt, io, path::PathBuf};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 use crate::{Line, Version};
 
 const REMEDY: &str = "run `cargo xtask etcd`, or set ETCD_BIN to the path of an etcd executable of that line";
-const OR_GIVE: &str =
-    "set ETCD_BIN to an etcd executable, and for Go's client ETCD_WATCH_GO and ETCD_WATCH_GOPATH";
+const OR_GIVE: &str = "set ETCD_BIN to an etcd executable of the line that is missing";
 const GO_REMEDY: &str = "run `cargo xtask go`";
 
 /// Why a server could not be found or fetched.
@@ -57,11 +59,14 @@ pub enum BinaryError {
         /// The directory that was searched.
         keyrings: PathBuf,
     },
+    /// `ETCD_WATCH_SERVERS` asks for something that there isn't.
+    #[error("ETCD_WATCH_SERVERS is `{0}`; it can be `all`, or be left out")]
+    BadChoice(String),
     /// The package sources hold no version of the line.
     #[error("no {package} of etcd {line} among the packages offered: {offered}; {OR_GIVE}")]
     NotOffered {
         /// The package that was wanted.
-        package: String,
+        package: &'static str,
         /// The line that was wanted.
         line: Line,
         /// What the package client listed.
@@ -84,32 +89,44 @@ pub enum BinaryError {
         /// Its sources.
         sources: PathBuf,
     },
-    /// An executable does not answer `version` as Go does.
-    #[error("{} is not a working Go: {reason}; set ETCD_WATCH_GO to one, or unset it and {GO_REMEDY}", .path.display())]
+    /// An executable does not answer `version` as a Go does that is new enough.
+    #[error("{} is not a working Go: {reason}; set ETCD_WATCH_GO to one, or unset it", .path.display())]
     NotGo {
         /// The executable.
         path: PathBuf,
         /// What it did instead.
         reason: String,
     },
-    /// The given GOPATH has no etcd client in it.
-    #[error("no src/{package} in ETCD_WATCH_GOPATH ({}); set it to a GOPATH with etcd's client and all it needs, or unset it and {GO_REMEDY}", .gopath.display())]
-    NotGopath {
-        /// Its value.
-        gopath: PathBuf,
-        /// The package that was looked for.
-        package: &'static str,
-    },
-    /// Go could not build the program that runs its etcd client.
+    /// There is no Go on this machine, and none could be fetched.
     #[error(
-        "can't build {}: {reason}\nif it lacks packages, set ETCD_WATCH_GOPATH to a GOPATH that has them; to fetch Go and its packages anew, remove {}",
-        .sources.display(), .store.display()
+        "etcd 3.6 and 3.7 and etcd's Go client are built with Go, and there is none on PATH (1.21 or newer), nor can one \
+         be fetched: {reason}\ninstall Go (https://go.dev/doc/install), or set ETCD_WATCH_GO to its path; in place of a \
+         server that would be built, ETCD_BIN can name one"
+    )]
+    NoGo {
+        /// Why none could be fetched.
+        reason: Box<Self>,
+    },
+    /// A module that is to be built into a server requires no server of the line.
+    #[error("{} requires no {server} of etcd {line}", .manifest.display())]
+    NotAModule {
+        /// Its `go.mod`.
+        manifest: PathBuf,
+        /// The module that was looked for in it.
+        server: &'static str,
+        /// The line it is for.
+        line: Line,
+    },
+    /// Go could not build a program of ours.
+    #[error(
+        "can't build {}: {reason}\nif it can't get modules, or a newer Go, set GOPROXY to a proxy that can be reached \
+         from here (`go env GOPROXY` says what is asked now); in place of a server that would be built, ETCD_BIN can \
+         name one",
+        .sources.display()
     )]
     NotBuilt {
         /// The program's sources.
         sources: PathBuf,
-        /// Where Go and its packages are kept.
-        store: PathBuf,
         /// What Go said, which may be long; the remedy comes after it.
         reason: Box<Self>,
     },
@@ -154,5 +171,13 @@ impl BinaryError {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
+    }
+
+    /// The same for sources of which a copy was built.
+    pub(crate) fn with_sources(self, sources: &Path) -> Self {
+        match self {
+            Self::NotBuilt { reason, .. } => Self::NotBuilt { sources: sources.to_owned(), reason },
+            other => other,
+        }
     }
 }

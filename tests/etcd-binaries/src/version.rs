@@ -61,8 +61,14 @@ impl Line {
     pub const V3_4: Self = Self { major: 3, minor: 4 };
     /// etcd 3.5.
     pub const V3_5: Self = Self { major: 3, minor: 5 };
-    /// The lines every conformance test runs against.
-    pub const REQUIRED: [Self; 2] = [Self::V3_4, Self::V3_5];
+    /// etcd 3.6.
+    pub const V3_6: Self = Self { major: 3, minor: 6 };
+    /// etcd 3.7.
+    pub const V3_7: Self = Self { major: 3, minor: 7 };
+    /// The lines that there has to be a server of.
+    pub const REQUIRED: [Self; 4] = [Self::V3_4, Self::V3_5, Self::V3_6, Self::V3_7];
+    /// The lines that tests with a server of every kind run against on every change: the oldest and the newest.
+    pub const ENDS: [Self; 2] = [Self::V3_4, Self::V3_7];
 }
 
 impl fmt::Display for Line {

@@ -2,6 +2,8 @@
 
 use std::{ffi::OsString, path::Path};
 
+use tokio::process::Command;
+
 use super::{EtcdServer, HarnessError, server::unique_name};
 
 /// Whether a store that goes back to a snapshot keeps its identity.
@@ -36,7 +38,7 @@ impl EtcdServer {
     /// [`EtcdCluster::restore`](super::EtcdCluster::restore).
     ///
     /// # Errors
-    /// If `etcdctl` can't read the snapshot, or the server doesn't start on it.
+    /// If `etcdutl` (`etcdctl` before 3.6) can't read the snapshot, or the server doesn't start on it.
     pub async fn restore(&mut self, path: &Path, identity: RestoreAs) -> Result<(), HarnessError> {
         self.restore_data(path, identity.token(&self.token)).await?;
         self.restart_async().await
@@ -57,7 +59,17 @@ impl EtcdServer {
             flag("initial-cluster", &self.initial_cluster()),
             flag("initial-cluster-token", &token),
         ];
-        self.etcdctl()?.run(arguments).await?;
+        let mut restore = Command::new(self.binary().restorer()?);
+        let restore = restore.args(arguments).kill_on_drop(true);
+        let output = restore.output().await.map_err(HarnessError::io("restore a snapshot"))?;
+        if !output.status.success() {
+            let text = [output.stdout, output.stderr].concat();
+            return Err(HarnessError::EtcdctlFailed {
+                command: "snapshot restore".to_owned(),
+                status: output.status.to_string(),
+                output: String::from_utf8_lossy(&text).into_owned(),
+            });
+        }
         self.token = token;
         Ok(())
     }

@@ -1,9 +1,12 @@
-//! One suite of scenarios, run with clients on tokio, smol and async-std against the model server, etcd 3.4.23 and
-//! etcd 3.5.30.
+//! One suite of scenarios, run with clients on tokio, smol and async-std against the model server and real etcd 3.4, 3.5,
+//! 3.6 and 3.7.
+//!
+//! On every change, clients on tokio meet every server, those on smol the model and 3.7, and those on async-std the
+//! model. The rest is for the night: `cargo xtask test --all-servers`. `.config/nextest.toml` has that choice.
 //!
 //! A scenario is an async function that is given a [`Backend`](world::Backend); the macro below makes a test of
 //! it for each. What watches received is compared with the store's history by
-//! [`etcd_watch_testkit::checks`]. A server of another line in `ETCD_BIN` goes through all of them in one test for
+//! [`etcd_watch_testkit::checks`]. A server of yet another line in `ETCD_BIN` goes through all of them in one test for
 //! each runtime.
 
 mod basics;
@@ -48,6 +51,14 @@ macro_rules! tests_on_every_server {
             use super::*;
             tests_on! { ServerKind::Real(EtcdVersion::V3_5), $on, $($scenarios)* }
         }
+        mod v3_6 {
+            use super::*;
+            tests_on! { ServerKind::Real(EtcdVersion::V3_6), $on, $($scenarios)* }
+        }
+        mod v3_7 {
+            use super::*;
+            tests_on! { ServerKind::Real(EtcdVersion::V3_7), $on, $($scenarios)* }
+        }
         mod given {
             use super::*;
             every_one_of! { $on, $($scenarios)* }
@@ -76,9 +87,7 @@ macro_rules! every_one_of {
     ($on:expr, $($theme:ident: $($name:ident)*;)*) => {
         #[test]
         fn every_scenario_on_another_line_in_etcd_bin() {
-            let versions = EtcdVersion::under_test().expect("the servers are on this machine");
-            // The first two have tests of their own.
-            for version in versions.into_iter().skip(2) {
+            for version in EtcdVersion::additional().expect("ETCD_BIN names servers") {
                 $($(
                     println!("{version}: {}", stringify!($name));
                     run(ServerKind::Real(version.clone()), $on, crate::$theme::$name);

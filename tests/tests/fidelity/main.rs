@@ -39,10 +39,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use etcd_watch_testkit::harness::{
-    EtcdVersion,
-    binaries::{Binaries, EtcdBinary, Line},
-};
+use etcd_watch_testkit::harness::{EtcdVersion, binaries::EtcdBinary};
 
 use author::Author;
 use difference::{Difference, shortened};
@@ -72,13 +69,21 @@ async fn the_model_is_as_etcd_3_5() {
     compare_with(&EtcdVersion::V3_5.find().expect("a real server")).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_is_as_etcd_3_6() {
+    compare_with(&EtcdVersion::V3_6.find().expect("a real server")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_is_as_etcd_3_7() {
+    compare_with(&EtcdVersion::V3_7.find().expect("a real server")).await;
+}
+
 /// Only those that `ETCD_BIN` brings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_model_is_as_etcd_of_other_lines() {
-    for binary in Binaries::from_env().under_test().expect("real servers") {
-        if !Line::REQUIRED.contains(&binary.version.line()) {
-            compare_with(&binary).await;
-        }
+    for version in EtcdVersion::additional().expect("real servers") {
+        compare_with(&version.find().expect("a real server")).await;
     }
 }
 
