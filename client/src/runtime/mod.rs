@@ -12,11 +12,13 @@ pub mod socket {
 
 mod backoff;
 mod clock;
+mod in_task;
 mod timeout;
 mod yield_now;
 
 pub(crate) use backoff::{Backoff, Pace, Seeds};
 pub(crate) use clock::Moment;
+pub(crate) use in_task::in_task;
 pub(crate) use timeout::{RuntimeGone, pause, rang_too_early, timeout};
 pub(crate) use yield_now::yield_now;
 
