@@ -95,7 +95,9 @@ async fn a_connector_that_fails_or_panics_is_told(on: On) {
     assert!(matches!(error, StartError::Unreachable { .. }), "{error:?}");
     assert!(error.to_string().contains("connection refused"), "{error}");
     assert!(began.elapsed() < DEADLINE / 2, "a refusal is not tried again and again");
-    let panicking = |_| async { if true { panic!("on purpose") } else { Err::<TokioIo<DuplexStream>, _>(io::ErrorKind::Other.into()) } };
+    let panicking = |_| async {
+        if true { panic!("on purpose") } else { Err::<TokioIo<DuplexStream>, _>(io::ErrorKind::Other.into()) }
+    };
     let error = builder(on).connector(panicking).connect_timeout(Duration::from_secs(1)).connect().await;
     let error = error.expect_err("it panics").to_string();
     assert!(error.contains("the connector has panicked"), "{error}");

@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{Ipv6Addr, SocketAddrV6},
+    time::Duration,
 };
 
 use etcd_watch_client::Tls;
@@ -64,7 +65,8 @@ async fn a_link_local_address_is_reached_by_its_zone(on: On) {
             let client = client.request_timeout(DEADLINE).connect().await.expect("it answers");
             nothing_is_lost(&client, 0, || {}).await;
         }
-        let without = on.builder().endpoints([format!("http://[{address}]:{port}")]).connect().await;
+        let without = on.builder().endpoints([format!("http://[{address}]:{port}")]);
+        let without = without.connect_timeout(Duration::from_millis(500)).connect().await;
         without.expect_err("without its zone nobody knows where the address is");
     }
 }

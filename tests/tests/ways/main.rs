@@ -66,14 +66,17 @@ fn versions() -> Vec<EtcdVersion> {
     EtcdVersion::under_test().expect("the servers are on this machine")
 }
 
-/// Puts a key, and puts it once more after each `disturb`; a watch from the start receives each put once, in order.
+/// Puts a key, and once more after each `disturb`; a watch from the first of these on receives each put once, in order.
 async fn nothing_is_lost(client: &Client, rounds: usize, disturb: impl Fn()) {
-    let request = WatchRequest::new(KeyRange::key("ways")).start_revision(1);
-    let mut watch = client.watch(request).expect("it is opened");
-    let (mut written, mut received) = (Vec::new(), Vec::new());
-    for round in 0..=rounds {
+    let put = async |round: usize| {
         let put = timeout(DEADLINE, client.put("ways", round.to_string())).await.expect("in time");
-        written.push(put.expect("it is put").revision());
+        put.expect("it is put").revision()
+    };
+    let mut written = vec![put(0).await];
+    let request = WatchRequest::new(KeyRange::key("ways")).start_revision(written[0]);
+    let mut watch = client.watch(request).expect("it is opened");
+    let mut received = Vec::new();
+    for round in 0..=rounds {
         while received.last() < written.last() {
             let next = timeout(DEADLINE, watch.next()).await.expect("it comes in time");
             let next = next.expect("it goes on").expect("it does not end");
@@ -84,6 +87,7 @@ async fn nothing_is_lost(client: &Client, rounds: usize, disturb: impl Fn()) {
             disturb();
             // A call finds out that its connection has broken; a read is made again.
             client.get("ways").await.expect("it is read");
+            written.push(put(round + 1).await);
         }
     }
 }
