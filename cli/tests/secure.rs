@@ -175,8 +175,8 @@ async fn secrets_are_written_if_the_flag_and_the_variable_say_so() {
     let (roots, keys) = (directory.path().join("roots.pem"), directory.path().join("keys.txt"));
     std::fs::write(&roots, ca.pem()).expect("it is written");
     let get = async |flags: &[&str], file: &std::path::Path| {
-        let arguments = [&["get", "k", "--endpoints", &server.endpoint()], flags].concat();
-        let mut command = bare(&arguments);
+        let mut command = bare(&["get", "k", "--endpoints", &server.endpoint()]);
+        command.args(flags);
         command.env("ETCDCTL_CACERT", &roots).env("SSLKEYLOGFILE", file);
         output(command).await
     };
