@@ -377,7 +377,6 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// Names the setting that can't be used.
-    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "it is TLS that is added"))]
     pub fn connect_lazy(mut self) -> Result<Client, BuildError> {
         let endpoints = self.validate()?;
         self.connection.proxy = self.proxy_for(&endpoints)?;

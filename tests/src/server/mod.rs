@@ -135,6 +135,11 @@ impl EmbeddedEtcd {
         self.shared.with_model(work)
     }
 
+    /// Answers the next so many KV requests with "too many requests", as etcd does while it has too much to apply.
+    pub fn turn_away(&self, requests: u64) {
+        self.shared.turn_away(requests);
+    }
+
     /// Cuts every connection and refuses new ones. The data stays. Does nothing if it is stopped.
     pub async fn stop(&mut self) {
         let Some(server) = self.server.take() else { return };
