@@ -91,6 +91,17 @@ pub(crate) struct Global {
     /// The name servers' certificates must have, if it isn't the endpoint's host
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) tls_server_name: Option<String>,
+    /// Write the secrets of TLS connections to the file that SSLKEYLOGFILE names, to look into them with Wireshark
+    #[arg(long, global = true)]
+    pub(crate) log_tls_keys: bool,
+    /// Connect by this HTTP proxy, http://[USER:PASSWORD@]HOST:PORT, to every endpoint but unix sockets. By default the
+    /// variables HTTPS_PROXY (or ALL_PROXY) and NO_PROXY say which endpoints go by which proxy; better set these where
+    /// there is a password, since others on this machine can see flags
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) proxy: Option<Secret>,
+    /// Connect without a proxy, whatever the variables say
+    #[arg(long, global = true, conflicts_with = "proxy")]
+    pub(crate) no_proxy: bool,
     /// The user, if authentication is on; asks for the password if it isn't given here or by --password
     #[arg(long, global = true, env = "ETCDCTL_USER", hide_env_values = true, value_name = "NAME[:PASSWORD]")]
     pub(crate) user: Option<Secret>,
@@ -389,7 +400,8 @@ mod tests {
 
     #[test]
     fn a_password_is_not_shown() {
-        let cli = parse("etcd-watch get k --user root:s3cret --password s3cret").unwrap();
+        let flags = "--user root:s3cret --password s3cret --proxy http://me:s3cret@proxy:3128";
+        let cli = parse(&format!("etcd-watch get k {flags}")).unwrap();
         assert!(!format!("{cli:?}").contains("s3cret"));
     }
 

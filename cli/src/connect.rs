@@ -32,6 +32,7 @@ pub(crate) struct Access<'a> {
     pub(crate) cert: Option<&'a Path>,
     pub(crate) key: Option<&'a Path>,
     pub(crate) tls_server_name: Option<&'a str>,
+    pub(crate) log_tls_keys: bool,
     pub(crate) user: Option<&'a Secret>,
     pub(crate) password: Option<&'a Secret>,
 }
@@ -46,6 +47,7 @@ impl<'a> Access<'a> {
             cert: global.cert.as_deref(),
             key: global.key.as_deref(),
             tls_server_name: global.tls_server_name.as_deref(),
+            log_tls_keys: global.log_tls_keys,
             user: global.user.as_ref(),
             password: global.password.as_ref(),
         }
@@ -71,7 +73,13 @@ impl<'a> Access<'a> {
         if let Some(name) = self.tls_server_name {
             tls = tls.server_name(name);
         }
-        let asked_for = self.cert.is_some() || self.cacert.is_some() || self.tls_server_name.is_some();
+        if self.log_tls_keys {
+            tls = tls.key_log_from_env();
+        }
+        let asked_for = self.cert.is_some()
+            || self.cacert.is_some()
+            || self.tls_server_name.is_some()
+            || (self.log_tls_keys && self.flags == Flags::Main);
         Ok(asked_for.then_some(tls))
     }
 
@@ -109,7 +117,8 @@ pub(crate) async fn connect(global: &Global, watch: WatchConfig) -> anyhow::Resu
     connect_to(&Access::of(global), global, watch).await.context("can't connect")
 }
 
-/// The same to another etcd than the one that the flags of every command are about; their times apply.
+/// The same to another etcd than the one that the flags of every command are about; their times and their proxy
+/// apply.
 pub(crate) async fn connect_to(
     access: &Access<'_>,
     times: &Global,
@@ -127,6 +136,12 @@ pub(crate) async fn connect_to(
         .dial_timeout(times.dial_timeout)
         .request_timeout(times.command_timeout)
         .keepalive(keepalive);
+    if times.no_proxy {
+        builder = builder.no_proxy();
+    }
+    if let Some(Secret(proxy)) = &times.proxy {
+        builder = builder.proxy(&**proxy);
+    }
     if let Some(tls) = access.tls()? {
         builder = builder.tls(tls);
     }

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use etcd_watch_tokio::{
-    BuildError, CallError, EndpointError, StartError, TlsError,
+    BuildError, CallError, EndpointError, ProxyError, StartError, TlsError,
     concurrency::{ContendError, SessionError},
     discovery::DiscoveryError,
 };
@@ -109,17 +109,34 @@ fn build(error: &BuildError, flags: Flags) -> String {
         }
         BuildError::Endpoint(EndpointError::NotTls { endpoint }) => {
             let prefix = flags.prefix();
-            let name = if flags == Flags::Main { ", --tls-server-name" } else { "" };
+            let name = if flags == Flags::Main { ", --tls-server-name, --log-tls-keys" } else { "" };
             format!(
                 "endpoint {endpoint} would be talked to without TLS, and a flag for TLS is given: write https://, or \
                  leave out {prefix}cacert, {prefix}cert, {prefix}key{name}"
             )
         }
         BuildError::Tls(error) => tls(error, flags),
+        BuildError::Proxy(error) => proxy(error),
         BuildError::OutOfRange { field, value, allowed } => {
             format!("{} is {value}: it must be {allowed}", setting(field, flags))
         }
         other => in_flags(&other.to_string(), flags),
+    }
+}
+
+fn proxy(error: &ProxyError) -> String {
+    let flag = |option| if option == "proxy" { "--proxy" } else { option };
+    match error {
+        ProxyError::Malformed { option, proxy, reason } => format!(
+            "{}: {proxy:?} is no proxy: {reason}; write http://HOST:PORT or http://USER:PASSWORD@HOST:PORT",
+            flag(option)
+        ),
+        ProxyError::UnsupportedScheme { option, proxy, scheme } => format!(
+            "{}: {proxy:?} is a proxy of the kind {scheme:?}, which is not supported: give an HTTP proxy \
+             (http://HOST:PORT), or --no-proxy",
+            flag(option)
+        ),
+        other => other.to_string(),
     }
 }
 
@@ -156,6 +173,10 @@ fn tls(error: &TlsError, flags: Flags) -> String {
             "--tls-server-name: {name:?} is neither a DNS name nor an IP address; give a name that is in the server's \
              certificate, without scheme and port"
         ),
+        TlsError::KeyLog { path, problem } => format!(
+            "--log-tls-keys: can't write to {}: {problem}; set SSLKEYLOGFILE to a file that this process may write",
+            path.display()
+        ),
         other => in_flags(&other.to_string(), flags),
     }
 }
@@ -168,4 +189,7 @@ fn in_flags(text: &str, flags: Flags) -> String {
             text.replace(&format!("with {option}"), &format!("with {}", flags.for_tls(option)))
         })
         .replace("with server_name", "with --tls-server-name")
+        .replace("(proxy)", "(--proxy)")
+        .replace("leave proxy out or except the endpoint from it", "leave --proxy out")
+        .replace("in NO_PROXY, or set no_proxy", "in NO_PROXY, or give --no-proxy")
 }

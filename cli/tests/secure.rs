@@ -127,6 +127,76 @@ async fn without_a_ca_the_roots_of_the_system_are_trusted() {
     assert_eq!(stderr.lines().count(), 1, "it is said once: {stderr}");
 }
 
+/// Compose files and unit files can't leave a variable out.
+#[tokio::test]
+async fn variables_for_roots_that_are_set_to_nothing_are_not_set() {
+    let ca = TestCa::new();
+    let tls = ServerTls::new(&ca.server(["127.0.0.1"]));
+    let server = EtcdServer::builder(EtcdVersion::V3_5).tls(tls).start_async().await.expect("etcd starts");
+    let directory = tempfile::tempdir().expect("a directory");
+    let roots = directory.path().join("roots.pem");
+    std::fs::write(&roots, ca.pem()).expect("it is written");
+    let (file, directory) = (roots.as_os_str(), directory.path().as_os_str());
+    let get = async |variables: &[(&str, &std::ffi::OsStr)]| {
+        let mut command = bare(&["get", "k", "--endpoints", &server.endpoint()]);
+        command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
+        output({
+            command.envs(variables.iter().copied());
+            command
+        })
+        .await
+    };
+    let nothing = "".as_ref();
+    for variables in [
+        [("SSL_CERT_FILE", nothing), ("SSL_CERT_DIR", directory)],
+        [("SSL_CERT_FILE", file), ("SSL_CERT_DIR", nothing)],
+    ] {
+        let read = get(&variables).await;
+        assert!(read.status.success(), "{variables:?}: {read:?}");
+    }
+    // The roots of the system, whatever it has.
+    let unset = get(&[]).await;
+    for variables in
+        [&[("SSL_CERT_FILE", nothing)][..], &[("SSL_CERT_FILE", nothing), ("SSL_CERT_DIR", nothing)]]
+    {
+        let refused = get(variables).await;
+        assert!(!refused.status.success(), "{refused:?}");
+        assert_eq!(text(&refused.stderr), text(&unset.stderr), "{variables:?}");
+    }
+    assert!(text(&unset.stderr).contains("none of the trusted roots"), "this system has roots: {unset:?}");
+}
+
+#[tokio::test]
+async fn secrets_are_written_if_the_flag_and_the_variable_say_so() {
+    let ca = TestCa::new();
+    let tls = ServerTls::new(&ca.server(["127.0.0.1"]));
+    let server = EtcdServer::builder(EtcdVersion::V3_5).tls(tls).start_async().await.expect("etcd starts");
+    let directory = tempfile::tempdir().expect("a directory");
+    let (roots, keys) = (directory.path().join("roots.pem"), directory.path().join("keys.txt"));
+    std::fs::write(&roots, ca.pem()).expect("it is written");
+    let get = async |flags: &[&str], file: &std::path::Path| {
+        let mut command = bare(&["get", "k", "--endpoints", &server.endpoint()]);
+        command.args(flags);
+        command.env("ETCDCTL_CACERT", &roots).env("SSLKEYLOGFILE", file);
+        output(command).await
+    };
+    let read = get(&[], &keys).await;
+    assert!(read.status.success() && !keys.exists(), "the variable alone changes nothing: {read:?}");
+    let read = get(&["--log-tls-keys"], "".as_ref()).await;
+    assert!(read.status.success() && text(&read.stderr).is_empty(), "{read:?}");
+    let read = get(&["--log-tls-keys"], &keys).await;
+    assert!(read.status.success() && text(&read.stderr).contains("writing the secrets"), "{read:?}");
+    let written = std::fs::read_to_string(&keys).expect("it is there");
+    for label in ["CLIENT_TRAFFIC_SECRET_0 ", "SERVER_TRAFFIC_SECRET_0 "] {
+        assert!(written.contains(label), "{written}");
+    }
+    let mode = std::os::unix::fs::PermissionsExt::mode(&keys.metadata().expect("it is there").permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let refused = get(&["--log-tls-keys"], directory.path()).await;
+    assert!(!refused.status.success(), "{refused:?}");
+    assert!(text(&refused.stderr).contains("--log-tls-keys: can't write to"), "{refused:?}");
+}
+
 #[tokio::test]
 async fn flags_that_make_no_sense_are_refused_by_name() {
     let refused = async |arguments: &[&str]| {

@@ -1,8 +1,11 @@
 //! Building a client.
 
 use std::{
+    env,
     fmt::{self, Debug},
+    future::Future,
     hash::{BuildHasher, Hasher, RandomState},
+    io,
     sync::Arc,
     time::Duration,
 };
@@ -10,7 +13,7 @@ use std::{
 use etcd_watch_core::{WatchConfig, Watcher};
 
 use crate::{
-    BuildError, Client, Endpoint, Keepalive, NoRuntime, Runtime, StartError,
+    BuildError, Client, Endpoint, Io, Keepalive, NoRuntime, Proxy, Runtime, StartError,
     auth::{self, Authenticator, Credentials},
     calls::attempts::Calls,
     cluster::endpoints::Endpoints,
@@ -18,7 +21,12 @@ use crate::{
     endpoint::Accepted,
     runtime::Seeds,
     start,
-    transport::{connector::Connector, options::ConnectOptions},
+    transport::{
+        connector::Connector,
+        custom::CustomConnector,
+        options::ConnectOptions,
+        proxy::{Detour, Proxying},
+    },
     upkeep::Upkeep,
     watch::driver::Driver,
     watch::hub::Hub,
@@ -49,6 +57,7 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     request_timeout: Duration,
     connection: ConnectOptions,
+    proxying: Proxying,
     max_message_bytes: usize,
     seed: Option<u64>,
     user: Option<Credentials>,
@@ -108,6 +117,7 @@ impl ClientBuilder {
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(10),
             connection: ConnectOptions::default(),
+            proxying: Proxying::default(),
             max_message_bytes: 512 << 20,
             seed: None,
             user: None,
@@ -130,11 +140,71 @@ impl ClientBuilder {
         self
     }
 
-    /// TLS settings, for endpoints that are `https` or `unixs`; all must be then. Default: for `https` endpoints the
-    /// system's roots, see [`Tls`](crate::Tls).
+    /// TLS settings, for endpoints that are `https` or `unixs`. An `http` endpoint beside them is refused; a `unix` socket
+    /// is not, and has no TLS, since it is on no network. Default: for `https` endpoints the system's roots, see
+    /// [`Tls`](crate::Tls).
     #[cfg(feature = "tls")]
     pub fn tls(mut self, tls: crate::Tls) -> Self {
         self.tls = Some(tls);
+        self
+    }
+
+    /// Connects to members by this HTTP proxy: a URL, or a [`Proxy`] with exceptions.
+    ///
+    /// Default: what the environment says, as with gRPC in Go: the proxy in `HTTPS_PROXY`, or else in `ALL_PROXY`, for
+    /// endpoints with TLS and without, but not for those that `NO_PROXY` names, loopback addresses and unix sockets.
+    /// `HTTP_PROXY` is not heeded. The variables are read when the client is built.
+    ///
+    /// ```
+    /// # fn example(builder: etcd_watch_client::ClientBuilder) {
+    /// let builder = builder.endpoints(["https://etcd.example:2379"]).proxy("http://proxy.example:3128");
+    /// # }
+    /// ```
+    pub fn proxy(mut self, proxy: impl Into<Proxy>) -> Self {
+        self.proxying = Proxying::By(proxy.into());
+        self
+    }
+
+    /// Connects to members without a proxy, whatever the environment says.
+    pub fn no_proxy(mut self) -> Self {
+        self.proxying = Proxying::Never;
+        self
+    }
+
+    /// Connects to members by this function, instead of by the runtime's sockets: through a VPN or a tunnel of the
+    /// application's own, or within a simulated network. It is given the endpoint, and returns a connected socket:
+    /// anything with hyper's `Read` and `Write`, such as `hyper_util::rt::TokioIo` around a socket of tokio's traits, or
+    /// `smol_hyper::rt::FuturesIo` around one of `futures`'.
+    ///
+    /// TLS, for endpoints that are `https` or `unixs`, and HTTP/2 are the client's own: they are spoken over that socket,
+    /// and [`dial_timeout`](Self::dial_timeout) holds. The function is called for every connection, in a task of the
+    /// client's runtime. Names are not looked up before it is called, and no proxy is used.
+    ///
+    /// ```
+    /// # fn example(builder: etcd_watch_client::ClientBuilder) {
+    /// use std::io;
+    ///
+    /// use etcd_watch_client::Address;
+    /// use smol_hyper::rt::FuturesIo;
+    ///
+    /// // All members are reached by one gateway, which is told the member's name first.
+    /// let builder = builder.endpoints(["http://etcd-0.internal:2379"]).connector(|endpoint| async move {
+    ///     let Address::Tcp { host, port } = endpoint.address() else {
+    ///         return Err(io::ErrorKind::Unsupported.into());
+    ///     };
+    ///     let mut socket = smol::net::TcpStream::connect("gateway.example:7000").await?;
+    ///     smol::io::AsyncWriteExt::write_all(&mut socket, format!("{host}:{port}\n").as_bytes()).await?;
+    ///     Ok(FuturesIo::new(socket))
+    /// });
+    /// # }
+    /// ```
+    pub fn connector<F, C, I>(mut self, connect: F) -> Self
+    where
+        F: Fn(Endpoint) -> C + Send + Sync + 'static,
+        C: Future<Output = io::Result<I>> + Send + 'static,
+        I: Io,
+    {
+        self.connection.connector = Some(CustomConnector::new(connect));
         self
     }
 
@@ -281,6 +351,19 @@ impl ClientBuilder {
         Ok(endpoints)
     }
 
+    /// The proxy, if there is one; every endpoint can be connected to.
+    fn proxy_for(&self, endpoints: &[Endpoint]) -> Result<Option<Detour>, BuildError> {
+        if self.connection.connector.is_some() {
+            return match self.proxying {
+                Proxying::By(_) => Err(BuildError::ProxyAndConnector),
+                Proxying::Environment | Proxying::Never => Ok(None),
+            };
+        }
+        let Some(detour) = self.proxying.detour(env::var_os)? else { return Ok(None) };
+        endpoints.iter().try_for_each(|endpoint| detour.check(endpoint))?;
+        Ok(Some(detour))
+    }
+
     /// What endpoints may be.
     fn accepted(&self) -> Accepted {
         #[cfg(feature = "tls")]
@@ -295,9 +378,9 @@ impl ClientBuilder {
     ///
     /// # Errors
     /// Names the setting that can't be used.
-    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "it is TLS that is added"))]
     pub fn connect_lazy(mut self) -> Result<Client, BuildError> {
         let endpoints = self.validate()?;
+        self.connection.proxy = self.proxy_for(&endpoints)?;
         let runtime = self.runtime.find()?;
         #[cfg(feature = "tls")]
         let accepted = {

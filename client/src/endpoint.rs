@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::Ipv6Addr,
+    net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -66,7 +66,8 @@ pub enum Address<'a> {
 
 /// An address clients of a member connect to: `http://host:port`, `https://host:port`,
 /// `unix:///absolute/path` or `unix:relative/path`, or `unixs` for a unix socket with TLS. `host:port`
-/// alone is `https` for a client that was given TLS settings, else `http`.
+/// alone is `https` for a client that was given TLS settings, else `http`. The scheme of a unix socket alone says
+/// whether there is TLS on it: `unix` is plain also where TLS settings were given, since it is on no network.
 ///
 /// etcd's own form of a unix socket, `unix://localhost:12345`, is the relative path `localhost:12345`. An
 /// IPv6 address is in brackets, and its zone in either of the usual forms: `[fe80::1%25eth0]:2379` (RFC
@@ -174,6 +175,34 @@ impl Endpoint {
     pub fn uri(&self) -> &Uri {
         &self.uri
     }
+
+    /// Whether it is a unix socket.
+    pub(crate) fn is_unix(&self) -> bool {
+        matches!(self.place, Place::Unix(_))
+    }
+
+    /// Whether it is on this machine, by its name alone: a unix socket, or a loopback or unspecified address.
+    pub(crate) fn is_local(&self) -> bool {
+        let host = match &self.place {
+            Place::Unix(_) => return true,
+            Place::Tcp { host, .. } => host.trim_end_matches('.'),
+        };
+        let address = host.split('%').next().and_then(|address| address.parse::<IpAddr>().ok());
+        match address.map(|address| address.to_canonical()) {
+            Some(address) => address.is_loopback() || address.is_unspecified(),
+            None => {
+                let host = host.to_ascii_lowercase();
+                host == "localhost" || host.ends_with(".localhost") || is_number(&host)
+            }
+        }
+    }
+}
+
+/// Whether a resolver may take the host for an address in an unusual form, such as `127.1` or `0x7f000001`: nobody can
+/// tell whose that is.
+fn is_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or(host);
+    last.starts_with("0x") || (!last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 const HAS_USER: &str = "it has a user name; give user and password apart from it";
@@ -248,7 +277,7 @@ impl fmt::Display for Endpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(any(test, feature = "tls")), expect(dead_code, reason = "two of them are about TLS"))]
 pub(crate) enum Accepted {
-    /// TLS settings were given: nothing is to go without.
+    /// TLS settings were given: nothing is to go over a network without.
     TlsOnly,
     /// TLS is there for those endpoints that name it.
     Any,
@@ -269,9 +298,12 @@ impl Accepted {
 
     /// The endpoint, if it can be used.
     pub(super) fn check(self, endpoint: Endpoint) -> Result<Endpoint, EndpointError> {
-        match (self, endpoint.scheme().has_tls()) {
-            (Self::PlainOnly, true) => Err(EndpointError::NoTls { endpoint: endpoint.to_string() }),
-            (Self::TlsOnly, false) => Err(EndpointError::NotTls { endpoint: endpoint.to_string() }),
+        match (self, endpoint.scheme()) {
+            (Self::PlainOnly, scheme) if scheme.has_tls() => {
+                Err(EndpointError::NoTls { endpoint: endpoint.to_string() })
+            }
+            // A unix socket is on no network, so it may be beside endpoints with TLS.
+            (Self::TlsOnly, Scheme::Http) => Err(EndpointError::NotTls { endpoint: endpoint.to_string() }),
             _ => endpoint.with_socket(),
         }
     }
@@ -344,9 +376,9 @@ pub enum EndpointError {
         /// The endpoint.
         endpoint: String,
     },
-    /// TLS settings were given, and the endpoint is neither `https` nor `unixs`.
+    /// TLS settings were given, and the endpoint is `http`.
     #[error(
-        "endpoint {endpoint} would be talked to without TLS, and tls was set: write https:// (or unixs://), or leave tls out"
+        "endpoint {endpoint} would be talked to over the network without TLS, and tls was set: write https://, or leave tls out"
     )]
     NotTls {
         /// The endpoint.
@@ -372,7 +404,7 @@ impl FromStr for Endpoint {
 }
 
 /// The text with what stands before an `@` left out: it may hold a password.
-pub(super) fn without_user(text: &str) -> String {
+pub(crate) fn without_user(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((user, rest)) => {
             let scheme = user.split_once("://").map_or("", |(scheme, _)| scheme);
@@ -481,10 +513,15 @@ mod tests {
         let refused = |accepted: Accepted, text| accepted.parse(text).unwrap_err();
         let no_tls = refused(Accepted::PlainOnly, "unixs:none.sock");
         assert!(matches!(no_tls, EndpointError::NoTls { .. }), "{no_tls}");
-        let plain = refused(Accepted::TlsOnly, "unix:none.sock");
+        for text in ["unix:none.sock", "unixs:none.sock"] {
+            let nowhere = refused(Accepted::TlsOnly, text);
+            assert!(
+                matches!(nowhere, EndpointError::NoSocket { .. }),
+                "only the socket is missing: {nowhere}"
+            );
+        }
+        let plain = refused(Accepted::TlsOnly, "http://host:1");
         assert!(matches!(plain, EndpointError::NotTls { .. }), "{plain}");
-        let nowhere = refused(Accepted::TlsOnly, "unixs:none.sock");
-        assert!(matches!(nowhere, EndpointError::NoSocket { .. }), "{nowhere}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{error::Error as StdError, fmt, time::Duration};
 
 use etcd_watch_core::{Code, ConfigError, Failure, RequestError, is_turned_away};
 
-use crate::{AttemptError, Endpoint, EndpointError, NoRuntime};
+use crate::{AttemptError, Endpoint, EndpointError, NoRuntime, ProxyError};
 
 /// Any error, boxed.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
@@ -200,6 +200,12 @@ pub enum BuildError {
     #[cfg(feature = "tls")]
     #[error(transparent)]
     Tls(#[from] crate::TlsError),
+    /// The proxy can't be used.
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+    /// A proxy was given, and a connector too, which connects without it.
+    #[error("proxy and connector are both set: a connector connects in its own way; leave one of them out")]
+    ProxyAndConnector,
     /// The settings of the watches contradict each other.
     #[error(transparent)]
     Watch(#[from] ConfigError),

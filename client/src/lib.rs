@@ -57,6 +57,7 @@
 //! | `password_in_plain_text` | warn | `endpoint`; once |
 //! | `tls_files_unusable` | warn | `reason`; certificates that changed can't be used, the last ones stay; once for each reason |
 //! | `tls_files_unusable_again` | debug | the same, at each connection after that |
+//! | `tls_keys_written` | warn | `path`; secrets are written there, see `Tls::key_log_from_env`; once |
 //! | `waker_panicked` | error | none; a waker of an executor panicked, its task may never run again |
 //! | `mirror_listing` | debug | `range`, `revision`, `reason`; the keys of a mirror are listed |
 //!
@@ -115,9 +116,12 @@ pub use namespace::EmptyNamespace;
 pub use recipes::discovery;
 pub use recipes::{cache, concurrency, config};
 pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, socket};
-pub use transport::options::Keepalive;
 #[cfg(feature = "tls")]
 pub use transport::tls::{Tls, TlsError};
+pub use transport::{
+    options::Keepalive,
+    proxy::{Proxy, ProxyError},
+};
 pub use upkeep::sync::SyncError;
 pub use watch::{
     error::{Recovery, WatchError},

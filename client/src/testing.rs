@@ -1,19 +1,19 @@
 //! What unit tests share: a runtime for what needs none, and wakers that are counted.
 
 use std::{
-    io,
+    fmt, io,
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Wake, Waker},
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
 use etcd_watch_core::Instant;
 
-use crate::{BoxFuture, Io, Peer, Runtime};
+use crate::{BoxFuture, Io, Peer, Runtime, sync::lock};
 
 /// Nothing can be reached, and nothing is ever run.
 #[derive(Clone, Debug)]
@@ -57,6 +57,46 @@ impl Runtime for NoTime {
     }
 
     fn spawn(&self, _: BoxFuture<'static, ()>) {}
+
+    fn now(&self) -> Instant {
+        Instant::ZERO
+    }
+}
+
+/// As [`NoNetwork`], but tasks are kept, and polled when a test says so.
+#[derive(Default)]
+pub(crate) struct Tasks(Mutex<Vec<BoxFuture<'static, ()>>>);
+
+impl Tasks {
+    /// Polls every task once.
+    pub(crate) fn poll_all(&self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        lock(&self.0).retain_mut(|task| task.as_mut().poll(&mut cx).is_pending());
+    }
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tasks")
+    }
+}
+
+impl Runtime for Tasks {
+    fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+        NoNetwork.resolve(host, port)
+    }
+
+    fn connect(&self, peer: Peer) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+        NoNetwork.connect(peer)
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        NoNetwork.sleep(duration)
+    }
+
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        lock(&self.0).push(task);
+    }
 
     fn now(&self) -> Instant {
         Instant::ZERO

@@ -69,7 +69,7 @@ async fn a_name_is_resolved_and_its_addresses_tried(on: On) {
     assert_eq!(client.endpoints().iter().map(Endpoint::to_string).collect::<Vec<_>>(), [endpoint]);
 
     let nowhere = "http://no-such-host.invalid:2379".to_owned();
-    let connecting = builder(on, [nowhere]).connect_timeout(SECOND).connect().await;
+    let connecting = builder(on, [nowhere]).no_proxy().connect_timeout(SECOND).connect().await;
     let error = connecting.expect_err("it has no address");
     assert!(error.to_string().contains("looking up \"no-such-host.invalid\""), "{error}");
 }

@@ -10,6 +10,7 @@ use etcd_watch_tokio::{
     ClientBuilder, CloseReason, KeyRange, Overflow, ResponseKind, Watch, WatchConfig, WatchRequest,
     WatchState, WatchStats,
 };
+use hyper_util::rt::TokioIo;
 use tokio::time::{sleep, timeout};
 
 fn everything_from(revision: i64) -> WatchRequest {
@@ -281,6 +282,22 @@ async fn handles_may_be_polled_on_any_executor() {
     };
     let value = tokio::task::spawn_blocking(move || elsewhere.join().unwrap()).await.unwrap();
     assert_eq!(value, b"elsewhere");
+}
+
+#[tokio::test]
+async fn a_connector_may_use_tokio_whoever_awaits_the_call() {
+    let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.unwrap();
+    let address = etcd.address();
+    let connector = move |_| async move {
+        let socket = tokio::net::TcpStream::connect(address).await?;
+        sleep(Duration::from_millis(1)).await;
+        Ok(TokioIo::new(socket))
+    };
+    let builder = etcd_watch_tokio::builder().endpoints(["http://etcd.invalid:2379"]).connector(connector);
+    let client = builder.connect_lazy().unwrap();
+    let elsewhere = std::thread::spawn(move || block_on(async move { client.put("key", "elsewhere").await }));
+    let put = tokio::task::spawn_blocking(move || elsewhere.join().unwrap()).await.unwrap();
+    assert_eq!(put.unwrap().revision(), 2);
 }
 
 /// An executor without a runtime.

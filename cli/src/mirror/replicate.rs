@@ -54,6 +54,7 @@ pub(super) async fn run(
         cert: to.dest_cert.as_deref(),
         key: to.dest_key.as_deref(),
         tls_server_name: None,
+        log_tls_keys: global.log_tls_keys,
         user: to.dest_user.as_ref(),
         password: to.dest_password.as_ref(),
     };

@@ -1,9 +1,9 @@
 //! Which of the addresses that members advertise a client accepts.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use crate::endpoint::Accepted;
-use crate::{Address, Endpoint, EndpointError};
+use crate::{Endpoint, EndpointError};
 
 /// Which of the addresses in the member list a client accepts, for `ClientBuilder::accept_advertised`.
 ///
@@ -69,10 +69,11 @@ impl Policy {
         let any = |is: fn(&Endpoint) -> bool| given.iter().any(|endpoint| is(endpoint));
         Self {
             accepted,
-            plain_text: wanted.plain_text || !any(|endpoint| endpoint.scheme().has_tls()),
-            tcp: wanted.tcp || any(|endpoint| !is_unix(endpoint)),
-            unix: wanted.unix || any(is_unix),
-            local: any(is_local),
+            plain_text: (wanted.plain_text && accepted != Accepted::TlsOnly)
+                || !any(|endpoint| endpoint.scheme().has_tls()),
+            tcp: wanted.tcp || any(|endpoint| !endpoint.is_unix()),
+            unix: wanted.unix || any(Endpoint::is_unix),
+            local: any(Endpoint::is_local),
         }
     }
 
@@ -91,41 +92,14 @@ impl Policy {
     fn refusal(&self, endpoint: &Endpoint) -> Option<&'static str> {
         match () {
             () if !self.plain_text && !endpoint.scheme().has_tls() => Some("it is without TLS"),
-            () if !self.unix && is_unix(endpoint) => Some("it is a unix socket"),
-            () if !self.tcp && !is_unix(endpoint) => Some("it is no unix socket"),
-            () if !self.local && !is_unix(endpoint) && is_local(endpoint) => {
+            () if !self.unix && endpoint.is_unix() => Some("it is a unix socket"),
+            () if !self.tcp && !endpoint.is_unix() => Some("it is no unix socket"),
+            () if !self.local && !endpoint.is_unix() && endpoint.is_local() => {
                 Some("it is this machine's own address")
             }
             () => None,
         }
     }
-}
-
-fn is_unix(endpoint: &Endpoint) -> bool {
-    matches!(endpoint.address(), Address::Unix { .. })
-}
-
-/// Whether the endpoint is on this machine, by its name alone.
-fn is_local(endpoint: &Endpoint) -> bool {
-    let host = match endpoint.address() {
-        Address::Unix { .. } => return true,
-        Address::Tcp { host, .. } => host.trim_end_matches('.'),
-    };
-    let address = host.split('%').next().and_then(|address| address.parse::<IpAddr>().ok());
-    match address.map(|address| address.to_canonical()) {
-        Some(address) => address.is_loopback() || address.is_unspecified(),
-        None => {
-            let host = host.to_ascii_lowercase();
-            host == "localhost" || host.ends_with(".localhost") || is_number(&host)
-        }
-    }
-}
-
-/// Whether a resolver may take the host for an address in an unusual form, such as `127.1` or `0x7f000001`: nobody can
-/// tell whose that is.
-fn is_number(host: &str) -> bool {
-    let last = host.rsplit('.').next().unwrap_or(host);
-    last.starts_with("0x") || (!last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -161,6 +135,8 @@ mod tests {
             (Accepted::Any, &["https://host:1", "unix:///a"], [false, true, false, true]),
             (Accepted::Any, &["http://host:1", "unixs:///a"], [false, true, false, true]),
             (Accepted::TlsOnly, &["https://host:1"], [false, true, false, false]),
+            (Accepted::TlsOnly, &["https://host:1", "unix:///a"], [false, true, false, true]),
+            (Accepted::TlsOnly, &["unix:///a"], [false, false, true, true]),
             (Accepted::PlainOnly, &["http://host:1"], [true, false, false, false]),
             (Accepted::Any, &["http://host:1"], [true, true, false, false]),
             (Accepted::PlainOnly, &["unix:///a"], [false, false, true, false]),

@@ -100,7 +100,12 @@ impl Endpoints {
         lock(&self.list).another_is_up(endpoint)
     }
 
-    /// The endpoints in the order in which a call is to try them: the best first, `avoid` last.
+    /// Whether another endpoint is tried now.
+    pub(crate) fn has_other_than(&self, endpoint: &Endpoint) -> bool {
+        lock(&self.list).has_other_than(endpoint)
+    }
+
+    /// The endpoints in the order in which a call is to try them: the best first, `avoid` last of those in use.
     pub(crate) fn candidates(&self, avoid: Option<&Endpoint>) -> Vec<Arc<Endpoint>> {
         lock(&self.list).candidates(avoid)
     }

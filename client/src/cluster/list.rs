@@ -1,7 +1,9 @@
 //! The endpoints that are tried, and in which order.
 //!
 //! An endpoint is *given* by the application, *in use* (given, or taken from the member list), or both. One that was
-//! given and is not in use is a last resort: it is tried while none of those in use is up.
+//! given and is not in use is a last resort: it is tried while none of those in use is up. What is known to be up may hang
+//! all the same, so a last resort comes after all endpoints in use even then; also after one that is avoided, which is
+//! up, and has only turned a call away.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -211,7 +213,12 @@ impl List {
         self.entries.iter().any(|other| *other.endpoint != *endpoint && !other.is_down)
     }
 
-    /// The endpoints in the order in which a call is to try them: the best first, `avoid` last.
+    /// Whether another endpoint is tried now.
+    pub(super) fn has_other_than(&self, endpoint: &Endpoint) -> bool {
+        self.tried().iter().any(|other| **other != *endpoint)
+    }
+
+    /// The endpoints in the order in which a call is to try them: the best first, `avoid` last of those in use.
     pub(super) fn candidates(&self, avoid: Option<&Endpoint>) -> Vec<Arc<Endpoint>> {
         self.in_order(avoid, |_| 0)
     }
@@ -230,8 +237,12 @@ impl List {
     }
 
     fn in_order(&self, avoid: Option<&Endpoint>, load: impl Fn(&Entry) -> usize) -> Vec<Arc<Endpoint>> {
+        let any_up = self.is_any_up();
         let mut entries: Vec<&Entry> = self.entries.iter().collect();
-        entries.sort_by_key(|entry| (Some(&*entry.endpoint) == avoid, entry.rank(), load(entry)));
+        entries.sort_by_key(|entry| {
+            let is_last_resort = any_up && !entry.is_in_use;
+            (is_last_resort, Some(&*entry.endpoint) == avoid, entry.rank(), load(entry))
+        });
         entries.into_iter().map(|entry| entry.endpoint.clone()).collect()
     }
 
@@ -344,6 +355,11 @@ mod tests {
 
     fn pick(list: &List, avoid: Option<u16>) -> u16 {
         port(&list.candidates(avoid.map(endpoint).as_deref())[0])
+    }
+
+    fn order(list: &List, avoid: Option<u16>) -> Vec<u16> {
+        let candidates = list.candidates(avoid.map(endpoint).as_deref());
+        candidates.iter().map(|endpoint| port(endpoint)).collect()
     }
 
     fn sync(list: &mut List, listed: &[u16], answered: &[u16]) -> Synced {
@@ -477,8 +493,15 @@ mod tests {
         assert_eq!(tried(&list), [2, 3]);
         assert!(!list.contains(&endpoint(1)));
         assert_eq!(pick(&list, Some(2)), 3);
+        assert!(list.has_other_than(&endpoint(2)));
         fail(&mut list, 2);
-        assert_eq!(pick(&list, Some(3)), 1, "it is all there is");
+        assert_eq!(order(&list, Some(3)), [2, 3, 1], "the one in use that is up comes before it");
+        assert_eq!(sync(&mut list, &[3], &[]), Synced::Changed);
+        assert_eq!(order(&list, Some(3)), [3, 1]);
+        assert!(!list.has_other_than(&endpoint(3)), "it is the only one in use");
+        assert_eq!(order(&list, None), [3, 1]);
+        assert_eq!(sync(&mut list, &[2, 3], &[2]), Synced::Changed);
+        fail(&mut list, 2);
         fail(&mut list, 3);
         assert_eq!((pick(&list, None), tried(&list)), (1, vec![1, 2, 3]));
         assert!(list.contains(&endpoint(1)));
@@ -516,10 +539,6 @@ mod tests {
     #[test]
     fn one_that_was_overtaken_is_tried_last_until_it_is_up() {
         let mut list = list([1, 2, 3]);
-        let order = |list: &List, avoid: Option<u16>| -> Vec<u16> {
-            let candidates = list.candidates(avoid.map(endpoint).as_deref());
-            candidates.iter().map(|endpoint| port(endpoint)).collect()
-        };
         list.overtaken(&endpoint(1));
         assert_eq!(order(&list, None), [2, 3, 1]);
         assert_eq!(order(&list, Some(2)), [3, 1, 2]);

@@ -89,7 +89,7 @@ impl Pool {
         let current = lock(&self.slot).current.clone()?;
         let endpoint = current.endpoint();
         let is_avoided = Some(&**endpoint) == avoid;
-        let wanted = endpoints.contains(endpoint) && (!is_avoided || endpoints.len() == 1);
+        let wanted = endpoints.contains(endpoint) && (!is_avoided || !endpoints.has_other_than(endpoint));
         wanted.then_some(current)
     }
 

@@ -12,12 +12,14 @@ pub mod socket {
 
 mod backoff;
 mod clock;
+mod in_task;
 mod timeout;
 mod yield_now;
 
 pub(crate) use backoff::Seeds;
 pub use backoff::{Backoff, Pace};
 pub(crate) use clock::Moment;
+pub(crate) use in_task::in_task;
 pub(crate) use timeout::rang_too_early;
 pub use timeout::{RuntimeGone, pause, timeout};
 pub(crate) use yield_now::yield_now;

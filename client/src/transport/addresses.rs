@@ -19,8 +19,8 @@ const NAMES: usize = 1_024;
 pub(super) struct Addresses(Mutex<BTreeMap<Name, Vec<SocketAddr>>>);
 
 impl Addresses {
-    /// Puts what a name has just been resolved to in order: the resolver's, but what failed comes last, and what
-    /// failed latest comes last of all. Addresses that the name doesn't have any more are forgotten.
+    /// Moves what failed to the end, and what failed latest to the very end. Addresses that the name doesn't have any
+    /// more are forgotten.
     fn sort(&self, name: &Name, resolved: &mut [SocketAddr]) {
         let mut all = lock(&self.0);
         let Some(failed) = all.get_mut(name) else { return };
@@ -52,6 +52,22 @@ impl Addresses {
     }
 }
 
+/// Lets the versions of IP take turns, beginning with that of the first address (RFC 8305, section 4): where one of them
+/// leads nowhere, only every other attempt is in vain.
+fn take_turns(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut turns = Vec::with_capacity(addresses.len());
+    let begins_with_ipv6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (ones, others): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == begins_with_ipv6);
+    let mut others = others.into_iter();
+    for one in ones {
+        turns.push(one);
+        turns.extend(others.next());
+    }
+    turns.extend(others);
+    turns
+}
+
 /// A name that is being connected to.
 #[derive(Clone, Debug)]
 pub(super) struct Named {
@@ -65,7 +81,8 @@ impl Named {
     }
 
     /// The ways to what the name has been resolved to, best first, each once.
-    pub(super) fn routes(&self, mut resolved: Vec<SocketAddr>) -> Vec<Route> {
+    pub(super) fn routes(&self, resolved: Vec<SocketAddr>) -> Vec<Route> {
+        let mut resolved = take_turns(resolved);
         self.addresses.sort(&self.name, &mut resolved);
         let mut routes: Vec<Route> = Vec::with_capacity(resolved.len());
         for address in resolved {
@@ -135,6 +152,25 @@ mod tests {
         let other = Named { name: ("other".into(), 1), ..named.clone() };
         one.failed();
         assert_eq!(other.routes(addresses(&[1, 2]))[0].address, addresses(&[1])[0]);
+    }
+
+    #[test]
+    fn the_versions_of_ip_take_turns_and_the_resolvers_first_is_first() {
+        let named = Named::new(Arc::default(), "etcd", 1);
+        let order = |resolved: &[&str]| -> Vec<String> {
+            let resolved = resolved.iter().map(|address| format!("{address}:1").parse().unwrap()).collect();
+            named.routes(resolved).iter().map(|route| route.address.ip().to_string()).collect()
+        };
+        let (six, four) = (["[fd00::1]", "[fd00::2]", "[fd00::3]"], ["10.0.0.1", "10.0.0.2"]);
+        let turns = ["fd00::1", "10.0.0.1", "fd00::2", "10.0.0.2", "fd00::3"];
+        assert_eq!(order(&[&six[..], &four].concat()), turns);
+        let turns = ["10.0.0.1", "fd00::1", "10.0.0.2", "fd00::2", "fd00::3"];
+        assert_eq!(order(&[&four[..], &six].concat()), turns);
+        assert_eq!(order(&six), ["fd00::1", "fd00::2", "fd00::3"]);
+        let failed: SocketAddr = "10.0.0.1:1".parse().unwrap();
+        named.routes(vec![failed]).remove(0).failed();
+        let turns = ["fd00::1", "fd00::2", "10.0.0.2", "fd00::3", "10.0.0.1"];
+        assert_eq!(order(&[&six[..], &four].concat()), turns, "what failed comes last all the same");
     }
 
     #[test]

@@ -12,11 +12,12 @@ use super::{
     error::ConnectError,
     options::ConnectOptions,
     pings::Pings,
+    proxy::{Via, tunnel},
     race::{Won, race},
 };
 use crate::{
     Address, Endpoint, Runtime,
-    runtime::{Peer, timeout},
+    runtime::{Io, Peer, timeout},
     sync::lock,
 };
 
@@ -44,12 +45,7 @@ impl Connector {
     pub(crate) async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, ConnectError> {
         let tried = Mutex::new(Vec::new());
         // It holds whole handshakes: too much for the future of every call.
-        let connected = Box::pin(async {
-            match endpoint.address() {
-                Address::Tcp { host, port } => self.by_name(endpoint, host, port, &tried).await,
-                Address::Unix { path } => self.to(endpoint, Peer::Unix(path.to_owned()), None).await,
-            }
-        });
+        let connected = Box::pin(self.connect_to(endpoint, &tried));
         if let Some(result) = timeout(&self.runtime, self.dial_timeout, connected).await {
             return result;
         }
@@ -57,20 +53,61 @@ impl Connector {
         Err(ConnectError::new(format!("no answer within {:?}", self.dial_timeout)))
     }
 
+    async fn connect_to(
+        &self,
+        endpoint: &Endpoint,
+        tried: &Mutex<Vec<Route>>,
+    ) -> Result<Connection, ConnectError> {
+        if let Some(connector) = &self.options.connector {
+            let socket = connector.connect(&self.runtime, endpoint.clone()).await;
+            return self.over(endpoint, socket.map_err(ConnectError::socket)?, None).await;
+        }
+        match endpoint.address() {
+            Address::Unix { path } => {
+                let socket = self.socket(Peer::Unix(path.to_owned())).await?;
+                self.over(endpoint, socket, None).await
+            }
+            Address::Tcp { host, port } => {
+                let detour = self.options.proxy.as_ref();
+                let via = detour.map(|detour| detour.of(endpoint)).transpose();
+                match via.map_err(|error| ConnectError::new(error.clone()))?.flatten() {
+                    None => self.by_name(endpoint, host, port, None, tried).await,
+                    Some(via) => self.by_name(endpoint, via.host(), via.port(), Some(via), tried).await,
+                }
+            }
+        }
+    }
+
+    /// Connects to one of a name's addresses: the endpoint's own, or those of a proxy.
     async fn by_name(
         &self,
         endpoint: &Endpoint,
         host: &str,
         port: u16,
+        via: Option<&Via>,
         tried: &Mutex<Vec<Route>>,
     ) -> Result<Connection, ConnectError> {
+        let of_proxy = |error| match via {
+            Some(via) => tunnel::unreachable(via, error),
+            None => error,
+        };
         let resolved = self.runtime.resolve(host.to_owned(), port).await;
-        let resolved = resolved.map_err(|error| ConnectError::name(host, error))?;
+        let resolved = resolved.map_err(|error| of_proxy(ConnectError::name(host, error)))?;
         let routes = Named::new(self.addresses.clone(), host, port).routes(resolved);
         let attempt = |route: Route| {
             lock(tried).push(route.clone());
             async move {
-                let connected = self.to(endpoint, Peer::Tcp(route.address()), Some(route.clone())).await;
+                let connected = async {
+                    let socket = self.socket(Peer::Tcp(route.address())).await.map_err(of_proxy)?;
+                    match via {
+                        // Which of a proxy's addresses was used says nothing about the member behind it.
+                        Some(via) => {
+                            self.over(endpoint, tunnel::open(socket, via, endpoint).await?, None).await
+                        }
+                        None => self.over(endpoint, socket, Some(route.clone())).await,
+                    }
+                };
+                let connected = connected.await;
                 if connected.is_err() {
                     route.failed();
                 }
@@ -91,13 +128,17 @@ impl Connector {
         }
     }
 
-    async fn to(
+    async fn socket(&self, peer: Peer) -> Result<Box<dyn Io>, ConnectError> {
+        self.runtime.connect(peer).await.map_err(ConnectError::socket)
+    }
+
+    /// Speaks TLS, if the endpoint has it, and HTTP/2 over a connected socket.
+    async fn over(
         &self,
         endpoint: &Endpoint,
-        peer: Peer,
+        socket: Box<dyn Io>,
         route: Option<Route>,
     ) -> Result<Connection, ConnectError> {
-        let socket = self.runtime.connect(peer).await.map_err(ConnectError::socket)?;
         let keepalive = self.pings.keepalive();
         let terms = Terms { options: &self.options, keepalive, route };
         let (pings, named) = (self.pings.clone(), endpoint.clone());

@@ -34,6 +34,16 @@ impl ConnectError {
         Self::of(Kind::Other, cause)
     }
 
+    /// From why something on the way has turned the client away.
+    pub(super) fn turned_away(cause: impl Into<BoxError>) -> Self {
+        Self::of(Kind::TurnedAway, cause)
+    }
+
+    /// The same error with a text that says more.
+    pub(super) fn with_text(self, text: String) -> Self {
+        Self::of(self.kind, Broken::new(text, self))
+    }
+
     /// From what a connection that was never up ended with.
     pub(super) fn told(cause: BoxError, without_a_word: bool) -> Self {
         let kind = match () {

@@ -146,7 +146,7 @@ fn said(farewell: &Farewell) -> String {
 fn introduce(bytes: &[u8]) -> Reason {
     // A record of TLS 1.x (RFC 8446, section 5.1): an alert, since no handshake was begun.
     if bytes.starts_with(&[0x15, 3]) {
-        return Reason::Tls("the server speaks TLS here, and the endpoint is http; write https://".into());
+        return Reason::Tls("the server speaks TLS here, and the endpoint is without; write https:// (of a unix socket, unixs://)".into());
     }
     let line = bytes.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
     let line = String::from_utf8_lossy(&line[..line.len().min(60)]);

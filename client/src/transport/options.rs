@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::{custom::CustomConnector, proxy::Detour};
 #[cfg(feature = "tls")]
 use super::{error::ConnectError, tls};
 #[cfg(feature = "tls")]
@@ -16,6 +17,10 @@ pub(crate) struct ConnectOptions {
     pub(crate) stream_window: u32,
     /// HTTP/2 flow-control window of a connection, in bytes.
     pub(crate) connection_window: u32,
+    /// The proxy, if there is one.
+    pub(crate) proxy: Option<Detour>,
+    /// How to connect instead of by the runtime's sockets.
+    pub(crate) connector: Option<CustomConnector>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<tls::TlsConnector>,
 }
@@ -26,6 +31,8 @@ impl Default for ConnectOptions {
             keepalive: Some(Keepalive::default()),
             stream_window: 2 << 20,
             connection_window: 4 << 20,
+            proxy: None,
+            connector: None,
             #[cfg(feature = "tls")]
             tls: None,
         }

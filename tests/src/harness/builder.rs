@@ -23,6 +23,7 @@ pub struct EtcdServerBuilder {
     ready_within: Duration,
     tls: Option<ServerTls>,
     has_unix_socket: bool,
+    has_ipv6: bool,
     jwt: Option<(JwtKey, Duration)>,
 }
 
@@ -35,6 +36,7 @@ impl EtcdServerBuilder {
             ready_within: Duration::from_secs(30),
             tls: None,
             has_unix_socket: false,
+            has_ipv6: false,
             jwt: None,
         }
     }
@@ -78,6 +80,12 @@ impl EtcdServerBuilder {
     /// address stays, and is the one the member list tells. Default: no.
     pub fn unix_socket(mut self) -> Self {
         self.has_unix_socket = true;
+        self
+    }
+
+    /// Listens on `[::1]` too, at the port of [`address`](EtcdServer::address). Default: no.
+    pub fn ipv6(mut self) -> Self {
+        self.has_ipv6 = true;
         self
     }
 
@@ -146,6 +154,7 @@ impl EtcdServerBuilder {
                 flags,
                 tls: self.tls,
                 has_unix_socket: self.has_unix_socket,
+                has_ipv6: self.has_ipv6,
                 membership,
                 ready_within: self.ready_within,
             },

@@ -55,6 +55,7 @@ pub(super) struct Member {
     pub(super) flags: Vec<(String, String)>,
     pub(super) tls: Option<ServerTls>,
     pub(super) has_unix_socket: bool,
+    pub(super) has_ipv6: bool,
     /// `None` if it is alone.
     pub(super) membership: Option<Membership>,
     pub(super) ready_within: Duration,
@@ -283,6 +284,10 @@ impl EtcdServer {
         if self.member.has_unix_socket {
             // Relative to the directory it runs in.
             listening.push_str(&format!(",unix://{SOCKET}"));
+        }
+        if self.member.has_ipv6 {
+            let (scheme, _) = client.split_once(':').unwrap_or_default();
+            listening.push_str(&format!(",{scheme}://[::1]:{}", self.address().port()));
         }
         let (peer, initial_cluster) = (self.advertised_peer_url(), self.initial_cluster());
         let mut flags = vec![

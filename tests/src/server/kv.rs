@@ -22,6 +22,7 @@ pub(super) struct KvService(pub(super) Arc<Shared>);
 #[tonic::async_trait]
 impl Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        self.0.admit()?;
         let response = self.0.with_model(|model| model.range(request.get_ref()));
         response.map(Response::new).map_err(status)
     }
@@ -32,11 +33,13 @@ impl Kv for KvService {
         &self,
         request: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        self.0.admit()?;
         let whole = self.0.with_model(|model| model.range(request.get_ref())).map_err(status)?;
         Ok(Response::new(tokio_stream::iter(in_chunks(whole))))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        self.0.admit()?;
         let response = self.0.with_model(|model| model.put(request.get_ref()));
         response.map(Response::new).map_err(status)
     }
@@ -45,11 +48,13 @@ impl Kv for KvService {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
+        self.0.admit()?;
         let response = self.0.with_model(|model| model.delete_range(request.get_ref()));
         response.map(Response::new).map_err(status)
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        self.0.admit()?;
         let response = self.0.with_model(|model| model.txn(request.get_ref()));
         response.map(Response::new).map_err(status)
     }
@@ -58,6 +63,7 @@ impl Kv for KvService {
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
+        self.0.admit()?;
         let response = self.0.with_model(|model| model.compact(request.get_ref()));
         response.map(Response::new).map_err(status)
     }

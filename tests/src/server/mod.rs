@@ -26,7 +26,8 @@ use etcd_watch_proto::etcdserverpb::watch_server::WatchServer;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tonic::service::Routes;
 
@@ -88,6 +89,28 @@ impl EmbeddedEtcd {
         Ok(etcd)
     }
 
+    /// One that listens nowhere: it serves the connections that it is given, see
+    /// [`serve_on`](Self::serve_on). Its timer runs on the tokio runtime that this is called on. Its member list has the
+    /// URLs of the model.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn unbound(model: ModelEtcd) -> Self {
+        let shared = Arc::new(Shared::new(model));
+        let timer = Arc::clone(&shared);
+        let server = Some(tokio::spawn(async move { timer.run_timer().await }));
+        Self { shared, address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), server }
+    }
+
+    /// Serves one connection, until it ends: one of a simulated network, say.
+    pub fn serve_on<S>(&self, socket: S) -> impl Future<Output = ()> + use<S>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        serve_connection(socket, routes(&self.shared))
+    }
+
     /// Where clients reach it, such as `http://127.0.0.1:40123`.
     #[must_use]
     pub fn endpoint(&self) -> String {
@@ -110,6 +133,11 @@ impl EmbeddedEtcd {
     /// done it. Don't block: everything else waits.
     pub fn with_model<T>(&self, work: impl FnOnce(&mut ModelEtcd) -> T) -> T {
         self.shared.with_model(work)
+    }
+
+    /// Answers the next so many KV requests with "too many requests", as etcd does while it has too much to apply.
+    pub fn turn_away(&self, requests: u64) {
+        self.shared.turn_away(requests);
     }
 
     /// Cuts every connection and refuses new ones. The data stays. Does nothing if it is stopped.
@@ -162,6 +190,8 @@ async fn accept(listener: TcpListener, routes: Routes) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
+                    // Small responses aren't to wait for company.
+                    let _best_effort = socket.set_nodelay(true);
                     connections.spawn(serve_connection(socket, routes.clone()));
                 }
                 // Out of file descriptors, say: others may be closed soon.
@@ -172,9 +202,7 @@ async fn accept(listener: TcpListener, routes: Routes) {
     }
 }
 
-async fn serve_connection(socket: TcpStream, routes: Routes) {
-    // Small responses aren't to wait for company.
-    let _best_effort = socket.set_nodelay(true);
+async fn serve_connection(socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, routes: Routes) {
     let mut http = http2::Builder::new(TokioExecutor::new());
     // As many streams at once as a client likes, as in etcd.
     http.max_concurrent_streams(u32::MAX);

@@ -1,12 +1,13 @@
 //! The model behind a lock, and who is to be woken when it has something.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tonic::Status;
 
 use crate::model::{ModelEtcd, ModelStream};
 
@@ -20,6 +21,8 @@ pub(super) struct Shared {
     epoch: Instant,
     /// While the member is stopped, its time stands still: no lease ends.
     stopped: AtomicBool,
+    /// How many KV requests are still to be turned away.
+    turn_away: AtomicU64,
 }
 
 impl Shared {
@@ -30,6 +33,24 @@ impl Shared {
             timer: Notify::new(),
             epoch: Instant::now(),
             stopped: AtomicBool::new(false),
+            turn_away: AtomicU64::new(0),
+        }
+    }
+
+    /// Turns the next so many KV requests away.
+    pub(super) fn turn_away(&self, requests: u64) {
+        self.turn_away.store(requests, Ordering::Relaxed);
+    }
+
+    /// Whether a KV request is served.
+    ///
+    /// # Errors
+    /// What etcd says while it has too much to apply.
+    pub(super) fn admit(&self) -> Result<(), Status> {
+        let one_less = |left: u64| left.checked_sub(1);
+        match self.turn_away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
+            Ok(_) => Err(Status::resource_exhausted("etcdserver: too many requests")),
+            Err(_) => Ok(()),
         }
     }
 

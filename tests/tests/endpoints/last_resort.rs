@@ -54,6 +54,23 @@ async fn real_members_that_can_not_be_reached_where_they_advertise_are_reached_w
 }
 
 #[tokio::test]
+async fn a_member_in_use_that_turns_a_call_away_is_asked_again_on_the_same_connection() {
+    let etcd = advertising([]).await;
+    let given = FaultProxy::start(etcd.endpoint()).await.expect("it starts");
+    let member = FaultProxy::start(etcd.endpoint()).await.expect("it starts");
+    etcd.with_model(|model| model.config_mut().client_urls = vec![member.endpoint()]);
+    let client = client(given.endpoint());
+    client.sync_endpoints().await.expect("it answers");
+    put(&client).await;
+    let before = (given.accepted(), member.accepted());
+    for _ in 0..3 {
+        etcd.turn_away(2);
+        put(&client).await;
+    }
+    assert_eq!((given.accepted(), member.accepted()), before, "no other connection is made");
+}
+
+#[tokio::test]
 async fn endpoints_set_later_take_the_place_of_those_given() {
     let etcd = advertising([]).await;
     let proxies = [

@@ -18,7 +18,7 @@ fn address(endpoint: &str) -> SocketAddr {
 }
 
 fn lazy(runtime: &Wrapped) -> Client {
-    let builder = ClientBuilder::on(runtime.clone()).endpoints(["http://etcd.example:2379"]);
+    let builder = ClientBuilder::on(runtime.clone()).endpoints(["http://etcd.example:2379"]).no_proxy();
     builder.dial_timeout(LIMIT).request_timeout(LIMIT).connect_lazy().expect("valid settings")
 }
 

@@ -15,7 +15,7 @@ use crate::{AT_ONCE, DEADLINE, LIMIT, dead, silent, stubborn, url};
 const OWN_ADDRESS: [&str; 1] = ["127.0.0.1"];
 
 fn builder(endpoints: impl IntoIterator<Item = String>) -> ClientBuilder {
-    etcd_watch_tokio::builder().endpoints(endpoints).connect_timeout(LIMIT)
+    etcd_watch_tokio::builder().endpoints(endpoints).no_proxy().connect_timeout(LIMIT)
 }
 
 /// The error, which has to come before the time limit is over.

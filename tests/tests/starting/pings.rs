@@ -18,7 +18,7 @@ async fn a_server_that_wants_fewer_pings_gets_fewer_and_the_log_says_why() {
     let etcd = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
     let runtime = Wrapped::resolving_to(&[etcd.address()]).hurry(Duration::from_secs(15), 40);
     let keepalive = Keepalive { interval: INTERVAL, timeout: Duration::from_secs(5) };
-    let builder = ClientBuilder::on(runtime.clone()).endpoints(["http://etcd.example:2379"]);
+    let builder = ClientBuilder::on(runtime.clone()).endpoints(["http://etcd.example:2379"]).no_proxy();
     let config = etcd_watch_client::WatchConfig::default().progress_interval(None);
     let client =
         builder.keepalive(Some(keepalive)).watch_config(config).connect().await.expect("etcd answers");

@@ -65,6 +65,13 @@ impl TlsConnector {
         let stamps = stamps(&settings);
         let loaded = Loaded { config: Arc::new(settings.load()?), stamps, unusable: None };
         let name = settings.name()?;
+        if let Some(path) = settings.prepare_key_log()? {
+            tracing::warn!(
+                name: "tls_keys_written",
+                path = %path.display(),
+                "writing the secrets of TLS connections to a file: whoever reads it can read what they carry"
+            );
+        }
         Ok(Self(Arc::new(Connector { settings, name, loaded: Mutex::new(loaded) })))
     }
 

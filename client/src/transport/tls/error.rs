@@ -57,6 +57,17 @@ pub enum TlsError {
         /// What was in the way.
         problem: String,
     },
+    /// Secrets can't be written to the file that `SSLKEYLOGFILE` names.
+    #[error(
+        "tls key_log_from_env: can't write to {}: {problem}; set SSLKEYLOGFILE to a file that this process may write, or to nothing",
+        .path.display()
+    )]
+    KeyLog {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
     /// No cryptography is built in or installed.
     #[error(
         "tls: no cryptography: enable the feature tls-ring or tls-aws-lc, or install a rustls CryptoProvider as the default"

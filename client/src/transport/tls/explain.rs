@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustls::{AlertDescription, CertificateError};
+use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 use super::super::alert::alert_remedy;
 
@@ -14,6 +14,15 @@ pub(crate) fn explain(error: &io::Error) -> String {
         Some(rustls::Error::InvalidMessage(_)) => "the server does not speak TLS here; is the endpoint http?",
         Some(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)) => {
             "the server shares no TLS version, cipher or kind of key with this client; for a P-521 key use the feature tls-aws-lc, since ring has none"
+        }
+        Some(
+            rustls::Error::AlertReceived(AlertDescription::ProtocolVersion)
+            | rustls::Error::PeerIncompatible(
+                PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            ),
+        ) => {
+            "the server and this client share no version of TLS; see etcd's --tls-min-version and --tls-max-version, and tls_1_3_only here"
         }
         None if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the server hung up in the handshake; is the endpoint http?"

@@ -9,6 +9,7 @@ mod pem;
 mod provider;
 mod settings;
 mod socket;
+mod system;
 
 pub(crate) use connector::TlsConnector;
 pub(crate) use connector::TlsSession;

@@ -1,17 +1,20 @@
 //! What an application can say about TLS.
 
 use std::{
+    env,
     fmt::Display,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, DEFAULT_VERSIONS, KeyLogFile, RootCertStore, SupportedProtocolVersion,
     client::WebPkiServerVerifier,
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName},
     sign::{CertifiedKey, SingleCertAndKey},
+    version::TLS13,
 };
 
 use super::{
@@ -20,7 +23,13 @@ use super::{
     identity::{self, IdentityError},
     pem::{Pem, Use},
     provider::{self, provider},
+    system,
 };
+
+/// The variable that names a file for secrets, as browsers and curl have it.
+const KEY_LOG: &str = "SSLKEYLOGFILE";
+
+const ONLY_1_3: &[&SupportedProtocolVersion] = &[&TLS13];
 
 /// TLS settings of a client. By default: the system's root certificates, no client certificate, and the
 /// endpoint's host as the name the server's certificate must have; of a unix socket, the name of its file up
@@ -45,6 +54,8 @@ pub struct Tls {
     identity: Option<(Pem, Pem)>,
     server_name: Option<String>,
     custom: Option<Arc<ClientConfig>>,
+    is_1_3_only: bool,
+    logs_keys: bool,
 }
 
 impl Tls {
@@ -100,6 +111,22 @@ impl Tls {
         self
     }
 
+    /// Speak TLS 1.3 only. Default: 1.3, or 1.2 with servers that don't have 1.3.
+    pub fn tls_1_3_only(mut self) -> Self {
+        self.is_1_3_only = true;
+        self
+    }
+
+    /// Write the secrets of every connection to the file that the environment variable `SSLKEYLOGFILE` names, for
+    /// Wireshark and the like: with them all that goes over the connection can be read. The client warns of it in its log.
+    /// Where the variable is not set, or set to nothing, nothing is written. Default: the variable is not heeded.
+    ///
+    /// A file that isn't there is made so that only its owner can read it.
+    pub fn key_log_from_env(mut self) -> Self {
+        self.logs_keys = true;
+        self
+    }
+
     pub(super) fn name(&self) -> Result<Option<ServerName<'static>>, TlsError> {
         let parse = |name: &String| ServerName::try_from(name.clone());
         let bad = |_| TlsError::ServerName { name: self.server_name.clone().unwrap_or_default() };
@@ -112,13 +139,35 @@ impl Tls {
             None => self.load_with(provider()?)?,
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
+        if self.custom.is_none() && self.key_log_path().is_some() {
+            config.key_log = Arc::new(KeyLogFile::new());
+        }
         Ok(config)
+    }
+
+    /// Where secrets are written to, if they are.
+    fn key_log_path(&self) -> Option<PathBuf> {
+        let path = env::var_os(KEY_LOG).filter(|path| self.logs_keys && !path.is_empty());
+        path.map(PathBuf::from)
+    }
+
+    /// Sees to it that secrets can be written, if they are to be; where that is.
+    pub(super) fn prepare_key_log(&self) -> Result<Option<PathBuf>, TlsError> {
+        let Some(path) = self.key_log_path() else { return Ok(None) };
+        let mut options = fs::OpenOptions::new();
+        options.append(true).create(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        match options.open(&path) {
+            Ok(_) => Ok(Some(path)),
+            Err(error) => Err(TlsError::KeyLog { path, problem: error.to_string() }),
+        }
     }
 
     pub(super) fn load_with(&self, provider: Arc<CryptoProvider>) -> Result<ClientConfig, TlsError> {
         let settings = |error: &dyn Display| TlsError::Settings { problem: error.to_string() };
         let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(if self.is_1_3_only { ONLY_1_3 } else { DEFAULT_VERSIONS })
             .map_err(|error| settings(&error))?;
         let builder = if self.roots.is_empty() {
             builder.with_root_certificates(system_roots()?)
@@ -162,7 +211,7 @@ impl Tls {
 
 fn system_roots() -> Result<RootCertStore, TlsError> {
     let mut store = RootCertStore::empty();
-    let found = rustls_native_certs::load_native_certs();
+    let found = system::certificates();
     store.add_parsable_certificates(found.certs);
     if store.is_empty() {
         let problem = found.errors.first().map_or_else(|| "there are none".into(), ToString::to_string);
