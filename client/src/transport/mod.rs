@@ -14,6 +14,7 @@ mod hyper_runtime;
 pub(crate) mod options;
 mod pings;
 pub(crate) mod race;
+pub(crate) mod raw;
 mod recorded;
 pub(crate) mod rpc;
 #[cfg(feature = "tls")]

@@ -145,12 +145,13 @@ impl Mirror {
         self.lister.ask = Ask::InFlight(list);
         let attempt = self.lister.attempts.begin(self.now);
         let limit = self.lister.size.keys();
-        let may_stream = self.lister.streams.ask_for(list);
+        // Where values are so large that a page has one, etcd's messages of ten keys and more would be too large.
+        let may_stream = limit > 1 && self.lister.streams.ask_for(list);
         let request = ListRequest {
             range,
             revision: position.revision,
             limit,
-            max_bytes: self.lister.size.bound(if may_stream { usize::MAX } else { limit }),
+            max_bytes: self.lister.size.bound(),
             keys_only: self.request.keys_only,
             may_stream,
             options: self.request.stream.clone(),

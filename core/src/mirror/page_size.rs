@@ -46,9 +46,9 @@ impl PageSize {
         self.target
     }
 
-    /// The size in bytes from which a page of that many keys is to be refused. A single key can't be asked for in parts.
-    pub(super) fn bound(self, keys: usize) -> usize {
-        if keys == 1 { usize::MAX } else { self.target.saturating_mul(BOUND) }
+    /// The size in bytes over which a page is to be refused. A single key can't be asked for in parts.
+    pub(super) fn bound(self) -> usize {
+        if self.keys == 1 { usize::MAX } else { self.target.saturating_mul(BOUND) }
     }
 
     /// A page has come, of so many keys and bytes.
@@ -122,7 +122,7 @@ mod tests {
     fn a_page_over_the_bound_is_followed_by_one_of_the_size_wanted() {
         let mut size = PageSize::new(8 * MIB);
         size.came(128, 128 * 128);
-        assert_eq!((size.keys(), size.bound(size.keys())), (8192, 32 * MIB));
+        assert_eq!((size.keys(), size.bound()), (8192, 32 * MIB));
         // They have 100 KiB each all of a sudden.
         let too_large = Oversize { bytes: 8192 * 100 << 10, limit: 32 * MIB };
         assert!(size.refused(too_large));
@@ -138,7 +138,7 @@ mod tests {
             pages.push(size.keys());
         }
         assert_eq!(pages, [5, 2, 1]);
-        assert_eq!(size.bound(size.keys()), usize::MAX);
+        assert_eq!(size.bound(), usize::MAX);
     }
 
     #[test]
