@@ -2,14 +2,13 @@
 
 use bytes::Bytes;
 use etcd_watch_core::{ListRequest, Page, Request, wire::Encode};
-use etcd_watch_proto::etcdserverpb::{RangeRequest, RangeResponse, WatchRequest};
+use etcd_watch_proto::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse, WatchRequest};
 use prost::Message;
 
 use crate::{
     namespace::{Namespace, Namespaced},
     recipes::config::Tree,
     recipes::discovery::{DecodeError, ServiceEndpoint},
-    transport::wire,
 };
 
 /// What goes out for `Action::Send`, as a server reads it.
@@ -21,16 +20,31 @@ pub fn watch_request(request: Request) -> WatchRequest {
     WatchRequest::decode(request.to_bytes()).expect("the core encodes what prost decodes")
 }
 
-/// What goes out for `MirrorAction::List`.
+/// What goes out for `MirrorAction::List`, as a server reads it.
+///
+/// # Panics
+/// If a server couldn't read it.
 #[must_use]
 pub fn list_request(request: &ListRequest) -> RangeRequest {
-    wire::list_request(request)
+    RangeRequest::decode(request.to_bytes()).expect("the core encodes what prost decodes")
 }
 
 /// The answer to it, as the mirror's machine takes it.
+///
+/// # Panics
+/// If the core couldn't read it.
 #[must_use]
-pub fn page(response: RangeResponse) -> Page {
-    wire::page(response)
+pub fn page(response: &RangeResponse) -> Page {
+    Page::decode(&response.encode_to_vec().into()).expect("the core decodes what prost encodes")
+}
+
+/// A message of a stream that is the answer to it.
+///
+/// # Panics
+/// If the core couldn't read it.
+#[must_use]
+pub fn chunk(response: &RangeStreamResponse) -> Page {
+    Page::decode_chunk(&response.encode_to_vec().into()).expect("the core decodes what prost encodes")
 }
 
 /// Reads what a registered endpoint is written down as.

@@ -130,9 +130,9 @@ pub use watch::{
 
 pub use etcd_watch_core::{
     ApiMisuse, Checkpoint, CloseReason, Code, ConfigError, Event, EventKind, Failure, Filters, Header,
-    Instant, IntoBytes, KeyRange, KeyValue, ListReason, MirrorEvent, MirrorRequest, Overflow, OwnedEvent,
-    OwnedKeyValue, ParseCheckpointError, RequestError, ResponseKind, ServerMisbehaved, ServerVersion,
-    SnapshotPart, StartAt, Stats, StreamOptions, WatchConfig, WatchKey, WatchRequest, WatchResponse,
-    WatchState, WatchStats,
+    Instant, IntoBytes, KeyRange, KeyValue, ListProgress, ListReason, MirrorEvent, MirrorRequest, Overflow,
+    OwnedEvent, OwnedKeyValue, Pairs, PairsIter, ParseCheckpointError, RequestError, ResponseKind,
+    ServerMisbehaved, ServerVersion, SnapshotPart, StartAt, Stats, StreamOptions, WatchConfig, WatchKey,
+    WatchRequest, WatchResponse, WatchState, WatchStats,
 };
 pub use etcd_watch_proto as proto;

@@ -7,23 +7,25 @@ use std::{
 };
 
 use etcd_watch_core::{
-    Checkpoint, CloseReason, Delivery, EndpointHint, Instant, ListKey, ListRequest, Mirror as Machine,
-    MirrorAction, MirrorEvent, MirrorRequest, Page,
+    Checkpoint, CloseReason, Delivery, EndpointHint, Failure, Instant, ListKey, ListProgress, ListRequest,
+    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page,
 };
-use etcd_watch_proto::etcdserverpb::RangeRequest;
 use futures_core::{FusedStream, Stream};
 
 use crate::{
-    Client, Endpoint, OpenError, Watch, WatchError, calls::attempts::Asked, namespace::Namespaced,
-    runtime::BoxFuture, transport::wire,
+    Client, Endpoint, OpenError, Watch, WatchError,
+    calls::lists::{ListAnswer, ListStream, Listed},
+    cluster::pool::Pooled,
+    runtime::BoxFuture,
 };
 
 /// A key range of the store, listed and then watched: a stream of [`MirrorEvent`]s, whose documentation is
 /// what a consumer may rely on.
 ///
 /// It survives what a [`Watch`] survives, and compaction, a restored backup and another store behind the same
-/// address besides: it lists again then, and hands out the difference, deletes included. The list is read in
-/// pages at one revision, with the failover of reads.
+/// address besides: it lists again then, and hands out the difference, deletes included. The list is read at one
+/// revision, in pages that grow with what comes, or as a stream where the member can (etcd 3.7), with the failover of
+/// reads.
 ///
 /// It runs while it is polled; what isn't taken waits, within a page and the watch's budget. Taking is
 /// cancel-safe. Dropping it ends everything, here and on the server.
@@ -54,6 +56,8 @@ pub struct Mirror {
     client: Client,
     machine: Machine,
     listing: Option<Listing>,
+    /// The connection that brought the last page.
+    proven: Option<Pooled>,
     watch: Option<Watch>,
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
     /// Completes when the client is closed.
@@ -62,10 +66,19 @@ pub struct Mirror {
     ended: bool,
 }
 
-/// A page under way.
+/// A list under way.
 struct Listing {
     list: ListKey,
-    page: BoxFuture<'static, Asked<Page>>,
+    state: ListState,
+}
+
+enum ListState {
+    /// It was asked for.
+    Asked(BoxFuture<'static, Listed>),
+    /// A stream brings it, and the consumer has to take what has come.
+    Held(ListStream),
+    /// A message of the stream is waited for.
+    Reading(BoxFuture<'static, (ListStream, Result<Page, Failure>)>),
 }
 
 impl std::fmt::Debug for Mirror {
@@ -93,6 +106,7 @@ impl Client {
             client: self.clone(),
             machine,
             listing: None,
+            proven: None,
             watch: None,
             timer: None,
             closed: Box::pin(async move { hub.ended().await }),
@@ -144,6 +158,12 @@ impl Mirror {
         self.machine.checkpoint()
     }
 
+    /// How far the list has come that is being handed out: for a progress bar. `None` while there is none.
+    #[must_use]
+    pub fn list_progress(&self) -> Option<ListProgress> {
+        self.machine.list_progress()
+    }
+
     fn now(&self) -> Instant {
         self.client.hub().now()
     }
@@ -156,8 +176,9 @@ impl Mirror {
             self.perform();
             let now = self.now();
             if let Some(event) = self.machine.next(now) {
-                // The next page is asked for before this one is looked at.
+                // The next page is asked for before this one is looked at, so that the server works on it meanwhile.
                 self.perform();
+                self.poll_listing(cx);
                 return Poll::Ready(self.handed_out(event));
             }
             // A client that has ended makes no more calls, and where its runtime is gone timers ring at once: nothing is
@@ -206,6 +227,9 @@ impl Mirror {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 MirrorAction::List { list, request } => self.list(list, request),
+                MirrorAction::CloseList { list } => {
+                    self.listing.take_if(|listing| listing.list == list);
+                }
                 MirrorAction::Watch(request) => match self.client.watch(request) {
                     Ok(watch) => self.watch = Some(watch),
                     // The request was checked with the mirror's: it is the client that has ended.
@@ -223,30 +247,66 @@ impl Mirror {
         }
     }
 
-    fn list(&mut self, list: ListKey, request: ListRequest) {
-        let calls = self.client.calls().clone();
-        let namespace = self.client.keys().clone();
+    fn list(&mut self, list: ListKey, mut request: ListRequest) {
         let avoid = match request.endpoint {
             EndpointHint::Any => None,
             EndpointHint::Another => self.last_endpoint.clone(),
         };
-        let range = wire::list_request(&request).enter(&namespace);
-        let page = async move {
-            let (endpoint, result) = calls.read(range, &request.options, avoid).await;
-            (endpoint, result.map(|response| wire::page(RangeRequest::leave(response, &namespace))))
-        };
-        self.listing = Some(Listing { list, page: Box::pin(page) });
+        let prefix = self.client.namespace();
+        if !prefix.is_empty() {
+            request.range = request.range.within(prefix);
+        }
+        let listed = self.client.calls().clone().list(request, avoid, self.proven.clone());
+        self.listing = Some(Listing { list, state: ListState::Asked(Box::pin(listed)) });
     }
 
+    /// Goes on with the list; whether anything has come of it.
     fn poll_listing(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(listing) = &mut self.listing else { return false };
-        let Poll::Ready((endpoint, result)) = listing.page.as_mut().poll(cx) else { return false };
-        let list = listing.list;
-        self.listing = None;
-        self.last_endpoint = endpoint.or_else(|| self.last_endpoint.take());
+        let Some(Listing { list, state }) = self.listing.take() else { return false };
+        let (state, has_news) = match state {
+            ListState::Asked(mut listed) => match listed.as_mut().poll(cx) {
+                Poll::Ready(listed) => (self.listed(list, listed), true),
+                Poll::Pending => (Some(ListState::Asked(listed)), false),
+            },
+            ListState::Held(stream) if self.machine.wants_chunk(list) => {
+                (Some(ListState::Reading(Box::pin(stream.next()))), true)
+            }
+            ListState::Held(stream) => (Some(ListState::Held(stream)), false),
+            ListState::Reading(mut reading) => match reading.as_mut().poll(cx) {
+                Poll::Ready((stream, chunk)) => {
+                    let is_over = chunk.is_err();
+                    let (now, chunk) = (self.now(), chunk.map(|chunk| self.left(chunk)));
+                    self.machine.handle_chunk(now, list, chunk);
+                    ((!is_over).then_some(ListState::Held(stream)), true)
+                }
+                Poll::Pending => (Some(ListState::Reading(reading)), false),
+            },
+        };
+        self.listing = state.map(|state| Listing { list, state });
+        has_news
+    }
+
+    /// Hands on the answer to a list; what is left to do for it.
+    fn listed(&mut self, list: ListKey, listed: Listed) -> Option<ListState> {
+        let Listed { at, answer } = listed;
+        self.last_endpoint = at.as_ref().map(|at| at.endpoint().clone()).or(self.last_endpoint.take());
         let now = self.now();
-        self.machine.handle_page(now, list, result);
-        true
+        match answer {
+            ListAnswer::Stream(Ok(stream)) => return Some(ListState::Held(stream)),
+            ListAnswer::Stream(Err(failure)) => self.machine.handle_chunk(now, list, Err(failure)),
+            ListAnswer::Page(page) => {
+                self.proven = at.filter(|_| page.is_ok());
+                let page = page.map(|page| self.left(page));
+                self.machine.handle_page(now, list, page);
+            }
+        }
+        None
+    }
+
+    /// A page whose keys have left the namespace.
+    fn left(&self, page: Page) -> Page {
+        let prefix = self.client.namespace().len();
+        Page { kvs: page.kvs.without_key_prefix(prefix), ..page }
     }
 
     fn poll_watch(&mut self, cx: &Context<'_>) -> bool {

@@ -56,7 +56,8 @@ pub use failure::{Code, Failure, Remedy, is_etcds_own, is_turned_away, remedy};
 pub use into_bytes::IntoBytes;
 pub use key::{RangeKey, StreamId, StreamKey, WatchKey};
 pub use mirror::{
-    ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, MirrorRequest, Page, SnapshotPart,
+    ListKey, ListProgress, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, MirrorRequest, Page,
+    Pairs, PairsIter, SnapshotPart,
 };
 pub use printable::printable;
 pub use range::KeyRange;

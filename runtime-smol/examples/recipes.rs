@@ -69,7 +69,7 @@ async fn mirrored(
         match &event {
             MirrorEvent::Snapshot(part) => {
                 part.deletes().iter().for_each(|key| drop(keys.remove(&text(key))));
-                keys.extend(part.puts().iter().map(|kv| (text(&kv.key), text(&kv.value))));
+                keys.extend(part.puts().iter().map(|kv| (text(kv.key()), text(kv.value()))));
             }
             MirrorEvent::Changes(response) => {
                 for event in response.events() {

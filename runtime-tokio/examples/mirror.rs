@@ -31,7 +31,7 @@ async fn print_all(mut mirror: Mirror) -> Result<(), Box<dyn std::error::Error>>
             MirrorEvent::Listing { revision, reason } => println!("listing at {revision}: {reason}"),
             MirrorEvent::Snapshot(part) => {
                 part.deletes().iter().for_each(|key| println!("- {}", text(key)));
-                part.puts().iter().for_each(|kv| println!("+ {} = {}", text(&kv.key), text(&kv.value)));
+                part.puts().iter().for_each(|kv| println!("+ {} = {}", text(kv.key()), text(kv.value())));
             }
             MirrorEvent::Changes(response) => {
                 for event in response.events() {

@@ -35,7 +35,7 @@ impl MirrorConsumer for Addresses {
             MirrorEvent::Listing { .. } | MirrorEvent::Closed(_) => {}
             MirrorEvent::Snapshot(part) => {
                 part.deletes().iter().for_each(|key| drop(self.backends.remove(key)));
-                self.backends.extend(part.into_puts().into_iter().map(|kv| (kv.key, kv.value)));
+                self.backends.extend(part.into_puts().map(|kv| (kv.key, kv.value)));
             }
             MirrorEvent::Synced { .. } => self.publish(),
             MirrorEvent::Changes(response) => {

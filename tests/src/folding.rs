@@ -55,7 +55,7 @@ impl Folding {
                     self.deletes += 1;
                 }
                 for kv in part.puts() {
-                    self.held.insert(kv.key[..].into(), (kv.value[..].into(), kv.mod_revision));
+                    self.held.insert(kv.key().into(), (kv.value().into(), kv.mod_revision()));
                 }
             }
             MirrorEvent::Changes(response) => {

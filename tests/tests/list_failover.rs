@@ -34,7 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const KEYS: usize = 2_000;
 
 /// Small, so that there are many.
-const PAGE: usize = 50;
+const PAGE_BYTES: usize = 3 << 10;
 
 /// Bytes in a second at which a list takes half a minute, and so much of it is a beginning.
 const SLOW: u64 = 5_000;
@@ -181,7 +181,7 @@ impl Writers {
 
 /// A mirror that is in the middle of its first list.
 async fn begun_mirror(client: &Client) -> Folding {
-    let request = MirrorRequest::new(KeyRange::prefix("m/")).page_keys(PAGE);
+    let request = MirrorRequest::new(KeyRange::prefix("m/")).page_bytes(PAGE_BYTES);
     let mut fold = Folding::open(client, request, DEADLINE);
     while fold.parts < 5 {
         fold.step().await;
@@ -224,7 +224,7 @@ async fn a_mirror_lists_again_when_its_revision_is_gone(on: On, world: &World, w
 async fn begun(on: On, world: &World) -> (Cache, usize) {
     let before = world.received();
     world.links.iter().for_each(|link| link.throttle(SLOW));
-    let request = CacheRequest::new(KeyRange::prefix("m/")).page_keys(PAGE);
+    let request = CacheRequest::new(KeyRange::prefix("m/")).page_bytes(PAGE_BYTES);
     let cache = world.client(on).cache(request).expect("it is made");
     wait_until("the list has begun", DEADLINE, || world.busiest(&before).1 > BEGINNING).await;
     assert_eq!(cache.stats().revision, 0, "there is more");

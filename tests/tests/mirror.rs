@@ -67,7 +67,7 @@ async fn a_mirror_follows_through_everything(on: On, endpoint: String) {
     let last = write(&direct, 0).await;
     // Every connection is cut within the list: 1,500 bytes are less than it.
     proxy.cut_each_after_bytes(1_500, Cut::Reset);
-    let mut fold = folding(&client, MirrorRequest::new(KeyRange::prefix("m/")).page_keys(7));
+    let mut fold = folding(&client, MirrorRequest::new(KeyRange::prefix("m/")).page_bytes(300));
     check(&mut fold, &direct, last).await;
     assert!(proxy.cuts() > 0);
     // And the watch again and again, though not before it has brought what it has to catch up with.

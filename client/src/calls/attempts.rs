@@ -15,8 +15,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use etcd_watch_core::{ApiMisuse, Failure, Instant, KeyRange, RangeDone, Remedy, StreamOptions, remedy};
-use etcd_watch_proto::etcdserverpb as pb;
+use etcd_watch_core::{ApiMisuse, Failure, Instant, Remedy, remedy};
 use tonic::metadata::MetadataMap;
 
 use super::{
@@ -39,9 +38,6 @@ use crate::{
         wire,
     },
 };
-
-/// A machine's read: which endpoint was asked, if any could be, and what came of it.
-pub(crate) type Asked<T> = (Option<Arc<Endpoint>>, Result<T, Failure>);
 
 /// What a client's calls share.
 pub(crate) struct Calls {
@@ -70,13 +66,29 @@ impl TlsRefusals {
 }
 
 /// A connection, and what else a request needs to be sent on it.
-struct Prepared {
+pub(super) struct Prepared {
     pooled: Pooled,
     token: Option<Token>,
 }
 
+impl Prepared {
+    pub(super) fn pooled(&self) -> &Pooled {
+        &self.pooled
+    }
+
+    pub(super) fn into_pooled(self) -> Pooled {
+        self.pooled
+    }
+
+    pub(super) fn attach_token(&self, metadata: &mut MetadataMap) {
+        if let Some(token) = &self.token {
+            token.attach(metadata);
+        }
+    }
+}
+
 /// Why a request could not be sent.
-enum Unsent {
+pub(super) enum Unsent {
     Failed {
         /// The connection that is of no use, if it came so far.
         at: Option<Pooled>,
@@ -127,11 +139,11 @@ impl Calls {
         End::of_open(self.end(), misuse)
     }
 
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.runtime().now()
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits::new(self.now(), self.request_timeout, self.pool.dialer.endpoints.len())
     }
 
@@ -157,7 +169,11 @@ impl Calls {
     }
 
     /// Connects and gets the user's token, if there is a user; within the time for that.
-    async fn prepare(&self, avoid: Option<&Endpoint>, limits: &Limits) -> Result<Prepared, Unsent> {
+    pub(super) async fn prepare(
+        &self,
+        avoid: Option<&Endpoint>,
+        limits: &Limits,
+    ) -> Result<Prepared, Unsent> {
         // All endpoints are tried there, so that one that hangs leaves time for the others.
         let limit = limits.left(self.now());
         let late = || Failure::connection(format!("no connection within {limit:?}"));
@@ -184,6 +200,11 @@ impl Calls {
         }
     }
 
+    /// The end of the calls, to wait for.
+    pub(super) fn ending(&self) -> &Latch<End> {
+        &self.end
+    }
+
     /// The future's output, or `None` once its time is over; no longer than the client makes calls.
     pub(crate) async fn while_open<F: Future>(
         &self,
@@ -205,22 +226,22 @@ impl Calls {
         mut metadata: MetadataMap,
         sent: Sent,
     ) -> Result<Q::Response, CallFailure> {
-        let Prepared { pooled, token } = prepared;
-        let endpoint = pooled.endpoint();
-        let dialer = &self.pool.dialer;
-        if let Some(token) = token {
-            token.attach(&mut metadata);
-        }
-        let connection = pooled.connection().clone();
-        let answer =
-            rpc::exchange(connection, endpoint, request, metadata, dialer.max_message_bytes, sent).await;
-        answer.map_err(|failed| match token {
+        prepared.attach_token(&mut metadata);
+        let (connection, endpoint) = (prepared.pooled.connection().clone(), prepared.pooled.endpoint());
+        let limit = self.pool.dialer.max_message_bytes;
+        let answer = rpc::exchange(connection, endpoint, request, metadata, limit, sent).await;
+        answer.map_err(|failed| self.of_token(prepared, failed))
+    }
+
+    /// A failure that is the token's has it replaced.
+    pub(super) fn of_token(&self, prepared: &Prepared, failed: CallFailure) -> CallFailure {
+        match &prepared.token {
             Some(token) if remedy(failed.failure()) == Remedy::Reauthenticate => {
-                dialer.token_refused(token.generation());
+                self.pool.dialer.token_refused(token.generation());
                 CallFailure { fate: Fate::TokenRefused, ..failed }
             }
             _ => failed,
-        })
+        }
     }
 
     /// As many attempts as there are endpoints follow the first at once; then with pauses that grow. `None` once the
@@ -241,63 +262,16 @@ impl Calls {
         paused.transpose().map_err(|_| End::RuntimeGone)
     }
 
-    /// The machine's read of the current revision.
-    pub(crate) async fn current_revision(
-        &self,
-        keys: KeyRange,
-        options: &StreamOptions,
-        avoid: Option<Arc<Endpoint>>,
-    ) -> Asked<RangeDone> {
-        let request = pb::RangeRequest {
-            key: keys.start().clone(),
-            range_end: keys.end().clone(),
-            limit: 1,
-            count_only: true,
-            ..Default::default()
-        };
-        let (endpoint, result) = self.read(request, options, avoid).await;
-        let done = result.map(|response| {
-            let header = response.header.unwrap_or_default();
-            RangeDone { revision: header.revision, cluster_id: header.cluster_id }
-        });
-        (endpoint, done)
-    }
-
-    /// A machine's read: one attempt, the machine decides on the next. Also says which endpoint was asked, if
-    /// any could be. A page of a list may be large, so its answer has all of the request timeout.
-    pub(crate) async fn read(
-        &self,
-        request: pb::RangeRequest,
-        options: &StreamOptions,
-        avoid: Option<Arc<Endpoint>>,
-    ) -> Asked<pb::RangeResponse> {
-        let extra = options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
-        let metadata = match wire::metadata_with(options.require_leader, extra) {
-            Ok(metadata) => metadata,
-            Err(failure) => return (None, Err(failure)),
-        };
-        let limits = self.limits();
-        let prepared = match self.prepare(avoid.as_deref(), &limits).await {
-            Ok(prepared) => prepared,
-            Err(Unsent::Failed { at, error }) => {
+    /// What a request that could not be sent says to a machine, and of the connection, if it came so far.
+    pub(super) fn unsent(&self, unsent: Unsent) -> (Option<Pooled>, Failure) {
+        match unsent {
+            Unsent::Failed { at, error } => {
                 let failed = CallFailure::not_sent(error);
                 self.note(at.as_ref(), &failed);
-                return (at.map(|at| at.endpoint().clone()), Err(failed.into_failure()));
+                (at, failed.into_failure())
             }
-            Err(Unsent::Ended(end)) => return (None, Err(ended(end))),
-        };
-        let limit = limits.left(self.now());
-        let answer = Box::pin(self.send(&prepared, request, metadata, Sent::default()));
-        let result = match within(&**self.runtime(), limit, &self.end, runtimes_end, answer).await {
-            Ok(result) => result,
-            Err(Cut::TimeOver) => Err(CallFailure::sent(no_answer(limit))),
-            Err(Cut::Ended(end)) => Err(CallFailure::sent(ended(end))),
-        };
-        match &result {
-            Ok(_) => self.pool.dialer.endpoints.answered(prepared.pooled.endpoint()),
-            Err(failed) => self.note(Some(&prepared.pooled), failed),
+            Unsent::Ended(end) => (None, ended(end)),
         }
-        (Some(prepared.pooled.endpoint().clone()), result.map_err(CallFailure::into_failure))
     }
 
     /// Lets go of a connection whose failure is the endpoint's fault. One stream too many is not: it says nothing about
@@ -339,7 +313,7 @@ pub(crate) fn no_answer(within: Duration) -> Failure {
     Failure::connection(format!("no answer within {within:?}"))
 }
 
-fn ended(end: End) -> Failure {
+pub(super) fn ended(end: End) -> Failure {
     Failure::connection(match end {
         End::Closed => "the client has been closed",
         End::RuntimeGone => "the runtime that the client was built on has shut down",

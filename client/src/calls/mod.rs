@@ -8,5 +8,6 @@ pub(crate) mod keeper;
 pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod limits;
+pub(crate) mod lists;
 pub(crate) mod term;
 pub(crate) mod txn;

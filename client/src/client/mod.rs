@@ -52,10 +52,6 @@ impl Client {
         self.calls.backoff(pace)
     }
 
-    pub(crate) fn keys(&self) -> &Namespace {
-        &self.namespace
-    }
-
     pub(crate) fn hub(&self) -> &Arc<Hub> {
         &self.lifeline.0
     }

@@ -22,6 +22,11 @@ impl Pooled {
         &self.dialed.connection
     }
 
+    /// Whether it is the very same connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.serial == other.serial
+    }
+
     /// The endpoint it goes to.
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.dialed.endpoint

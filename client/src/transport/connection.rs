@@ -3,7 +3,10 @@
 use std::{
     future::Future,
     pin::{Pin, pin},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -34,6 +37,8 @@ pub(crate) struct Connection {
     heard: Heard,
     /// For one of a name's addresses.
     route: Option<Route>,
+    /// Whether the member has said that it has no `KV.RangeStream`.
+    lacks_streams: Arc<AtomicBool>,
 }
 
 /// How a connection is spoken over.
@@ -84,7 +89,17 @@ impl Connection {
                 return Err(ConnectError::told(heard.explain_end(error.as_deref()), heard.is_nothing()));
             }
         }
-        Ok(Self { sender, heard, route })
+        Ok(Self { sender, heard, route, lacks_streams: Arc::default() })
+    }
+
+    /// Whether the member may have `KV.RangeStream`: etcd has it from 3.7 on.
+    pub(crate) fn may_have_streams(&self) -> bool {
+        !self.lacks_streams.load(Ordering::Relaxed)
+    }
+
+    /// The member has no `KV.RangeStream`, which holds for as long as the connection does.
+    pub(crate) fn has_no_streams(&self) {
+        self.lacks_streams.store(true, Ordering::Relaxed);
     }
 
     /// The member at the other end is of no use: the next connection to the endpoint goes to another of its

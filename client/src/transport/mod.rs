@@ -16,6 +16,7 @@ pub(crate) mod options;
 mod pings;
 pub(crate) mod proxy;
 pub(crate) mod race;
+pub(crate) mod raw;
 mod recorded;
 pub(crate) mod rpc;
 #[cfg(feature = "tls")]

@@ -155,7 +155,7 @@ impl CallFailure {
         self.error.into_failure()
     }
 
-    fn of_status(status: tonic::Status, sent: &Sent, max_message_bytes: usize) -> Self {
+    pub(super) fn of_status(status: tonic::Status, sent: &Sent, max_message_bytes: usize) -> Self {
         let not_grpc = wire::cause::<NotGrpc>(&status);
         let fate = if !sent.get() || wire::cause::<NotSent>(&status).is_some() {
             Fate::NotSent
@@ -183,6 +183,25 @@ pub(crate) async fn unary<Q: Unary>(
     exchange(connection, endpoint, request, metadata, max_message_bytes, Sent::default()).await
 }
 
+/// A connection that is ready for one call, which says in `sent` when it has begun to leave.
+pub(super) async fn grpc(
+    connection: Connection,
+    endpoint: &Endpoint,
+    max_message_bytes: usize,
+    sent: &Sent,
+) -> Result<Grpc<Exchange>, CallFailure> {
+    let exchange = Exchange::new(connection, sent.clone());
+    let mut grpc =
+        Grpc::with_origin(exchange, endpoint.uri().clone()).max_decoding_message_size(max_message_bytes);
+    match grpc.ready().await {
+        Ok(()) => Ok(grpc),
+        Err(error) => {
+            let error: crate::BoxError = error;
+            Err(CallFailure::not_sent(AttemptError::new(wire::broken(&*error), error)))
+        }
+    }
+}
+
 /// Makes the call on this connection, and says in `sent` when it has begun to leave.
 pub(crate) async fn exchange<Q: Unary>(
     connection: Connection,
@@ -192,13 +211,7 @@ pub(crate) async fn exchange<Q: Unary>(
     max_message_bytes: usize,
     sent: Sent,
 ) -> Result<Q::Response, CallFailure> {
-    let exchange = Exchange::new(connection, sent.clone());
-    let mut grpc =
-        Grpc::with_origin(exchange, endpoint.uri().clone()).max_decoding_message_size(max_message_bytes);
-    if let Err(error) = grpc.ready().await {
-        let error: crate::BoxError = error;
-        return Err(CallFailure::not_sent(AttemptError::new(wire::broken(&*error), error)));
-    }
+    let mut grpc = grpc(connection, endpoint, max_message_bytes, &sent).await?;
     let request = Request::from_parts(metadata, Extensions::default(), request);
     let codec = ProstCodec::default();
     match grpc.unary(request, PathAndQuery::from_static(Q::PATH), codec).await {

@@ -2,11 +2,8 @@
 
 use std::error::Error as _;
 
-use etcd_watch_core::{Failure, Header, ListRequest, OwnedKeyValue, Page};
-use etcd_watch_proto::{
-    etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader},
-    mvccpb::KeyValue,
-};
+use etcd_watch_core::{Failure, Header, OwnedKeyValue};
+use etcd_watch_proto::{etcdserverpb::ResponseHeader, mvccpb::KeyValue};
 use tonic::{
     Status,
     metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap},
@@ -21,29 +18,6 @@ use super::{
 const API_VERSION: &str = "3.5";
 
 const USER_AGENT: &str = concat!("etcd-watch/", env!("CARGO_PKG_VERSION"));
-
-/// The message that asks for a page of a mirror's list.
-pub(crate) fn list_request(request: &ListRequest) -> RangeRequest {
-    RangeRequest {
-        key: request.range.start().clone(),
-        range_end: request.range.end().clone(),
-        revision: request.revision,
-        limit: i64::try_from(request.limit).unwrap_or(i64::MAX),
-        keys_only: request.keys_only,
-        ..RangeRequest::default()
-    }
-}
-
-/// The page that a server answers with.
-pub(crate) fn page(response: RangeResponse) -> Page {
-    let header = response.header.unwrap_or_default();
-    Page {
-        revision: header.revision,
-        cluster_id: header.cluster_id,
-        more: response.more,
-        kvs: response.kvs.into_iter().map(pair).collect(),
-    }
-}
 
 /// A header that came, or didn't.
 pub(crate) fn header(sent: Option<ResponseHeader>) -> Header {

@@ -21,7 +21,7 @@ use etcd_watch_core::{
 use crate::{
     Endpoint,
     auth::Generation,
-    calls::attempts::{Asked, Calls},
+    calls::{attempts::Calls, lists::Asked},
     cluster::endpoints::Endpoints,
     runtime::BoxFuture,
     sync::wake_all,

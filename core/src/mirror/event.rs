@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::{fmt, ops::Bound};
 
+use super::Pairs;
 use crate::{CloseReason, EventKind, OwnedKeyValue, WatchResponse};
 
 /// What [`Mirror::next`](crate::Mirror::next) hands out. A consumer folds it, in order, into whatever it
@@ -83,7 +84,7 @@ impl MirrorEvent {
         };
         let listed = part.into_iter().flat_map(|part| {
             let deletes = part.deletes.iter().map(|key| (&key[..], None));
-            deletes.chain(part.puts.iter().map(|kv| (&kv.key[..], Some(&kv.value[..]))))
+            deletes.chain(part.puts.iter().map(|kv| (kv.key(), Some(kv.value()))))
         });
         let changed = response.into_iter().flat_map(WatchResponse::events).map(|event| match event.kind() {
             EventKind::Put => (event.key(), Some(event.value())),
@@ -180,8 +181,8 @@ impl fmt::Display for ListReason {
 ///     for key in gone.iter().chain(part.deletes()) {
 ///         mine.remove(key);
 ///     }
-///     for kv in part.into_puts() {
-///         mine.insert(kv.key, kv.value);
+///     for kv in part.puts() {
+///         mine.insert(Bytes::copy_from_slice(kv.key()), Bytes::copy_from_slice(kv.value()));
 ///     }
 /// }
 /// ```
@@ -189,22 +190,22 @@ impl fmt::Display for ListReason {
 pub struct SnapshotPart {
     pub(super) after: Option<Bytes>,
     pub(super) through: Option<Bytes>,
-    pub(super) puts: Vec<OwnedKeyValue>,
+    pub(super) puts: Pairs,
     pub(super) deletes: Vec<Bytes>,
     pub(super) is_whole: bool,
 }
 
 impl SnapshotPart {
-    /// Keys to put, ascending.
+    /// Keys to put, ascending: views on the page that was received.
     #[must_use]
-    pub fn puts(&self) -> &[OwnedKeyValue] {
+    pub fn puts(&self) -> &Pairs {
         &self.puts
     }
 
-    /// The same, to keep.
-    #[must_use]
-    pub fn into_puts(self) -> Vec<OwnedKeyValue> {
-        self.puts
+    /// The same as pairs that stand alone. Nothing is copied: each shares the page, which stays in memory for as long as
+    /// one of them does. What is to be kept for long is better copied.
+    pub fn into_puts(self) -> impl Iterator<Item = OwnedKeyValue> {
+        (0..self.puts.len()).filter_map(move |place| self.puts.get(place).map(|kv| kv.to_owned()))
     }
 
     /// Keys to delete, ascending; none of them is among the puts.
@@ -228,7 +229,7 @@ impl SnapshotPart {
         &'a self,
         known: impl IntoIterator<Item = &'a K> + 'a,
     ) -> impl Iterator<Item = &'a K> + 'a {
-        let mut puts = self.puts.iter().map(|kv| &kv.key[..]).peekable();
+        let mut puts = self.puts.iter().map(|kv| kv.key()).peekable();
         known.into_iter().filter(move |key| {
             let key = (*key).as_ref();
             while puts.next_if(|&put| put < key).is_some() {}

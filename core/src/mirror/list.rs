@@ -8,14 +8,21 @@
 //!
 //! A page is refused because its revision was compacted meanwhile: the list begins again, at the present
 //! revision. What the consumer already has of it is corrected by the new one.
+//!
+//! Once a page has come, the rest of the list may come by a stream (`stream.rs`).
 
 use alloc::boxed::Box;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{ListKey, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, Page, Phase, merge::Merge};
+use super::{
+    ListKey, ListProgress, ListReason, ListRequest, Mirror, MirrorAction, MirrorEvent, Page, Pairs, Phase,
+    merge::Merge,
+    page_size::PageSize,
+    stream::{Streaming, Streams},
+};
 use crate::{
-    CloseReason, Failure, Instant, KeyRange, OwnedKeyValue, Remedy, TimeoutReason, WatchConfig,
+    CloseReason, Failure, Instant, KeyRange, Remedy, TimeoutReason, WatchConfig,
     attempts::Attempts,
     failure::{Oversize, final_reason, is_compacted, is_future_revision, message_of, oversize},
     remedy,
@@ -27,7 +34,7 @@ pub(super) struct Position {
     /// Why it was begun, until that has been said.
     reason: Option<ListReason>,
     /// The revision it is at; 0 until the first page tells.
-    revision: i64,
+    pub(super) revision: i64,
     /// The last key listed.
     after: Option<Bytes>,
 }
@@ -45,6 +52,8 @@ pub(super) enum Ask {
     Due,
     /// The driver is at it.
     InFlight(ListKey),
+    /// A stream brings it.
+    Streaming(Streaming),
     /// It failed and is tried again.
     Backoff {
         /// When.
@@ -55,10 +64,10 @@ pub(super) enum Ask {
 /// How pages are asked for.
 #[derive(Debug)]
 pub(super) struct Lister {
-    ask: Ask,
-    /// How many keys to ask for: fewer than wanted where that was too much.
-    page_keys: usize,
-    attempts: Attempts,
+    pub(super) ask: Ask,
+    size: PageSize,
+    pub(super) streams: Streams,
+    pub(super) attempts: Attempts,
     /// Pages of a single key in a row that were over a limit.
     oversized: u8,
     /// Since when the answers have been behind what was shown before.
@@ -67,10 +76,11 @@ pub(super) struct Lister {
 }
 
 impl Lister {
-    pub(super) fn new(page_keys: usize) -> Self {
+    pub(super) fn new(page_bytes: usize) -> Self {
         Self {
             ask: Ask::Due,
-            page_keys,
+            size: PageSize::new(page_bytes),
+            streams: Streams::default(),
             attempts: Attempts::default(),
             oversized: 0,
             behind_since: None,
@@ -78,10 +88,28 @@ impl Lister {
         }
     }
 
+    /// The size in bytes that pages are to have, and parts of them.
+    pub(super) fn page_bytes(&self) -> usize {
+        self.size.target()
+    }
+
     /// The server has answered, whatever it said: it can be reached, and took the token.
-    fn answered(&mut self) {
+    pub(super) fn answered(&mut self) {
         self.attempts.stop_clock();
         self.attempts.token_accepted();
+    }
+
+    /// A part of the list has come that something can be made of.
+    pub(super) fn proven(&mut self) {
+        self.attempts.reset();
+        self.oversized = 0;
+        self.behind_since = None;
+    }
+
+    /// Whether it waits for an endpoint. A stream is read as the consumer takes what it brings, so it has all the time
+    /// that the driver gives it.
+    fn is_asking(&self) -> bool {
+        matches!(self.ask, Ask::InFlight(_) | Ask::Backoff { .. })
     }
 
     /// Everything it waits for.
@@ -91,9 +119,9 @@ impl Lister {
     ) -> impl Iterator<Item = (Instant, TimeoutReason)> + use<> {
         let retry = match self.ask {
             Ask::Backoff { until } => Some((until, TimeoutReason::RetryList)),
-            Ask::Due | Ask::InFlight(_) => None,
+            Ask::Due | Ask::InFlight(_) | Ask::Streaming(_) => None,
         };
-        let is_asking = !matches!(self.ask, Ask::Due);
+        let is_asking = self.is_asking();
         let give_up =
             self.attempts.give_up_at(config).filter(|_| is_asking).map(|at| (at, TimeoutReason::GiveUp));
         [retry, give_up].into_iter().flatten()
@@ -116,11 +144,16 @@ impl Mirror {
         self.lister.next_key += 1;
         self.lister.ask = Ask::InFlight(list);
         let attempt = self.lister.attempts.begin(self.now);
+        let limit = self.lister.size.keys();
+        // Where values are so large that a page has one, etcd's messages of ten keys and more would be too large.
+        let may_stream = limit > 1 && self.lister.streams.ask_for(list);
         let request = ListRequest {
             range,
             revision: position.revision,
-            limit: self.lister.page_keys,
+            limit,
+            max_bytes: self.lister.size.bound(),
             keys_only: self.request.keys_only,
+            may_stream,
             options: self.request.stream.clone(),
             endpoint: attempt.endpoint,
             fresh_token: attempt.fresh_token,
@@ -128,7 +161,7 @@ impl Mirror {
         Some(MirrorAction::List { list, request })
     }
 
-    /// The answer to [`MirrorAction::List`]. An answer nobody waits for is ignored.
+    /// The answer to [`MirrorAction::List`] by a page. An answer nobody waits for is ignored.
     pub fn handle_page(&mut self, now: Instant, list: ListKey, result: Result<Page, Failure>) {
         let now = self.advance(now);
         let is_awaited = matches!(self.lister.ask, Ask::InFlight(asked) if asked == list);
@@ -136,6 +169,7 @@ impl Mirror {
             return;
         }
         self.lister.ask = Ask::Due;
+        self.lister.streams.ended();
         match result {
             Ok(page) => self.page(now, page),
             Err(failure) => self.list_failed(now, &failure),
@@ -145,13 +179,11 @@ impl Mirror {
     fn page(&mut self, now: Instant, mut page: Page) {
         let Phase::Listing(position) = &self.phase else { return };
         if let Some(flaw) = flaw_of(&page, &self.request.range, position) {
-            return self.retry_list(now, &Failure::connection(flaw), Remedy::RetryElsewhere);
+            return self.list_flawed(now, flaw);
         }
         self.lister.answered();
         let is_first = position.revision == 0;
-        let (before, after) = (self.cluster_id, page.cluster_id);
-        if before != 0 && after != 0 && before != after {
-            let reason = ListReason::StoreChanged { before, after };
+        if let Some(reason) = self.changed_store(page.cluster_id) {
             if !is_first {
                 return self.list_again(now, reason);
             }
@@ -162,30 +194,66 @@ impl Mirror {
             }
             self.other_store(ListReason::StoreRegressed { known: self.known, revision: page.revision });
         }
-        self.lister.attempts.reset();
-        self.lister.oversized = 0;
-        self.lister.behind_since = None;
-        self.cluster_id = if after == 0 { self.cluster_id } else { after };
-        self.known = self.known.max(page.revision);
+        self.lister.proven();
+        self.learn(page.cluster_id, page.revision);
         let Phase::Listing(position) = &mut self.phase else { return };
         if is_first {
             position.revision = page.revision;
+            self.progress = ListProgress::default();
         }
         let revision = position.revision;
         if let Some(reason) = position.reason.take() {
             self.events.push_back(MirrorEvent::Listing { revision, reason });
         }
+        self.lister.size.came(page.kvs.len(), page.kvs.bytes());
+        // What is left of the range, with this page, has so many keys.
+        let left = u64::try_from(page.count).ok().filter(|&left| left > 0);
+        self.progress.total =
+            left.map(|left| self.progress.keys.saturating_add(left)).or(self.progress.total);
         let kvs = core::mem::take(&mut page.kvs);
-        // A copy: a slice would keep the whole page alive.
-        let last = kvs.last().map(|kv| Bytes::copy_from_slice(&kv.key));
-        let has_more = page.more && rest_of(&self.request.range, last.as_deref()).is_some();
-        let before = core::mem::replace(&mut position.after, last.clone());
-        let completes = (!has_more).then_some(revision);
-        self.merge = Some(Merge::new(kvs, before, last.filter(|_| has_more), completes));
-        if !has_more {
-            self.watch_from(revision);
+        let last = kvs.last().map(|kv| kv.key());
+        let has_more = page.more && rest_of(&self.request.range, last).is_some();
+        if has_more {
+            if page.cluster_id != 0 {
+                self.lister.streams.open();
+            }
+            self.listed(kvs);
+        } else {
+            self.list_ends(revision, kvs);
         }
+    }
+
+    /// Pairs have been listed, and are not the last.
+    pub(super) fn listed(&mut self, kvs: Pairs) {
+        let Phase::Listing(position) = &mut self.phase else { return };
+        self.progress.keys += kvs.len() as u64;
+        // A copy: a slice would keep the whole page alive.
+        let Some(last) = kvs.last().map(|kv| Bytes::copy_from_slice(kv.key())) else { return };
+        let before = position.after.replace(last.clone());
+        self.merges.push_back(Merge::new(kvs, before, Some(last), None));
         self.fill();
+    }
+
+    /// The list's last pairs have been listed, if there were more.
+    pub(super) fn list_ends(&mut self, revision: i64, kvs: Pairs) {
+        let Phase::Listing(position) = &mut self.phase else { return };
+        self.progress.keys += kvs.len() as u64;
+        self.merges.push_back(Merge::new(kvs, position.after.take(), None, Some(revision)));
+        self.watch_from(revision);
+        self.fill();
+    }
+
+    /// Whether it is another cluster that answers.
+    pub(super) fn changed_store(&self, cluster_id: u64) -> Option<ListReason> {
+        let (before, after) = (self.cluster_id, cluster_id);
+        let is_changed = before != 0 && after != 0 && before != after;
+        is_changed.then_some(ListReason::StoreChanged { before, after })
+    }
+
+    /// What a header has shown of the store.
+    pub(super) fn learn(&mut self, cluster_id: u64, revision: i64) {
+        self.cluster_id = if cluster_id == 0 { self.cluster_id } else { cluster_id };
+        self.known = self.known.max(revision);
     }
 
     pub(super) fn watch_from(&mut self, revision: i64) {
@@ -225,7 +293,11 @@ impl Mirror {
         if reason.is_other_store() {
             self.other_store(reason);
         }
-        self.lister.page_keys = self.lister.page_keys.saturating_mul(2).min(self.request.page_keys);
+        self.close_stream();
+        // What waits of the list before is corrected by this one, or of another store.
+        self.merges.clear();
+        (self.lister.size, self.lister.streams) =
+            (PageSize::new(self.lister.page_bytes()), Streams::default());
         self.lister.ask = if self.restarts.failures() == 0 {
             self.restarts.at_least(1);
             Ask::Due
@@ -234,7 +306,7 @@ impl Mirror {
         };
     }
 
-    fn list_failed(&mut self, now: Instant, failure: &Failure) {
+    pub(super) fn list_failed(&mut self, now: Instant, failure: &Failure) {
         let Phase::Listing(position) = &self.phase else { return };
         let is_pinned = position.revision != 0;
         if is_pinned && is_compacted(failure) {
@@ -261,13 +333,12 @@ impl Mirror {
 
     /// A page was over a limit: the next has fewer keys. One with a single key can't be made smaller, and asking again
     /// would come to the same; but where not the driver set the limit, a proxy may have, and others not.
-    fn page_too_large(&mut self, now: Instant, failure: &Failure, Oversize { bytes, limit }: Oversize) {
+    fn page_too_large(&mut self, now: Instant, failure: &Failure, oversize: Oversize) {
         /// How many endpoints are asked for a key that is over a limit of theirs.
         const ENDPOINTS: u8 = 3;
         let lister = &mut self.lister;
-        if lister.page_keys > 1 {
+        if lister.size.refused(oversize) {
             lister.answered();
-            lister.page_keys /= 2;
             return;
         }
         lister.oversized += 1;
@@ -277,7 +348,13 @@ impl Mirror {
         let Phase::Listing(position) = &self.phase else { return };
         let rest = rest_of(&self.request.range, position.after.as_deref());
         let range = Box::new(rest.unwrap_or_else(|| self.request.range.clone()));
+        let Oversize { bytes, limit } = oversize;
         self.close(CloseReason::KeyTooLarge { range, bytes, limit });
+    }
+
+    /// Nothing can be made of what an endpoint has answered.
+    pub(super) fn list_flawed(&mut self, now: Instant, flaw: &'static str) {
+        self.retry_list(now, &Failure::connection(flaw), Remedy::RetryElsewhere);
     }
 
     /// A page failed in a way that may pass. A token that is refused is replaced by a new one; where new ones
@@ -301,7 +378,7 @@ impl Mirror {
         if !matches!(self.phase, Phase::Listing(_)) {
             return;
         }
-        if !matches!(self.lister.ask, Ask::Due) {
+        if self.lister.is_asking() {
             self.give_up_if_due(now);
         }
         if let Ask::Backoff { until } = self.lister.ask
@@ -337,15 +414,26 @@ fn flaw_of(page: &Page, range: &KeyRange, position: &Position) -> Option<&'stati
         return Some("the endpoint says that there are more keys, and returns none");
     }
     let revision = if position.revision == 0 { page.revision } else { position.revision };
+    flaw_of_pairs(&page.kvs, range, position, revision)
+}
+
+/// What is wrong with pairs that are listed at a revision.
+pub(super) fn flaw_of_pairs(
+    kvs: &Pairs,
+    range: &KeyRange,
+    position: &Position,
+    revision: i64,
+) -> Option<&'static str> {
     let mut last = position.after.as_deref();
-    for OwnedKeyValue { key, mod_revision, .. } in &page.kvs {
-        if last.is_some_and(|last| last >= &key[..]) {
+    for kv in kvs {
+        let key = kv.key();
+        if last.is_some_and(|last| last >= key) {
             return Some("the endpoint does not list keys in ascending order");
         }
         if key.is_empty() || !range.contains(key) {
             return Some("the endpoint lists a key outside of the range");
         }
-        if !(1..=revision).contains(mod_revision) {
+        if !(1..=revision).contains(&kv.mod_revision()) {
             return Some("the endpoint lists a key at another revision than asked for");
         }
         last = Some(key);

@@ -1,12 +1,11 @@
 //! The difference between what was handed out and what is listed: both come in key order, and are walked
 //! together, page by page.
 
-use alloc::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use bytes::Bytes;
 use core::ops::Bound;
 
-use super::event::SnapshotPart;
-use crate::OwnedKeyValue;
+use super::{event::SnapshotPart, pairs::Pairs};
 
 /// No pair has it: what the revision of a key is when its store is gone.
 const OTHER_STORE: i64 = 0;
@@ -38,20 +37,24 @@ impl Index {
         self.0.values_mut().for_each(|revision| *revision = OTHER_STORE);
     }
 
-    /// Deletes the first key between two bounds.
-    fn take_first(&mut self, after: Option<&[u8]>, until: Bound<&[u8]>) -> Option<Bytes> {
+    /// Copies the first key between two bounds; whether there is one.
+    fn first_between(&self, after: Option<&[u8]>, until: Bound<&[u8]>, key: &mut Vec<u8>) -> bool {
         let after = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let (key, _) = self.0.range::<[u8], _>((after, until)).next()?;
-        let key = Bytes::copy_from_slice(key);
-        self.0.remove(&key[..]);
-        Some(key)
+        key.clear();
+        let first = self.0.range::<[u8], _>((after, until)).next();
+        first.map(|(first, _)| key.extend_from_slice(first)).is_some()
     }
 }
+
+/// What a change counts for beside its bytes, against the limit of a part.
+const CHANGE_BYTES: usize = 32;
 
 /// A page that is not all handed out yet. Its keys are ascending, and above `done`.
 #[derive(Debug)]
 pub(super) struct Merge {
-    listed: vec::IntoIter<OwnedKeyValue>,
+    listed: Pairs,
+    /// How many of the pairs are handed out.
+    taken: usize,
     /// Everything up to here is handed out.
     done: Option<Bytes>,
     /// The page's last key; `None` for the end of the range.
@@ -64,15 +67,15 @@ pub(super) struct Merge {
 
 impl Merge {
     pub(super) fn new(
-        listed: Vec<OwnedKeyValue>,
+        listed: Pairs,
         after: Option<Bytes>,
         through: Option<Bytes>,
         completes: Option<i64>,
     ) -> Self {
-        Self { listed: listed.into_iter(), done: after, through, completes, is_taken: false }
+        Self { listed, taken: 0, done: after, through, completes, is_taken: false }
     }
 
-    /// The next part, of `limit` changes at the most; `None` when all is handed out.
+    /// The next part, whose changes have `limit` bytes but for the last of them; `None` when all is handed out.
     pub(super) fn next_part(&mut self, index: Option<&mut Index>, limit: usize) -> Option<SnapshotPart> {
         match index {
             Some(index) => self.difference(index, limit),
@@ -85,50 +88,64 @@ impl Merge {
         if core::mem::replace(&mut self.is_taken, true) {
             return None;
         }
-        let puts = core::mem::take(&mut self.listed).collect();
+        let puts = core::mem::take(&mut self.listed);
         let (after, through) = (self.done.take(), self.through.take());
         Some(SnapshotPart { after, through, puts, deletes: Vec::new(), is_whole: true })
     }
 
     fn difference(&mut self, index: &mut Index, limit: usize) -> Option<SnapshotPart> {
         let after = self.done.clone();
+        let until = self.through.as_deref().map_or(Bound::Unbounded, Bound::Included);
         let (mut puts, mut deletes) = (Vec::new(), Vec::new());
-        let mut is_done = false;
-        while !is_done && puts.len() + deletes.len() < limit {
-            let next = self.listed.as_slice().first().map(|kv| &kv.key[..]);
-            let end = || self.through.as_deref().map_or(Bound::Unbounded, Bound::Included);
-            let until = next.map_or_else(end, Bound::Excluded);
-            if let Some(gone) = index.take_first(self.done.as_deref(), until) {
-                self.done = Some(gone.clone());
+        // The next key of the index. It is looked up only when the one before is passed, so that a first list looks up
+        // one for each page.
+        let mut known = Vec::new();
+        let mut is_known = index.first_between(after.as_deref(), until, &mut known);
+        let (mut bytes, mut is_done) = (0, false);
+        while !is_done && bytes < limit {
+            let next = self.listed.get(self.taken);
+            if is_known && next.is_none_or(|kv| &known[..] < kv.key()) {
+                let gone = Bytes::from(core::mem::take(&mut known));
+                index.delete(&gone);
+                is_known = index.first_between(Some(&gone), until, &mut known);
+                bytes += gone.len() + CHANGE_BYTES;
                 deletes.push(gone);
-            } else if let Some(kv) = self.listed.next() {
-                self.done = Some(kv.key.clone());
-                if index.put(&kv.key, kv.mod_revision) {
-                    puts.push(kv);
+            } else if let Some(kv) = next {
+                if index.put(kv.key(), kv.mod_revision()) {
+                    bytes += kv.key().len() + kv.value().len() + CHANGE_BYTES;
+                    puts.push(self.listed.index()[self.taken]);
+                }
+                self.taken += 1;
+                if is_known && known == kv.key() {
+                    is_known = index.first_between(Some(kv.key()), until, &mut known);
                 }
             } else {
                 is_done = true;
             }
         }
+        let listed = self.taken.checked_sub(1).and_then(|last| self.listed.get(last));
+        let last = listed.map(|kv| kv.key()).max(deletes.last().map(|key| &key[..]));
+        self.done = last.max(self.done.as_deref()).map(Bytes::copy_from_slice);
         if puts.is_empty() && deletes.is_empty() {
             return None;
         }
         let through = if is_done { self.through.clone() } else { self.done.clone() };
-        Some(SnapshotPart { after, through, puts, deletes, is_whole: false })
+        Some(SnapshotPart { after, through, puts: self.listed.part(puts), deletes, is_whole: false })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OwnedKeyValue;
 
-    fn kvs(keys: &[(&'static str, i64)]) -> Vec<OwnedKeyValue> {
+    fn kvs(keys: &[(&'static str, i64)]) -> Pairs {
         let kv = |&(key, mod_revision): &(&'static str, i64)| OwnedKeyValue {
             key: Bytes::from_static(key.as_bytes()),
             mod_revision,
             ..OwnedKeyValue::default()
         };
-        keys.iter().map(kv).collect()
+        Pairs::copied(&keys.iter().map(kv).collect::<Vec<_>>()).unwrap()
     }
 
     fn index(keys: &[(&'static str, i64)]) -> Index {
@@ -144,21 +161,22 @@ mod tests {
         let mut index = index(&[("a", 1), ("b", 2), ("c", 3), ("d", 4), ("x", 5)]);
         let mut merge = Merge::new(kvs(&[("b", 2), ("c", 9), ("e", 8)]), None, key("e"), None);
         let part = merge.next_part(Some(&mut index), 100).expect("there are changes");
-        assert_eq!(part.puts(), kvs(&[("c", 9), ("e", 8)]));
+        assert_eq!(part.puts(), &kvs(&[("c", 9), ("e", 8)]));
         assert_eq!(part.deletes(), ["a", "d"]);
         assert_eq!(part.span(), (Bound::Unbounded, Bound::Included(&b"e"[..])));
         assert_eq!(merge.next_part(Some(&mut index), 100), None);
         let mut last = Merge::new(kvs(&[]), key("e"), None, Some(9));
         let part = last.next_part(Some(&mut index), 100).expect("what is behind the last key is gone");
-        assert_eq!((part.puts(), part.deletes()), (&[][..], &[Bytes::from_static(b"x")][..]));
+        assert_eq!((part.puts().len(), part.deletes()), (0, &[Bytes::from_static(b"x")][..]));
         assert_eq!(index.len(), 3);
     }
 
     #[test]
-    fn no_part_has_more_changes_than_it_may() {
+    fn a_part_ends_with_the_change_that_fills_it() {
         let mut index = index(&[("a", 1), ("b", 1), ("c", 1), ("d", 1), ("e", 1)]);
         let mut merge = Merge::new(kvs(&[("c", 2)]), None, None, Some(2));
-        let parts: Vec<SnapshotPart> = core::iter::from_fn(|| merge.next_part(Some(&mut index), 2)).collect();
+        let parts: Vec<SnapshotPart> =
+            core::iter::from_fn(|| merge.next_part(Some(&mut index), CHANGE_BYTES + 2)).collect();
         let sizes: Vec<usize> = parts.iter().map(|part| part.puts().len() + part.deletes().len()).collect();
         assert_eq!(sizes, [2, 2, 1]);
         let edges: Vec<_> = parts.iter().map(|part| (part.after.clone(), part.through.clone())).collect();
@@ -175,7 +193,7 @@ mod tests {
 
     #[test]
     fn without_an_index_a_page_is_handed_out_once_even_if_it_is_empty() {
-        let mut merge = Merge::new(Vec::new(), key("k"), None, None);
+        let mut merge = Merge::new(Pairs::default(), key("k"), None, None);
         let part = merge.next_part(None, 1).expect("it says that nothing is behind k");
         assert_eq!(part.span(), (Bound::Excluded(&b"k"[..]), Bound::Unbounded));
         assert!(part.missing([b"l", b"m"]).eq([b"l", b"m"]));

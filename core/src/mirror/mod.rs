@@ -11,17 +11,22 @@
 //! ```
 //!
 //! While it is listing, one page is asked for, brought, handed out, and only then the next is asked for
-//! (`list.rs`). What a page comes to for the consumer is in `merge.rs`, what a watch delivers in `watch.rs`.
+//! (`list.rs`); how large they are is in `page_size.rs`. Where the driver can, a stream brings what comes after the first
+//! page (`stream.rs`). What a page comes to for the consumer is in `merge.rs`, what a watch delivers in `watch.rs`.
 //! A page that fails in a way that may pass is asked for again after a backoff.
 
 mod event;
 mod list;
 mod merge;
+mod page_size;
+mod pairs;
 mod request;
+mod stream;
 mod watch;
 
 pub use event::{ListReason, MirrorEvent, SnapshotPart};
-pub use request::{ListKey, ListRequest, MirrorAction, MirrorRequest, Page};
+pub use pairs::{Pairs, PairsIter};
+pub use request::{ListKey, ListProgress, ListRequest, MirrorAction, MirrorRequest, Page};
 
 use alloc::collections::VecDeque;
 
@@ -53,16 +58,17 @@ use crate::{
 /// - **commands** are the consumer's: [`next`](Self::next), [`request_progress`](Self::request_progress),
 ///   [`cancel`](Self::cancel).
 /// - **`handle_*`** tell it what happened: [`handle_page`](Self::handle_page),
-///   [`handle_delivery`](Self::handle_delivery), [`handle_timeout`](Self::handle_timeout). They never fail.
+///   [`handle_chunk`](Self::handle_chunk), [`handle_delivery`](Self::handle_delivery), [`handle_timeout`](Self::handle_timeout). They never fail.
 /// - **`poll_*`** say what to do: after any call, `next` too, take [`poll_action`](Self::poll_action) until
 ///   it returns `None`, then ask [`poll_timeout`](Self::poll_timeout) when to call `handle_timeout`.
 /// - **getters** change nothing: [`has_events`](Self::has_events), [`has_actions`](Self::has_actions),
-///   [`wants_delivery`](Self::wants_delivery), [`synced_revision`](Self::synced_revision),
+///   [`wants_delivery`](Self::wants_delivery), [`wants_chunk`](Self::wants_chunk),
+///   [`list_progress`](Self::list_progress), [`synced_revision`](Self::synced_revision),
 ///   [`checkpoint`](Self::checkpoint), [`index_keys`](Self::index_keys), [`is_closed`](Self::is_closed).
 ///
 /// # Bounds
-/// What waits for the consumer is a page or a delivery, never both and never two: the next page is asked for
-/// once the one before has been taken, and the driver takes from the watch only while `wants_delivery` is
+/// What waits for the consumer is a page, a message of a stream or a delivery, and one of them: the next page is asked for
+/// once the one before has been taken, the driver reads a stream only while `wants_chunk` is true, and it takes from the watch only while `wants_delivery` is
 /// true; what it leaves there, the `Watcher` bounds. The index of keys
 /// ([`keep_index`](MirrorRequest::keep_index)) is the only thing that grows with the range.
 ///
@@ -71,22 +77,24 @@ use crate::{
 /// use bytes::Bytes;
 /// use etcd_watch_core::{
 ///     CloseReason, WatchConfig, Delivery, Instant, KeyRange, ListReason, Mirror, MirrorAction, MirrorEvent,
-///     MirrorRequest, Page, OwnedKeyValue,
+///     MirrorRequest, Page, Pairs, OwnedKeyValue,
 /// };
 ///
-/// fn kv(key: &'static str, mod_revision: i64) -> OwnedKeyValue {
-///     OwnedKeyValue { key: Bytes::from_static(key.as_bytes()), mod_revision, ..OwnedKeyValue::default() }
+/// // A driver has `Page::decode` for what a server answers.
+/// fn page(revision: i64, more: bool, keys: &[(&'static str, i64)]) -> Page {
+///     let kv = |&(key, mod_revision)| OwnedKeyValue { key: Bytes::from_static(str::as_bytes(key)), mod_revision, ..OwnedKeyValue::default() };
+///     let kvs: Vec<OwnedKeyValue> = keys.iter().map(kv).collect();
+///     Page { revision, cluster_id: 1, more, count: 0, kvs: Pairs::copied(&kvs).unwrap() }
 /// }
 ///
 /// let now = Instant::ZERO;
-/// let request = MirrorRequest::new(KeyRange::prefix("k")).page_keys(2);
+/// let request = MirrorRequest::new(KeyRange::prefix("k"));
 /// let mut mirror = Mirror::new(&WatchConfig::default(), request, 1)?;
 ///
 /// // It wants the first page, at whatever revision the store is.
 /// let Some(MirrorAction::List { list, request }) = mirror.poll_action() else { panic!() };
-/// assert_eq!((request.revision, request.limit), (0, 2));
-/// let page = Page { revision: 7, cluster_id: 1, more: true, kvs: vec![kv("k1", 3), kv("k2", 7)] };
-/// mirror.handle_page(now, list, Ok(page));
+/// assert_eq!((request.revision, request.limit), (0, 128));
+/// mirror.handle_page(now, list, Ok(page(7, true, &[("k1", 3), ("k2", 7)])));
 ///
 /// // The consumer takes it, and the next page is asked for, at the same revision.
 /// assert_eq!(mirror.next(now), Some(MirrorEvent::Listing { revision: 7, reason: ListReason::First }));
@@ -95,7 +103,7 @@ use crate::{
 /// assert_eq!(mirror.next(now), None);
 /// let Some(MirrorAction::List { list, request }) = mirror.poll_action() else { panic!() };
 /// assert_eq!((request.revision, &request.range.start()[..]), (7, &b"k2\0"[..]));
-/// mirror.handle_page(now, list, Ok(Page { revision: 9, cluster_id: 1, more: false, kvs: vec![kv("k5", 4)] }));
+/// mirror.handle_page(now, list, Ok(page(9, false, &[("k5", 4)])));
 ///
 /// // That was the last: it is watched on from there.
 /// let Some(MirrorAction::Watch(watch)) = mirror.poll_action() else { panic!() };
@@ -110,11 +118,10 @@ use crate::{
 ///
 /// // So the keys are listed again, and the difference is handed out: k1 has changed, k2 is gone.
 /// let Some(MirrorAction::List { list, .. }) = mirror.poll_action() else { panic!() };
-/// let page = Page { revision: 13, cluster_id: 1, more: false, kvs: vec![kv("k1", 10), kv("k5", 4)] };
-/// mirror.handle_page(now, list, Ok(page));
+/// mirror.handle_page(now, list, Ok(page(13, false, &[("k1", 10), ("k5", 4)])));
 /// assert_eq!(mirror.next(now), Some(MirrorEvent::Listing { revision: 13, reason: ListReason::Compacted }));
 /// let Some(MirrorEvent::Snapshot(part)) = mirror.next(now) else { panic!() };
-/// assert_eq!((part.puts(), part.deletes()), (&[kv("k1", 10)][..], &[Bytes::from_static(b"k2")][..]));
+/// assert_eq!((part.puts().len(), part.deletes()), (1, &[Bytes::from_static(b"k2")][..]));
 /// assert_eq!(mirror.next(now), Some(MirrorEvent::Synced { revision: 13 }));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -140,8 +147,9 @@ pub struct Mirror {
     taken: Option<(i64, u64)>,
     actions: VecDeque<MirrorAction>,
     events: VecDeque<MirrorEvent>,
-    /// The page that is being handed out, after `events`; never without something there.
-    merge: Option<Merge>,
+    /// What was listed and is being handed out, after `events`; never without something there.
+    merges: VecDeque<Merge>,
+    progress: ListProgress,
     /// What the watch delivered, after that.
     deliveries: VecDeque<Delivery>,
 }
@@ -169,7 +177,7 @@ impl Mirror {
             rng: fastrand::Rng::with_seed(seed),
             now: Instant::ZERO,
             phase: Phase::Listing(Position::first(ListReason::First)),
-            lister: Lister::new(request.page_keys),
+            lister: Lister::new(request.page_bytes.unwrap_or(config.page_bytes)),
             restarts: Backoff::default(),
             index: request.keep_index.then(Index::default),
             request,
@@ -179,7 +187,8 @@ impl Mirror {
             taken: None,
             actions: VecDeque::new(),
             events: VecDeque::new(),
-            merge: None,
+            merges: VecDeque::new(),
+            progress: ListProgress::default(),
             deliveries: VecDeque::new(),
         };
         mirror.resume();
@@ -214,14 +223,14 @@ impl Mirror {
     /// Puts the next part of the page before the consumer, once it has taken what was there.
     fn fill(&mut self) {
         while self.events.is_empty()
-            && let Some(merge) = &mut self.merge
+            && let Some(merge) = self.merges.front_mut()
         {
-            if let Some(part) = merge.next_part(self.index.as_mut(), self.request.page_keys) {
+            if let Some(part) = merge.next_part(self.index.as_mut(), self.lister.page_bytes()) {
                 self.events.push_back(MirrorEvent::Snapshot(part));
                 return;
             }
             let completes = merge.completes;
-            self.merge = None;
+            self.merges.pop_front();
             self.events.extend(completes.map(|revision| MirrorEvent::Synced { revision }));
         }
     }
@@ -246,6 +255,7 @@ impl Mirror {
         // Not before the driver has seen it is there a watch to cancel.
         let is_asked_for = self.actions.iter().any(|action| matches!(action, MirrorAction::Watch(_)));
         self.actions.clear();
+        self.close_stream();
         if matches!(self.phase, Phase::Watching) && !is_asked_for {
             self.actions.push_back(MirrorAction::Cancel);
         }
@@ -309,6 +319,13 @@ impl Mirror {
         self.taken.map(|(revision, cluster_id)| Checkpoint::new(revision.saturating_add(1), cluster_id))
     }
 
+    /// How far the list has come that is being handed out; `None` while there is none, between a
+    /// [`Synced`](MirrorEvent::Synced) and the next [`Listing`](MirrorEvent::Listing), and after the end.
+    #[must_use]
+    pub fn list_progress(&self) -> Option<ListProgress> {
+        (self.taken.is_none() && !self.is_closed()).then_some(self.progress)
+    }
+
     /// How many keys the index has: those of the consumer's fold. 0 without an index.
     #[must_use]
     pub fn index_keys(&self) -> usize {
@@ -327,8 +344,9 @@ impl Mirror {
     }
 
     fn close(&mut self, reason: CloseReason) {
+        self.close_stream();
         self.phase = Phase::Closed;
-        self.merge = None;
+        self.merges.clear();
         self.index = None;
         self.deliveries.clear();
         self.events.push_back(MirrorEvent::Closed(reason));

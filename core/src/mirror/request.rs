@@ -1,12 +1,13 @@
 //! What a mirror is asked for ([`MirrorRequest`]), what it asks of its driver ([`MirrorAction`]), and what
 //! the driver brings back ([`Page`]).
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 use core::fmt;
 
 use crate::{
-    Checkpoint, EndpointHint, KeyRange, Overflow, OwnedKeyValue, RequestError, StreamOptions, WatchRequest,
-    config::{COUNTS, COUNTS_ALLOWED},
+    Checkpoint, EndpointHint, KeyRange, Overflow, RequestError, StreamOptions, WatchRequest,
+    config::{BYTES, BYTES_ALLOWED},
+    mirror::Pairs,
 };
 
 /// A mirror to make.
@@ -14,15 +15,15 @@ use crate::{
 /// ```
 /// use etcd_watch_core::{KeyRange, MirrorRequest};
 ///
-/// let request = MirrorRequest::new(KeyRange::prefix("services/")).page_keys(500).prev_kv(true);
+/// let request = MirrorRequest::new(KeyRange::prefix("services/")).page_bytes(1 << 20).prev_kv(true);
 /// assert!(request.validate().is_ok());
-/// assert!(MirrorRequest::new(KeyRange::all()).page_keys(0).validate().is_err());
+/// assert!(MirrorRequest::new(KeyRange::all()).page_bytes(0).validate().is_err());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct MirrorRequest {
     pub(super) range: KeyRange,
-    pub(super) page_keys: usize,
+    pub(super) page_bytes: Option<usize>,
     pub(super) keys_only: bool,
     pub(super) keep_index: bool,
     pub(super) resume: Option<Checkpoint>,
@@ -38,7 +39,7 @@ impl MirrorRequest {
     pub fn new(range: impl Into<KeyRange>) -> Self {
         Self {
             range: range.into(),
-            page_keys: 1000,
+            page_bytes: None,
             keys_only: false,
             keep_index: true,
             resume: None,
@@ -50,10 +51,10 @@ impl MirrorRequest {
         }
     }
 
-    /// How many keys to list at once. Default: 1,000: few round trips, and small values stay far below any
-    /// limit on a response. A page that is refused as too large is asked for again at half the size.
-    pub fn page_keys(mut self, keys: usize) -> Self {
-        self.page_keys = keys;
+    /// The size in bytes that the list's pages are to have. Default: the
+    /// [`WatchConfig`](crate::WatchConfig::page_bytes)'s.
+    pub fn page_bytes(mut self, bytes: usize) -> Self {
+        self.page_bytes = Some(bytes);
         self
     }
 
@@ -125,12 +126,11 @@ impl MirrorRequest {
     /// Checks what the types can't: [`Mirror::new`](crate::Mirror::new) does so too.
     ///
     /// # Errors
-    /// Pages of no key or of more than 4,294,967,295, a checkpoint together with an index, and whatever the
+    /// Pages of no size or of more than `isize::MAX` bytes, a checkpoint together with an index, and whatever the
     /// [watch](WatchRequest::validate) would be refused for.
     pub fn validate(&self) -> Result<(), RequestError> {
-        if !COUNTS.contains(&self.page_keys) {
-            let (field, value) = ("page_keys", self.page_keys);
-            return Err(RequestError::OutOfRange { field, value, allowed: COUNTS_ALLOWED });
+        if let Some(value) = self.page_bytes.filter(|bytes| !BYTES.contains(bytes)) {
+            return Err(RequestError::OutOfRange { field: "page_bytes", value, allowed: BYTES_ALLOWED });
         }
         if self.resume.is_some() && self.keep_index {
             return Err(RequestError::ResumedIndex);
@@ -163,11 +163,21 @@ impl<R: Into<KeyRange>> From<R> for MirrorRequest {
 #[expect(clippy::exhaustive_enums, reason = "a driver that misses an action must not compile")]
 pub enum MirrorAction {
     /// List one page, then say `handle_page`, whatever came of it. One is under way at a time.
+    ///
+    /// Where the request says that [a stream](ListRequest::may_stream) may bring it, a driver that has
+    /// `KV.RangeStream` may read all that is left of the list by one instead, and say `handle_chunk` for each message
+    /// and for the end.
     List {
-        /// The page's key, for the answer.
+        /// The list's key, for the answer.
         list: ListKey,
         /// What to list.
         request: ListRequest,
+    },
+    /// Reset the stream that this list is read by, if it is, and forget it: nothing more of it is wanted. A driver that
+    /// answers with pages alone has nothing to do.
+    CloseList {
+        /// The list's key.
+        list: ListKey,
     },
     /// Open this watch, and from now on hand what it delivers to `handle_delivery`, its end too, whenever
     /// `wants_delivery` says so. A driver whose `Watcher` refuses it says
@@ -179,7 +189,7 @@ pub enum MirrorAction {
     RequestProgress,
 }
 
-/// One page that the mirror asked its driver for.
+/// What the mirror asked its driver to list.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListKey(pub(super) u64);
 
@@ -198,10 +208,18 @@ pub struct ListRequest {
     pub range: KeyRange,
     /// The revision to read at; 0 for the current one, which the answer's header then tells.
     pub revision: i64,
-    /// The most keys to return.
+    /// The most keys to return with a page. A stream has no limit.
     pub limit: usize,
+    /// The size in bytes over which a page, or a message of a stream, is too large: so it is to be refused, before it is
+    /// received, with [`ResponseTooLarge`](crate::Failure::ResponseTooLarge). `usize::MAX` where only the driver's own
+    /// limit counts.
+    pub max_bytes: usize,
     /// Leave the values out.
     pub keys_only: bool,
+    /// Whether a stream may bring it, **on the very connection that brought the list's last page**, whose member has just
+    /// shown that it is of the right cluster and has the revision: the messages of a stream say neither. On any other
+    /// connection, or where the member has no `RangeStream` (`Unimplemented`), answer with a page.
+    pub may_stream: bool,
     /// Metadata to send along.
     pub options: Arc<StreamOptions>,
     /// Which endpoint to ask.
@@ -210,22 +228,35 @@ pub struct ListRequest {
     pub fresh_token: bool,
 }
 
-/// The answer to [`MirrorAction::List`]: the fields of etcd's `RangeResponse`.
+/// The answer to [`MirrorAction::List`], or one message of it: the fields of etcd's `RangeResponse`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// The store's revision, by the response header; 0 where a proxy left it out.
+    /// The store's revision, by the response header; 0 where a proxy left it out, and in all messages of a stream but one.
     pub revision: i64,
-    /// The cluster's id, by the response header; 0 where a proxy left it out.
+    /// The cluster's id, by the response header; 0 where a proxy left it out, and in all messages of a stream but one.
     pub cluster_id: u64,
     /// Whether there are more keys than were returned.
     pub more: bool,
+    /// How many keys the range that was asked for has, whatever the limit was; 0 where a proxy left it out.
+    pub count: i64,
     /// The pairs, ascending by key.
-    pub kvs: Vec<OwnedKeyValue>,
+    pub kvs: Pairs,
+}
+
+/// How far the list has come that is being handed out: for a progress bar.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListProgress {
+    /// How many keys have been listed.
+    pub keys: u64,
+    /// How many keys there are; `None` until the first page has told, and where a proxy keeps it to itself.
+    pub total: Option<u64>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OwnedKeyValue;
 
     #[test]
     fn what_is_logged_of_a_page_is_short_and_no_value() {
@@ -235,7 +266,7 @@ mod tests {
             mod_revision: 3,
             ..OwnedKeyValue::default()
         };
-        let page = Page { revision: 9, kvs: alloc::vec![kv], ..Page::default() };
+        let page = Page { revision: 9, kvs: Pairs::copied([&kv]).unwrap(), ..Page::default() };
         let text = alloc::format!("{:?}: {page:?}", ListKey(4));
         assert!(text.starts_with("list 4: ") && text.contains(r#""k1"@3 (6 bytes)"#), "{text}");
         assert!(!text.contains("secret"), "{text}");

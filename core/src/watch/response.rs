@@ -306,7 +306,7 @@ impl<'a> Event<'a> {
     /// anything.
     #[must_use]
     pub fn kv(&self) -> KeyValue<'a> {
-        KeyValue { frame: &self.chunk.frame, index: &self.index.kv }
+        KeyValue::new(&self.chunk.frame, &self.index.kv)
     }
 
     /// The key.
@@ -364,10 +364,8 @@ impl<'a> Event<'a> {
     /// The pair before the change, if it was asked for, existed, and is not compacted.
     #[must_use]
     pub fn prev(&self) -> Option<KeyValue<'a>> {
-        (self.index.prev != NO_PREV).then(|| KeyValue {
-            frame: &self.chunk.frame,
-            index: &self.chunk.prevs.as_slice()[self.index.prev as usize],
-        })
+        (self.index.prev != NO_PREV)
+            .then(|| KeyValue::new(&self.chunk.frame, &self.chunk.prevs.as_slice()[self.index.prev as usize]))
     }
 
     /// The event as one that stands alone. Nothing is copied: it shares the received buffer.
@@ -398,7 +396,7 @@ impl PartialEq for Event<'_> {
     }
 }
 
-/// A key-value pair. Borrows from its [`WatchResponse`].
+/// A key-value pair. Borrows from its [`WatchResponse`] or its [`Pairs`](crate::Pairs).
 #[derive(Clone, Copy)]
 pub struct KeyValue<'a> {
     frame: &'a Bytes,
@@ -406,6 +404,10 @@ pub struct KeyValue<'a> {
 }
 
 impl<'a> KeyValue<'a> {
+    pub(crate) fn new(frame: &'a Bytes, index: &'a KvIndex) -> Self {
+        Self { frame, index }
+    }
+
     /// The key.
     #[must_use]
     pub fn key(&self) -> &'a [u8] {

@@ -16,6 +16,10 @@ pub enum Method {
     /// For [`Action::Range`](crate::Action::Range) and [`MirrorAction::List`](crate::MirrorAction::List): one
     /// request, one answer.
     Range,
+    /// For [`MirrorAction::List`](crate::MirrorAction::List) where [a stream](crate::ListRequest::may_stream) may bring it:
+    /// one request, a stream of answers. etcd has it from 3.7 on, and its gRPC proxy hasn't: they say
+    /// [`Unimplemented`](Code::Unimplemented).
+    RangeStream,
     /// For the version in [`Opened`](crate::Opened): one request, one answer.
     Status,
 }
@@ -27,6 +31,7 @@ impl Method {
         match self {
             Self::Watch => "/etcdserverpb.Watch/Watch",
             Self::Range => "/etcdserverpb.KV/Range",
+            Self::RangeStream => "/etcdserverpb.KV/RangeStream",
             Self::Status => "/etcdserverpb.Maintenance/Status",
         }
     }

@@ -68,6 +68,10 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    pub(crate) fn new(start: u32, len: u32) -> Self {
+        Self { start, len }
+    }
+
     pub(crate) fn range(self) -> core::ops::Range<usize> {
         let start = self.start as usize;
         start..start + self.len as usize

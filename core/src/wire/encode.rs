@@ -12,8 +12,8 @@ use sealed::{Fields, Sink};
 /// A request that can be put on the wire: etcd's message of that name, byte for byte as a protobuf library
 /// encodes it.
 ///
-/// Implemented by [`Request`] (`WatchRequest`), [`ListRequest`] and [`RevisionRequest`] (`RangeRequest`), and
-/// [`StatusRequest`]; nothing else can implement it.
+/// Implemented by [`Request`] (`WatchRequest`), [`ListRequest`], [`ListStreamRequest`] and [`RevisionRequest`]
+/// (`RangeRequest`), and [`StatusRequest`]; nothing else can implement it.
 ///
 /// ```
 /// use etcd_watch_core::{Request, wire::Encode};
@@ -75,6 +75,10 @@ pub struct RevisionRequest<'a> {
     pub keys: &'a KeyRange,
 }
 
+/// A list read by a stream (`KV.RangeStream` of etcd 3.7): all that is left of the range, whatever the page's limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListStreamRequest<'a>(pub &'a ListRequest);
+
 /// Maintenance `Status`: asks a member for its version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StatusRequest;
@@ -85,6 +89,10 @@ impl Encode for Request {
 
 impl Encode for ListRequest {
     const METHOD: Method = Method::Range;
+}
+
+impl Encode for ListStreamRequest<'_> {
+    const METHOD: Method = Method::RangeStream;
 }
 
 impl Encode for RevisionRequest<'_> {
@@ -241,12 +249,22 @@ impl Fields for RevisionRequest<'_> {
 impl Fields for ListRequest {
     /// Without an order: that is ascending by key, as etcd stores them, and spares the server the sorting.
     fn fields(&self, to: &mut impl Sink) {
-        to.bytes(1, self.range.start());
-        to.bytes(2, self.range.end());
-        to.int64(3, i64::try_from(self.limit).unwrap_or(i64::MAX));
-        to.int64(4, self.revision);
-        to.bool(8, self.keys_only);
+        list(self, self.limit, to);
     }
+}
+
+impl Fields for ListStreamRequest<'_> {
+    fn fields(&self, to: &mut impl Sink) {
+        list(self.0, 0, to);
+    }
+}
+
+fn list(request: &ListRequest, limit: usize, to: &mut impl Sink) {
+    to.bytes(1, request.range.start());
+    to.bytes(2, request.range.end());
+    to.int64(3, i64::try_from(limit).unwrap_or(i64::MAX));
+    to.int64(4, request.revision);
+    to.bool(8, request.keys_only);
 }
 
 impl Fields for StatusRequest {
@@ -375,12 +393,15 @@ mod tests {
                 range,
                 revision,
                 limit,
+                max_bytes: 9,
                 keys_only,
+                may_stream: true,
                 options: Default::default(),
                 endpoint: EndpointHint::Any,
                 fresh_token: false,
             };
             same_as_prost(&ours, &theirs);
+            same_as_prost(&ListStreamRequest(&ours), &pb::RangeRequest { limit: 0, ..theirs });
         }
     }
 }

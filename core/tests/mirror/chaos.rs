@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use etcd_watch_core::{
     CloseReason, Delivery, Failure, Instant, KeyRange, ListKey, Mirror, MirrorAction, MirrorEvent,
-    MirrorRequest, OwnedKeyValue, Page, WatchConfig,
+    MirrorRequest, OwnedKeyValue, Page, Pairs, WatchConfig,
 };
 use proptest::prelude::*;
 
@@ -15,6 +15,8 @@ enum Call {
     Page { which: usize, page: Page },
     Failed { which: usize, code: i32, message: &'static str },
     TooLarge { which: usize },
+    Chunk { which: usize, chunk: Page },
+    StreamEnded { which: usize },
     Closed(usize),
     Next,
     RequestProgress,
@@ -48,8 +50,14 @@ fn call() -> impl Strategy<Value = Call> {
             }
             kvs
         });
-    let page = (revision(), 0..3_u64, any::<bool>(), kvs)
-        .prop_map(|(revision, cluster_id, more, kvs)| Page { revision, cluster_id, more, kvs });
+    let page = (revision(), 0..3_u64, any::<bool>(), kvs).prop_map(|(revision, cluster_id, more, kvs)| {
+        let kvs = Pairs::copied(&kvs).expect("they are few");
+        Page { revision, cluster_id, more, count: revision, kvs }
+    });
+    let chunk = (page.clone(), any::<bool>()).prop_map(|(page, has_header)| {
+        let (revision, cluster_id) = if has_header { (page.revision, page.cluster_id) } else { (0, 0) };
+        Page { revision, cluster_id, more: page.more && has_header, ..page }
+    });
     // Mostly the answer that is waited for, which is the last one asked for.
     let which = || prop_oneof![5 => Just(0_usize), 1 => 0..4_usize];
     prop_oneof![
@@ -57,6 +65,8 @@ fn call() -> impl Strategy<Value = Call> {
         4 => (which(), 0..18_i32, prop::sample::select(&MESSAGES[..]))
             .prop_map(|(which, code, message)| Call::Failed { which, code, message }),
         1 => which().prop_map(|which| Call::TooLarge { which }),
+        10 => (which(), chunk).prop_map(|(which, chunk)| Call::Chunk { which, chunk }),
+        4 => which().prop_map(|which| Call::StreamEnded { which }),
         3 => (0..6_usize).prop_map(Call::Closed),
         20 => Just(Call::Next),
         1 => Just(Call::RequestProgress),
@@ -85,11 +95,11 @@ proptest! {
         seed: u64,
         single: bool,
         keeps_index: bool,
-        page_keys in prop_oneof![1..4_usize, Just(u32::MAX as usize)],
+        page_bytes in prop_oneof![1..4_usize, Just(isize::MAX as usize)],
         calls in prop::collection::vec(call(), 1..200),
     ) {
         let range = if single { KeyRange::key("b") } else { KeyRange::range("\0", "c").expect("a range") };
-        let request = MirrorRequest::new(range).page_keys(page_keys).keep_index(keeps_index);
+        let request = MirrorRequest::new(range).page_bytes(page_bytes).keep_index(keeps_index);
         let mut mirror = Mirror::new(&WatchConfig::default(), request, seed).expect("a valid request");
         let mut now = Instant::from_nanos(1);
         let mut lists: Vec<ListKey> = Vec::new();
@@ -102,12 +112,21 @@ proptest! {
                 }
                 Call::Failed { which, code, message } => {
                     let failure = Failure::status(code, message);
-                    list(which).into_iter().for_each(|list| mirror.handle_page(now, list, Err(failure.clone())));
+                    list(which).into_iter().for_each(|list| {
+                        mirror.handle_chunk(now, list, Err(failure.clone()));
+                        mirror.handle_page(now, list, Err(failure.clone()));
+                    });
                 }
                 Call::TooLarge { which } => {
                     let failure = Failure::ResponseTooLarge { bytes: 0, limit: 0 };
                     list(which).into_iter().for_each(|list| mirror.handle_page(now, list, Err(failure.clone())));
                 }
+                Call::Chunk { which, chunk } => {
+                    list(which).into_iter().for_each(|list| mirror.handle_chunk(now, list, Ok(chunk.clone())));
+                }
+                Call::StreamEnded { which } => list(which).into_iter().for_each(|list| {
+                    mirror.handle_chunk(now, list, Err(Failure::EndOfStream));
+                }),
                 Call::Closed(which) => mirror.handle_delivery(now, Delivery::Closed(end(which))),
                 Call::Next => {
                     let event = mirror.next(now);
@@ -127,9 +146,16 @@ proptest! {
             while let Some(action) = mirror.poll_action() {
                 said += 1;
                 prop_assert!(said < 10, "it does not stop: {action:?}");
-                if let MirrorAction::List { list, request } = action {
-                    prop_assert!(!lists.contains(&list) && request.limit > 0);
-                    lists.push(list);
+                match action {
+                    MirrorAction::List { list, request } => {
+                        prop_assert!(!lists.contains(&list) && request.limit > 0);
+                        prop_assert!(!mirror.has_events() && mirror.wants_chunk(list) == request.may_stream);
+                        lists.push(list);
+                    }
+                    MirrorAction::CloseList { list } => {
+                        prop_assert!(lists.contains(&list) && !mirror.wants_chunk(list));
+                    }
+                    _ => {}
                 }
             }
             prop_assert!(!mirror.has_actions());

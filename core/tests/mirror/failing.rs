@@ -6,20 +6,23 @@ use etcd_watch_core::{
 };
 
 use crate::{
-    hand::{CLUSTER, Hand, compacted, of_k, page},
+    hand::{CLUSTER, FIRST_PAIR_BYTES, Hand, compacted, of_k, page},
     support::ms,
 };
 
 #[test]
 fn pages_that_are_too_large_are_halved_down_to_one_key() {
-    let mut hand = Hand::new(&WatchConfig::default(), of_k().page_keys(5));
+    let mut hand = Hand::new(&WatchConfig::default(), of_k().page_bytes(5 * FIRST_PAIR_BYTES));
     let large = || Err(Failure::ResponseTooLarge { bytes: 9000, limit: 4000 });
     assert_eq!(hand.answer(large()).limit, 5);
     let grpc = "grpc: received message larger than max (9000 vs. 4000)";
     assert_eq!(hand.fail(8, grpc).limit, 2);
-    assert_eq!(hand.answer(Ok(page(9, &[("k1", 3)], true))).limit, 1);
+    let request = hand.answer(Ok(page(9, &[("k1", 3)], true)));
+    assert_eq!((request.limit, request.max_bytes), (1, usize::MAX), "a key has to come, whatever its size");
     assert_eq!(hand.told(), "=9 +k1");
-    assert_eq!(hand.answer(large()).limit, 1);
+    for limit in [64, 28, 12, 5, 2, 1] {
+        assert_eq!(hand.answer(large()).limit, limit, "small pairs are followed by many");
+    }
     let end = key_too_large(KeyRange::range("k1\0", "l").unwrap(), 9000, 4000);
     assert_eq!(hand.events(), [MirrorEvent::Closed(end)]);
 }
@@ -36,7 +39,7 @@ fn a_key_over_the_limits_of_the_endpoints_ends_the_mirror_after_a_few_of_them() 
         ("grpc: received message after decompression larger than max 4194304", 0, 4_194_304),
     ];
     for (text, bytes, limit) in texts {
-        let mut hand = Hand::new(&WatchConfig::default(), of_k().page_keys(1));
+        let mut hand = Hand::new(&WatchConfig::default(), of_k().page_bytes(1));
         hand.answer(Ok(page(9, &[("k1", 3)], true)));
         assert_eq!(hand.told(), "=9 +k1");
         assert_eq!(hand.fail(8, text).endpoint, EndpointHint::Any);
@@ -52,7 +55,7 @@ fn a_key_over_the_limits_of_the_endpoints_ends_the_mirror_after_a_few_of_them() 
 
 #[test]
 fn a_key_over_the_limit_of_one_endpoint_is_listed_by_another() {
-    let mut hand = Hand::new(&WatchConfig::default(), of_k().page_keys(1));
+    let mut hand = Hand::new(&WatchConfig::default(), of_k().page_bytes(1));
     for _ in 0..4 {
         hand.fail(8, "grpc: received message larger than max (5000000 vs. 4194304)");
         hand.sleep_to_timeout();
@@ -83,11 +86,11 @@ fn the_end_by_a_key_that_is_too_large_names_the_keys_and_the_sizes() {
 
 #[test]
 fn a_new_list_dares_larger_pages_again() {
-    let mut hand = Hand::new(&WatchConfig::default(), of_k().page_keys(5));
+    let mut hand = Hand::new(&WatchConfig::default(), of_k().page_bytes(5 * FIRST_PAIR_BYTES));
     hand.answer(Err(Failure::ResponseTooLarge { bytes: 9000, limit: 4000 }));
     hand.watching(9, &[]);
     hand.watch_ends(compacted());
-    assert_eq!(hand.asked().1.limit, 4);
+    assert_eq!(hand.asked().1.limit, 5);
 }
 
 #[test]

@@ -3,10 +3,13 @@
 use bytes::Bytes;
 use etcd_watch_core::{
     CloseReason, Delivery, Failure, Instant, KeyRange, ListKey, ListRequest, Mirror, MirrorAction,
-    MirrorEvent, MirrorRequest, OwnedKeyValue, Page, TimeoutReason, WatchConfig,
+    MirrorEvent, MirrorRequest, OwnedKeyValue, Page, Pairs, TimeoutReason, WatchConfig,
 };
 
 pub(crate) const CLUSTER: u64 = 7;
+
+/// What the machine takes a pair for before one has come.
+pub(crate) const FIRST_PAIR_BYTES: usize = 64 << 10;
 
 /// A mirror whose driver, server and consumer are the test.
 pub(crate) struct Hand {
@@ -65,7 +68,7 @@ impl Hand {
                 MirrorEvent::Listing { revision, .. } => told.push(format!("={revision}")),
                 MirrorEvent::Snapshot(part) => {
                     let name = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
-                    told.extend(part.puts().iter().map(|kv| format!("+{}", name(&kv.key))));
+                    told.extend(part.puts().iter().map(|kv| format!("+{}", name(kv.key()))));
                     told.extend(part.deletes().iter().map(|key| format!("-{}", name(key))));
                 }
                 MirrorEvent::Synced { revision } => told.push(format!("!{revision}")),
@@ -100,7 +103,7 @@ impl Hand {
 }
 
 pub(crate) fn of_k() -> MirrorRequest {
-    MirrorRequest::new(KeyRange::prefix("k")).page_keys(2)
+    MirrorRequest::new(KeyRange::prefix("k")).page_bytes(2 * FIRST_PAIR_BYTES)
 }
 
 pub(crate) fn page(revision: i64, kvs: &[(&'static str, i64)], more: bool) -> Page {
@@ -112,7 +115,8 @@ pub(crate) fn page(revision: i64, kvs: &[(&'static str, i64)], more: bool) -> Pa
         version: 1,
         lease: 0,
     };
-    Page { revision, cluster_id: CLUSTER, more, kvs: kvs.iter().map(kv).collect() }
+    let kvs: Vec<OwnedKeyValue> = kvs.iter().map(kv).collect();
+    Page { revision, cluster_id: CLUSTER, more, count: 0, kvs: Pairs::copied(&kvs).expect("they are few") }
 }
 
 pub(crate) fn compacted() -> CloseReason {

@@ -14,7 +14,7 @@ fn bad_requests_and_configurations_are_refused() {
         other => panic!("{other:?}"),
     };
     for bad in [0, usize::MAX] {
-        assert_eq!(field(of_k().page_keys(bad)), "page_keys");
+        assert_eq!(field(of_k().page_bytes(bad)), "page_bytes");
         assert_eq!(field(of_k().buffer_bytes(bad)), "buffer_bytes");
     }
     let config = WatchConfig::default().buffer_bytes(0);
@@ -57,7 +57,7 @@ fn a_list_whose_revision_is_compacted_begins_again_and_corrects_itself() {
     assert_eq!((list.revision, list.range), (0, KeyRange::prefix("k")), "from its start, at what is now");
     let event = hand.mirror.next(hand.now);
     assert_eq!(event, Some(MirrorEvent::Listing { revision: 12, reason: ListReason::Interrupted }));
-    assert_eq!(hand.told(), "+k2 -k1 +k3 !12");
+    assert_eq!(hand.told(), "+k2 +k3 -k1 !12");
     assert_eq!(hand.mirror.synced_revision(), Some(12));
     assert_eq!(hand.mirror.index_keys(), 2);
 }

@@ -7,6 +7,7 @@ mod listing;
 mod resuming;
 mod server;
 mod store;
+mod streaming;
 #[path = "../support/mod.rs"]
 mod support;
 mod watching;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use etcd_watch_core::{KeyRange, MirrorRequest, Overflow, WatchConfig};
 use proptest::{prelude::*, test_runner::RngSeed};
 
-use world::{Fault, World};
+use world::{Fault, Plan, World};
 
 type Changes = Vec<(usize, bool)>;
 
@@ -76,9 +77,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Script {
     seed: u64,
     range: usize,
-    page_keys: usize,
-    keeps_index: bool,
-    server_page: usize,
+    plan: Plan,
     budget: usize,
     fails: bool,
     first: Changes,
@@ -87,11 +86,13 @@ struct Script {
 
 fn script() -> impl Strategy<Value = Script> {
     let budget = prop_oneof![Just(600), Just(2000), Just(1 << 20)];
-    let pages = (1..6_usize, prop_oneof![Just(1), Just(2), Just(100)]);
+    let page_bytes = prop_oneof![Just(1), 10..100_usize, Just(8 << 20)];
+    let pages = (page_bytes, prop_oneof![Just(1), Just(2), Just(100)], any::<bool>());
     let world = (any::<u64>(), 0..4_usize, pages, any::<bool>(), budget, any::<bool>());
     (world, changes(12), prop::collection::vec(step(), 1..200)).prop_map(|(world, first, steps)| {
-        let (seed, range, (page_keys, server_page), keeps_index, budget, fails) = world;
-        Script { seed, range, page_keys, keeps_index, server_page, budget, fails, first, steps }
+        let (seed, range, (page_bytes, server_page, has_streams), keeps_index, budget, fails) = world;
+        let plan = Plan { page_bytes, keeps_index, server_page, has_streams };
+        Script { seed, range, plan, budget, fails, first, steps }
     })
 }
 
@@ -142,8 +143,7 @@ fn run(script: &Script) -> World {
         .backoff(ms(1), ms(10), ms(100));
     let overflow = if script.fails { Overflow::Fail } else { Overflow::Replay };
     let request = MirrorRequest::new(range).overflow(overflow);
-    let plan = (script.page_keys, script.keeps_index, script.server_page);
-    let mut world = World::new(&config, request, plan, script.seed);
+    let mut world = World::new(&config, request, script.plan, script.seed);
     script.first.iter().for_each(|&(key, _)| world.write(&[(key, false)]));
     for step in &script.steps {
         apply(&mut world, step);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use etcd_watch_core::{Failure, KeyRange, ListRequest, OwnedKeyValue, Page};
+use etcd_watch_core::{Failure, KeyRange, ListRequest, OwnedKeyValue, Page, Pairs};
 use etcd_watch_proto::mvccpb::{Event, KeyValue};
 
 /// The keys there may be; ranges leave some out.
@@ -103,9 +103,10 @@ impl Store {
         let Some(state) = self.state(revision, &request.range).filter(|_| revision <= self.revision) else {
             return Err(out_of_range("required revision is a future revision"));
         };
-        let more = state.len() > request.limit;
-        let kvs = state.into_values().take(request.limit).collect();
-        Ok(Page { revision: self.revision, cluster_id: self.cluster_id, more, kvs })
+        let (count, more) = (state.len(), state.len() > request.limit);
+        let kvs = Pairs::copied(state.values().take(request.limit)).expect("they are few");
+        let count = i64::try_from(count).expect("they are few");
+        Ok(Page { revision: self.revision, cluster_id: self.cluster_id, more, count, kvs })
     }
 
     /// What a member that is behind answers to a read of the current revision.

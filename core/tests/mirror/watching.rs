@@ -138,7 +138,8 @@ fn a_mirror_that_is_cancelled_cancels_the_watch_its_driver_knows_of() {
 
 #[test]
 fn a_store_that_is_empty_now_is_a_delete_of_everything_in_parts_of_a_page() {
-    let mut hand = Hand::of_k();
+    // A part has as many bytes as a page may have, and a delete counts for the key and 32 bytes beside it.
+    let mut hand = Hand::new(&WatchConfig::default(), of_k().page_bytes(2 * 34));
     hand.answer(Ok(page(9, &[("k1", 3), ("k2", 4)], true)));
     hand.events();
     hand.watching(9, &[("k3", 5), ("k4", 6), ("k5", 7)]);

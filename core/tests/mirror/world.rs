@@ -13,7 +13,7 @@ use prost::Message;
 
 use crate::{
     server::Server,
-    store::{State, Store},
+    store::{KEYS, State, Store},
 };
 
 /// How a page fails.
@@ -25,6 +25,37 @@ pub(crate) enum Fault {
     NoHeader,
     /// The member is so many revisions behind.
     Late(i64),
+}
+
+impl Fault {
+    fn failure(self, request: &ListRequest) -> Option<Failure> {
+        match self {
+            Self::Connection => Some(Failure::connection("refused")),
+            Self::NoLeader => Some(Failure::status(14, "etcdserver: no leader")),
+            Self::Token => {
+                (!request.fresh_token).then(|| Failure::status(16, "etcdserver: invalid auth token"))
+            }
+            Self::NoHeader | Self::Late(_) => None,
+        }
+    }
+}
+
+/// A list that is read by a stream.
+struct Stream {
+    list: ListKey,
+    request: ListRequest,
+    /// Whether all pairs have been sent.
+    is_done: bool,
+}
+
+/// What a world is made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    pub(crate) page_bytes: usize,
+    pub(crate) keeps_index: bool,
+    /// The most keys of a response, and those of a message of a stream.
+    pub(crate) server_page: usize,
+    pub(crate) has_streams: bool,
 }
 
 pub(crate) struct World {
@@ -39,11 +70,16 @@ pub(crate) struct World {
     /// A restored store can be told from the one before only while it is behind it: so far it may be written.
     ceiling: i64,
     range: KeyRange,
-    page_keys: usize,
+    page_bytes: usize,
     keeps_index: bool,
     /// More keys in a response are too many.
     server_page: usize,
     asked: Option<(ListKey, ListRequest)>,
+    /// Whether members have `RangeStream`.
+    has_streams: bool,
+    stream: Option<Stream>,
+    /// The store that brought the last page: so far the driver's connection to it is good.
+    connected: Option<usize>,
     /// The store that answered the list's first page.
     listed: usize,
     watch: Option<WatchKey>,
@@ -64,15 +100,10 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(
-        config: &WatchConfig,
-        request: MirrorRequest,
-        plan: (usize, bool, usize),
-        seed: u64,
-    ) -> Self {
-        let (page_keys, keeps_index, server_page) = plan;
+    pub(crate) fn new(config: &WatchConfig, request: MirrorRequest, plan: Plan, seed: u64) -> Self {
+        let Plan { page_bytes, keeps_index, server_page, has_streams } = plan;
         let range = request.range().clone();
-        let request = request.page_keys(page_keys).keep_index(keeps_index);
+        let request = request.page_bytes(page_bytes).keep_index(keeps_index);
         let mut world = Self {
             config: config.clone(),
             seed,
@@ -83,10 +114,13 @@ impl World {
             stores: vec![Store::new(0, 100)],
             ceiling: i64::MAX,
             range,
-            page_keys,
+            page_bytes,
             keeps_index,
             server_page,
             asked: None,
+            has_streams,
+            stream: None,
+            connected: None,
             listed: 0,
             watch: None,
             opening: Vec::new(),
@@ -135,6 +169,7 @@ impl World {
         assert!(!self.mirror.has_actions());
         if self.mirror.has_events() {
             assert!(!self.mirror.wants_delivery() && self.asked.is_none(), "one thing at a time waits");
+            assert!(self.stream.as_ref().is_none_or(|stream| !self.mirror.wants_chunk(stream.list)));
         } else if self.keeps_index && self.closed.is_none() {
             assert_eq!(self.mirror.index_keys(), self.fold.len(), "the index has the fold's keys");
         }
@@ -145,8 +180,14 @@ impl World {
         match action {
             MirrorAction::List { list, request } => {
                 assert!(self.asked.is_none() && self.watch.is_none() && !self.mirror.has_events());
-                assert!((1..=self.page_keys).contains(&request.limit));
+                assert!(self.stream.is_none() && request.limit > 0);
+                assert!(request.revision != 0 || !request.may_stream, "the revision is pinned first");
                 self.asked = Some((list, request));
+            }
+            MirrorAction::CloseList { list } => {
+                let is_asked = self.asked.take_if(|(asked, _)| *asked == list).is_some();
+                let is_streamed = self.stream.take_if(|stream| stream.list == list).is_some();
+                assert!(is_asked || is_streamed, "there is a list to close");
             }
             MirrorAction::Watch(request) => {
                 assert!(self.watch.is_none(), "one watch at a time");
@@ -207,7 +248,7 @@ impl World {
         let request = self.request.clone().resume(checkpoint);
         self.mirror = Mirror::new(&self.config, request, self.seed).expect("a valid request");
         self.watcher = Watcher::new(self.config.clone(), self.seed).expect("a valid configuration");
-        (self.asked, self.watch) = (None, None);
+        (self.asked, self.stream, self.watch) = (None, None, None);
         self.opening.clear();
         self.servers.clear();
         self.log.push(format!("restarted at {checkpoint}"));
@@ -256,19 +297,25 @@ impl World {
     }
 
     pub(crate) fn answer(&mut self, fault: Option<Fault>) -> bool {
+        if let Some(stream) = self.stream.take() {
+            return self.answer_by_stream(stream, fault);
+        }
         let Some((list, request)) = self.asked.take() else { return false };
-        let store = self.stores.last().expect("there is always one");
+        let present = self.stores.len() - 1;
+        if request.may_stream && self.has_streams && self.connected == Some(present) {
+            self.stream = Some(Stream { list, request, is_done: false });
+            return true;
+        }
+        let store = self.present();
         let mut page = match fault {
             // Another cluster has nothing that is older, and a page at one revision is never old.
             Some(Fault::Late(behind)) if request.revision == 0 && self.believed + 1 == self.stores.len() => {
                 store.list_late(&request, behind)
             }
-            Some(Fault::Connection) => Err(Failure::connection("refused")),
-            Some(Fault::NoLeader) => Err(Failure::status(14, "etcdserver: no leader")),
-            Some(Fault::Token) if !request.fresh_token => {
-                Err(Failure::status(16, "etcdserver: invalid auth token"))
-            }
             Some(Fault::NoHeader) => store.list(&request).map(|page| Page { revision: 0, ..page }),
+            Some(fault) if fault.failure(&request).is_some() => {
+                Err(fault.failure(&request).expect("it has one"))
+            }
             _ => store.list(&request),
         };
         if let Ok(answer) = &page
@@ -277,9 +324,47 @@ impl World {
             page = Err(Failure::ResponseTooLarge { bytes: answer.kvs.len(), limit: self.server_page });
         }
         if request.revision == 0 {
-            self.listed = self.stores.len() - 1;
+            self.listed = present;
         }
+        self.connected = page.is_ok().then_some(present);
         self.mirror.handle_page(self.now, list, page);
+        true
+    }
+
+    /// The next message of the stream, or its end.
+    fn answer_by_stream(&mut self, mut stream: Stream, fault: Option<Fault>) -> bool {
+        let list = stream.list;
+        if !self.mirror.wants_chunk(list) {
+            self.stream = Some(stream);
+            return false;
+        }
+        let is_cut = self.connected != Some(self.stores.len() - 1);
+        let failure = match fault {
+            _ if is_cut => Some(Failure::connection("reset by peer")),
+            Some(Fault::NoHeader) => Some(Failure::EndOfStream),
+            Some(Fault::Late(_)) => Some(Failure::ResponseTooLarge { bytes: 9, limit: 8 }),
+            Some(fault) => fault.failure(&stream.request),
+            None => stream.is_done.then_some(Failure::EndOfStream),
+        };
+        let limit = self.server_page;
+        let chunk = match failure {
+            Some(failure) => Err(failure),
+            None => self.present().list(&ListRequest { limit, ..stream.request.clone() }),
+        };
+        let Ok(page) = chunk else {
+            self.connected = None;
+            self.mirror.handle_chunk(self.now, list, chunk);
+            return true;
+        };
+        stream.is_done = !page.more;
+        let chunk = if page.more { Page { kvs: page.kvs, ..Page::default() } } else { page };
+        if let Some(last) = chunk.kvs.last().filter(|_| !stream.is_done) {
+            let start = [last.key(), b"\0"].concat();
+            let range = KeyRange::range(start, stream.request.range.end().clone());
+            stream.request.range = range.expect("there is more");
+        }
+        self.mirror.handle_chunk(self.now, list, Ok(chunk));
+        self.stream = Some(stream);
         true
     }
 
@@ -344,12 +429,13 @@ impl World {
     fn fold_part(&mut self, part: SnapshotPart) {
         let listing = self.listing.expect("parts come inside of brackets");
         let count = part.puts().len() + part.deletes().len();
-        assert!(count <= self.page_keys, "{count} changes at once");
-        assert!(part.puts().is_sorted_by(|a, b| a.key < b.key) && part.deletes().is_sorted());
+        assert!(part.puts().iter().is_sorted_by(|a, b| a.key() < b.key()) && part.deletes().is_sorted());
         if self.keeps_index {
             assert!(count > 0, "a part without changes is left out");
+            let bytes = part.deletes().iter().map(Bytes::len).sum::<usize>();
+            assert!(bytes <= self.page_bytes + KEYS[3].len(), "{bytes} bytes of deletes at once");
             for kv in part.puts() {
-                let is_new = self.fold.get(&kv.key).is_none_or(|known| known != kv);
+                let is_new = self.fold.get(kv.key()).is_none_or(|known| *known != kv.to_owned());
                 assert!(self.is_anew || is_new, "{kv:?} is put and was there");
             }
             for key in part.deletes() {

@@ -2,7 +2,7 @@
 
 use etcd_watch_core::{
     CloseReason, Failure, Instant, KeyRange, Mirror, MirrorAction, MirrorEvent, MirrorRequest, OwnedKeyValue,
-    Page, WatchConfig,
+    Page, Pairs, WatchConfig,
 };
 
 use crate::support::*;
@@ -11,8 +11,8 @@ const TOO_LARGE: &str = "grpc: received message larger than max (5000000 vs. 419
 
 /// Lists `services/` until the mirror ends, for an hour at most; every list of this key fails, so that
 /// only those before it can be listed. How it ends, after how many lists.
-fn list_with_large_key(before: &[&'static str], page_keys: usize) -> (Option<CloseReason>, usize) {
-    let request = MirrorRequest::new(KeyRange::prefix("services/")).page_keys(page_keys);
+fn list_with_large_key(before: &[&'static str], page_bytes: usize) -> (Option<CloseReason>, usize) {
+    let request = MirrorRequest::new(KeyRange::prefix("services/")).page_bytes(page_bytes);
     let mut mirror = Mirror::new(&WatchConfig::default(), request, 1).expect("a valid request");
     let mut now = Instant::from_nanos(1);
     let until = now + ms(3_600_000);
@@ -56,15 +56,17 @@ fn page(keys: &[&'static str]) -> Page {
         version: 1,
         lease: 0,
     };
-    Page { revision: 100, cluster_id: CLUSTER, more: true, kvs: keys.iter().map(kv).collect() }
+    let kvs: Vec<OwnedKeyValue> = keys.iter().map(kv).collect();
+    let kvs = Pairs::copied(&kvs).expect("they are few");
+    Page { revision: 100, cluster_id: CLUSTER, more: true, count: 0, kvs }
 }
 
 #[test]
 fn a_mirror_ends_at_a_key_that_no_list_can_bring_and_names_the_range_and_the_size() {
-    for (before, page_keys) in [(&[][..], 1), (&[], 512), (&["services/a", "services/b", "services/c"], 512)]
-    {
-        let (end, lists) = list_with_large_key(before, page_keys);
-        let case = format!("{before:?}, {page_keys} keys a page, {lists} lists");
+    let three = ["services/a", "services/b", "services/c"];
+    for (before, page_bytes) in [(&[][..], 1), (&[], 8 << 20), (&three, 8 << 20)] {
+        let (end, lists) = list_with_large_key(before, page_bytes);
+        let case = format!("{before:?}, pages of {page_bytes} bytes, {lists} lists");
         let Some(reason) = end else { panic!("it lists for ever: {case}") };
         assert!(matches!(reason, CloseReason::KeyTooLarge { bytes: 5_000_000, .. }), "{reason:?}: {case}");
         assert!(lists <= 30, "{case}");

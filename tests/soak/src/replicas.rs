@@ -71,14 +71,18 @@ pub(crate) fn open(clients: &[NamedClient]) -> Result<Vec<Replica>, Finding> {
         replicas.push(Replica::mirror(
             client,
             "mirror",
-            MirrorRequest::new(everything.clone()).page_keys(17),
+            MirrorRequest::new(everything.clone()).page_bytes(4 << 10),
             None,
         )?);
         let no_index = MirrorRequest::new(some.clone()).keep_index(false);
         replicas.push(Replica::mirror(client, "mirror without an index", no_index, None)?);
         replicas.push(Replica::mirror(client, "slow mirror", slow, Some(REST))?);
         replicas.push(Replica::cache(client, "cache", CacheRequest::new(everything))?);
-        replicas.push(Replica::cache(client, "cache of a part", CacheRequest::new(some).page_keys(3))?);
+        replicas.push(Replica::cache(
+            client,
+            "cache of a part",
+            CacheRequest::new(some).page_bytes(1 << 10),
+        )?);
     }
     Ok(replicas)
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use etcd_watch_core::{
     Action, CloseReason, Delivery, Failure, Instant, KeyRange, ListKey, Mirror, MirrorAction, MirrorRequest,
-    Opened, Overflow, OwnedKeyValue, Page, Request, ServerVersion, StreamKey, WatchConfig, WatchKey, Watcher,
+    Opened, Overflow, OwnedKeyValue, Page, Pairs, Request, ServerVersion, StreamKey, WatchConfig, WatchKey,
+    Watcher,
 };
 use etcd_watch_proto::etcdserverpb::{ResponseHeader, WatchResponse as Frame};
 use etcd_watch_proto::mvccpb::{Event, KeyValue};
@@ -75,15 +76,23 @@ pub(super) fn run(data: &[u8]) {
     assert_eq!((world.mirror.index_keys(), world.mirror.synced_revision()), (0, None));
 }
 
+/// What the mirror waits for.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    list: ListKey,
+    /// Whether a stream may bring it, and whether one does.
+    may_stream: bool,
+    streams: bool,
+}
+
 struct World {
     mirror: Mirror,
     watcher: Watcher,
     now: Instant,
     range: KeyRange,
-    page_keys: usize,
     /// Every page that was ever asked for, and the one that is now.
     lists: Vec<ListKey>,
-    asked: Option<ListKey>,
+    asked: Option<Asked>,
     watch: Option<WatchKey>,
     /// The watcher's open stream, and the id of the watch on it.
     stream: Option<(StreamKey, i64)>,
@@ -98,9 +107,9 @@ impl World {
             1 => KeyRange::key("b"),
             _ => KeyRange::all(),
         };
-        let page_keys = [1, 2, 3, u32::MAX as usize][usize::from(settings >> 2 & 3)];
+        let page_bytes = [1, 3, 128 << 10, 8 << 20][usize::from(settings >> 2 & 3)];
         let keeps_index = settings & 0x10 == 0;
-        let mut request = MirrorRequest::new(range.clone()).page_keys(page_keys).keep_index(keeps_index);
+        let mut request = MirrorRequest::new(range.clone()).page_bytes(page_bytes).keep_index(keeps_index);
         if settings & 0x20 != 0 {
             request = request.overflow(Overflow::Fail).buffer_bytes(600);
         }
@@ -113,9 +122,8 @@ impl World {
             mirror: Mirror::new(&config, request, 1).expect("a valid request"),
             watcher: Watcher::new(config, 1).expect("a valid configuration"),
             now: Instant::from_nanos(1),
-            consumer: Consumer::new(range.clone(), page_keys, keeps_index),
+            consumer: Consumer::new(range.clone(), keeps_index),
             range,
-            page_keys,
             lists: Vec::new(),
             asked: None,
             watch: None,
@@ -127,8 +135,9 @@ impl World {
     fn perform(&mut self, input: &mut Input<'_>) {
         match input.byte() % OPERATIONS {
             PAGE => {
-                let page = self.page(input);
-                self.answer(Ok(page));
+                let shape = input.byte();
+                let page = self.page(input, shape);
+                self.answer_with(page, shape);
             }
             TAKE => {
                 for _ in 0..=input.below(4) {
@@ -139,7 +148,7 @@ impl World {
             FEED => self.feed(),
             FAILED => {
                 let failure = failure(input);
-                self.answer(Err(failure));
+                self.fail(failure);
             }
             TIMEOUT => {
                 let due =
@@ -179,8 +188,10 @@ impl World {
             }
             OLD_PAGE => {
                 let Some(list) = input.pick_from_end(&self.lists) else { return };
-                let page = self.page(input);
-                if self.asked != Some(list) {
+                let shape = input.byte();
+                let page = self.page(input, shape);
+                if self.asked.is_none_or(|asked| asked.list != list) {
+                    self.mirror.handle_chunk(self.now, list, Ok(page.clone()));
                     self.mirror.handle_page(self.now, list, Ok(page));
                 }
             }
@@ -190,15 +201,35 @@ impl World {
         }
     }
 
-    fn answer(&mut self, result: Result<Page, Failure>) {
-        if let Some(list) = self.asked.take() {
-            self.mirror.handle_page(self.now, list, result);
+    /// Brings a page, or a message of a stream if one may bring the list and the shape says so.
+    fn answer_with(&mut self, page: Page, shape: u8) {
+        let Some(asked) = self.asked.take() else { return };
+        if !asked.streams && (!asked.may_stream || shape & 0x40 == 0) {
+            return self.mirror.handle_page(self.now, asked.list, Ok(page));
+        }
+        // Seldom too early.
+        if !self.mirror.wants_chunk(asked.list) && shape != u8::MAX {
+            self.asked = Some(asked);
+            return;
+        }
+        self.asked = Some(Asked { streams: true, ..asked });
+        let has_header = shape & 0x80 != 0;
+        let chunk = if has_header { page } else { Page { kvs: page.kvs, ..Page::default() } };
+        self.mirror.handle_chunk(self.now, asked.list, Ok(chunk));
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        match self.asked.take() {
+            Some(Asked { list, streams: true, .. }) => {
+                self.mirror.handle_chunk(self.now, list, Err(failure));
+            }
+            Some(Asked { list, .. }) => self.mirror.handle_page(self.now, list, Err(failure)),
+            None => {}
         }
     }
 
     /// A page that mostly could be one.
-    fn page(&mut self, input: &mut Input<'_>) -> Page {
-        let shape = input.byte();
+    fn page(&mut self, input: &mut Input<'_>, shape: u8) -> Page {
         let revision = self.some_revision(input);
         let mut kvs: Vec<OwnedKeyValue> = (0..shape & 7)
             .map(|_| {
@@ -217,7 +248,8 @@ impl World {
             kvs.dedup_by(|a, b| a.key == b.key);
         }
         let cluster_id = if shape & 0x20 == 0 { 1 } else { input.below(3) as u64 };
-        Page { revision, cluster_id, more: shape & 8 != 0, kvs }
+        let kvs = Pairs::copied(&kvs).expect("they are few");
+        Page { revision, cluster_id, more: shape & 8 != 0, count: i64::from(shape), kvs }
     }
 
     /// Mostly the store's, or one step on.
@@ -321,9 +353,14 @@ impl World {
                 MirrorAction::List { list, request } => {
                     assert!(self.asked.is_none() && self.watch.is_none() && !self.mirror.has_events());
                     assert!(!self.lists.contains(&list), "{list:?} is new");
-                    assert!((1..=self.page_keys).contains(&request.limit));
+                    assert!(request.limit > 0 && request.max_bytes > 0);
+                    assert_eq!(self.mirror.wants_chunk(list), request.may_stream);
                     self.lists.push(list);
-                    self.asked = Some(list);
+                    self.asked = Some(Asked { list, may_stream: request.may_stream, streams: false });
+                }
+                MirrorAction::CloseList { list } => {
+                    let asked = self.asked.take().map(|asked| asked.list);
+                    assert_eq!(asked, Some(list), "there is a list to close");
                 }
                 MirrorAction::Watch(request) => {
                     assert!(self.watch.is_none() && self.asked.is_none(), "one thing at a time");

@@ -25,7 +25,7 @@ fn of_plan(plan: &Plan) -> String {
     type Field = (&'static str, fn(&Plan) -> String);
     const FIELDS: [Field; 10] = [
         ("seed", |plan| plan.seed.to_string()),
-        ("page_keys", |plan| plan.page_keys.to_string()),
+        ("page_bytes", |plan| plan.page_bytes.to_string()),
         ("overflow", |plan| format!("Overflow::{:?}", plan.overflow)),
         ("buffer_bytes", |plan| plan.buffer_bytes.to_string()),
         ("batch_events", |plan| plan.batch_events.to_string()),

@@ -62,8 +62,8 @@ impl fmt::Debug for History {
 pub struct Plan {
     /// Of the client's backoff.
     pub seed: u64,
-    /// Keys in a page of a mirror's list.
-    pub page_keys: usize,
+    /// The size in bytes of a page of a mirror's list.
+    pub page_bytes: usize,
     /// What the client does about a consumer that is too slow, unless its request says something else.
     pub overflow: Overflow,
     /// Bytes that may wait for the consumer; some 150 go for one event.
@@ -86,7 +86,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             seed: 0,
-            page_keys: 1000,
+            page_bytes: 8 << 20,
             overflow: Overflow::Replay,
             buffer_bytes: 1 << 20,
             batch_events: 4096,

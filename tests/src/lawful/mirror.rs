@@ -48,6 +48,8 @@ impl<'a, C: MirrorConsumer, F: Fn() -> C> MirrorSide<'a, C, F> {
         let refused = |error: etcd_watch_core::ApiMisuse| Broken::Request { message: error.to_string() };
         match action {
             MirrorAction::List { list, request } => self.asked = Some((list, request)),
+            // Every answer is a page.
+            MirrorAction::CloseList { .. } => {}
             MirrorAction::Watch(request) => {
                 self.watch = Some(world.link.watcher.watch(world.now, request).map_err(refused)?);
             }
@@ -86,7 +88,7 @@ impl<'a, C: MirrorConsumer, F: Fn() -> C> MirrorSide<'a, C, F> {
             MirrorEvent::Listing { revision, reason } => self.follow_listing(world, *revision, reason),
             MirrorEvent::Snapshot(part) => {
                 self.seen.removed(&mut world.record, part.deletes().iter());
-                part.puts().iter().for_each(|kv| self.seen.has(&kv.key));
+                part.puts().iter().for_each(|kv| self.seen.has(&kv.key_bytes()));
             }
             MirrorEvent::Changes(response) => self.seen.response(&mut world.record, response),
             MirrorEvent::Synced { .. } if self.listing.take().is_none() => {
@@ -149,7 +151,7 @@ impl<C: MirrorConsumer, F: Fn() -> C> Side for MirrorSide<'_, C, F> {
             self.listed = world.stores.number_of_present();
         }
         let answer = match world.stores.list(&request) {
-            Ok(answer) => Ok(page(answer)),
+            Ok(answer) => Ok(page(&answer)),
             Err(error) => Err(Fault::status(Code::OutOfRange as i32, error.to_string())),
         };
         self.mirror.handle_page(world.now, list, answer);
@@ -223,7 +225,7 @@ impl<C: MirrorConsumer, F: Fn() -> C> Side for MirrorSide<'_, C, F> {
 fn new_mirror(world: &World, consumer: &impl MirrorConsumer) -> Result<Mirror, Broken> {
     let plan = world.history.plan();
     let range = &world.history.keyspace.range;
-    let request = guarded(|| consumer.request(range))?.page_keys(plan.page_keys);
+    let request = guarded(|| consumer.request(range))?.page_bytes(plan.page_bytes);
     if request.range() != range {
         let message = "it is for another range than the history's: use the one that is given".to_owned();
         return Err(Broken::Request { message });

@@ -39,7 +39,7 @@
 //!         match event {
 //!             MirrorEvent::Snapshot(part) => {
 //!                 part.deletes().iter().for_each(|key| drop(self.0.remove(key)));
-//!                 self.0.extend(part.into_puts().into_iter().map(|kv| (kv.key, kv.value)));
+//!                 self.0.extend(part.into_puts().map(|kv| (kv.key, kv.value)));
 //!             }
 //!             MirrorEvent::Changes(response) => response.events().for_each(|event| match event.kind() {
 //!                 EventKind::Delete => drop(self.0.remove(event.key())),

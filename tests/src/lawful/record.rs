@@ -61,7 +61,7 @@ pub(super) fn mirror_event(event: &MirrorEvent) -> String {
     match event {
         MirrorEvent::Listing { revision, reason } => format!("Listing at revision {revision}: {reason}"),
         MirrorEvent::Snapshot(part) => {
-            let puts = part.puts().iter().map(|kv| format!("put {}", pair(kv)));
+            let puts = part.puts().iter().map(|kv| format!("put {}", pair(&kv.to_owned())));
             let deletes = part.deletes().iter().map(|key| format!("delete {}", show(key)));
             let told: Vec<String> = puts.chain(deletes).collect();
             format!("Snapshot: {}", or_nothing(&told))

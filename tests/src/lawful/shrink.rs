@@ -148,7 +148,7 @@ fn simpler_plans(plan: Plan) -> impl Iterator<Item = Plan> {
     let calm = Plan::default();
     let each = [
         Plan { seed: calm.seed, ..plan },
-        Plan { page_keys: calm.page_keys, ..plan },
+        Plan { page_bytes: calm.page_bytes, ..plan },
         Plan { overflow: calm.overflow, ..plan },
         Plan {
             overflow: if plan.overflow == Overflow::Fail { Overflow::Pause } else { plan.overflow },

@@ -64,7 +64,7 @@ impl Strategy for Histories {
 }
 
 fn plan() -> impl Strategy<Value = Plan> {
-    let page_keys = prop_oneof![3 => 1..4_usize, 1 => Just(1000)];
+    let page_bytes = prop_oneof![1 => Just(1), 2 => 60..200_usize, 1 => Just(8 << 20)];
     let overflow = prop_oneof![Just(Overflow::Replay), Just(Overflow::Pause), Just(Overflow::Fail)];
     let buffer_bytes = prop_oneof![1 => Just(1 << 20), 1 => Just(300), 1 => Just(1000)];
     let batch_events = prop_oneof![Just(1), Just(3), Just(4096)];
@@ -75,13 +75,13 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop_oneof![Just(1 << 20), Just(60_usize)],
         prop::bool::weighted(0.2),
     );
-    let client = (any::<u64>(), page_keys, overflow, buffer_bytes, batch_events, max_revision_bytes);
+    let client = (any::<u64>(), page_bytes, overflow, buffer_bytes, batch_events, max_revision_bytes);
     (client, server).prop_map(|(client, server)| {
-        let (seed, page_keys, overflow, buffer_bytes, batch_events, max_revision_bytes) = client;
+        let (seed, page_bytes, overflow, buffer_bytes, batch_events, max_revision_bytes) = client;
         let (watch_queue, batch_revisions, fragment_bytes, old_server) = server;
         Plan {
             seed,
-            page_keys,
+            page_bytes,
             overflow,
             buffer_bytes,
             batch_events,

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use etcd_watch_client::fuzzing::{list_request, page};
+use etcd_watch_client::fuzzing::{chunk, list_request, page};
 use etcd_watch_core::{
     EndpointHint, Failure, KeyRange, ListKey, ListRequest, RangeDone, RangeKey, Remedy, remedy,
 };
-use etcd_watch_proto::etcdserverpb::{RangeRequest, RangeResponse};
+use etcd_watch_proto::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
 
 use super::cluster::DENIED;
 use super::net::no_leader;
@@ -27,6 +27,8 @@ pub(super) struct Call {
     request: RangeRequest,
     purpose: Purpose,
     begun: Duration,
+    /// Whether it is a stream (`RangeStream`).
+    is_stream: bool,
     state: State,
 }
 
@@ -44,6 +46,11 @@ enum State {
     Waiting {
         epoch: usize,
         until: usize,
+    },
+    /// A stream: sends what is next when the client reads on, the end once everything was sent.
+    Streaming {
+        epoch: usize,
+        is_done: bool,
     },
     /// On its way back.
     Answered(Result<RangeResponse, Failure>, usize),
@@ -71,19 +78,40 @@ impl World {
     pub(super) fn ask_for_page(&mut self, mirror: usize, list: ListKey, request: &ListRequest) {
         let client = self.mirrors[mirror].client;
         let purpose = Purpose::Page { mirror, list, first: request.revision == 0 };
-        self.call(client, list_request(request), purpose, request.endpoint);
+        let call = self.call(client, list_request(request), purpose, request.endpoint);
+        let member = self.calls[call].member;
+        let is_proven = self.mirrors[mirror].proven == Some((member, self.cluster.epoch()));
+        if request.may_stream && is_proven && member < self.setup.streaming_members {
+            self.calls[call].is_stream = true;
+        }
     }
 
-    fn call(&mut self, client: usize, request: RangeRequest, purpose: Purpose, endpoint: EndpointHint) {
+    /// Nothing more is wanted of a stream.
+    pub(super) fn close_list(&mut self, mirror: usize, list: ListKey) {
+        let is_it = |call: &Call| matches!(call.purpose, Purpose::Page { mirror: of, list: key, .. } if (of, key) == (mirror, list));
+        if let Some(call) = self.calls.iter_mut().rfind(|call| is_it(call)) {
+            call.state = State::Done;
+        }
+    }
+
+    fn call(
+        &mut self,
+        client: usize,
+        request: RangeRequest,
+        purpose: Purpose,
+        endpoint: EndpointHint,
+    ) -> usize {
         let state = &mut self.clients[client];
         // A call that is refused for its token gets another one and is made again.
         state.token = self.cluster.tokens_from;
         let avoid = state.last_read.filter(|_| endpoint == EndpointHint::Another);
         let member = state.pick(avoid);
         state.last_read = Some(member);
-        self.calls.push(Call { client, member, request, purpose, begun: self.now, state: State::Sent });
-        let at = self.now + self.flight();
-        self.schedule.at(at, Wake::Call(self.calls.len() - 1));
+        let (begun, is_stream, state) = (self.now, false, State::Sent);
+        self.calls.push(Call { client, member, request, purpose, begun, is_stream, state });
+        let (call, at) = (self.calls.len() - 1, self.now + self.flight());
+        self.schedule.at(at, Wake::Call(call));
+        call
     }
 
     fn flight(&mut self) -> Duration {
@@ -100,6 +128,7 @@ impl World {
                 self.answer(at, purpose, answer, epoch);
             }
             State::Sent => self.call_arrives(at),
+            State::Streaming { epoch, is_done } => self.stream_turn(at, epoch, is_done),
             State::Waiting { epoch, until } => {
                 let (client, member) = (call.client, call.member);
                 let is_late = now >= call.begun + CALL_TIMEOUT;
@@ -109,8 +138,13 @@ impl World {
                 } else if is_late {
                     self.reply(at, Err(Failure::status(4, "deadline exceeded")));
                 } else if self.cluster.members[member].applied >= until && blocked <= now {
-                    let answer = self.read(at);
-                    self.reply(at, answer);
+                    if self.calls[at].is_stream {
+                        self.calls[at].state = State::Streaming { epoch, is_done: false };
+                        self.schedule.at(now, Wake::Call(at));
+                    } else {
+                        let answer = self.read(at);
+                        self.reply(at, answer);
+                    }
                 } else {
                     self.calls[at].state = State::Waiting { epoch, until };
                     self.schedule.at(now + Duration::from_millis(20), Wake::Call(at));
@@ -143,7 +177,7 @@ impl World {
             self.reply(at, Err(Failure::status(7, DENIED)));
             return;
         }
-        if self.planted(Planted::ReadsStale) {
+        if self.planted(Planted::ReadsStale) && !self.calls[at].is_stream {
             let answer = self.read(at);
             self.reply(at, answer);
             return;
@@ -166,6 +200,54 @@ impl World {
         let call = &self.calls[at];
         let answer = self.cluster.members[call.member].etcd.range(&call.request);
         answer.map_err(|error| Failure::status(11, error.to_string()))
+    }
+
+    /// The next message of a stream arrives, or its end.
+    fn stream_turn(&mut self, at: usize, epoch: usize, is_done: bool) {
+        let Purpose::Page { mirror, list, .. } = self.calls[at].purpose else { return };
+        let (client, member) = (self.calls[at].client, self.calls[at].member);
+        let again = |world: &mut Self| {
+            world.calls[at].state = State::Streaming { epoch, is_done };
+            world.schedule.at(world.now + Duration::from_millis(20), Wake::Call(at));
+        };
+        if !self.mirrors[mirror].machine.wants_chunk(list) {
+            // The client takes its time, and no time runs against the member.
+            self.calls[at].begun = self.now;
+            return again(self);
+        }
+        let is_cut = epoch != self.cluster.epoch() || !self.cluster.members[member].is_up;
+        let read = if is_cut || self.random.u8(0..16) == 0 {
+            Err(Failure::connection("reset by peer"))
+        } else if self.blocked_until(client, member) > self.now {
+            if self.now < self.calls[at].begun + CALL_TIMEOUT {
+                return again(self);
+            }
+            Err(Failure::connection("timed out"))
+        } else if is_done || self.random.u8(0..32) == 0 {
+            Err(Failure::EndOfStream)
+        } else {
+            self.calls[at].request.limit = self.random.i64(1..4);
+            self.read(at)
+        };
+        let chunk = read.map(|mut response| {
+            let is_done = !response.more;
+            if let Some(last) = response.kvs.last().filter(|_| !is_done) {
+                self.calls[at].request.key = [&last.key[..], b"\0"].concat().into();
+                (response.header, response.more, response.count) = (None, false, 0);
+            }
+            self.calls[at].begun = self.now;
+            self.calls[at].state = State::Streaming { epoch, is_done };
+            let next = self.now + self.flight();
+            self.schedule.at(next, Wake::Call(at));
+            chunk(&RangeStreamResponse { range_response: Some(response) })
+        });
+        if chunk.is_err() {
+            self.mirrors[mirror].proven = None;
+        }
+        self.note(|| format!("mirror {mirror}: {list:?} streams {chunk:?}"));
+        let now = self.machine_now();
+        self.mirrors[mirror].machine.handle_chunk(now, list, chunk);
+        self.drive_mirror(mirror);
     }
 
     fn reply(&mut self, at: usize, answer: Result<RangeResponse, Failure>) {
@@ -197,13 +279,20 @@ impl World {
                 self.settle(client);
             }
             Purpose::Page { mirror, list, first } => {
-                let page = answer.map(page);
+                let page = answer.map(|response| page(&response));
+                let brought = (self.calls[at].member, epoch);
+                self.mirrors[mirror].proven = page.is_ok().then_some(brought);
                 if let (true, Ok(page)) = (first, &page) {
                     self.mirrors[mirror].listed = Some((epoch, page.revision));
                 }
                 self.note(|| format!("mirror {mirror}: {list:?} brings {page:?}"));
                 let now = self.machine_now();
-                self.mirrors[mirror].machine.handle_page(now, list, page);
+                let machine = &mut self.mirrors[mirror].machine;
+                if self.calls[at].is_stream {
+                    machine.handle_chunk(now, list, page);
+                } else {
+                    machine.handle_page(now, list, page);
+                }
                 self.drive_mirror(mirror);
             }
         }

@@ -58,6 +58,7 @@ fn setup(random: &mut Rng) -> Setup {
         streams: pick(random, &[1, 1, 3]),
         probe: random.bool(),
         progress_requests: Duration::from_secs(random.u64(2..60)),
+        streaming_members: random.usize(0..=3),
     }
 }
 
@@ -139,7 +140,7 @@ fn mirror(random: &mut Rng, client: usize) -> MirrorPlan {
     MirrorPlan {
         client,
         range,
-        page_keys: [1, 3, 1000][random.usize(0..3)],
+        page_bytes: [1, 300, 128 << 10][random.usize(0..3)],
         keep_index: random.bool(),
         pause: pause(random),
     }

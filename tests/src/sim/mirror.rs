@@ -31,6 +31,8 @@ pub(super) struct Mirror {
     epoch: usize,
     /// The store that answered a list's first page, and at what revision, until the consumer hears of the list.
     pub(super) listed: Option<(usize, i64)>,
+    /// The member that brought the last page, in which store, while the connection to it lasts.
+    pub(super) proven: Option<(usize, usize)>,
     /// The revision of the list that is not complete.
     listing: Option<i64>,
     announced: i64,
@@ -51,7 +53,7 @@ pub(super) struct Mirror {
 impl World {
     pub(super) fn open_mirror(&mut self, plan: MirrorPlan) {
         let request =
-            MirrorRequest::new(plan.range.range()).page_keys(plan.page_keys).keep_index(plan.keep_index);
+            MirrorRequest::new(plan.range.range()).page_bytes(plan.page_bytes).keep_index(plan.keep_index);
         let seed = self.fork().u64(..);
         let machine = Machine::new(&self.setup.config(), request, seed).expect("a lawful request");
         let mirror = self.mirrors.len();
@@ -64,6 +66,7 @@ impl World {
             expected: StateAt::new(),
             epoch: self.cluster.epoch(),
             listed: None,
+            proven: None,
             listing: None,
             announced: 0,
             expiries: 0,
@@ -86,6 +89,7 @@ impl World {
             self.note(|| format!("mirror {mirror}: {action:?}"));
             match action {
                 MirrorAction::List { list, request } => self.ask_for_page(mirror, list, &request),
+                MirrorAction::CloseList { list } => self.close_list(mirror, list),
                 MirrorAction::Watch(request) => {
                     let watch = self.clients[client].watcher.watch(now, request).expect("a lawful request");
                     self.clients[client].owners.insert(watch, Owner::Mirror(mirror));

@@ -75,6 +75,8 @@ pub struct Setup {
     pub probe: bool,
     /// How often clients ask for progress.
     pub progress_requests: Duration,
+    /// The members before this one have `RangeStream`.
+    pub streaming_members: usize,
 }
 
 impl Setup {
@@ -268,8 +270,8 @@ pub struct MirrorPlan {
     pub client: usize,
     /// What it mirrors.
     pub range: RangePlan,
-    /// Keys on a page.
-    pub page_keys: usize,
+    /// The size of a page, in bytes; a pair has some 50.
+    pub page_bytes: usize,
     /// Whether the machine keeps an index.
     pub keep_index: bool,
     /// How long its consumer takes over an event.

@@ -59,7 +59,7 @@ pub(crate) fn client(on: On, endpoint: String) -> Client {
 }
 
 pub(crate) fn cache(client: &Client) -> Cache {
-    client.cache(CacheRequest::new(KeyRange::prefix("c/")).page_keys(9)).expect("it is made")
+    client.cache(CacheRequest::new(KeyRange::prefix("c/")).page_bytes(1 << 10)).expect("it is made")
 }
 
 /// The keys under the cache's prefix, as they were.

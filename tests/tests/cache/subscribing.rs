@@ -134,7 +134,7 @@ async fn what_can_not_be_served_is_refused_by_name() {
     let request = || CacheRequest::new(all());
     for (field, request) in [
         ("history", request().history(0)),
-        ("page_keys", request().page_keys(0)),
+        ("page_bytes", request().page_bytes(0)),
         ("buffer_bytes", request().buffer_bytes(0)),
     ] {
         let error = client.cache(request).expect_err("it is refused").to_string();

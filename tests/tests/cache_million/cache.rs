@@ -5,7 +5,7 @@ use std::time::Instant;
 use etcd_watch_testkit::{harness::EtcdVersion, proxy::Cut};
 use etcd_watch_tokio::cache::{Cache, CacheEvent, CacheRequest, SubscribeRequest};
 
-use crate::{Changing, World, in_time, key, range, resident};
+use crate::{Changing, PAGE_BYTES, World, in_time, key, range, resident};
 
 /// Compares with the store at the snapshot's revision.
 async fn is_the_store(cache: &Cache, world: &World) -> usize {
@@ -48,7 +48,7 @@ async fn a_million_keys_through_cuts_and_compaction() {
     let changing = Changing::start(direct, keys);
     world.slow_down();
     let (begun, received) = (Instant::now(), proxy.bytes_downstream());
-    let cache = client.cache(CacheRequest::new(range())).expect("it is made");
+    let cache = client.cache(CacheRequest::new(range()).page_bytes(PAGE_BYTES)).expect("it is made");
     let mut changes = cache.subscribe(SubscribeRequest::new(range()).initial_state(true)).expect("valid");
     world.has_begun(received).await;
     world.compact().await;

@@ -39,6 +39,9 @@ const TXN_OPS: usize = 5_000;
 
 const PAGE: i64 = 10_000;
 
+/// A list that is cut comes in pages that are smaller than what is between two cuts.
+const PAGE_BYTES: usize = 1 << 20;
+
 fn key(index: usize) -> String {
     format!("million/{index:09}")
 }

@@ -5,11 +5,10 @@ use std::time::Instant;
 use etcd_watch_testkit::{folding::Folding, harness::EtcdVersion, proxy::Cut};
 use etcd_watch_tokio::{Client, ListReason, MirrorRequest, OwnedKeyValue};
 
-use crate::{Changing, DEADLINE, PAGE, World, key, range, resident};
+use crate::{Changing, DEADLINE, PAGE_BYTES, World, key, range, resident};
 
 fn folding(client: &Client) -> Folding {
-    let page = usize::try_from(PAGE).expect("a few thousand");
-    Folding::open(client, MirrorRequest::new(range()).keep_index(true).page_keys(page), DEADLINE)
+    Folding::open(client, MirrorRequest::new(range()).keep_index(true).page_bytes(PAGE_BYTES), DEADLINE)
 }
 
 async fn put(client: &Client, index: usize, value: &str) -> i64 {

@@ -51,7 +51,7 @@ impl Map {
         if self.bug != Bug::KeepsWhatAListLacks {
             part.deletes().iter().for_each(|key| self.delete(key));
         }
-        part.into_puts().into_iter().for_each(|kv| self.put(kv.key, kv.value, kv.mod_revision));
+        part.into_puts().for_each(|kv| self.put(kv.key, kv.value, kv.mod_revision));
     }
 }
 
@@ -154,7 +154,7 @@ impl MirrorConsumer for Staged {
             MirrorEvent::Listing { .. } => self.staged = Some(BTreeMap::new()),
             MirrorEvent::Snapshot(part) => {
                 let staged = self.staged.as_mut().expect("parts come inside of brackets");
-                staged.extend(part.into_puts().into_iter().map(|kv| (kv.key, kv.value)));
+                staged.extend(part.into_puts().map(|kv| (kv.key, kv.value)));
             }
             MirrorEvent::Synced { .. } => {
                 self.pairs = self.staged.take().unwrap_or_else(|| std::mem::take(&mut self.pairs));
@@ -228,7 +228,7 @@ impl MirrorConsumer for ByAddress {
             }
             MirrorEvent::Snapshot(part) => {
                 part.deletes().iter().for_each(|key| self.delete(key));
-                part.puts().iter().for_each(|kv| self.put(kv));
+                part.into_puts().for_each(|kv| self.put(&kv));
             }
             MirrorEvent::Changes(response) => {
                 for event in response.events() {

@@ -3,7 +3,7 @@
 use std::{fmt, str::Utf8Error, sync::Arc};
 
 use bytes::Bytes;
-use etcd_watch_core::{Event, OwnedKeyValue};
+use etcd_watch_core::{Event, KeyValue};
 
 use super::tree::Entry;
 use crate::BoxError;
@@ -178,15 +178,15 @@ pub(super) struct Fresh<'a> {
     pub(super) lease: i64,
 }
 
-impl<'a> From<&'a OwnedKeyValue> for Fresh<'a> {
-    fn from(kv: &'a OwnedKeyValue) -> Self {
+impl<'a> From<KeyValue<'a>> for Fresh<'a> {
+    fn from(kv: KeyValue<'a>) -> Self {
         Self {
-            key: &kv.key,
-            value: &kv.value,
-            create_revision: kv.create_revision,
-            mod_revision: kv.mod_revision,
-            version: kv.version,
-            lease: kv.lease,
+            key: kv.key(),
+            value: kv.value(),
+            create_revision: kv.create_revision(),
+            mod_revision: kv.mod_revision(),
+            version: kv.version(),
+            lease: kv.lease(),
         }
     }
 }

@@ -54,11 +54,11 @@ impl<P> Fold<P> {
             self.remove(&key);
         }
         for kv in part.puts() {
-            let held = self.work.get(&kv.key);
+            let held = self.work.get(kv.key());
             // In one store, revision and version of a key say all; what is the same stays shared.
             let is_held = !is_other_store
                 && held.is_some_and(|held| {
-                    (held.mod_revision(), held.version()) == (kv.mod_revision, kv.version)
+                    (held.mod_revision(), held.version()) == (kv.mod_revision(), kv.version())
                 });
             if !is_held {
                 self.put(Fresh::from(kv), is_other_store);

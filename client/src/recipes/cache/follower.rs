@@ -73,7 +73,9 @@ impl<P> Follower<P> {
         if self.shared.has_ended() {
             return Poll::Ready(());
         }
-        if let Err(error) = self.poll_mirror(cx) {
+        let polled = self.poll_mirror(cx);
+        self.shared.counters.list_progress.set(self.mirror.list_progress().filter(|_| polled.is_ok()));
+        if let Err(error) = polled {
             tracing::warn!(name: "cache_ended", range = ?self.shared.range.start(), reason = %error, "a cache ended");
             self.shared.end(error);
             return Poll::Ready(());

@@ -27,7 +27,7 @@ pub(super) type Make<P> = Arc<dyn Fn(&Fresh<'_>, Option<&CachedKv<P>>, &Counters
 #[must_use]
 pub struct CacheRequest<P = ()> {
     pub(super) range: KeyRange,
-    page_keys: usize,
+    page_bytes: Option<usize>,
     pub(super) history: usize,
     buffer_bytes: Option<usize>,
     stream: StreamOptions,
@@ -44,7 +44,7 @@ impl CacheRequest {
             #[cfg(feature = "metrics")]
             name: String::from_utf8_lossy(range.start()).into_owned(),
             range,
-            page_keys: 10_000,
+            page_bytes: None,
             history: 64,
             buffer_bytes: None,
             stream: StreamOptions::default(),
@@ -82,7 +82,7 @@ impl CacheRequest {
         });
         CacheRequest {
             range: self.range,
-            page_keys: self.page_keys,
+            page_bytes: self.page_bytes,
             history: self.history,
             buffer_bytes: self.buffer_bytes,
             stream: self.stream,
@@ -102,11 +102,10 @@ impl<P> CacheRequest<P> {
         self
     }
 
-    /// How many keys to list at once. Default: 10,000. For each page etcd (3.5 and before) counts all keys that are
-    /// left of the range, so a list of a million keys in pages of 1,000 takes minutes of the server's time. A page
-    /// that is refused as too large is asked for again at half the size.
-    pub fn page_keys(mut self, keys: usize) -> Self {
-        self.page_keys = keys;
+    /// The size in bytes that the pages of lists are to have. Default: the client's, see
+    /// [`WatchConfig::page_bytes`](etcd_watch_core::WatchConfig::page_bytes).
+    pub fn page_bytes(mut self, bytes: usize) -> Self {
+        self.page_bytes = Some(bytes);
         self
     }
 
@@ -142,17 +141,19 @@ impl<P> CacheRequest<P> {
     pub(super) fn mirror(&self) -> Result<MirrorRequest, CacheRequestError> {
         let out_of_range = |(field, value, allowed)| CacheRequestError::OutOfRange { field, value, allowed };
         check_count("history", self.history).map_err(out_of_range)?;
-        check_count("page_keys", self.page_keys).map_err(out_of_range)?;
         // The cache has the keys in order itself.
-        let mut mirror = MirrorRequest::new(self.range.clone())
-            .keep_index(false)
-            .page_keys(self.page_keys)
-            .stream_options(self.stream.clone());
+        let mut mirror =
+            MirrorRequest::new(self.range.clone()).keep_index(false).stream_options(self.stream.clone());
+        let in_range = |field, bytes: usize| {
+            let is_in = bytes > 0 && isize::try_from(bytes).is_ok();
+            let refused = || out_of_range((field, bytes.to_string(), "from 1 to isize::MAX"));
+            if is_in { Ok(bytes) } else { Err(refused()) }
+        };
+        if let Some(bytes) = self.page_bytes {
+            mirror = mirror.page_bytes(in_range("page_bytes", bytes)?);
+        }
         if let Some(bytes) = self.buffer_bytes {
-            if bytes == 0 || bytes > isize::MAX as usize {
-                return Err(out_of_range(("buffer_bytes", bytes.to_string(), "from 1 to isize::MAX")));
-            }
-            mirror = mirror.buffer_bytes(bytes);
+            mirror = mirror.buffer_bytes(in_range("buffer_bytes", bytes)?);
         }
         Ok(mirror)
     }
@@ -168,7 +169,7 @@ impl<P> Clone for CacheRequest<P> {
     fn clone(&self) -> Self {
         Self {
             range: self.range.clone(),
-            page_keys: self.page_keys,
+            page_bytes: self.page_bytes,
             history: self.history,
             buffer_bytes: self.buffer_bytes,
             stream: self.stream.clone(),
@@ -184,7 +185,7 @@ impl<P> fmt::Debug for CacheRequest<P> {
         f.debug_struct("CacheRequest")
             .field("range", &self.range)
             .field("history", &self.history)
-            .field("page_keys", &self.page_keys)
+            .field("page_bytes", &self.page_bytes)
             .finish_non_exhaustive()
     }
 }

@@ -147,6 +147,7 @@ impl<P> Shared<P> {
             revision: snapshot.revision(),
             subscribers,
             lists: counters.lists.get(),
+            list_progress: counters.list_progress.get(),
             decode_errors: counters.decode_errors.get(),
             slow_resyncs: counters.slow_resyncs.get(),
             progress_requests: counters.progress_requests.get(),

@@ -1,6 +1,13 @@
 //! What a cache has done so far.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU64, Ordering},
+};
+
+use etcd_watch_core::ListProgress;
+
+use crate::sync::lock;
 
 /// What a cache has, and what it has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +23,8 @@ pub struct CacheStats {
     pub subscribers: usize,
     /// Lists begun: 1 for one that never had to list again.
     pub lists: u64,
+    /// How far the list has come that is under way, if one is: for a progress bar.
+    pub list_progress: Option<ListProgress>,
     /// Values that did not decode.
     pub decode_errors: u64,
     /// Resyncs of subscribers that were too slow.
@@ -42,9 +51,24 @@ impl Count {
     }
 }
 
+/// How far the list has come that is under way.
+#[derive(Debug, Default)]
+pub(super) struct Progress(Mutex<Option<ListProgress>>);
+
+impl Progress {
+    pub(super) fn set(&self, progress: Option<ListProgress>) {
+        *lock(&self.0) = progress;
+    }
+
+    pub(super) fn get(&self) -> Option<ListProgress> {
+        *lock(&self.0)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) lists: Count,
+    pub(super) list_progress: Progress,
     pub(super) decode_errors: Count,
     pub(super) slow_resyncs: Count,
     pub(super) progress_requests: Count,

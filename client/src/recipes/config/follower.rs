@@ -73,7 +73,7 @@ impl<T, E: Into<BoxError>, D: FnMut(&Tree) -> Result<T, E>> Follower<T, D> {
         match event {
             MirrorEvent::Snapshot(part) => {
                 part.deletes().iter().for_each(|key| self.tree.remove(key));
-                part.puts().iter().for_each(|kv| self.tree.insert(&kv.key, &kv.value));
+                part.puts().iter().for_each(|kv| self.tree.insert(kv.key(), kv.value()));
                 self.dirty = true;
             }
             MirrorEvent::Changes(response) => {

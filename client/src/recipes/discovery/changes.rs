@@ -91,7 +91,7 @@ impl Changes {
             MirrorEvent::Snapshot(part) => {
                 let listed = self.listed.get_or_insert_default();
                 listed.extend(part.deletes().iter().map(|key| (key.clone(), None)));
-                listed.extend(part.into_puts().into_iter().map(|kv| (kv.key, Some(kv.value))));
+                listed.extend(part.into_puts().map(|kv| (kv.key, Some(kv.value))));
                 None
             }
             MirrorEvent::Synced { revision } => {

@@ -3,7 +3,7 @@
 use alloc::{format, vec, vec::Vec};
 
 use etcd_watch_proto::{
-    etcdserverpb::{RangeResponse, ResponseHeader, StatusResponse},
+    etcdserverpb::{RangeResponse, RangeStreamResponse, ResponseHeader, StatusResponse},
     mvccpb::KeyValue,
 };
 use proptest::prelude::*;
@@ -72,17 +72,22 @@ fn nearly(message: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Value = Byte
 
 /// A page as prost would have it.
 fn expand(page: &Page) -> RangeResponse {
-    let kv = |kv: &OwnedKeyValue| KeyValue {
-        key: kv.key.clone(),
-        value: kv.value.clone(),
-        create_revision: kv.create_revision,
-        mod_revision: kv.mod_revision,
-        version: kv.version,
-        lease: kv.lease,
+    let kv = |kv: crate::KeyValue<'_>| KeyValue {
+        key: kv.key_bytes(),
+        value: kv.value_bytes(),
+        create_revision: kv.create_revision(),
+        mod_revision: kv.mod_revision(),
+        version: kv.version(),
+        lease: kv.lease(),
     };
     let header =
         ResponseHeader { revision: page.revision, cluster_id: page.cluster_id, ..Default::default() };
-    RangeResponse { header: Some(header), kvs: page.kvs.iter().map(kv).collect(), more: page.more, count: 0 }
+    RangeResponse {
+        header: Some(header),
+        kvs: page.kvs.iter().map(kv).collect(),
+        more: page.more,
+        count: page.count,
+    }
 }
 
 /// Holds both readers against prost; whether the bytes were accepted.
@@ -90,7 +95,7 @@ fn same_as_prost(bytes: &Bytes) -> bool {
     match (Page::decode(bytes), RangeResponse::decode(&bytes[..])) {
         (Ok(page), Ok(mut theirs)) => {
             let header = theirs.header.get_or_insert_default();
-            (header.member_id, header.raft_term, theirs.count) = (0, 0, 0);
+            (header.member_id, header.raft_term) = (0, 0);
             let done = RangeDone { revision: header.revision, cluster_id: header.cluster_id };
             assert_eq!(expand(&page), theirs, "{bytes:02x?}");
             assert_eq!(RangeDone::decode(bytes), Ok(done), "{bytes:02x?}");
@@ -101,7 +106,38 @@ fn same_as_prost(bytes: &Bytes) -> bool {
     }
 }
 
+/// Holds the reader of a stream's messages against prost.
+fn same_chunk_as_prost(bytes: &Bytes) {
+    match (Page::decode_chunk(bytes), RangeStreamResponse::decode(&bytes[..])) {
+        (Ok(chunk), Ok(theirs)) => {
+            let mut theirs = theirs.range_response.unwrap_or_default();
+            let header = theirs.header.get_or_insert_default();
+            (header.member_id, header.raft_term) = (0, 0);
+            assert_eq!(expand(&chunk), theirs, "{bytes:02x?}");
+        }
+        (Err(_), Err(_)) => {}
+        (ours, theirs) => panic!("ours {ours:?}\nprost {theirs:?}\nof {bytes:02x?}"),
+    }
+}
+
 proptest! {
+    #[test]
+    fn messages_of_a_stream_are_read_as_by_prost(
+        range_response in prop::option::of(response()), bytes in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        same_chunk_as_prost(&RangeStreamResponse { range_response }.encode_to_vec().into());
+        same_chunk_as_prost(&bytes.into());
+    }
+
+    #[test]
+    fn damaged_messages_of_a_stream_are_taken_and_refused_as_by_prost(
+        bytes in nearly(response().prop_map(|response| {
+            RangeStreamResponse { range_response: Some(response) }.encode_to_vec()
+        })),
+    ) {
+        same_chunk_as_prost(&bytes);
+    }
+
     #[test]
     fn range_responses_are_read_as_by_prost(response in response()) {
         prop_assert!(same_as_prost(&response.encode_to_vec().into()));
@@ -143,7 +179,8 @@ fn keys_and_values_are_slices_of_the_message() {
     let bytes = Bytes::from(RangeResponse { kvs: vec![kv], ..Default::default() }.encode_to_vec());
     let page = Page::decode(&bytes).unwrap();
     let within = bytes.as_ptr_range();
-    for slice in [&page.kvs[0].key, &page.kvs[0].value] {
+    let kv = page.kvs.first().unwrap();
+    for slice in [kv.key(), kv.value()] {
         assert!(within.contains(&slice.as_ptr()));
     }
 }

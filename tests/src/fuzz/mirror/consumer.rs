@@ -20,7 +20,6 @@ enum Phase {
 /// A consumer and what it has folded.
 pub(super) struct Consumer {
     range: KeyRange,
-    page_keys: usize,
     keeps_index: bool,
     phase: Phase,
     /// Without an index the keys are the consumer's business; here they are kept all the same.
@@ -35,10 +34,9 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    pub(super) fn new(range: KeyRange, page_keys: usize, keeps_index: bool) -> Self {
+    pub(super) fn new(range: KeyRange, keeps_index: bool) -> Self {
         Self {
             range,
-            page_keys,
             keeps_index,
             phase: Phase::New,
             keys: BTreeSet::new(),
@@ -83,12 +81,14 @@ impl Consumer {
 
     fn fold(&mut self, part: SnapshotPart, listing: i64) {
         let count = part.puts().len() + part.deletes().len();
-        assert!(part.puts().is_sorted_by(|a, b| a.key < b.key) && part.deletes().is_sorted_by(|a, b| a < b));
-        let first = part.puts().first().map(|kv| &kv.key).into_iter().chain(part.deletes().first()).min();
-        assert!(first.is_none_or(|first| self.listed.as_ref() < Some(first)), "parts follow each other");
+        assert!(part.puts().iter().is_sorted_by(|a, b| a.key() < b.key()));
+        assert!(part.deletes().is_sorted_by(|a, b| a < b));
+        let deleted = part.deletes().first().map(|key| &key[..]);
+        let first = part.puts().first().map(|kv| kv.key()).into_iter().chain(deleted).min();
+        assert!(first.is_none_or(|first| self.listed.as_deref() < Some(first)), "parts follow each other");
         let (after, through) = part.span();
         if self.keeps_index {
-            assert!((1..=self.page_keys).contains(&count), "{count} changes in one part");
+            assert!(count > 0, "a part without changes is left out");
             for key in part.deletes() {
                 assert!(self.keys.remove(key), "{key:?} is deleted and was not there");
             }

@@ -1,0 +1,212 @@
+//! A machine's reads: of the current revision, and of lists, by pages or by a stream. Each is one attempt, and the
+//! machine decides on the next. What is answered is decoded by the core, where it was received.
+//!
+//! A list is read by a stream (`KV.RangeStream`, etcd 3.7) only on the connection that brought its last page: see
+//! [`ListRequest::may_stream`]. A connection whose member has no `RangeStream` is remembered as such, so that a member
+//! that is upgraded, which breaks its connections, is asked again.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use etcd_watch_core::{
+    Code, Failure, KeyRange, ListRequest, Page, RangeDone, StreamOptions,
+    wire::{Encode, ListStreamRequest, Method, RevisionRequest},
+};
+use tonic::metadata::MetadataMap;
+
+use super::{
+    attempts::{Calls, Prepared, ended, no_answer},
+    limits::{Cut, runtimes_end, within},
+};
+use crate::{
+    Endpoint,
+    cluster::pool::Pooled,
+    transport::{
+        raw::{RawCall, RawStream},
+        rpc::CallFailure,
+        wire,
+    },
+};
+
+/// What came of a read: which endpoint was asked, if any could be, and its answer.
+pub(crate) type Asked<T> = (Option<Arc<Endpoint>>, Result<T, Failure>);
+
+/// What came of asking for a list: the connection that was asked, if there was one, and the answer.
+pub(crate) struct Listed {
+    pub(crate) at: Option<Pooled>,
+    pub(crate) answer: ListAnswer,
+}
+
+/// The answer to a list.
+pub(crate) enum ListAnswer {
+    Page(Result<Page, Failure>),
+    Stream(Result<ListStream, Failure>),
+}
+
+/// A list that is read by a stream. Dropping it resets the stream.
+pub(crate) struct ListStream {
+    calls: Arc<Calls>,
+    prepared: Prepared,
+    messages: RawStream,
+}
+
+impl ListStream {
+    /// The next message, or the end: [`Failure::EndOfStream`] if it is a good one.
+    pub(crate) async fn next(mut self) -> (Self, Result<Page, Failure>) {
+        let limit = self.calls.request_timeout;
+        let message = match self.calls.answered(limit, self.messages.next()).await {
+            // A good end says nothing against the member.
+            Err(failed) if *failed.failure() == Failure::EndOfStream => Err(failed.into_failure()),
+            result => self.calls.noted(&self.prepared, result),
+        };
+        (self, message.and_then(|message| Ok(Page::decode_chunk(&message)?)))
+    }
+}
+
+/// A read to make.
+struct Read<'a> {
+    method: Method,
+    message: Bytes,
+    options: &'a StreamOptions,
+    max_bytes: usize,
+}
+
+impl<'a> Read<'a> {
+    fn new<Q: Encode>(request: &Q, options: &'a StreamOptions, max_bytes: usize) -> Self {
+        Self { method: Q::METHOD, message: request.to_bytes(), options, max_bytes }
+    }
+
+    fn metadata(&self) -> Result<MetadataMap, Failure> {
+        let extra = self.options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
+        wire::metadata_with(self.options.require_leader, extra)
+    }
+
+    fn call(&self, prepared: &Prepared) -> Result<RawCall, Failure> {
+        let mut metadata = self.metadata()?;
+        prepared.attach_token(&mut metadata);
+        let (method, message, max_bytes) = (self.method, self.message.clone(), self.max_bytes);
+        Ok(RawCall { method, message, metadata, max_bytes })
+    }
+}
+
+impl Calls {
+    /// The machine's read of the current revision.
+    pub(crate) async fn current_revision(
+        &self,
+        keys: KeyRange,
+        options: &StreamOptions,
+        avoid: Option<Arc<Endpoint>>,
+    ) -> Asked<RangeDone> {
+        let read = Read::new(&RevisionRequest { keys: &keys }, options, self.pool.dialer.max_message_bytes);
+        let (at, result) = match self.prepared(&read, avoid.as_deref()).await {
+            Ok((prepared, left)) => {
+                let result = self.unary(&prepared, &read, left).await;
+                (Some(prepared.into_pooled()), result)
+            }
+            Err((at, failure)) => (at, Err(failure)),
+        };
+        let done = result.and_then(|message| Ok(RangeDone::decode(&message)?));
+        (at.map(|at| at.endpoint().clone()), done)
+    }
+
+    /// A list, or a page of it. `proven` is the connection that brought the list's last page.
+    pub(crate) async fn list(
+        self: Arc<Self>,
+        request: ListRequest,
+        avoid: Option<Arc<Endpoint>>,
+        proven: Option<Pooled>,
+    ) -> Listed {
+        let max_bytes = request.max_bytes.min(self.pool.dialer.max_message_bytes);
+        let page = Read::new(&request, &request.options, max_bytes);
+        let (prepared, left) = match self.prepared(&page, avoid.as_deref()).await {
+            Ok(prepared) => prepared,
+            Err((at, failure)) => return Listed { at, answer: ListAnswer::Page(Err(failure)) },
+        };
+        let is_proven = proven.is_some_and(|proven| proven.is_same(prepared.pooled()));
+        if request.may_stream && is_proven && prepared.pooled().connection().may_have_streams() {
+            let read = Read::new(&ListStreamRequest(&request), &request.options, max_bytes);
+            match self.stream(&prepared, &read, left).await {
+                Ok(messages) => {
+                    let at = Some(prepared.pooled().clone());
+                    let stream = ListStream { calls: self, prepared, messages };
+                    return Listed { at, answer: ListAnswer::Stream(Ok(stream)) };
+                }
+                Err(Failure::Status { code: Code::Unimplemented, message }) => {
+                    let endpoint = prepared.pooled().endpoint();
+                    tracing::debug!(name: "no_range_stream", %endpoint, reason = %message, "lists are read by pages");
+                    prepared.pooled().connection().has_no_streams();
+                }
+                Err(failure) => {
+                    let answer = ListAnswer::Stream(Err(failure));
+                    return Listed { at: Some(prepared.into_pooled()), answer };
+                }
+            }
+        }
+        let result = self.unary(&prepared, &page, left).await;
+        let answer = ListAnswer::Page(result.and_then(|message| Ok(Page::decode(&message)?)));
+        Listed { at: Some(prepared.into_pooled()), answer }
+    }
+
+    /// A connection for a read, and how long its answer may take; a page of a list may be large, so that is all that is
+    /// left of the request timeout.
+    async fn prepared(
+        &self,
+        read: &Read<'_>,
+        avoid: Option<&Endpoint>,
+    ) -> Result<(Prepared, Duration), (Option<Pooled>, Failure)> {
+        // Before anything is connected to.
+        read.metadata().map_err(|failure| (None, failure))?;
+        let limits = self.limits();
+        match self.prepare(avoid, &limits).await {
+            Ok(prepared) => Ok((prepared, limits.left(self.now()))),
+            Err(unsent) => Err(self.unsent(unsent)),
+        }
+    }
+
+    async fn unary(&self, prepared: &Prepared, read: &Read<'_>, limit: Duration) -> Result<Bytes, Failure> {
+        let call = read.call(prepared)?;
+        let (connection, endpoint) = (prepared.pooled().connection().clone(), prepared.pooled().endpoint());
+        let result = self.answered(limit, Box::pin(call.unary(connection, endpoint))).await;
+        self.noted(prepared, result)
+    }
+
+    async fn stream(
+        &self,
+        prepared: &Prepared,
+        read: &Read<'_>,
+        limit: Duration,
+    ) -> Result<RawStream, Failure> {
+        let call = read.call(prepared)?;
+        let (connection, endpoint) = (prepared.pooled().connection().clone(), prepared.pooled().endpoint());
+        let result = self.answered(limit, Box::pin(call.stream(connection, endpoint))).await;
+        self.noted(prepared, result)
+    }
+
+    /// Waits for an answer, no longer than `limit` and than the runtime lasts.
+    async fn answered<T>(
+        &self,
+        limit: Duration,
+        answer: impl Future<Output = Result<T, CallFailure>>,
+    ) -> Result<T, CallFailure> {
+        match within(&**self.runtime(), limit, self.ending(), runtimes_end, answer).await {
+            Ok(result) => result,
+            Err(Cut::TimeOver) => Err(CallFailure::sent(no_answer(limit))),
+            Err(Cut::Ended(end)) => Err(CallFailure::sent(ended(end))),
+        }
+    }
+
+    /// Notes of the endpoint, and of the token, what an answer says of them.
+    fn noted<T>(&self, prepared: &Prepared, result: Result<T, CallFailure>) -> Result<T, Failure> {
+        match result {
+            Ok(answer) => {
+                self.pool.dialer.endpoints.answered(prepared.pooled().endpoint());
+                Ok(answer)
+            }
+            Err(failed) => {
+                let failed = self.of_token(prepared, failed);
+                self.note(Some(prepared.pooled()), &failed);
+                Err(failed.into_failure())
+            }
+        }
+    }
+}
