@@ -7,7 +7,7 @@ use std::sync::{
 
 use etcd_watch_core::ListProgress;
 
-use crate::sync::lock;
+use crate::toolkit::lock;
 
 /// What a cache has, and what it has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
