@@ -48,6 +48,10 @@ enum Chore {
         /// This sets ETCD_WATCH_SERVERS=all, and runs what .config/nextest.toml leaves out.
         #[arg(long)]
         all_servers: bool,
+        /// Run only tests that need no etcd, no Go and no network: those of the core and the client, the simulator, and the
+        /// conformance suite on the model etcd. Takes minutes.
+        #[arg(long, conflicts_with_all = ["all_servers", "arguments"])]
+        quick: bool,
         /// Arguments for `cargo nextest run`, such as a filter.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -129,7 +133,8 @@ enum Chore {
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().chore {
-        Chore::Test { all_servers, arguments } => test::run_tests(Servers::of(all_servers), &arguments),
+        Chore::Test { quick: true, .. } => test::run_quick(),
+        Chore::Test { all_servers, arguments, .. } => test::run_tests(Servers::of(all_servers), &arguments),
         Chore::Etcd { with } => etcd::run(&with),
         Chore::Go => go::run(),
         Chore::Fuzz { target, minutes } => fuzz::run_targets(target.as_deref(), minutes),

@@ -26,6 +26,41 @@ impl Servers {
     }
 }
 
+/// The tests of `--quick`: arguments of nextest for each of its runs. They need no etcd, no Go and no network.
+const QUICK: [&[&str]; 2] = [
+    &[
+        "--package=etcd-watch-proto",
+        "--package=etcd-watch-core",
+        "--package=etcd-watch-client",
+        "--package=xtask",
+    ],
+    // The machine against the model etcd: every interleaving of small worlds, a slice of the simulator, the corpus of the
+    // fuzzers; and the conformance suite on the model, with clients on every runtime.
+    &[
+        "--package=etcd-watch-testkit",
+        "--lib",
+        "--test=conformance",
+        "--test=exhaustive",
+        "--test=fuzz_corpus",
+        "--test=lawful",
+        "--test=simulation",
+        "--ignore-default-filter",
+        "--filterset",
+        "(kind(lib) & not test(/::real_servers::|::command_line::/)) | (kind(test) & not binary(conformance)) | test(/::model::/)",
+    ],
+];
+
+/// Runs the tests that need no etcd, no Go and, where cargo-nextest is there, no network.
+pub(crate) fn run_quick() -> Result<()> {
+    let nextest = Nextest::provide()?;
+    for arguments in QUICK {
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        run_with(&nextest, Servers::Some, &arguments)?;
+    }
+    println!("these were the quick tests alone: `cargo xtask test` runs all");
+    Ok(())
+}
+
 /// Provides what the chosen tests need and is missing (nextest, the servers and the Go client), then runs all tests and
 /// doctests; `arguments` go to nextest.
 pub(crate) fn run_tests(servers: Servers, arguments: &[String]) -> Result<()> {
