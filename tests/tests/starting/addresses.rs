@@ -1,6 +1,6 @@
 //! One name with several addresses, as a headless service has it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use etcd_watch_client::{Client, ClientBuilder, KeyRange};
 use etcd_watch_testkit::{
@@ -17,9 +17,13 @@ fn address(endpoint: &str) -> SocketAddr {
     endpoint.trim_start_matches("http://").parse().expect("an address")
 }
 
-fn lazy(runtime: &Wrapped) -> Client {
+fn builder(runtime: &Wrapped) -> ClientBuilder {
     let builder = ClientBuilder::on(runtime.clone()).endpoints(["http://etcd.example:2379"]).no_proxy();
-    builder.dial_timeout(LIMIT).request_timeout(LIMIT).connect_lazy().expect("valid settings")
+    builder.dial_timeout(LIMIT).request_timeout(LIMIT)
+}
+
+fn lazy(runtime: &Wrapped) -> Client {
+    builder(runtime).connect_lazy().expect("valid settings")
 }
 
 async fn read(client: &Client) {
@@ -55,6 +59,57 @@ async fn an_address_that_refuses_is_passed_over() {
     let runtime = Wrapped::resolving_to(&[dead, good]);
     read(&lazy(&runtime)).await;
     assert_eq!(runtime.take_connected(), [dead, good]);
+}
+
+#[tokio::test]
+async fn an_address_that_refused_is_tried_last_from_then_on() {
+    let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
+    let proxy = FaultProxy::start(etcd.endpoint()).await.expect("the proxy starts");
+    let (listener, dead) = silent().await;
+    drop(listener);
+    let [good, other] = [proxy.endpoint(), etcd.endpoint()].map(|endpoint| address(&endpoint));
+    let runtime = Wrapped::resolving_to(&[dead, good, other]);
+    let client = lazy(&runtime);
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [dead, good]);
+    proxy.cut_all(Cut::Reset);
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [other], "the one that refused is not tried while another is up");
+}
+
+#[tokio::test]
+async fn an_address_that_hangs_for_the_whole_dial_timeout_is_tried_last_from_then_on() {
+    let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
+    let (_listener, hung) = silent().await;
+    let good = address(&etcd.endpoint());
+    let runtime = Wrapped::resolving_to(&[hung, good]);
+    // Over before the next address would be tried beside it.
+    let client = builder(&runtime).dial_timeout(Duration::from_millis(100)).connect_lazy();
+    let client = client.expect("valid settings");
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [hung, good]);
+}
+
+#[tokio::test]
+async fn an_address_that_comes_up_again_has_its_place_back() {
+    let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
+    let first = FaultProxy::start(etcd.endpoint()).await.expect("the proxy starts");
+    let second = FaultProxy::start(etcd.endpoint()).await.expect("the proxy starts");
+    let [one, two] = [&first, &second].map(|proxy| address(&proxy.endpoint()));
+    let runtime = Wrapped::resolving_to(&[one, two]);
+    let client = lazy(&runtime);
+    first.refuse();
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [one, two]);
+    first.restore();
+    runtime.resolve_to(&[one]);
+    second.cut_all(Cut::Reset);
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [one]);
+    runtime.resolve_to(&[one, address(&etcd.endpoint())]);
+    let watch = client.watch(KeyRange::prefix("key")).expect("it is opened");
+    timeout(AT_ONCE, created(&watch)).await.expect("a stream is opened");
+    assert_eq!(runtime.take_connected(), [one], "it comes before one that was never tried");
 }
 
 #[tokio::test]
