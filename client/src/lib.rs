@@ -58,6 +58,7 @@
 //! | `tls_files_unusable_again` | debug | the same, at each connection after that |
 //! | `waker_panicked` | error | none; a waker of an executor panicked, its task may never run again |
 //! | `mirror_listing` | debug | `range`, `revision`, `reason`; the keys of a mirror are listed |
+//! | `no_range_stream` | debug | `endpoint`, `reason`; the member has no `KV.RangeStream` (etcd before 3.7, or a proxy), so lists are read by pages |
 //!
 //! Caches, configurations, locks and discovery have events of their own; [`cache`], [`config`], [`concurrency`] and
 //! `discovery` list them.

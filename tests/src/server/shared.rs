@@ -1,7 +1,7 @@
 //! The model behind a lock, and who is to be woken when it has something.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,15 @@ pub(super) struct Shared {
     epoch: Instant,
     /// While the member is stopped, its time stands still: no lease ends.
     stopped: AtomicBool,
+    pub(super) range_streams: Counters,
+}
+
+/// What was asked of `KV.RangeStream`.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) begun: AtomicU64,
+    pub(super) chunks: AtomicU64,
+    pub(super) refused: AtomicU64,
 }
 
 impl Shared {
@@ -30,6 +39,7 @@ impl Shared {
             timer: Notify::new(),
             epoch: Instant::now(),
             stopped: AtomicBool::new(false),
+            range_streams: Counters::default(),
         }
     }
 
