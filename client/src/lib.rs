@@ -60,6 +60,7 @@
 //! | `tls_keys_written` | warn | `path`; secrets are written there, see `Tls::key_log_from_env`; once |
 //! | `waker_panicked` | error | none; a waker of an executor panicked, its task may never run again |
 //! | `mirror_listing` | debug | `range`, `revision`, `reason`; the keys of a mirror are listed |
+//! | `no_range_stream` | debug | `endpoint`, `reason`; the member has no `KV.RangeStream` (etcd before 3.7, or a proxy), so lists are read by pages |
 //!
 //! Caches, configurations, locks and discovery have events of their own; [`cache`], [`config`], [`concurrency`] and
 //! `discovery` list them.

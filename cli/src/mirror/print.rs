@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anyhow::Context;
 use etcd_watch_tokio::{Client, KeyRange, Mirror, MirrorEvent, MirrorRequest};
 
+use super::report::Progress;
 use crate::{
     args::{Global, MirrorArgs},
     connect,
@@ -28,6 +29,7 @@ pub(super) async fn run(
         printer: Printer::new(global),
         mirror: client.mirror(MirrorRequest::new(range))?,
         until: args.until_rev.map(Until::new),
+        progress: Progress::beside_output(),
         listed_at: 0,
         output: Vec::new(),
     };
@@ -41,6 +43,7 @@ struct Session {
     printer: Printer,
     mirror: Mirror,
     until: Option<Until>,
+    progress: Progress,
     /// The revision of the list under way, or of the last.
     listed_at: i64,
     /// Printed, not yet written.
@@ -85,8 +88,16 @@ impl Session {
 
     /// Prints an event. Whether it was the last that was wanted.
     fn handle(&mut self, event: &MirrorEvent) -> anyhow::Result<bool> {
-        if let MirrorEvent::Listing { revision, .. } = event {
-            self.listed_at = *revision;
+        match event {
+            MirrorEvent::Listing { revision, .. } => {
+                self.listed_at = *revision;
+                self.progress.restart();
+            }
+            MirrorEvent::Snapshot(part) => {
+                self.progress.expect(self.mirror.list_progress());
+                self.progress.add(part.puts().len() as u64);
+            }
+            _ => self.progress.done(),
         }
         self.printer.mirror(&mut self.output, event, self.listed_at);
         if self.output.len() >= FLUSH_BYTES {

@@ -64,7 +64,7 @@ pub(super) async fn run(
         let begun = begin(&source, client.clone(), &mapping, key, args).await?;
         anyhow::Ok((client, begun))
     };
-    let (client, (destination, progress)) = tokio::select! {
+    let (client, destination) = tokio::select! {
         opened = opening => opened?,
         signal = stop.asked() => return Ok(Ending::Signal(signal)),
     };
@@ -78,7 +78,7 @@ pub(super) async fn run(
         waiting: Changes::default(),
         upto: 0,
         is_listing: false,
-        progress,
+        progress: Progress::new(),
         statistics: Statistics::default(),
         last_write: Instant::now(),
     };
@@ -105,15 +105,14 @@ async fn begin(
     mapping: &Mapping,
     key: Bytes,
     args: &MirrorArgs,
-) -> anyhow::Result<(Destination, Progress)> {
+) -> anyhow::Result<Destination> {
     let max_ops = usize::try_from(args.to.max_txn_ops).unwrap_or(usize::MAX);
-    let (keys, destination_id) = (Cell::new(0), Cell::new(0));
+    let destination_id = Cell::new(0);
     let name = key.escape_ascii().to_string();
     // The source is read after the checkpoint: it must have come further than that.
     let begin = async |known: Option<Checkpoint>, there: u64| {
         let count = Get::new(mapping.source().clone()).count_only(true);
         let here = source.get(count).await.context("can't read the source")?;
-        keys.set(u64::try_from(here.count()).unwrap_or_default());
         let (cluster_id, revision) = (here.header().cluster_id, here.revision());
         if cluster_id == there && overlap(mapping.source(), mapping.destination()) {
             bail!("source and destination are the same keys of the same cluster: give another --dest-prefix");
@@ -145,7 +144,7 @@ async fn begin(
         destination.withdraw().await;
         return Err(refused);
     }
-    Ok((destination, Progress::new(keys.get())))
+    Ok(destination)
 }
 
 /// A replication under way.
@@ -214,6 +213,7 @@ impl Replica<'_> {
             self.write(part, revision, false).await?;
         }
         self.statistics.left_alone += found.left_alone;
+        self.progress.expect(self.source.list_progress());
         self.progress.add(found.keys);
         Ok(())
     }

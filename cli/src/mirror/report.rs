@@ -1,5 +1,8 @@
-//! The progress bar of the first copy, and the statistics.
+//! The progress bar of a list, and the statistics.
 
+use std::io::{self, IsTerminal};
+
+use etcd_watch_tokio::ListProgress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -36,15 +39,25 @@ impl Statistics {
     }
 }
 
-/// Shows on a terminal how far a copy is; elsewhere nothing.
+/// Shows on a terminal how far a list is; elsewhere nothing.
 pub(super) struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
-    pub(super) fn new(keys: u64) -> Self {
-        // Draws only if standard error is a terminal.
-        let bar = ProgressBar::with_draw_target(Some(keys), ProgressDrawTarget::stderr());
+    /// Draws only if standard error is a terminal.
+    pub(super) fn new() -> Self {
+        Self::on(ProgressDrawTarget::stderr())
+    }
+
+    /// Draws only if standard error is a terminal and the keys go elsewhere.
+    pub(super) fn beside_output() -> Self {
+        let is_shown = !io::stdout().is_terminal();
+        Self::on(if is_shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() })
+    }
+
+    fn on(target: ProgressDrawTarget) -> Self {
+        let bar = ProgressBar::with_draw_target(None, target);
         let template = "{bar:30} {pos}/{len} keys, {per_sec}, {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
@@ -57,8 +70,16 @@ impl Progress {
         self.bar.reset();
     }
 
+    /// So many keys have been dealt with.
     pub(super) fn add(&self, keys: u64) {
         self.bar.inc(keys);
+    }
+
+    /// How many keys there are is known from the list's first page on.
+    pub(super) fn expect(&self, list: Option<ListProgress>) {
+        if let Some(total) = list.and_then(|list| list.total) {
+            self.bar.set_length(total);
+        }
     }
 
     pub(super) fn done(&self) {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use etcd_watch_tokio::{
-    Client, CloseReason, Mirror, MirrorEvent, MirrorRequest, ResponseKind, Watch, WatchRequest,
+    Client, CloseReason, ListProgress, Mirror, MirrorEvent, MirrorRequest, ResponseKind, Watch, WatchRequest,
 };
 
 use super::{checkpoint::Checkpoint, mapping::Mapping};
@@ -65,6 +65,14 @@ impl Source {
         };
         self.check(&event)?;
         Ok(event)
+    }
+
+    /// How far the list has come that is being copied, if one is.
+    pub(super) fn list_progress(&self) -> Option<ListProgress> {
+        match &self.from {
+            From::Watch(_) => None,
+            From::Mirror(mirror) => mirror.list_progress(),
+        }
     }
 
     pub(super) fn request_progress(&mut self) {

@@ -125,21 +125,10 @@ impl Calls {
         let is_proven = proven.is_some_and(|proven| proven.is_same(prepared.pooled()));
         if request.may_stream && is_proven && prepared.pooled().connection().may_have_streams() {
             let read = Read::new(&ListStreamRequest(&request), &request.options, max_bytes);
-            match self.stream(&prepared, &read, left).await {
-                Ok(messages) => {
-                    let at = Some(prepared.pooled().clone());
-                    let stream = ListStream { calls: self, prepared, messages };
-                    return Listed { at, answer: ListAnswer::Stream(Ok(stream)) };
-                }
-                Err(Failure::Status { code: Code::Unimplemented, message }) => {
-                    let endpoint = prepared.pooled().endpoint();
-                    tracing::debug!(name: "no_range_stream", %endpoint, reason = %message, "lists are read by pages");
-                    prepared.pooled().connection().has_no_streams();
-                }
-                Err(failure) => {
-                    let answer = ListAnswer::Stream(Err(failure));
-                    return Listed { at: Some(prepared.into_pooled()), answer };
-                }
+            if let Some(messages) = self.stream(&prepared, &read, left).await.transpose() {
+                let at = Some(prepared.pooled().clone());
+                let stream = messages.map(|messages| ListStream { calls: self, prepared, messages });
+                return Listed { at, answer: ListAnswer::Stream(stream) };
             }
         }
         let result = self.unary(&prepared, &page, left).await;
@@ -170,16 +159,24 @@ impl Calls {
         self.noted(prepared, result)
     }
 
+    /// `None` if the member has no streams, which says nothing against it.
     async fn stream(
         &self,
         prepared: &Prepared,
         read: &Read<'_>,
         limit: Duration,
-    ) -> Result<RawStream, Failure> {
+    ) -> Result<Option<RawStream>, Failure> {
         let call = read.call(prepared)?;
-        let (connection, endpoint) = (prepared.pooled().connection().clone(), prepared.pooled().endpoint());
-        let result = self.answered(limit, Box::pin(call.stream(connection, endpoint))).await;
-        self.noted(prepared, result)
+        let (connection, endpoint) = (prepared.pooled().connection(), prepared.pooled().endpoint());
+        let result = self.answered(limit, Box::pin(call.stream(connection.clone(), endpoint))).await;
+        if let Err(failed) = &result
+            && let Failure::Status { code: Code::Unimplemented, message } = failed.failure()
+        {
+            tracing::debug!(name: "no_range_stream", %endpoint, reason = %message, "lists are read by pages");
+            connection.has_no_streams();
+            return Ok(None);
+        }
+        self.noted(prepared, result).map(Some)
     }
 
     /// Waits for an answer, no longer than `limit` and than the runtime lasts.

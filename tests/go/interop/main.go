@@ -14,6 +14,7 @@
 //	interop --endpoint URL elect NAME VALUE [--ttl SECONDS]
 //	interop --endpoint URL observe NAME
 //	interop --endpoint URL leader NAME
+//	interop --endpoint URL list PREFIX
 //
 // What each of them writes and reads is told at its function.
 package main
@@ -52,6 +53,7 @@ var commands = map[string]command{
 	"elect":            {"NAME VALUE [--ttl SECONDS]", 2, 4, elect},
 	"observe":          {"NAME", 1, 1, observe},
 	"leader":           {"NAME", 1, 1, leader},
+	"list":             {"PREFIX", 1, 1, list},
 }
 
 func main() {

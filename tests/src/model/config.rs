@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use etcd_watch_binaries::{Line, Version};
+use etcd_watch_core::ServerVersion;
 use etcd_watch_proto::etcdserverpb::ResponseHeader;
 
 /// How a member answers a manual progress request.
@@ -135,6 +136,13 @@ impl ModelConfig {
             },
             ..Self::default()
         }
+    }
+
+    /// Whether it has `KV.RangeStream`: etcd has it from 3.7 on.
+    #[must_use]
+    pub fn has_range_stream(&self) -> bool {
+        let version: Result<ServerVersion, _> = self.version.parse();
+        version.is_ok_and(|version| version >= ServerVersion::new(3, 7, 0))
     }
 
     /// The header of a response at a revision.

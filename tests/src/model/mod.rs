@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `store` | revisions, versions of keys, compaction |
 //! | `range` | reads with all their options |
+//! | `range_stream` | a read that comes in chunks |
 //! | `txn` | puts, deletes, transactions and their conditions |
 //! | `lease` | leases and the keys on them |
 //! | `watcher` | one watch: what it wants and how far it is |
@@ -23,6 +24,7 @@ mod history;
 mod key_range;
 mod lease;
 mod range;
+mod range_stream;
 mod store;
 mod txn;
 mod watch_service;
@@ -36,4 +38,5 @@ pub use config::{ModelConfig, ProgressMode, Quirks};
 pub use error::ModelError;
 pub use etcd::ModelEtcd;
 pub use history::{EventKind, HistoryEvent};
+pub use range_stream::RangeStream;
 pub use watch_service::ModelStream;

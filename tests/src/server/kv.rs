@@ -1,19 +1,23 @@
 //! The KV service.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use etcd_watch_proto::etcdserverpb::kv_server::Kv;
+use etcd_watch_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
 use etcd_watch_proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
 };
+use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
+
+use crate::model::RangeStream;
 
 use super::shared::Shared;
 use super::status::status;
-
-/// Keys in one part of a streamed range.
-const CHUNK: usize = 1000;
 
 /// The KV service.
 #[derive(Debug)]
@@ -27,15 +31,31 @@ impl Kv for KvService {
         response.map(Response::new).map_err(status)
     }
 
-    type RangeStreamStream = tokio_stream::Iter<std::vec::IntoIter<Result<RangeStreamResponse, Status>>>;
+    type RangeStreamStream = Chunks;
 
-    async fn range_stream(
-        &self,
-        request: Request<RangeRequest>,
-    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+    async fn range_stream(&self, request: Request<RangeRequest>) -> Result<Response<Chunks>, Status> {
         self.0.admit()?;
-        let whole = self.0.with_model(|model| model.range(request.get_ref())).map_err(status)?;
-        Ok(Response::new(tokio_stream::iter(in_chunks(whole))))
+        let request = request.into_inner();
+        let counters = &self.0.range_streams;
+        if !self.0.with_model(|model| model.config().has_range_stream()) {
+            counters.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(Status::unimplemented("unknown method RangeStream for service etcdserverpb.KV"));
+        }
+        let is_by_key = request.sort_target() == SortTarget::Key && request.sort_order() == SortOrder::Ascend;
+        if request.sort_order() != SortOrder::None && !is_by_key {
+            return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
+        }
+        let bounds = [
+            request.min_mod_revision,
+            request.max_mod_revision,
+            request.min_create_revision,
+            request.max_create_revision,
+        ];
+        if bounds != [0; 4] {
+            return Err(Status::unimplemented("RangeStream does not support revision filters"));
+        }
+        counters.begun.fetch_add(1, Ordering::Relaxed);
+        Ok(Response::new(Chunks { shared: self.0.clone(), range: RangeStream::new(request) }))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
@@ -69,17 +89,23 @@ impl Kv for KvService {
     }
 }
 
-/// Parts that, merged in order, are the whole: keys in all of them, the rest in the last.
-fn in_chunks(mut whole: RangeResponse) -> Vec<Result<RangeStreamResponse, Status>> {
-    let mut kvs = std::mem::take(&mut whole.kvs).into_iter().peekable();
-    let mut parts = Vec::new();
-    loop {
-        let chunk: Vec<_> = kvs.by_ref().take(CHUNK).collect();
-        let last = kvs.peek().is_none();
-        let part = if last { std::mem::take(&mut whole) } else { RangeResponse::default() };
-        parts.push(Ok(RangeStreamResponse { range_response: Some(RangeResponse { kvs: chunk, ..part }) }));
-        if last {
-            return parts;
+/// The chunks of a range, each read from the model when the one before has left.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    shared: Arc<Shared>,
+    range: RangeStream,
+}
+
+impl Stream for Chunks {
+    type Item = Result<RangeStreamResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { shared, range } = &mut *self;
+        let chunk = shared.with_model(|model| range.next(model));
+        if chunk.is_some() {
+            shared.range_streams.chunks.fetch_add(1, Ordering::Relaxed);
         }
+        let response = |chunk| RangeStreamResponse { range_response: Some(chunk) };
+        Poll::Ready(chunk.map(|chunk| chunk.map(response).map_err(status)))
     }
 }

@@ -17,6 +17,7 @@ mod tests;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use etcd_watch_proto::etcdserverpb::cluster_server::ClusterServer;
 use etcd_watch_proto::etcdserverpb::kv_server::KvServer;
@@ -60,6 +61,18 @@ pub struct EmbeddedEtcd {
     shared: Arc<Shared>,
     address: SocketAddr,
     server: Option<JoinHandle<()>>,
+}
+
+/// What was asked of `KV.RangeStream`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RangeStreams {
+    /// Streams that were begun.
+    pub begun: u64,
+    /// Chunks that left.
+    pub chunks: u64,
+    /// Streams that were refused, since etcd of that version has none.
+    pub refused: u64,
 }
 
 impl EmbeddedEtcd {
@@ -138,6 +151,18 @@ impl EmbeddedEtcd {
     /// Answers the next so many KV requests with "too many requests", as etcd does while it has too much to apply.
     pub fn turn_away(&self, requests: u64) {
         self.shared.turn_away(requests);
+    }
+
+    /// What clients have asked of `KV.RangeStream` so far.
+    #[must_use]
+    pub fn range_streams(&self) -> RangeStreams {
+        let counters = &self.shared.range_streams;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        RangeStreams {
+            begun: read(&counters.begun),
+            chunks: read(&counters.chunks),
+            refused: read(&counters.refused),
+        }
     }
 
     /// Cuts every connection and refuses new ones. The data stays. Does nothing if it is stopped.

@@ -23,6 +23,15 @@ pub(super) struct Shared {
     stopped: AtomicBool,
     /// How many KV requests are still to be turned away.
     turn_away: AtomicU64,
+    pub(super) range_streams: Counters,
+}
+
+/// What was asked of `KV.RangeStream`.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) begun: AtomicU64,
+    pub(super) chunks: AtomicU64,
+    pub(super) refused: AtomicU64,
 }
 
 impl Shared {
@@ -33,6 +42,7 @@ impl Shared {
             timer: Notify::new(),
             epoch: Instant::now(),
             stopped: AtomicBool::new(false),
+            range_streams: Counters::default(),
             turn_away: AtomicU64::new(0),
         }
     }

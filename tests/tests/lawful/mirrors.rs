@@ -109,7 +109,8 @@ fn ignoring_deletes_is_found() {
 fn keeping_what_a_list_lacks_is_found() {
     let failure = find(Bug::KeepsWhatAListLacks);
     assert_small(&failure, 6);
-    assert!(failure.transcript().iter().any(|line| line.contains("Snapshot: delete")), "{failure}");
+    let is_deleted = |line: &String| line.contains("Snapshot: ") && line.contains("delete ");
+    assert!(failure.transcript().iter().any(is_deleted), "{failure}");
 }
 
 #[test]

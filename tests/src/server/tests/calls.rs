@@ -41,24 +41,43 @@ async fn refusals_arrive_as_statuses() {
 
 #[tokio::test]
 async fn a_streamed_range_merges_to_the_whole() {
-    let etcd = start().await;
+    let config = ModelConfig { version: "3.7.0".to_owned(), ..ModelConfig::default() };
+    let etcd = EmbeddedEtcd::start(config).await.expect("it starts");
     etcd.with_model(|model| {
         for n in 0..2500 {
             model.put(&put(&format!("k{n:04}"), "v")).expect("put");
         }
     });
     let mut kv = KvClient::new(connect(&etcd));
-    let whole = kv.range(all()).await.expect("range").into_inner();
-    let mut parts = kv.range_stream(all()).await.expect("range").into_inner();
-    let mut merged = RangeResponse::default();
-    let mut count = 0;
-    while let Some(part) = parts.message().await.expect("part") {
-        let part = part.range_response.expect("response");
-        merged.merge(part.encode_to_vec().as_slice()).expect("merges");
-        count += 1;
+    let newest = etcd.with_model(|model| model.revision());
+    for (limit, revision, keys_only) in
+        [(0, 0, false), (0, 0, true), (2500, 0, false), (40, newest - 7, false)]
+    {
+        let request = RangeRequest { limit, revision, keys_only, ..all() };
+        let whole = kv.range(request.clone()).await.expect("range").into_inner();
+        let mut parts = kv.range_stream(request).await.expect("range").into_inner();
+        let mut merged = RangeResponse::default();
+        let mut sizes = Vec::new();
+        while let Some(part) = parts.message().await.expect("part") {
+            let part = part.range_response.expect("response");
+            sizes.push(part.kvs.len());
+            merged.merge(part.encode_to_vec().as_slice()).expect("merges");
+        }
+        assert!(sizes.len() > 2 && sizes[..2] == [10, 20], "{sizes:?}");
+        assert_eq!(merged, whole);
     }
-    assert_eq!(count, 3);
-    assert_eq!(merged, whole);
+}
+
+#[tokio::test]
+async fn a_range_is_not_streamed_before_3_7_nor_in_another_order() {
+    let etcd = start().await;
+    let refused = KvClient::new(connect(&etcd)).range_stream(all()).await.expect_err("3.5 has none");
+    assert_eq!(refused.code(), Code::Unimplemented);
+    let config = ModelConfig { version: "3.7.0".to_owned(), ..ModelConfig::default() };
+    let etcd = EmbeddedEtcd::start(config).await.expect("it starts");
+    let backwards = RangeRequest { sort_order: SortOrder::Descend.into(), ..all() };
+    let refused = KvClient::new(connect(&etcd)).range_stream(backwards).await.expect_err("not so");
+    assert_eq!(refused.code(), Code::Unimplemented);
 }
 
 #[tokio::test]

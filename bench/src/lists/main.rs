@@ -1,0 +1,99 @@
+//! Lists of large ranges from a real etcd: `cargo run --release -p etcd-watch-bench --bin lists -- --etcd <path>`.
+//!
+//! It fills an etcd of its own with two ranges, one ten times as large as the other, and lists each by a mirror and by a
+//! cache: how long it takes, and the most memory that the process has. Each list is made by a process of its own. With
+//! `--interop`, the program of `cargo xtask go`, it is compared with one unpaged `Get` of etcd's Go client.
+//!
+//! Times depend on the computer and on what else it does, so what counts are the ratios within one run.
+
+// A command line speaks to its user on standard output.
+#![allow(clippy::print_stdout)]
+
+mod etcd;
+mod measure;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Parser;
+
+use etcd::Etcd;
+use measure::{How, Measured};
+
+/// Measures lists of large ranges.
+#[derive(Parser)]
+#[command(name = "lists")]
+struct Arguments {
+    /// The etcd to run.
+    #[arg(long, required_unless_present = "child")]
+    etcd: Option<PathBuf>,
+    /// The program around etcd's Go client, to compare with.
+    #[arg(long)]
+    interop: Option<PathBuf>,
+    /// How many keys the large range has; the small one has a tenth of them.
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: usize,
+    /// The size of a value, in bytes.
+    #[arg(long, default_value_t = 100)]
+    value_bytes: usize,
+    /// How often each list is made; the quickest counts.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Lists this way, and says what it took: what the processes are told that this one starts.
+    #[arg(long, hide = true, requires = "endpoint", requires = "prefix")]
+    child: Option<How>,
+    #[arg(long, hide = true)]
+    endpoint: Option<String>,
+    #[arg(long, hide = true)]
+    prefix: Option<String>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    match (arguments.child, &arguments.endpoint, &arguments.prefix, &arguments.etcd) {
+        (Some(how), Some(endpoint), Some(prefix), _) => {
+            println!("{}", runtime.block_on(how.list(endpoint, prefix))?);
+            Ok(())
+        }
+        (_, _, _, Some(etcd)) => compare(&runtime, etcd, &arguments),
+        _ => Ok(()),
+    }
+}
+
+fn compare(runtime: &tokio::runtime::Runtime, etcd: &std::path::Path, arguments: &Arguments) -> Result<()> {
+    let server = Etcd::start(etcd)?;
+    let ranges = [("large/", arguments.keys), ("small/", arguments.keys / 10)];
+    for (prefix, keys) in ranges {
+        runtime.block_on(etcd::fill(server.endpoint(), prefix, keys, arguments.value_bytes))?;
+    }
+    println!("{}: {} keys of {} B", server.version(), arguments.keys, arguments.value_bytes);
+    println!("| | {} keys | {} keys | ratio | memory |\n|---|--:|--:|--:|--:|", ranges[0].1, ranges[1].1);
+    let mut ways = vec![("mirror", None, How::Mirror), ("cache", None, How::Cache)];
+    if let Some(interop) = &arguments.interop {
+        ways.insert(0, ("clientv3, one Get", Some(interop), How::Cache));
+    }
+    for (name, interop, how) in ways {
+        let best = |prefix: &str, keys: usize| -> Result<Measured> {
+            let mut best: Option<Measured> = None;
+            for _ in 0..arguments.runs.max(1) {
+                let measured = match interop {
+                    Some(interop) => Measured::by_go(interop, server.endpoint(), prefix)?,
+                    None => Measured::by_child(how, server.endpoint(), prefix)?,
+                };
+                anyhow::ensure!(measured.keys == keys, "{} keys were listed of {keys}", measured.keys);
+                best = Some(best.map_or(measured, |best| best.least(measured)));
+            }
+            Ok(best.unwrap_or_default())
+        };
+        let [large, small] = [best(ranges[0].0, ranges[0].1)?, best(ranges[1].0, ranges[1].1)?];
+        println!(
+            "| {name} | {:.2} s | {:.3} s | {:.1} | {} MiB |",
+            large.seconds,
+            small.seconds,
+            large.seconds / small.seconds,
+            large.peak_kib >> 10,
+        );
+    }
+    Ok(())
+}
