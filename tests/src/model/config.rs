@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use etcd_watch_binaries::{Line, Version};
+use etcd_watch_binaries::Version;
 use etcd_watch_proto::etcdserverpb::ResponseHeader;
+
+use crate::differences::Differences;
 
 /// How a member answers a manual progress request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -110,27 +112,18 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// That of an etcd of this version, otherwise by default.
+    /// That of an etcd of this version, as far as [`Differences`] tells and a model without users can be like it;
+    /// otherwise by default.
     #[must_use]
     pub fn like(version: Version) -> Self {
-        // A fix comes to each line in a version of its own.
-        let fixed = |in_3_4: u32, in_3_5: u32, in_3_6: u32| {
-            let line = version.line();
-            let from = match (line.major, line.minor) {
-                (3, 4) => in_3_4,
-                (3, 5) => in_3_5,
-                (3, 6) => in_3_6,
-                _ => return line > Line::V3_5,
-            };
-            version.patch >= from
-        };
+        let differences = Differences::of(version);
         Self {
             version: version.to_string(),
-            progress: if fixed(25, 8, 0) { ProgressMode::Fixed } else { ProgressMode::Overtaking },
+            progress: if differences.early_progress { ProgressMode::Overtaking } else { ProgressMode::Fixed },
             quirks: Quirks {
-                progress_before_start: !fixed(38, 22, 2),
-                lose_deletes: !fixed(36, 18, 0),
-                negative_start: !fixed(40, 24, 6),
+                progress_before_start: differences.progress_before_start,
+                lose_deletes: differences.loses_deletes,
+                negative_start: differences.negative_start,
                 ..Quirks::default()
             },
             ..Self::default()

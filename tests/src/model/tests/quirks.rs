@@ -92,23 +92,28 @@ fn an_old_server_loses_a_delete_at_the_compacted_revision() {
 }
 
 #[test]
-fn a_version_decides_how_progress_is_told() {
-    let of = |text: &str| ModelConfig::like(text.parse().expect("a version"));
-    for (version, progress, before_start) in [
-        ("3.3.27", ProgressMode::Overtaking, true),
-        ("3.4.24", ProgressMode::Overtaking, true),
-        ("3.4.25", ProgressMode::Fixed, true),
-        ("3.4.38", ProgressMode::Fixed, false),
-        ("3.5.7", ProgressMode::Overtaking, true),
-        ("3.5.8", ProgressMode::Fixed, true),
-        ("3.5.22", ProgressMode::Fixed, false),
-        ("3.6.1", ProgressMode::Fixed, true),
-        ("3.6.2", ProgressMode::Fixed, false),
-        ("3.7.0", ProgressMode::Fixed, false),
+fn a_version_decides_what_the_model_is_like() {
+    let like = |text: &str| ModelConfig::like(text.parse().expect("a version"));
+    for (version, progress, quirks) in [
+        (
+            "3.4.23",
+            ProgressMode::Overtaking,
+            Quirks {
+                progress_before_start: true,
+                lose_deletes: true,
+                negative_start: true,
+                ..Quirks::default()
+            },
+        ),
+        (
+            "3.6.1",
+            ProgressMode::Fixed,
+            Quirks { progress_before_start: true, negative_start: true, ..Quirks::default() },
+        ),
+        ("3.7.3", ProgressMode::Fixed, Quirks::default()),
     ] {
-        let config = of(version);
-        assert_eq!(config.version, version);
-        assert_eq!((config.progress, config.quirks.progress_before_start), (progress, before_start));
+        let config = like(version);
+        assert_eq!((config.version.as_str(), config.progress, config.quirks), (version, progress, quirks));
     }
 }
 
