@@ -5,6 +5,8 @@
 
 use etcd_watch_binaries::Version;
 
+use crate::model::TxnChecks;
+
 /// Whom a member with authentication tells its version and state (`Maintenance.Status`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusFor {
@@ -29,6 +31,8 @@ pub struct Differences {
     pub loses_slow_watches: bool,
     /// Starts below 0 are taken for revisions that are compacted, instead of refused (etcd#20693).
     pub negative_start: bool,
+    /// In which order a transaction's operations are checked.
+    pub txn_checks: TxnChecks,
     /// Whom it tells its version and state.
     pub status: StatusFor,
     /// Whether `Auth.AuthStatus` is answered to whoever isn't logged in.
@@ -55,6 +59,13 @@ impl Differences {
             loses_deletes: !since(&[v(3, 4, 36), v(3, 5, 18)]),
             loses_slow_watches: !since(&[v(3, 4, 31), v(3, 5, 13)]),
             negative_start: !since(&[v(3, 4, 40), v(3, 5, 24), v(3, 6, 6)]),
+            txn_checks: if since(&[v(3, 7, 0)]) {
+                TxnChecks::LeaseFirst
+            } else if since(&[v(3, 6, 0)]) {
+                TxnChecks::InOrder
+            } else {
+                TxnChecks::PutsFirst
+            },
             status: if since(&[v(3, 5, 32), v(3, 6, 12)]) {
                 StatusFor::Users
             } else if since(&[v(3, 5, 28), v(3, 6, 0)]) {
@@ -104,6 +115,18 @@ mod tests {
                 found.negative_start,
             );
             assert_eq!(found, (early, before_start, deletes, slow, negative), "{version}");
+        }
+    }
+
+    #[test]
+    fn a_line_checks_transactions_in_its_own_order() {
+        for (version, checks) in [
+            ("3.4.23", TxnChecks::PutsFirst),
+            ("3.5.35", TxnChecks::PutsFirst),
+            ("3.6.16", TxnChecks::InOrder),
+            ("3.7.3", TxnChecks::LeaseFirst),
+        ] {
+            assert_eq!(of(version).txn_checks, checks, "{version}");
         }
     }
 

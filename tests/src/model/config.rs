@@ -18,6 +18,19 @@ pub enum ProgressMode {
     Overtaking,
 }
 
+/// In which order a transaction's operations are checked, and so for which of several reasons it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TxnChecks {
+    /// All puts before all reads; of a put, whether the key it keeps something of is there before its lease. etcd 3.4
+    /// and 3.5.
+    #[default]
+    PutsFirst,
+    /// One operation after the other. etcd 3.6.
+    InOrder,
+    /// One after the other; of a put, its lease first. etcd 3.7.
+    LeaseFirst,
+}
+
 /// Ways in which other servers and proxies differ from a member. All off by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Quirks {
@@ -102,6 +115,8 @@ pub struct ModelConfig {
     pub progress_interval: Duration,
     /// How manual progress requests are answered.
     pub progress: ProgressMode,
+    /// In which order a transaction's operations are checked.
+    pub txn_checks: TxnChecks,
     /// Shortest time to live of a lease, in seconds; shorter wishes get this.
     pub min_lease_ttl: i64,
     /// etcd takes replies to requests and events from two queues, whichever comes up. With a seed, so does
@@ -120,6 +135,7 @@ impl ModelConfig {
         Self {
             version: version.to_string(),
             progress: if differences.early_progress { ProgressMode::Overtaking } else { ProgressMode::Fixed },
+            txn_checks: differences.txn_checks,
             quirks: Quirks {
                 progress_before_start: differences.progress_before_start,
                 lose_deletes: differences.loses_deletes,
@@ -165,6 +181,7 @@ impl Default for ModelConfig {
             sync_interval: Duration::ZERO,
             progress_interval: Duration::from_secs(600),
             progress: ProgressMode::Fixed,
+            txn_checks: TxnChecks::PutsFirst,
             min_lease_ttl: 2,
             interleave_seed: None,
             quirks: Quirks::default(),

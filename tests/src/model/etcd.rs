@@ -148,7 +148,7 @@ impl ModelEtcd {
     pub fn txn(&mut self, request: &TxnRequest) -> Result<TxnResponse, ModelError> {
         txn::check_txn(request, self.config.max_txn_ops)?;
         self.check_size(request)?;
-        let path = txn::decide(&self.store, &self.lessor, request)?;
+        let path = txn::decide(&self.store, &self.lessor, self.config.txn_checks, request)?;
         let response = self.write(|txn| txn::apply(txn, &path))?;
         Ok(TxnResponse { header: self.header(), ..response })
     }
