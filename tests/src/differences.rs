@@ -33,6 +33,8 @@ pub struct Differences {
     pub negative_start: bool,
     /// In which order a transaction's operations are checked.
     pub txn_checks: TxnChecks,
+    /// Reads of keys only leave out the lease too, unless they are sorted by value.
+    pub bare_keys: bool,
     /// Whom it tells its version and state.
     pub status: StatusFor,
     /// Whether `Auth.AuthStatus` is answered to whoever isn't logged in.
@@ -75,6 +77,7 @@ impl Differences {
             },
             auth_status_for_anyone: since(&[v(3, 7, 0)]),
             watches_past_permission: !since(&[v(3, 5, 33), v(3, 6, 14), v(3, 7, 1)]),
+            bare_keys: since(&[v(3, 7, 0)]),
             range_stream: since(&[v(3, 7, 0)]),
         }
     }

@@ -57,6 +57,8 @@ pub struct Quirks {
     /// Compaction takes a delete that happened at its very revision, though watches may start there (etcd before
     /// 3.4.36 and 3.5.18, etcd#18089).
     pub lose_deletes: bool,
+    /// Reads of keys only leave out the lease too, unless they are sorted by value (etcd 3.7).
+    pub bare_keys: bool,
     /// Responses on watch streams carry no header at all.
     pub omit_headers: bool,
 }
@@ -140,6 +142,7 @@ impl ModelConfig {
                 progress_before_start: differences.progress_before_start,
                 lose_deletes: differences.loses_deletes,
                 negative_start: differences.negative_start,
+                bare_keys: differences.bare_keys,
                 ..Quirks::default()
             },
             ..Self::default()

@@ -206,19 +206,23 @@ fn check_kept_exists(store: &Store, request: &PutRequest) -> Result<(), ModelErr
 }
 
 /// Does what was decided.
-pub(super) fn apply(txn: &mut WriteTxn<'_>, path: &Path<'_>) -> Result<TxnResponse, ModelError> {
+pub(super) fn apply(
+    txn: &mut WriteTxn<'_>,
+    bare_keys: bool,
+    path: &Path<'_>,
+) -> Result<TxnResponse, ModelError> {
     let mut responses = Vec::with_capacity(path.operations.len());
     for operation in &path.operations {
         let response = match operation {
             Operation::Inner(inner) => {
-                let mut response = apply(txn, inner)?;
+                let mut response = apply(txn, bare_keys, inner)?;
                 // Of an inner transaction etcd tells no revision.
                 response.header = Some(ResponseHeader::default());
                 Response::ResponseTxn(response)
             }
             Operation::Plain(Request::RequestRange(request)) => {
                 let newest = txn.revision();
-                let mut response = range::read(txn.store(), newest, request)?;
+                let mut response = range::read(txn.store(), newest, bare_keys, request)?;
                 response.header = revision_only(newest);
                 Response::ResponseRange(response)
             }
