@@ -3,6 +3,7 @@
 //! - [`certificates`]: certificate authorities, and certificates that are good or bad in a known way.
 //! - [`checks`]: whether what a watch received is what it had to receive.
 //! - [`connect_proxy`]: an HTTP proxy that makes tunnels.
+//! - [`differences`]: what a client can see of a server's version.
 //! - [`explore`]: every interleaving of a small world around the real machine.
 //! - [`folding`]: a consumer of a mirror that holds what it has been handed.
 //! - [`fuzz`]: what fuzzers run.
@@ -19,6 +20,7 @@
 pub mod certificates;
 pub mod checks;
 pub mod connect_proxy;
+pub mod differences;
 #[cfg(feature = "sim")]
 pub mod explore;
 #[cfg(feature = "sim")]

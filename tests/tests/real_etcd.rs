@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 fn versions() -> Result<Vec<EtcdVersion>> {
     let versions = EtcdVersion::under_test()?;
-    assert!(versions.len() >= 2, "both lines are under test: {versions:?}");
+    assert!(versions.len() >= 2, "several lines are under test: {versions:?}");
     Ok(versions)
 }
 
@@ -41,6 +41,8 @@ async fn etcdctl_puts_and_gets_on_every_version() -> Result {
 fn the_versions_are_those_of_their_lines() -> Result {
     assert_eq!(EtcdVersion::V3_4.find()?.version.line(), Line::V3_4);
     assert_eq!(EtcdVersion::V3_5.find()?.version.line(), Line::V3_5);
+    assert_eq!(EtcdVersion::V3_6.find()?.version.line(), Line::V3_6);
+    assert_eq!(EtcdVersion::V3_7.find()?.version.line(), Line::V3_7);
     Ok(())
 }
 

@@ -99,7 +99,7 @@ impl Get {
         self
     }
 
-    /// Leave out the values. Default: off.
+    /// Leave out the values. etcd 3.7 leaves out the leases, too, unless it sorts by value. Default: off.
     pub fn keys_only(mut self, on: bool) -> Self {
         self.0.keys_only = on;
         self

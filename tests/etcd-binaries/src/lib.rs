@@ -13,8 +13,8 @@
 //! installed. 3.4 and 3.5 are downloaded from Debian's archive (`apt-get`), and newer lines are built with Go from the
 //! modules that `tests/go/etcd-<line>/go.mod` names. Tests never do that: `cargo xtask etcd` and `cargo xtask test` do.
 //!
-//! Most tests with a server of every kind are content with the oldest and the newest line ([`Line::ENDS`]) and whatever
-//! `ETCD_BIN` names; with `ETCD_WATCH_SERVERS=all` they run on all.
+//! Most tests with a server of every kind are content with 3.5 and 3.7 ([`Line::ENDS`]) and whatever `ETCD_BIN`
+//! names; with `ETCD_WATCH_SERVERS=all` they run on all.
 //!
 //! [`GoTools`] builds a program with etcd's own client, the one in Go, with which others have to get on.
 //!

@@ -132,8 +132,8 @@ impl Binaries {
     }
 
     /// The servers that a test runs against which wants one of every kind: those of the oldest and the newest
-    /// [line](Line::ENDS), or with `ETCD_WATCH_SERVERS=all` of [every line](Line::REQUIRED), and whatever `ETCD_BIN`
-    /// names. In the order of their versions.
+    /// [line in use](Line::ENDS), or with `ETCD_WATCH_SERVERS=all` of [every line](Line::REQUIRED), and whatever
+    /// `ETCD_BIN` names. In the order of their versions.
     ///
     /// # Errors
     /// As [`find`](Self::find), and [`BinaryError::BadChoice`] if `ETCD_WATCH_SERVERS` is something else.

@@ -6,10 +6,7 @@ use std::{
 };
 
 use etcd_watch_client::{CallError, Client};
-use etcd_watch_testkit::{
-    harness::{HarnessError, binaries::Version},
-    proxy::Cut,
-};
+use etcd_watch_testkit::{differences::Differences, harness::HarnessError, proxy::Cut};
 use tokio::sync::watch;
 
 use crate::{
@@ -240,14 +237,13 @@ impl Storm {
     /// `None` if the store was not asked, or refused.
     async fn compact(&self, deck: &mut Deck) -> Option<String> {
         let (recorded, least) = (self.recorder.recorded(), self.clock.compacted());
-        // As much as can be, or half of it.
-        let recorded = if loses_watches(self.world.version) { self.clock.settled() } else { recorded };
+        let server = Differences::of(self.world.version);
+        // As much as can be, or half of it. A watch that is lost no client can know of: there, history is compacted only
+        // as far as nobody needs it.
+        let recorded = if server.loses_slow_watches { self.clock.settled() } else { recorded };
         let wanted = if deck.random().bool() { recorded } else { recorded - (recorded - least).max(0) / 2 };
-        let revision = if loses_deletes(self.world.version) {
-            self.recorder.ledger().put_at_or_before(wanted)?
-        } else {
-            wanted
-        };
+        let revision =
+            if server.loses_deletes { self.recorder.ledger().put_at_or_before(wanted)? } else { wanted };
         if revision <= least {
             return None;
         }
@@ -275,32 +271,5 @@ impl Storm {
             }
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// Servers before 3.4.31 and 3.5.13 let a slow watch that a compaction has overtaken go on behind it, and don't tell.
-/// No client can know; there, history is compacted only as far as nobody needs it.
-fn loses_watches(version: Version) -> bool {
-    let fixed = if version.minor <= 4 { Version::new(3, 4, 31) } else { Version::new(3, 5, 13) };
-    version < fixed
-}
-
-/// Servers before 3.4.36 and 3.5.18 forget the deletes of the very revision that they are compacted at.
-fn loses_deletes(version: Version) -> bool {
-    let fixed = if version.minor <= 4 { Version::new(3, 4, 36) } else { Version::new(3, 5, 18) };
-    version < fixed
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn old_servers_are_compacted_with_care() {
-        let loses = |text: &str| loses_deletes(text.parse().unwrap());
-        let loses_watches = |text: &str| loses_watches(text.parse().unwrap());
-        assert!(loses_watches("3.4.30") && loses_watches("3.5.12"));
-        assert!(!loses_watches("3.4.31") && !loses_watches("3.5.30") && !loses_watches("3.6.0"));
-        assert!(loses("3.4.23") && loses("3.5.1") && !loses("3.4.36") && !loses("3.5.30") && !loses("3.6.0"));
     }
 }

@@ -235,6 +235,7 @@ fn configuration(input: &mut Input<'_>) -> ModelConfig {
             omit_headers: is_set(6),
             negative_start: is_set(7),
             lose_deletes: false,
+            bare_keys: false,
             interleave_fragments: false,
         },
         ..ModelConfig::default()

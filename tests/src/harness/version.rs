@@ -23,8 +23,8 @@ pub enum EtcdVersion {
 }
 
 impl EtcdVersion {
-    /// The servers that a test runs against which wants one of every kind: of the oldest and the newest line, or with
-    /// `ETCD_WATCH_SERVERS=all` of every line, and any that `ETCD_BIN` names.
+    /// The servers that a test runs against which wants one of every kind: of the oldest and the newest line in
+    /// use, or with `ETCD_WATCH_SERVERS=all` of every line, and any that `ETCD_BIN` names.
     ///
     /// # Errors
     /// If one of them is missing on this machine, with the remedy.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use etcd_watch_binaries::{Line, Version};
-use etcd_watch_core::ServerVersion;
+use etcd_watch_binaries::Version;
 use etcd_watch_proto::etcdserverpb::ResponseHeader;
+
+use crate::differences::Differences;
 
 /// How a member answers a manual progress request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,6 +16,19 @@ pub enum ProgressMode {
     Fixed,
     /// At once, with the store's revision, ahead of the events on their way. etcd before that (etcd#15220).
     Overtaking,
+}
+
+/// In which order a transaction's operations are checked, and so for which of several reasons it is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TxnChecks {
+    /// All puts before all reads; of a put, whether the key it keeps something of is there before its lease. etcd 3.4
+    /// and 3.5.
+    #[default]
+    PutsFirst,
+    /// One operation after the other. etcd 3.6.
+    InOrder,
+    /// One after the other; of a put, its lease first. etcd 3.7.
+    LeaseFirst,
 }
 
 /// Ways in which other servers and proxies differ from a member. All off by default.
@@ -43,6 +57,8 @@ pub struct Quirks {
     /// Compaction takes a delete that happened at its very revision, though watches may start there (etcd before
     /// 3.4.36 and 3.5.18, etcd#18089).
     pub lose_deletes: bool,
+    /// Reads of keys only leave out the lease too, unless they are sorted by value (etcd 3.7).
+    pub bare_keys: bool,
     /// Responses on watch streams carry no header at all.
     pub omit_headers: bool,
 }
@@ -101,6 +117,8 @@ pub struct ModelConfig {
     pub progress_interval: Duration,
     /// How manual progress requests are answered.
     pub progress: ProgressMode,
+    /// In which order a transaction's operations are checked.
+    pub txn_checks: TxnChecks,
     /// Shortest time to live of a lease, in seconds; shorter wishes get this.
     pub min_lease_ttl: i64,
     /// etcd takes replies to requests and events from two queues, whichever comes up. With a seed, so does
@@ -111,38 +129,31 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// That of an etcd of this version, otherwise by default.
+    /// That of an etcd of this version, as far as [`Differences`] tells and a model without users can be like it;
+    /// otherwise by default.
     #[must_use]
     pub fn like(version: Version) -> Self {
-        // A fix comes to each line in a version of its own.
-        let fixed = |in_3_4: u32, in_3_5: u32, in_3_6: u32| {
-            let line = version.line();
-            let from = match (line.major, line.minor) {
-                (3, 4) => in_3_4,
-                (3, 5) => in_3_5,
-                (3, 6) => in_3_6,
-                _ => return line > Line::V3_5,
-            };
-            version.patch >= from
-        };
+        let differences = Differences::of(version);
         Self {
             version: version.to_string(),
-            progress: if fixed(25, 8, 0) { ProgressMode::Fixed } else { ProgressMode::Overtaking },
+            progress: if differences.early_progress { ProgressMode::Overtaking } else { ProgressMode::Fixed },
+            txn_checks: differences.txn_checks,
             quirks: Quirks {
-                progress_before_start: !fixed(38, 22, 2),
-                lose_deletes: !fixed(36, 18, 0),
-                negative_start: !fixed(40, 24, 6),
+                progress_before_start: differences.progress_before_start,
+                lose_deletes: differences.loses_deletes,
+                negative_start: differences.negative_start,
+                bare_keys: differences.bare_keys,
                 ..Quirks::default()
             },
             ..Self::default()
         }
     }
 
-    /// Whether it has `KV.RangeStream`: etcd has it from 3.7 on.
+    /// Whether it has `KV.RangeStream`, as etcd of its version does.
     #[must_use]
     pub fn has_range_stream(&self) -> bool {
-        let version: Result<ServerVersion, _> = self.version.parse();
-        version.is_ok_and(|version| version >= ServerVersion::new(3, 7, 0))
+        let version: Result<Version, _> = self.version.parse();
+        version.is_ok_and(|version| Differences::of(version).range_stream)
     }
 
     /// The header of a response at a revision.
@@ -180,6 +191,7 @@ impl Default for ModelConfig {
             sync_interval: Duration::ZERO,
             progress_interval: Duration::from_secs(600),
             progress: ProgressMode::Fixed,
+            txn_checks: TxnChecks::PutsFirst,
             min_lease_ttl: 2,
             interleave_seed: None,
             quirks: Quirks::default(),

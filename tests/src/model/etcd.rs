@@ -110,7 +110,8 @@ impl ModelEtcd {
     /// An empty key, an unknown sort option, a revision that is compacted or in the future.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, ModelError> {
         range::check(request)?;
-        let response = range::read(&self.store, self.store.revision(), request)?;
+        let response =
+            range::read(&self.store, self.store.revision(), self.config.quirks.bare_keys, request)?;
         Ok(RangeResponse { header: self.header(), ..response })
     }
 
@@ -148,8 +149,9 @@ impl ModelEtcd {
     pub fn txn(&mut self, request: &TxnRequest) -> Result<TxnResponse, ModelError> {
         txn::check_txn(request, self.config.max_txn_ops)?;
         self.check_size(request)?;
-        let path = txn::decide(&self.store, &self.lessor, request)?;
-        let response = self.write(|txn| txn::apply(txn, &path))?;
+        let path = txn::decide(&self.store, &self.lessor, self.config.txn_checks, request)?;
+        let bare_keys = self.config.quirks.bare_keys;
+        let response = self.write(|txn| txn::apply(txn, bare_keys, &path))?;
         Ok(TxnResponse { header: self.header(), ..response })
     }
 

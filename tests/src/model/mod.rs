@@ -34,7 +34,7 @@ mod watcher;
 #[cfg(test)]
 mod tests;
 
-pub use config::{ModelConfig, ProgressMode, Quirks};
+pub use config::{ModelConfig, ProgressMode, Quirks, TxnChecks};
 pub use error::ModelError;
 pub use etcd::ModelEtcd;
 pub use history::{EventKind, HistoryEvent};

@@ -20,8 +20,14 @@ pub(super) fn check(request: &RangeRequest) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// Reads. `newest` is the newest revision there is; the response's header is left to the caller.
-pub(super) fn read(store: &Store, newest: i64, request: &RangeRequest) -> Result<RangeResponse, ModelError> {
+/// Reads. `newest` is the newest revision there is, and with `bare_keys` keys alone come without their lease; the
+/// response's header is left to the caller.
+pub(super) fn read(
+    store: &Store,
+    newest: i64,
+    bare_keys: bool,
+    request: &RangeRequest,
+) -> Result<RangeResponse, ModelError> {
     store.check_revision(request.revision, newest)?;
     let revision = if request.revision > 0 { request.revision } else { newest };
     let range = KeyRange::new(&request.key, &request.range_end);
@@ -55,7 +61,11 @@ pub(super) fn read(store: &Store, newest: i64, request: &RangeRequest) -> Result
         .into_iter()
         .map(|change| {
             let kv = change.key_value();
-            if request.keys_only { KeyValue { value: Default::default(), ..kv } } else { kv }
+            if !request.keys_only {
+                return kv;
+            }
+            let lease = if bare_keys && request.sort_target() != SortTarget::Value { 0 } else { kv.lease };
+            KeyValue { value: Default::default(), lease, ..kv }
         })
         .collect();
     Ok(RangeResponse { header: None, kvs, more, count })

@@ -13,6 +13,7 @@ use etcd_watch_proto::etcdserverpb::{
 };
 use etcd_watch_proto::mvccpb::KeyValue;
 
+use super::config::TxnChecks;
 use super::error::ModelError;
 use super::key_range::KeyRange;
 use super::lease::Lessor;
@@ -132,18 +133,26 @@ enum Operation<'a> {
 pub(super) fn decide<'a>(
     store: &Store,
     lessor: &Lessor,
+    checks: TxnChecks,
     request: &'a TxnRequest,
 ) -> Result<Path<'a>, ModelError> {
     let path = choose(store, request);
-    // Of several reasons to refuse, etcd finds those of puts first.
-    path.check_each(&|request| match request {
-        Request::RequestPut(put) => {
+    let check_put = |put: &PutRequest| match checks {
+        TxnChecks::LeaseFirst => check_put_applies(store, lessor, put),
+        TxnChecks::PutsFirst | TxnChecks::InOrder => {
             check_kept_exists(store, put)?;
             check_lease(lessor, put)
         }
-        _ => Ok(()),
-    })?;
+    };
+    if checks == TxnChecks::PutsFirst {
+        path.check_each(&|request| match request {
+            Request::RequestPut(put) => check_put(put),
+            _ => Ok(()),
+        })?;
+    }
+    // Puts that were checked before pass again.
     path.check_each(&|request| match request {
+        Request::RequestPut(put) => check_put(put),
         Request::RequestRange(read) => store.check_revision(read.revision, store.revision()),
         _ => Ok(()),
     })?;
@@ -179,7 +188,7 @@ pub(super) fn check_put_applies(
     lessor: &Lessor,
     request: &PutRequest,
 ) -> Result<(), ModelError> {
-    // The other way round than in a transaction, as in etcd.
+    // The other way round than in a transaction, as in etcd before 3.7.
     check_lease(lessor, request)?;
     check_kept_exists(store, request)
 }
@@ -197,19 +206,23 @@ fn check_kept_exists(store: &Store, request: &PutRequest) -> Result<(), ModelErr
 }
 
 /// Does what was decided.
-pub(super) fn apply(txn: &mut WriteTxn<'_>, path: &Path<'_>) -> Result<TxnResponse, ModelError> {
+pub(super) fn apply(
+    txn: &mut WriteTxn<'_>,
+    bare_keys: bool,
+    path: &Path<'_>,
+) -> Result<TxnResponse, ModelError> {
     let mut responses = Vec::with_capacity(path.operations.len());
     for operation in &path.operations {
         let response = match operation {
             Operation::Inner(inner) => {
-                let mut response = apply(txn, inner)?;
+                let mut response = apply(txn, bare_keys, inner)?;
                 // Of an inner transaction etcd tells no revision.
                 response.header = Some(ResponseHeader::default());
                 Response::ResponseTxn(response)
             }
             Operation::Plain(Request::RequestRange(request)) => {
                 let newest = txn.revision();
-                let mut response = range::read(txn.store(), newest, request)?;
+                let mut response = range::read(txn.store(), newest, bare_keys, request)?;
                 response.header = revision_only(newest);
                 Response::ResponseRange(response)
             }

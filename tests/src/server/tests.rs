@@ -22,7 +22,11 @@ use crate::model::{ModelConfig, ModelError};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn start() -> EmbeddedEtcd {
-    EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port")
+    start_with(ModelConfig::default()).await
+}
+
+async fn start_with(config: ModelConfig) -> EmbeddedEtcd {
+    EmbeddedEtcd::start(config).await.expect("a free port")
 }
 
 fn connect(etcd: &EmbeddedEtcd) -> Channel {

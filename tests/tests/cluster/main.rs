@@ -68,6 +68,14 @@ macro_rules! scenarios {
             use super::*;
             tests_on! { EtcdVersion::V3_5, $($scenarios)* }
         }
+        mod v3_6 {
+            use super::*;
+            tests_on! { EtcdVersion::V3_6, $($scenarios)* }
+        }
+        mod v3_7 {
+            use super::*;
+            tests_on! { EtcdVersion::V3_7, $($scenarios)* }
+        }
     };
 }
 

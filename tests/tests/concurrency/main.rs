@@ -45,6 +45,14 @@ macro_rules! on_every_server {
             use super::*;
             tests_on! { ServerKind::Real(EtcdVersion::V3_5), On::Tokio, $($scenarios)* }
         }
+        mod v3_6 {
+            use super::*;
+            tests_on! { ServerKind::Real(EtcdVersion::V3_6), On::Tokio, $($scenarios)* }
+        }
+        mod v3_7 {
+            use super::*;
+            tests_on! { ServerKind::Real(EtcdVersion::V3_7), On::Tokio, $($scenarios)* }
+        }
     };
 }
 

@@ -101,6 +101,14 @@ macro_rules! on_every_version {
             use super::*;
             $(#[test] fn $name() { run(super::$name(EtcdVersion::V3_5)); })*
         }
+        mod v3_6 {
+            use super::*;
+            $(#[test] fn $name() { run(super::$name(EtcdVersion::V3_6)); })*
+        }
+        mod v3_7 {
+            use super::*;
+            $(#[test] fn $name() { run(super::$name(EtcdVersion::V3_7)); })*
+        }
     };
 }
 

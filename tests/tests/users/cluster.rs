@@ -136,3 +136,13 @@ async fn watches_go_on_while_every_member_of_3_4_in_turn_forgets_the_tokens() {
 async fn watches_go_on_while_every_member_of_3_5_in_turn_forgets_the_tokens() {
     watches_go_on_while_every_member_in_turn_forgets_the_tokens(EtcdVersion::V3_5).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_token_serves_all_members_of_3_7() {
+    one_token_serves_all_members(EtcdVersion::V3_7).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watches_go_on_while_every_member_of_3_7_in_turn_forgets_the_tokens() {
+    watches_go_on_while_every_member_in_turn_forgets_the_tokens(EtcdVersion::V3_7).await;
+}

@@ -1,3 +1,5 @@
+use etcd_watch_proto::etcdserverpb::{LeaseGrantRequest, range_request::SortTarget, response_op::Response};
+
 use super::*;
 use crate::model::{ProgressMode, Quirks};
 
@@ -92,23 +94,54 @@ fn an_old_server_loses_a_delete_at_the_compacted_revision() {
 }
 
 #[test]
-fn a_version_decides_how_progress_is_told() {
-    let of = |text: &str| ModelConfig::like(text.parse().expect("a version"));
-    for (version, progress, before_start) in [
-        ("3.3.27", ProgressMode::Overtaking, true),
-        ("3.4.24", ProgressMode::Overtaking, true),
-        ("3.4.25", ProgressMode::Fixed, true),
-        ("3.4.38", ProgressMode::Fixed, false),
-        ("3.5.7", ProgressMode::Overtaking, true),
-        ("3.5.8", ProgressMode::Fixed, true),
-        ("3.5.22", ProgressMode::Fixed, false),
-        ("3.6.1", ProgressMode::Fixed, true),
-        ("3.6.2", ProgressMode::Fixed, false),
-        ("3.7.0", ProgressMode::Fixed, false),
+fn a_version_decides_what_the_model_is_like() {
+    let like = |text: &str| ModelConfig::like(text.parse().expect("a version"));
+    for (version, progress, quirks) in [
+        (
+            "3.4.23",
+            ProgressMode::Overtaking,
+            Quirks {
+                progress_before_start: true,
+                lose_deletes: true,
+                negative_start: true,
+                ..Quirks::default()
+            },
+        ),
+        (
+            "3.6.1",
+            ProgressMode::Fixed,
+            Quirks { progress_before_start: true, negative_start: true, ..Quirks::default() },
+        ),
+        ("3.5.30", ProgressMode::Fixed, Quirks::default()),
+        ("3.7.3", ProgressMode::Fixed, Quirks { bare_keys: true, ..Quirks::default() }),
     ] {
-        let config = of(version);
-        assert_eq!(config.version, version);
-        assert_eq!((config.progress, config.quirks.progress_before_start), (progress, before_start));
+        let config = like(version);
+        assert_eq!((config.version.as_str(), config.progress, config.quirks), (version, progress, quirks));
+    }
+}
+
+#[test]
+fn a_new_server_leaves_out_the_lease_of_keys_without_values() {
+    for (bare_keys, lease) in [(false, 7), (true, 0)] {
+        let mut etcd = with(Quirks { bare_keys, ..Quirks::default() });
+        etcd.lease_grant(&LeaseGrantRequest { id: 7, ttl: 60 }, Duration::ZERO).expect("a lease");
+        let put = PutRequest { key: "a".into(), value: "1".into(), lease: 7, ..PutRequest::default() };
+        etcd.put(&put).expect("put");
+        let of =
+            |etcd: &mut ModelEtcd, request: &RangeRequest| etcd.range(request).expect("read").kvs[0].lease;
+        let keys = RangeRequest { keys_only: true, ..read("a", "") };
+        let by_value = RangeRequest { sort_target: SortTarget::Value.into(), ..keys.clone() };
+        assert_eq!(
+            (of(&mut etcd, &keys), of(&mut etcd, &by_value), of(&mut etcd, &read("a", ""))),
+            (lease, 7, 7)
+        );
+        let txn =
+            TxnRequest { success: vec![operation(Request::RequestRange(keys))], ..TxnRequest::default() };
+        let answer = etcd.txn(&txn).expect("txn");
+        let Some(Response::ResponseRange(found)) = &answer.responses[0].response else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(found.kvs[0].lease, lease);
     }
 }
 

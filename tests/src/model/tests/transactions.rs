@@ -3,7 +3,7 @@ use etcd_watch_proto::etcdserverpb::compare::{CompareResult, CompareTarget, Targ
 use etcd_watch_proto::etcdserverpb::response_op::Response;
 
 use super::*;
-use crate::model::ModelError;
+use crate::model::{ModelError, TxnChecks};
 
 fn compare(key: &str, target: CompareTarget, result: CompareResult, operand: TargetUnion) -> Compare {
     Compare {
@@ -195,6 +195,23 @@ fn a_transaction_that_cannot_be_done_wholly_is_not_done_at_all() {
     let request = success(vec![put_operation("a", "1"), operation(Request::RequestRange(future))]);
     assert_eq!(etcd.txn(&request), Err(ModelError::FutureRevision));
     assert_eq!((etcd.revision(), etcd.history().len()), (1, 0));
+}
+
+#[test]
+fn of_several_reasons_to_refuse_a_transaction_the_version_decides() {
+    let future = || operation(Request::RequestRange(RangeRequest { revision: 9, ..read("a", "") }));
+    let keeps = PutRequest { key: "b".into(), ignore_value: true, lease: 7, ..PutRequest::default() };
+    let put = || operation(Request::RequestPut(keeps.clone()));
+    for (txn_checks, read_first, put_alone) in [
+        (TxnChecks::PutsFirst, ModelError::KeyNotFound, ModelError::KeyNotFound),
+        (TxnChecks::InOrder, ModelError::FutureRevision, ModelError::KeyNotFound),
+        (TxnChecks::LeaseFirst, ModelError::FutureRevision, ModelError::LeaseNotFound),
+    ] {
+        let mut etcd = ModelEtcd::new(ModelConfig { txn_checks, ..ModelConfig::default() });
+        let inner_read = inner(vec![future()], Vec::new());
+        assert_eq!(etcd.txn(&success(vec![inner_read, put()])), Err(read_first), "{txn_checks:?}");
+        assert_eq!(etcd.txn(&success(vec![put(), future()])), Err(put_alone), "{txn_checks:?}");
+    }
 }
 
 #[test]

@@ -290,7 +290,7 @@ async fn events(channel: Channel, create: WatchCreateRequest, until: i64) -> Vec
 async fn calls_are_answered_as_real_servers_answer_them() {
     for (seed, binary) in Binaries::from_env().under_test().expect("real servers").iter().enumerate() {
         let real = RealEtcd::start(binary).await;
-        let model = start().await;
+        let model = start_with(ModelConfig::like(binary.version)).await;
         let channels = [real.channel(), connect(&model)];
         let mut script = Script { random: fastrand::Rng::with_seed(seed as u64), values: 0, may_keep: false };
         let mut compacted = 0;
