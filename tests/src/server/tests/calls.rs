@@ -4,7 +4,7 @@ use etcd_watch_proto::etcdserverpb::lease_client::LeaseClient;
 use etcd_watch_proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use etcd_watch_proto::etcdserverpb::{
     LeaseGrantRequest, LeaseKeepAliveRequest, LeaseTimeToLiveRequest, MemberListRequest, RangeRequest,
-    RangeResponse, StatusRequest,
+    RangeResponse, StatusRequest, range_request::SortOrder,
 };
 use etcd_watch_proto::prost::Message;
 use tonic::Code;
