@@ -37,7 +37,7 @@ pub struct Differences {
     pub bare_keys: bool,
     /// Whom it tells its version and state.
     pub status: StatusFor,
-    /// Whether `Auth.AuthStatus` is answered to whoever isn't logged in.
+    /// Whether `Auth.AuthStatus` is answered to whoever asks; otherwise to users with the role `root` only.
     pub auth_status_for_anyone: bool,
     /// A user who may read one key is let watch from it to the end of all keys (GHSA-xg4h-6gfc-h4m8).
     pub watches_past_permission: bool,

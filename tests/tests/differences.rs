@@ -102,17 +102,20 @@ async fn status_is_told_to_those_in_the_table(version: EtcdVersion) {
 
 async fn auth_status_is_told_to_those_in_the_table(version: EtcdVersion) {
     let world = World::start(version).await;
-    let ask = async || AuthClient::new(world.channel.clone()).auth_status(AuthStatusRequest {}).await;
-    if let Err(refused) = ask().await {
+    let ask = async |token: Option<&str>| {
+        AuthClient::new(world.channel.clone()).auth_status(with_token(AuthStatusRequest {}, token)).await
+    };
+    if let Err(refused) = ask(None).await {
         // It came with 3.5.
         assert!(refused.code() == Code::Unimplemented && world.server.version().minor < 5, "{refused:?}");
         return;
     }
     world.add_alice().await;
-    let answer = ask().await;
-    assert_eq!(answer.is_ok(), world.expected.auth_status_for_anyone, "{answer:?}");
-    if let Ok(answer) = answer {
-        assert!(answer.into_inner().enabled);
+    let (root, alice) = (world.token("root", "root's").await, world.token("alice", "hers").await);
+    assert!(ask(Some(&root)).await.expect("root is told").into_inner().enabled);
+    for token in [Some(&alice[..]), None] {
+        let answer = ask(token).await;
+        assert_eq!(answer.is_ok(), world.expected.auth_status_for_anyone, "{answer:?}");
     }
 }
 

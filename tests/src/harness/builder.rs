@@ -152,6 +152,7 @@ impl EtcdServerBuilder {
             Member {
                 binary,
                 flags,
+                progress_notify_interval: self.progress_notify_interval,
                 tls: self.tls,
                 has_unix_socket: self.has_unix_socket,
                 has_ipv6: self.has_ipv6,
@@ -176,9 +177,6 @@ impl EtcdServerBuilder {
             // Tests kill the process, never the machine, and that leaves the system's own buffers alone.
             flags.push(("unsafe-no-fsync".to_owned(), "true".to_owned()));
         }
-        if let Some(interval) = self.progress_notify_interval {
-            flags.push((progress_notify_flag(binary.version).to_owned(), go_duration(interval)));
-        }
         if let Some(tls) = &self.tls {
             flags.extend(tls.install(directory)?);
         }
@@ -194,24 +192,9 @@ impl EtcdServerBuilder {
     }
 }
 
-/// From 3.6 on it isn't experimental any more.
-fn progress_notify_flag(version: Version) -> &'static str {
-    if version >= Version::new(3, 6, 0) {
-        "watch-progress-notify-interval"
-    } else {
-        "experimental-watch-progress-notify-interval"
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_progress_flag_is_named_as_the_version_has_it() {
-        assert!(progress_notify_flag(Version::new(3, 5, 30)).starts_with("experimental-"));
-        assert!(progress_notify_flag(Version::new(3, 6, 0)).starts_with("watch-"));
-    }
 
     #[test]
     fn a_builder_shows_no_key() {

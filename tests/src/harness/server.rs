@@ -53,6 +53,8 @@ pub struct EtcdServer {
 pub(super) struct Member {
     pub(super) binary: EtcdBinary,
     pub(super) flags: Vec<(String, String)>,
+    /// Apart from the flags, since versions name it differently.
+    pub(super) progress_notify_interval: Option<Duration>,
     pub(super) tls: Option<ServerTls>,
     pub(super) has_unix_socket: bool,
     pub(super) has_ipv6: bool,
@@ -217,6 +219,16 @@ impl EtcdServer {
         process.thaw().map_err(HarnessError::io("resume etcd"))
     }
 
+    /// From its next start on it is of this version, on the data that it has. etcd takes data of its own line and of the
+    /// one before.
+    ///
+    /// # Errors
+    /// If there is no such server on this machine.
+    pub fn set_version(&mut self, version: impl Into<EtcdVersion>) -> Result<(), HarnessError> {
+        self.member.binary = version.into().find()?;
+        Ok(())
+    }
+
     /// Kills it if it runs, starts it again on the same ports with its data, and waits, blocking the thread, until
     /// it serves. A member of a cluster need only be up: it may wait for the others before it serves.
     ///
@@ -305,6 +317,10 @@ impl EtcdServer {
         if self.has_pages_port() {
             flags.push(format!("--listen-metrics-urls=http://{}", self.ports.pages_address()));
         }
+        if let Some(interval) = self.member.progress_notify_interval {
+            let name = progress_notify_flag(self.version());
+            flags.push(format!("--{name}={}", go_duration(interval)));
+        }
         flags.extend(self.member.flags.iter().map(|(name, value)| format!("--{name}={value}")));
         flags
     }
@@ -371,4 +387,24 @@ pub(super) fn unique_name() -> String {
 /// A duration as Go's flags have it.
 pub(super) fn go_duration(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
+}
+
+/// From 3.6 on it isn't experimental any more.
+fn progress_notify_flag(version: Version) -> &'static str {
+    if version >= Version::new(3, 6, 0) {
+        "watch-progress-notify-interval"
+    } else {
+        "experimental-watch-progress-notify-interval"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_progress_flag_is_named_as_the_version_has_it() {
+        assert!(progress_notify_flag(Version::new(3, 5, 30)).starts_with("experimental-"));
+        assert!(progress_notify_flag(Version::new(3, 6, 0)).starts_with("watch-"));
+    }
 }

@@ -34,6 +34,7 @@ mod runtime;
 mod settings;
 mod spreading;
 mod stores;
+mod upgrade;
 mod world;
 mod writers;
 
@@ -100,4 +101,9 @@ scenarios! {
         a_member_that_lags_is_left_and_nothing_is_lost;
     leaderless:
         without_a_majority_watches_wait_as_long_as_they_are_told;
+}
+
+mod upgrades {
+    use super::*;
+    tests_on! { EtcdVersion::V3_5, upgrade: members_are_upgraded_one_after_the_other_by_two_lines; }
 }

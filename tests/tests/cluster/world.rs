@@ -9,7 +9,7 @@ use std::{
 use etcd_watch_client::{Client, Delete, Put, Txn};
 use etcd_watch_proto::mvccpb::Event;
 use etcd_watch_testkit::{
-    harness::{EtcdCluster, EtcdServer, EtcdVersion, wait_until},
+    harness::{EtcdCluster, EtcdServer, EtcdServerBuilder, EtcdVersion, wait_until},
     proxy::{Cut, FaultProxy},
 };
 
@@ -65,7 +65,15 @@ pub(crate) struct Away(BTreeMap<String, (Duration, &'static str)>);
 
 impl World {
     pub(crate) async fn start(version: EtcdVersion) -> Self {
-        let cluster = EtcdCluster::builder(version).each(|member| member.progress_notify_interval(PROGRESS));
+        Self::start_with(version, |member| member).await
+    }
+
+    async fn start_with(
+        version: EtcdVersion,
+        change: impl Fn(EtcdServerBuilder) -> EtcdServerBuilder,
+    ) -> Self {
+        let cluster =
+            EtcdCluster::builder(version).each(|member| change(member.progress_notify_interval(PROGRESS)));
         let cluster = cluster.start_async().await.expect("the cluster starts");
         let mut links = Vec::new();
         for member in cluster.members() {
@@ -135,7 +143,15 @@ impl World {
 
     /// All of it: clients, dozens of watches by each, and writers.
     pub(crate) async fn busy(version: EtcdVersion) -> Self {
-        let mut world = Self::start(version).await;
+        Self::busy_with(version, |member| member).await
+    }
+
+    /// The same, of members that are changed so.
+    pub(crate) async fn busy_with(
+        version: EtcdVersion,
+        change: impl Fn(EtcdServerBuilder) -> EtcdServerBuilder,
+    ) -> Self {
+        let mut world = Self::start_with(version, change).await;
         world.add_clients();
         world.watch_all(kinds::dozens).await;
         world.start_writers();
@@ -161,6 +177,11 @@ impl World {
     /// The numbers of all members.
     pub(crate) fn all(&self) -> Vec<usize> {
         (0..self.cluster.size()).collect()
+    }
+
+    /// A client past the links.
+    pub(crate) fn direct(&self) -> &Client {
+        &self.direct
     }
 
     /// The store's revision.
