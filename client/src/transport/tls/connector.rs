@@ -62,10 +62,12 @@ impl fmt::Debug for TlsConnector {
 
 impl TlsConnector {
     pub(crate) fn new(settings: Tls) -> Result<Self, TlsError> {
+        // First, since older versions of rustls make a file that others can read.
+        let key_log = settings.prepare_key_log()?;
         let stamps = stamps(&settings);
         let loaded = Loaded { config: Arc::new(settings.load()?), stamps, unusable: None };
         let name = settings.name()?;
-        if let Some(path) = settings.prepare_key_log()? {
+        if let Some(path) = key_log {
             tracing::warn!(
                 name: "tls_keys_written",
                 path = %path.display(),
