@@ -1,7 +1,10 @@
 //! What fuzzers and the simulator need to reach, and nobody else: no part of the interface, and may change at any time.
 
 use bytes::Bytes;
-use etcd_watch_core::{ListRequest, Page, Request, wire::Encode};
+use etcd_watch_core::{
+    ListRequest, Page, RangeDone, Request,
+    wire::{Encode, RevisionRequest},
+};
 use etcd_watch_proto::etcdserverpb::{RangeRequest, RangeResponse, WatchRequest};
 use prost::Message;
 
@@ -19,6 +22,18 @@ use crate::{
 #[must_use]
 pub fn watch_request(request: Request) -> WatchRequest {
     WatchRequest::decode(request.to_bytes()).expect("the core encodes what prost decodes")
+}
+
+/// What goes out for `Action::Range`.
+#[must_use]
+pub fn revision_request(request: &RevisionRequest) -> RangeRequest {
+    wire::revision_request(request)
+}
+
+/// The answer to it, as the machine takes it.
+#[must_use]
+pub fn range_done(response: &RangeResponse) -> RangeDone {
+    wire::range_done(response)
 }
 
 /// What goes out for `MirrorAction::List`.

@@ -15,7 +15,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use etcd_watch_core::{ApiMisuse, Failure, Instant, KeyRange, RangeDone, Remedy, StreamOptions, remedy};
+use etcd_watch_core::{
+    ApiMisuse, Failure, Instant, RangeDone, Remedy, StreamOptions, remedy, wire::RevisionRequest,
+};
 use etcd_watch_proto::etcdserverpb as pb;
 use tonic::metadata::MetadataMap;
 
@@ -241,26 +243,15 @@ impl Calls {
         paused.transpose().map_err(|_| End::RuntimeGone)
     }
 
-    /// The machine's read of the current revision.
-    pub(crate) async fn current_revision(
+    /// The machine's read of the current revision, or of a key.
+    pub(crate) async fn revision(
         &self,
-        keys: KeyRange,
+        request: RevisionRequest,
         options: &StreamOptions,
         avoid: Option<Arc<Endpoint>>,
     ) -> Asked<RangeDone> {
-        let request = pb::RangeRequest {
-            key: keys.start().clone(),
-            range_end: keys.end().clone(),
-            limit: 1,
-            count_only: true,
-            ..Default::default()
-        };
-        let (endpoint, result) = self.read(request, options, avoid).await;
-        let done = result.map(|response| {
-            let header = response.header.unwrap_or_default();
-            RangeDone { revision: header.revision, cluster_id: header.cluster_id }
-        });
-        (endpoint, done)
+        let (endpoint, result) = self.read(wire::revision_request(&request), options, avoid).await;
+        (endpoint, result.map(|response| wire::range_done(&response)))
     }
 
     /// A machine's read: one attempt, the machine decides on the next. Also says which endpoint was asked, if

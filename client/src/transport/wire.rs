@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use etcd_watch_core::{Failure, Header, ListRequest, OwnedKeyValue, Page};
+use etcd_watch_core::{Failure, Header, ListRequest, OwnedKeyValue, Page, RangeDone, wire::RevisionRequest};
 use etcd_watch_proto::{
     etcdserverpb::{RangeRequest, RangeResponse, ResponseHeader},
     mvccpb::KeyValue,
@@ -43,6 +43,28 @@ pub(crate) fn page(response: RangeResponse) -> Page {
         more: response.more,
         kvs: response.kvs.into_iter().map(pair).collect(),
     }
+}
+
+/// The message of a watch machine's read.
+pub(crate) fn revision_request(request: &RevisionRequest) -> RangeRequest {
+    let is_for_a_key = request.min_mod_revision != 0;
+    RangeRequest {
+        key: request.keys.start().clone(),
+        range_end: request.keys.end().clone(),
+        limit: 1,
+        count_only: !is_for_a_key,
+        keys_only: is_for_a_key,
+        min_mod_revision: request.min_mod_revision,
+        ..RangeRequest::default()
+    }
+}
+
+/// What a server answers to it.
+pub(crate) fn range_done(response: &RangeResponse) -> RangeDone {
+    let (revision, cluster_id) =
+        response.header.as_ref().map_or((0, 0), |header| (header.revision, header.cluster_id));
+    let mod_revision = response.kvs.first().map_or(0, |kv| kv.mod_revision);
+    RangeDone { revision, cluster_id, mod_revision }
 }
 
 /// A header that came, or didn't.
