@@ -50,6 +50,8 @@ impl GrpcProxy {
             "start".to_owned(),
             format!("--endpoints={endpoint}"),
             format!("--listen-addr={address}"),
+            // 3.5's is a client of its own by this address, and ends if it can't reach itself.
+            format!("--advertise-client-url={address}"),
         ];
         let started = Process::start(&server.binary().server, &flags, directory.path(), &log);
         let process = started.map_err(HarnessError::io("start a gRPC proxy"))?;

@@ -170,9 +170,7 @@ mod proxied_v3_4 {
     tests_on! {
         EtcdServer::builder(EtcdVersion::V3_4).jwt(SHORT),
         On::Tokio,
-        proxied:
-            without_probes_a_watch_that_the_proxy_has_lost_stays_silent
-            with_probes_it_is_noticed_and_goes_on_without_a_loss;
+        proxied: without_probes_a_lost_watch_stays_silent with_probes_a_lost_watch_goes_on_at_another_proxy;
     }
 }
 
@@ -182,8 +180,9 @@ mod proxied_v3_5 {
         EtcdServer::builder(EtcdVersion::V3_5).simple_token_ttl(SHORT),
         On::Tokio,
         proxied:
-            without_probes_a_watch_that_the_proxy_has_lost_stays_silent
-            with_probes_it_is_noticed_and_goes_on_without_a_loss;
+            without_probes_a_lost_watch_stays_silent
+            with_probes_a_lost_watch_goes_on_at_the_same_proxy
+            with_probes_a_lost_watch_goes_on_at_another_proxy;
     }
 }
 
