@@ -318,13 +318,14 @@ fn reads_that_take_long_are_further_apart() {
 fn a_watch_that_is_slow_rather_than_deaf_is_given_more_time_and_more_until_it_moves() {
     let (mut driver, watch, mut stream) = proxied(config(), all_from(4));
     let mut patience = PATIENCE;
-    for _ in 0..9 {
+    for times in 1..10 {
         let read = asked(&mut driver);
         more(&mut driver, &read);
         pass(&mut driver, patience - 1);
         assert_eq!(driver.closes(), []);
         driver.sleep(ms(1));
         assert_eq!(driver.closes(), [(stream, deaf(watch, 9))]);
+        assert!(driver.watcher.failures_in_a_row(stream) > times, "pauses grow, too");
         patience = (patience * 2).min(64 * PATIENCE);
         driver.sleep_to_timeout();
         stream = open_proxied(&mut driver);
@@ -360,4 +361,88 @@ fn every_stream_on_which_the_same_keys_are_watched_through_a_proxy_is_replaced()
     let end = deaf(watches[2], 9);
     assert_eq!(driver.closes(), [(streams[0], end.clone()), (streams[2], end)]);
     assert_eq!(driver.stats().deaf, 1);
+}
+
+#[test]
+fn a_watch_has_its_time_again_once_its_connection_is_read_again_whoever_kept_it_from_being_read() {
+    let mut driver = Driver::new(config());
+    let lost = driver.watch(from_now("a").start_revision(4));
+    let slow = driver.watch(from_now("k").start_revision(4).overflow(Overflow::Pause).buffer_bytes(1));
+    let stream = open_proxied(&mut driver);
+    let read = asked(&mut driver);
+    driver.frame(stream, events(1, &[4]));
+    driver.frame(stream, events(1, &[5]));
+    assert!(!driver.watcher.wants_frame(stream));
+    more(&mut driver, &read);
+    pass(&mut driver, 10 * PATIENCE);
+    driver.take_all(slow);
+    pass(&mut driver, 0);
+    assert_eq!(driver.closes(), [], "what it is to hear may wait to be read");
+    // It is listened to again, and an answer to the question before says nothing of the next.
+    let again = asked(&mut driver);
+    more(&mut driver, &read);
+    pass(&mut driver, PATIENCE);
+    assert_eq!(driver.closes(), []);
+    more(&mut driver, &again);
+    driver.sleep(ms(PATIENCE));
+    assert_eq!(driver.closes(), [(stream, deaf(lost, 9))]);
+}
+
+/// How long the next deaf watch is given after one has been found, and something has happened to that.
+fn patience_after(happens: impl FnOnce(&mut Driver, WatchKey, StreamKey)) -> u64 {
+    let (mut driver, watch, _) = proxied(config(), all_from(4));
+    let read = asked(&mut driver);
+    more(&mut driver, &read);
+    driver.sleep(ms(PATIENCE));
+    assert_eq!(driver.closes().len(), 1);
+    driver.sleep_to_timeout();
+    let stream = open_proxied(&mut driver);
+    happens(&mut driver, watch, stream);
+    let reads = std::iter::repeat_with(|| {
+        pass(&mut driver, IDLE);
+        driver.ranges()
+    });
+    let read = reads.take(3).flatten().next().expect("it is asked for");
+    more(&mut driver, &read);
+    for patience in 1..10 {
+        driver.sleep(ms(PATIENCE));
+        if matches!(driver.closes()[..], [(closed, StreamEnd::Deaf { revision: 9, .. })] if closed == stream)
+        {
+            return patience * PATIENCE;
+        }
+    }
+    panic!("it is not found deaf");
+}
+
+#[test]
+fn patience_grows_until_the_watch_that_was_deaf_is_known_to_hear() {
+    assert_eq!(patience_after(|_, _, _| {}), 2 * PATIENCE);
+    let hears = patience_after(|driver, _, stream| driver.frame(stream, events(0, &[5])));
+    assert_eq!(hears, PATIENCE, "it has moved");
+    let has_all = patience_after(|driver, _, _| {
+        let read = asked(driver);
+        driver.range_found(read.range, 100, 0);
+        pass(driver, 0);
+    });
+    assert_eq!(has_all, PATIENCE, "there is nothing for it to hear");
+    let unknown = patience_after(|driver, _, _| {
+        let read = asked(driver);
+        driver.range_failed(read.range, Failure::connection("reset"));
+        pass(driver, 0);
+    });
+    assert_eq!(unknown, 2 * PATIENCE, "a read that fails says nothing");
+    let created_again = patience_after(|driver, _, stream| {
+        driver.frame(stream, canceled(0, ""));
+        assert_eq!(driver.creates().len(), 1);
+        driver.frame(stream, created(77));
+    });
+    assert_eq!(created_again, 2 * PATIENCE, "it is elsewhere");
+    let gone = patience_after(|driver, watch, stream| {
+        driver.cancel(watch);
+        assert_eq!(driver.cancels(), [0]);
+        driver.watch(all_from(4));
+        assert_eq!(driver.creates().len(), 1);
+        driver.frame(stream, created(77));
+    });
+    assert_eq!(gone, PATIENCE, "another is not to wait for it");
 }
