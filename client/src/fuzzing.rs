@@ -1,7 +1,10 @@
 //! What fuzzers and the simulator need to reach, and nobody else: no part of the interface, and may change at any time.
 
 use bytes::Bytes;
-use etcd_watch_core::{ListRequest, Page, Request, wire::Encode};
+use etcd_watch_core::{
+    ListRequest, Page, RangeDone, Request,
+    wire::{Encode, RevisionRequest},
+};
 use etcd_watch_proto::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse, WatchRequest};
 use prost::Message;
 
@@ -18,6 +21,24 @@ use crate::{
 #[must_use]
 pub fn watch_request(request: Request) -> WatchRequest {
     WatchRequest::decode(request.to_bytes()).expect("the core encodes what prost decodes")
+}
+
+/// What goes out for `Action::Range`, as a server reads it.
+///
+/// # Panics
+/// If a server couldn't read it.
+#[must_use]
+pub fn revision_request(request: &RevisionRequest) -> RangeRequest {
+    RangeRequest::decode(request.to_bytes()).expect("the core encodes what prost decodes")
+}
+
+/// The answer to it, as the machine takes it.
+///
+/// # Panics
+/// If the machine couldn't read it.
+#[must_use]
+pub fn range_done(response: &RangeResponse) -> RangeDone {
+    RangeDone::decode(&response.encode_to_vec()).expect("prost encodes what the core decodes")
 }
 
 /// What goes out for `MirrorAction::List`, as a server reads it.

@@ -32,9 +32,9 @@
 //! | `stream_lost` | info | `stream`, `endpoint`, `reason`, `backoff`, `failures` (in a row) |
 //! | `stream_failed` | debug | the same, for one that could not be opened |
 //! | `stream_failing` | warn | the same, after 8 failures in a row, 16, 32, ... |
-//! | `stream_replaced` | warn | the same, for one whose server broke the protocol or lags |
+//! | `stream_replaced` | warn | the same, for one whose server broke the protocol or lags, or on which a proxy has lost a watch |
 //! | `stream_closed` | debug | the same, for one that is not needed any more |
-//! | `revision_not_read` | debug | `range`, `reason`; the current revision, for watches from now on |
+//! | `revision_not_read` | debug | `range`, `reason`; the current revision, for watches from now on, or whether a watch behind a proxy has missed something |
 //! | `version_unknown` | debug | `endpoint`, `reason` |
 //!
 //! Beside them, of members, calls and users; passwords and tokens are in none of them:

@@ -21,7 +21,7 @@ const LAG_EVERY: u32 = 5;
 /// A counter's name, what it counts, and where that is.
 type CounterOf = (&'static str, &'static str, fn(&Stats) -> u64);
 
-const COUNTERS: [CounterOf; 16] = [
+const COUNTERS: [CounterOf; 17] = [
     ("etcd_watch_frames_total", "Frames received on watch streams.", |stats| stats.frames),
     ("etcd_watch_frame_bytes_total", "Bytes in these frames.", |stats| stats.frame_bytes),
     ("etcd_watch_events_total", "Events accepted for delivery.", |stats| stats.events),
@@ -41,6 +41,7 @@ const COUNTERS: [CounterOf; 16] = [
     ("etcd_watch_reconnects_total", "Watch streams lost or replaced.", |stats| stats.reconnects),
     ("etcd_watch_moves_total", "Watch streams moved to another endpoint.", |stats| stats.moves),
     ("etcd_watch_misbehaved_total", "Breaches of the protocol by servers.", |stats| stats.misbehaved),
+    ("etcd_watch_deaf_total", "Watches found to be lost by a proxy.", |stats| stats.deaf),
     ("etcd_watch_overflows_total", "Buffers found full behind slow consumers.", |stats| stats.overflows),
 ];
 

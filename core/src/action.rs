@@ -3,7 +3,8 @@
 use alloc::sync::Arc;
 
 use crate::{
-    KeyRange, Overflow, RangeKey, Request, ServerVersion, StreamEnd, StreamKey, StreamOptions, WatchKey,
+    Overflow, RangeKey, Request, ServerVersion, StreamEnd, StreamKey, StreamOptions, WatchKey,
+    wire::RevisionRequest,
 };
 
 /// One thing for the driver to do. The enum is exhaustive, so that a driver that misses one doesn't compile.
@@ -38,14 +39,14 @@ pub enum Action {
         /// Why, for the log.
         reason: StreamEnd,
     },
-    /// Read the store's current revision by a linearizable count-only `Range` of limit 1, then say
-    /// `handle_range_done`. Watches "from now" begin at what it finds; and that it is allowed at all tells
-    /// a watch that was denied for its stream's old token from one that the user may not have.
+    /// Read the store, then say `handle_range_done`. Watches "from now" begin at the revision that the read finds; that
+    /// it is allowed at all tells a watch that was denied for its stream's old token from one that the user may not
+    /// have; and whether it finds a key tells a watch that a proxy has lost from one whose keys are left alone.
     Range {
         /// The read's key.
         range: RangeKey,
-        /// The keys to count.
-        keys: KeyRange,
+        /// What to send.
+        request: RevisionRequest,
         /// The options (metadata, user) of the watches it is for.
         options: Arc<StreamOptions>,
         /// Which endpoint to ask.
@@ -108,12 +109,14 @@ pub struct Opened {
 }
 
 /// The answer to [`Action::Range`]. Proxies leave header fields out; 0 stands for that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RangeDone {
     /// The store's revision, by the response header.
     pub revision: i64,
     /// The cluster's id, by the response header.
     pub cluster_id: u64,
+    /// The revision of the key that was found, if the read was for one; 0 if there is none.
+    pub mod_revision: i64,
 }
 
 /// Why a machine wants to be called at [`poll_timeout`](crate::Watcher::poll_timeout).
@@ -134,6 +137,8 @@ pub enum TimeoutReason {
     Probe,
     /// The sign of life is due.
     ProbeDue,
+    /// A watch behind a proxy is to be looked at: does it still hear of its keys?
+    Listen,
     /// A fresh resume point is to be asked for.
     Progress,
     /// A member that lags has had its time.

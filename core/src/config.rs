@@ -181,12 +181,20 @@ impl WatchConfig {
     /// Ask a stream that has been silent for this long for a sign of life: to create a watch that sees
     /// nothing, which is cancelled at once. Default: off, since connections are watched by HTTP/2 keepalive
     /// in any case. What a probe finds besides is a member that answers pings but not its watches.
+    ///
+    /// Behind a proxy, which chooses the ids of watches itself, a probe finds only the proxy. There one watch of a stream
+    /// after the other is listened to for this long. If nothing comes for it, the store is asked by one read whether a
+    /// key of its range was put since its last event. A watch that then stays behind for the
+    /// [time of a sign of life](Self::probe_timeout) has been lost by the proxy: its stream is replaced, and it goes on
+    /// without a loss ([`Stats::deaf`](crate::Stats::deaf)). Deletes alone are not noticed. A server looks at the whole
+    /// range for such a read.
     pub fn probe(mut self, idle: Option<Duration>) -> Self {
         self.probe_idle = idle;
         self
     }
 
-    /// How long the sign of life may take. Default: 5 s.
+    /// How long the sign of life may take, and how long a watch behind a proxy may be behind what the store has. Default:
+    /// 5 s.
     pub fn probe_timeout(mut self, timeout: Duration) -> Self {
         self.probe_timeout = timeout;
         self

@@ -329,6 +329,17 @@ pub enum StreamEnd {
         /// The highest seen elsewhere.
         known: i64,
     },
+    /// A watch stays behind a change that the store has, though nothing keeps it from hearing of it: the proxy has
+    /// lost it.
+    #[error(
+        "{watch:?} has heard nothing of revision {revision}, which the store has: the proxy has lost the watch"
+    )]
+    Deaf {
+        /// The watch.
+        watch: WatchKey,
+        /// The revision of the change.
+        revision: i64,
+    },
     /// The server no longer accepts the stream's auth token.
     #[error("the auth token is no longer accepted")]
     TokenExpired,

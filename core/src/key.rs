@@ -69,7 +69,16 @@ impl fmt::Debug for StreamKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct GroupId(pub(crate) u32);
 
-/// What a read is for.
+/// Who asks for a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Asker {
+    /// A group, for watches that wait for the answer.
+    Group(GroupId, Purpose),
+    /// A connection, to learn whether a watch on it has missed something.
+    Stream(StreamKey),
+}
+
+/// What a group's read is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Purpose {
     /// To learn the current revision, for watches from now.
@@ -82,8 +91,7 @@ pub(crate) enum Purpose {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RangeKey {
     pub(crate) number: u64,
-    pub(crate) group: GroupId,
-    pub(crate) purpose: Purpose,
+    pub(crate) asker: Asker,
 }
 
 impl fmt::Debug for RangeKey {
@@ -103,7 +111,7 @@ mod tests {
         let stream = StreamKey { stream: StreamId(7), connection: 5 };
         assert_eq!((stream.stream().number(), stream.connection()), (7, 5));
         let watch = WatchKey { number: 3, index: 1 };
-        let range = RangeKey { number: 4, group: GroupId(0), purpose: Purpose::Now };
+        let range = RangeKey { number: 4, asker: Asker::Stream(stream) };
         let shown = format!("{stream:?}, {:?}, {watch:?}, {range:?}", stream.stream());
         assert_eq!(shown, "stream 7.5, stream 7, watch 3, range 4");
     }

@@ -37,6 +37,9 @@ pub struct Stats {
     pub moves: u64,
     /// Times a server broke the protocol.
     pub misbehaved: u64,
+    /// Times a watch was found to hear nothing any more, because a proxy had lost it. Its stream was replaced, with all
+    /// others through a proxy on which the same keys were watched.
+    pub deaf: u64,
     /// Times a watch's buffer was full and its policy applied.
     pub overflows: u64,
     /// Watches open now.

@@ -214,7 +214,7 @@ impl Chaos {
             }
             Call::RangeDone(range, revision, code) => {
                 let result = match code {
-                    None => Ok(RangeDone { revision: *revision, cluster_id: 1 }),
+                    None => Ok(RangeDone { revision: *revision, cluster_id: 1, mod_revision: *revision }),
                     Some(code) => Err(Failure::status(*code, "")),
                 };
                 if let Some(range) = pick(&self.ranges, *range) {

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Code, Failure, KeyRange, ListRequest, Page, RangeDone, StreamOptions,
+    Code, Failure, ListRequest, Page, RangeDone, StreamOptions,
     wire::{Encode, ListStreamRequest, Method, RevisionRequest},
 };
 use tonic::metadata::MetadataMap;
@@ -90,14 +90,14 @@ impl<'a> Read<'a> {
 }
 
 impl Calls {
-    /// The machine's read of the current revision.
-    pub(crate) async fn current_revision(
+    /// The machine's read of the current revision, or of a key.
+    pub(crate) async fn revision(
         &self,
-        keys: KeyRange,
+        request: RevisionRequest,
         options: &StreamOptions,
         avoid: Option<Arc<Endpoint>>,
     ) -> Asked<RangeDone> {
-        let read = Read::new(&RevisionRequest { keys: &keys }, options, self.pool.dialer.max_message_bytes);
+        let read = Read::new(&request, options, self.pool.dialer.max_message_bytes);
         let (at, result) = match self.prepared(&read, avoid.as_deref()).await {
             Ok((prepared, left)) => {
                 let result = self.unary(&prepared, &read, left).await;

@@ -178,10 +178,10 @@ impl Driver {
                 }
             }
             // A read that is refused for its token says so itself, and the next one has another.
-            Action::Range { range, keys, options, endpoint, fresh_token: _ } => {
+            Action::Range { range, request, options, endpoint, fresh_token: _ } => {
                 let avoid = avoid(endpoint, self.last_read.as_ref()).cloned();
                 let calls = self.calls.clone();
-                let result = async move { calls.current_revision(keys, &options, avoid).await };
+                let result = async move { calls.revision(request, &options, avoid).await };
                 self.reads.push(Read { key: range, result: Box::pin(result) });
             }
             Action::Overflowed { watch, policy, queued_bytes, resume_revision } => {
@@ -350,7 +350,13 @@ impl Driver {
 
 /// Whether another member may do better, so that this one is to be the last choice for every stream.
 fn is_members_fault(reason: &StreamEnd) -> bool {
-    matches!(reason, StreamEnd::Misbehaved(_) | StreamEnd::Unavailable { .. } | StreamEnd::Lagging { .. })
+    matches!(
+        reason,
+        StreamEnd::Misbehaved(_)
+            | StreamEnd::Unavailable { .. }
+            | StreamEnd::Lagging { .. }
+            | StreamEnd::Deaf { .. }
+    )
 }
 
 /// Which endpoint not to use.

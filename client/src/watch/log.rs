@@ -57,7 +57,7 @@ fn is_alarming(failures: u32) -> bool {
 pub(crate) fn closing(stream: StreamKey, endpoint: &Endpoint, reason: &StreamEnd, backoff: Backoff) {
     let Backoff { wait, failures } = backoff;
     match reason {
-        StreamEnd::Misbehaved(_) | StreamEnd::Lagging { .. } => {
+        StreamEnd::Misbehaved(_) | StreamEnd::Lagging { .. } | StreamEnd::Deaf { .. } => {
             tracing::warn!(name: "stream_replaced", ?stream, %endpoint, %reason, backoff = ?wait, failures, "replacing a watch stream");
         }
         reason => {

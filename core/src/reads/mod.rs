@@ -364,13 +364,14 @@ mod tests {
     use core::time::Duration;
 
     use super::*;
+    use crate::key::Asker;
 
     fn at(secs: u64) -> Instant {
         Instant::ZERO + Duration::from_secs(secs)
     }
 
     fn range_key(number: u64) -> RangeKey {
-        RangeKey { number, group: GroupId(0), purpose: Purpose::Now }
+        RangeKey { number, asker: Asker::Group(GroupId(0), Purpose::Now) }
     }
 
     fn watch_key(index: u32) -> WatchKey {

@@ -190,6 +190,11 @@ impl Creates {
         Ok(Answer { watch: pending.watch, asked_id: pending.id, id })
     }
 
+    /// Whether the server has shown that it chooses ids itself, as proxies do.
+    pub(crate) fn is_proxied(&self) -> bool {
+        self.echo == Echo::Ignored
+    }
+
     /// Whether an id has been given out on this connection, by whichever side chooses them.
     pub(crate) fn was_issued(&self, id: i64) -> bool {
         match self.echo {

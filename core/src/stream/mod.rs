@@ -16,6 +16,7 @@
 //! reconnected to as slowly as one that never answers.
 
 pub(crate) mod creates;
+pub(crate) mod hearing;
 pub(crate) mod lag;
 pub(crate) mod open;
 pub(crate) mod oversize;
@@ -34,9 +35,11 @@ use crate::{
     key::GroupId,
     reads::Shown,
     stream::{
+        hearing::{Hearing, Listened, Spot},
         lag::Lag,
         open::{Connection, Standing},
         oversize::Oversize,
+        progress::Progress,
     },
     watch::set::WatchSet,
 };
@@ -61,6 +64,7 @@ pub(crate) struct Stream {
     shown: Shown,
     lag: Lag,
     oversize: Oversize,
+    hearing: Hearing,
     /// Since when it has had no watches.
     empty_since: Option<Instant>,
     /// Breaches of the protocol, until a connection has lived for long enough.
@@ -94,6 +98,7 @@ impl Stream {
             shown: Shown::default(),
             lag: Lag::default(),
             oversize: Oversize::default(),
+            hearing: Hearing::default(),
             empty_since: None,
             penalty: 0,
         }
@@ -197,6 +202,7 @@ impl Stream {
         if opened.version.is_some() {
             self.attempts.note_answer();
         }
+        self.hearing.begin_again(now);
         self.phase = Phase::Open(Box::new(Connection::new(now, opened, rng)));
     }
 
@@ -268,7 +274,26 @@ impl Stream {
         let is_read = self.connection_mut().is_some_and(|connection| connection.release(now));
         if is_read {
             self.lag.read_again(now);
+            self.hearing.begin_again(now);
         }
+    }
+
+    /// It is time to look at a watch behind a proxy. `spot_of` says where one is, by the progress of its connection.
+    pub(crate) fn listened(
+        &mut self,
+        now: Instant,
+        config: &WatchConfig,
+        spot_of: impl Fn(WatchKey, &Progress) -> Option<Spot>,
+    ) -> Listened {
+        let (Phase::Open(connection), Some(idle)) = (&self.phase, config.probe_idle) else {
+            return Listened::Nothing;
+        };
+        self.hearing.listened(now, idle, &self.watches, |key| spot_of(key, connection.progress()))
+    }
+
+    /// Whether its watches hear of their keys.
+    pub(crate) fn hearing_mut(&mut self) -> &mut Hearing {
+        &mut self.hearing
     }
 
     /// The server broke the protocol.
@@ -309,8 +334,8 @@ impl Stream {
 
     /// It waits before it opens again.
     pub(crate) fn back_off(&mut self, now: Instant, config: &WatchConfig, rng: &mut fastrand::Rng) {
-        // Misbehaviour isn't forgiven by the frames before it.
-        self.attempts.at_least(self.penalty);
+        // Misbehaviour isn't forgiven by the frames before it, nor is a deaf watch.
+        self.attempts.at_least(self.penalty.max(self.hearing.deaf_in_a_row()));
         self.phase = Phase::Backoff { until: self.attempts.try_again_at(now, config, rng) };
     }
 
@@ -327,7 +352,10 @@ impl Stream {
                 let due = earlier(give_up.filter(|_| connection.is_unanswered()), create);
                 if connection.is_read() {
                     let lag = self.lag.due(config).map(|at| (at, TimeoutReason::Lagging));
-                    connection.due_while_read(config).into_iter().fold(earlier(due, lag), earlier)
+                    connection
+                        .due_while_read(config, &self.hearing)
+                        .into_iter()
+                        .fold(earlier(due, lag), earlier)
                 } else {
                     due
                 }

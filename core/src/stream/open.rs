@@ -1,10 +1,13 @@
 //! One connection of a stream, while it is open: which watch each id stands for, and what the server has said.
 
+use core::time::Duration;
+
 use crate::{
     Frame, Header, Instant, Opened, ServerMisbehaved, TimeoutReason, WatchConfig, WatchKey,
     id_map::IdMap,
     stream::{
         creates::{Answer, Creates, NO_WATCH, is_refused},
+        hearing::Hearing,
         progress::Progress,
     },
 };
@@ -129,7 +132,7 @@ impl Connection {
     }
 
     /// How long it has been open.
-    pub(crate) fn age(&self, now: Instant) -> core::time::Duration {
+    pub(crate) fn age(&self, now: Instant) -> Duration {
         now.since(self.opened)
     }
 
@@ -253,16 +256,33 @@ impl Connection {
         self.probe_due = Some(due);
     }
 
+    /// Whether it leads through a proxy, which keeps the watches of its clients itself.
+    pub(crate) fn is_proxied(&self) -> bool {
+        self.creates.is_proxied()
+    }
+
     /// Everything it waits for that nobody hears while it isn't read.
-    pub(crate) fn due_while_read(&self, config: &WatchConfig) -> [Option<(Instant, TimeoutReason)>; 4] {
+    pub(crate) fn due_while_read(
+        &self,
+        config: &WatchConfig,
+        hearing: &Hearing,
+    ) -> [Option<(Instant, TimeoutReason)>; 4] {
         let has_watches = !self.routes.is_empty();
-        let probe = config.probe_idle.filter(|_| self.probe_due.is_none() && has_watches);
+        let idle = config.probe_idle.filter(|_| has_watches);
         [
             self.creates.answer_due(config).map(|at| (at, TimeoutReason::AnswerDue)),
             self.probe_due.map(|at| (at, TimeoutReason::ProbeDue)),
-            probe.map(|idle| (self.last_frame + idle, TimeoutReason::Probe)),
+            idle.and_then(|idle| self.probe_due_at(idle, hearing)),
             self.progress.due(config, self.opened, has_watches).map(|at| (at, TimeoutReason::Progress)),
         ]
+    }
+
+    /// When a connection that is to be probed is, or one of its watches is looked at, whichever is earlier.
+    fn probe_due_at(&self, idle: Duration, hearing: &Hearing) -> Option<(Instant, TimeoutReason)> {
+        let is_probed = self.probe_due.is_some();
+        let probe = (!is_probed).then(|| (self.last_frame + idle, TimeoutReason::Probe));
+        let listen = hearing.due().filter(|_| self.is_proxied()).map(|at| (at, TimeoutReason::Listen));
+        [probe, listen].into_iter().flatten().min()
     }
 
     /// Whether something was asked that has not been answered, on a connection that has said nothing yet.

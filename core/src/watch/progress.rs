@@ -1,7 +1,10 @@
 //! A watch's progress: what replies and notifications say for it, and who is told.
 
 use super::{Live, State, Watch};
-use crate::{Header, ResponseKind, WatchResponse, stream::progress::Progress};
+use crate::{
+    Header, ResponseKind, WatchResponse,
+    stream::{hearing::Spot, progress::Progress},
+};
 
 impl Live {
     /// Whether the last manual progress reply of its connection speaks for this watch: the reply was made after the
@@ -36,6 +39,13 @@ impl Watch {
             Some(header) => self.place.next_revision_after(header.revision),
             None => self.place.next_revision(),
         }
+    }
+
+    /// Where it is on its connection, if puts of its keys must move it on: not while it is off the server, nor in the
+    /// middle of a revision, nor if it leaves puts out.
+    pub(crate) fn spot(&self, progress: &Progress) -> Option<Spot> {
+        let live = self.live().filter(|live| live.partial.is_none() && !self.filters.no_put)?;
+        Some(Spot { id: live.id, next_revision: self.next_revision(Some(progress)) })
     }
 
     /// Whether nothing but `Created` has come on its connection, so that a response that never got through may have

@@ -10,7 +10,7 @@ use crate::{
     CloseReason, DecodeError, Failure, Frame, Header, Instant, Opened, RangeDone, RangeKey, Remedy,
     ServerMisbehaved, StreamId, StreamKey, WatchKey,
     failure::{Oversize, final_reason, message_of, oversize},
-    key::{GroupId, Purpose},
+    key::{Asker, GroupId, Purpose},
     printable,
     reads::{
         Asked,
@@ -309,7 +309,14 @@ impl Watcher {
     /// The answer to [`Action::Range`](crate::Action::Range). An answer nobody waits for is ignored.
     pub fn handle_range_done(&mut self, now: Instant, range: RangeKey, result: Result<RangeDone, Failure>) {
         let now = self.advance(now);
-        let RangeKey { group, purpose, .. } = range;
+        let (group, purpose) = match range.asker {
+            Asker::Group(group, purpose) => (group, purpose),
+            Asker::Stream(stream) => {
+                self.missed_answered(now, stream, range, result.ok());
+                self.settle();
+                return;
+            }
+        };
         let asked = self.groups.get_mut(group).and_then(|group| group.read_mut(purpose).answer(range));
         let Some(asked) = asked else {
             self.settle();
@@ -326,6 +333,16 @@ impl Watcher {
             (Purpose::Now, Err(failure)) => self.now_failed(now, group, asked.watches, &failure),
         }
         self.settle();
+    }
+
+    /// The store has said whether it has more for a watch behind a proxy. It counts only if it is of the watch's own
+    /// history.
+    fn missed_answered(&mut self, now: Instant, stream: StreamKey, range: RangeKey, done: Option<RangeDone>) {
+        let Some(stream) = self.streams.current_mut(stream) else { return };
+        let Some(watch) = stream.hearing_mut().asked_for(range) else { return };
+        let watch = self.watches.get(watch);
+        let done = done.filter(|done| watch.is_some_and(|watch| watch.place().may_be_of(done.cluster_id)));
+        stream.hearing_mut().answered(now, &self.config, done);
     }
 
     fn now_answered(&mut self, now: Instant, id: GroupId, asked: Asked, done: RangeDone) {

@@ -19,7 +19,7 @@ use crate::{
     Action, ApiMisuse, CloseReason, ConfigError, Delivery, Instant, Request, StartAt, Stats, StreamEnd,
     StreamId, StreamKey, TimeoutReason, WatchConfig, WatchKey, WatchRequest,
     deadlines::{Deadlines, Owner},
-    key::{GroupId, Purpose, RangeKey},
+    key::{Asker, GroupId, Purpose, RangeKey},
     reads::Groups,
     stream::{Stream, table::Streams},
     watch::{Watch, queue::Spares, table::Watches},
@@ -355,10 +355,10 @@ impl Watcher {
         }
     }
 
-    fn next_range_key(&mut self, group: GroupId, purpose: Purpose) -> RangeKey {
+    fn next_range_key(&mut self, asker: Asker) -> RangeKey {
         let number = self.next_range;
         self.next_range += 1;
-        RangeKey { number, group, purpose }
+        RangeKey { number, asker }
     }
 }
 

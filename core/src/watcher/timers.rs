@@ -5,7 +5,9 @@ use core::time::Duration;
 use super::Watcher;
 use crate::{
     CloseReason, Instant, Remedy, ServerMisbehaved, StreamEnd, StreamId, TimeoutReason, WatchKey,
-    deadlines::Owner, stream::lag::Waited, time::millis,
+    deadlines::Owner,
+    stream::{hearing::Listened, lag::Waited},
+    time::millis,
 };
 
 /// How many timeouts of one stream are handled in one call: more than can lawfully be due together. At the end of
@@ -50,6 +52,7 @@ impl Watcher {
                 self.probe(now, id);
             }
             TimeoutReason::Progress => self.progress_timeout(now, id),
+            TimeoutReason::Listen => self.listen_timeout(now, id),
             TimeoutReason::Create => {
                 let watches = &self.watches;
                 let is_queued = |key| watches.get(key).is_some_and(|watch| watch.is_queued());
@@ -78,6 +81,18 @@ impl Watcher {
         let connection = stream.connection_mut();
         if connection.is_some_and(|connection| connection.progress_mut().take_turn(now)) {
             self.send_progress_request(key);
+        }
+    }
+
+    /// A watch behind a proxy is looked at: ask the store whether there is more for it, and in the end replace what it
+    /// travels on.
+    fn listen_timeout(&mut self, now: Instant, id: StreamId) {
+        let watches = &self.watches;
+        let Some(stream) = self.streams.known_mut(id) else { return };
+        match stream.listened(now, &self.config, |key, progress| watches.get(key)?.spot(progress)) {
+            Listened::Nothing => {}
+            Listened::Ask { watch, next_revision } => self.ask_for_missed(now, id, watch, next_revision),
+            Listened::Deaf { watch, revision } => self.replace_deaf(now, id, watch, revision),
         }
     }
 

@@ -67,12 +67,14 @@ pub trait Encode: Fields {
     }
 }
 
-/// The read that [`Action::Range`](crate::Action::Range) asks for: linearizable, count-only and of limit 1,
-/// since only the answer's header matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RevisionRequest<'a> {
+/// The read that [`Action::Range`](crate::Action::Range) asks for, linearizable and of limit 1. Either it only counts,
+/// since the answer's header alone matters; or it is for one key, without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevisionRequest {
     /// The keys that the user must be allowed to read.
-    pub keys: &'a KeyRange,
+    pub keys: KeyRange,
+    /// 0 to count them. Otherwise one of those is asked for that were put at this revision or later, without its value.
+    pub min_mod_revision: i64,
 }
 
 /// A list read by a stream (`KV.RangeStream` of etcd 3.7): all that is left of the range, whatever the page's limit.
@@ -95,7 +97,7 @@ impl Encode for ListStreamRequest<'_> {
     const METHOD: Method = Method::RangeStream;
 }
 
-impl Encode for RevisionRequest<'_> {
+impl Encode for RevisionRequest {
     const METHOD: Method = Method::Range;
 }
 
@@ -237,12 +239,14 @@ impl Fields for Progress {
     fn fields(&self, _: &mut impl Sink) {}
 }
 
-impl Fields for RevisionRequest<'_> {
+impl Fields for RevisionRequest {
     fn fields(&self, to: &mut impl Sink) {
         to.bytes(1, self.keys.start());
         to.bytes(2, self.keys.end());
         to.int64(3, 1);
-        to.bool(9, true);
+        to.bool(8, self.min_mod_revision != 0);
+        to.bool(9, self.min_mod_revision == 0);
+        to.int64(10, self.min_mod_revision);
     }
 }
 
@@ -366,15 +370,19 @@ mod tests {
         }
 
         #[test]
-        fn reads_of_the_revision_are_what_prost_makes_of_them(keys in keys()) {
+        fn reads_of_the_revision_are_what_prost_makes_of_them(
+            keys in keys(), min_mod_revision in prop_oneof![Just(0), number()],
+        ) {
             let theirs = pb::RangeRequest {
                 key: keys.start().clone(),
                 range_end: keys.end().clone(),
                 limit: 1,
-                count_only: true,
+                keys_only: min_mod_revision != 0,
+                count_only: min_mod_revision == 0,
+                min_mod_revision,
                 ..Default::default()
             };
-            same_as_prost(&RevisionRequest { keys: &keys }, &theirs);
+            same_as_prost(&RevisionRequest { keys, min_mod_revision }, &theirs);
         }
 
         #[test]

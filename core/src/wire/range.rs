@@ -53,11 +53,19 @@ impl RangeDone {
     /// Bytes that are no such message. As a [`Failure`] they go into
     /// [`handle_range_done`](crate::Watcher::handle_range_done) like any other failure of the read.
     pub fn decode(message: &[u8]) -> Result<Self, DecodeError> {
-        let mut header = Header::default();
-        read_fields(reader(message)?, &[bytes_tag(1)], |_, reader| {
-            read_header(reader.message()?, &mut header)
+        const HEADER: u32 = bytes_tag(1);
+        let (mut header, mut mod_revision) = (Header::default(), 0);
+        read_fields(reader(message)?, &[HEADER, bytes_tag(2)], |tag, reader| {
+            let field = reader.message()?;
+            if tag == HEADER {
+                return read_header(field, &mut header);
+            }
+            let mut kv = KvIndex::default();
+            read_kv(field, &mut kv)?;
+            mod_revision = kv.mod_revision.max(mod_revision);
+            Ok(())
         })?;
-        Ok(Self { revision: header.revision, cluster_id: header.cluster_id })
+        Ok(Self { revision: header.revision, cluster_id: header.cluster_id, mod_revision })
     }
 }
 

@@ -194,7 +194,7 @@ impl World {
     pub(crate) fn answer_read(&mut self, ok: bool) -> bool {
         let Some((range, revision)) = self.reads.pop_front() else { return false };
         let result = match ok {
-            true => Ok(RangeDone { revision, cluster_id: CLUSTER }),
+            true => Ok(RangeDone { revision, cluster_id: CLUSTER, mod_revision: 0 }),
             false => Err(Failure::connection("reset")),
         };
         self.watcher.handle_range_done(self.now, range, result);

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use etcd_watch_core::{
     Action, CloseReason, CreateRequest, Delivery, EndpointHint, Failure, Instant, KeyRange, Opened,
     RangeDone, RangeKey, Request, ResponseKind, ServerVersion, Stats, StreamEnd, StreamKey, WatchConfig,
-    WatchKey, WatchRequest, WatchResponse, Watcher,
+    WatchKey, WatchRequest, WatchResponse, Watcher, wire::RevisionRequest,
 };
 use etcd_watch_proto::{
     etcdserverpb::{ResponseHeader, WatchResponse as Frame},
@@ -41,7 +41,7 @@ pub(crate) struct Open {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Range {
     pub(crate) range: RangeKey,
-    pub(crate) keys: KeyRange,
+    pub(crate) request: RevisionRequest,
     pub(crate) endpoint: EndpointHint,
     pub(crate) fresh_token: bool,
 }
@@ -116,9 +116,9 @@ impl Driver {
 
     pub(crate) fn ranges(&mut self) -> Vec<Range> {
         self.take(|action| match action {
-            Action::Range { range, keys, endpoint, fresh_token, .. } => Some(Range {
+            Action::Range { range, request, endpoint, fresh_token, .. } => Some(Range {
                 range: *range,
-                keys: keys.clone(),
+                request: request.clone(),
                 endpoint: *endpoint,
                 fresh_token: *fresh_token,
             }),
@@ -137,10 +137,15 @@ impl Driver {
 
     /// The ids that streams are asked to create watches for nobody with.
     pub(crate) fn probes(&mut self) -> Vec<i64> {
+        self.probed().into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// The streams that are asked to create watches for nobody, and the ids.
+    pub(crate) fn probed(&mut self) -> Vec<(StreamKey, i64)> {
         self.take(|action| match action {
-            Action::Send { request: Request::Create(create), creates, .. } if create.is_probe() => {
+            Action::Send { stream, request: Request::Create(create), creates } if create.is_probe() => {
                 assert!(creates.is_none() && create.filters.no_put && create.filters.no_delete);
-                Some(create.watch_id)
+                Some((*stream, create.watch_id))
             }
             _ => None,
         })
@@ -253,7 +258,12 @@ impl Driver {
     }
 
     pub(crate) fn range_done(&mut self, range: RangeKey, revision: i64) {
-        let done = RangeDone { revision, cluster_id: CLUSTER };
+        self.range_found(range, revision, 0);
+    }
+
+    /// A key with this revision was found, or none by 0.
+    pub(crate) fn range_found(&mut self, range: RangeKey, revision: i64, mod_revision: i64) {
+        let done = RangeDone { revision, cluster_id: CLUSTER, mod_revision };
         self.watcher.handle_range_done(self.now, range, Ok(done));
         self.collect();
     }

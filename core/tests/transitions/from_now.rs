@@ -15,12 +15,12 @@ fn watches_asked_for_together_share_one_read_and_later_ones_wait_for_the_next() 
     };
     let first = driver.ranges();
     assert_eq!(first.len(), 1);
-    assert_eq!(first[0].keys, KeyRange::key("a"));
+    assert_eq!(first[0].request.keys, KeyRange::key("a"));
     let late = driver.watch(from_now("c"));
     assert_eq!(driver.ranges(), [], "one read at a time");
     driver.range_done(first[0].range, 41);
     let second = driver.ranges();
-    assert_eq!(second[0].keys, KeyRange::key("c"));
+    assert_eq!(second[0].request.keys, KeyRange::key("c"));
     driver.range_done(first[0].range, 47); // Once more, which nobody waits for.
     assert_eq!(driver.watcher.resume_revision(late), Some(0));
     let creates = driver.creates();
@@ -53,7 +53,7 @@ fn nothing_is_read_for_a_watch_that_is_cancelled_before_its_turn() {
     driver.watcher.cancel(driver.now, watches[0]).unwrap();
     let reads = driver.ranges();
     assert_eq!(reads.len(), 1);
-    assert_eq!(reads[0].keys, KeyRange::key("b"));
+    assert_eq!(reads[0].request.keys, KeyRange::key("b"));
     let late = driver.watch(from_now("c"));
     driver.cancel(late);
     driver.range_done(reads[0].range, 41);
@@ -100,7 +100,7 @@ fn a_denied_read_ends_only_the_watch_whose_keys_were_read() {
     driver.range_failed(read.range, Failure::status(7, "etcdserver: permission denied"));
     assert!(matches!(driver.closed(watches[0]), CloseReason::PermissionDenied { .. }));
     let next = driver.ranges();
-    assert_eq!(next[0].keys, KeyRange::key("open"), "at once, for the others");
+    assert_eq!(next[0].request.keys, KeyRange::key("open"), "at once, for the others");
     driver.range_done(next[0].range, 5);
     assert_eq!(driver.watcher.resume_revision(watches[1]), Some(6));
 }

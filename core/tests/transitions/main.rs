@@ -1,6 +1,7 @@
 //! Every transition of the machine, one theme a file, from outside.
 
 mod creating;
+mod deaf;
 mod ending;
 mod events;
 mod from_now;

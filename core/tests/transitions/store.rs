@@ -98,7 +98,7 @@ fn a_watch_from_now_remembers_the_cluster_that_told_it_its_now() {
     let watch = driver.watch(from_now("k"));
     let stream = driver.open(TRUSTED);
     let read = driver.ranges().remove(0);
-    let done = RangeDone { revision: 9, cluster_id: OTHER };
+    let done = RangeDone { revision: 9, cluster_id: OTHER, mod_revision: 0 };
     driver.watcher.handle_range_done(driver.now, read.range, Ok(done));
     driver.create_one(stream);
     assert_eq!(driver.closed(watch), CloseReason::StoreChanged { before: OTHER, after: CLUSTER });
@@ -309,7 +309,7 @@ fn a_now_of_another_cluster_is_not_measured_by_this_one() {
     driver.running(all_from(1));
     let watch = driver.watch(from_now("k"));
     let read = driver.ranges().remove(0);
-    let done = RangeDone { revision: 9, cluster_id: OTHER };
+    let done = RangeDone { revision: 9, cluster_id: OTHER, mod_revision: 0 };
     driver.watcher.handle_range_done(driver.now, read.range, Ok(done));
     assert_eq!(driver.watcher.resume_revision(watch), Some(10));
 }

@@ -45,7 +45,7 @@ fn a_denial_that_a_read_confirms_ends_the_watch_and_disturbs_no_other() {
     let (stream, (watch, id), denied) = one_denied(&mut driver);
     let reads = driver.ranges();
     assert_eq!(reads.len(), 1);
-    assert_eq!(reads[0].keys, KeyRange::key("secret"));
+    assert_eq!(reads[0].request.keys, KeyRange::key("secret"));
     assert_eq!(driver.watcher.watch_stats(denied).map(|stats| stats.state), Some(WatchState::Waiting));
     driver.frame(stream, events(id, &[5]));
     driver.range_failed(reads[0].range, Failure::status(7, DENIED));
@@ -184,7 +184,7 @@ fn many_denials_are_looked_into_one_after_the_other_and_those_for_the_same_keys_
     for (key, ended) in [("a", 2), ("b", 1), ("a", 1)] {
         let reads = driver.ranges();
         assert_eq!(reads.len(), 1, "one at a time");
-        assert_eq!(reads[0].keys, KeyRange::key(key));
+        assert_eq!(reads[0].request.keys, KeyRange::key(key));
         driver.range_failed(reads[0].range, Failure::status(7, DENIED));
         for watch in watches.drain(..ended) {
             assert!(matches!(driver.closed(watch), CloseReason::PermissionDenied { .. }));

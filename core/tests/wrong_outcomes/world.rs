@@ -364,7 +364,7 @@ impl World {
                 self.served.remove(&stream);
                 self.closes.push((self.driver.now, reason));
             }
-            Action::Range { range, keys, .. } => server(self, Asked::Read { range, keys }),
+            Action::Range { range, request, .. } => server(self, Asked::Read { range, keys: request.keys }),
             Action::Deliver { watch } => self.take(watch),
             Action::Overflowed { .. } => {}
         }

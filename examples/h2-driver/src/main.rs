@@ -64,8 +64,8 @@ impl Driver {
                     Action::Close { stream, .. } => {
                         self.streams.borrow_mut().remove(&stream).iter().for_each(|stream| stream.0.abort());
                     }
-                    Action::Range { range, keys, options, .. } => drop(task::spawn_local(async move {
-                        let result = driver.read(&RevisionRequest { keys: &keys }, &options).await;
+                    Action::Range { range, request, options, .. } => drop(task::spawn_local(async move {
+                        let result = driver.read(&request, &options).await;
                         driver.tell(|machine, now| machine.handle_range_done(now, range, result));
                     })),
                     Action::Deliver { watch } => {
@@ -127,7 +127,7 @@ impl Driver {
     }
 
     /// Reads the store's current revision.
-    async fn read(&self, request: &RevisionRequest<'_>, options: &StreamOptions) -> Answer<RangeDone> {
+    async fn read(&self, request: &RevisionRequest, options: &StreamOptions) -> Answer<RangeDone> {
         let reply = self.connected(async |mut http| self.unary(&mut http, options, request).await);
         Ok(RangeDone::decode(&timeout(2 * TIMEOUT, reply).await.map_err(broken)??)?)
     }

@@ -170,7 +170,7 @@ impl<'a> World<'a> {
                 self.left.notifications -= 1;
             }
             Step::Answer { revision } => {
-                let done = RangeDone { revision: i64::from(revision), cluster_id: CLUSTER };
+                let done = RangeDone { revision: i64::from(revision), cluster_id: CLUSTER, mod_revision: 0 };
                 self.answer(Ok(done));
             }
             Step::FailRead => {

@@ -191,7 +191,8 @@ impl World {
                 let result = if input.flag() {
                     Err(failure(input))
                 } else {
-                    Ok(RangeDone { revision: input.number(), cluster_id: input.below(3) as u64 })
+                    let (revision, cluster_id) = (input.number(), input.below(3) as u64);
+                    Ok(RangeDone { revision, cluster_id, mod_revision: revision })
                 };
                 self.driver.range_done(range, result);
             }
@@ -289,7 +290,7 @@ impl World {
                 }
             }
             for range in self.driver.ranges.clone() {
-                let done = RangeDone { revision: self.revision, cluster_id: 1 };
+                let done = RangeDone { revision: self.revision, cluster_id: 1, mod_revision: 0 };
                 self.driver.range_done(range, Ok(done));
             }
         }

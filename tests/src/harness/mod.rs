@@ -36,6 +36,7 @@
 //! | `metrics` | what a server counts |
 //! | `etcdctl` | the command-line client |
 //! | `go` | etcd's own client, in Go, as a program |
+//! | `grpc_proxy` | etcd's own proxy, in front of a server |
 //! | `wait` | waiting for a condition, with a deadline |
 
 mod auth;
@@ -45,6 +46,7 @@ mod error;
 mod etcdctl;
 mod flush;
 mod go;
+mod grpc_proxy;
 mod http;
 mod metrics;
 mod ports;
@@ -64,6 +66,7 @@ pub use error::HarnessError;
 pub use etcd_watch_binaries as binaries;
 pub use etcdctl::{Etcdctl, EtcdctlOutput, EtcdctlProcess};
 pub use go::{Go, GoProcess};
+pub use grpc_proxy::GrpcProxy;
 pub use server::EtcdServer;
 pub use snapshot::RestoreAs;
 pub use tls::ServerTls;

@@ -20,7 +20,7 @@ use super::key_range::KeyRange;
 use super::lease::Lessor;
 use super::store::{Change, Store, WriteTxn};
 use super::watch_service::{ModelStream, WatchService};
-use super::watch_stream::Context;
+use super::watch_stream::{Context, WatchStream};
 use super::{range, txn};
 
 /// One etcd member that is a cluster by itself, in memory.
@@ -407,6 +407,25 @@ impl ModelEtcd {
     pub fn cancel_watch(&mut self, stream: ModelStream, watch_id: i64, reason: &str) -> bool {
         let context = Context { store: &self.store, config: &self.config };
         self.watches.cancel(stream, watch_id, reason, context)
+    }
+
+    /// Loses a watch, as etcd's gRPC proxy does when another joins it with a token that has expired: the watch is held,
+    /// gets nothing any more but what is on its way, and nobody is told. False if there is no such watch, or it was lost
+    /// or compacted before.
+    pub fn lose_watch(&mut self, stream: ModelStream, watch_id: i64) -> bool {
+        self.watches.lose(stream, watch_id)
+    }
+
+    /// Whether a stream has such a watch, and it doesn't leave puts out.
+    #[must_use]
+    pub fn sees_puts(&self, stream: ModelStream, watch_id: i64) -> bool {
+        self.watches.get(stream).is_some_and(|open| open.sees_puts(watch_id))
+    }
+
+    /// How many watches of a stream are held and lost.
+    #[must_use]
+    pub fn lost_watches(&self, stream: ModelStream) -> usize {
+        self.watches.get(stream).map_or(0, WatchStream::lost_count)
     }
 
     /// Refuses, from now on, watches that touch a range, with a reason such as

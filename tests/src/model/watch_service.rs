@@ -135,6 +135,11 @@ impl WatchService {
         true
     }
 
+    /// Loses a watch, as a proxy can.
+    pub(super) fn lose(&mut self, stream: ModelStream, id: i64) -> bool {
+        self.streams.get_mut(&stream).is_some_and(|target| target.lose(id))
+    }
+
     pub(super) fn poll_response(
         &mut self,
         stream: ModelStream,

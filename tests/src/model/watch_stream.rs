@@ -221,6 +221,30 @@ impl WatchStream {
         Some(range)
     }
 
+    /// Loses a watch: it is held, and gets nothing any more but what is on its way. False if there is none with this id,
+    /// or it has been lost or compacted before.
+    pub(super) fn lose(&mut self, id: i64) -> bool {
+        let Some(watcher) = self.watchers.get_mut(&id) else { return false };
+        if matches!(watcher.state, State::Compacted | State::Lost) {
+            return false;
+        }
+        watcher.state = State::Lost;
+        self.progress_watchers -= usize::from(watcher.progress.take().is_some());
+        self.unsynced.ids.remove(&id);
+        self.victims.ids.remove(&id);
+        true
+    }
+
+    /// Whether there is a watch with this id that doesn't leave puts out.
+    pub(super) fn sees_puts(&self, id: i64) -> bool {
+        self.watchers.get(&id).is_some_and(Watcher::sees_puts)
+    }
+
+    /// Watches that are held and lost.
+    pub(super) fn lost_count(&self) -> usize {
+        self.watchers.values().filter(|watcher| matches!(watcher.state, State::Lost)).count()
+    }
+
     fn remove(&mut self, id: i64) -> Option<KeyRange> {
         let watcher = self.watchers.remove(&id)?;
         self.unsynced.ids.remove(&id);

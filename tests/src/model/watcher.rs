@@ -18,6 +18,7 @@ use super::store::{Change, Store};
 ///                     +------------------------+ +--> Synced
 ///
 ///   Unsynced whose next revision is compacted --> Compacted
+///   any that a proxy loses --> Lost
 /// ```
 #[derive(Debug, Clone)]
 pub(super) struct Watcher {
@@ -46,6 +47,8 @@ pub(super) enum State {
     Victim(Batch),
     /// Its next revision is gone, and it has been told.
     Compacted,
+    /// A proxy has lost it: it is there, and gets nothing any more.
+    Lost,
 }
 
 /// The changes that go into one response.
@@ -72,6 +75,10 @@ impl Watcher {
             no_put: request.filters().any(|filter| filter == FilterType::Noput),
             no_delete: request.filters().any(|filter| filter == FilterType::Nodelete),
         }
+    }
+
+    pub(super) fn sees_puts(&self) -> bool {
+        !self.no_put
     }
 
     pub(super) fn is_synced(&self) -> bool {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use etcd_watch_client::fuzzing::{chunk, list_request, page};
+use etcd_watch_client::fuzzing::{chunk, list_request, page, range_done, revision_request};
 use etcd_watch_core::{
-    EndpointHint, Failure, KeyRange, ListKey, ListRequest, RangeDone, RangeKey, Remedy, remedy,
+    EndpointHint, Failure, ListKey, ListRequest, RangeKey, Remedy, remedy, wire::RevisionRequest,
 };
 use etcd_watch_proto::etcdserverpb::{RangeRequest, RangeResponse, RangeStreamResponse};
 
@@ -34,7 +34,7 @@ pub(super) struct Call {
 
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
-    Now(RangeKey),
+    Revision(RangeKey),
     Page { mirror: usize, list: ListKey, first: bool },
 }
 
@@ -62,17 +62,10 @@ impl World {
         &mut self,
         client: usize,
         range: RangeKey,
-        keys: &KeyRange,
+        request: &RevisionRequest,
         endpoint: EndpointHint,
     ) {
-        let request = RangeRequest {
-            key: keys.start().clone(),
-            range_end: keys.end().clone(),
-            limit: 1,
-            count_only: true,
-            ..RangeRequest::default()
-        };
-        self.call(client, request, Purpose::Now(range), endpoint);
+        self.call(client, revision_request(request), Purpose::Revision(range), endpoint);
     }
 
     pub(super) fn ask_for_page(&mut self, mirror: usize, list: ListKey, request: &ListRequest) {
@@ -267,11 +260,8 @@ impl World {
             }
         }
         match purpose {
-            Purpose::Now(range) => {
-                let done = answer.map(|response| {
-                    let header = response.header.unwrap_or_default();
-                    RangeDone { revision: header.revision, cluster_id: header.cluster_id }
-                });
+            Purpose::Revision(range) => {
+                let done = answer.map(|response| range_done(&response));
                 self.note(|| format!("client {client}: {range:?} finds {done:?}"));
                 let now = self.machine_now();
                 self.clients[client].watcher.handle_range_done(now, range, done);

@@ -134,7 +134,10 @@ impl World {
                 };
                 let is_members_fault = matches!(
                     reason,
-                    StreamEnd::Misbehaved(_) | StreamEnd::Unavailable { .. } | StreamEnd::Lagging { .. }
+                    StreamEnd::Misbehaved(_)
+                        | StreamEnd::Unavailable { .. }
+                        | StreamEnd::Lagging { .. }
+                        | StreamEnd::Deaf { .. }
                 );
                 if is_members_fault {
                     let member = self.links[id.0].member;
@@ -151,8 +154,8 @@ impl World {
                 self.count_loss();
                 self.reset(id);
             }
-            Action::Range { range, keys, options: _, endpoint, fresh_token: _ } => {
-                self.ask_for_revision(client, range, &keys, endpoint);
+            Action::Range { range, request, options: _, endpoint, fresh_token: _ } => {
+                self.ask_for_revision(client, range, &request, endpoint);
             }
             Action::Deliver { watch } => match self.clients[client].owners.get(&watch) {
                 Some(&Owner::Consumer(consumer)) => self.expect_consumer(consumer),

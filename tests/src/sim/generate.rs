@@ -7,6 +7,9 @@ use fastrand::Rng;
 
 use super::plan::{Change, KEYS, MirrorPlan, Plan, RangePlan, Servers, Settings, Setup, Step, WatchPlan};
 
+/// How many other steps there are for each watch that a proxy loses.
+const STEPS_PER_LOSS: u32 = 50;
+
 impl Plan {
     /// The plan of a seed: the same one every time.
     #[must_use]
@@ -35,8 +38,25 @@ impl Plan {
             }
             steps.push((at, step(&mut random, &setup)));
         }
+        if setup.servers == Servers::Proxy && setup.probe {
+            // By randomness of their own: plans without them stay what they are.
+            lose_watches(&mut Rng::with_seed(!seed), settings, &mut steps);
+        }
         Self { seed, setup, steps, planted: None }
     }
+}
+
+/// A proxy loses a watch now and then, which only clients that probe notice.
+fn lose_watches(random: &mut Rng, settings: Settings, steps: &mut Vec<(Duration, Step)>) {
+    let mut at = Duration::ZERO;
+    loop {
+        at += exponential(random, settings.pace * STEPS_PER_LOSS);
+        if at >= settings.duration {
+            break;
+        }
+        steps.push((at, Step::LoseWatch { link: random.usize(0..64), watch: random.usize(0..16) }));
+    }
+    steps.sort_by_key(|(at, _)| *at);
 }
 
 fn setup(random: &mut Rng) -> Setup {

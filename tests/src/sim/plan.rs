@@ -164,6 +164,13 @@ pub enum Step {
         /// Which of its watches.
         watch: usize,
     },
+    /// A proxy loses a watch, and tells nobody.
+    LoseWatch {
+        /// Which stream.
+        link: usize,
+        /// Which of its watches.
+        watch: usize,
+    },
     /// A client moves a stream to another member.
     Move {
         /// Which stream.

@@ -42,6 +42,8 @@ pub struct Counts {
     pub reconnects: u64,
     /// Watches created anew on another stream.
     pub recreates: u64,
+    /// Watches that were found to be lost by a proxy.
+    pub deaf: u64,
     /// Events that came again, and were dropped.
     pub stale_events: u64,
     /// Events that came below a progress revision.
@@ -57,6 +59,7 @@ pub struct Counts {
 impl Counts {
     pub(super) fn absorb(&mut self, stats: &Stats) {
         self.recreates += stats.recreates;
+        self.deaf += stats.deaf;
         self.stale_events += stats.stale_events;
         self.overtaken_events += stats.overtaken_events;
     }
@@ -87,6 +90,7 @@ impl AddAssign<&Self> for Counts {
             (&mut self.other_stores, other.other_stores),
             (&mut self.reconnects, other.reconnects),
             (&mut self.recreates, other.recreates),
+            (&mut self.deaf, other.deaf),
             (&mut self.stale_events, other.stale_events),
             (&mut self.overtaken_events, other.overtaken_events),
             (&mut self.overflows, other.overflows),
@@ -120,8 +124,9 @@ impl fmt::Display for Counts {
         )?;
         writeln!(
             f,
-            "{} streams lost or given up, {} watches re-created, {} came back, {} lists ({} of another store)",
-            self.reconnects, self.recreates, self.returns, self.lists, self.other_stores
+            "{} streams lost or given up, {} of them for a deaf watch, {} watches re-created, {} came back, \
+             {} lists ({} of another store)",
+            self.reconnects, self.deaf, self.recreates, self.returns, self.lists, self.other_stores
         )?;
         writeln!(
             f,

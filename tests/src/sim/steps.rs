@@ -61,6 +61,9 @@ impl World {
             Step::ServerCancel { link, watch } => {
                 self.on_link(link, "server cancel", |world, id| world.cancel_on_server(id, watch));
             }
+            Step::LoseWatch { link, watch } => {
+                self.on_link(link, "watch lost by a proxy", |world, id| world.lose_watch(id, watch));
+            }
             Step::Move { link } => self.on_link(link, "move", |world, id| {
                 let (client, stream) = (world.links[id.0].client, world.links[id.0].stream);
                 let now = world.machine_now();
@@ -274,6 +277,26 @@ impl World {
         }
         self.cluster.members[member].etcd.cancel_watch(model, ids[watch % ids.len()], "");
         self.pump_member(member);
+    }
+
+    /// Not one that leaves puts out: a client can't notice that.
+    fn lose_watch(&mut self, id: LinkId, watch: usize) {
+        let (Some(model), member) = (self.links[id.0].model, self.links[id.0].member) else { return };
+        let etcd = &mut self.cluster.members[member].etcd;
+        let mut ids = etcd.watch_ids(model);
+        ids.retain(|&id| etcd.sees_puts(model, id));
+        if !ids.is_empty() {
+            etcd.lose_watch(model, ids[watch % ids.len()]);
+        }
+    }
+
+    /// How many of the clients' watches a proxy has lost.
+    pub(super) fn lost_watches(&self) -> usize {
+        let lost = |id: LinkId| {
+            let link = &self.links[id.0];
+            link.model.map_or(0, |model| self.cluster.members[link.member].etcd.lost_watches(model))
+        };
+        self.live_links().into_iter().map(lost).sum()
     }
 
     fn restore(&mut self, new_cluster: bool) {

@@ -18,6 +18,8 @@ use super::schedule::{Schedule, Wake};
 
 /// Once nothing fails any more, everybody has to be where the store is within this time.
 const RECOVERY: Duration = Duration::from_secs(120);
+/// A client listens to one watch after the other behind a proxy, to each for less than this time.
+const TURN: Duration = Duration::from_secs(20);
 /// Consumers that have to catch up don't take longer over a response than this.
 const QUICK: Duration = Duration::from_millis(10);
 /// Once nobody watches any more, nothing may be left of it after this time.
@@ -216,6 +218,7 @@ impl World {
         let puts: Vec<Change> = (0..KEYS.len()).map(|key| Change::Put { key, bytes: 1 }).collect();
         let deletes: Vec<Change> = (0..KEYS.len()).map(|key| Change::Delete { key }).collect();
         self.write(&puts);
+        self.find_lost_watches(&puts);
         self.write(&deletes);
         let revision = self.cluster.revision();
         let deadline = self.now + RECOVERY;
@@ -233,6 +236,22 @@ impl World {
             && let Some(leak) = self.leak()
         {
             self.broken(leak);
+        }
+    }
+
+    /// What a proxy has lost is noticed by a put that is still there when the store is asked.
+    fn find_lost_watches(&mut self, puts: &[Change]) {
+        if self.violation.is_some() || self.lost_watches() == 0 {
+            return;
+        }
+        // Some watches begin a little later.
+        (0..4).for_each(|_| self.write(puts));
+        let watches: usize = self.clients.iter().map(|client| client.watcher.stats().watches).sum();
+        let deadline = self.now + RECOVERY + TURN * u32::try_from(watches).unwrap_or(u32::MAX);
+        self.run_until(deadline, |world| world.lost_watches() == 0);
+        let lost = self.lost_watches();
+        if self.violation.is_none() && lost > 0 {
+            self.broken(format!("nobody notices that a proxy has lost {lost} watches"));
         }
     }
 

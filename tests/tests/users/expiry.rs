@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// When a token that is used now has expired for sure: etcd looks for those once a second.
-fn expired() -> Instant {
+pub(crate) fn expired() -> Instant {
     Instant::now() + SHORT + Duration::from_millis(1_500)
 }
 

@@ -15,6 +15,7 @@ mod cluster;
 mod denied;
 mod expiry;
 mod hopeless;
+mod proxied;
 #[path = "../conformance/runtime.rs"]
 mod runtime;
 mod world;
@@ -169,6 +170,27 @@ with_short_tokens! {
         watches_go_on_through_cuts_with_tokens_that_expire
         calls_go_on_after_their_token_has_expired
         a_lease_is_kept_alive_past_the_end_of_a_token;
+}
+
+mod proxied_v3_4 {
+    use super::*;
+    tests_on! {
+        EtcdServer::builder(EtcdVersion::V3_4).jwt(SHORT),
+        On::Tokio,
+        proxied: without_probes_a_lost_watch_stays_silent with_probes_a_lost_watch_goes_on_at_another_proxy;
+    }
+}
+
+mod proxied_v3_5 {
+    use super::*;
+    tests_on! {
+        EtcdServer::builder(EtcdVersion::V3_5).simple_token_ttl(SHORT),
+        On::Tokio,
+        proxied:
+            without_probes_a_lost_watch_stays_silent
+            with_probes_a_lost_watch_goes_on_at_the_same_proxy
+            with_probes_a_lost_watch_goes_on_at_another_proxy;
+    }
 }
 
 /// Signed tokens outlive a restart.

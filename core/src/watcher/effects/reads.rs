@@ -4,12 +4,13 @@ use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use super::Watcher;
 use crate::{
-    Action, CloseReason, Failure, Instant, StreamEnd, StreamId, WatchKey,
+    Action, CloseReason, EndpointHint, Failure, Instant, StreamEnd, StreamId, WatchKey,
     failure::message_of,
-    key::{GroupId, Purpose},
+    key::{Asker, GroupId, Purpose},
     reads::Group,
     remedy,
     watch::table::Watches,
+    wire::RevisionRequest,
 };
 
 impl Watcher {
@@ -33,7 +34,7 @@ impl Watcher {
     }
 
     fn ask_for_read(&mut self, id: GroupId, purpose: Purpose) {
-        let key = self.next_range_key(id, purpose);
+        let key = self.next_range_key(Asker::Group(id, purpose));
         let Some(group) = self.groups.get_mut(id).filter(|group| group.read(purpose).is_idle()) else {
             return;
         };
@@ -56,10 +57,39 @@ impl Watcher {
         let attempt = group.read_mut(purpose).begin(self.now, key, asked, shown);
         self.actions.push_back(Action::Range {
             range: key,
-            keys,
+            request: RevisionRequest { keys, min_mod_revision: 0 },
             options: group.options().clone(),
             endpoint: attempt.endpoint,
             fresh_token: attempt.fresh_token,
+        });
+    }
+
+    /// Asks the store whether a watch behind a proxy has missed something. It is asked once, and no answer means
+    /// nothing.
+    pub(in crate::watcher) fn ask_for_missed(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        watch: WatchKey,
+        next_revision: i64,
+    ) {
+        let (Some(stream), Some(keys)) =
+            (self.streams.get(id), self.watches.get(watch).map(|watch| watch.range().clone()))
+        else {
+            return;
+        };
+        let (stream, group) = (stream.key(), stream.group());
+        let Some(options) = self.groups.get(group).map(|group| group.options().clone()) else { return };
+        let range = self.next_range_key(Asker::Stream(stream));
+        if let Some(stream) = self.streams.known_mut(id) {
+            stream.hearing_mut().ask(now, range);
+        }
+        self.actions.push_back(Action::Range {
+            range,
+            request: RevisionRequest { keys, min_mod_revision: next_revision },
+            options,
+            endpoint: EndpointHint::Any,
+            fresh_token: false,
         });
     }
 

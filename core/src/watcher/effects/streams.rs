@@ -1,11 +1,11 @@
 //! Streams: opened, joined, replaced, given up; and what is sent on them.
 
-use alloc::string::String;
+use alloc::{string::String, vec::Vec};
 
 use super::Watcher;
 use crate::{
     Action, CloseReason, CreateRequest, Creates, Filters, Instant, KeyRange, Remedy, Request,
-    ServerMisbehaved, StreamEnd, StreamId, StreamKey, WatchKey, watch::Watch,
+    ServerMisbehaved, StreamEnd, StreamId, StreamKey, WatchKey, stream::open::Connection, watch::Watch,
 };
 
 impl Watcher {
@@ -139,6 +139,31 @@ impl Watcher {
             stream.misbehaved();
         }
         self.replace(now, id, Remedy::RetryElsewhere, Some(what.into()));
+    }
+
+    /// A proxy has lost a watch. It keeps one watch on a member for all its clients that watch the same keys, and what it
+    /// has lost stays lost while one of them is left there: so every stream through a proxy on which these keys are
+    /// watched is replaced, all at the same time.
+    pub(in crate::watcher) fn replace_deaf(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        watch: WatchKey,
+        revision: i64,
+    ) {
+        self.stats.deaf += 1;
+        let watches = &self.watches;
+        let Some(range) = watches.get(watch).map(Watch::range) else { return };
+        let is_concerned = |&other: &StreamId| {
+            let stream = self.streams.get(other);
+            let stream = stream.filter(|stream| stream.connection().is_some_and(Connection::is_proxied));
+            let mut keys = stream.into_iter().flat_map(|stream| stream.watches().iter());
+            other == id || keys.any(|key| watches.get(key).is_some_and(|watch| watch.range() == range))
+        };
+        let concerned: Vec<StreamId> = self.streams.ids().into_iter().filter(is_concerned).collect();
+        for id in concerned {
+            self.replace(now, id, Remedy::RetryElsewhere, Some(StreamEnd::Deaf { watch, revision }));
+        }
     }
 
     /// The server does not accept the token of a connection: the next one is opened with a new token. Where new ones

@@ -96,7 +96,8 @@ fn same_as_prost(bytes: &Bytes) -> bool {
         (Ok(page), Ok(mut theirs)) => {
             let header = theirs.header.get_or_insert_default();
             (header.member_id, header.raft_term) = (0, 0);
-            let done = RangeDone { revision: header.revision, cluster_id: header.cluster_id };
+            let mod_revision = theirs.kvs.iter().map(|kv| kv.mod_revision).max().unwrap_or(0).max(0);
+            let done = RangeDone { revision: header.revision, cluster_id: header.cluster_id, mod_revision };
             assert_eq!(expand(&page), theirs, "{bytes:02x?}");
             assert_eq!(RangeDone::decode(bytes), Ok(done), "{bytes:02x?}");
             true

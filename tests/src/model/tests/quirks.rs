@@ -190,3 +190,19 @@ fn events_that_waited_for_their_created_are_not_fragmented() {
     });
     assert!(interleaved);
 }
+
+#[test]
+fn a_watch_that_a_proxy_has_lost_gets_what_is_on_its_way_and_is_there_until_it_is_cancelled() {
+    let mut etcd = with(Quirks::grpc_proxy());
+    let stream = etcd.open_watch_stream();
+    let ids = [0, 1].map(|_| created(&mut etcd, stream, watch("a", "\0")).watch_id);
+    put(&mut etcd, "a", "");
+    assert!(etcd.lose_watch(stream, ids[0]) && !etcd.lose_watch(stream, ids[0]));
+    assert_eq!(drain(&mut etcd, stream).len(), 2);
+    put(&mut etcd, "b", "");
+    let heard: Vec<_> = drain(&mut etcd, stream).iter().map(|response| response.watch_id).collect();
+    assert_eq!((heard, etcd.lost_watches(stream), etcd.watch_ids(stream).len()), (vec![ids[1]], 1, 2));
+    cancel(&mut etcd, stream, ids[0]);
+    assert!(drain(&mut etcd, stream)[0].canceled);
+    assert_eq!((etcd.lost_watches(stream), etcd.watch_ids(stream).len()), (0, 1));
+}

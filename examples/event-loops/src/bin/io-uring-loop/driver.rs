@@ -128,11 +128,11 @@ impl Driver {
                 log(format_args!("closing {stream:?}: {reason}"));
                 state.streams.remove(&stream);
             }
-            Action::Range { range, keys, options, endpoint, fresh_token: _ } => {
+            Action::Range { range, request, options, endpoint, fresh_token: _ } => {
                 let endpoint = state.endpoints.pick(None, endpoint);
                 let driver = self.clone();
                 let task = spawn(async move {
-                    let result = link::read(&endpoint, &keys, &options).await;
+                    let result = link::read(&endpoint, &request, &options).await;
                     if let Err(failure) = &result {
                         driver.lost(&endpoint, &format_args!("{range:?}"), failure);
                     }

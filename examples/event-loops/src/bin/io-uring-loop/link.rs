@@ -96,11 +96,11 @@ async fn frames(
 /// Reads the store's current revision, on a connection of its own.
 pub(crate) async fn read(
     endpoint: &Endpoint,
-    keys: &KeyRange,
+    request: &RevisionRequest,
     options: &StreamOptions,
 ) -> Result<RangeDone, Failure> {
     let (mut requests, connection) = connect(endpoint).await?;
-    let call = Call::unary(&mut requests, endpoint, options, &RevisionRequest { keys })?;
+    let call = Call::unary(&mut requests, endpoint, options, request)?;
     let reply = timeout(timeouts::READ, alongside(connection, call.reply())).await;
     let silent = |_| Failure::connection(format!("no answer within {:?}", timeouts::READ));
     Ok(RangeDone::decode(&reply.map_err(silent)???)?)

@@ -35,7 +35,7 @@ use crate::socket::Socket;
 #[derive(Debug)]
 pub(crate) enum Purpose {
     Stream(StreamKey),
-    Read(RangeKey, KeyRange),
+    Read(RangeKey, RevisionRequest),
 }
 
 impl fmt::Display for Purpose {
@@ -186,8 +186,8 @@ impl Link {
                 let call = Call::unary(&mut requests, endpoint, options, &StatusRequest)?;
                 (Step::Version, call, timeouts::VERSION)
             }
-            Purpose::Read(_, keys) => {
-                let call = Call::unary(&mut requests, endpoint, options, &RevisionRequest { keys })?;
+            Purpose::Read(_, request) => {
+                let call = Call::unary(&mut requests, endpoint, options, request)?;
                 (Step::Read, call, timeouts::READ)
             }
         };

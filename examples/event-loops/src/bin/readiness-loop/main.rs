@@ -140,8 +140,8 @@ impl Loop {
                     log(format_args!("closing {stream:?}: {reason}"));
                     self.links.retain(|link| !link.is_for(stream));
                 }
-                Action::Range { range, keys, options, endpoint, fresh_token: _ } => {
-                    self.connect(Purpose::Read(range, keys), None, options, endpoint);
+                Action::Range { range, request, options, endpoint, fresh_token: _ } => {
+                    self.connect(Purpose::Read(range, request), None, options, endpoint);
                 }
                 Action::Deliver { watch } => {
                     while let Some(delivery) = self.machine.next(self.clock.now(), watch) {
