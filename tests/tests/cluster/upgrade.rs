@@ -38,7 +38,7 @@ struct Belongings {
 impl Belongings {
     async fn of(name: &str, client: &Client, direct: &Client) -> Self {
         let mirror =
-            Folding::open(client, MirrorRequest::new(KeyRange::prefix(PREFIX)).page_keys(5), DEADLINE);
+            Folding::open(client, MirrorRequest::new(KeyRange::prefix(PREFIX)).page_bytes(1 << 10), DEADLINE);
         let cache = client.cache(CacheRequest::new(KeyRange::prefix(PREFIX))).expect("a sound request");
         let lock = Name::new(format!("locks/{}", name.replace(' ', "-"))).expect("a sound name");
         let session = async || Session::builder(client).ttl(TTL).open().await.expect("a session");
