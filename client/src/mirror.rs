@@ -76,9 +76,9 @@ enum ListState {
     /// It was asked for.
     Asked(BoxFuture<'static, Listed>),
     /// A stream brings it, and the consumer has to take what has come.
-    Held(ListStream),
+    Held(Box<ListStream>),
     /// A message of the stream is waited for.
-    Reading(BoxFuture<'static, (ListStream, Result<Page, Failure>)>),
+    Reading(BoxFuture<'static, (Box<ListStream>, Result<Page, Failure>)>),
 }
 
 impl std::fmt::Debug for Mirror {
@@ -289,7 +289,8 @@ impl Mirror {
     /// Hands on the answer to a list; what is left to do for it.
     fn listed(&mut self, list: ListKey, listed: Listed) -> Option<ListState> {
         let Listed { at, answer } = listed;
-        self.last_endpoint = at.as_ref().map(|at| at.endpoint().clone()).or(self.last_endpoint.take());
+        self.last_endpoint =
+            at.as_ref().map(|at| at.endpoint().clone()).or_else(|| self.last_endpoint.take());
         let now = self.now();
         match answer {
             ListAnswer::Stream(Ok(stream)) => return Some(ListState::Held(stream)),

@@ -10,6 +10,8 @@ use std::{
 use anyhow::{Context, Result};
 use etcd_watch_tokio::{Put, Txn};
 
+use crate::cpu;
+
 /// Keys in one transaction; the server is told to allow it.
 const TXN_OPS: usize = 5_000;
 
@@ -44,6 +46,11 @@ impl Etcd {
 
     pub(super) fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// The processor time that it has taken, in seconds.
+    pub(super) fn cpu(&self) -> Result<f64> {
+        cpu::of_process(self.process.id())
     }
 
     pub(super) fn version(&self) -> &str {

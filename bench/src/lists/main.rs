@@ -4,11 +4,13 @@
 //! cache: how long it takes, and the most memory that the process has. Each list is made by a process of its own. With
 //! `--interop`, the program of `cargo xtask go`, it is compared with one unpaged `Get` of etcd's Go client.
 //!
-//! Times depend on the computer and on what else it does, so what counts are the ratios within one run.
+//! Times depend on the computer and on what else it does, so what counts are the ratios within one run; processor time
+//! depends less on what else there is.
 
 // A command line speaks to its user on standard output.
 #![allow(clippy::print_stdout)]
 
+mod cpu;
 mod etcd;
 mod measure;
 
@@ -68,7 +70,11 @@ fn compare(runtime: &tokio::runtime::Runtime, etcd: &std::path::Path, arguments:
         runtime.block_on(etcd::fill(server.endpoint(), prefix, keys, arguments.value_bytes))?;
     }
     println!("{}: {} keys of {} B", server.version(), arguments.keys, arguments.value_bytes);
-    println!("| | {} keys | {} keys | ratio | memory |\n|---|--:|--:|--:|--:|", ranges[0].1, ranges[1].1);
+    println!(
+        "| | {} keys | {} keys | ratio | CPU of the client | of the server | memory |",
+        ranges[0].1, ranges[1].1
+    );
+    println!("|---|--:|--:|--:|--:|--:|--:|");
     let mut ways = vec![("mirror", None, How::Mirror), ("cache", None, How::Cache)];
     if let Some(interop) = &arguments.interop {
         ways.insert(0, ("clientv3, one Get", Some(interop), How::Cache));
@@ -77,10 +83,12 @@ fn compare(runtime: &tokio::runtime::Runtime, etcd: &std::path::Path, arguments:
         let best = |prefix: &str, keys: usize| -> Result<Measured> {
             let mut best: Option<Measured> = None;
             for _ in 0..arguments.runs.max(1) {
-                let measured = match interop {
+                let before = server.cpu()?;
+                let mut measured = match interop {
                     Some(interop) => Measured::by_go(interop, server.endpoint(), prefix)?,
                     None => Measured::by_child(how, server.endpoint(), prefix)?,
                 };
+                measured.server_cpu = server.cpu()? - before;
                 anyhow::ensure!(measured.keys == keys, "{} keys were listed of {keys}", measured.keys);
                 best = Some(best.map_or(measured, |best| best.least(measured)));
             }
@@ -88,10 +96,12 @@ fn compare(runtime: &tokio::runtime::Runtime, etcd: &std::path::Path, arguments:
         };
         let [large, small] = [best(ranges[0].0, ranges[0].1)?, best(ranges[1].0, ranges[1].1)?];
         println!(
-            "| {name} | {:.2} s | {:.3} s | {:.1} | {} MiB |",
+            "| {name} | {:.2} s | {:.3} s | {:.1} | {:.2} s | {:.2} s | {} MiB |",
             large.seconds,
             small.seconds,
             large.seconds / small.seconds,
+            large.client_cpu,
+            large.server_cpu,
             large.peak_kib >> 10,
         );
     }

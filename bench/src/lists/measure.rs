@@ -6,12 +6,16 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 use etcd_watch_tokio::{KeyRange, MirrorEvent, cache::CacheRequest};
 
-/// What a list took: keys, seconds, and the most memory that its process had, in KiB.
+use crate::cpu;
+
+/// What a list took: time and processor time in seconds, and the most memory that its process had, in KiB.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Measured {
     pub(super) keys: usize,
     pub(super) seconds: f64,
     pub(super) peak_kib: usize,
+    pub(super) client_cpu: f64,
+    pub(super) server_cpu: f64,
 }
 
 impl Measured {
@@ -28,15 +32,22 @@ impl Measured {
     }
 
     fn said_by(command: &mut Command) -> Result<Self> {
+        let before = cpu::of_children()?;
         let output = command.output().with_context(|| format!("can't run {command:?}"))?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout)?.trim().parse()
+        let said: Self = String::from_utf8(output.stdout)?.trim().parse()?;
+        Ok(Self { client_cpu: cpu::of_children()? - before, ..said })
     }
 
     /// The lesser of each.
     pub(super) fn least(self, other: Self) -> Self {
-        let (seconds, peak_kib) = (self.seconds.min(other.seconds), self.peak_kib.min(other.peak_kib));
-        Self { seconds, peak_kib, ..self }
+        Self {
+            keys: self.keys,
+            seconds: self.seconds.min(other.seconds),
+            peak_kib: self.peak_kib.min(other.peak_kib),
+            client_cpu: self.client_cpu.min(other.client_cpu),
+            server_cpu: self.server_cpu.min(other.server_cpu),
+        }
     }
 }
 
@@ -52,7 +63,8 @@ impl FromStr for Measured {
     fn from_str(line: &str) -> Result<Self> {
         let words: Vec<&str> = line.split(' ').collect();
         let [keys, seconds, peak_kib] = words[..] else { bail!("{line:?} is not what a list took") };
-        Ok(Self { keys: keys.parse()?, seconds: seconds.parse()?, peak_kib: peak_kib.parse()? })
+        let (keys, seconds, peak_kib) = (keys.parse()?, seconds.parse()?, peak_kib.parse()?);
+        Ok(Self { keys, seconds, peak_kib, ..Self::default() })
     }
 }
 
@@ -90,7 +102,8 @@ impl How {
                 (keys, begun.elapsed(), Some(cache))
             }
         };
-        let measured = Measured { keys, seconds: seconds.as_secs_f64(), peak_kib: peak_kib()? };
+        let seconds = seconds.as_secs_f64();
+        let measured = Measured { keys, seconds, peak_kib: peak_kib()?, ..Measured::default() };
         drop(kept);
         Ok(measured)
     }

@@ -40,7 +40,7 @@ pub(crate) struct Listed {
 /// The answer to a list.
 pub(crate) enum ListAnswer {
     Page(Result<Page, Failure>),
-    Stream(Result<ListStream, Failure>),
+    Stream(Result<Box<ListStream>, Failure>),
 }
 
 /// A list that is read by a stream. Dropping it resets the stream.
@@ -52,7 +52,7 @@ pub(crate) struct ListStream {
 
 impl ListStream {
     /// The next message, or the end: [`Failure::EndOfStream`] if it is a good one.
-    pub(crate) async fn next(mut self) -> (Self, Result<Page, Failure>) {
+    pub(crate) async fn next(mut self: Box<Self>) -> (Box<Self>, Result<Page, Failure>) {
         let limit = self.calls.request_timeout;
         let message = match self.calls.answered(limit, self.messages.next()).await {
             // A good end says nothing against the member.
@@ -127,7 +127,8 @@ impl Calls {
             let read = Read::new(&ListStreamRequest(&request), &request.options, max_bytes);
             if let Some(messages) = self.stream(&prepared, &read, left).await.transpose() {
                 let at = Some(prepared.pooled().clone());
-                let stream = messages.map(|messages| ListStream { calls: self, prepared, messages });
+                let stream =
+                    messages.map(|messages| Box::new(ListStream { calls: self, prepared, messages }));
                 return Listed { at, answer: ListAnswer::Stream(stream) };
             }
         }

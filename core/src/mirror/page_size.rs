@@ -124,7 +124,7 @@ mod tests {
         size.came(128, 128 * 128);
         assert_eq!((size.keys(), size.bound()), (8192, 32 * MIB));
         // They have 100 KiB each all of a sudden.
-        let too_large = Oversize { bytes: 8192 * 100 << 10, limit: 32 * MIB };
+        let too_large = Oversize { bytes: (8192 * 100) << 10, limit: 32 * MIB };
         assert!(size.refused(too_large));
         assert_eq!(size.keys(), 81);
     }

@@ -20,7 +20,7 @@ fn streaming() -> (Hand, ListKey) {
     let mut hand = begun();
     let (list, request) = hand.asked();
     assert!(request.may_stream && hand.mirror.wants_chunk(list));
-    assert_eq!((request.revision, request.range), (9, KeyRange::range("k1\0", "l").unwrap()));
+    assert_eq!((request.revision, request.range), (9, KeyRange::range("k1\0", "l").expect("a range")));
     assert_eq!(request.max_bytes, 4 * 2 * crate::hand::FIRST_PAIR_BYTES);
     (hand, list)
 }
@@ -85,7 +85,7 @@ fn a_stream_without_its_header_goes_on_from_its_last_key_at_the_same_revision() 
         assert_eq!(hand.told(), "+k2");
         hand.stream_ends(list, failure);
         let request = hand.asked_later();
-        assert_eq!((request.revision, request.range), (9, KeyRange::range("k2\0", "l").unwrap()));
+        assert_eq!((request.revision, request.range), (9, KeyRange::range("k2\0", "l").expect("a range")));
         assert_eq!((request.endpoint, request.may_stream), (EndpointHint::Another, false), "a page first");
     }
 }
@@ -241,7 +241,7 @@ fn a_stream_that_says_that_there_is_more_is_not_the_end_of_the_list() {
     hand.events();
     hand.stream_ends(list, Failure::EndOfStream);
     let request = hand.answer(Ok(page(9, &[("k3", 4)], false)));
-    assert_eq!((request.range, request.may_stream), (KeyRange::range("k2\0", "l").unwrap(), false));
+    assert_eq!((request.range, request.may_stream), (KeyRange::range("k2\0", "l").expect("a range"), false));
     assert_eq!(hand.told(), "+k3 !9");
 }
 
