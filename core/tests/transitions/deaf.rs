@@ -283,7 +283,7 @@ fn watches_take_turns_and_each_read_is_for_the_keys_of_one() {
     let keys = ["a", "b", "c"];
     let [_, _, c] = keys.map(|key| driver.watch(from_now(key).start_revision(3)));
     open_proxied(&mut driver);
-    let mut turn = |driver: &mut Driver| {
+    let turn = |driver: &mut Driver| {
         let read = asked(driver);
         driver.range_found(read.range, 100, 0);
         // The next one's turn begins.
