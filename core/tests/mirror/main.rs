@@ -86,7 +86,7 @@ struct Script {
 
 fn script() -> impl Strategy<Value = Script> {
     let budget = prop_oneof![Just(600), Just(2000), Just(1 << 20)];
-    let page_bytes = prop_oneof![Just(1), 10..100_usize, Just(8 << 20)];
+    let page_bytes = prop_oneof![1 => Just(1), 1 => 10..100_usize, 2 => Just(128 << 10), 1 => Just(8 << 20)];
     let pages = (page_bytes, prop_oneof![Just(1), Just(2), Just(100)], any::<bool>());
     let world = (any::<u64>(), 0..4_usize, pages, any::<bool>(), budget, any::<bool>());
     (world, changes(12), prop::collection::vec(step(), 1..200)).prop_map(|(world, first, steps)| {
