@@ -17,7 +17,7 @@ use compio::{
     time::{sleep, timeout},
 };
 use etcd_watch_core::{
-    Failure, KeyRange, Opened, RangeDone, StreamKey, StreamOptions,
+    Failure, Opened, RangeDone, StreamKey, StreamOptions,
     wire::{Method, RevisionRequest, StatusRequest},
 };
 use etcd_watch_event_loops::{

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Failure, Instant, KeyRange, Opened, RangeDone, RangeKey, Request, StreamKey, StreamOptions,
+    Failure, Instant, Opened, RangeDone, RangeKey, Request, StreamKey, StreamOptions,
     wire::{Method, RevisionRequest, StatusRequest},
 };
 use etcd_watch_event_loops::{
