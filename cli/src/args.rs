@@ -94,9 +94,9 @@ pub(crate) struct Global {
     /// Write the secrets of TLS connections to the file that SSLKEYLOGFILE names, to look into them with Wireshark
     #[arg(long, global = true)]
     pub(crate) log_tls_keys: bool,
-    /// Connect by this HTTP proxy, http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, to every endpoint but unix sockets. By default the
-    /// variables HTTPS_PROXY (or ALL_PROXY) and NO_PROXY say which endpoints go by which proxy; better set these where
-    /// there is a password, since others on this machine can see flags
+    /// Connect by this HTTP proxy, http://HOST:PORT or http://USER:PASSWORD@HOST:PORT, to every endpoint but unix sockets.
+    /// By default the variables HTTPS_PROXY (or ALL_PROXY) and NO_PROXY say which endpoints go by which proxy; better set
+    /// these where there is a password, since others on this machine can see flags
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) proxy: Option<Secret>,
     /// Connect without a proxy, whatever the variables say

@@ -15,7 +15,8 @@ use crate::{
     runtime::Moment,
 };
 
-/// A lease to grant: [`Client::lease_grant`]. A [`Duration`] is one with every option at its default.
+/// A lease to grant: [`Client::lease_grant`](crate::Client::lease_grant). A [`Duration`] is one with every option at its
+/// default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct LeaseGrant {
@@ -108,7 +109,8 @@ impl fmt::Debug for Lease {
     }
 }
 
-/// What to ask about a lease: [`Client::lease_time_to_live`]. An id is a request without the keys.
+/// What to ask about a lease: [`Client::lease_time_to_live`](crate::Client::lease_time_to_live). An id is a request
+/// without the keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct LeaseTimeToLive {
