@@ -269,8 +269,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Reads the member list from the cluster this often, give or take a tenth, and uses the members' client URLs from then on, see
-    /// [`Client::sync_endpoints`]. Default: never.
+    /// Reads the member list from the cluster this often, give or take a tenth, and uses the members' client URLs from
+    /// then on, see [`Client::sync_endpoints`]. Default: never.
     pub fn sync_endpoints_every(mut self, interval: Duration) -> Self {
         self.upkeep.sync_every(interval);
         self
@@ -282,7 +282,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Spreads the watch streams over the members this often, give or take a tenth, see [`Client::spread_watches`]. Default: never.
+    /// Spreads the watch streams over the members this often, give or take a tenth, see [`Client::spread_watches`].
+    /// Default: never.
     pub fn spread_watches_every(mut self, interval: Duration) -> Self {
         self.upkeep.spread_every(interval);
         self
