@@ -161,6 +161,7 @@ async fn on_a_real_etcd_what_is_printed_leads_to_the_store_through_cuts_and_comp
             match step {
                 // Away for a while, in which its history goes.
                 500 => {
+                    wait_until("it is connected", PATIENCE, || proxy.connections() > 0).await;
                     proxy.refuse();
                     proxy.cut_all(Cut::Reset);
                 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use etcd_watch_client::{Client, Compact, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn};
 use etcd_watch_testkit::{
+    differences::Differences,
     folding::{Folding, Held},
     harness::{EtcdServer, EtcdVersion},
     model::ModelConfig,
@@ -197,9 +198,21 @@ async fn on_a_server(version: EtcdVersion) {
     direct.compact(Compact::before(last).physical()).await.expect("it is compacted");
     check(&mut fold, &direct, last).await;
     assert_eq!(fold.reasons, [ListReason::First, ListReason::Interrupted]);
+    let streams = etcd.calls_begun("RangeStream").expect("etcd tells");
+    assert_eq!(streams > 0, Differences::of(etcd.version()).range_stream, "{streams} on {}", etcd.version());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_etcd_3_5() {
     on_a_server(EtcdVersion::V3_5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_etcd_3_6() {
+    on_a_server(EtcdVersion::V3_6).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_etcd_3_7() {
+    on_a_server(EtcdVersion::V3_7).await;
 }

@@ -17,6 +17,16 @@ impl EtcdServer {
         })
     }
 
+    /// How many calls of a gRPC method it has begun to answer, over all clients.
+    ///
+    /// # Errors
+    /// If the server doesn't answer.
+    pub fn calls_begun(&self, method: &str) -> Result<u64, HarnessError> {
+        let page = Metrics::read(self.pages_address()).map_err(HarnessError::io("read etcd's metrics"))?;
+        let label = format!("grpc_method=\"{method}\"");
+        Ok(page.sum("grpc_server_started_total", |labels| labels.contains(&label)).unwrap_or(0.0) as u64)
+    }
+
     /// How many watches it holds, over all clients.
     ///
     /// # Errors
@@ -68,10 +78,16 @@ impl Metrics {
 
     /// The sum of a metric's samples.
     pub(super) fn get(&self, name: &str) -> Option<f64> {
+        self.sum(name, |_| true)
+    }
+
+    /// The sum of those of a metric's samples whose labels are wanted.
+    fn sum(&self, name: &str, is_wanted: impl Fn(&str) -> bool) -> Option<f64> {
         let values = self.0.lines().filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             let (labels, value) = rest.rsplit_once(' ')?;
-            (labels.is_empty() || labels.starts_with('{')).then(|| value.parse::<f64>().ok())?
+            let is_whole_name = labels.is_empty() || labels.starts_with('{');
+            (is_whole_name && is_wanted(labels)).then(|| value.parse::<f64>().ok())?
         });
         values.fold(None, |sum: Option<f64>, value| Some(sum.unwrap_or(0.0) + value))
     }
@@ -89,5 +105,6 @@ mod tests {
         assert_eq!(page.get("watcher_total"), Some(3.0));
         assert_eq!(page.get("sent"), Some(1_500_002.0));
         assert_eq!(page.get("watcher"), None);
+        assert_eq!(page.sum("sent", |labels| labels.contains("to=\"c\"")), Some(2.0));
     }
 }
