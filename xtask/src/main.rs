@@ -44,7 +44,7 @@ enum Chore {
         /// Run everything on every line of etcd, and with clients on every runtime: the nightly run, which takes hours.
         ///
         /// Otherwise clients on tokio go through the conformance suite on every line, those on smol and async-std on some,
-        /// and other tests with a server of every kind run on 3.5 and 3.7, and on what ETCD_BIN names.
+        /// and other tests with a server of every kind run on 3.5 and 3.7, and on what ETCD_BIN names; clusters on 3.7.
         /// This sets ETCD_WATCH_SERVERS=all, and runs what .config/nextest.toml leaves out.
         #[arg(long)]
         all_servers: bool,
