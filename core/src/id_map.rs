@@ -101,10 +101,13 @@ impl<V> IdMap<V> {
 
     /// All values, in the order of their ids.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, &V)> {
-        self.chunks.iter().flat_map(|chunk| {
-            let slots = chunk.slots.iter().zip(0_i64..);
-            slots.filter_map(|(slot, at)| Some(((chunk.number << SLOT_BITS) + at, slot.as_ref()?)))
-        })
+        values_of(&self.chunks)
+    }
+
+    /// The values with greater ids than this one, in the order of their ids.
+    pub(crate) fn iter_after(&self, id: i64) -> impl Iterator<Item = (i64, &V)> {
+        let (Ok(at) | Err(at)) = self.find(split(id).0);
+        values_of(self.chunks.get(at..).unwrap_or_default()).skip_while(move |&(other, _)| other <= id)
     }
 
     /// The place of a chunk, or where it would have to be.
@@ -132,6 +135,14 @@ impl<V> IdMap<V> {
             Some(Ordering::Greater) | None => Err(self.chunks.len()),
         }
     }
+}
+
+/// The values of chunks, in the order of their ids.
+fn values_of<V>(chunks: &[Chunk<V>]) -> impl Iterator<Item = (i64, &V)> {
+    chunks.iter().flat_map(|chunk| {
+        let slots = chunk.slots.iter().zip(0_i64..);
+        slots.filter_map(|(slot, at)| Some(((chunk.number << SLOT_BITS) + at, slot.as_ref()?)))
+    })
 }
 
 /// The number of an id's chunk, and the id's slot there.
@@ -173,6 +184,11 @@ mod tests {
                 assert_eq!(map.get_mut(id), model.get_mut(&id));
             }
             assert!(map.iter().eq(model.iter().map(|(&id, value)| (id, value))));
+            let some = model.keys().copied().step_by(model.len() / 32 + 1);
+            for id in some.chain([i64::MIN, -reach, -1, 0, reach, i64::MAX]) {
+                let greater = model.iter().filter(|&(&other, _)| other > id);
+                assert!(map.iter_after(id).eq(greater.map(|(&id, value)| (id, value))), "after {id}");
+            }
             assert_eq!(format!("{map:?}"), format!("{model:?}"));
             let ids: Vec<i64> = model.into_keys().collect();
             ids.into_iter().for_each(|id| assert!(map.remove(id).is_some()));

@@ -22,7 +22,7 @@ use super::{
     stream::{Streaming, Streams},
 };
 use crate::{
-    CloseReason, Failure, Instant, KeyRange, Remedy, TimeoutReason, WatchConfig,
+    CloseReason, Failure, Header, Instant, KeyRange, Remedy, TimeoutReason, WatchConfig,
     attempts::Attempts,
     failure::{Oversize, final_reason, is_compacted, is_future_revision, message_of, oversize},
     remedy,
@@ -93,9 +93,14 @@ impl Lister {
         self.size.target()
     }
 
-    /// The server has answered, whatever it said: it can be reached, and took the token.
-    pub(super) fn answered(&mut self) {
+    /// The server has answered, whatever it said: it can be reached.
+    pub(super) fn reached(&mut self) {
         self.attempts.stop_clock();
+    }
+
+    /// The server has answered, and took the token.
+    pub(super) fn answered(&mut self) {
+        self.reached();
         self.attempts.token_accepted();
     }
 
@@ -246,8 +251,7 @@ impl Mirror {
     /// Whether it is another cluster that answers.
     pub(super) fn changed_store(&self, cluster_id: u64) -> Option<ListReason> {
         let (before, after) = (self.cluster_id, cluster_id);
-        let is_changed = before != 0 && after != 0 && before != after;
-        is_changed.then_some(ListReason::StoreChanged { before, after })
+        (!Header::may_be_same_cluster(before, after)).then_some(ListReason::StoreChanged { before, after })
     }
 
     /// What a header has shown of the store.

@@ -67,9 +67,9 @@ use crate::{
 ///   [`checkpoint`](Self::checkpoint), [`index_keys`](Self::index_keys), [`is_closed`](Self::is_closed).
 ///
 /// # Bounds
-/// What waits for the consumer is a page, a message of a stream or a delivery, and one of them: the next page is asked for
-/// once the one before has been taken, the driver reads a stream only while `wants_chunk` is true, and it takes from the watch only while `wants_delivery` is
-/// true; what it leaves there, the `Watcher` bounds. The index of keys
+/// At most one thing waits for the consumer: a page, a message of a stream or a delivery. The next page is asked for once
+/// the one before has been taken. The driver reads a stream only while `wants_chunk` is true, and takes from the watch only
+/// while `wants_delivery` is true; the `Watcher` bounds what is left there. The index of keys
 /// ([`keep_index`](MirrorRequest::keep_index)) is the only thing that grows with the range.
 ///
 /// # Driving it by hand
@@ -147,7 +147,7 @@ pub struct Mirror {
     taken: Option<(i64, u64)>,
     actions: VecDeque<MirrorAction>,
     events: VecDeque<MirrorEvent>,
-    /// What was listed and is being handed out, after `events`; never without something there.
+    /// What was listed and is being handed out, after `events`. It is empty whenever `events` is empty.
     merges: VecDeque<Merge>,
     progress: ListProgress,
     /// What the watch delivered, after that.
@@ -254,8 +254,8 @@ impl Mirror {
         }
         // Not before the driver has seen it is there a watch to cancel.
         let is_asked_for = self.actions.iter().any(|action| matches!(action, MirrorAction::Watch(_)));
-        self.actions.clear();
-        self.close_stream();
+        // A stream that is not wanted any more is the driver's to reset all the same.
+        self.actions.retain(|action| matches!(action, MirrorAction::CloseList { .. }));
         if matches!(self.phase, Phase::Watching) && !is_asked_for {
             self.actions.push_back(MirrorAction::Cancel);
         }

@@ -1,6 +1,6 @@
 //! How large pages are: what is wanted is a size in bytes, and what can be asked for is a number of keys.
 //!
-//! A server counts all keys that are left of the range for each page (etcd up to 3.6, and 3.7 too), so pages of a fixed
+//! A server counts all keys that are left of the range for each page (etcd 3.4 to 3.7), so pages of a fixed
 //! number of keys make a list quadratic. The first page is small, since nobody knows yet how large values are. Each
 //! page's size then says how many keys the next may have.
 
@@ -12,11 +12,11 @@ const FIRST_KEYS: usize = 128;
 /// What a pair is taken for until one has come.
 const FIRST_PAIR_BYTES: usize = 64 << 10;
 
-/// How many times the keys of a page the next may have. So few pages are small, and no single one, which may have
-/// smaller values than the range has elsewhere, decides alone.
+/// A page may have at most so many times the keys of the page before it. Pages grow quickly, and yet a single page of small
+/// values can't decide alone.
 const GROWTH: usize = 64;
 
-/// How many times the size wanted a page may have. A page is larger than wanted where values are larger than those
+/// A page may be at most so many times as large as the size wanted. A page is larger than wanted where values are larger than those
 /// before them.
 const BOUND: usize = 4;
 

@@ -118,7 +118,7 @@ impl Pairs {
 
     /// Those of the pairs that are at these places of the message.
     pub(super) fn part(&self, index: Vec<KvIndex>) -> Self {
-        // None of a message is not to keep it in memory.
+        // An empty part must not keep the message in memory.
         let message = if index.is_empty() { Bytes::new() } else { self.message.clone() };
         Self { message, index }
     }

@@ -22,7 +22,7 @@ use crate::{
     failure::{is_compacted, is_future_revision, oversize},
 };
 
-/// After so many streams in a row that brought nothing, the list is read by pages.
+/// After so many failures of streams without a pair between them, the list is read by pages.
 const BARREN: u8 = 2;
 
 /// A stream that is being read.
@@ -38,11 +38,11 @@ pub(super) struct Streaming {
 /// Whether a list may be read by a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Streams {
-    /// A page was the last that came: the driver has a connection for a stream.
+    /// The last answer was a page, so the driver has a connection on which a stream may be read.
     is_open: bool,
-    /// The list that was asked for so, until it has come to an end.
+    /// The list that a stream may bring; `None` once it has been answered or closed.
     asked: Option<ListKey>,
-    /// Streams in a row that brought nothing.
+    /// Streams that have failed since a stream last brought pairs.
     barren: u8,
 }
 
@@ -137,8 +137,11 @@ impl Mirror {
                 self.lister.streams.barren += 1;
                 self.list_flawed(now, "the stream of a list ended without its header");
             }
-            // A page is asked for at once: it is smaller, and the member has it.
-            Failure::Status { code: Code::Unimplemented, .. } => self.lister.streams.barren = BARREN,
+            // The member can be reached, and has pages: one is asked for at once.
+            Failure::Status { code: Code::Unimplemented, .. } => {
+                self.lister.streams.barren = BARREN;
+                self.lister.reached();
+            }
             _ if oversize(failure).is_some() => {
                 self.lister.streams.barren += 1;
                 self.lister.answered();

@@ -16,7 +16,7 @@ use alloc::{
 };
 
 use crate::{
-    Failure, Instant, RangeKey, Remedy, StreamId, TimeoutReason, WatchConfig, WatchKey,
+    Failure, Header, Instant, RangeKey, Remedy, StreamId, TimeoutReason, WatchConfig, WatchKey,
     attempts::{Attempt, Attempts, Backoff},
     deadlines::Due,
     key::{GroupId, Purpose},
@@ -103,7 +103,7 @@ impl Shown {
     }
 
     fn is_of(&self, cluster_id: u64) -> bool {
-        cluster_id == 0 || self.cluster_id == 0 || cluster_id == self.cluster_id
+        Header::may_be_same_cluster(self.cluster_id, cluster_id)
     }
 }
 

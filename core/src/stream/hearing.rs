@@ -132,7 +132,7 @@ impl Hearing {
         if self.deaf.is_some_and(|deaf| !watches.contains(deaf)) {
             (self.deaf, self.times) = (None, 0);
         }
-        let in_turn = watches.iter().filter(|&key| Some(key) > self.done).chain(watches.iter());
+        let in_turn = watches.in_turn_after(self.done);
         let mut subjects = in_turn.filter_map(|watch| Some(Subject { watch, spot: spot_of(watch)? }));
         let until = now + idle;
         self.phase = match subjects.next() {

@@ -334,8 +334,10 @@ impl Stream {
 
     /// It waits before it opens again.
     pub(crate) fn back_off(&mut self, now: Instant, config: &WatchConfig, rng: &mut fastrand::Rng) {
-        // Misbehaviour isn't forgiven by the frames before it, nor is a deaf watch.
-        self.attempts.at_least(self.penalty.max(self.hearing.deaf_in_a_row()));
+        // Misbehaviour isn't forgiven by the frames before it; nor is a deaf watch, as long as the stream is at a proxy.
+        let is_proxied = self.connection().is_some_and(Connection::is_proxied);
+        let deaf = if is_proxied { self.hearing.deaf_in_a_row() } else { 0 };
+        self.attempts.at_least(self.penalty.max(deaf));
         self.phase = Phase::Backoff { until: self.attempts.try_again_at(now, config, rng) };
     }
 

@@ -272,13 +272,13 @@ impl Connection {
         [
             self.creates.answer_due(config).map(|at| (at, TimeoutReason::AnswerDue)),
             self.probe_due.map(|at| (at, TimeoutReason::ProbeDue)),
-            idle.and_then(|idle| self.probe_due_at(idle, hearing)),
+            idle.and_then(|idle| self.probe_or_listen_at(idle, hearing)),
             self.progress.due(config, self.opened, has_watches).map(|at| (at, TimeoutReason::Progress)),
         ]
     }
 
-    /// When a connection that is to be probed is, or one of its watches is looked at, whichever is earlier.
-    fn probe_due_at(&self, idle: Duration, hearing: &Hearing) -> Option<(Instant, TimeoutReason)> {
+    /// When the next probe is sent, or the next watch behind a proxy is looked at, whichever comes first.
+    fn probe_or_listen_at(&self, idle: Duration, hearing: &Hearing) -> Option<(Instant, TimeoutReason)> {
         let is_probed = self.probe_due.is_some();
         let probe = (!is_probed).then(|| (self.last_frame + idle, TimeoutReason::Probe));
         let listen = hearing.due().filter(|_| self.is_proxied()).map(|at| (at, TimeoutReason::Listen));

@@ -41,7 +41,7 @@ impl Place {
 
     /// Whether a cluster with this id may be the one whose history this is. An id of 0 says nothing.
     pub(crate) fn may_be_of(&self, cluster_id: u64) -> bool {
-        cluster_id == 0 || self.cluster_id == 0 || cluster_id == self.cluster_id
+        Header::may_be_same_cluster(self.cluster_id, cluster_id)
     }
 
     /// Another cluster than before speaks: the reason to end the watch. An id of 0 says nothing.

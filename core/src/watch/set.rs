@@ -39,8 +39,19 @@ impl WatchSet {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = WatchKey> {
-        self.indices.iter().map(|(number, &index)| WatchKey { number: number.cast_unsigned(), index })
+        self.indices.iter().map(key_of)
     }
+
+    /// Each once, beginning with the one that was opened after `key`, and with the first after the last.
+    pub(crate) fn in_turn_after(&self, key: Option<WatchKey>) -> impl Iterator<Item = WatchKey> {
+        let number = key.map_or(i64::MIN, |key| key.number.cast_signed());
+        let rest = self.indices.iter().take_while(move |&(other, _)| other <= number);
+        self.indices.iter_after(number).chain(rest).map(key_of)
+    }
+}
+
+fn key_of((number, &index): (i64, &u32)) -> WatchKey {
+    WatchKey { number: number.cast_unsigned(), index }
 }
 
 impl fmt::Debug for WatchSet {
@@ -63,6 +74,12 @@ mod tests {
         assert_eq!((set.first(), set.len()), (Some(key(3, 9)), 3));
         assert_eq!(set.iter().collect::<Vec<_>>(), [key(3, 9), key(40, 0), key(70, 1)]);
         assert_eq!(format!("{set:?}"), "{watch 3, watch 40, watch 70}");
+        let in_turn =
+            |after: Option<WatchKey>| set.in_turn_after(after).map(|key| key.number).collect::<Vec<_>>();
+        assert_eq!(in_turn(None), [3, 40, 70]);
+        assert_eq!(in_turn(Some(key(3, 9))), [40, 70, 3]);
+        assert_eq!(in_turn(Some(key(50, 0))), [70, 3, 40]);
+        assert_eq!(in_turn(Some(key(70, 1))), [3, 40, 70]);
         set.remove(key(3, 9));
         assert!(set.contains(key(40, 0)) && !set.contains(key(40, 1)) && !set.contains(key(3, 9)));
         set.remove(key(40, 0));

@@ -142,6 +142,11 @@ impl Header {
     pub fn is_present(&self) -> bool {
         *self != Self::default()
     }
+
+    /// Whether two ids may be of one cluster. An id of 0 says nothing.
+    pub(crate) fn may_be_same_cluster(one: u64, other: u64) -> bool {
+        one == 0 || other == 0 || one == other
+    }
 }
 
 /// One received `WatchResponse` of etcd: the received bytes, and an index over them.

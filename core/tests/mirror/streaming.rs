@@ -292,3 +292,13 @@ fn progress_is_told_while_a_list_lasts() {
     hand.answer(Ok(Page { count: 7, ..page(20, &[("k1", 3)], true) }));
     assert_eq!((hand.told(), progress(&hand)), ("=20".into(), Some((1, Some(7)))), "a list begins at 0");
 }
+
+#[test]
+fn a_stream_that_is_not_wanted_any_more_is_reset_though_the_mirror_is_cancelled_before_the_driver_looks() {
+    let (mut hand, list) = streaming();
+    hand.chunk(list, chunk(&[("a", 4)]));
+    hand.mirror.cancel(hand.now);
+    hand.closes(list);
+    assert_eq!(hand.events(), [MirrorEvent::Closed(CloseReason::Cancelled)]);
+    assert!(hand.is_idle());
+}

@@ -126,7 +126,7 @@ impl Driver {
         self.tell(|machine, now| machine.handle_failed(now, key, failure));
     }
 
-    /// Reads the store's current revision.
+    /// Makes a read that the machine asks for.
     async fn read(&self, request: &RevisionRequest, options: &StreamOptions) -> Answer<RangeDone> {
         let reply = self.connected(async |mut http| self.unary(&mut http, options, request).await);
         Ok(RangeDone::decode(&timeout(2 * TIMEOUT, reply).await.map_err(broken)??)?)

@@ -122,7 +122,7 @@ impl World {
             mirror: Mirror::new(&config, request, 1).expect("a valid request"),
             watcher: Watcher::new(config, 1).expect("a valid configuration"),
             now: Instant::from_nanos(1),
-            consumer: Consumer::new(range.clone(), keeps_index),
+            consumer: Consumer::new(range.clone(), keeps_index, page_bytes),
             range,
             lists: Vec::new(),
             asked: None,

@@ -1,4 +1,4 @@
-//! Reads: of the current revision, and of the pages of mirrors.
+//! Reads: those that watches need, and the lists of mirrors, by pages or by a stream.
 
 use std::time::Duration;
 

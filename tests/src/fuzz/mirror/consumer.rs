@@ -21,6 +21,7 @@ enum Phase {
 pub(super) struct Consumer {
     range: KeyRange,
     keeps_index: bool,
+    page_bytes: usize,
     phase: Phase,
     /// Without an index the keys are the consumer's business; here they are kept all the same.
     keys: BTreeSet<Bytes>,
@@ -34,10 +35,11 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    pub(super) fn new(range: KeyRange, keeps_index: bool) -> Self {
+    pub(super) fn new(range: KeyRange, keeps_index: bool, page_bytes: usize) -> Self {
         Self {
             range,
             keeps_index,
+            page_bytes,
             phase: Phase::New,
             keys: BTreeSet::new(),
             listed: None,
@@ -89,6 +91,11 @@ impl Consumer {
         let (after, through) = part.span();
         if self.keeps_index {
             assert!(count > 0, "a part without changes is left out");
+            // Each change counts for 32 bytes beside its own, and all but the last come to less than what is wanted.
+            let puts = part.puts().iter().map(|kv| kv.key().len() + kv.value().len() + 32);
+            let sizes: Vec<usize> = puts.chain(part.deletes().iter().map(|key| key.len() + 32)).collect();
+            let others = sizes.iter().sum::<usize>() - sizes.iter().max().expect("there are changes");
+            assert!(others < self.page_bytes, "{count} changes at once");
             for key in part.deletes() {
                 assert!(self.keys.remove(key), "{key:?} is deleted and was not there");
             }

@@ -93,7 +93,7 @@ async fn frames(
     }
 }
 
-/// Reads the store's current revision, on a connection of its own.
+/// Makes a read that the machine asks for, on a connection of its own.
 pub(crate) async fn read(
     endpoint: &Endpoint,
     request: &RevisionRequest,
