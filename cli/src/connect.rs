@@ -8,7 +8,9 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
-use etcd_watch_tokio::{Client, Keepalive, KeyRange, Tls, WatchConfig, concurrency::Session};
+use etcd_watch_tokio::{
+    Client, Endpoint, Keepalive, KeyRange, Scheme, Tls, WatchConfig, concurrency::Session,
+};
 use tokio::time::timeout;
 
 use crate::{
@@ -79,8 +81,14 @@ impl<'a> Access<'a> {
         let asked_for = self.cert.is_some()
             || self.cacert.is_some()
             || self.tls_server_name.is_some()
-            || (self.log_tls_keys && self.flags == Flags::Main);
+            || (self.log_tls_keys && (self.flags == Flags::Main || self.names_tls()));
         Ok(asked_for.then_some(tls))
+    }
+
+    /// Whether an endpoint says that it is to be talked to over TLS.
+    fn names_tls(&self) -> bool {
+        let endpoints = self.endpoints.iter().filter_map(|endpoint| endpoint.parse::<Endpoint>().ok());
+        endpoints.into_iter().any(|endpoint| matches!(endpoint.scheme(), Scheme::Https | Scheme::Unixs))
     }
 
     /// Name and password of the user, if there is to be one. A password that isn't given is asked for.

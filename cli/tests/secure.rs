@@ -4,11 +4,33 @@
 
 mod common;
 
+use std::path::PathBuf;
+
 use common::{Running, bare, output, text};
 use etcd_watch_testkit::{
     certificates::TestCa,
     harness::{Access, Auth, EtcdServer, EtcdVersion, Keys, ServerTls},
 };
+
+/// An etcd with TLS, and a directory that has its CA's certificate in a file.
+struct Secured {
+    server: EtcdServer,
+    directory: tempfile::TempDir,
+    roots: PathBuf,
+}
+
+impl Secured {
+    async fn start() -> Self {
+        let ca = TestCa::new();
+        let tls = ServerTls::new(&ca.server(["127.0.0.1"]));
+        let server =
+            EtcdServer::builder(EtcdVersion::V3_5).tls(tls).start_async().await.expect("etcd starts");
+        let directory = tempfile::tempdir().expect("a directory");
+        let roots = directory.path().join("roots.pem");
+        std::fs::write(&roots, ca.pem()).expect("it is written");
+        Self { server, directory, roots }
+    }
+}
 
 #[tokio::test]
 async fn certificates_users_and_passwords_are_given_as_to_etcdctl() {
@@ -130,12 +152,7 @@ async fn without_a_ca_the_roots_of_the_system_are_trusted() {
 /// Compose files and unit files can't leave a variable out.
 #[tokio::test]
 async fn variables_for_roots_that_are_set_to_nothing_are_not_set() {
-    let ca = TestCa::new();
-    let tls = ServerTls::new(&ca.server(["127.0.0.1"]));
-    let server = EtcdServer::builder(EtcdVersion::V3_5).tls(tls).start_async().await.expect("etcd starts");
-    let directory = tempfile::tempdir().expect("a directory");
-    let roots = directory.path().join("roots.pem");
-    std::fs::write(&roots, ca.pem()).expect("it is written");
+    let Secured { server, directory, roots } = Secured::start().await;
     let (file, directory) = (roots.as_os_str(), directory.path().as_os_str());
     let get = async |variables: &[(&str, &std::ffi::OsStr)]| {
         let mut command = bare(&["get", "k", "--endpoints", &server.endpoint()]);
@@ -168,12 +185,8 @@ async fn variables_for_roots_that_are_set_to_nothing_are_not_set() {
 
 #[tokio::test]
 async fn secrets_are_written_if_the_flag_and_the_variable_say_so() {
-    let ca = TestCa::new();
-    let tls = ServerTls::new(&ca.server(["127.0.0.1"]));
-    let server = EtcdServer::builder(EtcdVersion::V3_5).tls(tls).start_async().await.expect("etcd starts");
-    let directory = tempfile::tempdir().expect("a directory");
-    let (roots, keys) = (directory.path().join("roots.pem"), directory.path().join("keys.txt"));
-    std::fs::write(&roots, ca.pem()).expect("it is written");
+    let Secured { server, directory, roots } = Secured::start().await;
+    let keys = directory.path().join("keys.txt");
     let get = async |flags: &[&str], file: &std::path::Path| {
         let mut command = bare(&["get", "k", "--endpoints", &server.endpoint()]);
         command.args(flags);

@@ -151,9 +151,10 @@ impl ClientBuilder {
 
     /// Connects to members by this HTTP proxy: a URL, or a [`Proxy`] with exceptions.
     ///
-    /// Default: what the environment says, as with gRPC in Go: the proxy in `HTTPS_PROXY`, or else in `ALL_PROXY`, for
-    /// endpoints with TLS and without, but not for those that `NO_PROXY` names, loopback addresses and unix sockets.
-    /// `HTTP_PROXY` is not heeded. The variables are read when the client is built.
+    /// Default: what the environment says. The proxy is the one in `HTTPS_PROXY`, as with gRPC in Go, or else in
+    /// `ALL_PROXY`, which Go doesn't read; for endpoints with TLS and without, but not for those that `NO_PROXY` names,
+    /// this machine's own addresses and unix sockets. `HTTP_PROXY` is not heeded. The variables are read when the client
+    /// is built.
     ///
     /// ```
     /// # fn example(builder: etcd_watch_client::ClientBuilder) {
@@ -352,7 +353,7 @@ impl ClientBuilder {
         Ok(endpoints)
     }
 
-    /// The proxy, if there is one; every endpoint can be connected to.
+    /// Returns the proxy, if there is one, and checks that it can be used for every endpoint that needs it.
     fn proxy_for(&self, endpoints: &[Endpoint]) -> Result<Option<Detour>, BuildError> {
         if self.connection.connector.is_some() {
             return match self.proxying {

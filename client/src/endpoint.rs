@@ -187,8 +187,7 @@ impl Endpoint {
             Place::Unix(_) => return true,
             Place::Tcp { host, .. } => host.trim_end_matches('.'),
         };
-        let address = host.split('%').next().and_then(|address| address.parse::<IpAddr>().ok());
-        match address.map(|address| address.to_canonical()) {
+        match address_of(host) {
             Some(address) => address.is_loopback() || address.is_unspecified(),
             None => {
                 let host = host.to_ascii_lowercase();
@@ -232,9 +231,23 @@ fn host_and_port(authority: &str) -> Result<(String, u16), &'static str> {
         return Err("its host is not valid");
     }
     let host = if v6 { v6_address(host)? } else { host.to_owned() };
-    let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-    let port = port.parse().ok().filter(|&port: &u16| digits && port > 0);
-    Ok((host, port.ok_or("its port is no number from 1 to 65535")?))
+    Ok((host, port_of(port)?))
+}
+
+pub(crate) const NO_PORT: &str = "its port is no number from 1 to 65535";
+
+/// Reads a port.
+pub(crate) fn port_of(text: &str) -> Result<u16, &'static str> {
+    // A sign is no part of a port.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|&port: &u16| digits && port > 0).ok_or(NO_PORT)
+}
+
+/// The address that a host is, if it is one. A zone is this machine's word for a network card, and no part of the
+/// address.
+pub(crate) fn address_of(host: &str) -> Option<IpAddr> {
+    let address: IpAddr = host.split('%').next()?.parse().ok()?;
+    Some(address.to_canonical())
 }
 
 /// An IPv6 address, with its zone after a `%` if it has one.

@@ -3,8 +3,9 @@
 //! own: this crate's recipes use nothing that another crate can't use, and the project's tests compile them as another
 //! crate to make sure of it.
 //!
-//! None of them runs code of the application (wakers, drops, closures) under a lock, and a task that stops waiting
-//! leaves nothing behind.
+//! None of them wakes a task or drops a value of the application under a lock, and a task that stops waiting leaves
+//! nothing behind. Three methods call their closure under a lock: [`WaitList::wake_if`], [`WaitList::max`] and
+//! [`Watchable::change`], which also clones the value there. Such a closure must not use the same list or value.
 //!
 //! # Example
 //!

@@ -93,11 +93,9 @@ impl Session {
                 self.listed_at = *revision;
                 self.progress.restart();
             }
-            MirrorEvent::Snapshot(part) => {
-                self.progress.expect(self.mirror.list_progress());
-                self.progress.add(part.puts().len() as u64);
-            }
-            _ => self.progress.done(),
+            MirrorEvent::Snapshot(_) => self.progress.at(self.mirror.list_progress()),
+            MirrorEvent::Synced { .. } => self.progress.done(),
+            _ => {}
         }
         self.printer.mirror(&mut self.output, event, self.listed_at);
         if self.output.len() >= FLUSH_BYTES {

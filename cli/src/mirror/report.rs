@@ -82,8 +82,18 @@ impl Progress {
         }
     }
 
+    /// How far the list has come.
+    pub(super) fn at(&self, list: Option<ListProgress>) {
+        self.expect(list);
+        if let Some(list) = list {
+            self.bar.set_position(list.keys);
+        }
+    }
+
     pub(super) fn done(&self) {
-        self.bar.finish_and_clear();
+        if !self.bar.is_finished() {
+            self.bar.finish_and_clear();
+        }
     }
 
     /// A warning on standard error, above the bar.

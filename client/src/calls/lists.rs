@@ -10,13 +10,13 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use etcd_watch_core::{
     Code, Failure, ListRequest, Page, RangeDone, StreamOptions,
-    wire::{Encode, ListStreamRequest, Method, RevisionRequest},
+    wire::{Encode, ListStreamRequest, RevisionRequest},
 };
 use tonic::metadata::MetadataMap;
 
 use super::{
     attempts::{Calls, Prepared, ended, no_answer},
-    limits::{Cut, runtimes_end, within},
+    limits::{Cut, Limits, runtimes_end, within},
 };
 use crate::{
     Endpoint,
@@ -63,29 +63,23 @@ impl ListStream {
     }
 }
 
-/// A read to make.
-struct Read<'a> {
-    method: Method,
-    message: Bytes,
-    options: &'a StreamOptions,
+/// How a read is sent.
+struct Read {
+    /// Without a token.
+    metadata: MetadataMap,
     max_bytes: usize,
 }
 
-impl<'a> Read<'a> {
-    fn new<Q: Encode>(request: &Q, options: &'a StreamOptions, max_bytes: usize) -> Self {
-        Self { method: Q::METHOD, message: request.to_bytes(), options, max_bytes }
+impl Read {
+    fn new(options: &StreamOptions, max_bytes: usize) -> Result<Self, Failure> {
+        let extra = options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
+        Ok(Self { metadata: wire::metadata_with(options.require_leader, extra)?, max_bytes })
     }
 
-    fn metadata(&self) -> Result<MetadataMap, Failure> {
-        let extra = self.options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
-        wire::metadata_with(self.options.require_leader, extra)
-    }
-
-    fn call(&self, prepared: &Prepared) -> Result<RawCall, Failure> {
-        let mut metadata = self.metadata()?;
+    fn call<Q: Encode>(&self, prepared: &Prepared, request: &Q) -> RawCall {
+        let mut metadata = self.metadata.clone();
         prepared.attach_token(&mut metadata);
-        let (method, message, max_bytes) = (self.method, self.message.clone(), self.max_bytes);
-        Ok(RawCall { method, message, metadata, max_bytes })
+        RawCall { method: Q::METHOD, message: request.to_bytes(), metadata, max_bytes: self.max_bytes }
     }
 }
 
@@ -97,10 +91,14 @@ impl Calls {
         options: &StreamOptions,
         avoid: Option<Arc<Endpoint>>,
     ) -> Asked<RangeDone> {
-        let read = Read::new(&request, options, self.pool.dialer.max_message_bytes);
-        let (at, result) = match self.prepared(&read, avoid.as_deref()).await {
-            Ok((prepared, left)) => {
-                let result = self.unary(&prepared, &read, left).await;
+        // Before anything is connected to.
+        let read = match Read::new(options, self.pool.dialer.max_message_bytes) {
+            Ok(read) => read,
+            Err(failure) => return (None, Err(failure)),
+        };
+        let (at, result) = match self.prepared(avoid.as_deref()).await {
+            Ok((prepared, limits)) => {
+                let result = self.unary(&prepared, &read, &request, &limits).await;
                 (Some(prepared.into_pooled()), result)
             }
             Err((at, failure)) => (at, Err(failure)),
@@ -116,46 +114,55 @@ impl Calls {
         avoid: Option<Arc<Endpoint>>,
         proven: Option<Pooled>,
     ) -> Listed {
+        let failed = |at, failure| Listed { at, answer: ListAnswer::Page(Err(failure)) };
+        // Before anything is connected to.
         let max_bytes = request.max_bytes.min(self.pool.dialer.max_message_bytes);
-        let page = Read::new(&request, &request.options, max_bytes);
-        let (prepared, left) = match self.prepared(&page, avoid.as_deref()).await {
+        let read = match Read::new(&request.options, max_bytes) {
+            Ok(read) => read,
+            Err(failure) => return failed(None, failure),
+        };
+        let (prepared, limits) = match self.prepared(avoid.as_deref()).await {
             Ok(prepared) => prepared,
-            Err((at, failure)) => return Listed { at, answer: ListAnswer::Page(Err(failure)) },
+            Err((at, failure)) => return failed(at, failure),
         };
         let is_proven = proven.is_some_and(|proven| proven.is_same(prepared.pooled()));
-        if request.may_stream && is_proven && prepared.pooled().connection().may_have_streams() {
-            let read = Read::new(&ListStreamRequest(&request), &request.options, max_bytes);
-            if let Some(messages) = self.stream(&prepared, &read, left).await.transpose() {
-                let at = Some(prepared.pooled().clone());
-                let stream =
-                    messages.map(|messages| Box::new(ListStream { calls: self, prepared, messages }));
-                return Listed { at, answer: ListAnswer::Stream(stream) };
-            }
+        if request.may_stream
+            && is_proven
+            && prepared.pooled().connection().may_have_streams()
+            && let Some(messages) = self.stream(&prepared, &read, &request, &limits).await.transpose()
+        {
+            let at = Some(prepared.pooled().clone());
+            let stream = messages.map(|messages| Box::new(ListStream { calls: self, prepared, messages }));
+            return Listed { at, answer: ListAnswer::Stream(stream) };
         }
-        let result = self.unary(&prepared, &page, left).await;
+        let result = self.unary(&prepared, &read, &request, &limits).await;
         let answer = ListAnswer::Page(result.and_then(|message| Ok(Page::decode(&message)?)));
         Listed { at: Some(prepared.into_pooled()), answer }
     }
 
-    /// A connection for a read, and how long its answer may take; a page of a list may be large, so that is all that is
-    /// left of the request timeout.
+    /// A connection for a read, and the limits of the read; a page of a list may be large, so its answer may take all
+    /// that is left of the request timeout.
     async fn prepared(
         &self,
-        read: &Read<'_>,
         avoid: Option<&Endpoint>,
-    ) -> Result<(Prepared, Duration), (Option<Pooled>, Failure)> {
-        // Before anything is connected to.
-        read.metadata().map_err(|failure| (None, failure))?;
+    ) -> Result<(Prepared, Limits), (Option<Pooled>, Failure)> {
         let limits = self.limits();
         match self.prepare(avoid, &limits).await {
-            Ok(prepared) => Ok((prepared, limits.left(self.now()))),
+            Ok(prepared) => Ok((prepared, limits)),
             Err(unsent) => Err(self.unsent(unsent)),
         }
     }
 
-    async fn unary(&self, prepared: &Prepared, read: &Read<'_>, limit: Duration) -> Result<Bytes, Failure> {
-        let call = read.call(prepared)?;
+    async fn unary<Q: Encode>(
+        &self,
+        prepared: &Prepared,
+        read: &Read,
+        request: &Q,
+        limits: &Limits,
+    ) -> Result<Bytes, Failure> {
+        let call = read.call(prepared, request);
         let (connection, endpoint) = (prepared.pooled().connection().clone(), prepared.pooled().endpoint());
+        let limit = limits.left(self.now());
         let result = self.answered(limit, Box::pin(call.unary(connection, endpoint))).await;
         self.noted(prepared, result)
     }
@@ -164,11 +171,13 @@ impl Calls {
     async fn stream(
         &self,
         prepared: &Prepared,
-        read: &Read<'_>,
-        limit: Duration,
+        read: &Read,
+        request: &ListRequest,
+        limits: &Limits,
     ) -> Result<Option<RawStream>, Failure> {
-        let call = read.call(prepared)?;
+        let call = read.call(prepared, &ListStreamRequest(request));
         let (connection, endpoint) = (prepared.pooled().connection(), prepared.pooled().endpoint());
+        let limit = limits.left(self.now());
         let result = self.answered(limit, Box::pin(call.stream(connection.clone(), endpoint))).await;
         if let Err(failed) = &result
             && let Failure::Status { code: Code::Unimplemented, message } = failed.failure()

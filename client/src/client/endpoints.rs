@@ -29,6 +29,7 @@ impl Client {
         if parsed.is_empty() {
             return Err(BuildError::NoEndpoints);
         }
+        parsed.iter().try_for_each(|endpoint| dialer.connector.check(endpoint))?;
         if dialer.endpoints.give(parsed) {
             self.hub().spread();
         }

@@ -2,8 +2,8 @@
 //!
 //! An endpoint is *given* by the application, *in use* (given, or taken from the member list), or both. One that was
 //! given and is not in use is a last resort: it is tried while none of those in use is up. What is known to be up may hang
-//! all the same, so a last resort comes after all endpoints in use even then; also after one that is avoided, which is
-//! up, and has only turned a call away.
+//! all the same, so a last resort comes after all endpoints in use even then. It also comes after an endpoint that is
+//! avoided: that endpoint is up, and has only refused one call.
 
 use std::{
     collections::{HashMap, HashSet},

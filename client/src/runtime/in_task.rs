@@ -1,16 +1,11 @@
 //! Work that has to be done in a task of the runtime, by whomever it is waited for.
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex},
-};
+use std::future::Future;
 
+use futures_channel::oneshot;
 use futures_util::future::{AbortHandle, abortable};
 
-use crate::{
-    Runtime,
-    sync::{Latch, lock},
-};
+use crate::Runtime;
 
 /// Does the work in a task of the runtime. Dropping this future ends the task. `None` if the task was dropped, as it is
 /// by a runtime that has shut down, or has panicked.
@@ -18,31 +13,16 @@ pub(crate) async fn in_task<T: Send + 'static>(
     runtime: &dyn Runtime,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Option<T> {
-    let task = Arc::new(Task { output: Mutex::new(None), ended: Latch::default() });
+    let (sender, output) = oneshot::channel();
     let (work, abort) = abortable(work);
     let _abort = AbortOnDrop(abort);
-    let end = End(task.clone());
     runtime.run(async move {
         if let Ok(output) = work.await {
-            *lock(&end.0.output) = Some(output);
+            // Nobody waits for it any more if this fails.
+            let _ = sender.send(output);
         }
     });
-    task.ended.wait().await;
-    lock(&task.output).take()
-}
-
-struct Task<T> {
-    output: Mutex<Option<T>>,
-    ended: Latch<()>,
-}
-
-/// Says that the task has ended, in whatever way.
-struct End<T>(Arc<Task<T>>);
-
-impl<T> Drop for End<T> {
-    fn drop(&mut self) {
-        self.0.ended.set(());
-    }
+    output.await.ok()
 }
 
 struct AbortOnDrop(AbortHandle);
@@ -57,7 +37,10 @@ impl Drop for AbortOnDrop {
 mod tests {
     use std::{
         future::{pending, ready},
-        sync::atomic::{AtomicUsize, Ordering},
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
         task::{Context, Waker},
     };
 

@@ -50,7 +50,8 @@ impl<T: Copy> WaitList<T> {
         poll_fn(|cx| waiter.poll_until(cx, &mut look)).await
     }
 
-    /// Wakes the waiters whose target satisfies `is_reached`, in the order in which they came.
+    /// Wakes the waiters whose target satisfies `is_reached`, in the order in which they came. `is_reached` must not use
+    /// this list itself.
     pub fn wake_if(&self, is_reached: impl Fn(T) -> bool) {
         let woken: Vec<Waker> = {
             let mut slots = lock(&self.0);
@@ -65,7 +66,7 @@ impl<T: Copy> WaitList<T> {
         self.wake_if(|_| true);
     }
 
-    /// The greatest of what `measure` makes of the targets.
+    /// The greatest of what `measure` makes of the targets. `measure` must not use this list itself.
     pub fn max<U: Ord>(&self, measure: impl Fn(T) -> Option<U>) -> Option<U> {
         lock(&self.0).waiting.values().filter_map(|slot| measure(slot.target)).max()
     }

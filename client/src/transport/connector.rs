@@ -12,7 +12,7 @@ use super::{
     error::ConnectError,
     options::ConnectOptions,
     pings::Pings,
-    proxy::{Via, tunnel},
+    proxy::{ProxyError, Via, tunnel},
     race::{Won, race},
 };
 use crate::{
@@ -43,19 +43,39 @@ impl Connector {
     /// Connects to the endpoint, within the time limit. A name is resolved each time; of several addresses the first
     /// that is up wins.
     pub(crate) async fn connect(&self, endpoint: &Endpoint) -> Result<Connection, ConnectError> {
+        let via = self.via(endpoint).map_err(ConnectError::new)?;
         let tried = Mutex::new(Vec::new());
         // It holds whole handshakes: too much for the future of every call.
-        let connected = Box::pin(self.connect_to(endpoint, &tried));
+        let connected = Box::pin(self.connect_to(endpoint, via, &tried));
         if let Some(result) = timeout(&self.runtime, self.dial_timeout, connected).await {
             return result;
         }
         lock(&tried).iter().for_each(Route::failed);
-        Err(ConnectError::new(format!("no answer within {:?}", self.dial_timeout)))
+        let silence = format!("no answer within {:?}", self.dial_timeout);
+        Err(match via {
+            Some(via) => tunnel::silent(via, &silence),
+            None => ConnectError::new(silence),
+        })
+    }
+
+    /// The proxy to connect to the endpoint by, if there is to be one.
+    fn via(&self, endpoint: &Endpoint) -> Result<Option<&Via>, ProxyError> {
+        let detour = self.options.proxy.as_ref();
+        Ok(detour.map(|detour| detour.of(endpoint)).transpose().map_err(Clone::clone)?.flatten())
+    }
+
+    /// Whether the endpoint can be connected to.
+    ///
+    /// # Errors
+    /// It needs a proxy that can't be used.
+    pub(crate) fn check(&self, endpoint: &Endpoint) -> Result<(), ProxyError> {
+        self.via(endpoint).map(drop)
     }
 
     async fn connect_to(
         &self,
         endpoint: &Endpoint,
+        via: Option<&Via>,
         tried: &Mutex<Vec<Route>>,
     ) -> Result<Connection, ConnectError> {
         if let Some(connector) = &self.options.connector {
@@ -68,12 +88,8 @@ impl Connector {
                 self.over(endpoint, socket, None).await
             }
             Address::Tcp { host, port } => {
-                let detour = self.options.proxy.as_ref();
-                let via = detour.map(|detour| detour.of(endpoint)).transpose();
-                match via.map_err(|error| ConnectError::new(error.clone()))?.flatten() {
-                    None => self.by_name(endpoint, host, port, None, tried).await,
-                    Some(via) => self.by_name(endpoint, via.host(), via.port(), Some(via), tried).await,
-                }
+                let (host, port) = via.map_or((host, port), |via| (via.host(), via.port()));
+                self.by_name(endpoint, host, port, via, tried).await
             }
         }
     }
@@ -100,7 +116,8 @@ impl Connector {
                 let connected = async {
                     let socket = self.socket(Peer::Tcp(route.address())).await.map_err(of_proxy)?;
                     match via {
-                        // Which of a proxy's addresses was used says nothing about the member behind it.
+                        // The connection has no route: that a member behind a proxy is of no use later says nothing
+                        // against an address of the proxy. A failure now only puts that address last.
                         Some(via) => {
                             self.over(endpoint, tunnel::open(socket, via, endpoint).await?, None).await
                         }

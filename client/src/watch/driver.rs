@@ -63,7 +63,7 @@ pub(crate) struct Driver {
     wake: Vec<Waker>,
 }
 
-/// A read of the current revision that is under way.
+/// A read of the machine's that is under way.
 struct Read {
     key: RangeKey,
     result: BoxFuture<'static, Asked<RangeDone>>,
@@ -315,7 +315,7 @@ impl Driver {
             let key = self.reads.swap_remove(at).key;
             self.last_read = endpoint.or_else(|| self.last_read.take());
             if let Err(failure) = &result {
-                tracing::debug!(name: "revision_not_read", range = ?key, reason = %failure, "reading the current revision failed");
+                tracing::debug!(name: "revision_not_read", range = ?key, reason = %failure, "a read of the store failed");
             }
             let now = self.hub.now();
             self.hub.lock().machine.handle_range_done(now, key, result);

@@ -130,7 +130,8 @@ async fn a_proxy_that_hangs_takes_the_dial_timeout() {
     let short = Duration::from_millis(300);
     let connecting = builder(proxy.url()).dial_timeout(short).connect_timeout(4 * short).connect();
     let error = connecting.await.expect_err("nobody answers").to_string();
-    assert!(error.contains("no answer within 300ms"), "{error}");
+    assert!(error.contains("no answer within 300ms by way of the proxy 127.0.0.1"), "{error}");
+    assert!(error.contains("leave proxy out"), "{error}");
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ impl<P> Follower<P> {
             return Poll::Ready(());
         }
         let polled = self.poll_mirror(cx);
-        self.shared.counters.list_progress.set(self.mirror.list_progress().filter(|_| polled.is_ok()));
+        self.shared.counters.list_progress.set(self.mirror.list_progress());
         if let Err(error) = polled {
             tracing::warn!(name: "cache_ended", range = ?self.shared.range.start(), reason = %error, "a cache ended");
             self.shared.end(error);

@@ -147,7 +147,7 @@ impl<P> Shared<P> {
             revision: snapshot.revision(),
             subscribers,
             lists: counters.lists.get(),
-            list_progress: counters.list_progress.get(),
+            list_progress: counters.list_progress.get().filter(|_| !self.has_ended()),
             decode_errors: counters.decode_errors.get(),
             slow_resyncs: counters.slow_resyncs.get(),
             progress_requests: counters.progress_requests.get(),

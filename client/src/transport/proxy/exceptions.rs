@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::endpoint::{address_of, port_of};
+
 /// A list of hosts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Exceptions(Vec<Rule>);
@@ -26,7 +28,7 @@ enum Rule {
 }
 
 impl Exceptions {
-    /// Reads a list. What is nothing else is the name of a host, so there are no errors.
+    /// Reads a list. An entry of no other form counts as the name of a host, so every list can be read.
     pub(super) fn parse(list: &str) -> Self {
         let entries = list.split(|c: char| c == ',' || c.is_whitespace());
         Self(entries.filter_map(|entry| Rule::parse(&entry.to_ascii_lowercase())).collect())
@@ -35,9 +37,7 @@ impl Exceptions {
     /// Whether the host is one of them.
     pub(super) fn cover(&self, host: &str, port: u16) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        // A zone is this machine's word for a network card, and no part of the address.
-        let address = host.split('%').next().and_then(|address| address.parse().ok());
-        let address = address.map(|address: IpAddr| address.to_canonical());
+        let address = address_of(&host);
         self.0.iter().any(|rule| rule.covers(&host, address, port))
     }
 }
@@ -53,7 +53,7 @@ impl Rule {
         let (host, port) = match entry.rsplit_once(':') {
             // An address of version 6 without brackets has no port.
             Some((host, _)) if host.contains(':') && !host.ends_with(']') => (entry, None),
-            Some((host, port)) => match port.parse() {
+            Some((host, port)) => match port_of(port) {
                 Ok(port) => (host, Some(port)),
                 Err(_) => (entry, None),
             },

@@ -31,8 +31,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The proxy with this URL, for every endpoint but unix sockets: also for those on this machine, other than a proxy
-    /// that the environment names. It is checked when the client is built.
+    /// The proxy with this URL, for every endpoint but unix sockets. It is also used for endpoints on this machine; a proxy
+    /// that the environment names is not. The URL is checked when the client is built.
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), except: String::new() }
     }
@@ -77,8 +77,8 @@ pub(crate) enum Proxying {
 }
 
 impl Proxying {
-    /// The proxy, and what goes around it. A URL that can't be used is an error once an endpoint needs the proxy; one
-    /// that the application has given is one at once.
+    /// The proxy, and what goes around it. A bad URL from the application is an error here. A bad URL from the environment
+    /// is an error only when an endpoint needs the proxy.
     pub(crate) fn detour(
         &self,
         variable: impl Fn(&'static str) -> Option<OsString>,

@@ -34,7 +34,7 @@ pub(in super::super) async fn open(
     });
     let tunnel = match select(answer, pin!(connection.with_upgrades())).await {
         Either::Left((tunnel, _)) => tunnel?,
-        // What it has read is with the answer.
+        // The connection has ended, and has handed the socket and all unread bytes to the answer.
         Either::Right((_, answer)) => answer.await?,
     };
     Ok(Box::new(tunnel))
@@ -44,6 +44,11 @@ pub(in super::super) async fn open(
 pub(in super::super) fn unreachable(via: &Via, error: ConnectError) -> ConnectError {
     let text = format!("{via} can't be reached: {error}; {}", around(via));
     error.with_text(text)
+}
+
+/// Nothing has come from the proxy, or through it.
+pub(in super::super) fn silent(via: &Via, silence: &str) -> ConnectError {
+    ConnectError::new(format!("{silence} by way of {via}; {}", around(via)))
 }
 
 /// How to do without the proxy.

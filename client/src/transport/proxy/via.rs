@@ -7,9 +7,9 @@ use http::HeaderValue;
 use percent_encoding::percent_decode_str;
 
 use super::ProxyError;
-use crate::endpoint::without_user;
+use crate::endpoint::{self, without_user};
 
-/// Of a URL without one, as curl's and Go's libraries for HTTP have it.
+/// The port of a URL that has none: that of HTTP, as in Go's `net/http`. (curl takes 1080.)
 const DEFAULT_PORT: u16 = 80;
 
 /// An HTTP proxy. Its text names it, without its user.
@@ -31,8 +31,9 @@ impl Via {
         let malformed = |reason| ProxyError::Malformed { option, proxy: proxy(), reason };
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
         if !scheme.eq_ignore_ascii_case("http") {
-            // What was taken for the scheme may be a password.
-            let scheme = if scheme.contains('@') { "?" } else { scheme };
+            // What was taken for the scheme may be a user and a password.
+            let is_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+            let scheme = if scheme.bytes().all(is_scheme) { scheme } else { "?" };
             return Err(ProxyError::UnsupportedScheme { option, proxy: proxy(), scheme: scheme.into() });
         }
         let (user, rest) = match rest.rsplit_once('@') {
@@ -84,7 +85,8 @@ fn host_and_port(authority: &str) -> Result<(String, u16), &'static str> {
             if host.parse::<Ipv6Addr>().is_err() {
                 return Err("what is in the brackets is no IPv6 address");
             }
-            let port = if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or(NO_PORT)?) };
+            let port =
+                if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or(endpoint::NO_PORT)?) };
             (host, port)
         }
         None => match authority.split_once(':') {
@@ -97,13 +99,11 @@ fn host_and_port(authority: &str) -> Result<(String, u16), &'static str> {
         return Err("its host is not valid");
     }
     let port = match port {
-        Some(port) => port.parse().ok().filter(|&port: &u16| port > 0).ok_or(NO_PORT)?,
+        Some(port) => endpoint::port_of(port)?,
         None => DEFAULT_PORT,
     };
     Ok((host.to_owned(), port))
 }
-
-const NO_PORT: &str = "its port is no number from 1 to 65535";
 
 /// HTTP's basic authentication (RFC 7617) with the user and the password of a URL.
 fn basic(user: &str) -> Result<HeaderValue, &'static str> {
@@ -166,6 +166,7 @@ mod tests {
             "http://",
             "http://:3128",
             "http://proxy:0",
+            "http://proxy:+80",
             "http://proxy:port",
             "http://proxy:99999",
             "http://[fd00::1",
@@ -179,7 +180,12 @@ mod tests {
             assert!(matches!(error, ProxyError::Malformed { option: "HTTPS_PROXY", .. }), "{url}: {error}");
             assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
         }
-        for url in ["socks5://a:s3cret@proxy:1080", "https://a:s3cret@proxy:1", "a:s3cret@x://proxy:1"] {
+        for url in [
+            "socks5://a:s3cret@proxy:1080",
+            "https://a:s3cret@proxy:1",
+            "a:s3cret@x://proxy:1",
+            "a:s3cret://x@proxy:1",
+        ] {
             let error = Via::parse("ALL_PROXY", url).unwrap_err();
             assert!(matches!(error, ProxyError::UnsupportedScheme { .. }), "{url}: {error}");
             assert!(error.to_string().contains("http://host:port"), "{error}");

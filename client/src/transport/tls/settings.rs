@@ -139,16 +139,16 @@ impl Tls {
             None => self.load_with(provider()?)?,
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
-        if self.custom.is_none() && self.key_log_path().is_some() {
+        if self.key_log_path().is_some() {
             config.key_log = Arc::new(KeyLogFile::new());
         }
         Ok(config)
     }
 
-    /// Where secrets are written to, if they are.
+    /// Where secrets are written to, if they are. Settings of rustls' own say that themselves.
     fn key_log_path(&self) -> Option<PathBuf> {
-        let path = env::var_os(KEY_LOG).filter(|path| self.logs_keys && !path.is_empty());
-        path.map(PathBuf::from)
+        let is_wanted = self.logs_keys && self.custom.is_none();
+        env::var_os(KEY_LOG).filter(|path| is_wanted && !path.is_empty()).map(PathBuf::from)
     }
 
     /// Sees to it that secrets can be written, if they are to be; where that is.
