@@ -65,8 +65,8 @@ fn perform() -> io::Result<()> {
             thread::sleep(PAUSE);
         }
         match step {
-            Step::Type(line) => program.as_mut().map_or(Ok(()), |program| program.read(line))?,
-            Step::Until(begin) => program.as_ref().map_or(Ok(()), |program| program.prints(begin))?,
+            Step::Type(line) => program.as_mut().ok_or_else(not_running)?.read(line)?,
+            Step::Until(begin) => program.as_ref().ok_or_else(not_running)?.prints(begin)?,
             Step::Kill => program = None,
             Step::Start => program = Some(start()?),
             change => {
@@ -77,6 +77,10 @@ fn perform() -> io::Result<()> {
     }
     thread::sleep(PAUSE);
     Ok(())
+}
+
+fn not_running() -> io::Error {
+    io::Error::other("the program is not running at this step")
 }
 
 /// Changes the store.

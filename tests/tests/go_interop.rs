@@ -25,7 +25,7 @@ async fn servers() -> Result<Vec<(EtcdServer, Go)>> {
         println!("client of {} on etcd {}", go.versions().await?, server.version());
         servers.push((server, go));
     }
-    assert!(servers.len() >= 2, "both lines are under test");
+    assert!(servers.len() >= 2, "several lines are under test");
     Ok(servers)
 }
 

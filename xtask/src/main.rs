@@ -34,7 +34,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
-    /// Provide what tests need (cargo-nextest, real etcd servers, etcd's Go client), and run every test of the workspace.
+    /// Provide what tests need (cargo-nextest, real etcd servers, etcd's Go client), and run the tests of the workspace.
     ///
     /// What has tests for every etcd runs them on some: see `--all-servers`.
     ///

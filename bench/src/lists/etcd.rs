@@ -1,13 +1,9 @@
 //! An etcd to list from.
 
-use std::{
-    net::TcpListener,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
 use etcd_watch_tokio::{Put, Txn};
 
 use crate::cpu;
@@ -15,59 +11,18 @@ use crate::cpu;
 /// Keys in one transaction; the server is told to allow it.
 const TXN_OPS: usize = 5_000;
 
-/// A server with a directory of its own. Dropping it ends it.
-pub(super) struct Etcd {
-    process: Child,
-    endpoint: String,
-    version: String,
-    _directory: tempfile::TempDir,
+/// Room for the largest ranges, in bytes.
+const QUOTA: u64 = 8 << 30;
+
+/// Starts a server with a directory of its own.
+pub(super) fn start(version: EtcdVersion) -> Result<EtcdServer> {
+    let server = EtcdServer::builder(version).flag("max-txn-ops", TXN_OPS).flag("quota-backend-bytes", QUOTA);
+    Ok(server.flag("log-level", "error").start()?)
 }
 
-impl Etcd {
-    pub(super) fn start(etcd: &Path) -> Result<Self> {
-        let directory = tempfile::tempdir()?;
-        let [client, peer] = [free_port()?, free_port()?].map(|port| format!("http://127.0.0.1:{port}"));
-        let version =
-            Command::new(etcd).arg("--version").output().with_context(|| format!("can't run {etcd:?}"))?;
-        let version = String::from_utf8_lossy(&version.stdout).lines().next().unwrap_or_default().to_owned();
-        let process = Command::new(etcd)
-            .arg("--data-dir")
-            .arg(directory.path())
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
-            .args(["--quota-backend-bytes", "8589934592", "--unsafe-no-fsync"])
-            .arg(format!("--max-txn-ops={TXN_OPS}"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Self { process, endpoint: client, version, _directory: directory })
-    }
-
-    pub(super) fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// The processor time that it has taken, in seconds.
-    pub(super) fn cpu(&self) -> Result<f64> {
-        cpu::of_process(self.process.id())
-    }
-
-    pub(super) fn version(&self) -> &str {
-        &self.version
-    }
-}
-
-impl Drop for Etcd {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// The processor time that the server has taken, in seconds.
+pub(super) fn cpu_of(server: &EtcdServer) -> Result<f64> {
+    cpu::of_process(server.pid().context("the server has ended")?)
 }
 
 /// Puts so many keys under a prefix.

@@ -1,4 +1,4 @@
-//! Lists of large ranges from a real etcd: `cargo run --release -p etcd-watch-bench --bin lists -- --etcd <path>`.
+//! Lists of large ranges from a real etcd: `cargo run --release -p etcd-watch-bench --bin lists -- --version 3.7.3`.
 //!
 //! It fills an etcd of its own with two ranges, one ten times as large as the other, and lists each by a mirror and by a
 //! cache: how long it takes, and the most memory that the process has. Each list is made by a process of its own. With
@@ -14,21 +14,22 @@ mod cpu;
 mod etcd;
 mod measure;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, binaries::Version};
+use tokio::runtime::Runtime;
 
-use etcd::Etcd;
 use measure::{How, Measured};
 
 /// Measures lists of large ranges.
 #[derive(Parser)]
 #[command(name = "lists")]
 struct Arguments {
-    /// The etcd to run.
+    /// The version of etcd to run: one that `cargo xtask etcd` provides, or ETCD_BIN names.
     #[arg(long, required_unless_present = "child")]
-    etcd: Option<PathBuf>,
+    version: Option<Version>,
     /// The program around etcd's Go client, to compare with.
     #[arg(long)]
     interop: Option<PathBuf>,
@@ -38,7 +39,7 @@ struct Arguments {
     /// The size of a value, in bytes.
     #[arg(long, default_value_t = 100)]
     value_bytes: usize,
-    /// How often each list is made; the quickest counts.
+    /// How often each list is made; the least of each figure counts.
     #[arg(long, default_value_t = 3)]
     runs: usize,
     /// Lists this way, and says what it took: what the processes are told that this one starts.
@@ -53,50 +54,69 @@ struct Arguments {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    match (arguments.child, &arguments.endpoint, &arguments.prefix, &arguments.etcd) {
-        (Some(how), Some(endpoint), Some(prefix), _) => {
-            println!("{}", runtime.block_on(how.list(endpoint, prefix))?);
-            Ok(())
+    if let (Some(how), Some(endpoint), Some(prefix)) =
+        (arguments.child, &arguments.endpoint, &arguments.prefix)
+    {
+        println!("{}", runtime.block_on(how.list(endpoint, prefix))?);
+        return Ok(());
+    }
+    let version = arguments.version.context("--version is missing: which etcd is to be run?")?;
+    compare(&runtime, version, &arguments)
+}
+
+/// What lists a range.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Ours(How),
+    Go(&'a Path),
+}
+
+impl Way<'_> {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ours(How::Mirror) => "mirror",
+            Self::Ours(How::Cache) => "cache",
+            Self::Go(_) => "clientv3, one Get",
         }
-        (_, _, _, Some(etcd)) => compare(&runtime, etcd, &arguments),
-        _ => Ok(()),
+    }
+
+    fn measure(self, server: &EtcdServer, prefix: &str) -> Result<Measured> {
+        let before = etcd::cpu_of(server)?;
+        let measured = match self {
+            Self::Ours(how) => Measured::by_child(how, &server.endpoint(), prefix)?,
+            Self::Go(interop) => Measured::by_go(interop, &server.endpoint(), prefix)?,
+        };
+        Ok(Measured { server_cpu: etcd::cpu_of(server)? - before, ..measured })
     }
 }
 
-fn compare(runtime: &tokio::runtime::Runtime, etcd: &std::path::Path, arguments: &Arguments) -> Result<()> {
-    let server = Etcd::start(etcd)?;
+fn compare(runtime: &Runtime, version: Version, arguments: &Arguments) -> Result<()> {
+    let server = etcd::start(EtcdVersion::Exact(version))?;
     let ranges = [("large/", arguments.keys), ("small/", arguments.keys / 10)];
     for (prefix, keys) in ranges {
-        runtime.block_on(etcd::fill(server.endpoint(), prefix, keys, arguments.value_bytes))?;
+        runtime.block_on(etcd::fill(&server.endpoint(), prefix, keys, arguments.value_bytes))?;
     }
-    println!("{}: {} keys of {} B", server.version(), arguments.keys, arguments.value_bytes);
+    println!("etcd {version}: {} keys of {} B", arguments.keys, arguments.value_bytes);
     println!(
         "| | {} keys | {} keys | ratio | CPU of the client | of the server | memory |",
         ranges[0].1, ranges[1].1
     );
     println!("|---|--:|--:|--:|--:|--:|--:|");
-    let mut ways = vec![("mirror", None, How::Mirror), ("cache", None, How::Cache)];
-    if let Some(interop) = &arguments.interop {
-        ways.insert(0, ("clientv3, one Get", Some(interop), How::Cache));
-    }
-    for (name, interop, how) in ways {
+    let go = arguments.interop.as_deref().map(Way::Go);
+    for way in go.into_iter().chain([How::Mirror, How::Cache].map(Way::Ours)) {
         let best = |prefix: &str, keys: usize| -> Result<Measured> {
             let mut best: Option<Measured> = None;
             for _ in 0..arguments.runs.max(1) {
-                let before = server.cpu()?;
-                let mut measured = match interop {
-                    Some(interop) => Measured::by_go(interop, server.endpoint(), prefix)?,
-                    None => Measured::by_child(how, server.endpoint(), prefix)?,
-                };
-                measured.server_cpu = server.cpu()? - before;
-                anyhow::ensure!(measured.keys == keys, "{} keys were listed of {keys}", measured.keys);
+                let measured = way.measure(&server, prefix)?;
+                ensure!(measured.keys == keys, "{} keys were listed of {keys}", measured.keys);
                 best = Some(best.map_or(measured, |best| best.least(measured)));
             }
             Ok(best.unwrap_or_default())
         };
         let [large, small] = [best(ranges[0].0, ranges[0].1)?, best(ranges[1].0, ranges[1].1)?];
         println!(
-            "| {name} | {:.2} s | {:.3} s | {:.1} | {:.2} s | {:.2} s | {} MiB |",
+            "| {} | {:.2} s | {:.3} s | {:.1} | {:.2} s | {:.2} s | {} MiB |",
+            way.name(),
             large.seconds,
             small.seconds,
             large.seconds / small.seconds,

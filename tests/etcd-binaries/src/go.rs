@@ -77,11 +77,12 @@ impl Go {
     /// [`BinaryError::NotBuilt`] with what Go says.
     pub(crate) fn build(&self, module: &Path, packages: &[&str], to: &Path) -> Result<(), BinaryError> {
         let mut build = Command::new(&self.executable);
-        for name in ["GOOS", "GOARCH", "GO111MODULE", "GOEXPERIMENT"] {
+        for name in ["GOOS", "GOARCH", "GOEXPERIMENT"] {
             build.env_remove(name);
         }
-        // What the user has set for other work doesn't count. Where modules come from and are kept does.
+        // What the user's environment says for other work doesn't count. Where modules come from and are kept does.
         build
+            .env("GO111MODULE", "on")
             .env("GOWORK", "off")
             .env("GOFLAGS", "-mod=readonly")
             // One that is too old for the module gets a newer one.

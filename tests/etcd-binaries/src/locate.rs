@@ -69,7 +69,7 @@ impl Origin {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Given => "ETCD_BIN",
-            Self::Fetched => "fetched",
+            Self::Fetched => "fetched or built",
             Self::Path => "PATH",
         }
     }

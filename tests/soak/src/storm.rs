@@ -238,8 +238,8 @@ impl Storm {
     async fn compact(&self, deck: &mut Deck) -> Option<String> {
         let (recorded, least) = (self.recorder.recorded(), self.clock.compacted());
         let server = Differences::of(self.world.version);
-        // As much as can be, or half of it. A watch that is lost no client can know of: there, history is compacted only
-        // as far as nobody needs it.
+        // As much as can be, or half of it. Some servers lose a slow watch and don't tell; on them, only history that no
+        // watch needs any more is compacted.
         let recorded = if server.loses_slow_watches { self.clock.settled() } else { recorded };
         let wanted = if deck.random().bool() { recorded } else { recorded - (recorded - least).max(0) / 2 };
         let revision =

@@ -78,9 +78,9 @@ pub enum HarnessError {
         version: String,
     },
     /// `etcdctl` ended with a failure.
-    #[error("`etcdctl {command}` failed ({status}):\n{output}")]
+    #[error("`{command}` failed ({status}):\n{output}")]
     EtcdctlFailed {
-        /// Its arguments.
+        /// The program and its arguments.
         command: String,
         /// How it ended.
         status: String,
@@ -88,9 +88,9 @@ pub enum HarnessError {
         output: String,
     },
     /// `etcdctl` did not end, or did not write, in time.
-    #[error("`etcdctl {command}` {missing} within {waited:?}; its standard error:\n{stderr}")]
+    #[error("`{command}` {missing} within {waited:?}; its standard error:\n{stderr}")]
     EtcdctlHung {
-        /// Its arguments.
+        /// The program and its arguments.
         command: String,
         /// What it was expected to do.
         missing: &'static str,
@@ -102,7 +102,7 @@ pub enum HarnessError {
     /// The program around Go's etcd client ended, with a failure or too early.
     #[error("`interop {command}` ended ({status}):\n{output}")]
     GoFailed {
-        /// Its arguments.
+        /// The program and its arguments.
         command: String,
         /// How it ended.
         status: String,
@@ -112,7 +112,7 @@ pub enum HarnessError {
     /// The program around Go's etcd client did not end, or did not write, in time.
     #[error("`interop {command}` {missing} within {waited:?}; its standard error:\n{stderr}")]
     GoHung {
-        /// Its arguments.
+        /// The program and its arguments.
         command: String,
         /// What it was expected to do.
         missing: &'static str,

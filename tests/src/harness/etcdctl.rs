@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    fmt,
+    fmt, iter,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -49,6 +49,12 @@ impl Etcdctl {
     /// If none came with it and there is none on `PATH`.
     pub fn of(binary: &EtcdBinary, endpoint: impl Into<String>) -> Result<Self, HarnessError> {
         Ok(Self { program: binary.etcdctl()?.to_owned(), endpoint: endpoint.into(), settings: Vec::new() })
+    }
+
+    /// What makes data for this server out of a snapshot: its `etcdutl` if it has one, as from 3.6 on, or else its
+    /// `etcdctl`.
+    pub(super) fn restorer(binary: &EtcdBinary) -> Result<Self, HarnessError> {
+        Ok(Self { program: binary.restorer()?.to_owned(), endpoint: String::new(), settings: Vec::new() })
     }
 
     /// Runs commands as this user.
@@ -137,8 +143,10 @@ impl Etcdctl {
             command.env_remove(name);
         }
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.endpoint]).args(arguments);
-        let words = command.as_std().get_args().skip(2).map(OsStr::to_string_lossy);
+        // A variable, too: `etcdutl` has no flag for it.
+        command.env("ETCDCTL_API", "3").env("ETCDCTL_ENDPOINTS", &self.endpoint).args(arguments);
+        let program = self.program.file_name().unwrap_or_default();
+        let words = iter::once(program).chain(command.as_std().get_args()).map(OsStr::to_string_lossy);
         let line = words.collect::<Vec<_>>().join(" ");
         let mut child = command
             .kill_on_drop(true)
@@ -169,7 +177,7 @@ impl fmt::Debug for Etcdctl {
 /// How a command ended, and what it wrote.
 #[derive(Clone, Debug)]
 pub struct EtcdctlOutput {
-    /// Its arguments, for messages.
+    /// The program and its arguments, for messages.
     pub command: String,
     /// How it ended.
     pub status: ExitStatus,
@@ -209,7 +217,7 @@ impl EtcdctlProcess {
     pub async fn write(&mut self, input: &str) -> Result<(), HarnessError> {
         let Some(stdin) = self.stdin.as_mut().filter(|_| !input.is_empty()) else { return Ok(()) };
         let written = stdin.write_all(input.as_bytes()).await;
-        written.map_err(HarnessError::io(format!("write to `etcdctl {}`", self.command)))
+        written.map_err(HarnessError::io(format!("write to `{}`", self.command)))
     }
 
     /// Closes its standard input, and waits for its end; the output is what has not been taken by
@@ -227,7 +235,7 @@ impl EtcdctlProcess {
         let Ok(status) = timeout(PATIENCE, self.child.wait()).await else {
             return Err(self.hung("did not end"));
         };
-        let status = status.map_err(HarnessError::io(format!("wait for `etcdctl {}`", self.command)))?;
+        let status = status.map_err(HarnessError::io(format!("wait for `{}`", self.command)))?;
         if let Some(collecting) = self.collecting.take()
             && timeout(PATIENCE, collecting).await.is_err()
         {
@@ -241,7 +249,7 @@ impl EtcdctlProcess {
     /// # Errors
     /// If it can't be killed.
     pub async fn kill(mut self) -> Result<(), HarnessError> {
-        self.child.kill().await.map_err(HarnessError::io(format!("kill `etcdctl {}`", self.command)))
+        self.child.kill().await.map_err(HarnessError::io(format!("kill `{}`", self.command)))
     }
 
     /// What it wrote to standard error so far.

@@ -10,21 +10,28 @@ impl EtcdServer {
     /// # Errors
     /// If the server doesn't answer, or has no such metric.
     pub fn metric(&self, name: &str) -> Result<f64, HarnessError> {
-        let page = Metrics::read(self.pages_address()).map_err(HarnessError::io("read etcd's metrics"))?;
-        page.get(name).ok_or_else(|| HarnessError::NoMetric {
-            name: name.to_owned(),
-            version: self.version().to_string(),
-        })
+        self.metrics_page()?.get(name).ok_or_else(|| self.no_metric(name))
+    }
+
+    fn metrics_page(&self) -> Result<Metrics, HarnessError> {
+        Metrics::read(self.pages_address()).map_err(HarnessError::io("read etcd's metrics"))
+    }
+
+    fn no_metric(&self, name: &str) -> HarnessError {
+        HarnessError::NoMetric { name: name.to_owned(), version: self.version().to_string() }
     }
 
     /// How many calls of a gRPC method it has begun to answer, over all clients.
     ///
     /// # Errors
-    /// If the server doesn't answer.
+    /// If the server doesn't answer, or doesn't count calls.
     pub fn calls_begun(&self, method: &str) -> Result<u64, HarnessError> {
-        let page = Metrics::read(self.pages_address()).map_err(HarnessError::io("read etcd's metrics"))?;
+        const CALLS: &str = "grpc_server_started_total";
         let label = format!("grpc_method=\"{method}\"");
-        Ok(page.sum("grpc_server_started_total", |labels| labels.contains(&label)).unwrap_or(0.0) as u64)
+        let page = self.metrics_page()?;
+        page.get(CALLS).ok_or_else(|| self.no_metric(CALLS))?;
+        // A method that the server doesn't know has no count.
+        Ok(page.sum(CALLS, |labels| labels.contains(&label)).unwrap_or(0.0) as u64)
     }
 
     /// How many watches it holds, over all clients.

@@ -2,9 +2,7 @@
 
 use std::{ffi::OsString, path::Path};
 
-use tokio::process::Command;
-
-use super::{EtcdServer, HarnessError, server::unique_name};
+use super::{EtcdServer, Etcdctl, HarnessError, server::unique_name};
 
 /// Whether a store that goes back to a snapshot keeps its identity.
 ///
@@ -59,17 +57,7 @@ impl EtcdServer {
             flag("initial-cluster", &self.initial_cluster()),
             flag("initial-cluster-token", &token),
         ];
-        let mut restore = Command::new(self.binary().restorer()?);
-        let restore = restore.args(arguments).kill_on_drop(true);
-        let output = restore.output().await.map_err(HarnessError::io("restore a snapshot"))?;
-        if !output.status.success() {
-            let text = [output.stdout, output.stderr].concat();
-            return Err(HarnessError::EtcdctlFailed {
-                command: "snapshot restore".to_owned(),
-                status: output.status.to_string(),
-                output: String::from_utf8_lossy(&text).into_owned(),
-            });
-        }
+        Etcdctl::restorer(self.binary())?.run(arguments).await?;
         self.token = token;
         Ok(())
     }

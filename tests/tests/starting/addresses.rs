@@ -31,19 +31,26 @@ async fn read(client: &Client) {
     read.expect("it is read");
 }
 
+/// A client of a name whose first address is of no use, and whose others lead to this endpoint: by a proxy, and directly.
+/// It reads a key by the second, loses that connection, and reads again by the third.
+async fn passed_over(bad: SocketAddr, endpoint: String) -> (Client, Wrapped, FaultProxy) {
+    let proxy = FaultProxy::start(endpoint.clone()).await.expect("the proxy starts");
+    let [good, other] = [proxy.endpoint(), endpoint].map(|endpoint| address(&endpoint));
+    let runtime = Wrapped::resolving_to(&[bad, good, other]);
+    let client = lazy(&runtime);
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [bad, good]);
+    proxy.cut_all(Cut::Reset);
+    read(&client).await;
+    assert_eq!(runtime.take_connected(), [other], "the bad one is not tried while another is up");
+    (client, runtime, proxy)
+}
+
 #[tokio::test]
 async fn an_address_that_hangs_is_passed_over_and_tried_last_from_then_on() {
     let etcd = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
-    let proxy = FaultProxy::start(etcd.endpoint()).await.expect("the proxy starts");
     let (_listener, hung) = silent().await;
-    let [good, other] = [proxy.endpoint(), etcd.endpoint()].map(|endpoint| address(&endpoint));
-    let runtime = Wrapped::resolving_to(&[hung, good, other]);
-    let client = lazy(&runtime);
-    read(&client).await;
-    assert_eq!(runtime.take_connected(), [hung, good]);
-    proxy.cut_all(Cut::Reset);
-    read(&client).await;
-    assert_eq!(runtime.take_connected(), [other], "the one that hung is not tried while another is up");
+    let (client, runtime, _proxy) = passed_over(hung, etcd.endpoint()).await;
     assert_eq!(runtime.resolved(), 2, "a name is resolved for each connection");
 
     let watch = client.watch(KeyRange::prefix("key")).expect("it is opened");
@@ -64,17 +71,9 @@ async fn an_address_that_refuses_is_passed_over() {
 #[tokio::test]
 async fn an_address_that_refused_is_tried_last_from_then_on() {
     let etcd = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
-    let proxy = FaultProxy::start(etcd.endpoint()).await.expect("the proxy starts");
     let (listener, dead) = silent().await;
     drop(listener);
-    let [good, other] = [proxy.endpoint(), etcd.endpoint()].map(|endpoint| address(&endpoint));
-    let runtime = Wrapped::resolving_to(&[dead, good, other]);
-    let client = lazy(&runtime);
-    read(&client).await;
-    assert_eq!(runtime.take_connected(), [dead, good]);
-    proxy.cut_all(Cut::Reset);
-    read(&client).await;
-    assert_eq!(runtime.take_connected(), [other], "the one that refused is not tried while another is up");
+    passed_over(dead, etcd.endpoint()).await;
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn refusals_arrive_as_statuses() {
 #[tokio::test]
 async fn a_streamed_range_merges_to_the_whole() {
     let config = ModelConfig { version: "3.7.0".to_owned(), ..ModelConfig::default() };
-    let etcd = EmbeddedEtcd::start(config).await.expect("it starts");
+    let etcd = start_with(config).await;
     etcd.with_model(|model| {
         for n in 0..2500 {
             model.put(&put(&format!("k{n:04}"), "v")).expect("put");
@@ -69,15 +69,19 @@ async fn a_streamed_range_merges_to_the_whole() {
 }
 
 #[tokio::test]
-async fn a_range_is_not_streamed_before_3_7_nor_in_another_order() {
+async fn a_range_is_not_streamed_before_3_7_nor_in_another_order_nor_by_revisions() {
     let etcd = start().await;
     let refused = KvClient::new(connect(&etcd)).range_stream(all()).await.expect_err("3.5 has none");
     assert_eq!(refused.code(), Code::Unimplemented);
     let config = ModelConfig { version: "3.7.0".to_owned(), ..ModelConfig::default() };
-    let etcd = EmbeddedEtcd::start(config).await.expect("it starts");
-    let backwards = RangeRequest { sort_order: SortOrder::Descend.into(), ..all() };
-    let refused = KvClient::new(connect(&etcd)).range_stream(backwards).await.expect_err("not so");
-    assert_eq!(refused.code(), Code::Unimplemented);
+    let etcd = start_with(config).await;
+    for request in [
+        RangeRequest { sort_order: SortOrder::Descend.into(), ..all() },
+        RangeRequest { min_mod_revision: 1, ..all() },
+    ] {
+        let refused = KvClient::new(connect(&etcd)).range_stream(request).await.expect_err("not so");
+        assert_eq!(refused.code(), Code::Unimplemented);
+    }
 }
 
 #[tokio::test]
