@@ -446,3 +446,25 @@ fn patience_grows_until_the_watch_that_was_deaf_is_known_to_hear() {
     });
     assert_eq!(gone, PATIENCE, "another is not to wait for it");
 }
+
+#[test]
+fn a_stream_that_has_left_the_proxy_reconnects_as_any_other() {
+    let (mut driver, watch, mut stream) = proxied(config(), all_from(4));
+    for times in 1..4 {
+        let read = asked(&mut driver);
+        more(&mut driver, &read);
+        pass(&mut driver, PATIENCE << (times - 1));
+        assert_eq!(driver.closes(), [(stream, deaf(watch, 9))]);
+        driver.sleep_to_timeout();
+        if times < 3 {
+            stream = open_proxied(&mut driver);
+        }
+    }
+    // A member, at which the watch hears again.
+    let stream = driver.open(TRUSTED);
+    let id = driver.create_one(stream);
+    driver.frame(stream, events(id, &[4]));
+    assert_eq!(driver.watcher.failures_in_a_row(stream), 0);
+    driver.cut(stream);
+    assert_eq!(driver.watcher.failures_in_a_row(stream), 1);
+}
