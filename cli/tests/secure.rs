@@ -211,6 +211,24 @@ async fn secrets_are_written_if_the_flag_and_the_variable_say_so() {
 }
 
 #[tokio::test]
+async fn secrets_of_a_mirrors_destination_are_written_too() {
+    // Without TLS of its own.
+    let source =
+        EtcdServer::builder(EtcdVersion::V3_5).unix_socket().start_async().await.expect("etcd starts");
+    let Secured { server, directory, roots } = Secured::start().await;
+    let keys = directory.path().join("keys.txt");
+    let endpoints = [source.endpoint(), server.endpoint()];
+    let [from, to] = endpoints.each_ref().map(String::as_str);
+    let mut mirror = bare(&["mirror", "--prefix", "k", "--endpoints", from, "--to", to, "--until-rev", "1"]);
+    mirror.arg("--log-tls-keys").env("SSLKEYLOGFILE", &keys);
+    mirror.env("SSL_CERT_FILE", &roots).env_remove("SSL_CERT_DIR");
+    let mirrored = output(mirror).await;
+    assert!(mirrored.status.success(), "{mirrored:?}");
+    let written = std::fs::read_to_string(&keys).expect("it is there");
+    assert!(written.contains("CLIENT_TRAFFIC_SECRET_0 "), "{written}");
+}
+
+#[tokio::test]
 async fn flags_that_make_no_sense_are_refused_by_name() {
     let refused = async |arguments: &[&str]| {
         let output = output(bare(arguments)).await;
