@@ -63,6 +63,8 @@ pub struct Mirror {
     /// Completes when the client is closed.
     closed: BoxFuture<'static, ()>,
     last_endpoint: Option<Arc<Endpoint>>,
+    /// An event that was taken from the machine, and waits until the request for the next page has left.
+    held: Option<MirrorEvent>,
     ended: bool,
 }
 
@@ -73,6 +75,8 @@ struct Listing {
 }
 
 enum ListState {
+    /// It is to be asked for.
+    New(BoxFuture<'static, Listed>),
     /// It was asked for.
     Asked(BoxFuture<'static, Listed>),
     /// A stream brings it, and the consumer has to take what has come.
@@ -111,6 +115,7 @@ impl Client {
             timer: None,
             closed: Box::pin(async move { hub.ended().await }),
             last_endpoint: None,
+            held: None,
             ended: false,
         })
     }
@@ -141,6 +146,7 @@ impl Mirror {
     /// Ends it, here and on the server: the stream ends without an error.
     pub fn cancel(&mut self) {
         let now = self.now();
+        self.held = None;
         self.machine.cancel(now);
         self.perform();
     }
@@ -172,13 +178,20 @@ impl Mirror {
         if self.ended {
             return Poll::Ready(None);
         }
+        if let Some(event) = self.held.take() {
+            return Poll::Ready(self.handed_out(event));
+        }
         loop {
             self.perform();
             let now = self.now();
             if let Some(event) = self.machine.next(now) {
                 // The next page is asked for before this one is looked at, so that the server works on it meanwhile.
                 self.perform();
-                self.poll_listing(cx);
+                if self.poll_request(cx) {
+                    self.held = Some(event);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 return Poll::Ready(self.handed_out(event));
             }
             // A client that has ended makes no more calls, and where its runtime is gone timers ring at once: nothing is
@@ -257,14 +270,24 @@ impl Mirror {
             request.range = request.range.within(prefix);
         }
         let listed = self.client.calls().clone().list(request, avoid, self.proven.clone());
-        self.listing = Some(Listing { list, state: ListState::Asked(Box::pin(listed)) });
+        self.listing = Some(Listing { list, state: ListState::New(Box::pin(listed)) });
+    }
+
+    /// Polls a list for the first time, if one was just asked for, and says whether one was.
+    ///
+    /// Another task, that of the connection, sends the request. An executor may run that task only after this one has
+    /// returned, and whoever takes the page may be busy with it for long.
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> bool {
+        let is_new = matches!(self.listing, Some(Listing { state: ListState::New(_), .. }));
+        self.poll_listing(cx);
+        is_new
     }
 
     /// Goes on with the list; whether anything has come of it.
     fn poll_listing(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(Listing { list, state }) = self.listing.take() else { return false };
         let (state, has_news) = match state {
-            ListState::Asked(mut listed) => match listed.as_mut().poll(cx) {
+            ListState::New(mut listed) | ListState::Asked(mut listed) => match listed.as_mut().poll(cx) {
                 Poll::Ready(listed) => (self.listed(list, listed), true),
                 Poll::Pending => (Some(ListState::Asked(listed)), false),
             },

@@ -78,7 +78,7 @@ impl Default for WatchConfig {
             no_leader_deadline: None,
             unreachable_deadline: None,
             linger: Duration::from_secs(5),
-            page_bytes: 8 << 20,
+            page_bytes: 16 << 20,
         }
     }
 }
@@ -236,7 +236,7 @@ impl WatchConfig {
         self
     }
 
-    /// The size in bytes that pages of a [`Mirror`](crate::Mirror)'s lists are to have. Default: 8 MiB. A list begins with
+    /// The size in bytes that pages of a [`Mirror`](crate::Mirror)'s lists are to have. Default: 16 MiB. A list begins with
     /// a small page, and each page's size decides how many keys the next is asked for. A page of several times this size is
     /// refused, and asked for again with fewer keys; only a page of a single key may have any size.
     ///

@@ -7,17 +7,19 @@
 use std::{net::SocketAddr, time::Duration};
 
 use etcd_watch_proto::etcdserverpb::{
-    StatusRequest, StatusResponse,
-    maintenance_client::MaintenanceClient,
-    maintenance_server::{Maintenance, MaintenanceServer},
+    WatchRequest, WatchResponse,
+    watch_client::WatchClient,
+    watch_server::{Watch, WatchServer},
 };
 use etcd_watch_tokio::{
     BoxError, balance,
     discovery::{Discovery, Registration, ServiceEndpoint},
 };
+use futures_util::stream;
 use tokio::{net::TcpListener, runtime::Runtime, time::timeout};
 use tonic::{
-    Request, Response, Status,
+    Request, Response, Status, Streaming,
+    codegen::BoxStream,
     transport::{Channel, Server, server::TcpIncoming},
 };
 
@@ -28,9 +30,15 @@ const TTL: Duration = Duration::from_secs(2);
 struct Greeter(String);
 
 #[tonic::async_trait]
-impl Maintenance for Greeter {
-    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        Ok(Response::new(StatusResponse { version: self.0.clone(), ..Default::default() }))
+impl Watch for Greeter {
+    type WatchStream = BoxStream<WatchResponse>;
+
+    async fn watch(
+        &self,
+        _: Request<Streaming<WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let greeting = WatchResponse { cancel_reason: self.0.clone(), ..Default::default() };
+        Ok(Response::new(Box::pin(stream::iter([Ok(greeting)]))))
     }
 }
 
@@ -56,7 +64,7 @@ impl Instance {
         let started = runtime.spawn(async move {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             let address = listener.local_addr()?;
-            let server = Server::builder().add_service(MaintenanceServer::new(greeter));
+            let server = Server::builder().add_service(WatchServer::new(greeter));
             tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
             let service = Discovery::new(&etcd_watch_tokio::connect([etcd]).await?, service)?;
             let endpoint = ServiceEndpoint::new(address.to_string());
@@ -92,10 +100,12 @@ pub(crate) async fn ask(channel: &Channel) -> Result<String, BoxError> {
     const ATTEMPTS: u32 = 50;
     let mut attempt = 1;
     loop {
-        let mut client = MaintenanceClient::new(channel.clone());
-        let answer = timeout(Duration::from_secs(2), client.status(StatusRequest {})).await;
-        match answer {
-            Ok(Ok(answer)) => return Ok(answer.into_inner().version),
+        let mut client = WatchClient::new(channel.clone());
+        let answer = timeout(Duration::from_secs(2), async {
+            client.watch(stream::empty()).await?.into_inner().message().await
+        });
+        match answer.await {
+            Ok(Ok(answer)) => return Ok(answer.unwrap_or_default().cancel_reason),
             Ok(Err(status)) if attempt == ATTEMPTS => return Err(status.into()),
             Err(late) if attempt == ATTEMPTS => return Err(late.into()),
             _ => attempt += 1,

@@ -2,12 +2,33 @@
 
 use std::sync::Arc;
 
+use etcd_watch_proto::etcdserverpb as pb;
 use etcd_watch_proto::etcdserverpb::cluster_server::Cluster;
 use etcd_watch_proto::etcdserverpb::maintenance_server::Maintenance;
 use etcd_watch_proto::etcdserverpb::{MemberListRequest, MemberListResponse, StatusRequest, StatusResponse};
+use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::shared::Shared;
+
+/// Calls that the model doesn't have: they are answered as by a server that doesn't know them.
+macro_rules! unknown {
+    ($($method:ident($request:ident) -> $response:ty;)*) => {$(
+        fn $method<'life0, 'async_trait>(
+            &'life0 self,
+            _request: Request<pb::$request>,
+        ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<$response>, Status>> + Send + 'async_trait>>
+        where
+            'life0: 'async_trait,
+            Self: 'async_trait,
+        {
+            Box::pin(std::future::ready(Err(Status::unimplemented(concat!(
+                "the model has no ",
+                stringify!($method)
+            )))))
+        }
+    )*};
+}
 
 /// The maintenance service.
 #[derive(Debug)]
@@ -17,6 +38,18 @@ pub(super) struct MaintenanceService(pub(super) Arc<Shared>);
 impl Maintenance for MaintenanceService {
     async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         Ok(Response::new(self.0.with_model(|model| model.status())))
+    }
+
+    type SnapshotStream = BoxStream<pb::SnapshotResponse>;
+
+    unknown! {
+        alarm(AlarmRequest) -> pb::AlarmResponse;
+        defragment(DefragmentRequest) -> pb::DefragmentResponse;
+        hash(HashRequest) -> pb::HashResponse;
+        hash_kv(HashKvRequest) -> pb::HashKvResponse;
+        snapshot(SnapshotRequest) -> Self::SnapshotStream;
+        move_leader(MoveLeaderRequest) -> pb::MoveLeaderResponse;
+        downgrade(DowngradeRequest) -> pb::DowngradeResponse;
     }
 }
 
@@ -31,5 +64,12 @@ impl Cluster for ClusterService {
         _request: Request<MemberListRequest>,
     ) -> Result<Response<MemberListResponse>, Status> {
         Ok(Response::new(self.0.with_model(|model| model.member_list())))
+    }
+
+    unknown! {
+        member_add(MemberAddRequest) -> pb::MemberAddResponse;
+        member_remove(MemberRemoveRequest) -> pb::MemberRemoveResponse;
+        member_update(MemberUpdateRequest) -> pb::MemberUpdateResponse;
+        member_promote(MemberPromoteRequest) -> pb::MemberPromoteResponse;
     }
 }
