@@ -7,11 +7,12 @@ mod runtime;
 use std::time::Duration;
 
 use etcd_watch_client::{
-    Client, CloseReason, Compact, Delete, Get, KeyRange, ListReason, MirrorRequest, Put, Txn, WatchConfig,
+    Client, CloseReason, Compact, Delete, Get, KeyRange, ListReason, MirrorEvent, MirrorRequest, Put, Txn,
+    WatchConfig,
 };
 use etcd_watch_testkit::{
     folding::{Folding, Held},
-    harness::{EtcdServer, EtcdVersion},
+    harness::{EtcdServer, EtcdVersion, wait_until_blocking},
     model::ModelConfig,
     proxy::{Cut, FaultProxy},
     server::EmbeddedEtcd,
@@ -165,4 +166,28 @@ on! {
     tokio_runtime: crate::On::Tokio;
     smol_runtime: crate::On::Smol;
     async_std_runtime: crate::On::AsyncStd;
+}
+
+/// The server works on the next page while the consumer computes and lets no other task of its thread run.
+#[tokio::test]
+async fn the_next_page_has_been_asked_for_when_the_consumer_gets_one() {
+    let etcd = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
+    let client = etcd_watch_tokio::connect([etcd.endpoint()]).await.expect("it connects");
+    for key in ["m/1", "m/2", "m/3"] {
+        put(&client, key.into(), "value").await;
+    }
+    let asked = || etcd.calls_begun("Range").expect("etcd counts its calls");
+    let before = asked();
+    // A page of each key.
+    let request = MirrorRequest::new(KeyRange::prefix("m/")).page_bytes(1);
+    let mut mirror = client.mirror(request).expect("valid");
+    let part = loop {
+        match mirror.try_next().await.expect("it lists").expect("it goes on") {
+            MirrorEvent::Snapshot(part) => break part,
+            event => assert!(matches!(event, MirrorEvent::Listing { .. }), "{event:?}"),
+        }
+    };
+    assert_eq!(part.puts().len(), 1);
+    // Blocks the only thread that the client has.
+    wait_until_blocking("the second page is asked for", DEADLINE, || asked() >= before + 2);
 }
