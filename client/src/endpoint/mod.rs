@@ -1,14 +1,23 @@
 //! Where a member listens.
 
+mod accepted;
+mod authority;
+mod error;
+
 use std::{
     fmt,
-    net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
     str::FromStr,
 };
 
 use etcd_watch_core::printable;
 use http::Uri;
+
+use authority::{HAS_USER, host_and_port, is_number};
+
+pub(crate) use accepted::Accepted;
+pub(crate) use authority::{NO_PORT, address_of, port_of, without_user};
+pub use error::EndpointError;
 
 /// How to talk to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -197,79 +206,6 @@ impl Endpoint {
     }
 }
 
-/// Whether a resolver may take the host for an address in an unusual form, such as `127.1` or `0x7f000001`: nobody can
-/// tell whose that is.
-fn is_number(host: &str) -> bool {
-    let last = host.rsplit('.').next().unwrap_or(host);
-    last.starts_with("0x") || (!last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-const HAS_USER: &str = "it has a user name; give user and password apart from it";
-
-fn host_and_port(authority: &str) -> Result<(String, u16), &'static str> {
-    if authority.contains('@') {
-        return Err(HAS_USER);
-    }
-    if authority.contains(['/', '?', '#']) {
-        return Err("it has a path; give scheme, host and port only");
-    }
-    let (host, port) = match authority.strip_prefix('[') {
-        Some(rest) => rest.split_once("]:").ok_or("write [address]:port")?,
-        None => authority.rsplit_once(':').ok_or("it has no port; add it (etcd's is 2379 by default)")?,
-    };
-    let v6 = authority.starts_with('[');
-    if host.is_empty() {
-        return Err("it has no host");
-    }
-    if !v6 && host.contains(':') {
-        return Err("write an IPv6 address in brackets: [address]:port");
-    }
-    if !v6 && host.contains(['[', ']']) {
-        return Err("its host has brackets, and only an IPv6 address is written in them: [address]:port");
-    }
-    if !v6 && host.contains('%') {
-        return Err("its host is not valid");
-    }
-    let host = if v6 { v6_address(host)? } else { host.to_owned() };
-    Ok((host, port_of(port)?))
-}
-
-pub(crate) const NO_PORT: &str = "its port is no number from 1 to 65535";
-
-/// Reads a port.
-pub(crate) fn port_of(text: &str) -> Result<u16, &'static str> {
-    // A sign is no part of a port.
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|&port: &u16| digits && port > 0).ok_or(NO_PORT)
-}
-
-/// The address that a host is, if it is one. A zone is this machine's word for a network card, and no part of the
-/// address.
-pub(crate) fn address_of(host: &str) -> Option<IpAddr> {
-    let address: IpAddr = host.split('%').next()?.parse().ok()?;
-    Some(address.to_canonical())
-}
-
-/// An IPv6 address, with its zone after a `%` if it has one.
-fn v6_address(text: &str) -> Result<String, &'static str> {
-    let (address, zone) = match text.split_once('%') {
-        // `%25` is a `%` in a URL; `%25` with nothing after it is zone 25.
-        Some((address, zone)) => {
-            (address, Some(zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone)))
-        }
-        None => (text, None),
-    };
-    if address.parse::<Ipv6Addr>().is_err() {
-        return Err("what is in the brackets is no IPv6 address");
-    }
-    let Some(zone) = zone else { return Ok(address.to_owned()) };
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    if zone.is_empty() || !zone.bytes().all(is_plain) {
-        return Err("its zone is not valid: write [address%25zone]:port");
-    }
-    Ok(format!("{address}%{zone}"))
-}
-
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = self.scheme.as_str();
@@ -286,147 +222,11 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Which endpoints a client can use: whether it has TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(any(test, feature = "tls")), expect(dead_code, reason = "two of them are about TLS"))]
-pub(crate) enum Accepted {
-    /// TLS settings were given: nothing is to go over a network without.
-    TlsOnly,
-    /// TLS is there for those endpoints that name it.
-    Any,
-    /// There is no TLS.
-    PlainOnly,
-}
-
-impl Accepted {
-    /// Reads an endpoint, and checks that it can be used.
-    pub(crate) fn parse(self, text: &str) -> Result<Endpoint, EndpointError> {
-        self.check(self.read(text)?)
-    }
-
-    /// Reads an endpoint that may be one that can't be used.
-    pub(super) fn read(self, text: &str) -> Result<Endpoint, EndpointError> {
-        Endpoint::parse_or(text, if self == Self::TlsOnly { Scheme::Https } else { Scheme::Http })
-    }
-
-    /// The endpoint, if it can be used.
-    pub(super) fn check(self, endpoint: Endpoint) -> Result<Endpoint, EndpointError> {
-        match (self, endpoint.scheme()) {
-            (Self::PlainOnly, scheme) if scheme.has_tls() => {
-                Err(EndpointError::NoTls { endpoint: endpoint.to_string() })
-            }
-            // A unix socket is on no network, so it may be beside endpoints with TLS.
-            (Self::TlsOnly, Scheme::Http) => Err(EndpointError::NotTls { endpoint: endpoint.to_string() }),
-            _ => endpoint.with_socket(),
-        }
-    }
-}
-
-impl Endpoint {
-    /// The endpoint, if there is a socket where it says that there is one.
-    fn with_socket(self) -> Result<Self, EndpointError> {
-        let Address::Unix { path } = self.address() else { return Ok(self) };
-        match is_socket(path) {
-            Ok(()) => Ok(self),
-            Err(problem) => {
-                Err(EndpointError::NoSocket { endpoint: self.to_string(), path: path.into(), problem })
-            }
-        }
-    }
-}
-
-#[cfg(unix)]
-fn is_socket(path: &Path) -> Result<(), String> {
-    use std::os::unix::fs::FileTypeExt;
-    match path.metadata() {
-        Ok(metadata) if metadata.file_type().is_socket() => Ok(()),
-        Ok(_) => Err("what is there is no socket".into()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-#[cfg(not(unix))]
-fn is_socket(_: &Path) -> Result<(), String> {
-    Err("this system has no unix sockets".into())
-}
-
-/// The text is no endpoint that can be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum EndpointError {
-    /// The text is no endpoint at all.
-    #[error("endpoint {endpoint:?} is malformed: {reason}")]
-    Malformed {
-        /// The text, without a password it may have held.
-        endpoint: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-    /// The scheme is none of `http`, `https`, `unix` and `unixs`.
-    #[error("endpoint {endpoint:?}: scheme {scheme:?} is not supported: use http, https, unix or unixs")]
-    UnsupportedScheme {
-        /// The text, without a password it may have held.
-        endpoint: String,
-        /// Its scheme.
-        scheme: String,
-    },
-    /// There is no such unix socket.
-    #[error("endpoint {endpoint}: no socket at {}: {problem}; is the server running, and does it listen there?", printable(.path.display().to_string()))]
-    NoSocket {
-        /// The endpoint.
-        endpoint: String,
-        /// The path.
-        path: PathBuf,
-        /// What was found there.
-        problem: String,
-    },
-    /// The endpoint says `https` or `unixs`, and the client has no TLS: the crate was built without it, or the endpoint
-    /// came up later and the client was built without TLS settings.
-    #[error(
-        "endpoint {endpoint}: the client has no TLS: enable the feature tls-ring or tls-aws-lc, and set tls"
-    )]
-    NoTls {
-        /// The endpoint.
-        endpoint: String,
-    },
-    /// TLS settings were given, and the endpoint is `http`.
-    #[error(
-        "endpoint {endpoint} would be talked to over the network without TLS, and tls was set: write https://, or leave tls out"
-    )]
-    NotTls {
-        /// The endpoint.
-        endpoint: String,
-    },
-    /// A member advertises an address that is not like the endpoints that the client was given, see
-    /// [`Advertised`](crate::Advertised).
-    #[error("endpoint {endpoint} is not like those given: {reason}")]
-    NotLikeGiven {
-        /// The endpoint.
-        endpoint: String,
-        /// What is different.
-        reason: &'static str,
-    },
-}
-
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         Self::parse_or(text, Scheme::Http)
-    }
-}
-
-/// The text with what stands before an `@` left out: it may hold a password.
-pub(crate) fn without_user(text: &str) -> String {
-    match text.rsplit_once('@') {
-        Some((user, rest)) => {
-            let scheme = user.split_once("://").map_or("", |(scheme, _)| scheme);
-            let is_one = scheme.bytes().all(|byte| byte.is_ascii_alphanumeric());
-            let scheme = if is_one { scheme } else { "" };
-            let separator = if scheme.is_empty() { "" } else { "://" };
-            format!("{scheme}{separator}...@{rest}")
-        }
-        None => text.into(),
     }
 }
 
