@@ -416,6 +416,19 @@ impl FromStr for Endpoint {
     }
 }
 
+/// As it is written, for what takes endpoints as text.
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.to_string()
+    }
+}
+
+impl From<&Endpoint> for String {
+    fn from(endpoint: &Endpoint) -> Self {
+        endpoint.to_string()
+    }
+}
+
 /// The text with what stands before an `@` left out: it may hold a password.
 pub(crate) fn without_user(text: &str) -> String {
     match text.rsplit_once('@') {
