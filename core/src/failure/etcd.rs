@@ -11,7 +11,7 @@ pub(super) type EtcdError = (&'static str, &'static [Code], &'static str, Remedy
 /// (the server's `api/v3rpc/util.go`) are sent as `Unknown` with the text they have inside the server.
 ///
 /// What by its code alone would call for the same is here because a `cancel_reason` may have its bare text.
-pub(super) const TABLE: [EtcdError; 62] = {
+pub(super) const TABLE: [EtcdError; 65] = {
     use Code::*;
     use Remedy::*;
     [
@@ -75,6 +75,11 @@ pub(super) const TABLE: [EtcdError; 62] = {
             Reauthenticate,
             Refusal::TokenRefused,
         ),
+        // `server/auth/store.go`; the Maintenance service of 3.4 and 3.5 sends them as they are
+        // (`api/v3rpc/maintenance.go`, `authMaintenanceServer`).
+        ("auth.ErrPermissionDenied", &[], "auth: permission denied", Denied, Refusal::PermissionDenied),
+        ("auth.ErrUserEmpty", &[], "auth: user name is empty", Reauthenticate, Refusal::UserRequired),
+        ("auth.ErrInvalidAuthToken", &[], "auth: invalid auth token", Reauthenticate, Refusal::TokenRefused),
         // The member and its cluster.
         ("ErrGRPCNoLeader", &[Unavailable], "etcdserver: no leader", NoLeader, Refusal::NoLeader),
         (
