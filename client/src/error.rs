@@ -2,14 +2,14 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use etcd_watch_core::{Code, ConfigError, Failure, RequestError, is_turned_away};
+use etcd_watch_core::{Code, ConfigError, Failure, Refusal, RequestError, is_turned_away, refusal};
 
 use crate::{AttemptError, Endpoint, EndpointError, NoRuntime, ProxyError};
 
 /// Any error, boxed.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// A call (KV, Lease) failed.
+/// A call failed.
 ///
 /// Its text is complete; [`source`](StdError::source) leads to the errors of the transport that it came from.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -87,6 +87,26 @@ pub enum CallError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// The endpoint of the member that was to be asked can't be used. Fix it; nothing was sent.
+    #[error("{method}: {error}")]
+    InvalidEndpoint {
+        /// The call.
+        method: &'static str,
+        /// What is wrong with it.
+        #[source]
+        error: Box<BuildError>,
+    },
+    /// A call for one member, and no answer came from there. The call was not executed, or it changes nothing.
+    #[error("{method} was not answered by the member at {endpoint}: {failure}")]
+    MemberUnreachable {
+        /// The call.
+        method: &'static str,
+        /// Where the member was to be.
+        endpoint: Box<Endpoint>,
+        /// What came instead of an answer.
+        #[source]
+        failure: AttemptError,
+    },
     /// The client was closed.
     #[error("{method}: the client has been closed")]
     Closed {
@@ -110,12 +130,13 @@ impl CallError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Timeout { .. } | Self::MaybeExecuted { .. } => true,
+            Self::Timeout { .. } | Self::MaybeExecuted { .. } | Self::MemberUnreachable { .. } => true,
             Self::Refused { code, message, .. } => refusal_may_pass(*code, message),
             Self::InvalidArgument { .. }
             | Self::AuthenticationFailed { .. }
             | Self::Tls { .. }
             | Self::ResponseTooLarge { .. }
+            | Self::InvalidEndpoint { .. }
             | Self::Closed { .. }
             | Self::RuntimeGone { .. } => false,
         }
@@ -130,7 +151,32 @@ impl CallError {
     /// Whether the server has no such lease as the call names: it has expired, or was revoked.
     #[must_use]
     pub fn is_lease_not_found(&self) -> bool {
-        matches!(self, Self::Refused { code, message, .. } if says_lease_not_found(*code, message))
+        matches!(self, Self::Refused { .. }) && self.refusal() == Some(Refusal::LeaseNotFound)
+    }
+
+    /// Which of etcd's refusals the server's answer is, or what came in the place of one from the last attempt; `None`
+    /// where there is no answer of etcd's, or one with another text.
+    ///
+    /// In a [`Refused`](Self::Refused) it is why the call was not executed. In the others it is the last that was heard:
+    /// a [`Timeout`](Self::Timeout) with [`NoLeader`](Refusal::NoLeader) means that no member had a leader in all that
+    /// time.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused { code, message, .. } | Self::AuthenticationFailed { code, message, .. } => {
+                refusal(&Failure::status(*code, message))
+            }
+            Self::MaybeExecuted { failure, .. } | Self::MemberUnreachable { failure, .. } => {
+                refusal(failure.failure())
+            }
+            Self::Timeout { last, .. } => last.as_ref().and_then(|last| refusal(last.failure())),
+            Self::InvalidArgument { .. }
+            | Self::InvalidEndpoint { .. }
+            | Self::Tls { .. }
+            | Self::ResponseTooLarge { .. }
+            | Self::Closed { .. }
+            | Self::RuntimeGone { .. } => None,
+        }
     }
 
     /// The gRPC code of the server's answer, or of what came in the place of one from the last attempt; `None` where no
@@ -143,21 +189,18 @@ impl CallError {
         };
         match self {
             Self::Refused { code, .. } | Self::AuthenticationFailed { code, .. } => Some(*code),
-            Self::MaybeExecuted { failure, .. } => of_attempt(failure),
+            Self::MaybeExecuted { failure, .. } | Self::MemberUnreachable { failure, .. } => {
+                of_attempt(failure)
+            }
             Self::Timeout { last, .. } => last.as_ref().and_then(of_attempt),
             Self::InvalidArgument { .. }
+            | Self::InvalidEndpoint { .. }
             | Self::Tls { .. }
             | Self::ResponseTooLarge { .. }
             | Self::Closed { .. }
             | Self::RuntimeGone { .. } => None,
         }
     }
-}
-
-/// Whether a refusal is etcd's `ErrGRPCLeaseNotFound`, which its gRPC proxy passes on as `Unknown`. Others with the same
-/// code may be of something on the way.
-pub(crate) fn says_lease_not_found(code: Code, message: &str) -> bool {
-    matches!(code, Code::NotFound | Code::Unknown) && message == "etcdserver: requested lease not found"
 }
 
 /// Whether a refusal is for the moment: by its code, or because etcd turns requests away for as long as something lasts.
@@ -310,6 +353,26 @@ mod tests {
         }
         for hopeless in [CallError::Closed { method: "Put" }, CallError::RuntimeGone { method: "Put" }] {
             assert!(!hopeless.is_transient() && !hopeless.may_have_executed(), "{hopeless}");
+        }
+    }
+
+    #[test]
+    fn an_error_tells_etcds_refusal_of_the_last_attempt_too() {
+        let no_leader = || Failure::status(14, "etcdserver: no leader").into();
+        let after = Duration::ZERO;
+        for (error, expected) in [
+            (
+                refused(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+                Some(Refusal::NoSpace),
+            ),
+            (refused(Code::Unknown, "etcdserver: mvcc: database space exceeded"), Some(Refusal::NoSpace)),
+            (refused(Code::ResourceExhausted, "the disk of the proxy is full"), None),
+            (CallError::Timeout { method: "Put", after, last: Some(no_leader()) }, Some(Refusal::NoLeader)),
+            (CallError::Timeout { method: "Put", after, last: None }, None),
+            (CallError::MaybeExecuted { method: "Put", failure: no_leader() }, Some(Refusal::NoLeader)),
+            (CallError::Closed { method: "Put" }, None),
+        ] {
+            assert_eq!(error.refusal(), expected, "{error}");
         }
     }
 

@@ -7,6 +7,7 @@
 //! - [`Watch`]: a running watch, a stream of [`WatchResponse`]s.
 //! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover.
 //! - [`Lease`], [`LeaseKeeper`]: leases, granted and kept alive.
+//! - [`admin`]: users and roles, the members of the cluster, and their care.
 //! - [`concurrency`]: locks and elections.
 //! - [`cache`]: a local view of keys, kept current.
 //! - `discovery`, with the feature of that name: services register their endpoints, clients follow them.
@@ -72,6 +73,7 @@
 //! exports `etcd_watch_events_total` and its like once a second by the `metrics` facade, with the label `client`
 //! (`ClientBuilder::name`); install the recorder before you build the client.
 
+pub mod admin;
 mod attempt_error;
 mod auth;
 mod builder;
@@ -132,7 +134,7 @@ pub use watch::{
 pub use etcd_watch_core::{
     ApiMisuse, Checkpoint, CloseReason, Code, ConfigError, Event, EventKind, Failure, Filters, Header,
     Instant, IntoBytes, KeyRange, KeyValue, ListProgress, ListReason, MirrorEvent, MirrorRequest, Overflow,
-    OwnedEvent, OwnedKeyValue, Pairs, PairsIter, ParseCheckpointError, RequestError, ResponseKind,
+    OwnedEvent, OwnedKeyValue, Pairs, PairsIter, ParseCheckpointError, Refusal, RequestError, ResponseKind,
     ServerMisbehaved, ServerVersion, SnapshotPart, StartAt, Stats, StreamOptions, WatchConfig, WatchKey,
     WatchRequest, WatchResponse, WatchState, WatchStats,
 };

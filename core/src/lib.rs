@@ -52,7 +52,7 @@ pub mod wire;
 pub use action::{Action, Creates, EndpointHint, Opened, RangeDone, TimeoutReason};
 pub use config::WatchConfig;
 pub use error::{ApiMisuse, CloseReason, ConfigError, RequestError, ServerMisbehaved, StreamEnd};
-pub use failure::{Code, Failure, Remedy, is_etcds_own, is_turned_away, remedy};
+pub use failure::{Code, Failure, Refusal, Remedy, is_etcds_own, is_turned_away, refusal, remedy};
 pub use into_bytes::IntoBytes;
 pub use key::{RangeKey, StreamId, StreamKey, WatchKey};
 pub use mirror::{

@@ -34,7 +34,7 @@
 
 use std::{fmt, future::Future, sync::Mutex, time::Duration};
 
-use etcd_watch_core::{Code, Failure, Instant, Remedy, remedy};
+use etcd_watch_core::{Code, Failure, Instant, Refusal, Remedy, refusal, remedy};
 use etcd_watch_proto::etcdserverpb::AuthenticateRequest;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use zeroize::Zeroizing;
@@ -312,13 +312,8 @@ fn header(token: String) -> Result<AsciiMetadataValue, Failure> {
     Ok(value)
 }
 
-/// `ErrGRPCAuthNotEnabled` of etcd's `rpctypes`; `Unknown` once a Go proxy has passed it on.
 fn says_not_enabled(failure: &Failure) -> bool {
-    matches!(
-        failure,
-        Failure::Status { code: Code::FailedPrecondition | Code::Unknown, message }
-            if message == "etcdserver: authentication is not enabled"
-    )
+    refusal(failure) == Some(Refusal::AuthNotEnabled)
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ const PACE: Pace = Pace::new(Duration::from_millis(10), Duration::from_millis(10
 
 /// How many tokens may be refused to one call. A restarted member or a change of users takes one, another such
 /// change right then a second; what refuses more than that refuses all.
-const TOKENS_PER_CALL: u32 = 4;
+pub(super) const TOKENS_PER_CALL: u32 = 4;
 
 /// TLS refusals in a row. When every endpoint has ended in one, there is no point in going on: settings or
 /// certificates have to change.
@@ -188,7 +188,7 @@ impl Calls {
         self.with_token(pooled, limits).await
     }
 
-    async fn with_token(&self, pooled: Pooled, limits: &Limits) -> Result<Prepared, Unsent> {
+    pub(super) async fn with_token(&self, pooled: Pooled, limits: &Limits) -> Result<Prepared, Unsent> {
         let dialer = &self.pool.dialer;
         let limit = limits.sending_limit(self.now());
         let late = || Failure::connection(format!("no auth token within {limit:?}"));
@@ -219,7 +219,7 @@ impl Calls {
     }
 
     /// Makes the call on what was prepared for it.
-    async fn send<Q: Unary>(
+    pub(super) async fn send<Q: Unary>(
         &self,
         prepared: &Prepared,
         request: Q,

@@ -1,6 +1,6 @@
 //! What to do after a failed attempt at a call.
 
-use etcd_watch_core::{Code, Failure, Remedy, is_etcds_own, is_turned_away, remedy};
+use etcd_watch_core::{Code, Failure, Refusal, Remedy, is_etcds_own, is_turned_away, refusal, remedy};
 
 use crate::{
     AttemptError, CallError,
@@ -58,7 +58,7 @@ fn is_final(failure: &Failure) -> bool {
 }
 
 /// Whether a write may be made again, since nothing can have come of this attempt.
-fn surely_not_executed(failed: &CallFailure) -> bool {
+pub(super) fn surely_not_executed(failed: &CallFailure) -> bool {
     let failure = failed.failure();
     let by_another = |code| !is_etcds_own(failure) && surely_refused(code);
     match failure {
@@ -92,7 +92,10 @@ pub(crate) fn error(method: &'static str, repeat: Repeat, failed: AttemptError) 
         }
         Failure::ResponseTooLarge { bytes, limit } => CallError::ResponseTooLarge { method, bytes, limit },
         Failure::Status { code, message }
-            if repeat == Repeat::Freely || surely_refused(code) || is_said_beforehand(remedy) =>
+            if repeat == Repeat::Freely
+                || surely_refused(code)
+                || is_said_beforehand(remedy)
+                || refusal(failed.failure()) == Some(Refusal::UnhealthyCluster) =>
         {
             CallError::Refused { method, code, message }
         }
@@ -100,7 +103,9 @@ pub(crate) fn error(method: &'static str, repeat: Repeat, failed: AttemptError) 
     }
 }
 
-/// What is looked at before anything is done, whatever the code it is said with: the user, and the request itself.
+/// What is looked at before anything is done, whatever the code it is said with: the user, and the request itself. So is
+/// whether enough members are connected for a change of the membership (etcd's `server.go`, `mayAddMember` and
+/// `mayRemoveMember`), which calls for something else.
 fn is_said_beforehand(remedy: Remedy) -> bool {
     matches!(remedy, Remedy::Reauthenticate | Remedy::Denied | Remedy::Refused)
 }
@@ -232,6 +237,8 @@ mod tests {
         assert!(matches!(error_of(Failure::connection("reset")), CallError::MaybeExecuted { .. }));
         assert!(matches!(error_of(Failure::status(2, "who knows")), CallError::MaybeExecuted { .. }));
         assert!(matches!(error_of(Failure::status(3, "no key")), CallError::Refused { .. }));
+        let unhealthy = error_of(Failure::status(14, "etcdserver: unhealthy cluster"));
+        assert!(matches!(unhealthy, CallError::Refused { .. }) && unhealthy.is_transient(), "{unhealthy}");
     }
 
     #[test]

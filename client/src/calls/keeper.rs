@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use etcd_watch_core::Failure;
+use etcd_watch_core::{Failure, Refusal, refusal};
 use etcd_watch_proto::etcdserverpb::LeaseKeepAliveRequest;
 use futures_util::future::{AbortHandle, Either, abortable, select};
 
@@ -18,7 +18,7 @@ use crate::{
         term::{Renewed, Term, judge},
     },
     cluster::pool::Pooled,
-    error::{last_failure, says_lease_not_found},
+    error::last_failure,
     runtime::{Backoff, Moment, Pace, RuntimeGone, pause},
     sync::{Watchable, lock},
     transport::rpc::CallFailure,
@@ -291,9 +291,7 @@ impl Keeper<'_> {
             Ok(Some(Either::Right(_)) | None) => CallFailure::sent(no_answer(limit)),
             Err(end) => return Err(end.of_call(method)),
         };
-        if let Failure::Status { code, message } = failed.failure()
-            && says_lease_not_found(*code, message)
-        {
+        if refusal(failed.failure()) == Some(Refusal::LeaseNotFound) {
             return Ok(Renewed::NotFound);
         }
         let asked: Option<Pooled> = lock(&asked).take();

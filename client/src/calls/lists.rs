@@ -190,7 +190,7 @@ impl Calls {
     }
 
     /// Waits for an answer, no longer than `limit` and than the runtime lasts.
-    async fn answered<T>(
+    pub(super) async fn answered<T>(
         &self,
         limit: Duration,
         answer: impl Future<Output = Result<T, CallFailure>>,

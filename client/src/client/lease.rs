@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use etcd_watch_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseRevokeRequest, LeaseRevokeResponse};
+use etcd_watch_core::Header;
+use etcd_watch_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest};
 
 use crate::{
     CallError, Client, Lease, LeaseGrant, LeaseKeeper, LeaseStatus, LeaseTimeToLive,
@@ -11,6 +12,7 @@ use crate::{
         term::{Renewed, Term, believable, judge, seconds},
     },
     runtime::Moment,
+    transport::wire::header,
 };
 
 impl Client {
@@ -29,12 +31,22 @@ impl Client {
         Ok(Lease::new(self.calls(), answer.id, Term { since, ttl }))
     }
 
-    /// Ends a lease and deletes the keys that hang on it.
+    /// Ends a lease and deletes the keys that hang on it. The revision in the answer is that of the deletes, if there were
+    /// any.
     ///
     /// # Errors
     /// The server's refusal (there is no such lease), or an answer that didn't come.
-    pub async fn lease_revoke(&self, id: i64) -> Result<LeaseRevokeResponse, CallError> {
-        self.calls().call(LeaseRevokeRequest { id }).await
+    pub async fn lease_revoke(&self, id: i64) -> Result<Header, CallError> {
+        Ok(header(self.calls().call(LeaseRevokeRequest { id }).await?.header))
+    }
+
+    /// The ids of all leases, also of those of others and of other namespaces. etcd 3.3.
+    ///
+    /// # Errors
+    /// The server's refusal, or no answer in time.
+    pub async fn leases(&self) -> Result<Vec<i64>, CallError> {
+        let answer = self.calls().call(LeaseLeasesRequest {}).await?;
+        Ok(answer.leases.into_iter().map(|lease| lease.id).collect())
     }
 
     /// Renews a lease once; `None` if there is no such lease any more.

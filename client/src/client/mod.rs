@@ -1,5 +1,6 @@
 //! The client: what every handle of it shares, and its methods by subject.
 
+mod admin;
 mod endpoints;
 mod kv;
 mod lease;

@@ -22,6 +22,16 @@ impl Pooled {
         &self.dialed.connection
     }
 
+    /// One that is not in the pool, and that nobody else uses.
+    pub(crate) fn apart(endpoint: Arc<Endpoint>, connection: Connection) -> Self {
+        Self { dialed: Dialed { endpoint, connection }, serial: APART }
+    }
+
+    /// Whether it is not in the pool.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.serial == APART
+    }
+
     /// Whether it is the very same connection.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.serial == other.serial
@@ -32,6 +42,9 @@ impl Pooled {
         &self.dialed.endpoint
     }
 }
+
+/// The connections of the pool are counted from 1.
+const APART: u64 = 0;
 
 /// One connection, made when it is needed, replaced when it has failed.
 pub(crate) struct Pool {
@@ -87,6 +100,11 @@ impl Pool {
         drop(slot);
         drop(previous);
         Ok(pooled)
+    }
+
+    /// The connection there is, if it goes to this endpoint.
+    pub(crate) fn current_to(&self, endpoint: &Endpoint) -> Option<Pooled> {
+        lock(&self.slot).current.clone().filter(|current| **current.endpoint() == *endpoint)
     }
 
     fn current(&self, avoid: Option<&Endpoint>) -> Option<Pooled> {

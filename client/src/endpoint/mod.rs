@@ -230,6 +230,19 @@ impl FromStr for Endpoint {
     }
 }
 
+/// As it is written, for what takes endpoints as text.
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.to_string()
+    }
+}
+
+impl From<&Endpoint> for String {
+    fn from(endpoint: &Endpoint) -> Self {
+        endpoint.to_string()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,6 +19,7 @@ pub(crate) mod race;
 pub(crate) mod raw;
 mod recorded;
 pub(crate) mod rpc;
+pub(crate) mod snapshot;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod wire;

@@ -64,22 +64,97 @@ unary! {
     LeaseGrantRequest -> LeaseGrantResponse, "/etcdserverpb.Lease/LeaseGrant", Repeat::IfNotExecuted;
     LeaseRevokeRequest -> LeaseRevokeResponse, "/etcdserverpb.Lease/LeaseRevoke", Repeat::IfNotExecuted;
     LeaseTimeToLiveRequest -> LeaseTimeToLiveResponse, "/etcdserverpb.Lease/LeaseTimeToLive", Repeat::Freely;
-    MemberListRequest -> MemberListResponse, "/etcdserverpb.Cluster/MemberList", Repeat::Freely;
+    LeaseLeasesRequest -> LeaseLeasesResponse, "/etcdserverpb.Lease/LeaseLeases", Repeat::Freely;
     // A stream on the wire, but one request and its answer look the same there as a unary call. Renewing
     // a lease twice is renewing it.
     LeaseKeepAliveRequest -> LeaseKeepAliveResponse, "/etcdserverpb.Lease/LeaseKeepAlive", Repeat::Freely;
+
+    // Turning authentication on once more, too, would undo what another did meanwhile.
+    AuthEnableRequest -> AuthEnableResponse, "/etcdserverpb.Auth/AuthEnable", Repeat::IfNotExecuted;
+    AuthDisableRequest -> AuthDisableResponse, "/etcdserverpb.Auth/AuthDisable", Repeat::IfNotExecuted;
+    AuthStatusRequest -> AuthStatusResponse, "/etcdserverpb.Auth/AuthStatus", Repeat::Freely;
+    AuthUserAddRequest -> AuthUserAddResponse, "/etcdserverpb.Auth/UserAdd", Repeat::IfNotExecuted;
+    AuthUserGetRequest -> AuthUserGetResponse, "/etcdserverpb.Auth/UserGet", Repeat::Freely;
+    AuthUserListRequest -> AuthUserListResponse, "/etcdserverpb.Auth/UserList", Repeat::Freely;
+    AuthUserDeleteRequest -> AuthUserDeleteResponse, "/etcdserverpb.Auth/UserDelete", Repeat::IfNotExecuted;
+    AuthUserChangePasswordRequest -> AuthUserChangePasswordResponse, "/etcdserverpb.Auth/UserChangePassword", Repeat::IfNotExecuted;
+    AuthUserGrantRoleRequest -> AuthUserGrantRoleResponse, "/etcdserverpb.Auth/UserGrantRole", Repeat::IfNotExecuted;
+    AuthUserRevokeRoleRequest -> AuthUserRevokeRoleResponse, "/etcdserverpb.Auth/UserRevokeRole", Repeat::IfNotExecuted;
+    AuthRoleAddRequest -> AuthRoleAddResponse, "/etcdserverpb.Auth/RoleAdd", Repeat::IfNotExecuted;
+    AuthRoleGetRequest -> AuthRoleGetResponse, "/etcdserverpb.Auth/RoleGet", Repeat::Freely;
+    AuthRoleListRequest -> AuthRoleListResponse, "/etcdserverpb.Auth/RoleList", Repeat::Freely;
+    AuthRoleDeleteRequest -> AuthRoleDeleteResponse, "/etcdserverpb.Auth/RoleDelete", Repeat::IfNotExecuted;
+    AuthRoleGrantPermissionRequest -> AuthRoleGrantPermissionResponse, "/etcdserverpb.Auth/RoleGrantPermission", Repeat::IfNotExecuted;
+    AuthRoleRevokePermissionRequest -> AuthRoleRevokePermissionResponse, "/etcdserverpb.Auth/RoleRevokePermission", Repeat::IfNotExecuted;
+
+    MemberAddRequest -> MemberAddResponse, "/etcdserverpb.Cluster/MemberAdd", Repeat::IfNotExecuted;
+    MemberRemoveRequest -> MemberRemoveResponse, "/etcdserverpb.Cluster/MemberRemove", Repeat::IfNotExecuted;
+    MemberUpdateRequest -> MemberUpdateResponse, "/etcdserverpb.Cluster/MemberUpdate", Repeat::IfNotExecuted;
+    MemberPromoteRequest -> MemberPromoteResponse, "/etcdserverpb.Cluster/MemberPromote", Repeat::IfNotExecuted;
+
+    MoveLeaderRequest -> MoveLeaderResponse, "/etcdserverpb.Maintenance/MoveLeader", Repeat::IfNotExecuted;
 }
 
-impl Unary for pb::StatusRequest {
-    type Response = pb::StatusResponse;
-    const PATH: &'static str = "/etcdserverpb.Maintenance/Status";
+/// Calls about the member alone, which it answers whether it knows a leader or not.
+macro_rules! unary_without_leader {
+    ($($request:ident -> $response:ident, $path:literal, $repeat:expr;)*) => {$(
+        impl Unary for pb::$request {
+            type Response = pb::$response;
+            const PATH: &'static str = $path;
+
+            fn repeat(&self) -> Repeat {
+                $repeat
+            }
+
+            fn needs_leader(&self) -> bool {
+                false
+            }
+        }
+    )*};
+}
+
+unary_without_leader! {
+    StatusRequest -> StatusResponse, "/etcdserverpb.Maintenance/Status", Repeat::Freely;
+    HashRequest -> HashResponse, "/etcdserverpb.Maintenance/Hash", Repeat::Freely;
+    HashKvRequest -> HashKvResponse, "/etcdserverpb.Maintenance/HashKV", Repeat::Freely;
+    // It changes no data, but the member serves nothing meanwhile.
+    DefragmentRequest -> DefragmentResponse, "/etcdserverpb.Maintenance/Defragment", Repeat::IfNotExecuted;
+}
+
+impl Unary for pb::MemberListRequest {
+    type Response = pb::MemberListResponse;
+    const PATH: &'static str = "/etcdserverpb.Cluster/MemberList";
 
     fn repeat(&self) -> Repeat {
         Repeat::Freely
     }
 
+    /// Otherwise a member tells the list it has, leader or not.
     fn needs_leader(&self) -> bool {
-        false
+        self.linearizable
+    }
+}
+
+impl Unary for pb::AlarmRequest {
+    type Response = pb::AlarmResponse;
+    const PATH: &'static str = "/etcdserverpb.Maintenance/Alarm";
+
+    fn repeat(&self) -> Repeat {
+        if self.action() == pb::alarm_request::AlarmAction::Get {
+            Repeat::Freely
+        } else {
+            Repeat::IfNotExecuted
+        }
+    }
+}
+
+impl Unary for pb::DowngradeRequest {
+    type Response = pb::DowngradeResponse;
+    const PATH: &'static str = "/etcdserverpb.Maintenance/Downgrade";
+
+    fn repeat(&self) -> Repeat {
+        use pb::downgrade_request::DowngradeAction::Validate;
+        if self.action() == Validate { Repeat::Freely } else { Repeat::IfNotExecuted }
     }
 }
 
@@ -241,6 +316,22 @@ mod tests {
         assert_eq!(txn([Op::RequestTxn(txn([write()]))]).repeat(), Repeat::IfNotExecuted);
         let otherwise = pb::TxnRequest { failure: txn([write()]).success, ..Default::default() };
         assert_eq!(otherwise.repeat(), Repeat::IfNotExecuted);
+    }
+
+    #[test]
+    fn an_alarm_is_repeated_freely_only_to_look_and_a_downgrade_only_to_ask() {
+        use pb::{alarm_request::AlarmAction, downgrade_request::DowngradeAction};
+        let alarm =
+            |action: AlarmAction| pb::AlarmRequest { action: action.into(), ..Default::default() }.repeat();
+        assert_eq!(alarm(AlarmAction::Get), Repeat::Freely);
+        assert_eq!(alarm(AlarmAction::Activate), Repeat::IfNotExecuted);
+        assert_eq!(alarm(AlarmAction::Deactivate), Repeat::IfNotExecuted);
+        let downgrade = |action: DowngradeAction| {
+            pb::DowngradeRequest { action: action.into(), ..Default::default() }.repeat()
+        };
+        assert_eq!(downgrade(DowngradeAction::Validate), Repeat::Freely);
+        assert_eq!(downgrade(DowngradeAction::Enable), Repeat::IfNotExecuted);
+        assert_eq!(downgrade(DowngradeAction::Cancel), Repeat::IfNotExecuted);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What went wrong on the network, and the one table that says what to do about it.
 
 mod etcd;
+mod refusal;
 mod status;
 
 use alloc::string::{String, ToString};
 
+pub use refusal::Refusal;
 pub(crate) use status::{Oversize, is_compacted, is_future_revision, oversize, remedy_of_cancel};
 
 use crate::{CloseReason, printable};
@@ -180,6 +182,15 @@ pub fn remedy(failure: &Failure) -> Remedy {
 #[must_use]
 pub fn is_turned_away(failure: &Failure) -> bool {
     matches!(failure, Failure::Status { code, message } if status::is_turned_away(*code, message))
+}
+
+/// Which of etcd's refusals a failure is; `None` if it is no status, or one in other words than etcd's.
+#[must_use]
+pub fn refusal(failure: &Failure) -> Option<Refusal> {
+    match failure {
+        Failure::Status { code, message } => status::refusal(*code, message),
+        _ => None,
+    }
 }
 
 /// Whether etcd itself has said it. Any other status may come from something between the driver and etcd, or from a

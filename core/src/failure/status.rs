@@ -2,7 +2,7 @@
 //! quotes, or a message over a limit.
 
 use super::{
-    Code, Failure, Remedy,
+    Code, Failure, Refusal, Remedy,
     etcd::{self, COMPACTED, EtcdError, FUTURE_REVISION},
 };
 
@@ -35,6 +35,12 @@ pub(crate) fn remedy_of_cancel(reason: &str) -> Option<Remedy> {
 pub(super) fn is_turned_away(code: Code, message: &str) -> bool {
     let (code, text) = innermost(code, message);
     etcd::is_turned_away(code, text)
+}
+
+/// Which of etcd's refusals a status is.
+pub(super) fn refusal(code: Code, message: &str) -> Option<Refusal> {
+    let (code, text) = innermost(code, message);
+    etcd::refusal(code, text)
 }
 
 /// Whether a status was made by etcd, or by the gRPC server that it stands on when that looks for etcd's services.
@@ -186,7 +192,7 @@ mod tests {
 
     #[test]
     fn etcds_code_and_text_together_decide() {
-        for (name, codes, text, expected) in TABLE {
+        for (name, codes, text, expected, _) in TABLE {
             for &code in codes.iter().chain([&Code::Unknown]) {
                 assert_eq!(remedy(&Failure::status(code, text)), expected, "{name} as {code:?}");
             }
@@ -195,7 +201,7 @@ mod tests {
 
     #[test]
     fn etcds_text_with_a_code_that_etcd_does_not_send_it_with_goes_by_that_code() {
-        for (name, codes, text, _) in TABLE {
+        for (name, codes, text, ..) in TABLE {
             for code in other_codes(codes) {
                 let expected = remedy(&Failure::status(code, ""));
                 assert_eq!(remedy(&Failure::status(code, text)), expected, "{name} as {code:?}");
@@ -204,8 +210,22 @@ mod tests {
     }
 
     #[test]
+    fn every_refusal_of_etcds_is_told_by_code_and_text_and_through_a_proxy() {
+        for (name, codes, text, _, expected) in TABLE.into_iter().chain([COMPACTED, FUTURE_REVISION]) {
+            for &code in codes.iter().chain([&Code::Unknown]) {
+                assert_eq!(refusal(code, text), Some(expected), "{name} as {code:?}");
+            }
+            let other = other_codes(codes).next().unwrap_or(Code::Ok);
+            assert_eq!(refusal(other, text), None, "{name} as {other:?}");
+            assert_eq!(refusal(Code::Unknown, &format!("upstream: {text}")), None, "{name}");
+        }
+        let quoted = "rpc error: code = NotFound desc = etcdserver: member not found";
+        assert_eq!(refusal(Code::Unknown, quoted), Some(Refusal::MemberNotFound));
+    }
+
+    #[test]
     fn a_text_that_only_contains_etcds_goes_by_its_code() {
-        for (name, codes, text, _) in TABLE {
+        for (name, codes, text, ..) in TABLE {
             for near in [
                 format!("upstream: {text}"),
                 format!("{text} (from 10.0.0.1)"),
@@ -247,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_status_is_etcds_own_by_its_text() {
-        for (name, codes, text, _) in TABLE {
+        for (name, codes, text, ..) in TABLE {
             for &code in codes.iter().chain([&Code::Unknown]) {
                 assert!(is_etcds_own(&Failure::status(code, text)), "{name} as {code:?}");
             }
@@ -317,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_cancel_reason_is_judged_bare_and_as_the_status_it_quotes() {
-        for (name, codes, text, expected) in TABLE {
+        for (name, codes, text, expected, _) in TABLE {
             let expected = (expected != Remedy::Refused).then_some(expected);
             assert_eq!(remedy_of_cancel(text), expected, "{name}");
             for code in codes {
