@@ -416,6 +416,13 @@ impl FromStr for Endpoint {
     }
 }
 
+/// The endpoint's URL, as [`ClientBuilder::endpoints`](crate::ClientBuilder::endpoints) takes it.
+impl From<Endpoint> for String {
+    fn from(endpoint: Endpoint) -> Self {
+        endpoint.to_string()
+    }
+}
+
 /// The text with what stands before an `@` left out: it may hold a password.
 pub(crate) fn without_user(text: &str) -> String {
     match text.rsplit_once('@') {

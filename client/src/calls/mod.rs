@@ -9,5 +9,6 @@ pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod limits;
 pub(crate) mod lists;
+pub(crate) mod options;
 pub(crate) mod term;
 pub(crate) mod txn;

@@ -7,6 +7,7 @@
 //! | `limits` | members that hang, and limits of streams |
 //! | `learner` | a member without a vote |
 //! | `sources` | what errors tell a program |
+//! | `options` | options of the calls of a view of a client |
 //! | `runtime_gone` | every operation of a client whose runtime has shut down |
 
 #![cfg(unix)]
@@ -16,6 +17,7 @@ mod balancer;
 mod joined;
 mod learner;
 mod limits;
+mod options;
 mod runtime_gone;
 mod sources;
 mod world;
