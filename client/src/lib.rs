@@ -47,6 +47,8 @@
 //! | `endpoints_changed` | info | `endpoints`, all that are used from now on |
 //! | `endpoints_not_synced` | warn | `reason`; the endpoints could not be taken from the member list; once for each reason |
 //! | `endpoints_not_synced_again` | debug | the same, each time after that |
+//! | `endpoints_not_looked_up` | warn | `reason`; the endpoints could not be taken from DNS SRV records; once for each reason |
+//! | `endpoints_not_looked_up_again` | debug | the same, each time after that |
 //! | `endpoint_left_out` | warn | `reason`; URLs in the member list that are not used, all in one line; once for each change |
 //! | `calls_connected` | debug | `endpoint` |
 //! | `pings_too_frequent` | warn | `endpoint`, `interval` from now on; once |

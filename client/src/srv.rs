@@ -36,9 +36,10 @@ const WITHOUT_TLS: &str = "etcd-client";
 ///
 /// async fn start(builder: ClientBuilder) -> Result<(), Box<dyn std::error::Error>> {
 ///     let lookup = SrvLookup::new("example.com");
-///     let client = builder.endpoints(lookup.endpoints().await?).connect().await?;
-///     // The records may change: from time to time, and from a task of its own.
-///     client.set_endpoints(lookup.endpoints().await?)?;
+///     let builder = builder.endpoints(lookup.endpoints().await?);
+///     // The records may change.
+///     let client = builder.srv_lookup_every(lookup, Duration::from_secs(300)).connect().await?;
+///     client.put("found", "by DNS").await?;
 ///     Ok(())
 /// }
 /// ```

@@ -138,6 +138,26 @@ impl std::task::Wake for Unpark {
 }
 
 #[tokio::test]
+async fn a_client_that_looks_again_follows_the_records() {
+    let etcd = EtcdServer::builder(EtcdVersion::V3_7).start_async().await.expect("it starts");
+    let port: u16 = etcd.endpoint().rsplit_once(':').expect("a port").1.parse().expect("a port");
+    let dns =
+        Dns::start([("_etcd-client._tcp.etcd.test", Says::Records(vec![(1, port, "localhost.")]))]).await;
+    for builder in [etcd_watch_tokio::builder(), etcd_watch_smol::builder()] {
+        // The endpoint that the client begins with has gone.
+        let client = builder
+            .endpoints(["http://localhost:1"])
+            .srv_lookup_every(dns.lookup("etcd.test"), Duration::from_secs(1))
+            .request_timeout(Duration::from_secs(60))
+            .connect_lazy()
+            .expect("the settings are valid");
+        client.put("key", "value").await.expect("it is found");
+        let endpoints: Vec<String> = client.endpoints().into_iter().map(String::from).collect();
+        assert_eq!(endpoints, [format!("http://localhost:{port}")]);
+    }
+}
+
+#[tokio::test]
 async fn records_with_tls_are_used_alone_and_best_first() {
     let with_tls =
         vec![(20, 2381, "c.example.test."), (5, 2379, "a.example.test."), (10, 2380, "b.example.test.")];

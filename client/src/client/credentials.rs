@@ -21,6 +21,7 @@ impl Client {
     ///   watches resume at exactly the next revision. A watch that the new user may not have ends with
     ///   [`PermissionDenied`](crate::CloseReason::PermissionDenied).
     /// - A watch or a mirror that waits since its token was refused goes on.
+    /// - A wrong password ends the watches, as one that the client was built with does.
     /// - Leases, locks and registrations go on: they belong to no user.
     /// - A [view](Self::with_options) with a token of its own keeps it.
     ///
