@@ -15,7 +15,10 @@ use etcd_watch_core::{WatchConfig, Watcher};
 use crate::{
     BuildError, Client, Endpoint, Io, Keepalive, NoRuntime, Proxy, Runtime, StartError,
     auth::{self, Authenticator, Credentials},
-    calls::attempts::Calls,
+    calls::{
+        attempts::Calls,
+        limits::{LONGEST, SHORTEST},
+    },
     cluster::endpoints::Endpoints,
     cluster::{advertised::Advertised, dialer::Dialer, pool::Pool},
     endpoint::Accepted,
@@ -37,10 +40,7 @@ use crate::{
 const MIN_WINDOW: u32 = 65_535;
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// What a client may be told to wait: less is none, and more is a mistake that overflows clocks.
-const SHORTEST: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// etcd closes connections that ping more often.
 const MIN_KEEPALIVE: Duration = Duration::from_secs(5);
@@ -61,6 +61,7 @@ pub struct ClientBuilder {
     max_message_bytes: usize,
     seed: Option<u64>,
     user: Option<Credentials>,
+    token: Option<Credentials>,
     upkeep: Upkeep,
     advertised: Advertised,
     warn_slow_every: Option<Duration>,
@@ -121,6 +122,7 @@ impl ClientBuilder {
             max_message_bytes: 512 << 20,
             seed: None,
             user: None,
+            token: None,
             upkeep: Upkeep::default(),
             advertised: Advertised::like_given(),
             warn_slow_every: Some(Duration::from_secs(30)),
@@ -213,9 +215,25 @@ impl ClientBuilder {
     /// is not accepted any more. Where authentication is off, the client goes on without. Default: no user.
     ///
     /// Name and password are sent as they are: use `https` endpoints. The password is kept, but never shown
-    /// or logged.
+    /// or logged. Others can be given to the running client: [`Client::set_credentials`].
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
-        self.user = Some(Credentials::new(name, password));
+        self.user = Some(Credentials::user(name, password));
+        self
+    }
+
+    /// An auth token that was made elsewhere, in the place of a [`user`](Self::user), as `Token` of clientv3's `Config`:
+    /// a JWT that is signed by the key that etcd's `--auth-token jwt` names, say. Every call and every watch stream
+    /// carries it, as the header `token`. Where authentication is off, etcd doesn't look at it. Default: none.
+    ///
+    /// Tokens expire, and a JWT of etcd's is refused after any change of a user or role. The client can't get another
+    /// one: give it the next with [`Client::set_credentials`] in time. After a refusal calls end with
+    /// [`CallError::TokenRefused`](crate::CallError::TokenRefused) at once. Watches and mirrors wait for other credentials
+    /// and go on with them; if none come they try the token again every few seconds, and end after about half a
+    /// minute with [`CloseReason::TokenRefused`](crate::CloseReason::TokenRefused).
+    ///
+    /// The token is never shown or logged. It is sent as it is: use `https` endpoints.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Credentials::token(token));
         self
     }
 
@@ -277,6 +295,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Looks the endpoints up by DNS SRV records this often, give or take a tenth, and uses those that are found from then
+    /// on, as by [`Client::set_endpoints`]. A lookup that fails changes nothing, and is logged. Default: never. The first
+    /// lookup is the application's, see [`SrvLookup`](crate::SrvLookup): a client needs endpoints to begin with.
+    #[cfg(feature = "dns-srv")]
+    pub fn srv_lookup_every(mut self, lookup: crate::SrvLookup, interval: Duration) -> Self {
+        self.upkeep.look_up_every(lookup, interval);
+        self
+    }
+
     /// Which addresses of the member list are accepted. Default: those like the endpoints given, see [`Advertised`].
     pub fn accept_advertised(mut self, advertised: Advertised) -> Self {
         self.advertised = advertised;
@@ -319,9 +346,10 @@ impl ClientBuilder {
         let endpoints =
             self.endpoints.iter().map(|text| self.accepted().parse(text)).collect::<Result<Vec<_>, _>>()?;
         self.watch.validate()?;
-        if let Some(user) = &self.user {
-            check("user", user.name(), !user.name().is_empty(), "the name of a user")?;
+        if self.user.is_some() && self.token.is_some() {
+            return Err(BuildError::UserAndToken);
         }
+        self.user.iter().chain(&self.token).try_for_each(Credentials::check)?;
         let durations = [
             ("dial_timeout", Some(self.dial_timeout)),
             ("connect_timeout", Some(self.connect_timeout)),
@@ -405,7 +433,7 @@ impl ClientBuilder {
             advertised: self.advertised,
             watch_config: self.watch,
             max_message_bytes: self.max_message_bytes,
-            auth: self.user.map(|user| Authenticator::new(user, seeds.backoff(auth::PACE))),
+            auth: Authenticator::new(self.user.or(self.token), seeds.backoff(auth::PACE)),
             seeds,
         });
         let calls = Calls::new(Pool::new(dialer), self.request_timeout);
@@ -423,7 +451,7 @@ impl ClientBuilder {
 
     /// Checks the settings, starts the client and returns when a member has answered, to the user if there is one.
     ///
-    /// It fails at once where trying again changes nothing: a wrong password, no user where the cluster wants one,
+    /// It fails at once where trying again changes nothing: a wrong password, a refused token, no user where the cluster wants one,
     /// TLS that is refused at every endpoint. If every endpoint turns the client away (the connection is refused, the
     /// name is unknown, or the server hangs up without a word, as one does that wants TLS and isn't offered it), it
     /// tries again once, half a second later. All else is tried until
@@ -509,9 +537,20 @@ mod tests {
             assert_eq!(refused(builder().max_message_bytes(bad)), "max_message_bytes");
         }
         assert_eq!(refused(builder().user("", "password")), "user");
+        assert_eq!(refused(builder().token("two\nlines")), "token");
         let short = Duration::from_millis(999);
         assert_eq!(refused(builder().sync_endpoints_every(short)), "sync_endpoints_every");
         assert_eq!(refused(builder().spread_watches_every(short)), "spread_watches_every");
+    }
+
+    #[test]
+    fn a_client_has_a_user_or_a_token() {
+        assert!(builder().user("alice", "password").validate().is_ok());
+        assert!(builder().token("token").validate().is_ok());
+        let both = builder().user("alice", "password").token("token");
+        assert_eq!(both.validate(), Err(BuildError::UserAndToken));
+        let shown = format!("{both:?}");
+        assert!(!shown.contains("\"password\"") && !shown.contains("\"token\""), "{shown}");
     }
 
     #[test]

@@ -45,6 +45,20 @@ pub enum CallError {
         /// The server's text.
         message: String,
     },
+    /// The server refused the auth token that the application gave, to the client or to this view of it: it is not valid,
+    /// it has expired, or the users have changed since it was made. The call was not executed. The client can't get
+    /// another token: give it one with [`Client::set_credentials`](crate::Client::set_credentials).
+    #[error(
+        "{method} was not made: the auth token that was given is refused ({message}); give another one with Client::set_credentials or CallOptions::token"
+    )]
+    TokenRefused {
+        /// The call.
+        method: &'static str,
+        /// The gRPC code.
+        code: Code,
+        /// The server's text.
+        message: String,
+    },
     /// The TLS handshake was refused, by one side or the other, at every endpoint. The call was not made.
     #[error("{method} was not made: {failure}")]
     Tls {
@@ -125,12 +139,15 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// Whether the same call may go well later, with nothing changed by hand: no endpoint answered, or the server says
-    /// that it can't now. Look at [`may_have_executed`](Self::may_have_executed) before you make a write again.
+    /// Whether the same call may go well later, with nothing changed by hand: no endpoint answered, the server says
+    /// that it can't now, or the program has to give the client its next auth token. Look at [`may_have_executed`](Self::may_have_executed) before you make a write again.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Timeout { .. } | Self::MaybeExecuted { .. } | Self::MemberUnreachable { .. } => true,
+            Self::Timeout { .. }
+            | Self::MaybeExecuted { .. }
+            | Self::MemberUnreachable { .. }
+            | Self::TokenRefused { .. } => true,
             Self::Refused { code, message, .. } => refusal_may_pass(*code, message),
             Self::InvalidArgument { .. }
             | Self::AuthenticationFailed { .. }
@@ -163,9 +180,9 @@ impl CallError {
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Refused { code, message, .. } | Self::AuthenticationFailed { code, message, .. } => {
-                refusal(&Failure::status(*code, message))
-            }
+            Self::Refused { code, message, .. }
+            | Self::AuthenticationFailed { code, message, .. }
+            | Self::TokenRefused { code, message, .. } => refusal(&Failure::status(*code, message)),
             Self::MaybeExecuted { failure, .. } | Self::MemberUnreachable { failure, .. } => {
                 refusal(failure.failure())
             }
@@ -188,7 +205,9 @@ impl CallError {
             _ => None,
         };
         match self {
-            Self::Refused { code, .. } | Self::AuthenticationFailed { code, .. } => Some(*code),
+            Self::Refused { code, .. }
+            | Self::AuthenticationFailed { code, .. }
+            | Self::TokenRefused { code, .. } => Some(*code),
             Self::MaybeExecuted { failure, .. } | Self::MemberUnreachable { failure, .. } => {
                 of_attempt(failure)
             }
@@ -249,6 +268,9 @@ pub enum BuildError {
     /// A proxy was given, and a connector too, which connects without it.
     #[error("proxy and connector are both set: a connector connects in its own way; leave one of them out")]
     ProxyAndConnector,
+    /// A user was given, and an auth token too, which is another user's or the same one's.
+    #[error("user and token are both set: a token says who its user is; leave one of them out")]
+    UserAndToken,
     /// The settings of the watches contradict each other.
     #[error(transparent)]
     Watch(#[from] ConfigError),
@@ -280,8 +302,18 @@ pub enum StartError {
         /// The server's text.
         message: String,
     },
+    /// The auth token that the client was given is refused. Told as soon as a member has said so.
+    #[error(
+        "the auth token that the client was given is refused ({message}): give it another one with ClientBuilder::token"
+    )]
+    TokenRefused {
+        /// The server's text.
+        message: String,
+    },
     /// The cluster wants a user, and the client has none. Told as soon as a member has said so.
-    #[error("the cluster wants a user ({message}): give the client one with ClientBuilder::user")]
+    #[error(
+        "the cluster wants a user ({message}): give the client one with ClientBuilder::user, or an auth token with ClientBuilder::token"
+    )]
     UserRequired {
         /// The server's text.
         message: String,

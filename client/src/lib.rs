@@ -48,6 +48,8 @@
 //! | `endpoints_changed` | info | `endpoints`, all that are used from now on |
 //! | `endpoints_not_synced` | warn | `reason`; the endpoints could not be taken from the member list; once for each reason |
 //! | `endpoints_not_synced_again` | debug | the same, each time after that |
+//! | `endpoints_not_looked_up` | warn | `reason`; the endpoints could not be taken from DNS SRV records; once for each reason |
+//! | `endpoints_not_looked_up_again` | debug | the same, each time after that |
 //! | `endpoint_left_out` | warn | `reason`; URLs in the member list that are not used, all in one line; once for each change |
 //! | `calls_connected` | debug | `endpoint` |
 //! | `pings_too_frequent` | warn | `endpoint`, `interval` from now on; once |
@@ -55,6 +57,8 @@
 //! | `lease_lost` | warn | `lease`, `reason` |
 //! | `token_fetched`, `token_not_needed` | debug | `endpoint`, `user` |
 //! | `token_not_fetched` | debug | `endpoint`, `user`, `reason` |
+//! | `credentials_changed` | info | `user`; the client was given other credentials |
+//! | `token_refused` | warn | none; etcd refuses the auth token that the client was given; once, until it is given another |
 //! | `password_in_plain_text` | warn | `endpoint`; once |
 //! | `tls_files_unusable` | warn | `reason`; certificates that changed can't be used, the last ones stay; once for each reason |
 //! | `tls_files_unusable_again` | debug | the same, at each connection after that |
@@ -91,6 +95,8 @@ mod mirror;
 mod namespace;
 mod recipes;
 mod runtime;
+#[cfg(feature = "dns-srv")]
+mod srv;
 mod start;
 mod sync;
 #[cfg(test)]
@@ -101,12 +107,14 @@ mod upkeep;
 mod watch;
 
 pub use attempt_error::AttemptError;
+pub use auth::Credentials;
 pub use builder::ClientBuilder;
 pub use calls::{
     answers::{DeleteResponse, GetResponse, PutResponse, TxnResponse, TxnResult},
     keeper::{LeaseKeeper, LeaseLost},
     kv::{Compact, Delete, Get, Put, SortBy, SortOrder},
     lease::{Lease, LeaseGrant, LeaseStatus, LeaseTimeToLive},
+    options::{CallOptions, CallOptionsError},
     txn::{Compare, Is, Txn, TxnOp},
 };
 pub use client::Client;
@@ -119,6 +127,8 @@ pub use namespace::EmptyNamespace;
 pub use recipes::discovery;
 pub use recipes::{cache, concurrency, config};
 pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, socket};
+#[cfg(feature = "dns-srv")]
+pub use srv::{SrvError, SrvLookup};
 #[cfg(feature = "tls")]
 pub use transport::tls::{Tls, TlsError};
 pub use transport::{

@@ -103,7 +103,8 @@ impl Client {
     pub fn mirror(&self, request: impl Into<MirrorRequest>) -> Result<Mirror, OpenError> {
         self.calls().check_open()?;
         let dialer = &self.calls().pool.dialer;
-        let machine = Machine::new(&dialer.watch_config, request.into(), dialer.seeds.next())
+        let request = request.into().more_metadata(self.calls().carried().metadata());
+        let machine = Machine::new(&dialer.watch_config, request, dialer.seeds.next())
             .map_err(|misuse| self.calls().not_opened(misuse))?;
         let hub = self.hub().clone();
         Ok(Mirror {

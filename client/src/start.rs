@@ -114,6 +114,11 @@ async fn ask(calls: &Calls, pooled: &Pooled) -> Round {
         (Remedy::BadCredentials, Failure::Status { message, .. }) => {
             Round::Failed(StartError::AuthenticationFailed { message })
         }
+        (Remedy::Reauthenticate, Failure::Status { message, .. })
+            if failed.fate == Fate::GivenTokenRefused =>
+        {
+            Round::Failed(StartError::TokenRefused { message })
+        }
         // With a user: the next attempt has another token.
         (Remedy::Reauthenticate, _) if failed.fate == Fate::TokenRefused => Round::Again,
         (Remedy::Reauthenticate, Failure::Status { message, .. }) => {

@@ -209,8 +209,8 @@ pub enum CloseReason {
     },
     /// 8 new auth tokens in a row were refused, though the credentials they were got for were accepted: members
     /// that do not share their keys, or clocks that are far apart. Or there were no credentials to get one for,
-    /// and the server wants a user.
-    #[error("{tokens} new auth tokens in a row were refused; the server's last word: {message}")]
+    /// and the server wants a user. Or the application gave one token, which was refused 8 times, and no other in time.
+    #[error("auth tokens were refused {tokens} times in a row; the server's last word: {message}")]
     TokenRefused {
         /// How many, for the stream or the read that the watch waited for.
         tokens: u32,

@@ -16,12 +16,13 @@ use etcd_watch_testkit::{
     harness::{Access, Auth, EtcdServer, EtcdVersion, Keys},
     proxy::{Cut, FaultProxy},
 };
-use etcd_watch_tokio::{ClientBuilder, Get, KeyRange, WatchConfig, WatchRequest};
+use etcd_watch_tokio::{CallOptions, ClientBuilder, Credentials, Get, KeyRange, WatchConfig, WatchRequest};
 use tokio::time::timeout;
 use tracing_subscriber::fmt::MakeWriter;
 
 const PASSWORD: &str = "pass-phrase-of-alice";
 const WRONG: &str = "phrase-that-is-wrong";
+const TENANT: &str = "tenant-that-is-secret";
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// All that was logged or formatted.
@@ -84,11 +85,13 @@ async fn neither_passwords_nor_tokens_are_shown() {
     use_it(&shown, builder().user("alice", PASSWORD), &proxy, &auth).await;
     be_refused(&shown, builder().user("alice", WRONG).connect_timeout(DEADLINE)).await;
     let token = token_of(&server).await;
+    use_given(&shown, builder().token(token.clone()), &token, &auth).await;
 
     let text = shown.text();
     assert!(text.contains("got an auth token") && text.contains("alice"), "it is logged at all");
     assert!(text.contains("password and token go over the network in plain text"), "it is warned of");
-    for secret in [PASSWORD, WRONG, &token, "pass-phrase", "that-is-wrong"] {
+    assert!(text.contains("token_refused") || text.contains("refuses the auth token"), "it is told");
+    for secret in [PASSWORD, WRONG, TENANT, &token, "pass-phrase", "that-is-wrong"] {
         let line = text.lines().find(|line| line.contains(secret));
         assert_eq!(line, None, "a secret was shown");
     }
@@ -134,6 +137,35 @@ async fn use_it(shown: &Shown, builder: ClientBuilder, proxy: &FaultProxy, auth:
         shown.debug(response);
     }
     shown.debug((&client, &watch));
+    client.close().await;
+}
+
+/// Everything a client does with a token that it was given, until it is refused; and with options that are secret.
+async fn use_given(shown: &Shown, builder: ClientBuilder, token: &str, auth: &Auth) {
+    shown.debug(&builder);
+    let client = builder.connect().await.expect("the token is good");
+    let options = CallOptions::new().metadata("x-tenant", TENANT).token(token);
+    shown.debug(&options);
+    let view = client.with_options(options).expect("they are valid");
+    let request = WatchRequest::new(KeyRange::prefix("a/")).start_revision(1);
+    let request = request.more_metadata([("x-zone".into(), TENANT.into())]);
+    shown.debug(&request);
+    let mut watch = view.watch(request).expect("a lawful request");
+    view.put("a/1", "z").await.expect("it is put");
+    shown.debug(timeout(DEADLINE, watch.try_next()).await.expect("in time").expect("it goes on"));
+    shown.error(view.with_options(CallOptions::new().metadata("bad", "two\nlines")).expect_err("it is none"));
+    shown.error(view.with_options(CallOptions::new().token(format!("{token}\n"))).expect_err("it is none"));
+    shown.error(client.set_credentials(Credentials::token(format!("{token}\n"))).expect_err("it is none"));
+    let credentials = Credentials::user("alice", PASSWORD);
+    shown.debug((&credentials, Credentials::token(token)));
+    // Makes the token useless.
+    auth.change_password("alice", PASSWORD).await.expect("it is set again");
+    for client in [&client, &view] {
+        shown.error(client.get("a/1").await.expect_err("it is refused"));
+    }
+    client.set_credentials(credentials).expect("they are valid");
+    client.get("a/1").await.expect("with the password");
+    shown.debug((&client, &view, &watch));
     client.close().await;
 }
 

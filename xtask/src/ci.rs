@@ -33,6 +33,7 @@ const FEATURES: [(&str, &[&str]); 5] = [
         &[
             "",
             "discovery",
+            "dns-srv",
             "json",
             "metrics",
             "tls",

@@ -10,8 +10,9 @@
 //! to be sent it has a share of the time ([`Limits`]), and so has the answer to a read. The answer to a write that was
 //! sent is waited for until the end: nobody else can give it.
 //!
-//! With a user, every request carries the auth token. One that is refused for its token was not executed: it is
-//! made again with another, a few times at most.
+//! With credentials, every request carries the auth token. One that is refused for its token was not executed: it is
+//! made again with another, a few times at most. If the application gave the token itself there is no other: the call ends
+//! with [`CallError::TokenRefused`].
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,10 +23,11 @@ use super::{
     end::End,
     judge::{self, Next, goes_elsewhere, members_fault},
     limits::{Cut, Limits, any_end, runtimes_end, within},
+    options::{CallOptions, CallOptionsError, Carried},
 };
 use crate::{
     AttemptError, CallError, Endpoint, OpenError, Runtime,
-    auth::Token,
+    auth::{AfterRefusal, Token},
     cluster::{
         endpoints::Endpoints,
         pool::{Pool, Pooled},
@@ -39,11 +41,21 @@ use crate::{
     },
 };
 
-/// What a client's calls share.
+/// A client's calls: what all of them share, and the options of those of one view of the client.
 pub(crate) struct Calls {
-    pub(crate) pool: Pool,
+    pub(crate) pool: Arc<Pool>,
     pub(crate) request_timeout: Duration,
-    end: Latch<End>,
+    carried: Carried,
+    end: Arc<Latch<End>>,
+}
+
+/// Whose auth token a request carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// The client's, or the one that the options of its view have in its place.
+    OfClient,
+    /// One that is among the request's own metadata.
+    OfRequest,
 }
 
 /// Between rounds over the endpoints.
@@ -99,7 +111,27 @@ pub(super) enum Unsent {
 
 impl Calls {
     pub(crate) fn new(pool: Pool, request_timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { pool, request_timeout, end: Latch::default() })
+        let carried = Carried::default();
+        Arc::new(Self { pool: Arc::new(pool), request_timeout, carried, end: Arc::default() })
+    }
+
+    /// The same calls with these options.
+    pub(crate) fn with(&self, options: CallOptions) -> Result<Arc<Self>, CallOptionsError> {
+        let request_timeout = options.checked_timeout()?.unwrap_or(self.request_timeout);
+        let carried = self.carried.with(options)?;
+        Ok(Arc::new(Self { pool: self.pool.clone(), request_timeout, carried, end: self.end.clone() }))
+    }
+
+    /// What every request carries because of the options.
+    pub(crate) fn carried(&self) -> &Carried {
+        &self.carried
+    }
+
+    /// What a request carries beside its message, but for the token.
+    pub(super) fn metadata(&self, needs_leader: bool) -> MetadataMap {
+        let mut metadata = wire::metadata(needs_leader);
+        self.carried.attach(&mut metadata);
+        metadata
     }
 
     pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
@@ -172,6 +204,7 @@ impl Calls {
     pub(super) async fn prepare(
         &self,
         avoid: Option<&Endpoint>,
+        identity: Identity,
         limits: &Limits,
     ) -> Result<Prepared, Unsent> {
         // All endpoints are tried there, so that one that hangs leaves time for the others.
@@ -185,10 +218,16 @@ impl Calls {
             Ok(None) => return Err(Unsent::Failed { at: None, error: late().into() }),
             Err(end) => return Err(Unsent::Ended(end)),
         };
-        self.with_token(pooled, limits).await
+        match identity {
+            Identity::OfClient => self.with_token(pooled, limits).await,
+            Identity::OfRequest => Ok(Prepared { pooled, token: None }),
+        }
     }
 
     pub(super) async fn with_token(&self, pooled: Pooled, limits: &Limits) -> Result<Prepared, Unsent> {
+        if let Some(token) = self.carried.token() {
+            return Ok(Prepared { pooled, token: Some(token.clone()) });
+        }
         let dialer = &self.pool.dialer;
         let limit = limits.sending_limit(self.now());
         let late = || Failure::connection(format!("no auth token within {limit:?}"));
@@ -233,15 +272,18 @@ impl Calls {
         answer.map_err(|failed| self.of_token(prepared, failed))
     }
 
-    /// A failure that is the token's has it replaced.
+    /// A failure that is the token's has it replaced, if there can be another one.
     pub(super) fn of_token(&self, prepared: &Prepared, failed: CallFailure) -> CallFailure {
-        match &prepared.token {
-            Some(token) if remedy(failed.failure()) == Remedy::Reauthenticate => {
-                self.pool.dialer.token_refused(token.generation());
-                CallFailure { fate: Fate::TokenRefused, ..failed }
-            }
-            _ => failed,
+        let Some(token) = &prepared.token else { return failed };
+        if remedy(failed.failure()) != Remedy::Reauthenticate {
+            return failed;
         }
+        let refused = |generation| self.pool.dialer.token_refused(generation);
+        let fate = match token.generation().map_or(AfterRefusal::Same, refused) {
+            AfterRefusal::Another => Fate::TokenRefused,
+            AfterRefusal::Same => Fate::GivenTokenRefused,
+        };
+        CallFailure { fate, ..failed }
     }
 
     /// As many attempts as there are endpoints follow the first at once; then with pauses that grow. `None` once the
@@ -292,7 +334,7 @@ impl Calls {
         pooled: &Pooled,
         request: Q,
     ) -> Result<Q::Response, CallFailure> {
-        let metadata = wire::metadata(request.needs_leader());
+        let metadata = self.metadata(request.needs_leader());
         let limits = self.limits();
         let prepared = match self.with_token(pooled.clone(), &limits).await {
             Ok(prepared) => prepared,
@@ -363,14 +405,12 @@ impl<Q: Unary> Call<'_, Q> {
     }
 
     async fn make_attempt(&self) -> Result<Q::Response, Attempted> {
-        let metadata = wire::metadata(self.request.needs_leader());
-        let prepared =
-            self.calls.prepare(self.avoid.as_deref(), &self.limits).await.map_err(|unsent| match unsent {
-                Unsent::Failed { at, error } => {
-                    Attempted::Failed { at, failed: CallFailure::not_sent(error) }
-                }
-                Unsent::Ended(end) => Attempted::Over(end.of_call(Q::method())),
-            })?;
+        let metadata = self.calls.metadata(self.request.needs_leader());
+        let prepared = self.calls.prepare(self.avoid.as_deref(), Identity::OfClient, &self.limits).await;
+        let prepared = prepared.map_err(|unsent| match unsent {
+            Unsent::Failed { at, error } => Attempted::Failed { at, failed: CallFailure::not_sent(error) },
+            Unsent::Ended(end) => Attempted::Over(end.of_call(Q::method())),
+        })?;
         let sent = Sent::default();
         let mut answer = Box::pin(self.calls.send(&prepared, self.request.clone(), metadata, sent.clone()));
         let (runtime, end) = (&**self.calls.runtime(), &self.calls.end);
@@ -435,6 +475,9 @@ impl<Q: Unary> Call<'_, Q> {
             self.avoid = at.map(|at| at.endpoint().clone()).filter(|_| goes_elsewhere(failed.failure()));
         }
         self.tokens += u32::from(failed.fate == Fate::TokenRefused);
+        if failed.fate == Fate::GivenTokenRefused {
+            return Err(judge::token_refused(Q::method(), failed.error));
+        }
         let repeat = self.request.repeat();
         if self.tokens >= TOKENS_PER_CALL
             || refused_everywhere

@@ -17,7 +17,7 @@ pub(crate) enum Next {
 /// Whether to make another attempt.
 pub(crate) fn next(repeat: Repeat, failed: &CallFailure) -> Next {
     let failure = failed.failure();
-    if is_final(failure) {
+    if is_final(failure) || failed.fate == Fate::GivenTokenRefused {
         return Next::GiveUp;
     }
     let unexecuted = surely_not_executed(failed);
@@ -100,6 +100,15 @@ pub(crate) fn error(method: &'static str, repeat: Repeat, failed: AttemptError) 
             CallError::Refused { method, code, message }
         }
         _ => CallError::MaybeExecuted { method, failure: failed },
+    }
+}
+
+/// The error of a call whose auth token the application gave, and the server has refused. It was not executed.
+pub(crate) fn token_refused(method: &'static str, failed: AttemptError) -> CallError {
+    match failed.into_failure() {
+        Failure::Status { code, message } => CallError::TokenRefused { method, code, message },
+        // Only a status says so.
+        other => CallError::TokenRefused { method, code: Code::Unauthenticated, message: other.to_string() },
     }
 }
 
@@ -217,6 +226,19 @@ mod tests {
             let error = error_of(failure);
             assert!(matches!(error, CallError::Refused { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn a_refused_token_that_the_application_gave_is_final_and_told_apart() {
+        let failure = || Failure::status(16, "etcdserver: invalid auth token");
+        let failed = CallFailure { fate: Fate::GivenTokenRefused, ..sent(failure()) };
+        for repeat in [Repeat::Freely, Repeat::IfNotExecuted] {
+            assert_eq!(next(repeat, &failed), Next::GiveUp, "{repeat:?}");
+        }
+        let error = token_refused("Put", failed.error);
+        assert!(matches!(&error, CallError::TokenRefused { method: "Put", .. }), "{error}");
+        assert_eq!(error.code(), Some(Code::Unauthenticated));
+        assert!(!error.may_have_executed() && error.to_string().contains("set_credentials"), "{error}");
     }
 
     #[test]

@@ -12,6 +12,10 @@ use etcd_watch_core::Instant;
 use super::end::End;
 use crate::{Runtime, runtime::rang_too_early, sync::Latch};
 
+/// What a client may be told to wait: less is none, and more is a mistake that overflows clocks.
+pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The shortest time in which an attempt may be given up for another endpoint, for long ways with TLS.
 const SHORTEST_SHARE: Duration = Duration::from_secs(1);
 

@@ -15,7 +15,7 @@ use etcd_watch_core::{
 use tonic::metadata::MetadataMap;
 
 use super::{
-    attempts::{Calls, Prepared, ended, no_answer},
+    attempts::{Calls, Identity, Prepared, ended, no_answer},
     limits::{Cut, Limits, runtimes_end, within},
 };
 use crate::{
@@ -65,15 +65,18 @@ impl ListStream {
 
 /// How a read is sent.
 struct Read {
-    /// Without a token.
+    /// Without the client's token.
     metadata: MetadataMap,
+    /// Whether a token of its own is among the metadata, in the place of the client's.
+    has_own_token: bool,
     max_bytes: usize,
 }
 
 impl Read {
     fn new(options: &StreamOptions, max_bytes: usize) -> Result<Self, Failure> {
         let extra = options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
-        Ok(Self { metadata: wire::metadata_with(options.require_leader, extra)?, max_bytes })
+        let metadata = wire::metadata_with(options.require_leader, extra)?;
+        Ok(Self { metadata, has_own_token: wire::has_token(options), max_bytes })
     }
 
     fn call<Q: Encode>(&self, prepared: &Prepared, request: &Q) -> RawCall {
@@ -96,7 +99,7 @@ impl Calls {
             Ok(read) => read,
             Err(failure) => return (None, Err(failure)),
         };
-        let (at, result) = match self.prepared(avoid.as_deref()).await {
+        let (at, result) = match self.prepared(&read, avoid.as_deref()).await {
             Ok((prepared, limits)) => {
                 let result = self.unary(&prepared, &read, &request, &limits).await;
                 (Some(prepared.into_pooled()), result)
@@ -121,7 +124,7 @@ impl Calls {
             Ok(read) => read,
             Err(failure) => return failed(None, failure),
         };
-        let (prepared, limits) = match self.prepared(avoid.as_deref()).await {
+        let (prepared, limits) = match self.prepared(&read, avoid.as_deref()).await {
             Ok(prepared) => prepared,
             Err((at, failure)) => return failed(at, failure),
         };
@@ -144,10 +147,15 @@ impl Calls {
     /// that is left of the request timeout.
     async fn prepared(
         &self,
+        read: &Read,
         avoid: Option<&Endpoint>,
     ) -> Result<(Prepared, Limits), (Option<Pooled>, Failure)> {
+        if !read.has_own_token {
+            self.pool.dialer.auth.settle(&**self.runtime()).await;
+        }
         let limits = self.limits();
-        match self.prepare(avoid, &limits).await {
+        let identity = if read.has_own_token { Identity::OfRequest } else { Identity::OfClient };
+        match self.prepare(avoid, identity, &limits).await {
             Ok(prepared) => Ok((prepared, limits)),
             Err(unsent) => Err(self.unsent(unsent)),
         }

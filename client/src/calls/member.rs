@@ -19,7 +19,6 @@ use crate::{
         exchange::Sent,
         rpc::{CallFailure, Fate, Repeat, Unary},
         snapshot::{self, Messages},
-        wire,
     },
 };
 
@@ -132,7 +131,7 @@ impl Asking<'_> {
 
     async fn call<Q: Unary>(&self, request: Q) -> Result<Q::Response, Attempted> {
         let prepared = self.prepare().await?;
-        let (metadata, repeat) = (wire::metadata(request.needs_leader()), request.repeat());
+        let (metadata, repeat) = (self.calls.metadata(request.needs_leader()), request.repeat());
         let sent = Sent::default();
         let answer = Box::pin(self.calls.send(&prepared, request, metadata, sent.clone()));
         self.answered(prepared.pooled(), repeat, &sent, answer).await
@@ -140,7 +139,7 @@ impl Asking<'_> {
 
     async fn snapshot(&self) -> Result<(Prepared, Messages), Attempted> {
         let prepared = self.prepare().await?;
-        let mut metadata = wire::metadata(false);
+        let mut metadata = self.calls.metadata(false);
         prepared.attach_token(&mut metadata);
         let (connection, endpoint) = (prepared.pooled().connection().clone(), prepared.pooled().endpoint());
         let limit = self.calls.pool.dialer.max_message_bytes;
@@ -195,6 +194,9 @@ impl Asking<'_> {
             if self.tokens < TOKENS_PER_CALL && has_time {
                 return Ok(());
             }
+        }
+        if failed.fate == Fate::GivenTokenRefused {
+            return Err(judge::token_refused(self.method, failed.error));
         }
         let was_shared = at.is_some_and(|at| !at.is_apart());
         if was_shared && matches!(failed.fate, Fate::NotSent | Fate::StreamRefused) && has_time && !self.apart

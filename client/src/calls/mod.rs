@@ -10,5 +10,6 @@ pub(crate) mod lease;
 pub(crate) mod limits;
 pub(crate) mod lists;
 pub(crate) mod member;
+pub(crate) mod options;
 pub(crate) mod term;
 pub(crate) mod txn;

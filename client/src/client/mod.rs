@@ -1,6 +1,7 @@
 //! The client: what every handle of it shares, and its methods by subject.
 
 mod admin;
+mod credentials;
 mod endpoints;
 mod kv;
 mod lease;
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use etcd_watch_core::{Stats, WatchKey, WatchRequest, WatchStats};
 
 use crate::{
-    CallError, EmptyNamespace, OpenError, Runtime, Watch,
+    CallError, CallOptions, CallOptionsError, EmptyNamespace, OpenError, Runtime, Watch,
     calls::attempts::Calls,
     namespace::{Namespace, Namespaced},
     runtime::{Backoff, Pace},
@@ -75,7 +76,7 @@ impl Client {
     /// A request that can't be served (the empty key, say), a client that has been closed, or one whose runtime is gone.
     pub fn watch(&self, request: impl Into<WatchRequest>) -> Result<Watch, OpenError> {
         self.calls.check_open()?;
-        let request = request.into();
+        let request = request.into().more_metadata(self.calls.carried().metadata());
         let prefix = self.namespace.prefix();
         let request = if prefix.is_empty() {
             request
@@ -106,6 +107,27 @@ impl Client {
     #[must_use]
     pub fn namespace(&self) -> &Bytes {
         self.namespace.prefix()
+    }
+
+    /// A client whose calls carry these options: `client.with_options(CallOptions::new().timeout(SECOND))`. Everything made
+    /// with it (watches, mirrors, leases that are kept alive, locks, ...) carries them, too; see [`CallOptions`] for what
+    /// each of them does. Options of a client made from that one are added: those given later win. Connections and
+    /// [`stats`](Self::stats) are shared with this client, and [`close`](Self::close) closes both.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use etcd_watch_client::{CallError, CallOptions, Client};
+    ///
+    /// async fn ready(client: &Client, trace: &str) -> Result<bool, Box<dyn std::error::Error>> {
+    ///     let options = CallOptions::new().timeout(Duration::from_secs(1)).metadata("traceparent", trace);
+    ///     Ok(client.with_options(options)?.get("ready").await?.count() > 0)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// A timeout that is out of range, or metadata or a token that can't be sent.
+    pub fn with_options(&self, options: CallOptions) -> Result<Self, CallOptionsError> {
+        Ok(Self { calls: self.calls.with(options)?, ..self.clone() })
     }
 
     /// Makes a call whose keys are in the namespace.

@@ -7,7 +7,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use crate::{
     AttemptError, Endpoint, Runtime,
-    auth::{Authenticator, Generation, Token},
+    auth::{AfterRefusal, Authenticator, Generation, Token},
     cluster::{advertised::Advertised, endpoints::Endpoints},
     endpoint::Accepted,
     runtime::{BoxFuture, Seeds},
@@ -31,8 +31,8 @@ pub(crate) struct Dialer {
     /// The settings of the watches: their backoff and deadlines are those of a mirror's lists, too.
     pub(crate) watch_config: WatchConfig,
     pub(crate) max_message_bytes: usize,
-    /// For a client with a user.
-    pub(crate) auth: Option<Authenticator>,
+    /// The client's credentials and their token.
+    pub(crate) auth: Authenticator,
     /// For every jitter of the client.
     pub(crate) seeds: Seeds,
 }
@@ -105,21 +105,18 @@ impl Dialer {
         self.endpoints.failed(endpoint, self.runtime().now(), error);
     }
 
-    /// The token for a request on this connection; `None` for a client without a user.
+    /// The token for a request on this connection; `None` for a client without credentials.
     pub(crate) async fn token(
         &self,
         connection: &Connection,
         endpoint: &Endpoint,
     ) -> Result<Option<Token>, AttemptError> {
-        let Some(auth) = &self.auth else { return Ok(None) };
-        auth.token(self.runtime(), connection, endpoint).await.map(Some)
+        self.auth.token(self.runtime(), connection, endpoint).await
     }
 
     /// A server did not accept the token.
-    pub(crate) fn token_refused(&self, generation: Generation) {
-        if let Some(auth) = &self.auth {
-            auth.refused(generation);
-        }
+    pub(crate) fn token_refused(&self, generation: Generation) -> AfterRefusal {
+        self.auth.refused(self.runtime().now(), generation)
     }
 }
 

@@ -230,7 +230,7 @@ impl FromStr for Endpoint {
     }
 }
 
-/// As it is written, for what takes endpoints as text.
+/// The endpoint's URL, as [`ClientBuilder::endpoints`](crate::ClientBuilder::endpoints) takes it.
 impl From<Endpoint> for String {
     fn from(endpoint: Endpoint) -> Self {
         endpoint.to_string()

@@ -210,6 +210,8 @@ pub(crate) enum Fate {
     /// The server did not accept the auth token, and did not execute the request; the next attempt has
     /// another token.
     TokenRefused,
+    /// The same, and there is no other token until the application gives one.
+    GivenTokenRefused,
 }
 
 impl CallFailure {

@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use etcd_watch_core::{Failure, Header, OwnedKeyValue};
+use etcd_watch_core::{Failure, Header, OwnedKeyValue, StreamOptions};
 use etcd_watch_proto::{etcdserverpb::ResponseHeader, mvccpb::KeyValue};
 use tonic::{
     Status,
@@ -52,7 +52,16 @@ pub(crate) fn metadata(require_leader: bool) -> MetadataMap {
     metadata
 }
 
-/// The metadata of a request, with the caller's own.
+/// The name of an auth token's header.
+const TOKEN: &str = "token";
+
+/// Whether a stream brings an auth token of its own, which takes the place of the client's.
+pub(crate) fn has_token(options: &StreamOptions) -> bool {
+    options.metadata.iter().any(|(name, _)| name == TOKEN)
+}
+
+/// The metadata of a request, with the caller's own. `Debug` doesn't show the values of those, and HTTP/2's compression
+/// doesn't keep them: they may be secret.
 pub(crate) fn metadata_with<'a>(
     require_leader: bool,
     extra: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -61,7 +70,8 @@ pub(crate) fn metadata_with<'a>(
     for (name, value) in extra {
         let invalid = || Failure::invalid_request(format!("metadata {name:?} is not valid"));
         let key = AsciiMetadataKey::from_bytes(name.as_bytes()).map_err(|_| invalid())?;
-        let value = AsciiMetadataValue::try_from(value).map_err(|_| invalid())?;
+        let mut value = AsciiMetadataValue::try_from(value).map_err(|_| invalid())?;
+        value.set_sensitive(true);
         metadata.append(key, value);
     }
     Ok(metadata)
@@ -116,6 +126,7 @@ mod tests {
         assert_eq!(metadata.get("x-tenant").unwrap(), "blue");
         assert!(super::metadata(false).get("hasleader").is_none());
         assert!(metadata_with(false, [("bad name", "x")]).is_err());
+        assert!(!format!("{metadata:?}").contains("blue"), "it may be secret: {metadata:?}");
     }
 
     #[test]

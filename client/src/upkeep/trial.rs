@@ -108,7 +108,7 @@ async fn ask(calls: &Calls, endpoint: &Arc<Endpoint>) -> Result<pb::MemberListRe
     let dialer = &calls.pool.dialer;
     let connection = dialer.dial(endpoint).await?;
     match ask_on(calls, endpoint, connection.clone(), member_list(), false).await {
-        Err(refusal) if dialer.auth.is_some() && !members_fault(&refusal) => {
+        Err(refusal) if dialer.auth.has_credentials() && !members_fault(&refusal) => {
             ask_on(calls, endpoint, connection, member_list(), true).await
         }
         answer => answer,

@@ -26,7 +26,7 @@ use tracing::Span;
 
 use crate::{
     AttemptError, BoxError, Endpoint,
-    auth::{Generation, Token},
+    auth::{AfterRefusal, Authenticator, Generation, Token},
     cluster::dialer::{Dialed, Dialer},
     runtime::{BoxFuture, timeout},
     transport::{answer::Answer, connection::Connection, rpc, wire},
@@ -54,8 +54,10 @@ pub(crate) struct StreamConnection {
     opened: bool,
     /// Whether the member has answered anything.
     answered: bool,
-    /// The auth token that the stream carries.
+    /// Which of the client's auth tokens the stream carries.
     token: Option<Generation>,
+    /// Whether it carries a token of its options instead.
+    has_own_token: bool,
     paused: bool,
 }
 
@@ -95,6 +97,7 @@ impl StreamConnection {
         let dialed = Arc::new(OnceLock::new());
         let span = log::stream_span(key, &first);
         let (outbox, requests) = outbox();
+        let has_own_token = wire::has_token(&options);
         let connecting = connect(dialer.clone(), candidates, dialed.clone(), span.clone(), options, requests);
         let phase = Phase::Connecting(Box::pin(connecting));
         let max_message_bytes = dialer.max_message_bytes;
@@ -109,6 +112,7 @@ impl StreamConnection {
             opened: false,
             answered: false,
             token: None,
+            has_own_token,
             paused: false,
         }
     }
@@ -139,9 +143,14 @@ impl StreamConnection {
         self.opened
     }
 
-    /// The auth token that the stream carries, once it is opened.
+    /// Which of the client's auth tokens the stream carries, once it is opened.
     pub(crate) fn token(&self) -> Option<Generation> {
         self.token
+    }
+
+    /// Whether it was opened with other credentials than the present ones of the client.
+    pub(crate) fn is_stale(&self, auth: &Authenticator) -> bool {
+        self.opened && !self.has_own_token && auth.is_stale(self.token)
     }
 
     /// Whether it is not being read, since the machine has no room.
@@ -215,6 +224,11 @@ async fn connect(
     requests: Requests,
 ) -> Result<Connected, Failure> {
     let extra = || options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
+    let has_own_token = wire::has_token(&options);
+    if !has_own_token {
+        // Before anything is connected to.
+        dialer.auth.settle(&**dialer.runtime()).await;
+    }
     let mut metadata = wire::metadata_with(options.require_leader, extra())?;
     let first = candidates[0].clone();
     let Dialed { endpoint, connection } = dialer.dial_any(candidates).await.map_err(AttemptError::from)?;
@@ -235,12 +249,12 @@ async fn connect(
             None => Ok(None),
         }
     };
-    let mut token = dialer.token(&connection, &endpoint).await?;
+    let mut token = if has_own_token { None } else { dialer.token(&connection, &endpoint).await? };
     let mut version = ask(&token).await;
-    if let (Err(failure), Some(refused)) = (&version, &token)
+    if let (Err(failure), Some(refused)) = (&version, token.as_ref().and_then(Token::generation))
         && remedy(failure) == Remedy::Reauthenticate
+        && dialer.token_refused(refused) == AfterRefusal::Another
     {
-        dialer.token_refused(refused.generation());
         token = dialer.token(&connection, &endpoint).await?;
         version = ask(&token).await;
     }
@@ -250,7 +264,7 @@ async fn connect(
             return Err(dead);
         }
         Err(Failure::Status { code: Code::PermissionDenied, message })
-            if token.is_some() && message == "etcdserver: permission denied" =>
+            if (token.is_some() || has_own_token) && message == "etcdserver: permission denied" =>
         {
             Some(KEEPS_ITS_VERSION)
         }
@@ -264,8 +278,11 @@ async fn connect(
     }
     Ok(Connected {
         connection,
-        opened: Opened { version, authenticated: token.as_ref().is_some_and(Token::is_present) },
-        token: token.as_ref().map(Token::generation),
+        opened: Opened {
+            version,
+            authenticated: has_own_token || token.as_ref().is_some_and(Token::is_present),
+        },
+        token: token.as_ref().and_then(Token::generation),
         origin: endpoint.uri().clone(),
         metadata,
         requests,

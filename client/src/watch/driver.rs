@@ -22,7 +22,7 @@ use crate::{
     Endpoint,
     auth::Generation,
     calls::{attempts::Calls, lists::Asked},
-    cluster::endpoints::Endpoints,
+    cluster::dialer::Dialer,
     runtime::BoxFuture,
     sync::wake_all,
     watch::connection::{StreamConnection, StreamNews},
@@ -104,6 +104,9 @@ impl Driver {
             let asked = self.hub.begin_round();
             if asked.spread {
                 self.spread();
+            }
+            if asked.renew {
+                self.renew();
             }
             let mut round = self.perform();
             if asked.stop {
@@ -218,6 +221,19 @@ impl Driver {
         }
     }
 
+    /// Moves the streams that were opened with other credentials than the present ones: a stream keeps its token for life.
+    /// One that is not open yet is moved once it is, see [`read_stream`].
+    fn renew(&self) {
+        let auth = &self.calls.pool.dialer.auth;
+        let stale: Vec<StreamKey> =
+            self.connections.iter().filter(|each| each.is_stale(auth)).map(|each| each.key).collect();
+        let now = self.hub.now();
+        let mut state = self.hub.lock();
+        for stream in stale {
+            let _ = state.machine.move_stream(now, stream);
+        }
+    }
+
     fn closed(&mut self, connection: &StreamConnection, reason: &StreamEnd) {
         self.remember(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
@@ -241,8 +257,8 @@ impl Driver {
         let mut at = 0;
         while let Some(connection) = self.connections.get_mut(at) {
             let wanted = self.wanted.get(at).is_none_or(|wanted| *wanted);
-            let endpoints = &self.calls.pool.dialer.endpoints;
-            let (of_stream, failure) = read_stream(&self.hub, endpoints, connection, wanted, cx);
+            let (of_stream, failure) =
+                read_stream(&self.hub, &self.calls.pool.dialer, connection, wanted, cx);
             round = round.max(of_stream);
             match failure {
                 Some(failure) => {
@@ -370,12 +386,13 @@ fn avoid(hint: EndpointHint, last: Option<&Arc<Endpoint>>) -> Option<&Arc<Endpoi
 /// Feeds the machine what has arrived on the stream, if it is `wanted`; the failure that ended it, if one did.
 fn read_stream(
     hub: &Hub,
-    endpoints: &Endpoints,
+    dialer: &Dialer,
     connection: &mut StreamConnection,
     mut wanted: bool,
     cx: &mut Context<'_>,
 ) -> (Round, Option<Failure>) {
     let _span = connection.span.clone().entered();
+    let endpoints = &dialer.endpoints;
     let stream = connection.key;
     let now = hub.now();
     let (mut frames, mut bytes) = (0, 0);
@@ -400,8 +417,12 @@ fn read_stream(
                     endpoints.answered(connection.endpoint());
                 }
                 log::opened(stream, connection.endpoint(), opened.version);
+                let is_stale = connection.is_stale(&dialer.auth);
                 let mut state = hub.lock();
                 state.machine.handle_opened(now, stream, opened);
+                if is_stale {
+                    let _ = state.machine.move_stream(now, stream);
+                }
                 wanted = state.machine.wants_frame(stream);
             }
             StreamNews::Frame(frame) => {

@@ -56,7 +56,7 @@ pub enum Recovery {
     ///
     /// After [`PermissionDenied`](CloseReason::PermissionDenied) (grant the user these keys),
     /// [`TokenRefused`](CloseReason::TokenRefused) (check the members' clocks and token settings; if the client has no
-    /// user, give it one) and [`CancelledByServer`](CloseReason::CancelledByServer) (the server's text says why).
+    /// user, give it one; if it was given a token, give it a valid one) and [`CancelledByServer`](CloseReason::CancelledByServer) (the server's text says why).
     FixCluster,
     /// The client has ended. To go on, build another one, and watch from where this watch was.
     ///

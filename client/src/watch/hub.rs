@@ -38,6 +38,8 @@ pub(crate) struct State {
     paused: bool,
     /// The driver is to spread the streams over the endpoints.
     spread: bool,
+    /// The driver is to move the streams that were opened with other credentials than the present ones.
+    renew: bool,
     phase: Phase,
 }
 
@@ -57,6 +59,8 @@ pub(crate) struct Asked {
     pub(crate) stop: bool,
     /// To spread the streams over the endpoints.
     pub(crate) spread: bool,
+    /// To move the streams that were opened with other credentials than the present ones.
+    pub(crate) renew: bool,
 }
 
 /// What the driver finds when it has nothing left to do.
@@ -78,6 +82,7 @@ impl Hub {
             armed: None,
             paused: false,
             spread: false,
+            renew: false,
             phase: Phase::Running,
         };
         Self { state: Mutex::new(state), closing: WaitList::default(), clock: Box::new(clock) }
@@ -172,6 +177,11 @@ impl Hub {
         self.command(|state, _| state.spread = true);
     }
 
+    /// Tells the driver that the credentials have changed.
+    pub(crate) fn renew(&self) {
+        self.command(|state, _| state.renew = true);
+    }
+
     /// Asks the driver to end everything.
     pub(crate) fn stop(&self) {
         let driver = {
@@ -198,7 +208,11 @@ impl Hub {
     pub(crate) fn begin_round(&self) -> Asked {
         let now = self.now();
         let mut state = self.lock();
-        let asked = Asked { stop: state.phase == Phase::Stopping, spread: std::mem::take(&mut state.spread) };
+        let asked = Asked {
+            stop: state.phase == Phase::Stopping,
+            spread: std::mem::take(&mut state.spread),
+            renew: std::mem::take(&mut state.renew),
+        };
         if asked.stop {
             state.machine.shutdown(now);
         }
@@ -234,7 +248,8 @@ impl Hub {
         let reopened = streams.into_iter().any(|stream| state.machine.wants_frame(stream));
         let action = state.machine.poll_action();
         state.pending.extend(action);
-        if reopened || state.spread || state.phase == Phase::Stopping || !state.pending.is_empty() {
+        let is_asked = state.spread || state.renew || state.phase == Phase::Stopping;
+        if reopened || is_asked || !state.pending.is_empty() {
             return Parked::MoreToDo;
         }
         let armed = state.machine.poll_timeout();

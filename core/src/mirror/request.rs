@@ -1,7 +1,7 @@
 //! What a mirror is asked for ([`MirrorRequest`]), what it asks of its driver ([`MirrorAction`]), and what
 //! the driver brings back ([`Page`]).
 
-use alloc::sync::Arc;
+use alloc::{string::String, sync::Arc};
 use core::fmt;
 
 use crate::{
@@ -108,6 +108,12 @@ impl MirrorRequest {
     /// watches without options of their own.
     pub fn stream_options(mut self, options: StreamOptions) -> Self {
         self.stream = Arc::new(options);
+        self
+    }
+
+    /// Adds request metadata to the stream options, see [`WatchRequest::more_metadata`].
+    pub fn more_metadata(mut self, metadata: impl IntoIterator<Item = (String, String)>) -> Self {
+        Arc::make_mut(&mut self.stream).add_missing(metadata);
         self
     }
 

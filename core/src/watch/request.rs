@@ -1,6 +1,7 @@
 //! What the application asks for ([`WatchRequest`]) and what goes on the wire for it ([`Request`]).
 
 use alloc::{string::String, vec::Vec};
+use core::fmt;
 
 use crate::{
     Checkpoint, KeyRange,
@@ -56,14 +57,38 @@ pub struct Filters {
     pub no_delete: bool,
 }
 
-/// The gRPC stream a watch may share: watches with equal options travel together.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// The gRPC stream a watch may share: watches with equal options travel together. `Debug` shows the names of metadata, and
+/// not their values, which may be secret.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamOptions {
     /// Ask the server to end the stream when its member loses the leader (metadata `hasleader: true`).
     /// On by default: without it a partitioned member keeps its watches in silence.
     pub require_leader: bool,
-    /// More request metadata, as header name and ASCII value.
+    /// More request metadata, as header name and ASCII value. The name `token` is that of an auth token, which takes the
+    /// place of the client's.
     pub metadata: Vec<(String, String)>,
+}
+
+impl StreamOptions {
+    /// Adds metadata whose names are not there yet.
+    pub(crate) fn add_missing(&mut self, metadata: impl IntoIterator<Item = (String, String)>) {
+        let before = self.metadata.len();
+        for (name, value) in metadata {
+            if !self.metadata[..before].iter().any(|(there, _)| *there == name) {
+                self.metadata.push((name, value));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for StreamOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.metadata.iter().map(|(name, _)| &name[..]).collect();
+        f.debug_struct("StreamOptions")
+            .field("require_leader", &self.require_leader)
+            .field("metadata", &names)
+            .finish()
+    }
 }
 
 impl Default for StreamOptions {
@@ -201,6 +226,13 @@ impl WatchRequest {
         self
     }
 
+    /// Adds request metadata to the [stream options](Self::stream_options), for a program that has some for all of its
+    /// watches. A name that the options have already keeps the values it has there.
+    pub fn more_metadata(mut self, metadata: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.stream.add_missing(metadata);
+        self
+    }
+
     /// Travel on a gRPC stream of its own, which no other watch shares, so that [`Overflow::Pause`] holds up nobody
     /// else. When the watch has ended, the stream goes away at once. It doesn't
     /// count for [`WatchConfig::streams`](crate::WatchConfig::streams). Each such watch costs a connection. Default: off.
@@ -326,5 +358,20 @@ mod tests {
         assert!(request().stream_options(metadata("Bad Name", "x")).validate().is_err());
         assert!(request().stream_options(metadata("ok", "line\nbreak")).validate().is_err());
         assert!(request().stream_options(metadata("ok", "fine")).validate().is_ok());
+    }
+
+    #[test]
+    fn metadata_are_added_where_they_are_missing_and_their_values_are_not_shown() {
+        let pair = |name: &str, value: &str| (String::from(name), String::from(value));
+        let own = StreamOptions {
+            metadata: alloc::vec![pair("tenant", "secret-1"), pair("tenant", "secret-2")],
+            ..StreamOptions::default()
+        };
+        let request = WatchRequest::new("a").stream_options(own);
+        let request = request.more_metadata([pair("tenant", "secret-3"), pair("zone", "secret-4")]);
+        let expected = [pair("tenant", "secret-1"), pair("tenant", "secret-2"), pair("zone", "secret-4")];
+        assert_eq!(request.stream.metadata, expected);
+        let shown = alloc::format!("{request:?}");
+        assert!(shown.contains("tenant") && !shown.contains("secret"), "{shown}");
     }
 }

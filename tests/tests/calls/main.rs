@@ -7,15 +7,19 @@
 //! | `limits` | members that hang, and limits of streams |
 //! | `learner` | a member without a vote |
 //! | `sources` | what errors tell a program |
+//! | `credentials` | credentials that change while a stream is being opened |
+//! | `options` | options of the calls of a view of a client |
 //! | `runtime_gone` | every operation of a client whose runtime has shut down |
 
 #![cfg(unix)]
 
 mod balancer;
+mod credentials;
 #[path = "../cluster/learner.rs"]
 mod joined;
 mod learner;
 mod limits;
+mod options;
 mod runtime_gone;
 mod sources;
 mod world;

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -47,8 +47,12 @@ pub(crate) struct Scripted {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
+    heads: Heads,
     task: JoinHandle<()>,
 }
+
+/// The path and the headers of each request.
+type Heads = Arc<Mutex<Vec<(String, HeaderMap)>>>;
 
 impl Scripted {
     pub(crate) async fn start(script: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Self {
@@ -64,16 +68,17 @@ impl Scripted {
         let address = listener.local_addr().expect("it is bound");
         let (connections, requests) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
         let script = Arc::new(script);
-        let counts = (connections.clone(), requests.clone());
+        let heads = Heads::default();
+        let counts = (connections.clone(), requests.clone(), heads.clone());
         let task = tokio::spawn(async move {
-            let (connections, requests) = counts;
+            let (connections, requests, heads) = counts;
             let mut serving = tokio::task::JoinSet::new();
             while let Ok((socket, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::Relaxed);
-                serving.spawn(serve(socket, max_streams, requests.clone(), script.clone()));
+                serving.spawn(serve(socket, max_streams, requests.clone(), heads.clone(), script.clone()));
             }
         });
-        Self { address, connections, requests, task }
+        Self { address, connections, requests, heads, task }
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -82,6 +87,19 @@ impl Scripted {
 
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The values of a header in the requests of a method since the last call of this, in their order; "" for none.
+    pub(crate) fn take_headers(&self, method: &str, name: &str) -> Vec<String> {
+        let mut heads = self.heads.lock().expect("no panic");
+        let (wanted, rest) = heads.drain(..).partition(|(path, _)| path.ends_with(method));
+        *heads = rest;
+        let wanted: Vec<(String, HeaderMap)> = wanted;
+        let text = |headers: &HeaderMap| {
+            let values = headers.get_all(name).iter().map(|value| value.to_str().expect("ASCII"));
+            values.collect::<Vec<_>>().join(",")
+        };
+        wanted.iter().map(|(_, headers)| text(headers)).collect()
     }
 
     pub(crate) fn connections(&self) -> usize {
@@ -106,6 +124,7 @@ async fn serve(
     socket: TcpStream,
     max_streams: u32,
     requests: Arc<AtomicUsize>,
+    heads: Heads,
     script: Arc<impl Fn(usize) -> Answer>,
 ) {
     let mut builder = Builder::new();
@@ -116,6 +135,8 @@ async fn serve(
     // Dropping one would reset its stream.
     let mut silent = Vec::new();
     while let Some(Ok((request, respond))) = connection.accept().await {
+        let head = (request.uri().path().to_owned(), request.headers().clone());
+        heads.lock().expect("no panic").push(head);
         let answer = script(requests.fetch_add(1, Ordering::Relaxed));
         silent.extend(give(answer, request, respond));
     }

@@ -158,3 +158,34 @@ async fn a_server_that_accepts_no_token_is_given_up_and_never_hammered() {
     let old = server.asked.without_the_last_token.lock().expect("no panic").clone();
     assert_eq!(old, Vec::<String>::new(), "a refused token is used no more");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_given_token_that_nobody_replaces_ends_watches_after_a_while() {
+    let server = Hopeless::start().await;
+    let quick = Duration::from_millis(1);
+    let client = etcd_watch_tokio::builder()
+        .endpoints([server.address.to_string()])
+        .token("given-by-hand")
+        .watch_config(WatchConfig::default().backoff(quick, quick, Duration::from_millis(20)))
+        .connect_lazy()
+        .expect("valid settings");
+    let error = client.put("a/1", "x").await.expect_err("it is refused");
+    assert!(matches!(error, CallError::TokenRefused { code: Code::Unauthenticated, .. }), "{error}");
+    assert_eq!(server.asked.others.load(Ordering::SeqCst), 1, "the same token is not tried again");
+
+    let started = Instant::now();
+    // One that begins with a read of the revision, and one that has a stream at once.
+    let (mut from_now, mut from_the_past) =
+        (Observer::open(&client, "a/", 0), Observer::open(&client, "a/", 1));
+    let timed = async |observer: &mut Observer| (observer.end().await, started.elapsed());
+    let (one, other) = tokio::join!(timed(&mut from_now), timed(&mut from_the_past));
+    for (reason, took) in [one, other] {
+        assert!(matches!(reason, CloseReason::TokenRefused { .. }), "{reason}");
+        assert!(took > Duration::from_secs(15), "the next token may be late: {took:?}");
+    }
+    let took = started.elapsed();
+    let others = server.asked.others.load(Ordering::SeqCst);
+    println!("{others} requests in {took:?}");
+    assert!(others <= 60, "{others} requests");
+    assert_eq!(server.asked.passwords.load(Ordering::SeqCst), 0, "there is no password");
+}

@@ -14,6 +14,7 @@ mod changes;
 mod cluster;
 mod denied;
 mod expiry;
+mod given;
 mod hopeless;
 mod proxied;
 #[path = "../conformance/runtime.rs"]
@@ -87,6 +88,12 @@ with_lasting_tokens! {
         a_deleted_user_is_told_apart_from_a_denial
         authentication_turned_on_and_off_under_a_client_with_a_user
         authentication_turned_on_under_a_client_without_a_user;
+    given:
+        a_given_token_serves_calls_and_watches_without_a_password_check
+        after_a_refused_token_calls_end_and_watches_go_on_with_the_next_one
+        another_user_takes_over_a_live_client
+        a_client_without_credentials_is_given_some
+        a_view_with_a_token_acts_as_its_user;
 }
 
 /// What a runtime could do differently: streams that are moved, and timers.
@@ -110,6 +117,9 @@ mod elsewhere_v3_7_signed {
         denied: denied_keys_end_only_their_own_watch a_role_taken_away_ends_a_watch_when_it_is_resumed;
         calls: everything_a_client_does_at_once_costs_one_password_check;
         changes: a_change_of_users_moves_watches_without_a_loss a_changed_password_is_told_apart_from_a_denial;
+        given:
+            after_a_refused_token_calls_end_and_watches_go_on_with_the_next_one
+            a_view_with_a_token_acts_as_its_user;
     }
 }
 
@@ -128,6 +138,7 @@ mod elsewhere_short_v3_7_signed {
     on_other_runtimes! {
         EtcdServer::builder(EtcdVersion::V3_7).jwt(SHORT),
         expiry: watches_go_on_through_cuts_with_tokens_that_expire;
+        given: tokens_that_are_replaced_in_time_lose_nothing;
     }
 }
 
@@ -170,6 +181,8 @@ with_short_tokens! {
         watches_go_on_through_cuts_with_tokens_that_expire
         calls_go_on_after_their_token_has_expired
         a_lease_is_kept_alive_past_the_end_of_a_token;
+    given:
+        tokens_that_are_replaced_in_time_lose_nothing;
 }
 
 mod proxied_v3_4 {

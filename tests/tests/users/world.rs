@@ -1,6 +1,7 @@
 //! A server with users behind a fault proxy, and a watch that writes down what it receives.
 
 use std::{
+    collections::BTreeMap,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -8,6 +9,7 @@ use std::{
 use etcd_watch_client::{
     Client, ClientBuilder, CloseReason, KeyRange, ResponseKind, Watch, WatchConfig, WatchRequest,
 };
+use etcd_watch_proto::etcdserverpb::{AuthenticateRequest, auth_client::AuthClient};
 use etcd_watch_testkit::{
     harness::{Access, Auth, EtcdServer, EtcdServerBuilder, Keys},
     proxy::{Cut, FaultProxy},
@@ -73,6 +75,25 @@ impl World {
         );
         let builder = self.on.builder();
         builder.endpoints([self.proxy.endpoint()]).watch_config(quick)
+    }
+
+    /// Root's client, by way of the proxy.
+    pub(crate) fn on_root(&self) -> Client {
+        self.builder().user("root", ROOT_PASSWORD).connect_lazy().expect("valid settings")
+    }
+
+    /// A token that the server makes for a user.
+    pub(crate) async fn token_of(&self, name: &str, password: &str) -> String {
+        let endpoint = tonic::transport::Endpoint::from_shared(self.server.endpoint()).expect("an endpoint");
+        let mut client = AuthClient::new(endpoint.connect().await.expect("it serves"));
+        let request = AuthenticateRequest { name: name.into(), password: password.into() };
+        client.authenticate(request).await.expect("the password is right").into_inner().token
+    }
+
+    /// The keys and values that are written, but for what clients other than root's have not noted.
+    pub(crate) fn store(&self, prefix: &str) -> BTreeMap<String, String> {
+        let written = self.written(prefix, 0).into_iter();
+        written.map(|(_, key, value)| (key, value)).collect()
     }
 
     /// Root writes.

@@ -1,0 +1,37 @@
+//! Credentials that change while a watch stream is being opened.
+
+use std::time::Instant;
+
+use etcd_watch_client::{Credentials, WatchRequest};
+use etcd_watch_testkit::harness::wait_until;
+
+use crate::world::{Answer, DEADLINE, Scripted, builder};
+
+/// Waits for requests of this method, and returns the tokens they carry.
+async fn tokens(etcd: &Scripted, method: &str) -> Vec<String> {
+    let mut tokens = Vec::new();
+    wait_until("it is asked for", DEADLINE, || {
+        tokens.extend(etcd.take_headers(method, "token"));
+        !tokens.is_empty()
+    })
+    .await;
+    tokens
+}
+
+#[tokio::test]
+async fn a_stream_that_is_being_opened_moves_once_it_is_open() {
+    let etcd = Scripted::start(|_| Answer::Silence).await;
+    let client = builder([etcd.endpoint()]).token("the-first").connect_lazy().expect("it is valid");
+    let watch = client.watch(WatchRequest::new("key").start_revision(1)).expect("it is lawful");
+    // The member is asked for its version, and the stream is opened without once it has not told that in time.
+    assert_eq!(tokens(&etcd, "Status").await, ["the-first"]);
+    client.set_credentials(Credentials::token("the-second")).expect("it is valid");
+    let changed = Instant::now();
+    let mut last = tokens(&etcd, "Watch").await;
+    while last.last().is_none_or(|token| token != "the-second") {
+        assert!(changed.elapsed() < DEADLINE, "the stream keeps its token: {last:?}");
+        last.extend(tokens(&etcd, "Watch").await);
+    }
+    assert!(last.len() <= 2, "it moves once: {last:?}");
+    drop(watch);
+}
