@@ -15,7 +15,7 @@ use etcd_watch_core::{WatchConfig, Watcher};
 use crate::{
     BuildError, Client, Endpoint, Io, Keepalive, NoRuntime, Proxy, Runtime, StartError,
     auth::{self, Authenticator, Credentials},
-    calls::attempts::Calls,
+    calls::{attempts::Calls, telemetry::Telemetry},
     cluster::endpoints::Endpoints,
     cluster::{advertised::Advertised, dialer::Dialer, pool::Pool},
     endpoint::Accepted,
@@ -64,6 +64,7 @@ pub struct ClientBuilder {
     upkeep: Upkeep,
     advertised: Advertised,
     warn_slow_every: Option<Duration>,
+    trace_calls: bool,
     #[cfg(feature = "metrics")]
     name: String,
     #[cfg(feature = "tls")]
@@ -124,6 +125,7 @@ impl ClientBuilder {
             upkeep: Upkeep::default(),
             advertised: Advertised::like_given(),
             warn_slow_every: Some(Duration::from_secs(30)),
+            trace_calls: false,
             #[cfg(feature = "metrics")]
             name: "etcd".into(),
             #[cfg(feature = "tls")]
@@ -297,6 +299,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Gives each call a span of `tracing`: `etcd_watch.call`, at the level info. Its fields are the attributes of
+    /// OpenTelemetry's conventions for clients of gRPC (semantic conventions 1.45.0), and `etcd_watch.attempts`. Keys,
+    /// values, names of users, passwords and tokens are in none of them. [The list](crate#spans). Default: no spans, which
+    /// costs nothing.
+    pub fn trace_calls(mut self, on: bool) -> Self {
+        self.trace_calls = on;
+        self
+    }
+
     /// What the label `client` of this client's metrics says. Default: `etcd`; give each its own where a
     /// process has several.
     #[cfg(feature = "metrics")]
@@ -408,13 +419,18 @@ impl ClientBuilder {
             auth: self.user.map(|user| Authenticator::new(user, seeds.backoff(auth::PACE))),
             seeds,
         });
-        let calls = Calls::new(Pool::new(dialer), self.request_timeout);
+        let telemetry = Telemetry::new(
+            self.trace_calls,
+            #[cfg(feature = "metrics")]
+            &self.name,
+        );
+        let calls = Calls::new(Pool::new(dialer), self.request_timeout, telemetry);
         let clock = runtime.clone();
         let hub = Arc::new(Hub::new(machine, move || clock.now()));
         let slow = SlowConsumers::new(self.warn_slow_every);
         runtime.run(Driver::new(hub.clone(), calls.clone(), slow));
         #[cfg(feature = "metrics")]
-        runtime.run(crate::metrics::export(self.name, calls.clone(), hub.clone()));
+        runtime.run(crate::watch::metrics::export(calls.clone(), hub.clone()));
         if self.upkeep.is_wanted() {
             runtime.run(self.upkeep.run(calls.clone(), hub.clone()));
         }

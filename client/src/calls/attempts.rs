@@ -17,11 +17,15 @@ use std::{sync::Arc, time::Duration};
 
 use etcd_watch_core::{ApiMisuse, Failure, Instant, Remedy, remedy};
 use tonic::metadata::MetadataMap;
+use tracing::Instrument;
 
 use super::{
     end::End,
     judge::{self, Next, goes_elsewhere, members_fault},
     limits::{Cut, Limits, any_end, runtimes_end, within},
+    observation::Observation,
+    outcome::Outcome,
+    telemetry::Telemetry,
 };
 use crate::{
     AttemptError, CallError, Endpoint, OpenError, Runtime,
@@ -43,6 +47,7 @@ use crate::{
 pub(crate) struct Calls {
     pub(crate) pool: Pool,
     pub(crate) request_timeout: Duration,
+    telemetry: Telemetry,
     end: Latch<End>,
 }
 
@@ -98,8 +103,17 @@ pub(super) enum Unsent {
 }
 
 impl Calls {
-    pub(crate) fn new(pool: Pool, request_timeout: Duration) -> Arc<Self> {
-        Arc::new(Self { pool, request_timeout, end: Latch::default() })
+    pub(crate) fn new(pool: Pool, request_timeout: Duration, telemetry: Telemetry) -> Arc<Self> {
+        Arc::new(Self { pool, request_timeout, telemetry, end: Latch::default() })
+    }
+
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// A call of this method, `/package.Service/Method`, begins.
+    pub(super) fn observe(&self, path: &'static str) -> Observation {
+        Observation::begin(&self.telemetry, path, self.runtime())
     }
 
     pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
@@ -153,6 +167,8 @@ impl Calls {
         if let Some(end) = self.end() {
             return Err(end.of_call(Q::method()));
         }
+        let mut observation = self.observe(Q::PATH);
+        let span = observation.span();
         let call = Call {
             calls: self,
             request: &request,
@@ -163,9 +179,13 @@ impl Calls {
             refusals: TlsRefusals::default(),
             last: None,
             backoff: None,
+            observation,
         };
         // In a box: callers put calls in futures of their own.
-        Box::pin(call.run()).await
+        match span {
+            None => Box::pin(call.run()).await,
+            Some(span) => Box::pin(call.run().instrument(span)).await,
+        }
     }
 
     /// Connects and gets the user's token, if there is a user; within the time for that.
@@ -331,6 +351,7 @@ struct Call<'a, Q> {
     refusals: TlsRefusals,
     last: Option<AttemptError>,
     backoff: Option<Backoff>,
+    observation: Observation,
 }
 
 /// How an attempt ended that got no answer of use.
@@ -345,6 +366,12 @@ enum Attempted {
 
 impl<Q: Unary> Call<'_, Q> {
     async fn run(mut self) -> Result<Q::Response, CallError> {
+        let result = self.make_attempts().await;
+        self.observation.end(|| Outcome::of(&result));
+        result
+    }
+
+    async fn make_attempts(&mut self) -> Result<Q::Response, CallError> {
         loop {
             match self.make_attempt().await {
                 Ok(response) => return Ok(response),
@@ -362,7 +389,8 @@ impl<Q: Unary> Call<'_, Q> {
         }
     }
 
-    async fn make_attempt(&self) -> Result<Q::Response, Attempted> {
+    async fn make_attempt(&mut self) -> Result<Q::Response, Attempted> {
+        self.observation.attempt();
         let metadata = wire::metadata(self.request.needs_leader());
         let prepared =
             self.calls.prepare(self.avoid.as_deref(), &self.limits).await.map_err(|unsent| match unsent {
@@ -371,6 +399,7 @@ impl<Q: Unary> Call<'_, Q> {
                 }
                 Unsent::Ended(end) => Attempted::Over(end.of_call(Q::method())),
             })?;
+        self.observation.at(prepared.pooled.endpoint());
         let sent = Sent::default();
         let mut answer = Box::pin(self.calls.send(&prepared, self.request.clone(), metadata, sent.clone()));
         let (runtime, end) = (&**self.calls.runtime(), &self.calls.end);

@@ -9,5 +9,10 @@ pub(crate) mod kv;
 pub(crate) mod lease;
 pub(crate) mod limits;
 pub(crate) mod lists;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod observation;
+mod outcome;
+pub(crate) mod telemetry;
 pub(crate) mod term;
 pub(crate) mod txn;
