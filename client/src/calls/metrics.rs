@@ -15,6 +15,9 @@ const ATTEMPTS: &str = "etcd_watch_call_attempts_total";
 const RETRIES: &str = "etcd_watch_call_retries_total";
 const LOST: &str = "etcd_watch_leases_lost_total";
 
+/// Why a lease is lost, as `LeaseLost::kind` spells it.
+const REASONS: [&str; 4] = ["not_found", "expired", "closed", "stopped"];
+
 /// The metrics of one client.
 pub(super) struct Metrics {
     client: SharedString,
@@ -24,10 +27,10 @@ pub(super) struct Metrics {
 
 /// The metrics of a client's leases.
 pub(super) struct Leases {
-    client: SharedString,
     pub(super) kept: Gauge,
     pub(super) renewals: Counter,
     pub(super) failed_renewals: Counter,
+    lost: [(&'static str, Counter); REASONS.len()],
 }
 
 impl Metrics {
@@ -74,20 +77,32 @@ impl Metrics {
 impl Leases {
     fn new(client: &SharedString) -> Self {
         metrics::describe_counter!(LOST, "Leases lost while they were kept.");
+        let lost = |reason| {
+            let labels = vec![label(client), Label::new("reason", reason)];
+            (reason, metrics::counter!(LOST, labels))
+        };
         Self {
             kept: gauge("etcd_watch_leases_kept", "Leases kept alive.", label(client)),
-            renewals: counter("etcd_watch_lease_renewals_total", "Renewals of leases kept alive.", label(client)),
+            renewals: counter(
+                "etcd_watch_lease_renewals_total",
+                "Renewals of leases that are kept.",
+                label(client),
+            ),
             failed_renewals: counter(
                 "etcd_watch_lease_renewal_failures_total",
                 "Attempts to renew a lease that failed; each is followed by another while the lease lasts.",
                 label(client),
             ),
-            client: client.clone(),
+            // All of them now: a counter that begins at 1 has not increased, as Prometheus sees it.
+            lost: REASONS.map(lost),
         }
     }
 
+    /// A lease is lost for one of [`REASONS`].
     pub(super) fn lost(&self, reason: &'static str) {
-        metrics::counter!(LOST, vec![label(&self.client), Label::new("reason", reason)]).increment(1);
+        for (_, counter) in self.lost.iter().filter(|(of, _)| *of == reason) {
+            counter.increment(1);
+        }
     }
 }
 

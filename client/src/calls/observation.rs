@@ -7,9 +7,9 @@ use std::sync::Arc;
 use etcd_watch_core::Instant;
 use tracing::{Span, field::Empty};
 
-use super::outcome::Outcome;
 #[cfg(feature = "metrics")]
 use super::metrics::Metrics;
+use super::outcome::Outcome;
 use super::telemetry::Telemetry;
 use crate::{Address, Endpoint, Runtime};
 

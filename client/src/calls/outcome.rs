@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_status_of_the_server_is_the_class_of_the_error_too() {
-        let refused = CallError::Refused { method: "Put", code: Code::PermissionDenied, message: "no".into() };
+        let refused =
+            CallError::Refused { method: "Put", code: Code::PermissionDenied, message: "no".into() };
         assert_eq!(words(&refused), ("PERMISSION_DENIED", Some("PERMISSION_DENIED")));
         let status = Failure::status(Code::OutOfRange as i32, "compacted");
         assert_eq!(Outcome::of_attempt(&Err::<(), _>(status)), Outcome::answered(Code::OutOfRange));

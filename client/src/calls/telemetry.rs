@@ -56,10 +56,7 @@ pub(super) struct KeptLease {
     metrics: Arc<Metrics>,
 }
 
-#[cfg_attr(
-    not(feature = "metrics"),
-    expect(clippy::unused_self, reason = "without metrics nobody is told")
-)]
+#[cfg_attr(not(feature = "metrics"), expect(clippy::unused_self, reason = "without metrics nobody is told"))]
 impl KeptLease {
     pub(super) fn renewed(&self) {
         #[cfg(feature = "metrics")]

@@ -65,7 +65,10 @@ impl Exported {
             last: Stats::default(),
             counters: COUNTERS.map(|(name, help, _)| counter(name, help, label())),
             watches: gauge("etcd_watch_watches", "Watches open."),
-            streams: gauge("etcd_watch_streams", "Watch streams that are needed, whether they are open or not."),
+            streams: gauge(
+                "etcd_watch_streams",
+                "Watch streams that are needed, whether they are open or not.",
+            ),
             open_streams: gauge("etcd_watch_open_streams", "Watch streams that are open."),
             queued_bytes: gauge("etcd_watch_queued_bytes", "Bytes that wait for consumers."),
             lag: gauge(

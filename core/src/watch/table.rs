@@ -241,12 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn of_many_watches_those_for_which_something_waits_are_found_without_a_look_at_the_others() {
+        let (mut watches, keys) = table_of(100_000);
+        let visited =
+            |watches: &Watches| [Order::Droppable, Order::Kept].map(|order| watches.waiting(order).count());
+        assert_eq!(visited(&watches), [0, 0]);
+        watches.list_last(keys[99_999], Order::Droppable);
+        watches.list_last(keys[50_000], Order::Kept);
+        assert_eq!((visited(&watches), watches.iter().count()), ([1, 1], 100_000));
+    }
+
+    #[test]
     fn a_watch_is_in_one_order_and_can_change_it() {
         let (mut watches, keys) = table_of(3);
         keys.iter().for_each(|&key| watches.list_last(key, Order::Droppable));
         watches.list_last(keys[2], Order::Kept);
         watches.list_last(keys[0], Order::Kept);
-        let keys_of = |watches: &Watches, order| watches.waiting(order).map(|(key, _)| key).collect::<Vec<_>>();
+        let keys_of =
+            |watches: &Watches, order| watches.waiting(order).map(|(key, _)| key).collect::<Vec<_>>();
         assert_eq!(keys_of(&watches, Order::Kept), [keys[2], keys[0]]);
         assert_eq!(keys_of(&watches, Order::Droppable), [keys[1]]);
         watches.unlist(keys[2]);

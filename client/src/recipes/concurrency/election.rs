@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use etcd_watch_core::IntoBytes;
 
-use super::{ContendError, Leader, Lost, Name, Observe, Session, claim::Place, leader::leader, metrics::Purpose};
+use super::{
+    ContendError, Leader, Lost, Name, Observe, Session, claim::Place, leader::leader, metrics::Purpose,
+};
 use crate::Compare;
 
 /// An election with a name: one leader at a time among all clients of the cluster, those in Go too, with a value

@@ -1,8 +1,8 @@
 //! Metrics of sessions, and of what is held and waited for by them. Without the feature `metrics` there are none.
 
-use std::sync::Mutex;
 #[cfg(feature = "metrics")]
 use std::sync::Arc;
+use std::sync::Mutex;
 
 #[cfg(feature = "metrics")]
 use etcd_watch_core::Instant;
