@@ -12,7 +12,7 @@ use etcd_watch_testkit::{
     harness::{Access, Auth, EtcdServer, EtcdVersion, Keys, wait_until},
     proxy::{Cut, FaultProxy},
 };
-use etcd_watch_tokio::{ClientBuilder, Get, KeyRange, MirrorRequest, Put};
+use etcd_watch_tokio::{ClientBuilder, Get, KeyRange, MirrorRequest};
 use tracing::{Subscriber, field::Visit, span};
 use tracing_subscriber::{Layer, layer::Context, layer::SubscriberExt, registry::LookupSpan};
 
@@ -173,7 +173,7 @@ async fn each_call_has_one_span_with_the_attributes_of_the_conventions_and_nothi
 
     // What is made of calls has their spans: a list by a page and then by a stream, and a lease that is kept.
     for index in 0..40 {
-        client.put(Put::new(format!("a/{KEY}/{index}"), VALUE)).await.expect("it is hers");
+        client.put(format!("a/{KEY}/{index}"), VALUE).await.expect("it is hers");
     }
     spans.ended();
     let request = MirrorRequest::new(KeyRange::prefix("a/")).page_bytes(300);
