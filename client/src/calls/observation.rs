@@ -164,3 +164,38 @@ impl Drop for Observed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::NoNetwork;
+
+    fn begin(has_spans: bool) -> Observation {
+        #[cfg(feature = "metrics")]
+        let telemetry = Telemetry::new(has_spans, "mine");
+        #[cfg(not(feature = "metrics"))]
+        let telemetry = Telemetry::new(has_spans);
+        let runtime: Arc<dyn Runtime> = Arc::new(NoNetwork);
+        Observation::begin(&telemetry, "/package.Service/Method", &runtime)
+    }
+
+    #[test]
+    fn nothing_is_kept_of_a_call_that_nobody_observes() {
+        assert_eq!(begin(false).0.is_some(), cfg!(feature = "metrics"));
+        assert_eq!(size_of::<Observation>(), size_of::<usize>());
+    }
+
+    #[test]
+    fn a_span_to_which_nobody_listens_is_none() {
+        assert!(begin(true).span().is_none() && begin(false).span().is_none());
+    }
+
+    #[test]
+    fn what_is_observed_is_told_once() {
+        let mut observation = begin(true);
+        observation.attempt();
+        observation.end(|| Outcome::OK);
+        observation.end(|| unreachable!("the call is over"));
+        assert!(observation.0.is_none());
+    }
+}
