@@ -18,6 +18,7 @@ use crate::{
     calls::{
         attempts::Calls,
         limits::{LONGEST, SHORTEST},
+        telemetry::Telemetry,
     },
     cluster::endpoints::Endpoints,
     cluster::{advertised::Advertised, dialer::Dialer, pool::Pool},
@@ -65,6 +66,7 @@ pub struct ClientBuilder {
     upkeep: Upkeep,
     advertised: Advertised,
     warn_slow_every: Option<Duration>,
+    trace_calls: bool,
     #[cfg(feature = "metrics")]
     name: String,
     #[cfg(feature = "tls")]
@@ -126,6 +128,7 @@ impl ClientBuilder {
             upkeep: Upkeep::default(),
             advertised: Advertised::like_given(),
             warn_slow_every: Some(Duration::from_secs(30)),
+            trace_calls: false,
             #[cfg(feature = "metrics")]
             name: "etcd".into(),
             #[cfg(feature = "tls")]
@@ -324,6 +327,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Gives each call a span of `tracing`: `etcd_watch.call`, at the level info. Its fields are the attributes of
+    /// OpenTelemetry's conventions for clients of gRPC (semantic conventions 1.45.0), and `etcd_watch.attempts`. Keys,
+    /// values, names of users, passwords and tokens are in none of them. [The list](crate#spans). Default: no spans, which
+    /// costs nothing.
+    pub fn trace_calls(mut self, on: bool) -> Self {
+        self.trace_calls = on;
+        self
+    }
+
     /// What the label `client` of this client's metrics says. Default: `etcd`; give each its own where a
     /// process has several.
     #[cfg(feature = "metrics")]
@@ -436,13 +448,18 @@ impl ClientBuilder {
             auth: Authenticator::new(self.user.or(self.token), seeds.backoff(auth::PACE)),
             seeds,
         });
-        let calls = Calls::new(Pool::new(dialer), self.request_timeout);
+        let telemetry = Telemetry::new(
+            self.trace_calls,
+            #[cfg(feature = "metrics")]
+            &self.name,
+        );
+        let calls = Calls::new(Pool::new(dialer), self.request_timeout, telemetry);
         let clock = runtime.clone();
         let hub = Arc::new(Hub::new(machine, move || clock.now()));
         let slow = SlowConsumers::new(self.warn_slow_every);
         runtime.run(Driver::new(hub.clone(), calls.clone(), slow));
         #[cfg(feature = "metrics")]
-        runtime.run(crate::metrics::export(self.name, calls.clone(), hub.clone()));
+        runtime.run(crate::watch::metrics::export(calls.clone(), hub.clone()));
         if self.upkeep.is_wanted() {
             runtime.run(self.upkeep.run(calls.clone(), hub.clone()));
         }

@@ -70,12 +70,31 @@
 //! Caches, configurations, locks and discovery have events of their own; [`cache`], [`config`], [`concurrency`] and
 //! `discovery` list them.
 //!
+//! # Spans
+//!
+//! With [`ClientBuilder::trace_calls`] each call has a span `etcd_watch.call` (info), whatever number of attempts it takes. Its
+//! fields are the attributes of OpenTelemetry's conventions for clients of gRPC (semantic conventions 1.45.0, the first in
+//! which those for RPC are stable) and, for `tracing-opentelemetry`, what it reads name, kind and status from:
+//!
+//! | field | value |
+//! |---|---|
+//! | `otel.name`, `rpc.method` | `etcdserverpb.KV/Range` and its like |
+//! | `otel.kind`, `rpc.system.name` | `client`, `grpc` |
+//! | `rpc.response.status_code` | the server's status, such as `OK`, or what stands for it where no answer came |
+//! | `error.type`, `otel.status_code` | unless it went well: the server's status, or a word such as `timeout`; and `ERROR` |
+//! | `server.address`, `server.port` | the endpoint of the last attempt, if one was reached |
+//! | `etcd_watch.attempts` | how many attempts were made |
+//!
+//! Keys, values, names of users, passwords and tokens are in none of them. Which calls there are, and the words of
+//! `error.type`, are in `docs/metrics.md`.
+//!
 //! # Statistics and metrics
 //!
 //! [`Client::stats`] counts for the client, [`Client::watch_stats`] and [`Watch::stats`] for each watch: where
 //! it is, what waits for its consumer, how many revisions that lags. With the feature `metrics` the client
-//! exports `etcd_watch_events_total` and its like once a second by the `metrics` facade, with the label `client`
-//! (`ClientBuilder::name`); install the recorder before you build the client.
+//! exports `etcd_watch_events_total` and its like once a second by the `metrics` facade, and measures calls, leases,
+//! locks and caches as they go, with the label `client` (`ClientBuilder::name`); install the recorder before you build
+//! the client. `docs/metrics.md` lists all metrics, and has a dashboard and alert rules beside it.
 
 pub mod admin;
 mod attempt_error;

@@ -33,7 +33,7 @@
 //! ```
 
 #[cfg(feature = "metrics")]
-pub use crate::metrics::{counter, gauge};
+pub use crate::metrics::{counter, gauge, histogram};
 pub use crate::{
     runtime::{Backoff, Pace, RuntimeGone, pause, timeout},
     sync::{Latch, LatchWait, WaitList, Waiter, Watchable, lock, wake_all},

@@ -46,6 +46,8 @@ pub struct Stats {
     pub watches: usize,
     /// Streams now.
     pub streams: usize,
+    /// Of these, the ones that are open: the others are being opened, or wait before they are opened again.
+    pub open_streams: usize,
     /// Bytes held for consumers now: what waits for them, and what has come of revisions that are not complete.
     pub queued_bytes: usize,
 }

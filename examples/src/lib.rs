@@ -8,6 +8,7 @@
 //! | `config-reload` | settings that follow etcd |
 //! | `discovery-channel` | a tonic channel that follows the endpoints of a service |
 //! | `sqlite-replica` (a crate of its own) | a copy of the keys in SQLite, with its checkpoint in the same transaction |
+//! | `prometheus` (a crate of its own, without a demonstration) | metrics, served to Prometheus |
 //!
 //! `cargo run -p etcd-watch-examples --bin checkpoint` needs no etcd: it starts a demonstration with an embedded one, and
 //! ends after a few seconds. With an endpoint as its first argument the program alone runs, until Ctrl-C.

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use etcd_watch_core::{Action, Delivery, Frame, StreamKey, WatchKey, WatchRequest, WatchStats};
+use etcd_watch_core::{Action, Delivery, Frame, Stats, StreamKey, WatchKey, WatchRequest, WatchStats};
 
 use crate::{
     server::{Created, Machine, Running, request},
@@ -48,6 +48,11 @@ pub(crate) const OF_WATCHES: Section = Section {
             name: "watch_stats of 1 watch",
             units: &[Unit { name: "call", of: 1, goal: None, ceiling: 249 }],
             start: |watches| Box::new(AskStats::of(Machine::with(watches, PER_STREAM))),
+        },
+        Workload {
+            name: "stats and max_lag, as an export of metrics asks for them",
+            units: &[Unit { name: "export", of: 1, goal: None, ceiling: 9_999 }],
+            start: |watches| Box::new(Export::of(Machine::with(watches, PER_STREAM))),
         },
     ],
 };
@@ -301,6 +306,33 @@ impl Run for AskStats {
     fn check(&self) {
         let stream = self.running.map(|running| running.stream);
         assert!(self.stats.as_ref().is_some_and(|stats| stats.stream == stream));
+    }
+}
+
+/// Asks for what is exported as metrics, while nothing waits for a consumer but one.
+struct Export {
+    machine: Machine,
+    exported: Option<(Stats, u64)>,
+}
+
+impl Export {
+    fn of(mut machine: Machine) -> Self {
+        let running = machine.any();
+        let event = machine.event(running);
+        machine.watcher.handle_frame(machine.now, running.stream, Ok(event));
+        while machine.watcher.poll_action().is_some() {}
+        Self { machine, exported: None }
+    }
+}
+
+impl Run for Export {
+    fn call(&mut self) {
+        self.exported = Some((self.machine.watcher.stats(), self.machine.watcher.max_lag()));
+    }
+
+    fn check(&self) {
+        let watches = self.machine.running.len();
+        assert!(self.exported.is_some_and(|(stats, lag)| stats.watches == watches && lag > 0));
     }
 }
 

@@ -18,12 +18,16 @@ use std::{sync::Arc, time::Duration};
 
 use etcd_watch_core::{ApiMisuse, Failure, Instant, Remedy, remedy};
 use tonic::metadata::MetadataMap;
+use tracing::Instrument;
 
 use super::{
     end::End,
     judge::{self, Next, goes_elsewhere, members_fault},
     limits::{Cut, Limits, any_end, runtimes_end, within},
+    observation::Observation,
     options::{CallOptions, CallOptionsError, Carried},
+    outcome::Outcome,
+    telemetry::Telemetry,
 };
 use crate::{
     AttemptError, CallError, Endpoint, OpenError, Runtime,
@@ -46,6 +50,7 @@ pub(crate) struct Calls {
     pub(crate) pool: Arc<Pool>,
     pub(crate) request_timeout: Duration,
     carried: Carried,
+    telemetry: Arc<Telemetry>,
     end: Arc<Latch<End>>,
 }
 
@@ -110,16 +115,22 @@ pub(super) enum Unsent {
 }
 
 impl Calls {
-    pub(crate) fn new(pool: Pool, request_timeout: Duration) -> Arc<Self> {
-        let carried = Carried::default();
-        Arc::new(Self { pool: Arc::new(pool), request_timeout, carried, end: Arc::default() })
+    pub(crate) fn new(pool: Pool, request_timeout: Duration, telemetry: Telemetry) -> Arc<Self> {
+        Arc::new(Self {
+            pool: Arc::new(pool),
+            request_timeout,
+            carried: Carried::default(),
+            telemetry: Arc::new(telemetry),
+            end: Arc::default(),
+        })
     }
 
     /// The same calls with these options.
     pub(crate) fn with(&self, options: CallOptions) -> Result<Arc<Self>, CallOptionsError> {
         let request_timeout = options.checked_timeout()?.unwrap_or(self.request_timeout);
         let carried = self.carried.with(options)?;
-        Ok(Arc::new(Self { pool: self.pool.clone(), request_timeout, carried, end: self.end.clone() }))
+        let (pool, telemetry, end) = (self.pool.clone(), self.telemetry.clone(), self.end.clone());
+        Ok(Arc::new(Self { pool, request_timeout, carried, telemetry, end }))
     }
 
     /// What every request carries because of the options.
@@ -132,6 +143,15 @@ impl Calls {
         let mut metadata = wire::metadata(needs_leader);
         self.carried.attach(&mut metadata);
         metadata
+    }
+
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// A call of this method, `/package.Service/Method`, begins.
+    pub(super) fn observe(&self, path: &'static str) -> Observation {
+        Observation::begin(&self.telemetry, path, self.runtime())
     }
 
     pub(crate) fn runtime(&self) -> &Arc<dyn Runtime> {
@@ -185,6 +205,8 @@ impl Calls {
         if let Some(end) = self.end() {
             return Err(end.of_call(Q::method()));
         }
+        let mut observation = self.observe(Q::PATH);
+        let span = observation.span();
         let call = Call {
             calls: self,
             request: &request,
@@ -195,9 +217,13 @@ impl Calls {
             refusals: TlsRefusals::default(),
             last: None,
             backoff: None,
+            observation,
         };
         // In a box: callers put calls in futures of their own.
-        Box::pin(call.run()).await
+        match span {
+            None => Box::pin(call.run()).await,
+            Some(span) => Box::pin(call.run().instrument(span)).await,
+        }
     }
 
     /// Connects and gets the user's token, if there is a user; within the time for that.
@@ -373,6 +399,7 @@ struct Call<'a, Q> {
     refusals: TlsRefusals,
     last: Option<AttemptError>,
     backoff: Option<Backoff>,
+    observation: Observation,
 }
 
 /// How an attempt ended that got no answer of use.
@@ -387,6 +414,12 @@ enum Attempted {
 
 impl<Q: Unary> Call<'_, Q> {
     async fn run(mut self) -> Result<Q::Response, CallError> {
+        let result = self.make_attempts().await;
+        self.observation.end(|| Outcome::of(&result));
+        result
+    }
+
+    async fn make_attempts(&mut self) -> Result<Q::Response, CallError> {
         loop {
             match self.make_attempt().await {
                 Ok(response) => return Ok(response),
@@ -404,13 +437,15 @@ impl<Q: Unary> Call<'_, Q> {
         }
     }
 
-    async fn make_attempt(&self) -> Result<Q::Response, Attempted> {
+    async fn make_attempt(&mut self) -> Result<Q::Response, Attempted> {
+        self.observation.attempt();
         let metadata = self.calls.metadata(self.request.needs_leader());
         let prepared = self.calls.prepare(self.avoid.as_deref(), Identity::OfClient, &self.limits).await;
         let prepared = prepared.map_err(|unsent| match unsent {
             Unsent::Failed { at, error } => Attempted::Failed { at, failed: CallFailure::not_sent(error) },
             Unsent::Ended(end) => Attempted::Over(end.of_call(Q::method())),
         })?;
+        self.observation.at(prepared.pooled.endpoint());
         let sent = Sent::default();
         let mut answer = Box::pin(self.calls.send(&prepared, self.request.clone(), metadata, sent.clone()));
         let (runtime, end) = (&**self.calls.runtime(), &self.calls.end);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use etcd_watch_core::{Failure, Refusal, refusal};
+use etcd_watch_core::{Code, Failure, Refusal, refusal};
 use etcd_watch_proto::etcdserverpb::LeaseKeepAliveRequest;
 use futures_util::future::{AbortHandle, Either, abortable, select};
 
@@ -15,13 +15,15 @@ use crate::{
     calls::{
         attempts::{Calls, no_answer},
         end::End,
+        outcome::Outcome,
+        telemetry::KeptLease,
         term::{Renewed, Term, judge},
     },
     cluster::pool::Pooled,
     error::last_failure,
     runtime::{Backoff, Moment, Pace, RuntimeGone, pause},
     sync::{Watchable, lock},
-    transport::rpc::CallFailure,
+    transport::rpc::{CallFailure, Unary},
 };
 
 /// How often the task looks whether the machine has slept, which its timers don't count.
@@ -81,6 +83,18 @@ pub enum LeaseLost {
         /// The lease.
         id: i64,
     },
+}
+
+impl LeaseLost {
+    /// In a word, for metrics.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::NotFound { .. } => "not_found",
+            Self::Expired { .. } => "expired",
+            Self::Closed { .. } => "closed",
+            Self::Stopped { .. } => "stopped",
+        }
+    }
 }
 
 struct Shared {
@@ -199,11 +213,13 @@ pub(crate) fn start(calls: Arc<Calls>, id: i64, term: Term) -> LeaseKeeper {
     let shared = Arc::new(Shared { id, state: Watchable::new(state), runtime: runtime.clone() });
     let keeping = {
         let keeping = Keeping(shared.clone());
+        let kept = calls.telemetry().lease_kept();
         async move {
             let pace = Pace::new(RETRY_FLOOR, RETRY_BASE, term.ttl / 10);
             let backoff = calls.backoff(pace);
-            let keeper = Keeper { calls: &calls, shared: &keeping.0, avoid: None, backoff };
+            let keeper = Keeper { calls: &calls, shared: &keeping.0, kept: &kept, avoid: None, backoff };
             let reason = keeper.keep().await;
+            kept.lost(reason.kind());
             tracing::warn!(name: "lease_lost", lease = format_args!("{id:x}"), %reason, "lost a lease");
             keeping.0.lose(reason);
         }
@@ -220,6 +236,7 @@ pub(crate) fn start(calls: Arc<Calls>, id: i64, term: Term) -> LeaseKeeper {
 struct Keeper<'a> {
     calls: &'a Calls,
     shared: &'a Shared,
+    kept: &'a KeptLease,
     /// The endpoint that the last attempt failed at.
     avoid: Option<Arc<Endpoint>>,
     backoff: Backoff,
@@ -249,11 +266,13 @@ impl Keeper<'_> {
                 Ok(Renewed::For(ttl)) => {
                     self.avoid = None;
                     self.backoff.reset();
+                    self.kept.renewed();
                     self.shared.renewed(Term { since, ttl });
                     pause = ttl / 3;
                 }
                 Err(error) => {
                     pause = self.backoff.next_pause();
+                    self.kept.not_renewed();
                     self.shared.state.change(|state| state.last = Some(error));
                 }
             }
@@ -285,11 +304,25 @@ impl Keeper<'_> {
         // In a box, as every call's attempt: it is large. Timers don't count while the machine sleeps, and a lease's time
         // goes on: so the attempt is given up by the lease's own clock.
         let (asking, time_is_over) = (Box::pin(self.ask(&asked)), Box::pin(self.pause(limit)));
-        let failed = match self.calls.while_open(limit, select(asking, time_is_over)).await {
-            Ok(Some(Either::Left((Ok(renewed), _)))) => return Ok(renewed),
-            Ok(Some(Either::Left((Err(failed), _)))) => failed,
-            Ok(Some(Either::Right(_)) | None) => CallFailure::sent(no_answer(limit)),
-            Err(end) => return Err(end.of_call(method)),
+        let mut observation = self.calls.observe(LeaseKeepAliveRequest::PATH);
+        observation.attempt();
+        let result = match self.calls.while_open(limit, select(asking, time_is_over)).await {
+            Ok(Some(Either::Left((result, _)))) => Ok(Some(result)),
+            Ok(Some(Either::Right(_)) | None) => Ok(None),
+            Err(end) => Err(end.of_call(method)),
+        };
+        let at = lock(&asked).as_ref().map(|pooled| pooled.endpoint().clone());
+        observation.end_at(at.as_ref(), || match &result {
+            Ok(Some(Ok(Renewed::For(_)))) => Outcome::OK,
+            Ok(Some(Ok(Renewed::NotFound))) => Outcome::answered(Code::NotFound),
+            Ok(Some(Err(failed))) => Outcome::of_failure(failed.failure()),
+            Ok(None) => Outcome::TIMED_OUT,
+            Err(error) => Outcome::of_error(error),
+        });
+        let failed = match result? {
+            Some(Ok(renewed)) => return Ok(renewed),
+            Some(Err(failed)) => failed,
+            None => CallFailure::sent(no_answer(limit)),
         };
         if refusal(failed.failure()) == Some(Refusal::LeaseNotFound) {
             return Ok(Renewed::NotFound);

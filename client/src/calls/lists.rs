@@ -10,13 +10,15 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use etcd_watch_core::{
     Code, Failure, ListRequest, Page, RangeDone, StreamOptions,
-    wire::{Encode, ListStreamRequest, RevisionRequest},
+    wire::{Encode, ListStreamRequest, Method, RevisionRequest},
 };
 use tonic::metadata::MetadataMap;
 
 use super::{
     attempts::{Calls, Identity, Prepared, ended, no_answer},
     limits::{Cut, Limits, runtimes_end, within},
+    observation::Observation,
+    outcome::Outcome,
 };
 use crate::{
     Endpoint,
@@ -48,6 +50,7 @@ pub(crate) struct ListStream {
     calls: Arc<Calls>,
     prepared: Prepared,
     messages: RawStream,
+    observation: Observation,
 }
 
 impl ListStream {
@@ -56,8 +59,17 @@ impl ListStream {
         let limit = self.calls.request_timeout;
         let message = match self.calls.answered(limit, self.messages.next()).await {
             // A good end says nothing against the member.
-            Err(failed) if *failed.failure() == Failure::EndOfStream => Err(failed.into_failure()),
-            result => self.calls.noted(&self.prepared, result),
+            Err(failed) if *failed.failure() == Failure::EndOfStream => {
+                self.observation.end(|| Outcome::OK);
+                Err(failed.into_failure())
+            }
+            result => {
+                let message = self.calls.noted(&self.prepared, result);
+                if let Err(failure) = &message {
+                    self.observation.end(|| Outcome::of_failure(failure));
+                }
+                message
+            }
         };
         (self, message.and_then(|message| Ok(Page::decode_chunk(&message)?)))
     }
@@ -99,6 +111,8 @@ impl Calls {
             Ok(read) => read,
             Err(failure) => return (None, Err(failure)),
         };
+        let mut observation = self.observe(Method::Range.path());
+        observation.attempt();
         let (at, result) = match self.prepared(&read, avoid.as_deref()).await {
             Ok((prepared, limits)) => {
                 let result = self.unary(&prepared, &read, &request, &limits).await;
@@ -106,6 +120,7 @@ impl Calls {
             }
             Err((at, failure)) => (at, Err(failure)),
         };
+        observation.end_at(at.as_ref().map(Pooled::endpoint), || Outcome::of_attempt(&result));
         let done = result.and_then(|message| Ok(RangeDone::decode(&message)?));
         (at.map(|at| at.endpoint().clone()), done)
     }
@@ -124,21 +139,31 @@ impl Calls {
             Ok(read) => read,
             Err(failure) => return failed(None, failure),
         };
+        let mut observation = self.observe(Method::Range.path());
         let (prepared, limits) = match self.prepared(&read, avoid.as_deref()).await {
             Ok(prepared) => prepared,
-            Err((at, failure)) => return failed(at, failure),
+            Err((at, failure)) => {
+                observation.attempt();
+                observation.end_at(at.as_ref().map(Pooled::endpoint), || Outcome::of_failure(&failure));
+                return failed(at, failure);
+            }
         };
         let is_proven = proven.is_some_and(|proven| proven.is_same(prepared.pooled()));
-        if request.may_stream
-            && is_proven
-            && prepared.pooled().connection().may_have_streams()
-            && let Some(messages) = self.stream(&prepared, &read, &request, &limits).await.transpose()
-        {
-            let at = Some(prepared.pooled().clone());
-            let stream = messages.map(|messages| Box::new(ListStream { calls: self, prepared, messages }));
-            return Listed { at, answer: ListAnswer::Stream(stream) };
+        if request.may_stream && is_proven && prepared.pooled().connection().may_have_streams() {
+            observation.becomes(Method::RangeStream.path());
+            if let Some(messages) =
+                self.stream(&prepared, &read, &request, &limits, &mut observation).await.transpose()
+            {
+                let at = Some(prepared.pooled().clone());
+                let stream = messages
+                    .map(|messages| Box::new(ListStream { calls: self, prepared, messages, observation }));
+                return Listed { at, answer: ListAnswer::Stream(stream) };
+            }
+            observation = self.observe(Method::Range.path());
         }
+        observation.attempt();
         let result = self.unary(&prepared, &read, &request, &limits).await;
+        observation.end_at(Some(prepared.pooled().endpoint()), || Outcome::of_attempt(&result));
         let answer = ListAnswer::Page(result.and_then(|message| Ok(Page::decode(&message)?)));
         Listed { at: Some(prepared.into_pooled()), answer }
     }
@@ -182,7 +207,10 @@ impl Calls {
         read: &Read,
         request: &ListRequest,
         limits: &Limits,
+        observation: &mut Observation,
     ) -> Result<Option<RawStream>, Failure> {
+        observation.attempt();
+        observation.at(prepared.pooled().endpoint());
         let call = read.call(prepared, &ListStreamRequest(request));
         let (connection, endpoint) = (prepared.pooled().connection(), prepared.pooled().endpoint());
         let limit = limits.left(self.now());
@@ -192,9 +220,14 @@ impl Calls {
         {
             tracing::debug!(name: "no_range_stream", %endpoint, reason = %message, "lists are read by pages");
             connection.has_no_streams();
+            observation.end(|| Outcome::answered(Code::Unimplemented));
             return Ok(None);
         }
-        self.noted(prepared, result).map(Some)
+        let messages = self.noted(prepared, result);
+        if let Err(failure) = &messages {
+            observation.end(|| Outcome::of_failure(failure));
+        }
+        messages.map(Some)
     }
 
     /// Waits for an answer, no longer than `limit` and than the runtime lasts.

@@ -11,6 +11,8 @@ use super::{
     attempts::{Calls, Prepared, TOKENS_PER_CALL, Unsent, no_answer},
     judge::{self, surely_not_executed},
     limits::{Cut, Limits, runtimes_end, within},
+    observation::Observation,
+    outcome::Outcome,
 };
 use crate::{
     AttemptError, BuildError, CallError, Endpoint,
@@ -59,13 +61,21 @@ impl Calls {
         request: Q,
     ) -> Result<Q::Response, CallError> {
         let mut asking = self.asking(Q::method(), endpoint, time)?;
-        loop {
+        let mut observation = self.observe(Q::PATH);
+        let result = loop {
+            observation.attempt();
             // In a box: callers put calls in futures of their own.
             match Box::pin(asking.call(request.clone())).await {
-                Ok(response) => return Ok(response),
-                Err(attempted) => asking.judge(attempted, request.repeat())?,
+                Ok(response) => break Ok(response),
+                Err(attempted) => {
+                    if let Err(error) = asking.judge(attempted, request.repeat()) {
+                        break Err(error);
+                    }
+                }
             }
-        }
+        };
+        observation.end_at(Some(endpoint), || Outcome::of(&result));
+        result
     }
 
     /// Asks this member for a snapshot of its database. `time` is for the beginning; each message then has as much.
@@ -75,12 +85,26 @@ impl Calls {
         time: Duration,
     ) -> Result<SnapshotMessages, CallError> {
         let mut asking = self.asking(snapshot::METHOD, endpoint, time)?;
+        let mut observation = self.observe(snapshot::PATH);
         loop {
+            observation.attempt();
             match Box::pin(asking.snapshot()).await {
                 Ok((prepared, messages)) => {
-                    return Ok(SnapshotMessages { calls: self.clone(), prepared, messages, time });
+                    observation.at(endpoint);
+                    return Ok(SnapshotMessages {
+                        calls: self.clone(),
+                        prepared,
+                        messages,
+                        time,
+                        observation,
+                    });
                 }
-                Err(attempted) => asking.judge(attempted, Repeat::Freely)?,
+                Err(attempted) => {
+                    if let Err(error) = asking.judge(attempted, Repeat::Freely) {
+                        observation.end_at(Some(endpoint), || Outcome::of_error(&error));
+                        return Err(error);
+                    }
+                }
             }
         }
     }
@@ -226,6 +250,7 @@ pub(crate) struct SnapshotMessages {
     prepared: Prepared,
     messages: Messages,
     time: Duration,
+    observation: Observation,
 }
 
 impl SnapshotMessages {
@@ -239,7 +264,10 @@ impl SnapshotMessages {
         let result = self.calls.answered(self.time, self.messages.next()).await;
         result.map_err(|failed| {
             // A good end says nothing against the member.
-            if *failed.failure() != Failure::EndOfStream {
+            if *failed.failure() == Failure::EndOfStream {
+                self.observation.end(|| Outcome::OK);
+            } else {
+                self.observation.end(|| Outcome::of_failure(failed.failure()));
                 self.calls.note(Some(self.prepared.pooled()), &failed);
             }
             failed.error

@@ -10,6 +10,11 @@ pub(crate) mod lease;
 pub(crate) mod limits;
 pub(crate) mod lists;
 pub(crate) mod member;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod observation;
 pub(crate) mod options;
+mod outcome;
+pub(crate) mod telemetry;
 pub(crate) mod term;
 pub(crate) mod txn;

@@ -62,6 +62,13 @@ impl Client {
         &self.calls
     }
 
+    /// What the label `client` of this client's metrics says (`ClientBuilder::name`), for metrics of what is built on it.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.calls.telemetry().client()
+    }
+
     /// The runtime that this client runs on: for tasks and timers beside it.
     #[must_use]
     pub fn runtime(&self) -> &Arc<dyn Runtime> {

@@ -17,7 +17,7 @@ pub(crate) use etcd_watch_proto::etcdserverpb::SnapshotResponse as Message;
 
 /// The method, for messages.
 pub(crate) const METHOD: &str = "Snapshot";
-const PATH: &str = "/etcdserverpb.Maintenance/Snapshot";
+pub(crate) const PATH: &str = "/etcdserverpb.Maintenance/Snapshot";
 
 /// Asks for a snapshot on this connection, and says in `sent` when the request has begun to leave.
 pub(crate) async fn begin(

@@ -8,4 +8,6 @@ pub(crate) mod error;
 pub(crate) mod handle;
 pub(crate) mod hub;
 pub(crate) mod log;
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
 pub(crate) mod outbox;

@@ -41,6 +41,7 @@ use crate::{
     watch::{
         place::Place,
         queue::{Queue, Spares},
+        table::Order,
     },
 };
 
@@ -438,8 +439,13 @@ impl Watch {
     }
 
     /// Whether what waits for the consumer can be asked for again.
-    pub(crate) fn can_be_dropped(&self) -> bool {
+    fn can_be_dropped(&self) -> bool {
         self.overflow != Overflow::Pause && (!self.is_closed() || self.queue.is_lagged())
+    }
+
+    /// In which order of the table it is while something waits for its consumer.
+    pub(crate) fn order(&self) -> Order {
+        if self.can_be_dropped() { Order::Droppable } else { Order::Kept }
     }
 
     /// Throws away what waits, for a consumer that wants none of it.

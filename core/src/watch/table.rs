@@ -1,4 +1,4 @@
-//! All watches of a client, and the order in which their consumers have kept them waiting.
+//! All watches of a client, and the orders in which their consumers have kept them waiting.
 
 use alloc::{boxed::Box, vec::Vec};
 
@@ -11,16 +11,39 @@ const NONE: u32 = u32::MAX;
 /// All watches of a client. One is found by its key in one step. A place is used again by a later watch, whose
 /// key has another number, so a key never stands for another watch.
 ///
-/// A second order runs through the table: the watches whose buffer may be dropped, the one whose consumer has taken
-/// nothing for longest first. To join at its end and to leave it cost the same however many there are.
-#[derive(Clone, Debug)]
+/// Two orders run through the table, of the watches for whose consumers something waits: those whose buffer may be
+/// dropped, and those whose buffer is kept. In each the watch whose consumer has taken nothing for longest is first. To
+/// join an order at its end and to leave it cost the same however many there are.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Watches {
     places: Vec<Slot>,
     free: Vec<u32>,
     /// The number of the next watch.
     next: u64,
+    droppable: Ends,
+    kept: Ends,
+}
+
+/// In which order a watch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// What waits may be dropped.
+    Droppable,
+    /// What waits is kept.
+    Kept,
+}
+
+/// The two ends of an order.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
     first: u32,
     last: u32,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self { first: NONE, last: NONE }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -29,15 +52,9 @@ struct Slot {
     number: u64,
     /// Boxed, so that a large table with few watches is small.
     watch: Option<Box<Watch>>,
-    is_listed: bool,
+    order: Option<Order>,
     before: u32,
     after: u32,
-}
-
-impl Default for Watches {
-    fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new(), next: 0, first: NONE, last: NONE }
-    }
 }
 
 impl Watches {
@@ -45,7 +62,7 @@ impl Watches {
     pub(crate) fn insert(&mut self, watch: Watch) -> WatchKey {
         let number = self.next;
         self.next += 1;
-        let slot = Slot { number, watch: Some(Box::new(watch)), is_listed: false, before: NONE, after: NONE };
+        let slot = Slot { number, watch: Some(Box::new(watch)), order: None, before: NONE, after: NONE };
         if let Some(index) = self.free.pop()
             && let Some(place) = self.places.get_mut(index as usize)
         {
@@ -91,40 +108,70 @@ impl Watches {
         })
     }
 
-    /// The watch whose consumer has kept it waiting for longest, of those that are listed.
-    pub(crate) fn first_listed(&self) -> Option<WatchKey> {
-        self.key_at(self.first)
+    /// The watch whose consumer has kept it waiting for longest, of those whose buffer may be dropped.
+    pub(crate) fn first_to_drop(&self) -> Option<WatchKey> {
+        self.key_at(self.droppable.first)
     }
 
-    /// Puts a watch at the end of that order: its consumer has just taken something, or has just been given
+    /// The watches of an order, the one whose consumer has kept it waiting for longest first.
+    pub(crate) fn waiting(&self, order: Order) -> impl Iterator<Item = (WatchKey, &Watch)> {
+        let slot_at = |index: u32| Some((index, self.places.get(index as usize)?));
+        let first = slot_at(self.ends(order).first);
+        let slots = core::iter::successors(first, move |(_, slot)| slot_at(slot.after));
+        slots.filter_map(|(index, slot)| {
+            Some((WatchKey { number: slot.number, index }, slot.watch.as_deref()?))
+        })
+    }
+
+    /// In which order the watch is, if something waits for its consumer.
+    pub(crate) fn order(&self, key: WatchKey) -> Option<Order> {
+        self.places.get(key.index as usize).filter(|slot| slot.number == key.number)?.order
+    }
+
+    /// Puts a watch at the end of an order: its consumer has just taken something, or has just been given
     /// something to take.
-    pub(crate) fn list_last(&mut self, key: WatchKey) {
-        if self.last == key.index && self.slot_mut(key).is_some_and(|slot| slot.is_listed) {
+    pub(crate) fn list_last(&mut self, key: WatchKey, order: Order) {
+        let last = self.ends(order).last;
+        if last == key.index && self.order(key) == Some(order) {
             return;
         }
         self.unlist(key);
-        let last = self.last;
+        let last = self.ends(order).last;
         let Some(slot) = self.slot_mut(key) else { return };
-        (slot.is_listed, slot.before, slot.after) = (true, last, NONE);
+        (slot.order, slot.before, slot.after) = (Some(order), last, NONE);
         match self.places.get_mut(last as usize) {
             Some(slot) => slot.after = key.index,
-            None => self.first = key.index,
+            None => self.ends_mut(order).first = key.index,
         }
-        self.last = key.index;
+        self.ends_mut(order).last = key.index;
     }
 
-    /// Takes a watch out of that order: nothing of it waits that may be dropped.
+    /// Takes a watch out of its order: nothing waits for its consumer.
     pub(crate) fn unlist(&mut self, key: WatchKey) {
-        let Some(slot) = self.slot_mut(key).filter(|slot| slot.is_listed) else { return };
-        slot.is_listed = false;
+        let Some(slot) = self.slot_mut(key) else { return };
+        let Some(order) = slot.order.take() else { return };
         let (before, after) = (slot.before, slot.after);
         match self.places.get_mut(before as usize) {
             Some(slot) => slot.after = after,
-            None => self.first = after,
+            None => self.ends_mut(order).first = after,
         }
         match self.places.get_mut(after as usize) {
             Some(slot) => slot.before = before,
-            None => self.last = before,
+            None => self.ends_mut(order).last = before,
+        }
+    }
+
+    fn ends(&self, order: Order) -> &Ends {
+        match order {
+            Order::Droppable => &self.droppable,
+            Order::Kept => &self.kept,
+        }
+    }
+
+    fn ends_mut(&mut self, order: Order) -> &mut Ends {
+        match order {
+            Order::Droppable => &mut self.droppable,
+            Order::Kept => &mut self.kept,
         }
     }
 
@@ -155,7 +202,7 @@ mod tests {
 
     fn listed(watches: &mut Watches) -> Vec<WatchKey> {
         let mut keys = Vec::new();
-        while let Some(key) = watches.first_listed() {
+        while let Some(key) = watches.first_to_drop() {
             keys.push(key);
             watches.unlist(key);
         }
@@ -179,16 +226,44 @@ mod tests {
     #[test]
     fn who_has_waited_for_longest_is_first() {
         let (mut watches, keys) = table_of(4);
-        keys.iter().for_each(|&key| watches.list_last(key));
-        watches.list_last(keys[1]);
-        watches.list_last(keys[1]);
+        let order = Order::Droppable;
+        keys.iter().for_each(|&key| watches.list_last(key, order));
+        watches.list_last(keys[1], order);
+        watches.list_last(keys[1], order);
         watches.unlist(keys[2]);
         watches.unlist(keys[2]);
         let mut copy = watches.clone();
         assert_eq!(listed(&mut copy), [keys[0], keys[3], keys[1]]);
         watches.remove(keys[0]);
-        watches.list_last(keys[2]);
+        watches.list_last(keys[2], order);
         assert_eq!(listed(&mut watches), [keys[3], keys[1], keys[2]]);
-        assert_eq!(watches.first_listed(), None);
+        assert_eq!(watches.first_to_drop(), None);
+    }
+
+    #[test]
+    fn of_many_watches_those_for_which_something_waits_are_found_without_a_look_at_the_others() {
+        let (mut watches, keys) = table_of(100_000);
+        let visited =
+            |watches: &Watches| [Order::Droppable, Order::Kept].map(|order| watches.waiting(order).count());
+        assert_eq!(visited(&watches), [0, 0]);
+        watches.list_last(keys[99_999], Order::Droppable);
+        watches.list_last(keys[50_000], Order::Kept);
+        assert_eq!((visited(&watches), watches.iter().count()), ([1, 1], 100_000));
+    }
+
+    #[test]
+    fn a_watch_is_in_one_order_and_can_change_it() {
+        let (mut watches, keys) = table_of(3);
+        keys.iter().for_each(|&key| watches.list_last(key, Order::Droppable));
+        watches.list_last(keys[2], Order::Kept);
+        watches.list_last(keys[0], Order::Kept);
+        let keys_of =
+            |watches: &Watches, order| watches.waiting(order).map(|(key, _)| key).collect::<Vec<_>>();
+        assert_eq!(keys_of(&watches, Order::Kept), [keys[2], keys[0]]);
+        assert_eq!(keys_of(&watches, Order::Droppable), [keys[1]]);
+        watches.unlist(keys[2]);
+        watches.unlist(keys[0]);
+        assert_eq!(keys_of(&watches, Order::Kept), []);
+        assert_eq!((watches.order(keys[0]), watches.order(keys[1])), (None, Some(Order::Droppable)));
     }
 }

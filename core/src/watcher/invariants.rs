@@ -6,7 +6,7 @@ use crate::{
     deadlines::Owner,
     key::Purpose,
     stream::{Stream, open::Connection},
-    watch::Watch,
+    watch::{Watch, table::Order},
 };
 
 impl Watcher {
@@ -24,7 +24,23 @@ impl Watcher {
             let stream = self.streams.get(watch.stream());
             assert!(stream.is_some_and(|stream| stream.watches().contains(key)), "{key:?} has its stream");
         }
+        self.assert_waiting();
+        let open = self.streams.ids().into_iter().filter_map(|id| self.streams.get(id)?.connection()).count();
+        assert_eq!(self.stats.open_streams, open, "the streams counted as open are those that are");
         self.streams.ids().into_iter().for_each(|id| self.assert_stream(id));
+    }
+
+    /// The watches for whose consumers something waits, and only these, are in their orders.
+    fn assert_waiting(&self) {
+        for (key, watch) in self.watches.iter() {
+            let order = (!watch.queue().is_empty()).then(|| watch.order());
+            assert_eq!(self.watches.order(key), order, "{key:?} is in its order");
+        }
+        for order in [Order::Droppable, Order::Kept] {
+            let listed = self.watches.waiting(order).count();
+            let waiting = self.watches.iter().filter(|&(key, _)| self.watches.order(key) == Some(order));
+            assert_eq!(listed, waiting.count(), "the order is complete");
+        }
     }
 
     fn assert_stream(&self, id: StreamId) {

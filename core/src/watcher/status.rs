@@ -4,8 +4,11 @@ use super::Watcher;
 use crate::{
     Instant, KeyRange, Stats, StreamKey, WatchKey, WatchStats,
     stream::{Stream, open::Connection, progress::Progress},
-    watch::Watch,
+    watch::{Watch, table::Order},
 };
+
+/// At how many watches of each order [`Watcher::max_lag`] looks.
+const LAGS: usize = 32;
 
 impl Watcher {
     /// Whether [`poll_action`](Self::poll_action) may have something to say. `false` is certain, and cheap:
@@ -60,10 +63,14 @@ impl Watcher {
         self.watches.iter().map(|(key, watch)| (key, self.stats_of(watch)))
     }
 
-    /// The largest [`lag`](WatchStats::lag) there is. Looks at every watch, but only for that.
+    /// The largest [`lag`](WatchStats::lag) there is. Looks only at watches for whose consumers something waits, and at
+    /// 64 of them at most, whose consumers have taken nothing for longest: 32 whose buffers may be dropped, and 32 whose
+    /// buffers are kept ([`Overflow::Pause`](crate::Overflow::Pause), and watches that have ended). With more than that
+    /// it is the largest among these.
     #[must_use]
     pub fn max_lag(&self) -> u64 {
-        self.watches.iter().map(|(_, watch)| watch.lag()).max().unwrap_or(0)
+        let longest = |order| self.watches.waiting(order).take(LAGS).map(|(_, watch)| watch.lag()).max();
+        longest(Order::Droppable).max(longest(Order::Kept)).unwrap_or(0)
     }
 
     fn stats_of(&self, watch: &Watch) -> WatchStats {

@@ -74,6 +74,55 @@ fn the_largest_lag_is_that_of_the_consumer_who_is_furthest_behind() {
 }
 
 #[test]
+fn the_largest_lag_counts_consumers_whose_buffers_are_kept() {
+    let mut driver = Driver::new(WatchConfig::default());
+    let (_, stream, id) = driver.running(all_from(10).overflow(Overflow::Pause));
+    driver.frame(stream, events(id, &[20]));
+    let ended = driver.watch(all_from(10));
+    let id = driver.create_one(stream);
+    driver.frame(stream, events(id, &[30]));
+    driver.watcher.shutdown(driver.now);
+    assert_eq!(driver.watcher.max_lag(), 21, "of what waits for a watch that has ended");
+    driver.take_all(ended);
+    assert_eq!(driver.watcher.max_lag(), 11);
+}
+
+#[test]
+fn the_largest_lag_is_that_of_the_consumers_who_have_taken_nothing_for_longest() {
+    let mut driver = Driver::new(WatchConfig::default());
+    let (first, stream, id) = driver.running(all_from(10));
+    driver.frame(stream, events(id, &[11]));
+    for revision in 12..=44 {
+        driver.watch(all_from(10));
+        let id = driver.create_one(stream);
+        driver.frame(stream, events(id, &[revision]));
+    }
+    assert_eq!(driver.watcher.max_lag(), 33, "34 wait, and 32 are looked at");
+    driver.take_all(first);
+    assert_eq!(driver.watcher.max_lag(), 34, "the next one is looked at instead");
+}
+
+#[test]
+fn a_stream_counts_as_open_from_its_opening_to_its_end() {
+    let mut driver = Driver::new(WatchConfig::default());
+    let count = |driver: &Driver| (driver.stats().streams, driver.stats().open_streams);
+    let watch = driver.watch(all_from(1));
+    assert_eq!(count(&driver), (1, 0));
+    let stream = driver.open(TRUSTED);
+    assert_eq!(count(&driver), (1, 1));
+    driver.create_one(stream);
+    driver.failed(stream, Failure::connection("reset"));
+    assert_eq!(count(&driver), (1, 0));
+    let stream = driver.reopen(TRUSTED);
+    assert_eq!(count(&driver), (1, 1));
+    driver.watcher.move_stream(driver.now, stream).expect("it is open");
+    assert_eq!(count(&driver), (1, 0));
+    driver.watcher.cancel(driver.now, watch).expect("it is open");
+    driver.watcher.shutdown(driver.now);
+    assert_eq!(count(&driver), (0, 0));
+}
+
+#[test]
 fn what_happens_to_a_watch_is_counted_for_it_and_for_all_in_the_order_of_opening() {
     let config = WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000);
     let mut driver = Driver::new(config);

@@ -20,6 +20,7 @@ use futures_util::{
 
 use super::{
     ContendError, Lost, Name, Session, SessionLost,
+    metrics::{Held, Purpose, Waiting},
     patience::{backoff, pause, persist},
     queue::{self, Claim, Entered, Standing},
     telemetry,
@@ -43,6 +44,7 @@ struct Handle(Arc<Shared>);
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        self.0.held.let_go();
         self.0.unwanted.set(());
     }
 }
@@ -53,6 +55,7 @@ struct Shared {
     lost: Latch<Lost>,
     unwanted: Latch<()>,
     removed: Latch<Result<(), ContendError>>,
+    held: Held,
 }
 
 impl Place {
@@ -60,11 +63,12 @@ impl Place {
     pub(super) async fn enter(
         session: &Session,
         name: &Name,
+        purpose: Purpose,
         value: Bytes,
     ) -> Result<(Self, Entered), ContendError> {
         let slot = session.slot(name.as_str());
         match select(slot.lock_owned(), pin!(session.lost())).await {
-            Either::Left((slot, _)) => Self::enter_from(slot, session, name, value).await,
+            Either::Left((slot, _)) => Self::enter_from(slot, session, name, purpose, value).await,
             Either::Right((lost, _)) => Err(lost.into()),
         }
     }
@@ -73,10 +77,11 @@ impl Place {
     pub(super) async fn try_enter(
         session: &Session,
         name: &Name,
+        purpose: Purpose,
         value: Bytes,
     ) -> Result<Option<(Self, Entered)>, ContendError> {
         match session.slot(name.as_str()).try_lock_owned() {
-            Some(slot) => Self::enter_from(slot, session, name, value).await.map(Some),
+            Some(slot) => Self::enter_from(slot, session, name, purpose, value).await.map(Some),
             None => Ok(None),
         }
     }
@@ -85,6 +90,7 @@ impl Place {
         slot: OwnedMutexGuard<()>,
         session: &Session,
         name: &Name,
+        purpose: Purpose,
         value: Bytes,
     ) -> Result<(Self, Entered), ContendError> {
         let handle = Handle(Arc::default());
@@ -92,6 +98,7 @@ impl Place {
             session: session.clone(),
             prefix: name.prefix(),
             key: name.key(session.id()),
+            purpose,
             value,
             shared: handle.0.clone(),
             unanswered: None,
@@ -129,11 +136,16 @@ impl Place {
     }
 
     /// Owner from now on, unless the lease's time ran out while nobody looked.
-    pub(super) fn hold(&self) -> Result<(), ContendError> {
+    pub(super) fn hold(&self, waiting: Waiting) -> Result<(), ContendError> {
         if let Some(lost) = self.lost_reason() {
             return Err(lost.into());
         }
         telemetry::claim_held(&self.claim);
+        self.handle.0.held.set(waiting.acquired(self.session.client()));
+        // The task may have told of the loss before there was something to let go.
+        if self.handle.0.lost.get().is_some() {
+            self.handle.0.held.let_go();
+        }
         Ok(())
     }
 
@@ -169,6 +181,7 @@ impl Place {
 
     /// Takes the key away, and waits until it is gone.
     pub(super) async fn leave(self) -> Result<(), ContendError> {
+        self.handle.0.held.let_go();
         self.handle.0.unwanted.set(());
         self.handle.0.removed.wait().await
     }
@@ -200,6 +213,7 @@ struct Task {
     session: Session,
     prefix: Bytes,
     key: Bytes,
+    purpose: Purpose,
     value: Bytes,
     shared: Arc<Shared>,
     /// When the answer to a transaction that enters was last given up: it may be executed yet.
@@ -293,8 +307,12 @@ impl Task {
                 Either::Right((lost, _)) => lost.into(),
             };
             telemetry::claim_lost(claim, &lost);
+            if !telemetry::is_applications_doing(&lost) {
+                self.session.metrics().lost(self.purpose);
+            }
             let was_deleted = matches!(lost, Lost::KeyDeleted { .. });
             self.shared.lost.set(lost);
+            self.shared.held.let_go();
             if was_deleted {
                 self.session.check().await;
             }

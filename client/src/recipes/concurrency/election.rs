@@ -3,7 +3,9 @@
 use bytes::Bytes;
 use etcd_watch_core::IntoBytes;
 
-use super::{ContendError, Leader, Lost, Name, Observe, Session, claim::Place, leader::leader};
+use super::{
+    ContendError, Leader, Lost, Name, Observe, Session, claim::Place, leader::leader, metrics::Purpose,
+};
 use crate::Compare;
 
 /// An election with a name: one leader at a time among all clients of the cluster, those in Go too, with a value
@@ -33,14 +35,16 @@ impl Election {
     /// The session is lost, the key was deleted, or a call or a watch was refused for good.
     pub async fn campaign(&self, value: impl IntoBytes) -> Result<Leadership, ContendError> {
         let value = value.into_bytes();
-        let (place, entered) = Place::enter(&self.session, &self.name, value.clone()).await?;
+        let waiting = self.session.waiting(Purpose::Leadership);
+        let (place, entered) =
+            Place::enter(&self.session, &self.name, waiting.purpose(), value.clone()).await?;
         if entered.found.is_some_and(|found| found != value) {
             place.put(value).await?;
         }
         if !entered.is_first {
             place.become_first().await?;
         }
-        place.hold()?;
+        place.hold(waiting)?;
         Ok(Leadership { place })
     }
 

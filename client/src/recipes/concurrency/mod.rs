@@ -68,11 +68,15 @@
 //! | `claim_not_removed` | warn | `key`, `reason` |
 //!
 //! A *claim* is a key in the queue for a lock or a leadership. Values are in none of them.
+//!
+//! With the feature `metrics`, sessions, locks and leaderships are counted, with the label `client`: `docs/metrics.md` has
+//! the names.
 
 mod claim;
 mod election;
 mod error;
 mod leader;
+mod metrics;
 mod mutex;
 mod name;
 mod patience;

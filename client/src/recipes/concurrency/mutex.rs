@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{ContendError, Lost, Name, Session, claim::Place};
+use super::{ContendError, Lost, Name, Session, claim::Place, metrics::Purpose};
 use crate::{Compare, toolkit::timeout};
 
 /// A lock with a name: one holder at a time among all clients of the cluster, those in Go too; first come, first
@@ -33,11 +33,13 @@ impl Mutex {
     /// # Errors
     /// The session is lost, the key was deleted, or a call or a watch was refused for good.
     pub async fn lock(&self) -> Result<MutexGuard, ContendError> {
-        let (place, entered) = Place::enter(&self.session, &self.name, Bytes::new()).await?;
+        let waiting = self.session.waiting(Purpose::Lock);
+        let (place, entered) =
+            Place::enter(&self.session, &self.name, waiting.purpose(), Bytes::new()).await?;
         if !entered.is_first {
             place.become_first().await?;
         }
-        place.hold()?;
+        place.hold(waiting)?;
         Ok(MutexGuard { place })
     }
 
@@ -47,14 +49,14 @@ impl Mutex {
     /// # Errors
     /// As of `lock`; or the key could not be removed again.
     pub async fn try_lock(&self) -> Result<Option<MutexGuard>, ContendError> {
-        let Some((place, entered)) = Place::try_enter(&self.session, &self.name, Bytes::new()).await? else {
-            return Ok(None);
-        };
+        let waiting = self.session.waiting(Purpose::Lock);
+        let entering = Place::try_enter(&self.session, &self.name, waiting.purpose(), Bytes::new());
+        let Some((place, entered)) = entering.await? else { return Ok(None) };
         if !entered.is_first {
             place.leave().await?;
             return Ok(None);
         }
-        place.hold()?;
+        place.hold(waiting)?;
         Ok(Some(MutexGuard { place }))
     }
 

@@ -13,7 +13,12 @@ use futures_util::{
     lock::Mutex as AsyncMutex,
 };
 
-use super::{SessionError, SessionLost, patience::persist_for, telemetry};
+use super::{
+    SessionError, SessionLost,
+    metrics::{Metrics, Purpose, Waiting},
+    patience::persist_for,
+    telemetry,
+};
 use crate::{
     CallError, Client, LeaseKeeper, LeaseLost,
     toolkit::{Latch, lock},
@@ -49,7 +54,7 @@ struct Inner {
     client: Client,
     id: i64,
     ttl: Duration,
-    over: Arc<Latch<SessionLost>>,
+    over: Arc<Over>,
     kept: Mutex<Kept>,
     revoked: Arc<Latch<Result<(), CallError>>>,
     /// Who contends for what: a session has one key per name, so its own contenders queue here.
@@ -102,7 +107,7 @@ impl SessionBuilder {
         };
         let keeper = Arc::new(lease.keep_alive());
         telemetry::session_opened(lease.id(), lease.ttl());
-        let over = Arc::new(Latch::default());
+        let over = Arc::new(Over::new(&client));
         let teller = Teller { keeper: keeper.clone(), over: over.clone() };
         client.runtime().spawn(Box::pin(teller.run()));
         Ok(Session {
@@ -122,12 +127,12 @@ impl SessionBuilder {
 /// Tells of the loss of the lease. Ends with the session, one way or the other.
 struct Teller {
     keeper: Arc<LeaseKeeper>,
-    over: Arc<Latch<SessionLost>>,
+    over: Arc<Over>,
 }
 
 impl Teller {
     async fn run(self) {
-        if let Either::Left((lost, _)) = select(pin!(self.keeper.lost()), self.over.wait()).await {
+        if let Either::Left((lost, _)) = select(pin!(self.keeper.lost()), self.over.reason.wait()).await {
             end(self.keeper.id(), &self.over, lost.into());
         }
     }
@@ -141,8 +146,24 @@ impl Drop for Teller {
     }
 }
 
-fn end(id: i64, over: &Latch<SessionLost>, reason: SessionLost) {
-    if over.set(reason.clone()) {
+/// Whether a session is over, and why.
+struct Over {
+    reason: Latch<SessionLost>,
+    metrics: Metrics,
+}
+
+impl Over {
+    /// Of a session that has been opened just now.
+    fn new(client: &Client) -> Self {
+        let metrics = Metrics::of(client);
+        metrics.session_opened();
+        Self { reason: Latch::default(), metrics }
+    }
+}
+
+fn end(id: i64, over: &Over, reason: SessionLost) {
+    if over.reason.set(reason.clone()) {
+        over.metrics.session_over(matches!(reason, SessionLost::Lease(_)));
         telemetry::session_over(id, &reason);
     }
 }
@@ -183,7 +204,7 @@ impl Session {
     /// once the session is lost. Time in which the machine sleeps counts.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        if self.inner.over.get().is_some() {
+        if self.inner.over.reason.get().is_some() {
             return Duration::ZERO;
         }
         self.inner.keeper().map_or(Duration::ZERO, |keeper| keeper.remaining())
@@ -200,19 +221,19 @@ impl Session {
     #[must_use]
     pub fn lost_reason(&self) -> Option<SessionLost> {
         // The keeper's task may be late, its clock is not.
-        if self.inner.over.get().is_none()
+        if self.inner.over.reason.get().is_none()
             && let Some(keeper) = self.inner.keeper()
             && let Some(lost) = keeper.lost_reason()
         {
             end(self.inner.id, &self.inner.over, lost.into());
         }
-        self.inner.over.get()
+        self.inner.over.reason.get()
     }
 
     /// Completes when it is lost. Cancel-safe.
     pub async fn lost(&self) -> SessionLost {
-        let Some(keeper) = self.inner.keeper() else { return self.inner.over.wait().await };
-        match select(self.inner.over.wait(), pin!(keeper.lost())).await {
+        let Some(keeper) = self.inner.keeper() else { return self.inner.over.reason.wait().await };
+        match select(self.inner.over.reason.wait(), pin!(keeper.lost())).await {
             Either::Left((lost, _)) => lost,
             Either::Right((lost, over)) => {
                 end(self.inner.id, &self.inner.over, lost.into());
@@ -259,7 +280,16 @@ impl Session {
     pub(super) fn lease_not_found(&self) -> SessionLost {
         let lost = SessionLost::Lease(LeaseLost::NotFound { id: self.inner.id });
         end(self.inner.id, &self.inner.over, lost.clone());
-        self.inner.over.get().unwrap_or(lost)
+        self.inner.over.reason.get().unwrap_or(lost)
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.inner.over.metrics
+    }
+
+    /// A task waits for a lock or a leadership, to be held by this session.
+    pub(super) fn waiting(&self, purpose: Purpose) -> Waiting {
+        self.metrics().waiting(purpose, &self.inner.client)
     }
 
     pub(super) fn downgrade(&self) -> WeakSession {

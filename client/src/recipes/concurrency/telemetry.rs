@@ -32,10 +32,14 @@ pub(super) fn claim_held(claim: &Claim) {
     tracing::debug!(name: "claim_held", ?key, create_revision, "became the owner");
 }
 
-/// What the application ended itself is no loss to warn of.
+/// Whether the application has ended it itself: then it is no loss to tell of.
+pub(super) fn is_applications_doing(reason: &Lost) -> bool {
+    matches!(reason, Lost::Session(SessionLost::Closed | SessionLost::Orphaned))
+}
+
 pub(super) fn claim_lost(claim: &Claim, reason: &Lost) {
     let Claim { key, create_revision } = claim;
-    if !matches!(reason, Lost::Session(SessionLost::Closed | SessionLost::Orphaned)) {
+    if !is_applications_doing(reason) {
         tracing::warn!(name: "claim_lost", ?key, create_revision, %reason, "lost a place in the queue");
     }
 }

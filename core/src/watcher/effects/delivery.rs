@@ -59,9 +59,9 @@ impl Watcher {
         let is_first = watch.queue().is_empty();
         watch.push(now, response, base, &mut self.spares);
         self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
-        let (can_be_dropped, is_to_be_told) = (watch.can_be_dropped(), watch.notify());
-        if is_first && can_be_dropped {
-            self.watches.list_last(key);
+        let (order, is_to_be_told) = (watch.order(), watch.notify());
+        if is_first {
+            self.watches.list_last(key, order);
         }
         if is_to_be_told {
             self.actions.push_back(Action::Deliver { watch: key });
@@ -83,11 +83,11 @@ impl Watcher {
         if is_caught_up {
             watch.queue_again();
         }
-        let can_be_dropped = watch.can_be_dropped();
+        let order = watch.order();
         if is_empty {
             self.watches.unlist(key);
-        } else if can_be_dropped {
-            self.watches.list_last(key);
+        } else {
+            self.watches.list_last(key, order);
         }
         if is_released && let Some(stream) = self.streams.get_mut(id) {
             stream.release(now);
@@ -101,7 +101,7 @@ impl Watcher {
     /// False if there is not enough.
     fn make_room(&mut self, key: WatchKey, bytes: usize) -> bool {
         while self.held_bytes.saturating_add(bytes) > self.config.total_buffer_bytes {
-            match self.watches.first_listed() {
+            match self.watches.first_to_drop() {
                 Some(first) if first != key => self.drop_waiting(first),
                 _ => return false,
             }

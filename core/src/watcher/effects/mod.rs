@@ -82,9 +82,7 @@ impl Watcher {
         let (id, known) = (watch.stream(), watch.place().shown());
         self.take_off(key, |watch| watch.close(reason));
         self.stats.watches -= 1;
-        if !self.watches.get(key).is_some_and(Watch::can_be_dropped) {
-            self.watches.unlist(key);
-        }
+        self.list_again(key);
         self.tell(key);
         let Some(stream) = self.streams.known_mut(id) else { return };
         let before = stream.watches().len();
@@ -97,6 +95,17 @@ impl Watcher {
         // No other watch may join a stream that was one watch's own.
         if is_left && (is_waiting || is_own) {
             self.remove_stream(id, StreamEnd::Idle);
+        }
+    }
+
+    /// A watch that has ended: what waits for its consumer is kept now, or was thrown away.
+    fn list_again(&mut self, key: WatchKey) {
+        let Some(watch) = self.watches.get(key) else { return };
+        let order = (!watch.queue().is_empty()).then(|| watch.order());
+        match order {
+            None => self.watches.unlist(key),
+            Some(order) if self.watches.order(key) != Some(order) => self.watches.list_last(key, order),
+            Some(_) => {}
         }
     }
 

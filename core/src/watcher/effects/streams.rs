@@ -12,6 +12,7 @@ impl Watcher {
     /// Asks the driver to open a stream.
     pub(in crate::watcher) fn open(&mut self, now: Instant, id: StreamId) {
         let Some(stream) = self.streams.known_mut(id) else { return };
+        self.stats.open_streams -= usize::from(stream.connection().is_some());
         let attempt = stream.begin_opening(now);
         let (key, group) = (stream.key(), stream.group());
         let Some(options) = self.groups.get(group).map(|group| group.options().clone()) else {
@@ -205,6 +206,7 @@ impl Watcher {
         stream.attempts_mut().avoid(remedy);
         self.leave(id, end);
         let Some(stream) = self.streams.known_mut(id) else { return };
+        self.stats.open_streams -= usize::from(stream.connection().is_some());
         stream.back_off(now, &self.config, &mut self.rng);
         if stream.watches().is_empty() {
             self.forget_stream(id);
@@ -238,6 +240,7 @@ impl Watcher {
 
     pub(in crate::watcher) fn forget_stream(&mut self, id: StreamId) {
         let Some(stream) = self.streams.remove(id) else { return };
+        self.stats.open_streams -= usize::from(stream.connection().is_some());
         if let Some(group) = self.groups.get_mut(stream.group()) {
             group.remove_stream(id, stream.is_own(), stream.watches().len());
         }
