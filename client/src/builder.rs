@@ -17,7 +17,7 @@ use crate::{
     auth::{self, Authenticator, Credentials},
     calls::attempts::Calls,
     cluster::endpoints::Endpoints,
-    cluster::{advertised::Advertised, dialer::Dialer, pool::Pool},
+    cluster::{advertised::Advertised, dialer::Dialer, pool::Pool, pulse::Pulse},
     endpoint::Accepted,
     runtime::Seeds,
     start,
@@ -407,6 +407,7 @@ impl ClientBuilder {
             max_message_bytes: self.max_message_bytes,
             auth: self.user.map(|user| Authenticator::new(user, seeds.backoff(auth::PACE))),
             seeds,
+            pulse: Arc::new(Pulse::new(runtime.now())),
         });
         let calls = Calls::new(Pool::new(dialer), self.request_timeout);
         let clock = runtime.clone();

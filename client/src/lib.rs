@@ -85,6 +85,7 @@ mod error;
 pub mod fuzzing;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod health;
 mod mirror;
 mod namespace;
 mod recipes;
@@ -111,6 +112,7 @@ pub use client::Client;
 pub use cluster::advertised::Advertised;
 pub use endpoint::{Address, Endpoint, EndpointError, Scheme};
 pub use error::{BoxError, BuildError, CallError, EndpointFailure, OpenError, StartError};
+pub use health::{Health, Monitor, NeverReady, Verdict};
 pub use mirror::Mirror;
 pub use namespace::EmptyNamespace;
 #[cfg(feature = "discovery")]

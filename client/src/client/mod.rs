@@ -3,6 +3,7 @@
 mod endpoints;
 mod kv;
 mod lease;
+mod monitored;
 
 use std::{fmt, sync::Arc};
 

@@ -17,7 +17,7 @@ use std::{
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Code, Failure, Opened, Remedy, Request, ServerVersion, StreamKey, StreamOptions, remedy, wire::Method,
+    Code, Failure, Instant, Opened, Remedy, Request, ServerVersion, StreamKey, StreamOptions, remedy, wire::Method,
 };
 use etcd_watch_proto::etcdserverpb as pb;
 use http::{HeaderValue, header, uri::PathAndQuery};
@@ -54,6 +54,8 @@ pub(crate) struct StreamConnection {
     opened: bool,
     /// Whether the member has answered anything.
     answered: bool,
+    /// When the last frame came.
+    heard: Option<Instant>,
     /// The auth token that the stream carries.
     token: Option<Generation>,
     paused: bool,
@@ -108,6 +110,7 @@ impl StreamConnection {
             max_message_bytes,
             opened: false,
             answered: false,
+            heard: None,
             token: None,
             paused: false,
         }
@@ -152,6 +155,16 @@ impl StreamConnection {
     /// Whether an answer that has just come is the first of the member's.
     pub(crate) fn is_first_answer(&mut self) -> bool {
         !std::mem::replace(&mut self.answered, true)
+    }
+
+    /// A frame has come.
+    pub(crate) fn hear(&mut self, now: Instant) {
+        self.heard = Some(now);
+    }
+
+    /// When the last frame came.
+    pub(crate) fn heard(&self) -> Option<Instant> {
+        self.heard
     }
 
     pub(crate) fn set_paused(&mut self, paused: bool) {

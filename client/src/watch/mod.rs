@@ -7,5 +7,8 @@ pub(crate) mod driver;
 pub(crate) mod error;
 pub(crate) mod handle;
 pub(crate) mod hub;
+pub(crate) mod links;
 pub(crate) mod log;
+pub(crate) mod mirror_record;
+pub(crate) mod monitored;
 pub(crate) mod outbox;

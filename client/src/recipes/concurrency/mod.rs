@@ -72,6 +72,7 @@
 mod claim;
 mod election;
 mod error;
+mod health;
 mod leader;
 mod mutex;
 mod name;

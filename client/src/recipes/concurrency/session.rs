@@ -13,7 +13,7 @@ use futures_util::{
     lock::Mutex as AsyncMutex,
 };
 
-use super::{SessionError, SessionLost, patience::persist_for, telemetry};
+use super::{SessionError, SessionLost, health::MonitoredSession, patience::persist_for, telemetry};
 use crate::{
     CallError, Client, LeaseKeeper, LeaseLost,
     toolkit::{Latch, lock},
@@ -54,6 +54,7 @@ struct Inner {
     revoked: Arc<Latch<Result<(), CallError>>>,
     /// Who contends for what: a session has one key per name, so its own contenders queue here.
     slots: Mutex<BTreeMap<String, Weak<AsyncMutex<()>>>>,
+    monitored: Arc<MonitoredSession>,
 }
 
 #[derive(Debug)]
@@ -104,6 +105,7 @@ impl SessionBuilder {
         telemetry::session_opened(lease.id(), lease.ttl());
         let over = Arc::new(Latch::default());
         let teller = Teller { keeper: keeper.clone(), over: over.clone() };
+        let monitored = Arc::new(MonitoredSession::new(teller.keeper.monitor(), over.clone()));
         client.runtime().spawn(Box::pin(teller.run()));
         Ok(Session {
             inner: Arc::new(Inner {
@@ -114,6 +116,7 @@ impl SessionBuilder {
                 kept: Mutex::new(Kept::By(keeper)),
                 revoked: Arc::default(),
                 slots: Mutex::default(),
+                monitored,
             }),
         })
     }
@@ -260,6 +263,10 @@ impl Session {
         let lost = SessionLost::Lease(LeaseLost::NotFound { id: self.inner.id });
         end(self.inner.id, &self.inner.over, lost.clone());
         self.inner.over.get().unwrap_or(lost)
+    }
+
+    pub(super) fn monitored(&self) -> &Arc<MonitoredSession> {
+        &self.inner.monitored
     }
 
     pub(super) fn downgrade(&self) -> WeakSession {
