@@ -33,7 +33,7 @@ use crate::Endpoint;
 ///
 /// What is known of the network is what was noticed: a member that hangs is noticed when its connection's
 /// [pings](crate::ClientBuilder::keepalive) go unanswered, after 15 s by default, or earlier by
-/// [probes](crate::WatchConfig::probe_idle). Until then a watch on it is ready, and [`heard_ago`](Self::heard_ago)
+/// [probes](crate::WatchConfig::probe). Until then a watch on it is ready, and [`heard_ago`](Self::heard_ago)
 /// grows, as it does on a quiet watch. To know how old a cache's state is at most, independently of that, ask for
 /// [`Cache::snapshot_within`](crate::cache::Cache::snapshot_within).
 ///
