@@ -9,6 +9,7 @@
 //! - [`Lease`], [`LeaseKeeper`]: leases, granted and kept alive.
 //! - [`concurrency`]: locks and elections.
 //! - [`cache`]: a local view of keys, kept current.
+//! - [`Health`], [`Monitor`]: how each of them is doing, as a value and to wait for.
 //! - `discovery`, with the feature of that name: services register their endpoints, clients follow them.
 //! - [`Runtime`]: what it takes to run on another runtime.
 //!
@@ -83,9 +84,9 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod health;
 #[cfg(feature = "metrics")]
 mod metrics;
-mod health;
 mod mirror;
 mod namespace;
 mod recipes;

@@ -45,18 +45,18 @@ impl Monitored for MonitoredClient {
         let of_calls = self.pulse.read();
         let state = self.hub.lock();
         let mut contact = of_calls.contact;
-        let mut streams_away: Option<Instant> = None;
+        let (mut is_streaming, mut streams_away) = (false, None::<Instant>);
         for (stream, link) in state.links.iter() {
             let Some(key) = state.machine.stream(stream) else { continue };
             let mut of_stream = link.contact().clone();
             of_stream.hear(state.machine.last_frame(key));
             contact = contact.or(of_stream);
+            is_streaming |= link.away().is_none();
             streams_away = streams_away.into_iter().chain(link.away()).min();
         }
         let end = state.end();
         drop(state);
-        let is_connected = contact.connected().is_some() && contact.heard().is_some();
-        let away = streams_away.or((!is_connected).then_some(of_calls.since));
+        let away = streams_away.or(of_calls.away.filter(|_| !is_streaming));
         let verdict = match end {
             Some(End::Closed) => Verdict::Ended(NeverReady::ClientClosed),
             Some(End::RuntimeGone) => Verdict::Ended(NeverReady::RuntimeGone),

@@ -21,13 +21,15 @@ pub(crate) struct Pulse {
 #[derive(Clone, Debug)]
 pub(crate) struct Beat {
     pub(crate) contact: Contact,
-    /// Since when calls have a connection, or have none.
-    pub(crate) since: Instant,
+    /// Since when calls have no connection on which a member has answered.
+    pub(crate) away: Option<Instant>,
+    /// A connection on which nothing has been answered: a member that hangs can be connected to.
+    unproven: Option<(Arc<Endpoint>, Instant)>,
 }
 
 impl Pulse {
     pub(crate) fn new(now: Instant) -> Self {
-        let beat = Beat { contact: Contact::default(), since: now };
+        let beat = Beat { contact: Contact::default(), away: Some(now), unproven: None };
         Self { beat: Mutex::new(beat), changes: WaitList::default() }
     }
 
@@ -35,42 +37,42 @@ impl Pulse {
         lock(&self.beat).clone()
     }
 
-    /// The tasks that wait for a change: a connection, an error, or the first answer.
+    /// The tasks that wait for a change: a connection that has answered, its end, or an error.
     pub(crate) fn changes(&self) -> &WaitList {
         &self.changes
     }
 
-    /// Calls have this connection from now on.
+    /// Calls are made on this connection from now on.
     pub(crate) fn connected(&self, endpoint: &Arc<Endpoint>, now: Instant) {
-        {
-            let mut beat = lock(&self.beat);
-            // Another connection, if to the same endpoint.
-            beat.contact.disconnect();
-            beat.contact.connect(endpoint, now);
-            beat.since = now;
-        }
-        self.changes.wake_all();
+        lock(&self.beat).unproven = Some((endpoint.clone(), now));
     }
 
     /// Calls have no connection any more.
     pub(crate) fn disconnected(&self, now: Instant) {
         {
             let mut beat = lock(&self.beat);
+            beat.unproven = None;
             beat.contact.disconnect();
-            beat.since = now;
+            beat.away.get_or_insert(now);
         }
         self.changes.wake_all();
     }
 
     /// A call was answered.
     pub(crate) fn answered(&self, now: Instant) {
-        let is_first = {
+        let is_new = {
             let mut beat = lock(&self.beat);
-            let is_first = beat.contact.heard().is_none();
             beat.contact.hear(now);
-            is_first
+            let proven = beat.unproven.take();
+            if let Some((endpoint, since)) = &proven {
+                // Another connection, if to the same endpoint.
+                beat.contact.disconnect();
+                beat.contact.connect(endpoint, *since);
+                beat.away = None;
+            }
+            proven.is_some()
         };
-        if is_first {
+        if is_new {
             self.changes.wake_all();
         }
     }
@@ -82,5 +84,41 @@ impl Pulse {
         let replaced = lock(&self.beat).contact.failed(now, error);
         drop(replaced);
         self.changes.wake_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use etcd_watch_core::Failure;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_connection_counts_once_a_call_was_answered_on_it() {
+        let pulse = Pulse::new(at(0));
+        let endpoint: Arc<Endpoint> = Arc::new("http://a:1".parse().unwrap());
+        let told = |pulse: &Pulse| {
+            let beat = pulse.read();
+            (beat.away, beat.contact.connected().map(|(_, since)| since), beat.contact.heard())
+        };
+        pulse.connected(&endpoint, at(1));
+        assert_eq!(told(&pulse), (Some(at(0)), None, None));
+        pulse.answered(at(2));
+        assert_eq!(told(&pulse), (None, Some(at(1)), Some(at(2))));
+        pulse.disconnected(at(3));
+        pulse.failed(at(3), Failure::EndOfStream.into());
+        pulse.connected(&endpoint, at(4));
+        pulse.disconnected(at(5));
+        assert_eq!(told(&pulse), (Some(at(3)), None, Some(at(2))), "it hangs since then");
+        pulse.connected(&endpoint, at(6));
+        pulse.answered(at(7));
+        assert_eq!(told(&pulse), (None, Some(at(6)), Some(at(7))));
+        assert_eq!(pulse.read().contact.error().map(|(at, _)| *at), Some(at(3)), "the error stays");
     }
 }

@@ -98,7 +98,10 @@ mod tests {
         failed(&mut two, 6, "older");
         for both in [one.clone().or(two.clone()), two.or(one.clone())] {
             assert_eq!(both.heard(), Some(at(5)));
-            assert_eq!(both.error().map(|(at, error)| (*at, error.to_string())), Some((at(7), "late".into())));
+            assert_eq!(
+                both.error().map(|(at, error)| (*at, error.to_string())),
+                Some((at(7), "late".into()))
+            );
         }
         assert_eq!(one.connected(), Some((&*endpoint("a"), at(2))), "it was connected all the time");
     }

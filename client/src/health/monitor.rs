@@ -125,11 +125,8 @@ impl Monitor {
             }
             timer = timer.take().filter(|timer| Some(timer.at) == turns_at);
             let Some(at) = turns_at else { return Poll::Pending };
-            let timer = timer.get_or_insert_with(|| Timer {
-                at,
-                set: now,
-                sleep: self.source.sleep(at.since(now)),
-            });
+            let timer =
+                timer.get_or_insert_with(|| Timer { at, set: now, sleep: self.source.sleep(at.since(now)) });
             if timer.sleep.as_mut().poll(cx).is_ready() {
                 let now = self.source.health().now;
                 timer.sleep = if now.since(timer.set) < at.since(timer.set) / 2 {
@@ -157,5 +154,152 @@ struct Timer {
 impl fmt::Debug for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Monitor").field("health", &self.health()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, sync::Mutex, task::Context};
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::{
+        health::Contact,
+        sync::{Latch, lock},
+        testing::CountedWaker,
+    };
+
+    /// Something whose health a test sets, and whose clock and timers it moves.
+    struct Fake {
+        health: Mutex<Health>,
+        lists: [WaitList; 2],
+        rings: Arc<Latch<()>>,
+        asked: Mutex<Vec<Duration>>,
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn health(seconds: u64, verdict: Verdict) -> Health {
+        Health::new(at(seconds), verdict, Contact::default())
+    }
+
+    impl Fake {
+        fn monitor() -> (Arc<Self>, Monitor) {
+            let fake = Arc::new(Self {
+                health: Mutex::new(health(0, Verdict::NotReady)),
+                lists: Default::default(),
+                rings: Arc::default(),
+                asked: Mutex::default(),
+            });
+            (fake.clone(), Monitor::new(fake))
+        }
+
+        fn set(&self, health: Health) {
+            *lock(&self.health) = health;
+        }
+
+        fn tell(&self, list: usize, health: Health) {
+            self.set(health);
+            self.lists[list].wake_all();
+        }
+    }
+
+    impl Monitored for Fake {
+        fn health(&self) -> Health {
+            lock(&self.health).clone()
+        }
+
+        fn changes(&self) -> Vec<&WaitList> {
+            self.lists.iter().collect()
+        }
+
+        fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+            lock(&self.asked).push(duration);
+            let rings = self.rings.clone();
+            Box::pin(async move { rings.wait().await })
+        }
+    }
+
+    #[test]
+    fn a_change_told_by_any_of_the_lists_ends_the_wait_and_is_told_once() {
+        for list in 0..2 {
+            let (fake, monitor) = Fake::monitor();
+            let mut monitor = monitor;
+            let waker = CountedWaker::default();
+            {
+                let mut change = pin!(monitor.changed());
+                let mut poll = || change.as_mut().poll(&mut Context::from_waker(&waker.waker()));
+                assert!(poll().is_pending());
+                fake.tell(list, health(1, Verdict::NotReady));
+                assert_eq!(waker.woken(), 1);
+                assert!(poll().is_pending(), "nothing but the time has changed");
+                fake.tell(list, health(2, Verdict::Ready));
+                assert_eq!(waker.woken(), 2);
+                assert!(matches!(poll(), Poll::Ready(Ok(health)) if health.is_ready()));
+            }
+            assert!(monitor.changed().now_or_never().is_none(), "it was told");
+            assert_eq!(waker.alive(), 0);
+        }
+    }
+
+    #[test]
+    fn a_wait_given_up_leaves_nothing_behind_and_misses_nothing() {
+        let (fake, mut monitor) = Fake::monitor();
+        for _ in 0..3 {
+            assert!(monitor.changed().now_or_never().is_none());
+            assert!(monitor.wait_ready().now_or_never().is_none());
+        }
+        assert!(fake.lists.iter().all(|list| list.len() == 0));
+        fake.set(health(1, Verdict::Ready));
+        assert!(matches!(monitor.wait_ready().now_or_never(), Some(Ok(()))));
+        assert!(matches!(monitor.changed().now_or_never(), Some(Ok(_))), "it came between two calls");
+    }
+
+    #[test]
+    fn what_has_ended_says_so_again_and_again() {
+        let (fake, mut monitor) = Fake::monitor();
+        fake.set(health(1, Verdict::Ended(NeverReady::Closed)));
+        for _ in 0..2 {
+            assert!(matches!(monitor.wait_ready().now_or_never(), Some(Err(NeverReady::Closed))));
+            assert!(matches!(monitor.changed().now_or_never(), Some(Err(NeverReady::Closed))));
+        }
+    }
+
+    #[test]
+    fn health_that_turns_with_time_is_looked_at_then_and_only_while_somebody_waits() {
+        let (fake, monitor) = Fake::monitor();
+        fake.set(health(1, Verdict::Ready).turning_at(Some(at(5))));
+        let mut monitor = Monitor::new(monitor.source().clone());
+        assert!(lock(&fake.asked).is_empty(), "nobody waits");
+        let waker = CountedWaker::default();
+        let mut change = pin!(monitor.changed());
+        let mut poll = || change.as_mut().poll(&mut Context::from_waker(&waker.waker()));
+        assert!(poll().is_pending());
+        assert_eq!(*lock(&fake.asked), [Duration::from_secs(4)]);
+        fake.tell(0, health(2, Verdict::Ready).turning_at(Some(at(5))));
+        assert!(poll().is_pending());
+        assert_eq!(lock(&fake.asked).len(), 1, "the timer is set");
+        fake.set(health(5, Verdict::NotReady));
+        fake.rings.set(());
+        assert_eq!(waker.woken(), 2);
+        assert!(matches!(poll(), Poll::Ready(Ok(health)) if !health.is_ready()));
+    }
+
+    #[test]
+    fn timers_that_ring_at_once_make_no_loop() {
+        let (fake, mut monitor) = Fake::monitor();
+        fake.set(health(0, Verdict::NotReady).turning_at(Some(at(5))));
+        fake.rings.set(());
+        let waker = CountedWaker::default();
+        let mut change = pin!(monitor.changed());
+        assert!(change.as_mut().poll(&mut Context::from_waker(&waker.waker())).is_pending());
+        assert_eq!(waker.woken(), 0);
+        // One that is a little early is set again.
+        fake.tell(0, health(1, Verdict::NotReady).turning_at(Some(at(9))));
+        fake.set(health(8, Verdict::NotReady).turning_at(Some(at(9))));
+        assert!(change.as_mut().poll(&mut Context::from_waker(&waker.waker())).is_pending());
     }
 }

@@ -17,7 +17,8 @@ use std::{
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Code, Failure, Instant, Opened, Remedy, Request, ServerVersion, StreamKey, StreamOptions, remedy, wire::Method,
+    Code, Failure, Instant, Opened, Remedy, Request, ServerVersion, StreamKey, StreamOptions, remedy,
+    wire::Method,
 };
 use etcd_watch_proto::etcdserverpb as pb;
 use http::{HeaderValue, header, uri::PathAndQuery};

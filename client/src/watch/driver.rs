@@ -431,17 +431,21 @@ fn read_stream(
         match news {
             StreamNews::Opened(opened) => {
                 // A member that is too slow to tell its version may hang.
-                if opened.version.is_some() && connection.is_first_answer() {
+                let is_answer = opened.version.is_some() && connection.is_first_answer();
+                if is_answer {
                     endpoints.answered(connection.endpoint());
                 }
                 log::opened(stream, connection.endpoint(), opened.version);
                 let mut state = hub.lock();
                 state.machine.handle_opened(now, stream, opened);
-                state.links.opened(stream.stream(), connection.endpoint(), now);
+                if is_answer {
+                    state.links.answered(stream.stream(), connection.endpoint(), now);
+                }
                 wanted = state.machine.wants_frame(stream);
             }
             StreamNews::Frame(frame) => {
-                if connection.is_first_answer() {
+                let is_first = connection.is_first_answer();
+                if is_first {
                     endpoints.answered(connection.endpoint());
                 }
                 connection.hear(now);
@@ -450,6 +454,9 @@ fn read_stream(
                 // Before the lock: a frame may have many events.
                 let frame = Frame::decode(frame);
                 let mut state = hub.lock();
+                if is_first {
+                    state.links.answered(stream.stream(), connection.endpoint(), now);
+                }
                 state.machine.handle_frame(now, stream, frame);
                 wanted = state.machine.wants_frame(stream);
             }

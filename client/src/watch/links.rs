@@ -33,10 +33,11 @@ impl Links {
         self.links.entry(stream).or_insert_with(|| Link { contact: Contact::default(), since: now });
     }
 
-    /// It is open.
-    pub(crate) fn opened(&mut self, stream: StreamId, endpoint: &Arc<Endpoint>, now: Instant) {
+    /// The member has answered on its connection for the first time. One that hangs can be connected to.
+    pub(crate) fn answered(&mut self, stream: StreamId, endpoint: &Arc<Endpoint>, now: Instant) {
         let Some(link) = self.links.get_mut(&stream) else { return };
         link.contact.connect(endpoint, now);
+        link.contact.hear(now);
         link.since = now;
         self.changes += 1;
     }
@@ -135,7 +136,7 @@ mod tests {
         links.closed(stream, at(2), None, failure());
         links.opening(stream, at(3));
         assert_eq!(away(&links), Some(at(1)));
-        links.opened(stream, &endpoint, at(4));
+        links.answered(stream, &endpoint, at(4));
         assert_eq!(away(&links), None);
         links.closed(stream, at(9), Some(at(7)), failure());
         links.opening(stream, at(10));

@@ -88,7 +88,11 @@ impl MirrorRecord {
     /// It has a watch from now on.
     pub(crate) fn watching(&self, watch: MonitoredWatch) {
         let opened = watch.health().away_since();
-        self.change(|stage| stage.watch = Some(Watched { watch, opened }));
+        self.change(|stage| {
+            stage.watch = Some(Watched { watch, opened });
+            // From now on its connection is that of the watch.
+            stage.contact.disconnect();
+        });
     }
 
     /// It has no watch any more.

@@ -40,9 +40,7 @@ impl Kind {
 }
 
 pub(crate) fn cache(client: &Client) -> Cache {
-    client
-        .cache(CacheRequest::new(KeyRange::prefix("h/")).unready_after(UNREADY_AFTER))
-        .expect("it is made")
+    client.cache(CacheRequest::new(KeyRange::prefix("h/")).unready_after(UNREADY_AFTER)).expect("it is made")
 }
 
 /// A client that makes a call now and then.

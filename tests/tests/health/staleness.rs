@@ -60,10 +60,8 @@ async fn story(on: On, version: EtcdVersion) {
     assert!(cache.get("h/b").is_some(), "what there was can be read all the same");
 
     world.server.resume().expect("it goes on");
-    in_time("new enough", async {
-        while cache.timeout(LIMIT).snapshot_within(LIMIT).await.is_err() {}
-    })
-    .await;
+    in_time("new enough", async { while cache.timeout(LIMIT).snapshot_within(LIMIT).await.is_err() {} })
+        .await;
 
     // Without the time limit it is the call's that ends it.
     world.proxy.refuse();

@@ -26,6 +26,17 @@ pub enum CacheError {
     /// The store's revision could not be read.
     #[error("the store's revision could not be read: {0}")]
     Read(#[from] CallError),
+    /// The store is at an earlier revision than the cache: it was restored from a backup, and the cache, whose watch
+    /// hasn't noticed yet, will list it again; or a proxy answered from memory. Try again later.
+    #[error(
+        "the store is at revision {revision}, before the cache's {known}: it was restored, or a proxy answers"
+    )]
+    StoreWentBack {
+        /// The cache's revision before the store was asked.
+        known: i64,
+        /// The store's.
+        revision: i64,
+    },
     /// It did not come in the time given. Try again, or give it more time.
     #[error("{what} did not come within {after:?}: the cluster can't be reached, or the time is too short")]
     TimedOut {

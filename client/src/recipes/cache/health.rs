@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{Cache, error::CacheError, shared::CacheStatus, shared::Shared};
-use crate::{BoxFuture, Health, Monitor, NeverReady, Verdict, WatchError, toolkit::Monitored, toolkit::WaitList};
+use crate::{
+    BoxFuture, Health, Monitor, NeverReady, Verdict, WatchError, toolkit::Monitored, toolkit::WaitList,
+};
 
 impl<P: Send + Sync + 'static> Cache<P> {
     /// How it is doing: [`Health`] says what that means. It is ready from its first state on, unless it has been away
@@ -52,6 +54,8 @@ impl<P> Shared<P> {
         let is_over = turns_at.is_some_and(|at| at <= health.made_at());
         let verdict = match end {
             Some(why) => Verdict::Ended(why),
+            // The cache's task will hear of it.
+            None if ends_with_client(health.verdict()) => health.verdict().clone(),
             None if is_listed && !is_over => Verdict::Ready,
             None => Verdict::NotReady,
         };
@@ -61,6 +65,10 @@ impl<P> Shared<P> {
             .with_published_revision(Some(revision).filter(|&revision| revision > 0))
             .turning_at(turns_at)
     }
+}
+
+fn ends_with_client(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Ended(NeverReady::ClientClosed | NeverReady::RuntimeGone))
 }
 
 /// What the end of a cache means for those who wait for it.

@@ -94,8 +94,8 @@ pub use request::CacheRequest;
 pub use shared::CacheStatus;
 pub use snapshot::{Range, Snapshot};
 pub use stats::CacheStats;
-pub use timeout::Timeout;
 pub use subscription::{CacheChanges, CacheEvent, Initial, ResyncReason, SubscribeRequest, Subscription};
+pub use timeout::Timeout;
 
 use std::{fmt, sync::Arc};
 
@@ -253,10 +253,14 @@ impl<P> Cache<P> {
     /// its revision, by a read of one key that calls at the same time share, and waits until the cache is there.
     ///
     /// # Errors
-    /// When the revision can't be read, the cache ends, or another store takes the place of this one.
+    /// When the revision can't be read, the cache ends, the store has gone back, or another store takes the place of
+    /// this one.
     pub async fn consistent(&self) -> Result<Snapshot<P>, CacheError> {
         let shared = self.shared();
-        let store = shared.read().store;
+        let (store, known) = {
+            let published = shared.read();
+            (published.store, published.snapshot.revision)
+        };
         // The read is sent after this: whoever waits for a read waits for one that is begun later.
         let as_of = Moment::now(&*shared.runtime);
         if shared.has_ended() {
@@ -266,6 +270,10 @@ impl<P> Cache<P> {
         let ended = || shared.has_ended().then(|| Err(self.ended()));
         let look = || shared.read_result(number).or_else(ended);
         let revision = shared.waiters.wait(Wants::Read(number), || shared.wake_task(), look).await?;
+        // The read was sent when the cache was there already.
+        if revision < known {
+            return Err(CacheError::StoreWentBack { known, revision });
+        }
         let snapshot = self.wait_in(Some(store), revision).await?;
         shared.is_current(store, as_of);
         Ok(snapshot)

@@ -60,8 +60,9 @@ impl SubscribeRequest {
     }
 
     /// Tell how far the subscription is where nothing that it is about has changed: [`CacheEvent::Bookmark`]. They come
-    /// with changes of other keys of the cache, with the server's progress notifications (etcd sends one in ten minutes,
-    /// by default), and when the cache comes to a revision that somebody waits for. Default: off.
+    /// with changes of other keys of the cache, with the watch's progress notifications (for which a quiet watch asks once
+    /// in [`progress_interval`](etcd_watch_core::WatchConfig::progress_interval), a minute by default), and when the cache
+    /// comes to a revision that somebody waits for. Default: off.
     pub fn bookmarks(mut self, on: bool) -> Self {
         self.interest.bookmarks = on;
         self
