@@ -33,6 +33,7 @@ fn every_change_of_state_is_counted_and_nothing_that_is_none() {
     assert!(changes(&mut driver, |driver| driver.cut(stream)));
     let mut again = stream;
     assert!(changes(&mut driver, |driver| again = driver.reopen(TRUSTED)));
+    assert_eq!(driver.creates().len(), 1, "it is not answered");
     assert!(changes(&mut driver, |driver| driver.failed(again, etcd_watch_core::Failure::EndOfStream)));
     let mut third = stream;
     assert!(changes(&mut driver, |driver| third = driver.reopen(TRUSTED)));
@@ -59,6 +60,7 @@ fn a_watch_tells_since_when_it_runs_or_does_not() {
     let cut = driver.now;
     assert_eq!(since(&driver), cut);
     let second = driver.reopen(TRUSTED);
+    assert_eq!(driver.creates().len(), 1, "it is not answered");
     driver.sleep(ms(10));
     driver.cut(second);
     assert_eq!(since(&driver), cut, "the second connection has brought nothing");
