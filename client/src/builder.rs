@@ -21,7 +21,7 @@ use crate::{
         telemetry::Telemetry,
     },
     cluster::endpoints::Endpoints,
-    cluster::{advertised::Advertised, dialer::Dialer, pool::Pool},
+    cluster::{advertised::Advertised, dialer::Dialer, pool::Pool, pulse::Pulse},
     endpoint::Accepted,
     runtime::Seeds,
     start,
@@ -447,6 +447,7 @@ impl ClientBuilder {
             max_message_bytes: self.max_message_bytes,
             auth: Authenticator::new(self.user.or(self.token), seeds.backoff(auth::PACE)),
             seeds,
+            pulse: Arc::new(Pulse::new(runtime.now())),
         });
         let telemetry = Telemetry::new(
             self.trace_calls,

@@ -10,6 +10,7 @@
 //! - [`admin`]: users and roles, the members of the cluster, and their care.
 //! - [`concurrency`]: locks and elections.
 //! - [`cache`]: a local view of keys, kept current.
+//! - [`Health`], [`Monitor`]: how each of them is doing, as a value and to wait for.
 //! - `discovery`, with the feature of that name: services register their endpoints, clients follow them.
 //! - [`Runtime`]: what it takes to run on another runtime.
 //!
@@ -108,6 +109,7 @@ mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod health;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod mirror;
@@ -140,6 +142,7 @@ pub use client::Client;
 pub use cluster::advertised::Advertised;
 pub use endpoint::{Address, Endpoint, EndpointError, Scheme};
 pub use error::{BoxError, BuildError, CallError, EndpointFailure, OpenError, StartError};
+pub use health::{Health, Monitor, NeverReady, Verdict};
 pub use mirror::Mirror;
 pub use namespace::EmptyNamespace;
 #[cfg(feature = "discovery")]

@@ -13,10 +13,12 @@ use etcd_watch_core::{
 use futures_core::{FusedStream, Stream};
 
 use crate::{
-    Client, Endpoint, OpenError, Watch, WatchError,
+    Client, Endpoint, Health, Monitor, NeverReady, OpenError, Watch, WatchError,
     calls::lists::{ListAnswer, ListStream, Listed},
     cluster::pool::Pooled,
+    health::Monitored,
     runtime::BoxFuture,
+    watch::mirror_record::MirrorRecord,
 };
 
 /// A key range of the store, listed and then watched: a stream of [`MirrorEvent`]s, whose documentation is
@@ -66,6 +68,16 @@ pub struct Mirror {
     /// An event that was taken from the machine, and waits until the request for the next page has left.
     held: Option<MirrorEvent>,
     ended: bool,
+    record: Recorded,
+}
+
+/// What is told of the mirror to those who monitor it, also when the mirror is gone.
+struct Recorded(Arc<MirrorRecord>);
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        self.0.end(NeverReady::Closed);
+    }
 }
 
 /// A list under way.
@@ -107,6 +119,7 @@ impl Client {
         let machine = Machine::new(&dialer.watch_config, request, dialer.seeds.next())
             .map_err(|misuse| self.calls().not_opened(misuse))?;
         let hub = self.hub().clone();
+        let record = MirrorRecord::new(hub.clone(), machine.synced_revision());
         Ok(Mirror {
             client: self.clone(),
             machine,
@@ -118,6 +131,7 @@ impl Client {
             last_endpoint: None,
             held: None,
             ended: false,
+            record: Recorded(Arc::new(record)),
         })
     }
 }
@@ -150,6 +164,19 @@ impl Mirror {
         self.held = None;
         self.machine.cancel(now);
         self.perform();
+    }
+
+    /// How its connection to the cluster is doing: [`Health`] says what that means.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.record.0.health()
+    }
+
+    /// A handle to wait for changes of [`health`](Self::health), while this one is taken from. A mirror does something
+    /// only while it is polled: until then it doesn't become ready.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(self.record.0.clone())
     }
 
     /// The revision that the fold of what was taken is exactly at; `None` in the middle of a list.
@@ -212,7 +239,9 @@ impl Mirror {
     fn give_up(&mut self) -> Option<Result<MirrorEvent, WatchError>> {
         self.ended = true;
         self.listing = None;
-        Some(Err(WatchError::of_mirror(self.why_ended())))
+        let reason = self.why_ended();
+        self.record.0.end(reason.clone().into());
+        Some(Err(WatchError::of_mirror(reason)))
     }
 
     /// Why the client has ended.
@@ -221,9 +250,11 @@ impl Mirror {
     }
 
     fn handed_out(&mut self, event: MirrorEvent) -> Option<Result<MirrorEvent, WatchError>> {
+        self.record.0.synced(self.machine.synced_revision());
         match event {
             MirrorEvent::Closed(reason) => {
                 self.ended = true;
+                self.record.0.end(reason.clone().into());
                 self.watch = None;
                 (reason != CloseReason::Cancelled).then(|| Err(WatchError::of_mirror(reason)))
             }
@@ -245,20 +276,28 @@ impl Mirror {
                     self.listing.take_if(|listing| listing.list == list);
                 }
                 MirrorAction::Watch(request) => match self.client.watch(request) {
-                    Ok(watch) => self.watch = Some(watch),
+                    Ok(watch) => {
+                        self.record.0.watching(watch.monitored());
+                        self.watch = Some(watch);
+                    }
                     // The request was checked with the mirror's: it is the client that has ended.
                     Err(_) => {
                         let (now, reason) = (self.now(), self.why_ended());
                         self.machine.handle_delivery(now, Delivery::Closed(reason));
                     }
                 },
-                MirrorAction::Cancel => self.watch = None,
+                MirrorAction::Cancel => self.unwatch(),
                 MirrorAction::RequestProgress => {
                     // A watch that has ended says so by itself.
                     let _ = self.watch.as_ref().map(Watch::request_progress);
                 }
             }
         }
+    }
+
+    fn unwatch(&mut self) {
+        self.record.0.unwatched();
+        self.watch = None;
     }
 
     fn list(&mut self, list: ListKey, mut request: ListRequest) {
@@ -299,6 +338,7 @@ impl Mirror {
             ListState::Reading(mut reading) => match reading.as_mut().poll(cx) {
                 Poll::Ready((stream, chunk)) => {
                     let is_over = chunk.is_err();
+                    self.note_part(None, chunk.as_ref().err());
                     let (now, chunk) = (self.now(), chunk.map(|chunk| self.left(chunk)));
                     self.machine.handle_chunk(now, list, chunk);
                     ((!is_over).then_some(ListState::Held(stream)), true)
@@ -316,6 +356,11 @@ impl Mirror {
         self.last_endpoint =
             at.as_ref().map(|at| at.endpoint().clone()).or_else(|| self.last_endpoint.take());
         let now = self.now();
+        let failure = match &answer {
+            ListAnswer::Stream(stream) => stream.as_ref().err(),
+            ListAnswer::Page(page) => page.as_ref().err(),
+        };
+        self.note_part(at.as_ref(), failure);
         match answer {
             ListAnswer::Stream(Ok(stream)) => return Some(ListState::Held(stream)),
             ListAnswer::Stream(Err(failure)) => self.machine.handle_chunk(now, list, Err(failure)),
@@ -326,6 +371,14 @@ impl Mirror {
             }
         }
         None
+    }
+
+    /// Says how a part of a list went.
+    fn note_part(&self, at: Option<&Pooled>, failure: Option<&Failure>) {
+        match failure {
+            Some(failure) => self.record.0.failed(Arc::new(failure.clone())),
+            None => self.record.0.heard(at.map(Pooled::endpoint)),
+        }
     }
 
     /// A page whose keys have left the namespace.
@@ -346,7 +399,7 @@ impl Mirror {
             None => Delivery::Closed(CloseReason::Cancelled),
         };
         if matches!(delivery, Delivery::Closed(_)) {
-            self.watch = None;
+            self.unwatch();
         }
         let now = self.now();
         self.machine.handle_delivery(now, delivery);

@@ -130,7 +130,7 @@ async fn ask(calls: &Calls, pooled: &Pooled) -> Round {
 }
 
 fn answer(calls: &Calls, pooled: &Pooled) -> Round {
-    calls.pool.dialer.endpoints.answered(pooled.endpoint());
+    calls.pool.dialer.answered(pooled.endpoint());
     Round::Answered
 }
 

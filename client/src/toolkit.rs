@@ -35,6 +35,7 @@
 #[cfg(feature = "metrics")]
 pub use crate::metrics::{counter, gauge, histogram};
 pub use crate::{
-    runtime::{Backoff, Pace, RuntimeGone, pause, timeout},
+    health::Monitored,
+    runtime::{Backoff, Moment, Pace, RuntimeGone, pause, timeout},
     sync::{Latch, LatchWait, WaitList, Waiter, Watchable, lock, wake_all},
 };

@@ -1,6 +1,6 @@
 //! Counters, for the client as a whole and for each watch.
 
-use crate::StreamKey;
+use crate::{Instant, StreamKey};
 
 /// What a [`Watcher`](crate::Watcher) has done so far, and what it holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct Stats {
     pub deaf: u64,
     /// Times a watch's buffer was full and its policy applied.
     pub overflows: u64,
+    /// Times that a watch or a stream changed its state: opened, created, away from its server, ended.
+    pub state_changes: u64,
     /// Watches open now.
     pub watches: usize,
     /// Streams now.
@@ -80,6 +82,9 @@ pub enum WatchState {
 pub struct WatchStats {
     /// Where it stands.
     pub state: WatchState,
+    /// Since when it runs on the server, if it does; else since when it doesn't: since it left the server, or since it
+    /// was opened if it has not been there. A watch that ends without being on the server keeps that time.
+    pub since: Instant,
     /// The stream it travels on, or will when that is open; `None` once it has ended.
     pub stream: Option<StreamKey>,
     /// The revision at which it would go on if its stream broke now; 0 while "now" is not known.

@@ -6,6 +6,7 @@
 use std::{
     env,
     io::{self, BufRead, BufReader, Write},
+    net::TcpStream,
     path::PathBuf,
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{self, Receiver},
@@ -16,6 +17,7 @@ use std::{
 use etcd_watch_proto::etcdserverpb::{DeleteRangeRequest, LeaseRevokeRequest, PutRequest};
 use etcd_watch_testkit::{
     model::{ModelConfig, ModelEtcd},
+    proxy::FaultProxy,
     server::EmbeddedEtcd,
 };
 
@@ -57,8 +59,9 @@ fn perform() -> io::Result<()> {
         .ok_or_else(|| io::Error::other("this program has none: give it an endpoint"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let etcd = runtime.block_on(EmbeddedEtcd::start(ModelConfig::default()))?;
+    let proxy = runtime.block_on(FaultProxy::start(etcd.endpoint()))?;
     let directory = tempfile::tempdir()?;
-    let start = || Program::start(&etcd.endpoint(), directory.path().join("file"));
+    let start = || Program::start(&proxy.endpoint(), directory.path().join("file"));
     let mut program = Some(start()?);
     for step in steps {
         if !matches!(step, Step::Until(_)) {
@@ -66,7 +69,12 @@ fn perform() -> io::Result<()> {
         }
         match step {
             Step::Type(line) => program.as_mut().ok_or_else(not_running)?.read(line)?,
-            Step::Until(begin) => program.as_ref().ok_or_else(not_running)?.prints(begin)?,
+            Step::Until(begin) => {
+                program.as_ref().ok_or_else(not_running)?.prints(begin)?;
+            }
+            Step::Get(begin) => program.as_ref().ok_or_else(not_running)?.get_until(begin)?,
+            Step::Hold => proxy.hold(),
+            Step::Release => proxy.release(),
             Step::Kill => program = None,
             Step::Start => program = Some(start()?),
             change => {
@@ -103,7 +111,13 @@ fn apply(
                 model.lease_revoke(&LeaseRevokeRequest { id: lease.id })?;
             }
         }
-        Step::Type(_) | Step::Until(_) | Step::Kill | Step::Start => {}
+        Step::Type(_)
+        | Step::Until(_)
+        | Step::Get(_)
+        | Step::Hold
+        | Step::Release
+        | Step::Kill
+        | Step::Start => {}
     }
     Ok(())
 }
@@ -114,6 +128,8 @@ struct Program {
     child: Child,
     stdin: ChildStdin,
     printed: Receiver<String>,
+    /// The first line that it printed.
+    first: String,
 }
 
 impl Program {
@@ -125,18 +141,34 @@ impl Program {
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(io::Error::other("the child process has no pipes"));
         };
-        let program = Self { child, stdin, printed: forward(BufReader::new(stdout)) };
-        program.prints("")?;
+        let printed = forward(BufReader::new(stdout));
+        let mut program = Self { child, stdin, printed, first: String::new() };
+        program.first = program.prints("")?;
         Ok(program)
     }
 
-    /// Waits until it prints a line that begins so.
-    fn prints(&self, begin: &str) -> io::Result<()> {
+    /// Asks for the page whose URL it has printed first, again and again until it prints a line that begins so.
+    fn get_until(&self, begin: &str) -> io::Result<()> {
+        let address = self.first.trim_start_matches("http://").split('/').next().unwrap_or_default();
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            let mut socket = TcpStream::connect(address)?;
+            socket.write_all(b"GET /ready HTTP/1.0\r\n\r\n")?;
+            if self.prints("")?.starts_with(begin) {
+                return Ok(());
+            }
+            thread::sleep(PAUSE);
+        }
+        Err(io::Error::other(format!("the program answered nothing that begins with {begin:?}")))
+    }
+
+    /// Waits until it prints a line that begins so: that line.
+    fn prints(&self, begin: &str) -> io::Result<String> {
         let until = Instant::now() + PATIENCE;
         let left = || until.saturating_duration_since(Instant::now());
         while let Ok(line) = self.printed.recv_timeout(left()) {
             if line.starts_with(begin) {
-                return Ok(());
+                return Ok(line);
             }
         }
         Err(io::Error::other(format!("the program printed no line that begins with {begin:?}")))

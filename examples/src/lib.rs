@@ -6,6 +6,7 @@
 //! | `cached-lookup`, `cached-lookup-smol` | look-ups in a local copy of the keys |
 //! | `leader-only` | a worker that works only while it is the leader |
 //! | `config-reload` | settings that follow etcd |
+//! | `readiness` | a service whose `/ready` tells whether its copy of the keys is new enough |
 //! | `discovery-channel` | a tonic channel that follows the endpoints of a service |
 //! | `sqlite-replica` (a crate of its own) | a copy of the keys in SQLite, with its checkpoint in the same transaction |
 //! | `prometheus` (a crate of its own, without a demonstration) | metrics, served to Prometheus |

@@ -1,6 +1,6 @@
 //! What happens in the demonstration of each program.
 
-use Step::{Delete, EndLeases, Kill, Put, Start, Type, Until};
+use Step::{Delete, EndLeases, Get, Hold, Kill, Put, Release, Start, Type, Until};
 
 /// One thing that happens in a demonstration.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,12 @@ pub(crate) enum Step {
     Type(&'static str),
     /// The program prints a line that begins so; it is waited for.
     Until(&'static str),
+    /// The page whose URL is the first line of the program is asked for, until the program has answered so.
+    Get(&'static str),
+    /// etcd is cut off from now on: nothing that is sent arrives.
+    Hold,
+    /// What was sent arrives, and all else too.
+    Release,
     /// The program is killed.
     Kill,
     /// The program is started again.
@@ -55,6 +61,9 @@ const CONFIG_RELOAD: &[Step] = &[
     Until("8 workers"),
 ];
 
+const READINESS: &[Step] =
+    &[Get("200 OK: 0 users"), Put("users/ann", "admin"), Hold, Get("503"), Release, Get("200 OK: 1 users")];
+
 const DISCOVERY_CHANNEL: &[Step] = &[
     Put("services/status/1", r#"{"Op": 0, "Addr": "{address}", "Metadata": null}"#),
     Until("version"),
@@ -80,6 +89,7 @@ pub(crate) fn of(program: &str) -> Option<&'static [Step]> {
         "cached-lookup" => Some(CACHED_LOOKUP),
         "leader-only" => Some(LEADER_ONLY),
         "config-reload" => Some(CONFIG_RELOAD),
+        "readiness" => Some(READINESS),
         "discovery-channel" => Some(DISCOVERY_CHANNEL),
         "etcd-watch-sqlite-replica" => Some(SQLITE_REPLICA),
         _ => None,

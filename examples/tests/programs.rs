@@ -12,11 +12,12 @@ const CACHED_LOOKUP: [&str; 2] =
 const LEADER_ONLY: &str = env!("CARGO_BIN_EXE_leader-only");
 const CONFIG_RELOAD: &str = env!("CARGO_BIN_EXE_config-reload");
 const DISCOVERY_CHANNEL: &str = env!("CARGO_BIN_EXE_discovery-channel");
+const READINESS: &str = env!("CARGO_BIN_EXE_readiness");
 
 #[test]
 fn no_program_has_more_than_25_lines() {
     let programs = lines_of_code(&["src/bin", "sqlite-replica/src"]);
-    assert_eq!(programs.len(), 8, "{programs:?}");
+    assert_eq!(programs.len(), 9, "{programs:?}");
     assert!(programs.iter().all(|&(_, lines)| lines <= 25), "{programs:?}");
 }
 
@@ -142,6 +143,11 @@ fn every_program_shows_what_it_does_without_an_etcd() {
     assert!(again.contains("working: 1"), "{printed}");
     let printed = demonstration(CONFIG_RELOAD);
     assert!(printed.contains("still Some(") && printed.ends_with("8 workers say hi\n"), "{printed}");
+    let printed = demonstration(READINESS);
+    let place = |text: &str| printed.find(text).unwrap_or_else(|| panic!("{text:?} is not in {printed}"));
+    let late = &printed[place("200 OK: 0 users at revision 1")..];
+    assert!(late.contains("503 Service Unavailable: "), "{printed}");
+    assert!(printed.ends_with("200 OK: 1 users at revision 2\n"), "{printed}");
     let printed = demonstration(DISCOVERY_CHANNEL);
     assert!(printed.contains("answers") && printed.ends_with("endpoints: {}\n"), "{printed}");
 }

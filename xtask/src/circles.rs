@@ -26,6 +26,7 @@ const CLIENT: &str = "client/src";
 const ROOMS: [&[&str]; 10] = [
     &["sync"],
     &["runtime"],
+    &["health"],
     &["transport"],
     &["cluster", "auth"],
     &["calls"],

@@ -345,12 +345,14 @@ impl Calls {
     /// Lets go of a connection whose failure is the endpoint's fault. One stream too many is not: it says nothing about
     /// the connection. Once the client has ended nothing is: connections break under the calls that are still out.
     pub(crate) fn note(&self, at: Option<&Pooled>, failed: &CallFailure) {
-        if let Some(at) = at
-            && failed.fate != Fate::StreamRefused
-            && self.end().is_none()
-            && members_fault(failed.failure())
-        {
+        let Some(at) = at.filter(|_| failed.fate != Fate::StreamRefused && self.end().is_none()) else {
+            return;
+        };
+        if members_fault(failed.failure()) {
             self.pool.discard(at, &failed.error);
+        } else if matches!(failed.failure(), Failure::Status { .. }) {
+            // A refusal is an answer, too.
+            self.pool.dialer.pulse.answered(self.now());
         }
     }
 
@@ -465,7 +467,7 @@ impl<Q: Unary> Call<'_, Q> {
         let pooled = prepared.pooled;
         match result {
             Ok(Ok(response)) => {
-                self.calls.pool.dialer.endpoints.answered(pooled.endpoint());
+                self.calls.pool.dialer.answered(pooled.endpoint());
                 Ok(response)
             }
             Ok(Err(failed)) => Err(Attempted::Failed { at: Some(pooled), failed }),

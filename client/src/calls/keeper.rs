@@ -2,16 +2,19 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use etcd_watch_core::{Code, Failure, Refusal, refusal};
+use etcd_watch_core::{Code, Failure, Instant, Refusal, refusal};
 use etcd_watch_proto::etcdserverpb::LeaseKeepAliveRequest;
 use futures_util::future::{AbortHandle, Either, abortable, select};
 
 use crate::{
-    CallError, Endpoint, Runtime,
+    CallError, Endpoint, Health, Monitor, NeverReady, Runtime, Verdict,
     calls::{
         attempts::{Calls, no_answer},
         end::End,
@@ -21,8 +24,9 @@ use crate::{
     },
     cluster::pool::Pooled,
     error::last_failure,
-    runtime::{Backoff, Moment, Pace, RuntimeGone, pause},
-    sync::{Watchable, lock},
+    health::{Contact, Monitored},
+    runtime::{Backoff, BoxFuture, Moment, Pace, RuntimeGone, pause},
+    sync::{WaitList, Watchable, lock},
     transport::rpc::{CallFailure, Unary},
 };
 
@@ -100,12 +104,18 @@ impl LeaseLost {
 struct Shared {
     id: i64,
     state: Watchable<State>,
+    /// Whether the keeper is gone.
+    is_dropped: AtomicBool,
     runtime: Arc<dyn Runtime>,
 }
 
 #[derive(Clone)]
 struct State {
     term: Term,
+    /// Who renewed it last, and what went wrong last.
+    contact: Contact,
+    /// Since when renewals fail.
+    away: Option<Instant>,
     /// Why the last attempt to renew it failed.
     last: Option<CallError>,
     lost: Option<LeaseLost>,
@@ -140,9 +150,12 @@ impl Shared {
     }
 
     /// The lease was renewed, unless its time was over before that was heard: then it was told lost, maybe.
-    fn renewed(&self, term: Term) {
-        let now = self.now();
+    fn renewed(&self, term: Term, at: &Arc<Endpoint>) {
+        let (now, heard) = (self.now(), self.runtime.now());
         self.state.change(|state| {
+            state.contact.connect(at, heard);
+            state.contact.hear(heard);
+            state.away = None;
             self.end_if_over(state, now);
             if state.lost.is_none() {
                 state.term = term;
@@ -151,10 +164,46 @@ impl Shared {
         });
     }
 
+    /// A renewal has failed.
+    fn failed(&self, error: CallError) {
+        let (now, cause) = (self.runtime.now(), Arc::new(error.clone()));
+        // What is replaced is dropped with the version before, without the lock.
+        self.state.change(|state| {
+            let _ = state.contact.failed(now, cause);
+            state.contact.disconnect();
+            state.away.get_or_insert(now);
+            state.last = Some(error);
+        });
+    }
+
     fn lose(&self, reason: LeaseLost) {
         self.state.change(|state| {
             state.lost.get_or_insert(reason);
         });
+    }
+}
+
+impl Monitored for Shared {
+    fn health(&self) -> Health {
+        let (lost, left, now) = (self.lost(), self.left(), self.runtime.now());
+        let (state, _) = self.state.read(State::clone);
+        let verdict = match lost {
+            _ if self.is_dropped.load(Ordering::Relaxed) => Verdict::Ended(NeverReady::Closed),
+            None => Verdict::Ready,
+            Some(LeaseLost::Closed { .. }) => Verdict::Ended(NeverReady::ClientClosed),
+            Some(LeaseLost::Stopped { .. }) => Verdict::Ended(NeverReady::RuntimeGone),
+            Some(lost) => Verdict::Ended(NeverReady::because_of(lost)),
+        };
+        let turns_at = matches!(verdict, Verdict::Ready).then(|| now + left);
+        Health::new(now, verdict, state.contact).with_away_since(state.away).turning_at(turns_at)
+    }
+
+    fn changes(&self) -> Vec<&WaitList> {
+        vec![self.state.waiting()]
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        self.runtime.sleep(duration)
     }
 }
 
@@ -186,6 +235,18 @@ impl LeaseKeeper {
         self.shared.lost()
     }
 
+    /// How the renewing is doing: [`Health`] says what that means.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    /// A handle to wait for changes of [`health`](Self::health).
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(self.shared.clone())
+    }
+
     /// Completes when the lease is lost. Cancel-safe.
     pub async fn lost(&self) -> LeaseLost {
         self.shared.state.until(|_, _| self.shared.lost()).await
@@ -194,7 +255,9 @@ impl LeaseKeeper {
 
 impl Drop for LeaseKeeper {
     fn drop(&mut self) {
+        self.shared.is_dropped.store(true, Ordering::Relaxed);
         self.task.abort();
+        self.shared.state.waiting().wake_all();
     }
 }
 
@@ -209,8 +272,13 @@ impl fmt::Debug for Shared {
 
 pub(crate) fn start(calls: Arc<Calls>, id: i64, term: Term) -> LeaseKeeper {
     let runtime = calls.runtime().clone();
-    let state = State { term, last: None, lost: None };
-    let shared = Arc::new(Shared { id, state: Watchable::new(state), runtime: runtime.clone() });
+    let state = State { term, contact: Contact::default(), away: None, last: None, lost: None };
+    let shared = Arc::new(Shared {
+        id,
+        state: Watchable::new(state),
+        is_dropped: AtomicBool::new(false),
+        runtime: runtime.clone(),
+    });
     let keeping = {
         let keeping = Keeping(shared.clone());
         let kept = calls.telemetry().lease_kept();
@@ -262,18 +330,18 @@ impl Keeper<'_> {
             }
             let since = self.shared.now();
             match self.attempt(self.attempt_limit()).await {
-                Ok(Renewed::NotFound) => return LeaseLost::NotFound { id },
-                Ok(Renewed::For(ttl)) => {
+                Ok(None) => return LeaseLost::NotFound { id },
+                Ok(Some((ttl, at))) => {
                     self.avoid = None;
                     self.backoff.reset();
                     self.kept.renewed();
-                    self.shared.renewed(Term { since, ttl });
+                    self.shared.renewed(Term { since, ttl }, &at);
                     pause = ttl / 3;
                 }
                 Err(error) => {
                     pause = self.backoff.next_pause();
                     self.kept.not_renewed();
-                    self.shared.state.change(|state| state.last = Some(error));
+                    self.shared.failed(error);
                 }
             }
         }
@@ -298,7 +366,8 @@ impl Keeper<'_> {
         }
     }
 
-    async fn attempt(&mut self, limit: Duration) -> Result<Renewed, CallError> {
+    /// For how long the lease was renewed, and where; `None` if there is no such lease.
+    async fn attempt(&mut self, limit: Duration) -> Result<Option<(Duration, Arc<Endpoint>)>, CallError> {
         let method = "LeaseKeepAlive";
         let asked = Mutex::new(None);
         // In a box, as every call's attempt: it is large. Timers don't count while the machine sleeps, and a lease's time
@@ -313,8 +382,8 @@ impl Keeper<'_> {
         };
         let at = lock(&asked).as_ref().map(|pooled| pooled.endpoint().clone());
         observation.end_at(at.as_ref(), || match &result {
-            Ok(Some(Ok(Renewed::For(_)))) => Outcome::OK,
-            Ok(Some(Ok(Renewed::NotFound))) => Outcome::answered(Code::NotFound),
+            Ok(Some(Ok(Some(_)))) => Outcome::OK,
+            Ok(Some(Ok(None))) => Outcome::answered(Code::NotFound),
             Ok(Some(Err(failed))) => Outcome::of_failure(failed.failure()),
             Ok(None) => Outcome::TIMED_OUT,
             Err(error) => Outcome::of_error(error),
@@ -325,7 +394,7 @@ impl Keeper<'_> {
             None => CallFailure::sent(no_answer(limit)),
         };
         if refusal(failed.failure()) == Some(Refusal::LeaseNotFound) {
-            return Ok(Renewed::NotFound);
+            return Ok(None);
         }
         let asked: Option<Pooled> = lock(&asked).take();
         self.calls.note(asked.as_ref(), &failed);
@@ -337,14 +406,20 @@ impl Keeper<'_> {
     }
 
     /// Asks one member; `asked` is the connection to it.
-    async fn ask(&self, asked: &Mutex<Option<Pooled>>) -> Result<Renewed, CallFailure> {
+    async fn ask(
+        &self,
+        asked: &Mutex<Option<Pooled>>,
+    ) -> Result<Option<(Duration, Arc<Endpoint>)>, CallFailure> {
         let id = self.shared.id;
         let pooled = self.calls.pool.get(self.avoid.as_deref()).await.map_err(CallFailure::not_sent)?;
         *lock(asked) = Some(pooled.clone());
         let answer = self.calls.ask(&pooled, LeaseKeepAliveRequest { id }).await?;
         let renewed = judge(id, &answer).map_err(CallFailure::sent)?;
-        self.calls.pool.dialer.endpoints.answered(pooled.endpoint());
-        Ok(renewed)
+        self.calls.pool.dialer.answered(pooled.endpoint());
+        Ok(match renewed {
+            Renewed::For(ttl) => Some((ttl, pooled.endpoint().clone())),
+            Renewed::NotFound => None,
+        })
     }
 }
 

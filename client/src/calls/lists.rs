@@ -247,7 +247,7 @@ impl Calls {
     fn noted<T>(&self, prepared: &Prepared, result: Result<T, CallFailure>) -> Result<T, Failure> {
         match result {
             Ok(answer) => {
-                self.pool.dialer.endpoints.answered(prepared.pooled().endpoint());
+                self.pool.dialer.answered(prepared.pooled().endpoint());
                 Ok(answer)
             }
             Err(failed) => {

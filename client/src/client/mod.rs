@@ -5,6 +5,7 @@ mod credentials;
 mod endpoints;
 mod kv;
 mod lease;
+mod monitored;
 
 use std::{fmt, sync::Arc};
 

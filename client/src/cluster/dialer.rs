@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use crate::{
     AttemptError, Endpoint, Runtime,
     auth::{AfterRefusal, Authenticator, Generation, Token},
-    cluster::{advertised::Advertised, endpoints::Endpoints},
+    cluster::{advertised::Advertised, endpoints::Endpoints, pulse::Pulse},
     endpoint::Accepted,
     runtime::{BoxFuture, Seeds},
     transport::{
@@ -35,6 +35,8 @@ pub(crate) struct Dialer {
     pub(crate) auth: Authenticator,
     /// For every jitter of the client.
     pub(crate) seeds: Seeds,
+    /// What calls have heard of the members last.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 /// Attempts to connect.
@@ -101,8 +103,16 @@ impl Dialer {
     }
 
     fn failed(&self, endpoint: &Endpoint, error: &AttemptError) {
+        let now = self.runtime().now();
         self.endpoints.note(endpoint, error);
-        self.endpoints.failed(endpoint, self.runtime().now(), error);
+        self.endpoints.failed(endpoint, now, error);
+        self.pulse.failed(now, error.clone());
+    }
+
+    /// The member has answered a call.
+    pub(crate) fn answered(&self, endpoint: &Endpoint) {
+        self.endpoints.answered(endpoint);
+        self.pulse.answered(self.runtime().now());
     }
 
     /// The token for a request on this connection; `None` for a client without credentials.

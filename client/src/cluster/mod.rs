@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `dialer` | connects to the first endpoint that is up |
 //! | `pool` | the connection that calls share |
+//! | `pulse` | what was heard of the members last |
 //! | `list` | the endpoints that are tried, and in which order |
 //! | `endpoints` | that list, shared and logged |
 //! | `advertised` | which addresses of the member list are accepted |
@@ -15,3 +16,4 @@ pub(crate) mod endpoints;
 pub(crate) mod list;
 pub(crate) mod member_list;
 pub(crate) mod pool;
+pub(crate) mod pulse;

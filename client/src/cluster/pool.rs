@@ -92,6 +92,8 @@ impl Pool {
             }
         };
         tracing::debug!(name: "calls_connected", endpoint = %dialed.endpoint, "connected for calls");
+        // Before others can find the connection, and find it of no use.
+        self.dialer.pulse.connected(&dialed.endpoint, self.dialer.runtime().now());
         let mut slot = lock(&self.slot);
         slot.serial += 1;
         let pooled = Pooled { dialed, serial: slot.serial };
@@ -122,6 +124,9 @@ impl Pool {
         let mut slot = lock(&self.slot);
         let current = slot.current.take_if(|current| current.serial == failed.serial);
         drop(slot);
+        if current.is_some() {
+            self.dialer.pulse.disconnected(self.dialer.runtime().now());
+        }
         drop(current);
     }
 
@@ -131,6 +136,9 @@ impl Pool {
         slot.is_closed = true;
         let current = slot.current.take();
         drop(slot);
+        if current.is_some() {
+            self.dialer.pulse.disconnected(self.dialer.runtime().now());
+        }
         drop(current);
     }
 }

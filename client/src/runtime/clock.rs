@@ -9,19 +9,27 @@ use crate::Runtime;
 /// A point in time by both clocks of a runtime: the one that its timers go by, and the one that counts the time in
 /// which the machine sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Moment {
+pub struct Moment {
     running: Instant,
     boot: Instant,
 }
 
 impl Moment {
-    pub(crate) fn now(runtime: &dyn Runtime) -> Self {
+    /// Now, by both clocks.
+    pub fn now(runtime: &dyn Runtime) -> Self {
         Self { running: runtime.now(), boot: runtime.boot_time() }
+    }
+
+    /// Whether this is after the other by the clock that timers go by.
+    #[must_use]
+    pub fn is_after(self, other: Self) -> bool {
+        self.running > other.running
     }
 
     /// The time from `earlier` to here, by the clock that counts more of it. So a runtime with a clock of its own need
     /// not have two of them, and neither clock can stretch what has a time limit.
-    pub(crate) fn since(self, earlier: Self) -> Duration {
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
         self.running.since(earlier.running).max(self.boot.since(earlier.boot))
     }
 }

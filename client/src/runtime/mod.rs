@@ -18,7 +18,7 @@ mod yield_now;
 
 pub(crate) use backoff::Seeds;
 pub use backoff::{Backoff, Pace};
-pub(crate) use clock::Moment;
+pub use clock::Moment;
 pub(crate) use in_task::in_task;
 pub(crate) use timeout::rang_too_early;
 pub use timeout::{RuntimeGone, pause, timeout};

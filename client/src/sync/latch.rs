@@ -37,6 +37,11 @@ impl<T: Clone> Latch<T> {
         self.value.get().cloned()
     }
 
+    /// The tasks that wait for it, for those that wait for something else at the same time.
+    pub fn waiting(&self) -> &WaitList {
+        &self.waiting
+    }
+
     /// Completes with the value. Cancel-safe.
     pub fn wait(&self) -> LatchWait<'_, T> {
         LatchWait { latch: self, waiter: self.waiting.waiter(()) }

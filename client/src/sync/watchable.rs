@@ -51,6 +51,11 @@ impl<T: Clone> Watchable<T> {
         number
     }
 
+    /// The tasks that wait for a change, for those that wait for something else at the same time.
+    pub fn waiting(&self) -> &WaitList {
+        &self.waiting
+    }
+
     /// Waits until `found` finds what it looks for in the value; it is given the version too. Cancel-safe.
     pub async fn until<U>(&self, mut found: impl FnMut(&T, u64) -> Option<U>) -> U {
         let look = || {

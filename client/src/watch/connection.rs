@@ -17,7 +17,8 @@ use std::{
 
 use bytes::Bytes;
 use etcd_watch_core::{
-    Code, Failure, Opened, Remedy, Request, ServerVersion, StreamKey, StreamOptions, remedy, wire::Method,
+    Code, Failure, Instant, Opened, Remedy, Request, ServerVersion, StreamKey, StreamOptions, remedy,
+    wire::Method,
 };
 use etcd_watch_proto::etcdserverpb as pb;
 use http::{HeaderValue, header, uri::PathAndQuery};
@@ -54,6 +55,8 @@ pub(crate) struct StreamConnection {
     opened: bool,
     /// Whether the member has answered anything.
     answered: bool,
+    /// When the last frame came.
+    heard: Option<Instant>,
     /// Which of the client's auth tokens the stream carries.
     token: Option<Generation>,
     /// Whether it carries a token of its options instead.
@@ -111,6 +114,7 @@ impl StreamConnection {
             max_message_bytes,
             opened: false,
             answered: false,
+            heard: None,
             token: None,
             has_own_token,
             paused: false,
@@ -161,6 +165,16 @@ impl StreamConnection {
     /// Whether an answer that has just come is the first of the member's.
     pub(crate) fn is_first_answer(&mut self) -> bool {
         !std::mem::replace(&mut self.answered, true)
+    }
+
+    /// A frame has come.
+    pub(crate) fn hear(&mut self, now: Instant) {
+        self.heard = Some(now);
+    }
+
+    /// When the last frame came.
+    pub(crate) fn heard(&self) -> Option<Instant> {
+        self.heard
     }
 
     pub(crate) fn set_paused(&mut self, paused: bool) {

@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    error::Error as StdError,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -26,7 +27,7 @@ use crate::{
     runtime::BoxFuture,
     sync::wake_all,
     watch::connection::{StreamConnection, StreamNews},
-    watch::hub::{Hub, Parked},
+    watch::hub::{Hub, Parked, State},
     watch::log::{self, Backoff, Slow, SlowConsumers},
 };
 
@@ -163,6 +164,8 @@ impl Driver {
                 let connection = StreamConnection::open(dialer, candidates, stream, options);
                 self.last_endpoints.insert(stream.stream(), connection.endpoint().clone());
                 log::opening(stream, connection.endpoint());
+                let now = self.hub.now();
+                self.hub.lock().links.opening(stream.stream(), now);
                 self.connections.push(connection);
                 self.forget_ended_streams();
             }
@@ -239,6 +242,7 @@ impl Driver {
         let endpoints = &self.calls.pool.dialer.endpoints;
         let (stream, endpoint) = (connection.key, connection.endpoint());
         log::closing(stream, endpoint, reason, self.backoff(stream));
+        self.unlink(connection, is_trouble(reason).then(|| Arc::new(reason.clone()) as Arc<_>));
         if is_members_fault(reason) {
             connection.blame();
             endpoints.failed(endpoint, self.hub.now(), reason);
@@ -280,7 +284,15 @@ impl Driver {
     /// A stream that ends while it has no connection ends without a word to the driver. So what is remembered of streams
     /// is cut back to those with a connection once most of it is of streams that have ended.
     fn forget_ended_streams(&mut self) {
-        let streams = self.hub.stats().streams;
+        let streams = {
+            let mut state = self.hub.lock();
+            let State { machine, links, .. } = &mut *state;
+            let streams = machine.stats().streams;
+            if links.len() > 2 * streams + SPARE_MEMORIES {
+                links.retain(|stream| machine.stream(stream).is_some());
+            }
+            streams
+        };
         if self.last_endpoints.len() > 2 * streams + SPARE_MEMORIES {
             let connected: BTreeSet<StreamId> =
                 self.connections.iter().map(|each| each.key.stream()).collect();
@@ -309,7 +321,19 @@ impl Driver {
             endpoints.failed(endpoint, now, &failure);
         }
         self.hub.lock().machine.handle_failed(now, stream, failure.clone());
+        self.unlink(connection, Some(Arc::new(failure.clone())));
         log::lost(stream, endpoint, connection.is_opened(), &failure, self.backoff(stream));
+    }
+
+    /// A stream has lost its connection, or could not get one.
+    fn unlink(&self, connection: &StreamConnection, error: Option<Arc<dyn StdError + Send + Sync>>) {
+        let (now, stream) = (self.hub.now(), connection.key.stream());
+        let mut state = self.hub.lock();
+        let State { machine, links, .. } = &mut *state;
+        links.closed(stream, now, connection.heard(), error);
+        if machine.stream(stream).is_none() {
+            links.retain(|other| other != stream);
+        }
     }
 
     /// When a stream that has just ended is opened again.
@@ -334,7 +358,13 @@ impl Driver {
                 tracing::debug!(name: "revision_not_read", range = ?key, reason = %failure, "a read of the store failed");
             }
             let now = self.hub.now();
-            self.hub.lock().machine.handle_range_done(now, key, result);
+            let error = result.as_ref().err().map(|failure| Arc::new(failure.clone()));
+            let mut state = self.hub.lock();
+            state.machine.handle_range_done(now, key, result);
+            if let Some(error) = error {
+                state.links.read_failed(now, error);
+            }
+            drop(state);
             round = Round::Busy;
         }
         round
@@ -375,6 +405,11 @@ fn is_members_fault(reason: &StreamEnd) -> bool {
     )
 }
 
+/// Whether something is wrong, rather than the stream not needed, or not there.
+fn is_trouble(reason: &StreamEnd) -> bool {
+    !matches!(reason, StreamEnd::Idle | StreamEnd::Moved | StreamEnd::ShutDown)
+}
+
 /// Which endpoint not to use.
 fn avoid(hint: EndpointHint, last: Option<&Arc<Endpoint>>) -> Option<&Arc<Endpoint>> {
     match hint {
@@ -413,7 +448,8 @@ fn read_stream(
         match news {
             StreamNews::Opened(opened) => {
                 // A member that is too slow to tell its version may hang.
-                if opened.version.is_some() && connection.is_first_answer() {
+                let is_answer = opened.version.is_some() && connection.is_first_answer();
+                if is_answer {
                     endpoints.answered(connection.endpoint());
                 }
                 log::opened(stream, connection.endpoint(), opened.version);
@@ -423,17 +459,25 @@ fn read_stream(
                 if is_stale {
                     let _ = state.machine.move_stream(now, stream);
                 }
+                if is_answer {
+                    state.links.answered(stream.stream(), connection.endpoint(), now);
+                }
                 wanted = state.machine.wants_frame(stream);
             }
             StreamNews::Frame(frame) => {
-                if connection.is_first_answer() {
+                let is_first = connection.is_first_answer();
+                if is_first {
                     endpoints.answered(connection.endpoint());
                 }
+                connection.hear(now);
                 frames += 1;
                 bytes += frame.len();
                 // Before the lock: a frame may have many events.
                 let frame = Frame::decode(frame);
                 let mut state = hub.lock();
+                if is_first {
+                    state.links.answered(stream.stream(), connection.endpoint(), now);
+                }
                 state.machine.handle_frame(now, stream, frame);
                 wanted = state.machine.wants_frame(stream);
             }

@@ -10,7 +10,14 @@ use std::{
 use etcd_watch_core::{CloseReason, Delivery, WatchKey, WatchResponse, WatchStats};
 use futures_core::{FusedStream, Stream};
 
-use crate::{WatchError, watch::hub::Lifeline};
+use crate::{
+    Health, Monitor, WatchError,
+    health::Monitored,
+    watch::{
+        hub::Lifeline,
+        monitored::{Ending, MonitoredWatch},
+    },
+};
 
 /// A running watch: a stream of what happens to its keys.
 ///
@@ -29,12 +36,14 @@ pub struct Watch {
     ended: bool,
     /// How many bytes of each key are the client's namespace.
     prefix: usize,
+    /// For those who monitor it.
+    ending: Ending,
     lifeline: Arc<Lifeline>,
 }
 
 impl Watch {
     pub(crate) fn new(key: WatchKey, start: Option<i64>, lifeline: Arc<Lifeline>, prefix: usize) -> Self {
-        Self { key, resume: start, ended: false, prefix, lifeline }
+        Self { key, resume: start, ended: false, prefix, ending: Ending::default(), lifeline }
     }
 
     /// What the machine and its logs call the watch.
@@ -70,6 +79,22 @@ impl Watch {
         self.lifeline.0.watch_stats(self.key)
     }
 
+    /// How its connection to the cluster is doing: [`Health`] says what that means.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.monitored().health()
+    }
+
+    /// A handle to wait for changes of [`health`](Self::health), while this one is taken from.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(Arc::new(self.monitored()))
+    }
+
+    pub(crate) fn monitored(&self) -> MonitoredWatch {
+        MonitoredWatch::new(self.lifeline.0.clone(), self.key, self.ending.clone())
+    }
+
     /// Asks the server for progress. The answer, if it can be trusted, comes as a
     /// [`Progress`](etcd_watch_core::ResponseKind::Progress) response: everything up to its revision has
     /// been delivered. Servers too old to answer in order (before 3.4.25 and 3.5.8) give none, and etcd answers
@@ -100,6 +125,10 @@ impl Watch {
             }
             Some(Delivery::Closed(reason)) => {
                 self.ended = true;
+                let hub = &self.lifeline.0;
+                // The first to say so: the machine doesn't know the watch any more.
+                let _ = self.ending.set((reason.clone(), hub.now()));
+                hub.monitoring().wake_all();
                 crate::watch::log::ended(key, &reason);
                 Poll::Ready(match reason {
                     CloseReason::Cancelled => None,
@@ -135,6 +164,9 @@ impl Drop for Watch {
         if self.ended {
             return;
         }
-        self.lifeline.0.discard(self.key);
+        let hub = &self.lifeline.0;
+        let _ = self.ending.set((CloseReason::Cancelled, hub.now()));
+        hub.discard(self.key);
+        hub.monitoring().wake_all();
     }
 }

@@ -11,7 +11,11 @@ use etcd_watch_core::{
     Action, ApiMisuse, Delivery, Instant, Stats, StreamKey, WatchKey, WatchRequest, WatchStats, Watcher,
 };
 
-use crate::sync::{WaitList, lock, wake_all};
+use crate::{
+    calls::end::End,
+    sync::{WaitList, lock, wake_all},
+    watch::links::Links,
+};
 
 /// The machine behind a lock. Watch handles take from it directly, so a watch needs no task and no
 /// channel; the driver feeds it, and is woken when a handle has made work for it.
@@ -22,6 +26,8 @@ pub(crate) struct Hub {
     state: Mutex<State>,
     /// The tasks that wait for the driver's end.
     closing: WaitList,
+    /// The tasks that wait for a watch or a stream to change its state.
+    monitoring: WaitList,
     clock: Box<dyn Fn() -> Instant + Send + Sync>,
 }
 
@@ -29,6 +35,10 @@ pub(crate) struct State {
     pub(crate) machine: Watcher,
     /// Actions that came out of a handle's call and wait for the driver.
     pending: VecDeque<Action>,
+    /// Whom the streams are connected to.
+    pub(crate) links: Links,
+    /// How many changes of state, of watches, streams and links, those who wait for them have been told of.
+    told: u64,
     /// The tasks that wait for a watch.
     consumers: BTreeMap<WatchKey, Waker>,
     driver: Option<Waker>,
@@ -41,6 +51,8 @@ pub(crate) struct State {
     /// The driver is to move the streams that were opened with other credentials than the present ones.
     renew: bool,
     phase: Phase,
+    /// The driver has ended without being asked to.
+    is_runtime_gone: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +73,8 @@ pub(crate) struct Asked {
     pub(crate) spread: bool,
     /// To move the streams that were opened with other credentials than the present ones.
     pub(crate) renew: bool,
+    /// Whether a watch or a stream has changed its state since the last round.
+    pub(crate) has_changed: bool,
 }
 
 /// What the driver finds when it has nothing left to do.
@@ -77,6 +91,8 @@ impl Hub {
         let state = State {
             machine,
             pending: VecDeque::new(),
+            links: Links::default(),
+            told: 0,
             consumers: BTreeMap::new(),
             driver: None,
             armed: None,
@@ -84,8 +100,14 @@ impl Hub {
             spread: false,
             renew: false,
             phase: Phase::Running,
+            is_runtime_gone: false,
         };
-        Self { state: Mutex::new(state), closing: WaitList::default(), clock: Box::new(clock) }
+        Self {
+            state: Mutex::new(state),
+            closing: WaitList::default(),
+            monitoring: WaitList::default(),
+            clock: Box::new(clock),
+        }
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -182,6 +204,11 @@ impl Hub {
         self.command(|state, _| state.renew = true);
     }
 
+    /// The tasks that wait for a watch or a stream to change its state.
+    pub(crate) fn monitoring(&self) -> &WaitList {
+        &self.monitoring
+    }
+
     /// Asks the driver to end everything.
     pub(crate) fn stop(&self) {
         let driver = {
@@ -192,6 +219,7 @@ impl Hub {
             state.driver.take()
         };
         wake_all(driver);
+        self.monitoring.wake_all();
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -208,13 +236,19 @@ impl Hub {
     pub(crate) fn begin_round(&self) -> Asked {
         let now = self.now();
         let mut state = self.lock();
+        let changes = state.machine.state_changes().wrapping_add(state.links.changes());
         let asked = Asked {
             stop: state.phase == Phase::Stopping,
             spread: std::mem::take(&mut state.spread),
             renew: std::mem::take(&mut state.renew),
+            has_changed: std::mem::replace(&mut state.told, changes) != changes,
         };
         if asked.stop {
             state.machine.shutdown(now);
+        }
+        drop(state);
+        if asked.has_changed {
+            self.monitoring.wake_all();
         }
         asked
     }
@@ -277,6 +311,7 @@ impl Hub {
             let mut state = self.lock();
             let phase = std::mem::replace(&mut state.phase, Phase::Ended);
             if phase == Phase::Running {
+                state.is_runtime_gone = true;
                 state.machine.abandon(now);
             } else {
                 state.machine.shutdown(now);
@@ -286,6 +321,7 @@ impl Hub {
         drop(driver);
         wake_all(consumers.into_values());
         self.closing.wake_all();
+        self.monitoring.wake_all();
     }
 }
 
@@ -305,6 +341,15 @@ enum Taken {
 }
 
 impl State {
+    /// Why the client has ended, if it has, or is about to.
+    pub(crate) fn end(&self) -> Option<End> {
+        match self.phase {
+            Phase::Running => None,
+            _ if self.is_runtime_gone => Some(End::RuntimeGone),
+            Phase::Stopping | Phase::Ended => Some(End::Closed),
+        }
+    }
+
     /// Takes what waits for a watch, or registers the consumer's waker, for which `spare` may hold a clone. The waker
     /// that is no longer needed is to be dropped after unlocking: with the last waker of a task the task may go, and
     /// the handles it holds.

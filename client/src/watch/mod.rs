@@ -7,7 +7,10 @@ pub(crate) mod driver;
 pub(crate) mod error;
 pub(crate) mod handle;
 pub(crate) mod hub;
+pub(crate) mod links;
 pub(crate) mod log;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;
+pub(crate) mod mirror_record;
+pub(crate) mod monitored;
 pub(crate) mod outbox;

@@ -126,6 +126,11 @@ impl Connection {
         self.standing
     }
 
+    /// When the last lawful frame came, if one has.
+    pub(crate) fn heard(&self) -> Option<Instant> {
+        (self.standing > Standing::Silent).then_some(self.last_frame)
+    }
+
     /// Whether every watch has been created, or refused, and the server has said so.
     pub(crate) fn is_settled(&mut self, waits: impl Fn(WatchKey) -> bool) -> bool {
         self.standing > Standing::Silent && self.creates.is_done(waits)

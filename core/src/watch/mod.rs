@@ -136,6 +136,8 @@ pub(crate) struct Watch {
 /// What has happened to a watch, for its statistics.
 #[derive(Clone, Debug, Default)]
 struct Counts {
+    /// Since when it runs on the server, or doesn't.
+    since: Instant,
     /// The consumer has taken everything up to this revision.
     taken: i64,
     events: u64,
@@ -171,6 +173,11 @@ impl Watch {
             counted: 0,
             counts: Counts::default(),
         }
+    }
+
+    /// It doesn't run on the server from now on.
+    pub(crate) fn is_away_since(&mut self, now: Instant) {
+        self.counts.since = now;
     }
 
     pub(crate) fn range(&self) -> &KeyRange {
@@ -313,6 +320,7 @@ impl Watch {
 
     /// It runs on the server, under this id.
     pub(crate) fn created(&mut self, now: Instant, id: i64, header: Header, progress: &Progress) {
+        self.counts.since = now;
         self.created_before = true;
         self.refusals = 0;
         self.state = State::Live(Live {
@@ -436,6 +444,11 @@ impl Watch {
         self.queue.lag_from(dropped.base);
         self.created_notify |= dropped.created;
         self.progress_wanted |= dropped.progress;
+    }
+
+    /// Why it has ended.
+    pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
+        self.queue.close_reason()
     }
 
     /// Whether what waits for the consumer can be asked for again.

@@ -165,6 +165,11 @@ impl Queue {
         matches!(self.closed, Some(CloseReason::Lagged { .. }))
     }
 
+    /// Why the watch has ended.
+    pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
+        self.closed.as_ref()
+    }
+
     /// The consumer that was too slow has to go on at an earlier revision.
     pub(crate) fn lag_from(&mut self, revision: i64) {
         if let Some(CloseReason::Lagged { next_revision, .. }) = &mut self.closed {

@@ -26,6 +26,7 @@ impl Watch {
         let waiting = self.queue.responses();
         WatchStats {
             state,
+            since: self.counts.since,
             stream: stream.filter(|_| !self.is_closed()),
             resume_revision: self.next_revision(progress),
             accepted_revision: point.map_or(0, |point| point.accepted()),

@@ -35,6 +35,7 @@ impl Watcher {
         let Some(stream) = self.streams.current_mut(key).filter(|stream| stream.is_opening()) else { return };
         stream.opened(now, opened, &mut self.rng);
         self.stats.open_streams += 1;
+        self.stats.state_changes += 1;
         let watches = &self.watches;
         let is_queued = |key| watches.get(key).is_some_and(|watch| watch.is_queued());
         stream.line_up(now, &self.config, is_queued);
@@ -146,6 +147,7 @@ impl Watcher {
         connection.enter(server_id, key, watch.listens());
         connection.is_other_cluster(header);
         watch.created(now, server_id, header, connection.progress());
+        self.stats.state_changes += 1;
         self.send_creates(id);
         if self.check_cluster(key, header) {
             return;

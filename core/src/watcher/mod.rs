@@ -46,7 +46,8 @@ const KEPT_ACTIONS: usize = 64;
 ///   returns `None`, then ask [`poll_timeout`](Self::poll_timeout) when to call `handle_timeout`.
 ///   [`has_actions`](Self::has_actions) says whether it is worth it.
 /// - **getters** change nothing: [`stats`](Self::stats), [`watch_stats`](Self::watch_stats),
-///   [`resume_revision`](Self::resume_revision), and for the log [`reopens_at`](Self::reopens_at).
+///   [`resume_revision`](Self::resume_revision), [`last_frame`](Self::last_frame), and for the log
+///   [`reopens_at`](Self::reopens_at).
 ///
 /// Time comes in as `now`; when it goes backwards it is taken to stand still. A call of `handle_timeout`
 /// that is early does nothing. The same calls give the same actions, bit for bit: jitter comes from the
@@ -159,8 +160,11 @@ impl Watcher {
         }
         let group = self.groups.of(core::mem::take(&mut request.stream));
         let id = self.stream_for(now, group, request.own_stream);
-        let key = self.watches.insert(Watch::new(&request, id, &self.config));
+        let mut watch = Watch::new(&request, id, &self.config);
+        watch.is_away_since(now);
+        let key = self.watches.insert(watch);
         self.stats.watches += 1;
+        self.stats.state_changes += 1;
         self.join(id, key);
         match request.start {
             StartAt::Now => self.wait_for_read(group, Purpose::Now, key),

@@ -2,7 +2,7 @@
 
 use super::Watcher;
 use crate::{
-    Instant, KeyRange, Stats, StreamKey, WatchKey, WatchStats,
+    CloseReason, Instant, KeyRange, Stats, StreamId, StreamKey, WatchKey, WatchStats,
     stream::{Stream, open::Connection, progress::Progress},
     watch::{Watch, table::Order},
 };
@@ -49,6 +49,30 @@ impl Watcher {
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats { streams: self.streams.len(), queued_bytes: self.held_bytes, ..self.stats }
+    }
+
+    /// [`Stats::state_changes`] alone: whether anything has changed its state is cheap to find out.
+    #[must_use]
+    pub fn state_changes(&self) -> u64 {
+        self.stats.state_changes
+    }
+
+    /// The present connection of a stream, or the one it waits to open; `None` for a stream that is gone.
+    #[must_use]
+    pub fn stream(&self, stream: StreamId) -> Option<StreamKey> {
+        self.streams.get(stream).map(Stream::key)
+    }
+
+    /// When the last lawful frame came on a connection; `None` when none has come, or when the connection is gone.
+    #[must_use]
+    pub fn last_frame(&self, stream: StreamKey) -> Option<Instant> {
+        self.streams.current(stream).and_then(Stream::connection).and_then(Connection::heard)
+    }
+
+    /// Why a watch has ended, while its `Closed` has not been taken.
+    #[must_use]
+    pub fn close_reason(&self, watch: WatchKey) -> Option<&CloseReason> {
+        self.watches.get(watch).and_then(Watch::close_reason)
     }
 
     /// How one watch is doing; `None` when its `Closed` has been taken. Counts what waits, so it takes

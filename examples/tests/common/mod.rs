@@ -131,6 +131,14 @@ impl Program {
         timeout(PATIENCE, self.lines.recv()).await.expect("a line in time")
     }
 
+    /// Waits for the next line.
+    pub(crate) async fn next_line(&mut self) -> String {
+        match self.line().await {
+            Some(line) => line,
+            None => panic!("it ended: {}", self.said().await),
+        }
+    }
+
     /// Waits for a line that begins so, and returns those before it.
     pub(crate) async fn until(&mut self, beginning: &str) -> Vec<String> {
         let mut before = Vec::new();

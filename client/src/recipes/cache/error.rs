@@ -1,6 +1,6 @@
 //! What can go wrong with a cache.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
 
 use etcd_watch_core::KeyRange;
 
@@ -26,6 +26,25 @@ pub enum CacheError {
     /// The store's revision could not be read.
     #[error("the store's revision could not be read: {0}")]
     Read(#[from] CallError),
+    /// The store is at an earlier revision than the cache: it was restored from a backup, and the cache, whose watch
+    /// hasn't noticed yet, will list it again; or a proxy answered from memory. Try again later.
+    #[error(
+        "the store is at revision {revision}, before the cache's {known}: it was restored, or a proxy answers"
+    )]
+    StoreWentBack {
+        /// The cache's revision before the store was asked.
+        known: i64,
+        /// The store's.
+        revision: i64,
+    },
+    /// It did not come in the time given. Try again, or give it more time.
+    #[error("{what} did not come within {after:?}: the cluster can't be reached, or the time is too short")]
+    TimedOut {
+        /// What was waited for.
+        what: &'static str,
+        /// The time.
+        after: Duration,
+    },
     /// The store's revision was read, but the answer doesn't tell it: a proxy has left out the header.
     #[error(
         "the answer has no header that tells the store's revision: read by way of the members, not of this proxy"

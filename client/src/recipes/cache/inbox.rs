@@ -21,6 +21,8 @@ pub(super) enum Item<P> {
     Changes(Arc<Batch<P>>),
     /// The keys were listed: whatever has changed is in the difference.
     Listed(Snapshot<P>),
+    /// There was no change up to this revision.
+    Bookmark(i64),
 }
 
 impl<P> Clone for Item<P> {
@@ -28,6 +30,7 @@ impl<P> Clone for Item<P> {
         match self {
             Self::Changes(batch) => Self::Changes(batch.clone()),
             Self::Listed(snapshot) => Self::Listed(snapshot.clone()),
+            Self::Bookmark(revision) => Self::Bookmark(*revision),
         }
     }
 }
@@ -37,6 +40,7 @@ impl<P> Clone for Item<P> {
 pub(super) struct Interest {
     pub(super) range: KeyRange,
     pub(super) filters: Filters,
+    pub(super) bookmarks: bool,
 }
 
 impl Interest {
@@ -108,10 +112,16 @@ impl<P> Inbox<P> {
 
     /// Offers what made the state with this number.
     pub(super) fn offer(&self, state: u64, item: &Item<P>, counters: &Counters) {
-        if let Item::Changes(batch) = item
-            && !batch.changes.iter().any(|change| self.interest.wants(change))
-        {
-            return;
+        match item {
+            Item::Changes(batch) if !batch.changes.iter().any(|change| self.interest.wants(change)) => {
+                self.offer_bookmark(state, batch.after.revision());
+                return;
+            }
+            Item::Bookmark(revision) => {
+                self.offer_bookmark(state, *revision);
+                return;
+            }
+            Item::Changes(_) | Item::Listed(_) => {}
         }
         let thrown_away = {
             let mut waiting = lock(&self.waiting);
@@ -130,6 +140,27 @@ impl<P> Inbox<P> {
         };
         wake_all(self.task.take());
         drop(thrown_away);
+    }
+
+    /// Offers a bookmark. It takes no room from changes: it replaces the bookmark before it, and is left out where the
+    /// queue is full.
+    fn offer_bookmark(&self, state: u64, revision: i64) {
+        if !self.interest.bookmarks {
+            return;
+        }
+        {
+            let mut waiting = lock(&self.waiting);
+            if waiting.lags || state < waiting.state {
+                return;
+            }
+            let has_room = waiting.queue.len() < self.limit;
+            match waiting.queue.back_mut() {
+                Some(Item::Bookmark(last)) => *last = revision,
+                _ if has_room => waiting.queue.push_back(Item::Bookmark(revision)),
+                _ => return,
+            }
+        }
+        wake_all(self.task.take());
     }
 
     /// The cache has ended; what waits can still be taken.

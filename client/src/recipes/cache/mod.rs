@@ -7,10 +7,24 @@
 //! - **Reads** never wait for updates: a [`Snapshot`] is a version of a persistent map, cheap to take and to keep.
 //! - **How new?** [`Cache::get`] answers from the last state; [`Cache::wait_for`] waits until the cache is at a
 //!   revision, such as that of one's own write; [`Cache::consistent`] is as new as the store at the time of the
-//!   call, at the price of one small read, which calls share. [`Cache::snapshot_at`] goes back.
+//!   call, at the price of one small read, which calls share; [`Cache::snapshot_within`] is as new as the store was so
+//!   long ago, at the price of one such read in that time. [`Cache::timeout`] limits how long they wait.
+//!   [`Cache::snapshot_at`] goes back.
 //! - **Changes** come by [`Cache::subscribe`], to any number of subscribers on the one watch, with previous
 //!   values, whole revisions at once, and never with a gap.
 //! - **Values** can be decoded once for all readers: [`CacheRequest::typed`].
+//!
+//! # Readiness
+//! [`Cache::health`] tells whether the cache is ready to be read, as a value, and [`Cache::monitor`] waits for changes of
+//! that. A cache that has been *away* for longer than [`CacheRequest::unready_after`] is not ready: away is a cache whose
+//! watch doesn't run on a member, and one that lists its keys. That is cheap, and as good as a lost connection is noticed.
+//!
+//! [`Cache::staleness`] tells how old the state is at most. It is 0 at the moment before a linearizable read of the
+//! store's revision is sent, once the cache has come to the revision that the read has found; it grows from then on, until
+//! the next such read. What merely arrives counts for nothing: events and progress can have been on their way for any
+//! time, and a member can be behind its cluster without knowing it. So [`Cache::snapshot_within`] holds whatever hangs, is
+//! parted, or sleeps. A service that is to be taken out of rotation while its data may be too old answers its readiness
+//! probe by `cache.timeout(patience).snapshot_within(limit)`.
 //!
 //! # Memory
 //! A key costs its own bytes and its value's, and about 110 bytes (measured): 88 for the pair and what etcd tells of it, 8 to
@@ -58,6 +72,7 @@ mod entry;
 mod error;
 mod fold;
 mod follower;
+mod health;
 mod history;
 mod inbox;
 #[cfg(feature = "metrics")]
@@ -65,8 +80,10 @@ mod metrics;
 mod request;
 mod shared;
 mod snapshot;
+mod staleness;
 mod stats;
 mod subscription;
+mod timeout;
 mod tree;
 mod waiters;
 
@@ -78,12 +95,13 @@ pub use shared::CacheStatus;
 pub use snapshot::{Range, Snapshot};
 pub use stats::CacheStats;
 pub use subscription::{CacheChanges, CacheEvent, Initial, ResyncReason, SubscribeRequest, Subscription};
+pub use timeout::Timeout;
 
 use std::{fmt, sync::Arc};
 
 use etcd_watch_core::KeyRange;
 
-use crate::Client;
+use crate::{Client, Verdict, toolkit::Moment};
 use follower::Follower;
 use shared::Shared;
 use waiters::Wants;
@@ -121,7 +139,13 @@ impl<P: Send + Sync + 'static> Cache<P> {
     pub fn open(client: &Client, request: impl Into<CacheRequest<P>>) -> Result<Self, CacheRequestError> {
         let request = request.into();
         let mirror = client.mirror(request.mirror()?)?;
-        let shared = Arc::new(Shared::new(request.range, request.history));
+        let shared = Arc::new(Shared::new(
+            request.range,
+            request.history,
+            request.unready_after,
+            mirror.monitor(),
+            client.runtime().clone(),
+        ));
         let follower = Follower::new(client.clone(), mirror, shared.clone(), request.make);
         #[cfg(feature = "metrics")]
         let follower = follower.exporting(&request.name);
@@ -229,10 +253,16 @@ impl<P> Cache<P> {
     /// its revision, by a read of one key that calls at the same time share, and waits until the cache is there.
     ///
     /// # Errors
-    /// When the revision can't be read, the cache ends, or another store takes the place of this one.
+    /// When the revision can't be read, the cache ends, the store has gone back, or another store takes the place of
+    /// this one.
     pub async fn consistent(&self) -> Result<Snapshot<P>, CacheError> {
         let shared = self.shared();
-        let store = shared.read().store;
+        let (store, known) = {
+            let published = shared.read();
+            (published.store, published.snapshot.revision)
+        };
+        // The read is sent after this: whoever waits for a read waits for one that is begun later.
+        let as_of = Moment::now(&*shared.runtime);
         if shared.has_ended() {
             return Err(self.ended());
         }
@@ -240,13 +270,19 @@ impl<P> Cache<P> {
         let ended = || shared.has_ended().then(|| Err(self.ended()));
         let look = || shared.read_result(number).or_else(ended);
         let revision = shared.waiters.wait(Wants::Read(number), || shared.wake_task(), look).await?;
-        self.wait_in(Some(store), revision).await
+        // The read was sent when the cache was there already.
+        if revision < known {
+            return Err(CacheError::StoreWentBack { known, revision });
+        }
+        let snapshot = self.wait_in(Some(store), revision).await?;
+        shared.is_current(store, as_of);
+        Ok(snapshot)
     }
 
     /// Why it has ended.
     fn ended(&self) -> CacheError {
-        match self.status() {
-            CacheStatus::Ended(error) => error,
+        match &self.shared().read().status {
+            CacheStatus::Ended(error) => error.clone(),
             _ => CacheError::Closed,
         }
     }
@@ -262,7 +298,9 @@ impl<P> Cache<P> {
     /// What it is doing.
     #[must_use]
     pub fn status(&self) -> CacheStatus {
-        self.shared().read().status.clone()
+        let status = self.shared().read().status.clone();
+        let is_unready = || matches!(self.shared().judged().verdict(), Verdict::NotReady);
+        if status == CacheStatus::Current && is_unready() { CacheStatus::Away } else { status }
     }
 
     /// What it has, and what it has done so far.

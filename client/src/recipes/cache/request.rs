@@ -1,6 +1,6 @@
 //! What a cache is asked for.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use etcd_watch_core::{KeyRange, MirrorRequest, StreamOptions};
 
@@ -13,6 +13,9 @@ use crate::BoxError;
 
 /// Makes what is kept beside a pair, from it and the pair before.
 pub(super) type Make<P> = Arc<dyn Fn(&Fresh<'_>, Option<&CachedKv<P>>, &Counters) -> P + Send + Sync>;
+
+/// Longer than a restart of a member or the choice of a leader takes.
+const UNREADY_AFTER: Duration = Duration::from_secs(30);
 
 /// A cache to make: [`Client::cache`](crate::Client::cache).
 ///
@@ -29,6 +32,7 @@ pub struct CacheRequest<P = ()> {
     pub(super) range: KeyRange,
     page_bytes: Option<usize>,
     pub(super) history: usize,
+    pub(super) unready_after: Option<Duration>,
     buffer_bytes: Option<usize>,
     stream: StreamOptions,
     #[cfg(feature = "metrics")]
@@ -46,6 +50,7 @@ impl CacheRequest {
             range,
             page_bytes: None,
             history: 64,
+            unready_after: Some(UNREADY_AFTER),
             buffer_bytes: None,
             stream: StreamOptions::default(),
             make: Arc::new(|_, _, _| ()),
@@ -84,6 +89,7 @@ impl CacheRequest {
             range: self.range,
             page_bytes: self.page_bytes,
             history: self.history,
+            unready_after: self.unready_after,
             buffer_bytes: self.buffer_bytes,
             stream: self.stream,
             #[cfg(feature = "metrics")]
@@ -99,6 +105,16 @@ impl<P> CacheRequest<P> {
     /// before: the old value, and a few KB of nodes.
     pub fn history(mut self, states: usize) -> Self {
         self.history = states;
+        self
+    }
+
+    /// For how long the cache may be away from its store before it is not [ready](super::Cache::health) any more: until
+    /// its watch runs on a member again, its keys are listed where they have to be. `None`: it stays ready. Default:
+    /// 30 s.
+    ///
+    /// A connection that hangs has to be noticed first, see [`Health`](crate::Health).
+    pub fn unready_after(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.unready_after = limit.into();
         self
     }
 
@@ -171,6 +187,7 @@ impl<P> Clone for CacheRequest<P> {
             range: self.range.clone(),
             page_bytes: self.page_bytes,
             history: self.history,
+            unready_after: self.unready_after,
             buffer_bytes: self.buffer_bytes,
             stream: self.stream.clone(),
             #[cfg(feature = "metrics")]

@@ -1,8 +1,11 @@
 //! What the cache's task publishes, and handles read.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::{ArcSwap, Guard};
@@ -18,7 +21,10 @@ use super::{
     stats::{CacheStats, Counters},
     waiters::{Waiters, Wants},
 };
-use crate::toolkit::{lock, wake_all};
+use crate::{
+    Monitor, Runtime,
+    toolkit::{Moment, WaitList, lock, wake_all},
+};
 
 /// What a cache is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +32,11 @@ use crate::toolkit::{lock, wake_all};
 pub enum CacheStatus {
     /// The keys are listed for the first time: there is nothing to read yet.
     Listing,
-    /// It follows the store.
+    /// It follows the store, or has not been away from it for long.
     Current,
+    /// It has been away from the store for longer than [`unready_after`](super::CacheRequest::unready_after): its watch
+    /// doesn't run on a member. Readers see what there was before.
+    Away,
     /// The keys are listed again; readers see what there was before.
     Relisting(ListReason),
     /// It has ended; readers see the last state.
@@ -45,6 +54,14 @@ pub(super) struct Shared<P> {
     pub(super) counters: Counters,
     /// The cache's task.
     pub(super) task: AtomicWaker,
+    /// Of which store the last state is known to be current, and as of which moment.
+    current: Mutex<Option<(u64, Moment)>>,
+    pub(super) unready_after: Option<Duration>,
+    /// The mirror that the cache stands on.
+    pub(super) mirror: Monitor,
+    /// The tasks that wait for the first state, and for the end, to know whether it is ready.
+    pub(super) monitoring: WaitList,
+    pub(super) runtime: Arc<dyn Runtime>,
 }
 
 pub(super) struct Published<P> {
@@ -90,7 +107,13 @@ struct ReadsDone {
 }
 
 impl<P> Shared<P> {
-    pub(super) fn new(range: KeyRange, history: usize) -> Self {
+    pub(super) fn new(
+        range: KeyRange,
+        history: usize,
+        unready_after: Option<Duration>,
+        mirror: Monitor,
+        runtime: Arc<dyn Runtime>,
+    ) -> Self {
         let published = Published {
             snapshot: Snapshot::none(),
             state: 0,
@@ -106,7 +129,28 @@ impl<P> Shared<P> {
             reads: Reads::default(),
             counters: Counters::default(),
             task: AtomicWaker::new(),
+            current: Mutex::new(None),
+            unready_after,
+            mirror,
+            monitoring: WaitList::default(),
+            runtime,
         }
+    }
+
+    /// The states from now on have everything that the store had at this moment.
+    pub(super) fn is_current(&self, store: u64, as_of: Moment) {
+        let mut current = lock(&self.current);
+        // Of two calls the later one may end first.
+        let is_later = current.is_none_or(|(before, known)| before != store || as_of.is_after(known));
+        if is_later && self.read().store == store {
+            *current = Some((store, as_of));
+        }
+    }
+
+    /// As of which moment the last state is known to be current.
+    pub(super) fn known_current(&self) -> Option<Moment> {
+        let current = *lock(&self.current);
+        current.filter(|(store, _)| *store == self.read().store).map(|(_, as_of)| as_of)
     }
 
     /// What was published last. To be dropped without a lock: it may be the last to hold values of the application.
@@ -206,6 +250,7 @@ impl<P> Shared<P> {
             self.waiters.wake(|_| true);
         }
         self.arrived(revision);
+        self.monitoring.wake_all();
     }
 
     /// Offers what made the state with this number to all subscribers.
@@ -219,10 +264,13 @@ impl<P> Shared<P> {
         if self.read().snapshot.revision >= revision {
             return;
         }
-        self.publish(|published| {
+        let published = self.publish(|published| {
             published.snapshot.revision = published.snapshot.revision.max(revision);
             published.history.extend(revision);
         });
+        if let Some(state) = published {
+            self.offer(state, &Item::Bookmark(revision));
+        }
         self.arrived(revision);
     }
 
@@ -244,6 +292,7 @@ impl<P> Shared<P> {
         let inboxes = lock(&self.registry).all();
         inboxes.iter().for_each(|inbox| inbox.end(&error));
         self.waiters.wake(|_| true);
+        self.monitoring.wake_all();
         self.wake_task();
     }
 

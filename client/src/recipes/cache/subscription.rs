@@ -35,7 +35,7 @@ impl SubscribeRequest {
     /// A subscription to the changes of these keys, from now on, with every option at its default. One that is
     /// made before the cache's first state begins with that.
     pub fn new(range: KeyRange) -> Self {
-        let interest = Interest { range, filters: Filters::default() };
+        let interest = Interest { range, filters: Filters::default(), bookmarks: false };
         Self { interest, initial_state: false, start_revision: 0, queue: 64 }
     }
 
@@ -56,6 +56,15 @@ impl SubscribeRequest {
     /// Leave out puts or deletes. Default: neither.
     pub fn filters(mut self, filters: Filters) -> Self {
         self.interest.filters = filters;
+        self
+    }
+
+    /// Tell how far the subscription is where nothing that it is about has changed: [`CacheEvent::Bookmark`]. They come
+    /// with changes of other keys of the cache, with the watch's progress notifications (for which a quiet watch asks once
+    /// in [`progress_interval`](etcd_watch_core::WatchConfig::progress_interval), a minute by default), and when the cache
+    /// comes to a revision that somebody waits for. Default: off.
+    pub fn bookmarks(mut self, on: bool) -> Self {
+        self.interest.bookmarks = on;
         self
     }
 
@@ -81,6 +90,12 @@ pub enum CacheEvent<P = ()> {
     Initial(Initial<P>),
     /// What one revision changed, all of it that was subscribed to.
     Changes(CacheChanges<P>),
+    /// Everything up to a revision has been told: nothing that was subscribed to has changed since the event before.
+    /// Only if it was [asked for](SubscribeRequest::bookmarks).
+    Bookmark {
+        /// The revision. It is higher than that of every event before, until there is another store.
+        revision: i64,
+    },
     /// What has changed since the event before, without what lay in between: one change for each key that
     /// differs. Told where not every revision could be.
     Resynced {
@@ -299,6 +314,7 @@ impl<P> Subscription<P> {
                         CacheChanges { changes: wanted.cloned().collect(), after: batch.after.clone() };
                     (!changes.changes.is_empty()).then_some(CacheEvent::Changes(changes))
                 }
+                Some(Taken::Item(Item::Bookmark(revision))) => self.bookmark(revision),
                 Some(Taken::Item(Item::Listed(after))) => self.resync(ResyncReason::Relisted, after),
                 Some(Taken::Lagged(after)) => self.resync(ResyncReason::Lagged, after),
             };
@@ -328,6 +344,13 @@ impl<P> Subscription<P> {
             }
         };
         taken
+    }
+
+    /// What it saw last was the same at this revision, as far as its keys go; nothing if it has seen that.
+    fn bookmark(&mut self, revision: i64) -> Option<CacheEvent<P>> {
+        let seen = self.seen.as_mut().filter(|seen| seen.revision < revision)?;
+        seen.revision = revision;
+        Some(CacheEvent::Bookmark { revision })
     }
 
     /// The difference to what it saw last; nothing at the cache's first state.

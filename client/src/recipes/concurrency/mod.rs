@@ -75,6 +75,7 @@
 mod claim;
 mod election;
 mod error;
+mod health;
 mod leader;
 mod metrics;
 mod mutex;

@@ -15,6 +15,7 @@ use futures_util::{
 
 use super::{
     SessionError, SessionLost,
+    health::MonitoredSession,
     metrics::{Metrics, Purpose, Waiting},
     patience::persist_for,
     telemetry,
@@ -59,6 +60,7 @@ struct Inner {
     revoked: Arc<Latch<Result<(), CallError>>>,
     /// Who contends for what: a session has one key per name, so its own contenders queue here.
     slots: Mutex<BTreeMap<String, Weak<AsyncMutex<()>>>>,
+    monitored: Arc<MonitoredSession>,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,7 @@ impl SessionBuilder {
         telemetry::session_opened(lease.id(), lease.ttl());
         let over = Arc::new(Over::new(&client));
         let teller = Teller { keeper: keeper.clone(), over: over.clone() };
+        let monitored = Arc::new(MonitoredSession::new(teller.keeper.monitor(), over.reason.clone()));
         client.runtime().spawn(Box::pin(teller.run()));
         Ok(Session {
             inner: Arc::new(Inner {
@@ -119,6 +122,7 @@ impl SessionBuilder {
                 kept: Mutex::new(Kept::By(keeper)),
                 revoked: Arc::default(),
                 slots: Mutex::default(),
+                monitored,
             }),
         })
     }
@@ -148,7 +152,7 @@ impl Drop for Teller {
 
 /// Whether a session is over, and why.
 struct Over {
-    reason: Latch<SessionLost>,
+    reason: Arc<Latch<SessionLost>>,
     metrics: Metrics,
 }
 
@@ -157,7 +161,7 @@ impl Over {
     fn new(client: &Client) -> Self {
         let metrics = Metrics::of(client);
         metrics.session_opened();
-        Self { reason: Latch::default(), metrics }
+        Self { reason: Arc::default(), metrics }
     }
 }
 
@@ -290,6 +294,10 @@ impl Session {
     /// A task waits for a lock or a leadership, to be held by this session.
     pub(super) fn waiting(&self, purpose: Purpose) -> Waiting {
         self.metrics().waiting(purpose, &self.inner.client)
+    }
+
+    pub(super) fn monitored(&self) -> &Arc<MonitoredSession> {
+        &self.inner.monitored
     }
 
     pub(super) fn downgrade(&self) -> WeakSession {

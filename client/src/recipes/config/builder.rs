@@ -68,12 +68,14 @@ impl ConfigBuilder {
         let mirror = client.mirror(MirrorRequest::new(self.keys))?;
         let state = Arc::new(Watchable::new(State::default()));
         let (task, registration) = AbortHandle::new_pair();
-        let follower = Follower::new(self.name, self.keep_deleted, decode, state.clone(), task.clone());
+        let (runtime, monitor) = (client.runtime().clone(), mirror.monitor());
+        let follower =
+            Follower::new(self.name, self.keep_deleted, decode, state.clone(), task.clone(), runtime);
         let following = Abortable::new(follower.run(mirror), registration);
         client.runtime().spawn(Box::pin(async move {
             // Aborted means that nobody is left to tell.
             let _ = following.await;
         }));
-        Ok(Config { shared: Arc::new(Shared { state, task }), seen: 0 })
+        Ok(Config { shared: Arc::new(Shared { state, mirror: monitor, task }), seen: 0 })
     }
 }

@@ -7,7 +7,7 @@ use etcd_watch_core::{CloseReason, EventKind, MirrorEvent};
 use futures_util::future::AbortHandle;
 
 use super::{DecodeError, Ended, State, Tree};
-use crate::{BoxError, Mirror, toolkit::Watchable};
+use crate::{BoxError, Mirror, Runtime, toolkit::Watchable};
 
 /// Folds a mirror into a tree, and decodes that.
 pub(super) struct Follower<T, D> {
@@ -18,6 +18,7 @@ pub(super) struct Follower<T, D> {
     pub(super) state: Arc<Watchable<State<T>>>,
     /// By which the last one to read the state ends the task.
     pub(super) task: AbortHandle,
+    runtime: Arc<dyn Runtime>,
     tree: Tree,
     /// Whether the tree has changed since it was decoded.
     dirty: bool,
@@ -34,6 +35,7 @@ impl<T, D> Follower<T, D> {
         decode: D,
         state: Arc<Watchable<State<T>>>,
         task: AbortHandle,
+        runtime: Arc<dyn Runtime>,
     ) -> Self {
         Self {
             #[cfg(feature = "metrics")]
@@ -44,6 +46,7 @@ impl<T, D> Follower<T, D> {
             decode,
             state,
             task,
+            runtime,
             dirty: true,
             end: Ended::Stopped,
         }
@@ -124,8 +127,10 @@ impl<T, E: Into<BoxError>, D: FnMut(&Tree) -> Result<T, E>> Follower<T, D> {
                 tracing::warn!(name: "config_undecodable", key = ?error.key, revision, reason = %error.cause, "a configuration does not decode; the last one stays");
                 #[cfg(feature = "metrics")]
                 self.undecodable.increment(1);
+                let now = self.runtime.now();
                 self.state.change(|state| {
                     state.revision = Some(revision);
+                    state.failed = Some((now, error.clone()));
                     state.error = Some(error);
                     state.decode_errors += 1;
                 });

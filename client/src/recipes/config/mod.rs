@@ -35,16 +35,17 @@
 mod builder;
 mod error;
 mod follower;
+mod health;
 #[cfg(feature = "json")]
 mod json;
 mod tree;
 
 use std::{fmt, sync::Arc};
 
-use etcd_watch_core::IntoBytes;
+use etcd_watch_core::{Instant, IntoBytes};
 use futures_util::future::AbortHandle;
 
-use crate::{BoxError, Client, toolkit::Watchable};
+use crate::{BoxError, Client, Monitor, toolkit::Watchable};
 
 pub use builder::ConfigBuilder;
 pub use error::{DecodeError, Ended, FollowError};
@@ -68,6 +69,8 @@ pub struct Config<T> {
 
 struct Shared<T> {
     state: Arc<Watchable<State<T>>>,
+    /// The mirror that it stands on.
+    mirror: Monitor,
     task: AbortHandle,
 }
 
@@ -84,6 +87,8 @@ struct State<T> {
     value: Option<Arc<T>>,
     error: Option<DecodeError>,
     decode_errors: u64,
+    /// What did not decode last, and when that came.
+    failed: Option<(Instant, DecodeError)>,
     end: Option<Ended>,
 }
 
@@ -94,6 +99,7 @@ impl<T> Clone for State<T> {
             value: self.value.clone(),
             error: self.error.clone(),
             decode_errors: self.decode_errors,
+            failed: self.failed.clone(),
             end: self.end.clone(),
         }
     }
@@ -101,7 +107,7 @@ impl<T> Clone for State<T> {
 
 impl<T> Default for State<T> {
     fn default() -> Self {
-        Self { revision: None, value: None, error: None, decode_errors: 0, end: None }
+        Self { revision: None, value: None, error: None, decode_errors: 0, failed: None, end: None }
     }
 }
 

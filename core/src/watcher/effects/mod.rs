@@ -65,6 +65,10 @@ impl Watcher {
             watch.settle(connection.progress());
         }
         change(watch);
+        self.stats.state_changes += 1;
+        if server_id.is_some() {
+            watch.is_away_since(self.now);
+        }
         self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
         let (Some(stream), Some(server_id)) = (stream, server_id) else { return };
         let stream_key = stream.key();

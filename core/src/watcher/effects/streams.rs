@@ -222,11 +222,15 @@ impl Watcher {
         if let Some(connection) = stream.connection() {
             for key in stream.watches().iter() {
                 let Some(watch) = self.watches.get_mut(key) else { continue };
+                if watch.live_id().is_some() {
+                    watch.is_away_since(self.now);
+                }
                 watch.lose_connection(connection.progress());
                 self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
             }
         }
         stream.leave();
+        self.stats.state_changes += 1;
     }
 
     /// Closes a stream that is not needed any more.
@@ -241,6 +245,7 @@ impl Watcher {
     pub(in crate::watcher) fn forget_stream(&mut self, id: StreamId) {
         let Some(stream) = self.streams.remove(id) else { return };
         self.stats.open_streams -= usize::from(stream.connection().is_some());
+        self.stats.state_changes += 1;
         if let Some(group) = self.groups.get_mut(stream.group()) {
             group.remove_stream(id, stream.is_own(), stream.watches().len());
         }

@@ -1,0 +1,72 @@
+//! How a client is doing.
+
+use std::sync::Arc;
+
+use etcd_watch_core::Instant;
+
+use crate::{
+    Client, Health, Monitor,
+    calls::end::End,
+    cluster::pulse::Pulse,
+    health::{Monitored, NeverReady, Verdict},
+    sync::WaitList,
+    watch::hub::Hub,
+};
+
+/// A client, for those who monitor it. It doesn't keep the client running.
+struct MonitoredClient {
+    hub: Arc<Hub>,
+    pulse: Arc<Pulse>,
+}
+
+impl Client {
+    /// How it is doing: [`Health`] says what that means. A client that makes no call and has no watch hears of no
+    /// member, and so becomes neither ready nor aware that it isn't any more;
+    /// [`ClientBuilder::connect`](crate::ClientBuilder::connect) makes a call before it returns.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.monitored().health()
+    }
+
+    /// A handle to wait for changes of [`health`](Self::health).
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(Arc::new(self.monitored()))
+    }
+
+    fn monitored(&self) -> MonitoredClient {
+        MonitoredClient { hub: self.hub().clone(), pulse: self.calls().pool.dialer.pulse.clone() }
+    }
+}
+
+impl Monitored for MonitoredClient {
+    fn health(&self) -> Health {
+        let now = self.hub.now();
+        let of_calls = self.pulse.read();
+        let state = self.hub.lock();
+        let mut contact = of_calls.contact;
+        let (mut is_streaming, mut streams_away) = (false, None::<Instant>);
+        for (stream, link) in state.links.iter() {
+            let Some(key) = state.machine.stream(stream) else { continue };
+            let mut of_stream = link.contact().clone();
+            of_stream.hear(state.machine.last_frame(key));
+            contact = contact.or(of_stream);
+            is_streaming |= link.away().is_none();
+            streams_away = streams_away.into_iter().chain(link.away()).min();
+        }
+        let end = state.end();
+        drop(state);
+        let away = streams_away.or(of_calls.away.filter(|_| !is_streaming));
+        let verdict = match end {
+            Some(End::Closed) => Verdict::Ended(NeverReady::ClientClosed),
+            Some(End::RuntimeGone) => Verdict::Ended(NeverReady::RuntimeGone),
+            None if away.is_none() => Verdict::Ready,
+            None => Verdict::NotReady,
+        };
+        Health::new(now, verdict, contact).with_away_since(away)
+    }
+
+    fn changes(&self) -> Vec<&WaitList> {
+        vec![self.hub.monitoring(), self.pulse.changes()]
+    }
+}

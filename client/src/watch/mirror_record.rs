@@ -1,0 +1,179 @@
+//! How a mirror is doing, as those who monitor it see it while its consumer polls it.
+
+use std::{
+    error::Error as StdError,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use etcd_watch_core::Instant;
+
+use crate::{
+    Endpoint,
+    calls::end::End,
+    health::{Contact, Health, Monitored, NeverReady, Verdict},
+    sync::{WaitList, lock},
+    watch::{hub::Hub, monitored::MonitoredWatch},
+};
+
+/// What is known of a mirror. The mirror writes it when a list begins or ends, and when its watch comes or goes; what
+/// happens to the watch in between is the machine's to tell. It doesn't keep the client running.
+pub(crate) struct MirrorRecord {
+    hub: Arc<Hub>,
+    stage: Mutex<Stage>,
+    /// The revision that the fold of what was taken is at; 0 in the middle of a list.
+    synced: AtomicI64,
+    changes: WaitList,
+}
+
+#[derive(Clone)]
+struct Stage {
+    /// Whether what was taken is a state of the store.
+    is_synced: bool,
+    watch: Option<Watched>,
+    /// Since when it doesn't follow the store, while it doesn't for another reason than that its watch has left the
+    /// server.
+    away: Instant,
+    /// Whom lists were read from.
+    contact: Contact,
+    end: Option<NeverReady>,
+}
+
+/// The mirror's watch.
+#[derive(Clone)]
+struct Watched {
+    watch: MonitoredWatch,
+    /// Since when it is away if it has never been on a server.
+    opened: Option<Instant>,
+}
+
+impl MirrorRecord {
+    /// Of a mirror that begins; one that resumes is synced.
+    pub(crate) fn new(hub: Arc<Hub>, synced: Option<i64>) -> Self {
+        let away = hub.now();
+        let contact = Contact::default();
+        let stage = Stage { is_synced: synced.is_some(), watch: None, away, contact, end: None };
+        let synced = AtomicI64::new(synced.unwrap_or(0));
+        Self { hub, stage: Mutex::new(stage), synced, changes: WaitList::default() }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Stage)) {
+        let replaced = {
+            let mut stage = lock(&self.stage);
+            // What it holds is dropped without the lock.
+            let before = stage.clone();
+            change(&mut stage);
+            before
+        };
+        drop(replaced);
+        self.changes.wake_all();
+    }
+
+    /// What was handed out is the store at this revision; `None` in the middle of a list.
+    pub(crate) fn synced(&self, revision: Option<i64>) {
+        let revision = revision.unwrap_or(0);
+        let before = self.synced.swap(revision, Ordering::Relaxed);
+        if (before == 0) == (revision == 0) {
+            return;
+        }
+        let away = self.away_or_now();
+        self.change(|stage| {
+            stage.is_synced = revision != 0;
+            stage.away = away;
+        });
+    }
+
+    /// It has a watch from now on.
+    pub(crate) fn watching(&self, watch: MonitoredWatch) {
+        let opened = watch.health().away_since();
+        self.change(|stage| {
+            stage.watch = Some(Watched { watch, opened });
+            // From now on its connection is that of the watch.
+            stage.contact.disconnect();
+        });
+    }
+
+    /// It has no watch any more.
+    pub(crate) fn unwatched(&self) {
+        let health = self.health();
+        let (away, contact) = (self.away_or_now(), health.into_contact());
+        self.change(|stage| {
+            stage.watch = None;
+            stage.away = away;
+            stage.contact = contact;
+            stage.contact.disconnect();
+        });
+    }
+
+    /// A page of a list has come from here.
+    pub(crate) fn heard(&self, endpoint: Option<&Arc<Endpoint>>) {
+        let now = self.hub.now();
+        self.change(|stage| {
+            if let Some(endpoint) = endpoint {
+                stage.contact.connect(endpoint, now);
+            }
+            stage.contact.hear(now);
+        });
+    }
+
+    /// A list has failed.
+    pub(crate) fn failed(&self, error: Arc<dyn StdError + Send + Sync>) {
+        let now = self.hub.now();
+        self.change(|stage| {
+            let _ = stage.contact.failed(now, error);
+            stage.contact.disconnect();
+        });
+    }
+
+    /// It has ended; what ended it first counts.
+    pub(crate) fn end(&self, why: NeverReady) {
+        let away = self.away_or_now();
+        self.change(|stage| {
+            stage.end.get_or_insert(why);
+            stage.watch = None;
+            stage.away = away;
+        });
+    }
+
+    fn away_or_now(&self) -> Instant {
+        let health = self.health();
+        health.away_since().unwrap_or(health.made_at())
+    }
+}
+
+impl Monitored for MirrorRecord {
+    fn health(&self) -> Health {
+        let stage = lock(&self.stage).clone();
+        let of_watch = stage.watch.map(|watched| (watched.watch.health(), watched.opened));
+        let (now, end) = (self.hub.now(), self.hub.lock().end());
+        let follows = of_watch.as_ref().is_some_and(|(health, _)| health.is_ready());
+        // A watch that has never been on a server has been away for as long as the mirror.
+        let watch_left = of_watch.as_ref().and_then(|(health, opened)| {
+            health.away_since().filter(|since| opened.is_none_or(|opened| *since > opened))
+        });
+        let away = (!(follows && stage.is_synced)).then(|| watch_left.unwrap_or(stage.away));
+        let verdict = match (stage.end, end) {
+            (Some(why), _) => Verdict::Ended(why),
+            (None, Some(End::Closed)) => Verdict::Ended(NeverReady::ClientClosed),
+            (None, Some(End::RuntimeGone)) => Verdict::Ended(NeverReady::RuntimeGone),
+            (None, None) if away.is_none() => Verdict::Ready,
+            (None, None) => Verdict::NotReady,
+        };
+        let observed = of_watch.as_ref().and_then(|(health, _)| health.observed_revision());
+        let contact = match of_watch {
+            Some((health, _)) => health.into_contact().or(stage.contact),
+            None => stage.contact,
+        };
+        let published = Some(self.synced.load(Ordering::Relaxed)).filter(|&revision| revision > 0);
+        Health::new(now, verdict, contact)
+            .with_away_since(away)
+            .with_observed_revision(observed)
+            .with_published_revision(published)
+    }
+
+    fn changes(&self) -> Vec<&WaitList> {
+        vec![&self.changes, self.hub.monitoring()]
+    }
+}
