@@ -102,10 +102,12 @@ pub use attempt_error::AttemptError;
 pub use builder::ClientBuilder;
 pub use calls::{
     answers::{DeleteResponse, GetResponse, PutResponse, TxnResponse, TxnResult},
+    compare::{Compare, CompareNumber, CompareValue},
+    conditional::{Conditional, Conflict},
     keeper::{LeaseKeeper, LeaseLost},
     kv::{Compact, Delete, Get, Put, SortBy, SortOrder},
     lease::{Lease, LeaseGrant, LeaseStatus, LeaseTimeToLive},
-    txn::{Compare, Is, Txn, TxnOp},
+    txn::{Txn, TxnOp},
 };
 pub use client::Client;
 pub use cluster::advertised::Advertised;
