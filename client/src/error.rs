@@ -133,6 +133,24 @@ impl CallError {
         matches!(self, Self::Refused { code, message, .. } if says_lease_not_found(*code, message))
     }
 
+    /// Whether the revision that was to be read has been compacted: what was there then is not known any more.
+    #[must_use]
+    pub fn is_compacted(&self) -> bool {
+        self.is_out_of_range("etcdserver: mvcc: required revision has been compacted")
+    }
+
+    /// Whether the member has not come to the revision that was to be read. Others may have: a linearizable read waits
+    /// until its member is as new as the store.
+    #[must_use]
+    pub fn is_future_revision(&self) -> bool {
+        self.is_out_of_range("etcdserver: mvcc: required revision is a future revision")
+    }
+
+    /// etcd's gRPC proxy passes errors on as `Unknown`.
+    fn is_out_of_range(&self, text: &str) -> bool {
+        matches!(self, Self::Refused { code: Code::OutOfRange | Code::Unknown, message, .. } if message == text)
+    }
+
     /// The gRPC code of the server's answer, or of what came in the place of one from the last attempt; `None` where no
     /// attempt got so far.
     #[must_use]
@@ -166,7 +184,7 @@ fn refusal_may_pass(code: Code, message: &str) -> bool {
     matches!(code, Code::Unavailable | Code::Aborted) || is_turned_away(&failure)
 }
 
-/// A watch or a mirror could not be opened.
+/// A watch, a mirror or a read of all keys could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -311,6 +329,15 @@ mod tests {
         for hopeless in [CallError::Closed { method: "Put" }, CallError::RuntimeGone { method: "Put" }] {
             assert!(!hopeless.is_transient() && !hopeless.may_have_executed(), "{hopeless}");
         }
+    }
+
+    #[test]
+    fn an_error_says_what_is_wrong_with_the_revision() {
+        let compacted = refused(Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted");
+        assert!(compacted.is_compacted() && !compacted.is_future_revision());
+        let future = refused(Code::Unknown, "etcdserver: mvcc: required revision is a future revision");
+        assert!(future.is_future_revision() && !future.is_compacted());
+        assert!(!refused(Code::OutOfRange, "").is_compacted());
     }
 
     #[test]

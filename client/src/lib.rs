@@ -5,7 +5,8 @@
 //!
 //! - [`Client`]: watches, keys, transactions, leases; made by a [`ClientBuilder`].
 //! - [`Watch`]: a running watch, a stream of [`WatchResponse`]s.
-//! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover.
+//! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover; [`Pages`], of ranges of any size; [`Conditional`], the
+//!   answers of [`create`](Client::create), [`update_if`](Client::update_if) and [`delete_if`](Client::delete_if).
 //! - [`Lease`], [`LeaseKeeper`]: leases, granted and kept alive.
 //! - [`concurrency`]: locks and elections.
 //! - [`cache`]: a local view of keys, kept current.
@@ -87,6 +88,7 @@ pub mod fuzzing;
 mod metrics;
 mod mirror;
 mod namespace;
+mod pages;
 mod recipes;
 mod runtime;
 mod start;
@@ -115,6 +117,7 @@ pub use endpoint::{Address, Endpoint, EndpointError, Scheme};
 pub use error::{BoxError, BuildError, CallError, EndpointFailure, OpenError, StartError};
 pub use mirror::Mirror;
 pub use namespace::EmptyNamespace;
+pub use pages::{GetAll, Pages, PagesError};
 #[cfg(feature = "discovery")]
 pub use recipes::discovery;
 pub use recipes::{cache, concurrency, config};

@@ -8,7 +8,7 @@ use std::{
 
 use etcd_watch_core::{
     Checkpoint, CloseReason, Delivery, EndpointHint, Failure, Instant, ListKey, ListProgress, ListRequest,
-    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page,
+    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page, WatchConfig,
 };
 use futures_core::{FusedStream, Stream};
 
@@ -65,7 +65,18 @@ pub struct Mirror {
     last_endpoint: Option<Arc<Endpoint>>,
     /// An event that was taken from the machine, and waits until the request for the next page has left.
     held: Option<MirrorEvent>,
+    /// What comes after the list.
+    after: After,
     ended: bool,
+}
+
+/// What comes after a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// The keys are watched.
+    Watch,
+    /// Nothing does: whoever asked for the list drops the mirror once it is complete.
+    Nothing,
 }
 
 /// A list under way.
@@ -101,13 +112,24 @@ impl Client {
     /// # Errors
     /// A request that can't be served, a client that has been closed, or one whose runtime is gone.
     pub fn mirror(&self, request: impl Into<MirrorRequest>) -> Result<Mirror, OpenError> {
-        self.calls().check_open()?;
-        let dialer = &self.calls().pool.dialer;
-        let machine = Machine::new(&dialer.watch_config, request.into(), dialer.seeds.next())
-            .map_err(|misuse| self.calls().not_opened(misuse))?;
-        let hub = self.hub().clone();
-        Ok(Mirror {
-            client: self.clone(),
+        Mirror::open(self, request.into(), &self.calls().pool.dialer.watch_config, After::Watch)
+    }
+}
+
+impl Mirror {
+    pub(crate) fn open(
+        client: &Client,
+        request: MirrorRequest,
+        config: &WatchConfig,
+        after: After,
+    ) -> Result<Self, OpenError> {
+        let calls = client.calls();
+        calls.check_open()?;
+        let machine = Machine::new(config, request, calls.pool.dialer.seeds.next())
+            .map_err(|misuse| calls.not_opened(misuse))?;
+        let hub = client.hub().clone();
+        Ok(Self {
+            client: client.clone(),
             machine,
             listing: None,
             proven: None,
@@ -116,12 +138,11 @@ impl Client {
             closed: Box::pin(async move { hub.ended().await }),
             last_endpoint: None,
             held: None,
+            after,
             ended: false,
         })
     }
-}
 
-impl Mirror {
     /// The next event; `None` after the end. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<MirrorEvent, WatchError>> {
         std::future::poll_fn(|cx| self.poll_take(cx)).await
@@ -174,7 +195,10 @@ impl Mirror {
         self.client.hub().now()
     }
 
-    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<MirrorEvent, WatchError>>> {
+    pub(crate) fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<MirrorEvent, WatchError>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -243,6 +267,7 @@ impl Mirror {
                 MirrorAction::CloseList { list } => {
                     self.listing.take_if(|listing| listing.list == list);
                 }
+                MirrorAction::Watch(_) if self.after == After::Nothing => {}
                 MirrorAction::Watch(request) => match self.client.watch(request) {
                     Ok(watch) => self.watch = Some(watch),
                     // The request was checked with the mirror's: it is the client that has ended.

@@ -31,7 +31,7 @@ const ROOMS: [&[&str]; 9] = [
     &["calls"],
     &["watch"],
     &["upkeep"],
-    &["client", "builder.rs", "mirror.rs"],
+    &["client", "builder.rs", "mirror.rs", "pages.rs"],
     &["recipes"],
 ];
 
