@@ -8,7 +8,7 @@
 //! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover; [`Pages`], of ranges of any size; [`Conditional`], the
 //!   answers of [`create`](Client::create), [`update_if`](Client::update_if) and [`delete_if`](Client::delete_if).
 //! - [`Lease`], [`LeaseKeeper`]: leases, granted and kept alive.
-//! - [`concurrency`]: locks and elections.
+//! - [`concurrency`]: locks, elections, and transactions that are code.
 //! - [`cache`]: a local view of keys, kept current.
 //! - `discovery`, with the feature of that name: services register their endpoints, clients follow them.
 //! - [`Runtime`]: what it takes to run on another runtime.
