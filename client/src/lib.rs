@@ -7,6 +7,7 @@
 //! - [`Watch`]: a running watch, a stream of [`WatchResponse`]s.
 //! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover; [`Pages`], of ranges of any size; [`Conditional`], the
 //!   answers of [`create`](Client::create), [`update_if`](Client::update_if) and [`delete_if`](Client::delete_if).
+//! - [`Mirror`], [`TypedMirror`]: a key range, listed and then watched.
 //! - [`Lease`], [`LeaseKeeper`]: leases, granted and kept alive.
 //! - [`concurrency`]: locks, elections, and transactions that are code.
 //! - [`cache`]: a local view of keys, kept current.
@@ -120,7 +121,10 @@ pub use namespace::EmptyNamespace;
 pub use pages::{GetAll, Pages, PagesError};
 #[cfg(feature = "discovery")]
 pub use recipes::discovery;
-pub use recipes::{cache, concurrency, config};
+pub use recipes::{
+    cache, concurrency, config,
+    typed_mirror::{TypedMirror, TypedMirrorEvent, TypedUpdate},
+};
 pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, socket};
 #[cfg(feature = "tls")]
 pub use transport::tls::{Tls, TlsError};
