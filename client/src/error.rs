@@ -228,7 +228,7 @@ fn refusal_may_pass(code: Code, message: &str) -> bool {
     matches!(code, Code::Unavailable | Code::Aborted) || is_turned_away(&failure)
 }
 
-/// A watch or a mirror could not be opened.
+/// A watch, a mirror or a read of all keys could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {

@@ -5,10 +5,12 @@
 //!
 //! - [`Client`]: watches, keys, transactions, leases; made by a [`ClientBuilder`].
 //! - [`Watch`]: a running watch, a stream of [`WatchResponse`]s.
-//! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover.
+//! - [`Get`], [`Put`], [`Delete`], [`Txn`]: calls, with failover; [`Pages`], of ranges of any size; [`Conditional`], the
+//!   answers of [`create`](Client::create), [`update_if`](Client::update_if) and [`delete_if`](Client::delete_if).
+//! - [`Mirror`], [`TypedMirror`]: a key range, listed and then watched.
 //! - [`Lease`], [`LeaseKeeper`]: leases, granted and kept alive.
 //! - [`admin`]: users and roles, the members of the cluster, and their care.
-//! - [`concurrency`]: locks and elections.
+//! - [`concurrency`]: locks, elections, and transactions that are code.
 //! - [`cache`]: a local view of keys, kept current.
 //! - [`Health`], [`Monitor`]: how each of them is doing, as a value and to wait for.
 //! - `discovery`, with the feature of that name: services register their endpoints, clients follow them.
@@ -114,6 +116,7 @@ mod health;
 mod metrics;
 mod mirror;
 mod namespace;
+mod pages;
 mod recipes;
 mod runtime;
 #[cfg(feature = "dns-srv")]
@@ -132,11 +135,13 @@ pub use auth::Credentials;
 pub use builder::ClientBuilder;
 pub use calls::{
     answers::{DeleteResponse, GetResponse, PutResponse, TxnResponse, TxnResult},
+    compare::{Compare, CompareNumber, CompareValue},
+    conditional::{Conditional, Conflict},
     keeper::{LeaseKeeper, LeaseLost},
     kv::{Compact, Delete, Get, Put, SortBy, SortOrder},
     lease::{Lease, LeaseGrant, LeaseStatus, LeaseTimeToLive},
     options::{CallOptions, CallOptionsError},
-    txn::{Compare, Is, Txn, TxnOp},
+    txn::{Txn, TxnOp},
 };
 pub use client::Client;
 pub use cluster::advertised::Advertised;
@@ -145,9 +150,13 @@ pub use error::{BoxError, BuildError, CallError, EndpointFailure, OpenError, Sta
 pub use health::{Health, Monitor, NeverReady, Verdict};
 pub use mirror::Mirror;
 pub use namespace::EmptyNamespace;
+pub use pages::{GetAll, Pages, PagesError};
 #[cfg(feature = "discovery")]
 pub use recipes::discovery;
-pub use recipes::{cache, concurrency, config};
+pub use recipes::{
+    cache, concurrency, config,
+    typed_mirror::{TypedMirror, TypedMirrorEvent, TypedUpdate},
+};
 pub use runtime::{BoxFuture, Io, NoRuntime, Peer, Runtime, socket};
 #[cfg(feature = "dns-srv")]
 pub use srv::{SrvError, SrvLookup};

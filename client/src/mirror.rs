@@ -8,7 +8,7 @@ use std::{
 
 use etcd_watch_core::{
     Checkpoint, CloseReason, Delivery, EndpointHint, Failure, Instant, ListKey, ListProgress, ListRequest,
-    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page,
+    Mirror as Machine, MirrorAction, MirrorEvent, MirrorRequest, Page, WatchConfig,
 };
 use futures_core::{FusedStream, Stream};
 
@@ -67,6 +67,8 @@ pub struct Mirror {
     last_endpoint: Option<Arc<Endpoint>>,
     /// An event that was taken from the machine, and waits until the request for the next page has left.
     held: Option<MirrorEvent>,
+    /// What comes after the list.
+    after: After,
     ended: bool,
     record: Recorded,
 }
@@ -78,6 +80,15 @@ impl Drop for Recorded {
     fn drop(&mut self) {
         self.0.end(NeverReady::Closed);
     }
+}
+
+/// What comes after a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// The keys are watched.
+    Watch,
+    /// Nothing does: whoever asked for the list drops the mirror once it is complete.
+    Nothing,
 }
 
 /// A list under way.
@@ -113,15 +124,26 @@ impl Client {
     /// # Errors
     /// A request that can't be served, a client that has been closed, or one whose runtime is gone.
     pub fn mirror(&self, request: impl Into<MirrorRequest>) -> Result<Mirror, OpenError> {
-        self.calls().check_open()?;
-        let dialer = &self.calls().pool.dialer;
-        let request = request.into().more_metadata(self.calls().carried().metadata());
-        let machine = Machine::new(&dialer.watch_config, request, dialer.seeds.next())
-            .map_err(|misuse| self.calls().not_opened(misuse))?;
-        let hub = self.hub().clone();
+        Mirror::open(self, request.into(), &self.calls().pool.dialer.watch_config, After::Watch)
+    }
+}
+
+impl Mirror {
+    pub(crate) fn open(
+        client: &Client,
+        request: MirrorRequest,
+        config: &WatchConfig,
+        after: After,
+    ) -> Result<Self, OpenError> {
+        let calls = client.calls();
+        calls.check_open()?;
+        let request = request.more_metadata(calls.carried().metadata());
+        let machine = Machine::new(config, request, calls.pool.dialer.seeds.next())
+            .map_err(|misuse| calls.not_opened(misuse))?;
+        let hub = client.hub().clone();
         let record = MirrorRecord::new(hub.clone(), machine.synced_revision());
-        Ok(Mirror {
-            client: self.clone(),
+        Ok(Self {
+            client: client.clone(),
             machine,
             listing: None,
             proven: None,
@@ -130,13 +152,12 @@ impl Client {
             closed: Box::pin(async move { hub.ended().await }),
             last_endpoint: None,
             held: None,
+            after,
             ended: false,
             record: Recorded(Arc::new(record)),
         })
     }
-}
 
-impl Mirror {
     /// The next event; `None` after the end. Cancel-safe.
     pub async fn next(&mut self) -> Option<Result<MirrorEvent, WatchError>> {
         std::future::poll_fn(|cx| self.poll_take(cx)).await
@@ -202,7 +223,10 @@ impl Mirror {
         self.client.hub().now()
     }
 
-    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<MirrorEvent, WatchError>>> {
+    pub(crate) fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<MirrorEvent, WatchError>>> {
         if self.ended {
             return Poll::Ready(None);
         }
@@ -275,6 +299,7 @@ impl Mirror {
                 MirrorAction::CloseList { list } => {
                     self.listing.take_if(|listing| listing.list == list);
                 }
+                MirrorAction::Watch(_) if self.after == After::Nothing => {}
                 MirrorAction::Watch(request) => match self.client.watch(request) {
                     Ok(watch) => {
                         self.record.0.watching(watch.monitored());

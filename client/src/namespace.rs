@@ -177,7 +177,7 @@ impl Namespaced for pb::LeaseTimeToLiveRequest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Compare, Delete, Get, Is, Put, Txn};
+    use crate::{Compare, Delete, Get, Put, Txn};
 
     fn namespace(prefix: &str) -> Namespace {
         Namespace::default().nested(prefix.as_bytes()).unwrap()
@@ -209,7 +209,7 @@ mod tests {
     fn every_key_of_a_transaction_is_moved_there_and_back() {
         let nested = Txn::new().and_then(Delete::prefix("d"));
         let txn = Txn::new()
-            .when(Compare::version("c", Is::Equal, 0))
+            .when(Compare::version("c").equals(0))
             .and_then(Put::new("p", "v"))
             .or_else(Get::key("g"))
             .or_else(nested);

@@ -5,7 +5,7 @@ mod common;
 use common::{DEADLINE, SECOND, put, runtime, start, through_proxy};
 use etcd_watch_testkit::{model::ModelConfig, proxy::Cut, server::EmbeddedEtcd};
 use etcd_watch_tokio::{
-    BuildError, CallError, ClientBuilder, Code, Compact, Compare, Delete, Get, Is, KeyRange, LeaseLost,
+    BuildError, CallError, ClientBuilder, Code, Compact, Compare, Delete, Get, KeyRange, LeaseLost,
     LeaseTimeToLive, Put, SortBy, SortOrder, StartError, Txn,
     concurrency::{Session, SessionLost},
 };
@@ -45,7 +45,7 @@ async fn a_transaction_takes_one_branch_in_one_revision() {
     let (_etcd, client) = start().await;
     let create = || {
         Txn::new()
-            .when(Compare::create_revision("lock", Is::Equal, 0))
+            .when(Compare::missing("lock"))
             .and_then(Put::new("lock", "mine"))
             .and_then(Txn::new().and_then(Put::new("count", "1")))
             .or_else(Get::key("lock"))

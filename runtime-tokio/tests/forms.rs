@@ -6,8 +6,8 @@ use std::borrow::Cow;
 
 use common::start;
 use etcd_watch_tokio::{
-    CallError, Compact, Compare, Delete, EventKind, Get, Is, KeyRange, MirrorRequest, OpenError, OwnedEvent,
-    Put, RequestError, Txn, WatchRequest, cache::CacheRequest,
+    CallError, Compact, Compare, Delete, EventKind, Get, KeyRange, MirrorRequest, OpenError, OwnedEvent, Put,
+    RequestError, Txn, WatchRequest, cache::CacheRequest,
 };
 use tokio::sync::mpsc;
 
@@ -126,7 +126,7 @@ async fn the_empty_key_is_refused_everywhere_and_nothing_is_sent() {
     refused(client.get("").await.map(drop).expect_err("no key"));
     refused(client.delete("").await.map(drop).expect_err("no key"));
     refused(client.txn(Txn::new().and_then(Delete::key(""))).await.map(drop).expect_err("no key"));
-    let empty = Compare::version("", Is::Equal, 0);
+    let empty = Compare::version("").equals(0);
     refused(client.txn(Txn::new().when(empty)).await.map(drop).expect_err("no key"));
     let within = client.namespaced("app/").expect("a prefix");
     for client in [&client, &within] {

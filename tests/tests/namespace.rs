@@ -8,8 +8,8 @@ use etcd_watch_testkit::{
     server::EmbeddedEtcd,
 };
 use etcd_watch_tokio::{
-    Client, Compare, Delete, EmptyNamespace, EventKind, Get, Is, KeyRange, LeaseTimeToLive, Put, Txn,
-    TxnResult, WatchRequest,
+    Client, Compare, Delete, EmptyNamespace, EventKind, Get, KeyRange, LeaseTimeToLive, Put, Txn, TxnResult,
+    WatchRequest,
 };
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -57,7 +57,7 @@ async fn what_is_under_the_prefix_is_all_there_is(endpoint: String) {
     assert_eq!(keys(&whole, Get::key("app/db/a")).await, ["app/db/a"]);
 
     let txn = Txn::new()
-        .when(Compare::value("a", Is::Equal, "1"))
+        .when(Compare::value("a").equals("1"))
         .and_then(Put::new("a", "3").prev_kv(true))
         .and_then(Get::prefix(""))
         .and_then(Delete::key("b").prev_kv(true));

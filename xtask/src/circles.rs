@@ -33,7 +33,7 @@ const ROOMS: [&[&str]; 10] = [
     &["admin"],
     &["watch"],
     &["upkeep"],
-    &["client", "builder.rs", "mirror.rs"],
+    &["client", "builder.rs", "mirror.rs", "pages.rs"],
     &["recipes"],
 ];
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use etcd_watch_tokio::{
-    CallError, Client, Code, Compare, Delete, Get, Header, Is, KeyRange, OwnedKeyValue, Put, Txn,
-    TxnResponse, TxnResult,
+    CallError, Client, Code, Compare, Delete, Get, Header, KeyRange, OwnedKeyValue, Put, Txn, TxnResponse,
+    TxnResult,
 };
 use tokio::time::sleep;
 
@@ -126,7 +126,7 @@ impl Destination {
             return;
         }
         let txn = Txn::new()
-            .when(Compare::mod_revision(self.key.clone(), Is::Equal, self.mod_revision))
+            .when(Compare::mod_revision(self.key.clone()).equals(self.mod_revision))
             .and_then(Delete::key(self.key.clone()));
         // If it stays, whoever is in its way is told its name.
         let _ = self.client.txn(txn).await;
@@ -179,7 +179,7 @@ impl Destination {
 
     async fn transact(&mut self, changes: &Changes, checkpoint: Checkpoint) -> Result<Outcome, Refused> {
         let txn = Txn::new()
-            .when(Compare::mod_revision(self.key.clone(), Is::Equal, self.mod_revision))
+            .when(Compare::mod_revision(self.key.clone()).equals(self.mod_revision))
             .and_then(Put::new(self.key.clone(), checkpoint.encode()))
             .or_else(Get::key(self.key.clone()));
         let txn = changes.add_to(txn, self.max_ops);

@@ -83,8 +83,8 @@ impl From<pb::RangeResponse> for GetResponse {
 /// A key was put.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PutResponse {
-    header: Header,
-    prev: Option<OwnedKeyValue>,
+    pub(super) header: Header,
+    pub(super) prev: Option<OwnedKeyValue>,
 }
 
 impl PutResponse {
@@ -110,9 +110,9 @@ impl From<pb::PutResponse> for PutResponse {
 /// Keys were deleted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DeleteResponse {
-    header: Header,
-    deleted: i64,
-    prevs: Vec<OwnedKeyValue>,
+    pub(super) header: Header,
+    pub(super) deleted: i64,
+    pub(super) prevs: Vec<OwnedKeyValue>,
 }
 
 impl DeleteResponse {

@@ -2,6 +2,8 @@
 
 pub(crate) mod answers;
 pub(crate) mod attempts;
+pub(crate) mod compare;
+pub(crate) mod conditional;
 pub(crate) mod end;
 pub(crate) mod judge;
 pub(crate) mod keeper;

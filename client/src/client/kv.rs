@@ -3,7 +3,9 @@
 use etcd_watch_core::{Header, IntoBytes};
 
 use crate::{
-    CallError, Client, Compact, Delete, DeleteResponse, Get, GetResponse, Put, PutResponse, Txn, TxnResponse,
+    CallError, Client, Compact, Conditional, Delete, DeleteResponse, Get, GetResponse, Put, PutResponse, Txn,
+    TxnResponse,
+    calls::conditional::{delete_if, put_if},
     transport::wire::header,
 };
 
@@ -68,5 +70,106 @@ impl Client {
     /// An empty key or an invalid option in it, the server's refusal, or an answer that didn't come.
     pub async fn txn(&self, txn: Txn) -> Result<TxnResponse, CallError> {
         Ok(self.call(txn.into_request()?).await?.into())
+    }
+}
+
+/// Writes of one key under a condition on it. Each is one transaction, and reads the key where the condition doesn't hold:
+/// the user must be allowed to read and to write it.
+///
+/// # When the answer is lost
+/// [`CallError::MaybeExecuted`] says that the write may or may not have been executed, and it may yet be: a server may
+/// execute a request some seconds after its client has given it up. Read the key:
+/// - If it has a value or a lease that only this call can have put, the write was executed. So give the value something
+///   of this attempt alone, such as a random number, or hang the key on a lease of your own.
+/// - For `update_if` and `delete_if`, make the same call again, with the same `mod_revision`: no two changes of a key have
+///   the same one, so at most one of the calls is executed. `Done` means that the first was not, nor will be.
+///   `Conflict` means that the first was executed or another client came before it: the pair that was found tells which.
+/// - `create` may be made again in the same way, unless the key may be deleted in between: then both may be executed.
+impl Client {
+    /// Creates a key, unless it exists.
+    ///
+    /// ```no_run
+    /// use etcd_watch_client::{Client, Conditional};
+    ///
+    /// # async fn program(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// match client.create("jobs/7/owner", "anna").await? {
+    ///     Conditional::Done(put) => println!("it is ours since revision {}", put.revision()),
+    ///     Conditional::Conflict(conflict) => println!("it is there: {:?}", conflict.found()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The empty key, the server's refusal, or an answer that didn't come.
+    pub async fn create(
+        &self,
+        key: impl IntoBytes,
+        value: impl IntoBytes,
+    ) -> Result<Conditional<PutResponse>, CallError> {
+        self.create_with(Put::new(key, value)).await
+    }
+
+    /// Creates a key, unless it exists, with options: `client.create_with(Put::new("name", "anna").lease(id))`.
+    ///
+    /// # Errors
+    /// The empty key, an invalid option, the server's refusal, or an answer that didn't come.
+    pub async fn create_with(&self, put: Put) -> Result<Conditional<PutResponse>, CallError> {
+        Ok(Conditional::of_put(self.txn(put_if("create", put, 0)?).await?))
+    }
+
+    /// Gives a key another value, if it was last changed at `mod_revision`: if nobody else has changed it since it was
+    /// read. 0 stands for a key that doesn't exist, which is then created. A lease the key hung on is taken off.
+    ///
+    /// ```no_run
+    /// # use etcd_watch_client::Client;
+    /// # async fn program(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut seen = client.get("motto").await?.into_first();
+    /// loop {
+    ///     let (old, mod_revision) = seen.map_or_else(Default::default, |kv| (kv.value, kv.mod_revision));
+    ///     let new = [&old[..], b"!"].concat();
+    ///     match client.update_if("motto", new, mod_revision).await?.conflict() {
+    ///         None => break,
+    ///         Some(conflict) => seen = conflict.into_found(),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The empty key, a revision below 0, the server's refusal, or an answer that didn't come.
+    pub async fn update_if(
+        &self,
+        key: impl IntoBytes,
+        value: impl IntoBytes,
+        mod_revision: i64,
+    ) -> Result<Conditional<PutResponse>, CallError> {
+        self.update_if_with(Put::new(key, value), mod_revision).await
+    }
+
+    /// Puts a key with options, if it was last changed at `mod_revision`; 0 stands for a key that doesn't exist.
+    ///
+    /// # Errors
+    /// The empty key, an invalid option, a revision below 0, the server's refusal, or an answer that didn't come.
+    pub async fn update_if_with(
+        &self,
+        put: Put,
+        mod_revision: i64,
+    ) -> Result<Conditional<PutResponse>, CallError> {
+        Ok(Conditional::of_put(self.txn(put_if("update_if", put, mod_revision)?).await?))
+    }
+
+    /// Deletes a key, if it was last changed at `mod_revision`.
+    ///
+    /// # Errors
+    /// The empty key, a revision below 1 (no key has it), the server's refusal, or an answer that didn't come.
+    pub async fn delete_if(
+        &self,
+        key: impl IntoBytes,
+        mod_revision: i64,
+    ) -> Result<Conditional<DeleteResponse>, CallError> {
+        let txn = delete_if("delete_if", Delete::key(key).prev_kv(true), mod_revision)?;
+        Ok(Conditional::of_delete(self.txn(txn).await?))
     }
 }

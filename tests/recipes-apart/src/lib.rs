@@ -19,3 +19,5 @@ pub mod concurrency;
 pub mod config;
 #[path = "../../../client/src/recipes/discovery/mod.rs"]
 pub mod discovery;
+#[path = "../../../client/src/recipes/typed_mirror.rs"]
+pub mod typed_mirror;

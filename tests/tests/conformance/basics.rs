@@ -1,7 +1,7 @@
 //! What a watch sees with nothing in its way: ranges, starts, filters, previous values.
 
 use etcd_watch_client::{
-    Compare, Delete, Filters, Is, KeyRange, OpenError, Put, RequestError, Txn, WatchRequest,
+    Compare, Delete, Filters, KeyRange, OpenError, Put, RequestError, Txn, WatchRequest,
 };
 use etcd_watch_proto::mvccpb::event::EventType;
 
@@ -162,7 +162,7 @@ pub(crate) async fn previous_values_come_if_asked_for(backend: Backend) {
     world.delete(KeyRange::key("p/a")).await;
     world.put("p/a", "again").await;
     let txn = Txn::new()
-        .when(Compare::value("p/a", Is::Equal, "again"))
+        .when(Compare::value("p/a").equals("again"))
         .and_then(Put::new("p/a", "by txn"))
         .and_then(Put::new("p/b", "new"));
     world.txn(txn).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_watch_client::{
-    CallError, Code, Compare, Delete, Get, GetResponse, Is, KeyRange, LeaseGrant, LeaseLost, LeaseTimeToLive,
+    CallError, Code, Compare, Delete, Get, GetResponse, KeyRange, LeaseGrant, LeaseLost, LeaseTimeToLive,
     Put, SortBy, SortOrder, Txn,
 };
 use etcd_watch_testkit::proxy::Cut;
@@ -94,28 +94,32 @@ pub(crate) async fn transactions_compare_and_branch(backend: Backend) {
         client.txn(Txn::new().when(compare)).await.expect("the transaction is made").succeeded()
     };
     for (compare, expected) in [
-        (Compare::value("t", Is::Equal, "m"), true),
-        (Compare::value("t", Is::NotEqual, "m"), false),
-        (Compare::value("t", Is::Greater, "l"), true),
-        (Compare::value("t", Is::Less, "l"), false),
-        (Compare::value("none", Is::Equal, ""), false),
-        (Compare::version("t", Is::Equal, 1), true),
-        (Compare::version("none", Is::Equal, 0), true),
-        (Compare::create_revision("t", Is::Equal, revision), true),
-        (Compare::create_revision("none", Is::Equal, 0), true),
-        (Compare::mod_revision("t", Is::Greater, revision - 1), true),
-        (Compare::mod_revision("t", Is::Less, revision), false),
-        (Compare::lease("t", Is::Equal, 0), true),
-        (Compare::version("", Is::Greater, 0).over(KeyRange::prefix("t")), true),
+        (Compare::value("t").equals("m"), true),
+        (Compare::value("t").not_equals("m"), false),
+        (Compare::value("t").greater_than("l"), true),
+        (Compare::value("t").less_than("l"), false),
+        (Compare::value("none").equals(""), false),
+        (Compare::version("t").equals(1), true),
+        (Compare::version("none").equals(0), true),
+        (Compare::create_revision("t").equals(revision), true),
+        (Compare::missing("none"), true),
+        (Compare::mod_revision("t").greater_than(revision - 1), true),
+        (Compare::mod_revision("t").less_than(revision), false),
+        (Compare::lease("t").equals(0), true),
+        (Compare::version(KeyRange::prefix("t")).greater_than(0), true),
+        (Compare::exists("t"), true),
+        (Compare::exists("none"), false),
+        (Compare::missing("t"), false),
+        (Compare::exists(KeyRange::prefix("t")), true),
+        (Compare::missing(KeyRange::prefix("t")), false),
+        (Compare::exists(KeyRange::prefix("none")), false),
+        (Compare::missing(KeyRange::prefix("none")), true),
     ] {
         assert_eq!(holds(compare.clone()).await, expected, "{compare:?}");
     }
 
     let lock = || {
-        Txn::new()
-            .when(Compare::create_revision("lock", Is::Equal, 0))
-            .and_then(Put::new("lock", "mine"))
-            .or_else(Get::key("lock"))
+        Txn::new().when(Compare::missing("lock")).and_then(Put::new("lock", "mine")).or_else(Get::key("lock"))
     };
     assert!(client.txn(lock()).await.expect("the transaction is made").succeeded());
     let second = client.txn(lock()).await.expect("the transaction is made");

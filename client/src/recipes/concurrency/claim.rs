@@ -25,7 +25,7 @@ use super::{
     queue::{self, Claim, Entered, Standing},
     telemetry,
 };
-use crate::{CallError, Compare, Is, Put, Txn, toolkit::Latch};
+use crate::{CallError, Compare, Put, Txn, toolkit::Latch};
 
 /// How long a transaction may still be executed after its answer was given up: a server gives up on a proposal after
 /// 5 s and two election timeouts.
@@ -258,7 +258,7 @@ impl Task {
     }
 
     fn any_key(&self) -> Compare {
-        Compare::create_revision(self.key.clone(), Is::Greater, 0)
+        Compare::exists(self.key.clone())
     }
 
     async fn enter(&mut self) -> Result<Entered, ContendError> {

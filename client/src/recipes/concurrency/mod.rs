@@ -1,9 +1,10 @@
-//! Locks and elections, understood by Go's `clientv3/concurrency`: a program in Go and one with this client
-//! contend for the same lock.
+//! Locks, elections and transactions that are code, understood by Go's `clientv3/concurrency`: a program in Go and one
+//! with this client contend for the same lock.
 //!
 //! - [`Session`]: a lease that is kept alive; what is held, is held for as long as it lives.
 //! - [`Mutex`]: one holder at a time, first come, first served.
 //! - [`Election`]: the same with a value that everybody sees; [`observe`] and [`leader`] need no session.
+//! - [`Stm`]: a closure that reads and writes keys, run until it is committed as a whole; it needs no session either.
 //!
 //! ```no_run
 //! use etcd_watch_client::{
@@ -66,6 +67,7 @@
 //! | `claim_lost` | warn | `key`, `create_revision`, `reason` |
 //! | `claim_left` | debug | `key` |
 //! | `claim_not_removed` | warn | `key`, `reason` |
+//! | `stm_conflicted` | debug | `isolation`, `attempts` |
 //!
 //! A *claim* is a key in the queue for a lock or a leadership. Values are in none of them.
 //!
@@ -83,6 +85,7 @@ mod name;
 mod patience;
 mod queue;
 mod session;
+mod stm;
 mod telemetry;
 
 pub use election::{Election, Leadership};
@@ -91,3 +94,4 @@ pub use leader::{Leader, Observe, leader, observe};
 pub use mutex::{Mutex, MutexGuard};
 pub use name::Name;
 pub use session::{Session, SessionBuilder};
+pub use stm::{Committed, Isolation, Stm, StmError, StmTxn};

@@ -9,7 +9,7 @@ use super::{
     error::{can_start_over, not_watched},
     patience::{backoff, persist, start_over},
 };
-use crate::{CallError, Client, Compare, Delete, Get, Is, Put, SortBy, SortOrder, Txn, TxnResult};
+use crate::{CallError, Client, Compare, Delete, Get, Put, SortBy, SortOrder, Txn, TxnResult};
 
 /// A contender's key, from its creation to its deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(super) struct Claim {
 impl Claim {
     /// The condition that the key is there, and is this one.
     pub(super) fn exists(&self) -> Compare {
-        Compare::create_revision(self.key.clone(), Is::Equal, self.create_revision)
+        Compare::create_revision(self.key.clone()).equals(self.create_revision)
     }
 
     fn is(&self, kv: &OwnedKeyValue) -> bool {
@@ -69,7 +69,7 @@ pub(super) async fn enter(
 ) -> Result<Entered, CallError> {
     let first = || Get::prefix(prefix.clone()).sort(SortBy::CreateRevision, SortOrder::Ascending).limit(1);
     let txn = Txn::new()
-        .when(Compare::create_revision(key.clone(), Is::Equal, 0))
+        .when(Compare::missing(key.clone()))
         .and_then(Put::new(key.clone(), value.clone()).lease(lease))
         .and_then(first())
         .or_else(Get::key(key.clone()))

@@ -20,7 +20,7 @@ use super::{
     registration::{LossReason, Orders, Registration, RegistrationState, Shared, Status},
 };
 use crate::{
-    CallError, Client, Compare, Get, Is, LeaseKeeper, LeaseLost, Put, Txn,
+    CallError, Client, Compare, Get, LeaseKeeper, LeaseLost, Put, Txn,
     toolkit::{Backoff, Pace, Watchable},
 };
 
@@ -245,7 +245,7 @@ impl Registrar {
             } else if self.is_registered() {
                 self.lost(LossReason::Deleted);
             }
-            let unchanged = Compare::mod_revision(self.key.clone(), Is::Equal, mod_revision);
+            let unchanged = Compare::mod_revision(self.key.clone()).equals(mod_revision);
             let answer = self.client.txn(Txn::new().when(unchanged).and_then(put.clone())).await?;
             if answer.succeeded() {
                 return Ok(Claim::Ours { lease, seen: seen(answer.header()) });

@@ -1,0 +1,241 @@
+//! Reads of whole ranges, page by page at one revision: the lists of mirrors, without the watch that follows.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use etcd_watch_core::{
+    CloseReason, IntoBytes, KeyRange, ListProgress, ListReason, MirrorEvent, MirrorRequest, OwnedKeyValue,
+    Pairs,
+};
+use futures_core::{FusedStream, Stream};
+
+use crate::{Client, Mirror, OpenError, mirror::After};
+
+/// A read of all keys of a range: [`Client::get_all`].
+///
+/// ```
+/// use etcd_watch_client::{GetAll, KeyRange};
+///
+/// let names = GetAll::new(KeyRange::prefix("users/")).keys_only(true);
+/// # let _ = names;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct GetAll(MirrorRequest);
+
+impl GetAll {
+    /// A read of all keys of a range, with every option at its default.
+    pub fn new(range: impl Into<KeyRange>) -> Self {
+        // What was handed out is not remembered: the memory is bounded.
+        Self(MirrorRequest::new(range).keep_index(false))
+    }
+
+    /// A read of every key with the prefix.
+    pub fn prefix(prefix: impl IntoBytes) -> Self {
+        Self::new(KeyRange::prefix(prefix))
+    }
+
+    /// The size in bytes that pages are to have; a single larger pair makes a larger page. Default: that of
+    /// [`WatchConfig::page_bytes`](etcd_watch_core::WatchConfig::page_bytes), 16 MiB unless it was changed.
+    pub fn page_bytes(mut self, bytes: usize) -> Self {
+        self.0 = self.0.page_bytes(bytes);
+        self
+    }
+
+    /// Leave the values out. Default: off.
+    pub fn keys_only(mut self, on: bool) -> Self {
+        self.0 = self.0.keys_only(on);
+        self
+    }
+}
+
+impl<R: Into<KeyRange>> From<R> for GetAll {
+    fn from(range: R) -> Self {
+        Self::new(range)
+    }
+}
+
+/// Why not all keys of a range could be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PagesError {
+    /// The rest of the keys can't be read at the revision of those before: the revision was compacted, no member has it,
+    /// or another store answers. The pages that were handed out are right for their revision, and more of it will not
+    /// come: read all keys again.
+    #[error("not all keys could be read at revision {revision} ({reason}): read them again")]
+    Interrupted {
+        /// The revision of the pages that were handed out.
+        revision: i64,
+        /// What happened: [`Interrupted`](ListReason::Interrupted) for a revision that was compacted or lost.
+        reason: ListReason,
+    },
+    /// They can't be read: the user may not, no endpoint has answered within the client's `request_timeout`, a key is
+    /// larger than the limit, or the client was closed.
+    #[error("the keys could not be read: {0}")]
+    Ended(CloseReason),
+}
+
+/// All keys of a range at one revision, page by page: [`Client::get_all`].
+///
+/// A page is [`Pairs`] in ascending order of their keys, and so are the pages. No more than two pages are held: the one
+/// that was handed out may still be looked at while the next is received. Where the server has it (etcd 3.7) the pages
+/// after the first come by one stream. A member that is lost meanwhile is replaced by another, at the same revision.
+///
+/// If the revision is compacted before the first page was handed out, reading begins again at a later one; after that it
+/// is [`PagesError::Interrupted`].
+///
+/// It reads while it is polled. Taking is cancel-safe. Dropping it ends everything, here and on the server.
+///
+/// ```no_run
+/// use etcd_watch_client::{Client, KeyRange};
+///
+/// async fn print(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
+///     let mut pages = client.get_all(KeyRange::prefix("services/"))?;
+///     while let Some(page) = pages.try_next().await? {
+///         for kv in &page {
+///             println!("{} = {}", kv.key_str()?, kv.value_str()?);
+///         }
+///     }
+///     println!("this was the store at {:?}", pages.revision());
+///     Ok(())
+/// }
+/// ```
+#[must_use = "it does nothing unless it is polled"]
+pub struct Pages {
+    mirror: Mirror,
+    revision: Option<i64>,
+    /// How many lists have begun.
+    lists: u64,
+    /// Whether a page was handed out.
+    begun: bool,
+    ended: bool,
+}
+
+impl Client {
+    /// Reads all keys of a range, however many, at one revision: `client.get_all(KeyRange::prefix("names/"))`, or with
+    /// options, `client.get_all(GetAll::prefix("names/").keys_only(true))`. The reads are linearizable. Returns at
+    /// once; the pages come from what it returns. [`get`](Self::get) reads a range in one message.
+    ///
+    /// # Errors
+    /// A range that can't be read, pages of no size, a client that has been closed, or one whose runtime is gone.
+    pub fn get_all(&self, request: impl Into<GetAll>) -> Result<Pages, OpenError> {
+        // A read ends when nobody answers, as calls do; mirrors wait on.
+        let limit = Some(self.calls().request_timeout);
+        let config = self.calls().pool.dialer.watch_config.clone();
+        let config = config.unreachable_deadline(limit).no_leader_deadline(limit);
+        let mirror = Mirror::open(self, request.into().0, &config, After::Nothing)?;
+        Ok(Pages { mirror, revision: None, lists: 0, begun: false, ended: false })
+    }
+}
+
+impl Pages {
+    /// The next page, which is never empty; `None` after the last.
+    pub async fn next(&mut self) -> Option<Result<Pairs, PagesError>> {
+        poll_fn(|cx| self.poll_page(cx)).await
+    }
+
+    /// The next page, which is never empty; `Ok(None)` after the last.
+    ///
+    /// # Errors
+    /// Why it can't go on, once.
+    pub async fn try_next(&mut self) -> Result<Option<Pairs>, PagesError> {
+        self.next().await.transpose()
+    }
+
+    /// All pairs that were not taken yet, in order, and their revision. They are all held in memory, which they share with the pages that they
+    /// came in. If the revision is compacted meanwhile reading begins again.
+    ///
+    /// # Errors
+    /// Why they can't be read; [`PagesError::Interrupted`] only if a page had been taken before.
+    pub async fn collect(mut self) -> Result<(i64, Vec<OwnedKeyValue>), PagesError> {
+        let had_begun = self.begun;
+        let mut kvs = Vec::new();
+        loop {
+            // Nothing of it was handed out to anybody who could not forget it.
+            self.begun = had_begun;
+            let before = self.lists;
+            let page = self.try_next().await?;
+            if self.lists != before {
+                kvs.clear();
+            }
+            match page {
+                Some(page) => kvs.extend(page.iter().map(|kv| kv.to_owned())),
+                None => return Ok((self.revision.unwrap_or_default(), kvs)),
+            }
+        }
+    }
+
+    /// The revision that all pages are of; `None` before it is known. It is that of the last page that was handed out, and
+    /// after that of all.
+    #[must_use]
+    pub fn revision(&self) -> Option<i64> {
+        self.revision
+    }
+
+    /// How far it has come: for a progress bar. `None` before the first page.
+    #[must_use]
+    pub fn progress(&self) -> Option<ListProgress> {
+        self.mirror.list_progress()
+    }
+
+    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Pairs, PagesError>>> {
+        while !self.ended {
+            match ready!(self.mirror.poll_take(cx)) {
+                Some(Ok(MirrorEvent::Listing { revision, reason })) => {
+                    if self.begun
+                        && let Some(revision) = self.revision
+                    {
+                        return Poll::Ready(self.end(PagesError::Interrupted { revision, reason }));
+                    }
+                    self.revision = Some(revision);
+                    self.lists += 1;
+                }
+                Some(Ok(MirrorEvent::Snapshot(part))) => {
+                    if !part.puts().is_empty() {
+                        self.begun = true;
+                        return Poll::Ready(Some(Ok(part.puts().clone())));
+                    }
+                }
+                Some(Err(error)) => return Poll::Ready(self.end(PagesError::Ended(error.into_reason()))),
+                // The list is complete, and nothing else comes before that.
+                Some(Ok(_)) | None => {
+                    self.ended = true;
+                    self.mirror.cancel();
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn end(&mut self, error: PagesError) -> Option<Result<Pairs, PagesError>> {
+        self.ended = true;
+        self.mirror.cancel();
+        Some(Err(error))
+    }
+}
+
+impl std::fmt::Debug for Pages {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pages")
+            .field("revision", &self.revision)
+            .field("progress", &self.progress())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stream for Pages {
+    type Item = Result<Pairs, PagesError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_page(cx)
+    }
+}
+
+impl FusedStream for Pages {
+    fn is_terminated(&self) -> bool {
+        self.ended
+    }
+}
