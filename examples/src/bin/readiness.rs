@@ -18,7 +18,7 @@ async fn main() -> Result<(), BoxError> {
     while let Ok((mut socket, _)) = listener.accept().await {
         let cache = cache.clone();
         tokio::spawn(async move {
-            socket.read(&mut [0; 1024]).await?;
+            let _request_bytes = socket.read(&mut [0; 1024]).await?;
             let (status, body) = match cache.timeout(patience).snapshot_within(limit).await {
                 Ok(users) => ("200 OK", format!("{} users at revision {}", users.len(), users.revision())),
                 Err(error) => ("503 Service Unavailable", error.to_string()),
