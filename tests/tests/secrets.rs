@@ -121,6 +121,10 @@ async fn use_it(shown: &Shown, builder: ClientBuilder, proxy: &FaultProxy, auth:
     client.put("a/1", "x").await.expect("it is put");
     let denied = client.get(Get::key("b/1")).await.expect_err("it is not hers");
     shown.error(denied);
+    let handle = client.auth();
+    shown.error(handle.user_add("bob", PASSWORD).await.expect_err("only root may"));
+    shown.error(handle.user_change_password("alice", PASSWORD).await.expect_err("only root may"));
+    shown.debug((&handle, client.maintenance(), client.cluster()));
     let mut denied = client.watch(KeyRange::prefix("b/")).expect("a lawful request");
     let end = timeout(DEADLINE, denied.try_next()).await.expect("in time");
     shown.error(end.expect_err("it is not hers"));

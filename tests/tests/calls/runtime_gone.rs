@@ -216,6 +216,21 @@ fn calls_are_refused(client: &Client, elsewhere: &Elsewhere) {
     on("lease_time_to_live", Box::pin(async move { c.lease_time_to_live(7).await.map(drop) }));
 
     let c = client.clone();
+    on("leases", Box::pin(async move { c.leases().await.map(drop) }));
+    let auth = client.auth();
+    on("user_list", Box::pin(async move { auth.user_list().await.map(drop) }));
+    let cluster = client.cluster();
+    on("members", Box::pin(async move { cluster.members().await.map(drop) }));
+    let (maintenance, endpoint) = (client.maintenance(), client.endpoints().remove(0));
+    let (m, at) = (maintenance.clone(), endpoint.clone());
+    on("status", Box::pin(async move { m.status(at).await.map(drop) }));
+    let (m, at) = (maintenance.clone(), endpoint.clone());
+    on("defragment", Box::pin(async move { m.defragment(at).await.map(drop) }));
+    let m = maintenance.clone();
+    on("snapshot", Box::pin(async move { m.snapshot().await.map(drop) }));
+    on("move_leader", Box::pin(async move { maintenance.move_leader(7).await.map(drop) }));
+
+    let c = client.clone();
     let synced = elsewhere.run("sync_endpoints", async move { c.sync_endpoints().await });
     assert!(matches!(synced, Err(SyncError::Call(CallError::RuntimeGone { .. }))), "{synced:?}");
     let c = client.clone();

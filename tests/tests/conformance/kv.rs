@@ -200,7 +200,7 @@ pub(crate) async fn leases_are_kept_alive_and_revoked(backend: Backend) {
     assert_eq!((once.id(), once.ttl()), (lease.id(), lease.ttl()));
 
     let revoke = client.lease_revoke(lease.id()).await.expect("it is revoked");
-    observer.check_through(&world, revoke.header.expect("a header").revision).await;
+    observer.check_through(&world, revoke.revision).await;
     assert_eq!(observer.events(), 2);
     let lost = timeout(DEADLINE, keeper.lost()).await.expect("the keeper notices");
     assert_eq!(lost, LeaseLost::NotFound { id: lease.id() });
