@@ -3,6 +3,7 @@
 use std::{
     future::{pending, ready},
     sync::atomic::{AtomicU32, Ordering},
+    task::Context,
 };
 
 use futures_util::{FutureExt, future::join_all};
@@ -12,7 +13,7 @@ use super::{
     super::state::{FIRST_WAIT, REFUSALS_FORGOTTEN, SETTLED},
     *,
 };
-use crate::testing::NoNetwork;
+use crate::testing::{CountedWaker, NoNetwork};
 use etcd_watch_core::{Remedy, remedy};
 
 fn authenticator() -> Authenticator {
@@ -224,9 +225,13 @@ fn whoever_waits_after_a_refused_token_goes_on_with_the_next_credentials() {
     let given = good(&auth, "");
     refuse(&auth, &given);
     let mut waiting = Box::pin(auth.settle(&NoNetwork));
-    assert!(waiting.as_mut().now_or_never().is_none(), "time stands still on this runtime");
+    let counted = CountedWaker::default();
+    let waker = counted.waker();
+    let mut cx = Context::from_waker(&waker);
+    assert!(waiting.as_mut().poll(&mut cx).is_pending(), "time stands still on this runtime");
     auth.set(Credentials::token("next"));
-    assert!(waiting.now_or_never().is_some());
+    assert_eq!(counted.woken(), 1);
+    assert!(waiting.as_mut().poll(&mut cx).is_ready());
     assert_eq!(text(&good(&auth, "")), "next");
     assert!(auth.settle(&NoNetwork).now_or_never().is_some());
 }

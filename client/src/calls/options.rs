@@ -170,7 +170,9 @@ impl Carried {
 
     /// Puts the metadata on a call; the token is apart.
     pub(crate) fn attach(&self, metadata: &mut MetadataMap) {
-        metadata.as_mut().extend(self.headers.clone().into_headers());
+        if !self.headers.is_empty() {
+            metadata.as_mut().extend(self.headers.clone().into_headers());
+        }
     }
 
     /// The token in the place of the client's, if there is one.

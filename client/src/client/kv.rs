@@ -9,8 +9,8 @@ use crate::{
     transport::wire::header,
 };
 
-/// Every call is tried on one endpoint after the other until the builder's `request_timeout` is over; a
-/// write only while it surely was not executed, else it ends with [`CallError::MaybeExecuted`]. Dropping
+/// Every call is tried on one endpoint after the other until the builder's `request_timeout` is over, or the
+/// [view](Client::with_options)'s; a write only while it surely was not executed, else it ends with [`CallError::MaybeExecuted`]. Dropping
 /// a call's future gives it up; a write may then still be executed.
 impl Client {
     /// Reads one key or a range: `client.get("name")`, `client.get(KeyRange::prefix("names/"))`, or with options

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use etcd_watch_client::{Credentials, WatchRequest};
+use etcd_watch_client::{Credentials, WatchConfig, WatchRequest};
 use etcd_watch_testkit::harness::wait_until;
 
 use crate::world::{Answer, DEADLINE, Scripted, builder};
@@ -21,7 +21,10 @@ async fn tokens(etcd: &Scripted, method: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_stream_that_is_being_opened_moves_once_it_is_open() {
     let etcd = Scripted::start(|_| Answer::Silence).await;
-    let client = builder([etcd.endpoint()]).token("the-first").connect_lazy().expect("it is valid");
+    // Longer than the test: a stream that is given up for its silence would be opened with the second token, too.
+    let patient = WatchConfig::default().answer_timeout(4 * DEADLINE);
+    let client = builder([etcd.endpoint()]).token("the-first").watch_config(patient);
+    let client = client.connect_lazy().expect("it is valid");
     let watch = client.watch(WatchRequest::new("key").start_revision(1)).expect("it is lawful");
     // The member is asked for its version, and the stream is opened without once it has not told that in time.
     assert_eq!(tokens(&etcd, "Status").await, ["the-first"]);
