@@ -185,18 +185,16 @@ impl Drop for Holding {
     }
 }
 
-/// What a place in a queue holds, until it is let go.
+/// What a place in a queue holds, until it is let go: which a recorder hears of, so not under the lock.
 #[derive(Default)]
 pub(super) struct Held(Mutex<Option<Holding>>);
 
 impl Held {
     pub(super) fn set(&self, holding: Holding) {
-        let before = lock(&self.0).replace(holding);
-        drop(before);
+        let _before = lock(&self.0).replace(holding);
     }
 
     pub(super) fn let_go(&self) {
-        let holding = lock(&self.0).take();
-        drop(holding);
+        let _holding = lock(&self.0).take();
     }
 }
