@@ -1,5 +1,7 @@
 //! The service of `readiness` beside a real cluster that is frozen, parted and restored: what it says of itself.
 
+#![allow(clippy::print_stdout, reason = "how long each step took is worth knowing")]
+
 mod common;
 
 use std::{

@@ -15,11 +15,10 @@ use etcd_watch_tokio::{
     BoxError, balance,
     discovery::{Discovery, Registration, ServiceEndpoint},
 };
-use futures_util::stream;
 use tokio::{net::TcpListener, runtime::Runtime, time::timeout};
 use tonic::{
     Request, Response, Status, Streaming,
-    codegen::BoxStream,
+    codegen::{BoxStream, tokio_stream as stream},
     transport::{Channel, Server, server::TcpIncoming},
 };
 

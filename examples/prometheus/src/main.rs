@@ -12,8 +12,8 @@ const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.7
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let endpoint = args().nth(1).unwrap_or("http://127.0.0.1:2379".into());
-    let address: SocketAddr = args().nth(2).unwrap_or("127.0.0.1:9464".into()).parse()?;
+    let endpoint = args().nth(1).unwrap_or_else(|| "http://127.0.0.1:2379".into());
+    let address: SocketAddr = args().nth(2).unwrap_or_else(|| "127.0.0.1:9464".into()).parse()?;
     // Before there is a client: what a client registers goes to the exporter that is installed then.
     let exporter = PrometheusBuilder::new().with_http_listener(address);
     exporter.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS)?.install()?;

@@ -1,6 +1,6 @@
 //! Options of the calls of a view of a client: what arrives at a server of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use etcd_watch_client::{
     CallError, CallOptions, CallOptionsError, Client, ClientBuilder, KeyRange, Put, StreamOptions,
@@ -137,13 +137,13 @@ async fn a_view_has_a_time_limit_of_its_own(builder: ClientBuilder) {
     assert!(matches!(read, Err(CallError::Timeout { after, .. }) if after == 2 * SECOND), "{read:?}");
     let in_vain = tokio::time::timeout(SECOND / 4, waiting).await;
     in_vain.expect_err("it has a minute");
-    let zero = client.with_options(CallOptions::new().timeout(SECOND * 0)).expect_err("it is none");
+    let zero = client.with_options(CallOptions::new().timeout(Duration::ZERO)).expect_err("it is none");
     assert!(matches!(zero, CallOptionsError::Timeout { .. }), "{zero}");
 }
 
 async fn a_view_of_a_real_cluster_does_what_its_client_does(builder: ClientBuilder) {
     let etcd = EtcdServer::builder(EtcdVersion::V3_7).start_async().await.expect("it starts");
-    let client = lazy(builder, etcd.endpoint().to_owned());
+    let client = lazy(builder, etcd.endpoint());
     let options =
         CallOptions::new().timeout(DEADLINE).metadata("x-tenant", "blue").metadata("traceparent", "00-1");
     let view = client.with_options(options).expect("they are valid");

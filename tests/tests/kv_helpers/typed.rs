@@ -16,7 +16,7 @@ pub(crate) async fn a_typed_mirror_hands_out_each_change_decoded_or_not(world: W
     }
     let decode = |_: &[u8], value: &[u8]| {
         let text = String::from_utf8(value.to_vec())?;
-        text.parse::<u16>().map_err(|error| Box::<dyn std::error::Error + Send + Sync>::from(error))
+        text.parse::<u16>().map_err(Box::<dyn std::error::Error + Send + Sync>::from)
     };
     let request = MirrorRequest::new(KeyRange::prefix("ports/"));
     let mut mirror = world.client.mirror(request).expect("a lawful request").typed(decode);
