@@ -224,7 +224,7 @@ fn calls_are_refused(client: &Client, elsewhere: &Elsewhere) {
     let (maintenance, endpoint) = (client.maintenance(), client.endpoints().remove(0));
     let (m, at) = (maintenance.clone(), endpoint.clone());
     on("status", Box::pin(async move { m.status(at).await.map(drop) }));
-    let (m, at) = (maintenance.clone(), endpoint.clone());
+    let (m, at) = (maintenance.clone(), endpoint);
     on("defragment", Box::pin(async move { m.defragment(at).await.map(drop) }));
     let m = maintenance.clone();
     on("snapshot", Box::pin(async move { m.snapshot().await.map(drop) }));
