@@ -2,6 +2,7 @@
 
 mod contend;
 mod mirror;
+mod snapshot;
 
 use std::{
     env,
@@ -21,6 +22,7 @@ use clap::{
 use crate::duration;
 pub(crate) use contend::{ElectArgs, EndpointsArgs, LockArgs};
 pub(crate) use mirror::MirrorArgs;
+pub(crate) use snapshot::{SnapshotArgs, SnapshotCommand};
 
 #[cfg(feature = "demo")]
 const ABOUT: &str =
@@ -155,6 +157,8 @@ pub(crate) enum Command {
     Elect(ElectArgs),
     /// List the endpoints of a service, as Go's clientv3/naming registers them
     Endpoints(EndpointsArgs),
+    /// Save a member's database to a file
+    Snapshot(SnapshotArgs),
     /// See it work: an etcd of its own, connections that keep breaking, and watches that lose nothing
     #[cfg(feature = "demo")]
     Demo(DemoArgs),

@@ -5,6 +5,7 @@
 //! | `args` | flags and variables |
 //! | `connect` | the client they ask for |
 //! | `watch`, `kv`, `lock`, `elect`, `endpoints` | the commands |
+//! | `snapshot` | the command `snapshot save` |
 //! | `mirror` | the command `mirror`, and what replicates into another etcd |
 //! | `command` | what `watch` runs for each event |
 //! | `child` | the environment of those two commands |
@@ -35,6 +36,7 @@ mod log;
 mod mirror;
 mod output;
 mod signals;
+mod snapshot;
 mod until;
 mod watch;
 
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
             Command::Lock(args) => lock::run(&global, &args).await,
             Command::Elect(args) => elect::run(&global, &args).await,
             Command::Endpoints(args) => endpoints::run(&global, &args).await,
+            Command::Snapshot(args) => snapshot::run(&global, args).await,
             #[cfg(feature = "demo")]
             Command::Demo(args) => demo::run(&args).await,
         }

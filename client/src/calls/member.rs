@@ -1,7 +1,8 @@
 //! Calls to one member, without failover: what they ask or do is about that member.
 //!
-//! The connection is that of the other calls, if it goes there, or else one for this call alone. A connection of the pool
-//! that turns out to be gone is replaced once, and a refused token by another; nothing else is tried again.
+//! The connection is that of the other calls, if it goes there, or else one for this call alone; a snapshot has always one
+//! of its own. A connection of the pool that turns out to be gone is replaced once, and a refused token by another; nothing
+//! else is tried again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -85,6 +86,8 @@ impl Calls {
         time: Duration,
     ) -> Result<SnapshotMessages, CallError> {
         let mut asking = self.asking(snapshot::METHOD, endpoint, time)?;
+        // What is sent of it and not asked for takes up the flow-control window of its connection.
+        asking.apart = true;
         let mut observation = self.observe(snapshot::PATH);
         loop {
             observation.attempt();
