@@ -56,7 +56,7 @@ impl Monitored for MonitoredClient {
         }
         let end = state.end();
         drop(state);
-        let away = streams_away.or(of_calls.away.filter(|_| !is_streaming));
+        let away = streams_away.or_else(|| of_calls.away.filter(|_| !is_streaming));
         let verdict = match end {
             Some(End::Closed) => Verdict::Ended(NeverReady::ClientClosed),
             Some(End::RuntimeGone) => Verdict::Ended(NeverReady::RuntimeGone),

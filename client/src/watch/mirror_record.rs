@@ -139,7 +139,7 @@ impl MirrorRecord {
 
     fn away_or_now(&self) -> Instant {
         let health = self.health();
-        health.away_since().unwrap_or(health.made_at())
+        health.away_since().unwrap_or_else(|| health.made_at())
     }
 }
 

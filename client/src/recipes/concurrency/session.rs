@@ -15,8 +15,8 @@ use futures_util::{
 
 use super::{SessionError, SessionLost, health::MonitoredSession, patience::persist_for, telemetry};
 use crate::{
-    CallError, Client, LeaseKeeper, LeaseLost,
-    toolkit::{Latch, lock},
+    CallError, Client, Health, LeaseKeeper, LeaseLost, Monitor,
+    toolkit::{Latch, Monitored, lock},
 };
 
 /// As Go's.
@@ -265,8 +265,16 @@ impl Session {
         self.inner.over.get().unwrap_or(lost)
     }
 
-    pub(super) fn monitored(&self) -> &Arc<MonitoredSession> {
-        &self.inner.monitored
+    /// How the renewing of its lease is doing: [`Health`] says what that means. It is ready until it is lost.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.inner.monitored.health()
+    }
+
+    /// A handle to wait for changes of [`health`](Self::health).
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(self.inner.monitored.clone())
     }
 
     pub(super) fn downgrade(&self) -> WeakSession {
