@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Session, SessionLost};
+use super::SessionLost;
 use crate::{
     BoxFuture, Health, Monitor, NeverReady, Verdict,
     toolkit::{Latch, Monitored, WaitList},
@@ -17,20 +17,6 @@ pub(super) struct MonitoredSession {
 impl MonitoredSession {
     pub(super) fn new(keeper: Monitor, over: Arc<Latch<SessionLost>>) -> Self {
         Self { keeper, over }
-    }
-}
-
-impl Session {
-    /// How the renewing of its lease is doing: [`Health`] says what that means. It is ready until it is lost.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        self.monitored().health()
-    }
-
-    /// A handle to wait for changes of [`health`](Self::health).
-    #[must_use]
-    pub fn monitor(&self) -> Monitor {
-        Monitor::new(self.monitored().clone())
     }
 }
 

@@ -21,8 +21,8 @@ use super::{
     telemetry,
 };
 use crate::{
-    CallError, Client, LeaseKeeper, LeaseLost,
-    toolkit::{Latch, lock},
+    CallError, Client, Health, LeaseKeeper, LeaseLost, Monitor,
+    toolkit::{Latch, Monitored, lock},
 };
 
 /// As Go's.
@@ -296,8 +296,16 @@ impl Session {
         self.metrics().waiting(purpose, &self.inner.client)
     }
 
-    pub(super) fn monitored(&self) -> &Arc<MonitoredSession> {
-        &self.inner.monitored
+    /// How the renewing of its lease is doing: [`Health`] says what that means. It is ready until it is lost.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.inner.monitored.health()
+    }
+
+    /// A handle to wait for changes of [`health`](Self::health).
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(self.inner.monitored.clone())
     }
 
     pub(super) fn downgrade(&self) -> WeakSession {
