@@ -128,16 +128,21 @@ impl Watches {
         self.places.get(key.index as usize).filter(|slot| slot.number == key.number)?.order
     }
 
-    /// Puts a watch at the end of an order: its consumer has just taken something, or has just been given
-    /// something to take.
+    /// Puts a watch at the end of an order, wherever it was before: its consumer has just taken something.
     pub(crate) fn list_last(&mut self, key: WatchKey, order: Order) {
         let last = self.ends(order).last;
         if last == key.index && self.order(key) == Some(order) {
             return;
         }
         self.unlist(key);
+        self.list(key, order);
+    }
+
+    /// Puts a watch that is in no order at the end of one: its consumer has just been given something to take.
+    pub(crate) fn list(&mut self, key: WatchKey, order: Order) {
         let last = self.ends(order).last;
         let Some(slot) = self.slot_mut(key) else { return };
+        debug_assert!(slot.order.is_none(), "{key:?} is in no order");
         (slot.order, slot.before, slot.after) = (Some(order), last, NONE);
         match self.places.get_mut(last as usize) {
             Some(slot) => slot.after = key.index,

@@ -61,7 +61,7 @@ impl Watcher {
         self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
         let (order, is_to_be_told) = (watch.order(), watch.notify());
         if is_first {
-            self.watches.list_last(key, order);
+            self.watches.list(key, order);
         }
         if is_to_be_told {
             self.actions.push_back(Action::Deliver { watch: key });
