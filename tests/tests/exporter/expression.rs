@@ -9,8 +9,8 @@ const BEFORE_LABELS: [&str; 4] = ["by", "without", "on", "ignoring"];
 const OPERATORS: [&str; 3] = ["and", "or", "unless"];
 
 /// The functions and aggregations in use. Another one in an expression has to be added here, so that a wrong one is found.
-const FUNCTIONS: [&str; 7] =
-    ["deriv", "histogram_quantile", "increase", "label_values", "max", "rate", "sum"];
+const FUNCTIONS: [&str; 8] =
+    ["deriv", "histogram_quantile", "increase", "label_values", "max", "min", "rate", "sum"];
 
 /// What is named in an expression.
 #[derive(Debug, Default, PartialEq, Eq)]

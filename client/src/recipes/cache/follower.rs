@@ -38,6 +38,8 @@ pub(super) struct Follower<P> {
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
     #[cfg(feature = "metrics")]
     exported: Option<super::metrics::Exported>,
+    #[cfg(feature = "metrics")]
+    readiness: Option<super::metrics::Readiness>,
 }
 
 impl<P> Follower<P> {
@@ -54,12 +56,15 @@ impl<P> Follower<P> {
             timer: None,
             #[cfg(feature = "metrics")]
             exported: None,
+            #[cfg(feature = "metrics")]
+            readiness: None,
         }
     }
 
     #[cfg(feature = "metrics")]
-    pub(super) fn exporting(mut self, name: &str) -> Self {
+    pub(super) fn exporting(mut self, name: &str, monitor: crate::Monitor) -> Self {
         self.exported = Some(super::metrics::Exported::new(name));
+        self.readiness = Some(super::metrics::Readiness::new(name, monitor));
         self
     }
 
@@ -78,6 +83,10 @@ impl<P> Follower<P> {
         if let Err(error) = polled {
             tracing::warn!(name: "cache_ended", range = ?self.shared.range.start(), reason = %error, "a cache ended");
             self.shared.end(error);
+            #[cfg(feature = "metrics")]
+            if let Some(readiness) = &mut self.readiness {
+                readiness.poll(cx);
+            }
             return Poll::Ready(());
         }
         self.poll_revision_read(cx);
@@ -85,6 +94,10 @@ impl<P> Follower<P> {
         #[cfg(feature = "metrics")]
         if let Some(exported) = &mut self.exported {
             exported.export(self.shared.stats());
+        }
+        #[cfg(feature = "metrics")]
+        if let Some(readiness) = &mut self.readiness {
+            readiness.poll(cx);
         }
         Poll::Pending
     }

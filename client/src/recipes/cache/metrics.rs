@@ -1,8 +1,11 @@
 //! Gauges and counters of a cache, by way of the `metrics` facade: set whenever its task has had a turn.
 
+use std::task::{Context, Poll};
+
 use metrics::{Counter, Gauge, Label};
 
 use super::stats::CacheStats;
+use crate::{BoxFuture, Health, Monitor, NeverReady};
 
 /// A name, what it tells, and where that is.
 type Of<T> = (&'static str, &'static str, fn(&CacheStats) -> T);
@@ -22,6 +25,50 @@ const GAUGES: [Of<f64>; 4] = [
     ("etcd_watch_cache_revision", "The revision the cache is at.", |stats| stats.revision as f64),
     ("etcd_watch_cache_subscribers", "Subscriptions open.", |stats| stats.subscribers as f64),
 ];
+
+/// Whether a cache is ready: told when that changes, which takes no turn of the cache's task otherwise.
+pub(super) struct Readiness {
+    gauge: Gauge,
+    /// `None` once it has ended.
+    change: Option<Change>,
+}
+
+type Change = BoxFuture<'static, (Monitor, Result<Health, NeverReady>)>;
+
+impl Readiness {
+    pub(super) fn new(cache: &str, monitor: Monitor) -> Self {
+        let (name, help) = ("etcd_watch_cache_ready", "1 while the cache is ready, 0 while it isn't.");
+        let gauge = crate::toolkit::gauge(name, help, Label::new("cache", cache.to_owned()));
+        gauge.set(f64::from(u8::from(monitor.health().is_ready())));
+        Self { gauge, change: Some(next_change(monitor)) }
+    }
+
+    /// Tells of the changes there are, and has the task woken at the next.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
+        while let Some(change) = &mut self.change {
+            let Poll::Ready((monitor, result)) = change.as_mut().poll(cx) else { return };
+            let is_ready = result.as_ref().is_ok_and(Health::is_ready);
+            self.gauge.set(f64::from(u8::from(is_ready)));
+            self.change = result.is_ok().then(|| next_change(monitor));
+        }
+    }
+}
+
+impl Drop for Readiness {
+    /// A cache that was closed is neither ready nor is it missed.
+    fn drop(&mut self) {
+        if self.change.is_some() {
+            self.gauge.set(f64::NAN);
+        }
+    }
+}
+
+fn next_change(mut monitor: Monitor) -> Change {
+    Box::pin(async move {
+        let result = monitor.changed().await;
+        (monitor, result)
+    })
+}
 
 /// What a cache exports.
 pub(super) struct Exported {

@@ -148,7 +148,7 @@ impl<P: Send + Sync + 'static> Cache<P> {
         ));
         let follower = Follower::new(client.clone(), mirror, shared.clone(), request.make);
         #[cfg(feature = "metrics")]
-        let follower = follower.exporting(&request.name);
+        let follower = follower.exporting(&request.name, crate::Monitor::new(shared.clone()));
         client.runtime().spawn(Box::pin(follower.run()));
         Ok(Self { alive: Arc::new(Alive(shared)) })
     }
