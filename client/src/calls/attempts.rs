@@ -523,7 +523,12 @@ impl<Q: Unary> Call<'_, Q> {
         {
             return Err(judge::error(Q::method(), repeat, failed.error));
         }
-        self.last = Some(failed.error);
+        // What the end of the time has cut short says less than the attempt before it.
+        let is_cut_short = self.limits.left(self.calls.now()).is_zero()
+            && matches!(failed.failure(), Failure::Connection { .. });
+        if !is_cut_short || self.last.is_none() {
+            self.last = Some(failed.error);
+        }
         Ok(())
     }
 }
