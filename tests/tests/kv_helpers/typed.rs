@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::ParseIntError, string::FromUtf8Error};
 
-use etcd_watch_client::{Delete, KeyRange, MirrorEvent, MirrorRequest, Put, Txn, TypedUpdate};
+use etcd_watch_client::{BoxError, Delete, KeyRange, MirrorEvent, MirrorRequest, Put, Txn, TypedUpdate};
 
 use crate::world::{DEADLINE, World};
 
@@ -16,7 +16,7 @@ pub(crate) async fn a_typed_mirror_hands_out_each_change_decoded_or_not(world: W
     }
     let decode = |_: &[u8], value: &[u8]| {
         let text = String::from_utf8(value.to_vec())?;
-        text.parse::<u16>().map_err(Box::<dyn std::error::Error + Send + Sync>::from)
+        text.parse::<u16>().map_err(BoxError::from)
     };
     let request = MirrorRequest::new(KeyRange::prefix("ports/"));
     let mut mirror = world.client.mirror(request).expect("a lawful request").typed(decode);
