@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use etcd_watch_tokio::{
-    CallError, Client, Code, Compare, Delete, Get, Header, KeyRange, OwnedKeyValue, Put, Txn, TxnResponse,
-    TxnResult,
+    CallError, Client, Code, Compare, Delete, Get, Header, KeyRange, OwnedKeyValue, Put, Refusal, Txn,
+    TxnResponse, TxnResult,
 };
 use tokio::time::sleep;
 
@@ -269,11 +269,9 @@ fn is_too_large(error: &CallError) -> bool {
     match error {
         CallError::ResponseTooLarge { .. } => true,
         // By etcd's own limit, and by that of its gRPC, which has the same code as a full disk.
-        CallError::Refused { code: Code::InvalidArgument, message, .. } => {
-            message == "etcdserver: request is too large"
-        }
-        CallError::Refused { code: Code::ResourceExhausted, message, .. } => {
-            message.contains("larger than max")
+        CallError::Refused { code, message, .. } => {
+            error.refusal() == Some(Refusal::RequestTooLarge)
+                || (*code == Code::ResourceExhausted && message.contains("larger than max"))
         }
         _ => false,
     }

@@ -33,7 +33,7 @@ pub struct Alarm {
 }
 
 impl Alarm {
-    /// The alarm of this kind about this member, to be disarmed.
+    /// The alarm of this kind about this member, to be raised or disarmed.
     #[must_use]
     pub fn new(member_id: u64, kind: AlarmKind) -> Self {
         Self { member_id, kind }

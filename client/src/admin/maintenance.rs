@@ -93,6 +93,16 @@ impl Maintenance {
         self.alarm(pb::AlarmRequest { action: AlarmAction::Get.into(), ..Default::default() }).await
     }
 
+    /// Raises an alarm by hand: with [`AlarmKind::NoSpace`](super::AlarmKind::NoSpace) the cluster refuses puts until it is
+    /// disarmed. The alarm that is raised now.
+    ///
+    /// # Errors
+    /// The server's refusal, or an answer that didn't come.
+    pub async fn raise(&self, alarm: Alarm) -> Result<Vec<Alarm>, CallError> {
+        let (member_id, kind) = (alarm.member_id(), alarm.kind().number());
+        self.alarm(pb::AlarmRequest { action: AlarmAction::Activate.into(), member_id, alarm: kind }).await
+    }
+
     /// Disarms an alarm. The alarms that were disarmed; none if it was not raised. A member whose database is still full
     /// raises it again.
     ///

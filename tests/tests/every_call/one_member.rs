@@ -147,4 +147,10 @@ pub(crate) async fn a_full_database_is_told_apart_and_made_room_in(setup: Setup)
     assert_eq!(maintenance.disarm_all().await, Ok(vec![alarm]));
     assert_eq!(maintenance.alarms().await, Ok(Vec::new()));
     client.put("key", "value").await.expect("there is room");
+
+    // By hand.
+    assert_eq!(maintenance.raise(alarm).await, Ok(vec![alarm]));
+    assert_eq!(refusal(client.put("key", "value").await), Refusal::NoSpace);
+    assert_eq!(maintenance.disarm(alarm).await, Ok(vec![alarm]));
+    client.put("key", "value").await.expect("there is room");
 }
