@@ -144,10 +144,9 @@ impl CallError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Timeout { .. }
-            | Self::MaybeExecuted { .. }
-            | Self::MemberUnreachable { .. }
-            | Self::TokenRefused { .. } => true,
+            // A full database stays full.
+            Self::MaybeExecuted { .. } => self.refusal() != Some(Refusal::NoSpace),
+            Self::Timeout { .. } | Self::MemberUnreachable { .. } | Self::TokenRefused { .. } => true,
             Self::Refused { code, message, .. } => refusal_may_pass(*code, message),
             Self::InvalidArgument { .. }
             | Self::AuthenticationFailed { .. }

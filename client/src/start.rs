@@ -102,7 +102,7 @@ async fn ask(calls: &Calls, pooled: &Pooled) -> Round {
         serializable: true,
         ..Default::default()
     };
-    let failed = match Box::pin(calls.ask(pooled, request)).await {
+    let failed = match Box::pin(calls.ask(pooled, request, calls.limits())).await {
         Ok(_) => return answer(calls, pooled),
         Err(failed) => failed,
     };
@@ -130,7 +130,7 @@ async fn ask(calls: &Calls, pooled: &Pooled) -> Round {
 }
 
 fn answer(calls: &Calls, pooled: &Pooled) -> Round {
-    calls.pool.dialer.answered(pooled.endpoint());
+    calls.pool.answered(pooled);
     Round::Answered
 }
 

@@ -89,7 +89,8 @@ impl Cluster {
         MemberAdded::read(answer).ok_or_else(|| CallError::MaybeExecuted { method, failure: failure() })
     }
 
-    /// Gives a learner a vote. etcd 3.4.
+    /// Gives a learner a vote. etcd 3.4. A member that loses its leader meanwhile may have had it done, and the call is made
+    /// again then: [`MemberNotLearner`](crate::Refusal::MemberNotLearner) may be this call's own success.
     ///
     /// # Errors
     /// [`LearnerNotReady`](crate::Refusal::LearnerNotReady): it is too far behind yet;

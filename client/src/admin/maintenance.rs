@@ -9,7 +9,7 @@ use etcd_watch_proto::etcdserverpb::{
 use futures_util::{StreamExt, future::join_all, stream::FuturesUnordered};
 
 use super::{
-    alarm::Alarm,
+    alarm::{Alarm, AlarmKind},
     hash::{Hash, HashKv},
     snapshot::Snapshot,
     status::MemberStatus,
@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     CallError, Endpoint, Refusal,
-    calls::attempts::Calls,
+    calls::{
+        attempts::Calls,
+        limits::{LONGEST, SHORTEST},
+    },
     runtime::{Pace, pause},
     transport::wire::header,
 };
@@ -33,7 +36,9 @@ const PACE: Pace =
 ///
 /// Some calls are for one member, named by its endpoint: one of the [client's](crate::Client::endpoints) or any other
 /// that can be used with the client's TLS settings. No other is asked in its place: where the member can't be reached they
-/// end with [`CallError::MemberUnreachable`]. With a user, the client's token goes to that endpoint.
+/// end with [`CallError::MemberUnreachable`]. With a user, the client's
+/// token goes to that endpoint, and the password too if a token has to be fetched there: it must be a member of the same
+/// cluster.
 ///
 /// The other calls are tried on one endpoint after the other, as the client's others.
 #[derive(Clone)]
@@ -54,12 +59,12 @@ impl Maintenance {
         Self { calls, time }
     }
 
-    /// How long a call for one member may take, each message of a snapshot, and each try to move the leader. Default: the
-    /// builder's [`request_timeout`](crate::ClientBuilder::request_timeout), which is short for a
+    /// How long a call for one member may take, each message of a snapshot, and each try to move the leader. From 1 ms to
+    /// 365 days; others count as the nearest of these. Default: that of the client's other calls, which is short for a
     /// [`defragment`](Self::defragment) or a [`hash`](Self::hash) of a database of some GB.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.time = timeout;
+        self.time = timeout.clamp(SHORTEST, LONGEST);
         self
     }
 
@@ -93,12 +98,17 @@ impl Maintenance {
         self.alarm(pb::AlarmRequest { action: AlarmAction::Get.into(), ..Default::default() }).await
     }
 
-    /// Raises an alarm by hand: with [`AlarmKind::NoSpace`](super::AlarmKind::NoSpace) the cluster refuses puts until it is
-    /// disarmed. The alarm that is raised now.
+    /// Raises an alarm by hand: with [`AlarmKind::NoSpace`] the cluster refuses puts until it is disarmed. The alarm that
+    /// is raised now.
     ///
     /// # Errors
-    /// The server's refusal, or an answer that didn't come.
+    /// [`AlarmKind::Other`], on which all members of etcd 3.5 would panic; the server's refusal, or an answer that didn't
+    /// come.
     pub async fn raise(&self, alarm: Alarm) -> Result<Vec<Alarm>, CallError> {
+        if matches!(alarm.kind(), AlarmKind::Other(_)) {
+            let problem = "is none that etcd has: give NoSpace or Corrupt";
+            return Err(CallError::InvalidArgument { method: "Alarm", field: "kind", problem });
+        }
         let (member_id, kind) = (alarm.member_id(), alarm.kind().number());
         self.alarm(pb::AlarmRequest { action: AlarmAction::Activate.into(), member_id, alarm: kind }).await
     }
@@ -179,7 +189,7 @@ impl Maintenance {
                 return Err(CallError::Timeout { method: "Snapshot", after: self.time, last: None });
             };
             match Snapshot::begin(&self.calls, &endpoint, self.time).await {
-                Err(error) if error.is_transient() && endpoints.peek().is_some() => {}
+                Err(error) if another_may_do_better(&error) && endpoints.peek().is_some() => {}
                 result => return result,
             }
         }
@@ -255,10 +265,11 @@ impl Maintenance {
         self.downgrade(DowngradeAction::Enable, version::checked("Downgrade", version.into())?).await
     }
 
-    /// Gives up a downgrade that was begun.
+    /// Gives up a downgrade that was begun. etcd 3.6 and 3.7 answer as if that had gone well whatever came of it:
+    /// [`MemberStatus::downgrade_target`] tells whether one is still under way.
     ///
     /// # Errors
-    /// [`NoInflightDowngrade`](Refusal::NoInflightDowngrade), where the server tells, or an answer that didn't come.
+    /// [`NoInflightDowngrade`](Refusal::NoInflightDowngrade) from etcd 3.5, or an answer that didn't come.
     pub async fn downgrade_cancel(&self) -> Result<Downgrade, CallError> {
         self.downgrade(DowngradeAction::Cancel, String::new()).await
     }
@@ -266,6 +277,16 @@ impl Maintenance {
     async fn downgrade(&self, action: DowngradeAction, version: String) -> Result<Downgrade, CallError> {
         let answer = self.calls.call(pb::DowngradeRequest { action: action.into(), version }).await?;
         Ok(Downgrade { header: header(answer.header), version: printable(answer.version) })
+    }
+}
+
+/// Whether a snapshot that can't begin at one endpoint may begin at another.
+fn another_may_do_better(error: &CallError) -> bool {
+    match error {
+        CallError::Tls { .. } => true,
+        // What is not etcd's own word is that of something on the way to this member.
+        CallError::Refused { .. } => error.is_transient() || error.refusal().is_none(),
+        error => error.is_transient(),
     }
 }
 

@@ -45,11 +45,11 @@ impl Saved {
 
 impl Snapshot {
     /// Writes it into a file that `etcdutl snapshot restore` takes, readable by its owner alone. A file that is there is
-    /// replaced, once the new one is whole.
+    /// replaced, once the new one is whole; a symbolic link, a directory or a device is not.
     ///
     /// It is written beside that file, under a name that ends in `.part`, and gets its own name only after the checksum
-    /// was right and all of it is on disk. On a failure, and when this future is dropped, what was written is deleted; a
-    /// process that is killed leaves it behind. Files are written by a thread of its own, which no executor waits for.
+    /// was right and all of it is on disk. On a failure, and when this future is dropped before it was whole, a thread
+    /// deletes what was written a moment later; a process that is killed leaves it behind. Files are written by a thread of its own, which no executor waits for.
     ///
     /// # Errors
     /// How the snapshot was cut off, what is wrong with it, or why the file can't be written.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     future::{Future, poll_fn},
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
     pin::pin,
     sync::Arc,
@@ -90,13 +90,14 @@ impl Writer {
 
 /// Writes what is ordered, and deletes it if it isn't finished.
 fn run(orders: mpsc::Receiver<Order>, path: &Path) -> Result<(), SnapshotError> {
-    let part = part_of(path);
-    let (file, waker) = (create(&part), Waker::from(Arc::new(Unpark(thread::current()))));
     let failed = |action, path: &Path| {
         let path = path.to_owned();
         move |error| SnapshotError::File { action, path, error }
     };
-    let file = file.map_err(failed("create", &part))?;
+    check_replaceable(path).map_err(failed("replace", path))?;
+    let part = part_of(path);
+    let file = create(&part).map_err(failed("create", &part))?;
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let result = write(file, orders, &waker).map_err(failed("write", &part)).and_then(|is_finished| {
         if is_finished {
             fs::rename(&part, path).map_err(failed("replace", path))?
@@ -104,10 +105,7 @@ fn run(orders: mpsc::Receiver<Order>, path: &Path) -> Result<(), SnapshotError> 
         Ok(is_finished)
     });
     match result {
-        Ok(true) => {
-            sync_directory_of(path);
-            Ok(())
-        }
+        Ok(true) => sync_directory_of(path).map_err(failed("sync the directory of", path)),
         result => {
             // It has no name by which it could be taken for whole, so that it may stay if it has to.
             let _ = fs::remove_file(&part);
@@ -146,14 +144,24 @@ fn create(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Only then does the new name survive a loss of power. The file is whole with the old name or the new, so where a file
-/// system can't do this there is nothing to be undone.
-fn sync_directory_of(path: &Path) {
+/// Only then does the new name survive a loss of power. File systems that can't do this say so, and are left at that.
+fn sync_directory_of(path: &Path) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if cfg!(unix)
-        && let Ok(directory) = File::open(directory.unwrap_or_else(|| Path::new(".")))
-    {
-        let _ = directory.sync_all();
+    if cfg!(not(unix)) {
+        return Ok(());
+    }
+    match File::open(directory.unwrap_or_else(|| Path::new("."))).and_then(|directory| directory.sync_all()) {
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::InvalidInput) => Ok(()),
+        result => result,
+    }
+}
+
+/// Only a file is replaced: renaming over a device or a symbolic link would replace that itself.
+fn check_replaceable(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() => Err(io::Error::other("what is there is no file")),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

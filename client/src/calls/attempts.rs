@@ -195,7 +195,7 @@ impl Calls {
         self.runtime().now()
     }
 
-    pub(super) fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         Limits::new(self.now(), self.request_timeout, self.pool.dialer.endpoints.len())
     }
 
@@ -300,10 +300,15 @@ impl Calls {
 
     /// A failure that is the token's has it replaced, if there can be another one.
     pub(super) fn of_token(&self, prepared: &Prepared, failed: CallFailure) -> CallFailure {
-        let Some(token) = &prepared.token else { return failed };
         if remedy(failed.failure()) != Remedy::Reauthenticate {
             return failed;
         }
+        let Some(token) = &prepared.token else {
+            // It was sent before the client had credentials.
+            let has_credentials = self.pool.dialer.auth.has_credentials();
+            let fate = if has_credentials { Fate::TokenRefused } else { failed.fate };
+            return CallFailure { fate, ..failed };
+        };
         let refused = |generation| self.pool.dialer.token_refused(generation);
         let fate = match token.generation().map_or(AfterRefusal::Same, refused) {
             AfterRefusal::Another => Fate::TokenRefused,
@@ -352,18 +357,18 @@ impl Calls {
             self.pool.discard(at, &failed.error);
         } else if matches!(failed.failure(), Failure::Status { .. }) {
             // A refusal is an answer, too.
-            self.pool.dialer.pulse.answered(self.now());
+            self.pool.heard(at);
         }
     }
 
-    /// Makes the call on this connection, once, and with no more than one attempt's time.
+    /// Makes the call on this connection, once, and with no more than one attempt's time of these limits.
     pub(crate) async fn ask<Q: Unary>(
         &self,
         pooled: &Pooled,
         request: Q,
+        limits: Limits,
     ) -> Result<Q::Response, CallFailure> {
         let metadata = self.metadata(request.needs_leader());
-        let limits = self.limits();
         let prepared = match self.with_token(pooled.clone(), &limits).await {
             Ok(prepared) => prepared,
             Err(Unsent::Failed { error, .. }) => return Err(CallFailure::not_sent(error)),
@@ -467,7 +472,7 @@ impl<Q: Unary> Call<'_, Q> {
         let pooled = prepared.pooled;
         match result {
             Ok(Ok(response)) => {
-                self.calls.pool.dialer.answered(pooled.endpoint());
+                self.calls.pool.answered(&pooled);
                 Ok(response)
             }
             Ok(Err(failed)) => Err(Attempted::Failed { at: Some(pooled), failed }),

@@ -90,6 +90,13 @@ pub(crate) fn error(method: &'static str, repeat: Repeat, failed: AttemptError) 
         {
             CallError::MaybeExecuted { method, failure: failed }
         }
+        // A member that finds its quota used up while it applies a write makes it, and says so all the same (etcd's
+        // `quotaApplierV3`). It is not told apart from a write that was turned away.
+        Failure::Status { .. }
+            if repeat == Repeat::IfNotExecuted && refusal(failed.failure()) == Some(Refusal::NoSpace) =>
+        {
+            CallError::MaybeExecuted { method, failure: failed }
+        }
         Failure::ResponseTooLarge { bytes, limit } => CallError::ResponseTooLarge { method, bytes, limit },
         Failure::Status { code, message }
             if repeat == Repeat::Freely
@@ -252,6 +259,20 @@ mod tests {
             message: wrong.into(),
         };
         assert_eq!(error("Put", Repeat::IfNotExecuted, failed.error), expected);
+    }
+
+    #[test]
+    fn a_write_for_which_there_was_no_room_may_have_been_made() {
+        for code in [8, 2] {
+            let full = || Failure::status(code, "etcdserver: mvcc: database space exceeded");
+            assert_eq!(next(Repeat::IfNotExecuted, &sent(full())), Next::GiveUp);
+            let write = error_of(full());
+            assert!(matches!(write, CallError::MaybeExecuted { .. }), "{write}");
+            assert_eq!(write.refusal(), Some(Refusal::NoSpace));
+            assert!(write.may_have_executed() && !write.is_transient(), "{write}");
+            let read = error("AlarmList", Repeat::Freely, full().into());
+            assert!(matches!(read, CallError::Refused { .. }), "{read}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::{
     calls::{
         attempts::{Calls, no_answer},
         end::End,
+        limits::Limits,
         outcome::Outcome,
         telemetry::KeptLease,
         term::{Renewed, Term, judge},
@@ -287,9 +288,10 @@ pub(crate) fn start(calls: Arc<Calls>, id: i64, term: Term) -> LeaseKeeper {
             let backoff = calls.backoff(pace);
             let keeper = Keeper { calls: &calls, shared: &keeping.0, kept: &kept, avoid: None, backoff };
             let reason = keeper.keep().await;
+            // Whoever waits is told before a recorder or a subscriber takes its time.
+            keeping.0.lose(reason.clone());
             kept.lost(reason.kind());
             tracing::warn!(name: "lease_lost", lease = format_args!("{id:x}"), %reason, "lost a lease");
-            keeping.0.lose(reason);
         }
     };
     let (keeping, task) = abortable(keeping);
@@ -413,9 +415,11 @@ impl Keeper<'_> {
         let id = self.shared.id;
         let pooled = self.calls.pool.get(self.avoid.as_deref()).await.map_err(CallFailure::not_sent)?;
         *lock(asked) = Some(pooled.clone());
-        let answer = self.calls.ask(&pooled, LeaseKeepAliveRequest { id }).await?;
+        // By the lease's own time, whatever a view's calls may take.
+        let limits = Limits::new(self.calls.now(), self.attempt_limit(), 1);
+        let answer = self.calls.ask(&pooled, LeaseKeepAliveRequest { id }, limits).await?;
         let renewed = judge(id, &answer).map_err(CallFailure::sent)?;
-        self.calls.pool.dialer.answered(pooled.endpoint());
+        self.calls.pool.answered(&pooled);
         Ok(match renewed {
             Renewed::For(ttl) => Some((ttl, pooled.endpoint().clone())),
             Renewed::NotFound => None,

@@ -176,7 +176,9 @@ impl Calls {
         avoid: Option<&Endpoint>,
     ) -> Result<(Prepared, Limits), (Option<Pooled>, Failure)> {
         if !read.has_own_token {
-            self.pool.dialer.auth.settle(&**self.runtime()).await;
+            // An end of the client is found again right after it.
+            let settled = self.pool.dialer.auth.settle(&**self.runtime());
+            let _ = self.while_open(self.request_timeout, settled).await;
         }
         let limits = self.limits();
         let identity = if read.has_own_token { Identity::OfRequest } else { Identity::OfClient };
@@ -247,7 +249,7 @@ impl Calls {
     fn noted<T>(&self, prepared: &Prepared, result: Result<T, CallFailure>) -> Result<T, Failure> {
         match result {
             Ok(answer) => {
-                self.pool.dialer.answered(prepared.pooled().endpoint());
+                self.pool.answered(prepared.pooled());
                 Ok(answer)
             }
             Err(failed) => {

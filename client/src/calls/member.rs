@@ -190,7 +190,7 @@ impl Asking<'_> {
         let (runtime, limit) = (&**self.calls.runtime(), self.left());
         match within(runtime, limit, self.calls.ending(), runtimes_end, answer).await {
             Ok(Ok(answer)) => {
-                self.calls.pool.dialer.endpoints.answered(self.endpoint);
+                self.calls.pool.answered(at);
                 Ok(answer)
             }
             Ok(Err(failed)) => Err(Attempted::Failed { at: Some(at.clone()), failed }),

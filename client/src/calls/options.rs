@@ -32,8 +32,8 @@ const TOKEN: &str = "token";
 ///
 /// | option | calls | watches and mirrors |
 /// |---|---|---|
-/// | [`timeout`](Self::timeout) | all attempts of a call together | the pages of a mirror's list, one attempt each |
-/// | [`metadata`](Self::metadata) | every request | their streams and reads |
+/// | [`timeout`](Self::timeout) | all attempts of a call together; [`get_all`](crate::Client::get_all) while nobody answers | the pages of a mirror's list, one attempt each |
+/// | [`metadata`](Self::metadata) | every request but those for the client's own auth token | their streams and reads |
 /// | [`token`](Self::token) | every request | their streams and reads |
 ///
 /// Watches share a stream with others that have equal metadata and the same token. So a view whose metadata differ for

@@ -21,7 +21,8 @@ struct MonitoredClient {
 
 impl Client {
     /// How it is doing: [`Health`] says what that means. A client that makes no call and has no watch hears of no
-    /// member, and so becomes neither ready nor aware that it isn't any more;
+    /// member, and so becomes neither ready nor aware that it isn't any more: a readiness probe that goes by it alone
+    /// takes a service out that then makes no call;
     /// [`ClientBuilder::connect`](crate::ClientBuilder::connect) makes a call before it returns.
     #[must_use]
     pub fn health(&self) -> Health {
@@ -44,18 +45,22 @@ impl Monitored for MonitoredClient {
         let now = self.hub.now();
         let of_calls = self.pulse.read();
         let state = self.hub.lock();
-        let mut contact = of_calls.contact;
+        let (mut contact, mut of_streams) = (of_calls.contact, Vec::new());
         let (mut is_streaming, mut streams_away) = (false, None::<Instant>);
         for (stream, link) in state.links.iter() {
             let Some(key) = state.machine.stream(stream) else { continue };
             let mut of_stream = link.contact().clone();
             of_stream.hear(state.machine.last_frame(key));
-            contact = contact.or(of_stream);
+            of_streams.push(of_stream);
             is_streaming |= link.away().is_none();
             streams_away = streams_away.into_iter().chain(link.away()).min();
         }
         let end = state.end();
         drop(state);
+        // It drops errors, which may be the application's.
+        for of_stream in of_streams {
+            contact = contact.or(of_stream);
+        }
         let away = streams_away.or_else(|| of_calls.away.filter(|_| !is_streaming));
         let verdict = match end {
             Some(End::Closed) => Verdict::Ended(NeverReady::ClientClosed),

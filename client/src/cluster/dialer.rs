@@ -109,12 +109,6 @@ impl Dialer {
         self.pulse.failed(now, error.clone());
     }
 
-    /// The member has answered a call.
-    pub(crate) fn answered(&self, endpoint: &Endpoint) {
-        self.endpoints.answered(endpoint);
-        self.pulse.answered(self.runtime().now());
-    }
-
     /// The token for a request on this connection; `None` for a client without credentials.
     pub(crate) async fn token(
         &self,

@@ -92,11 +92,15 @@ impl Pool {
             }
         };
         tracing::debug!(name: "calls_connected", endpoint = %dialed.endpoint, "connected for calls");
+        let serial = {
+            let mut slot = lock(&self.slot);
+            slot.serial += 1;
+            slot.serial
+        };
         // Before others can find the connection, and find it of no use.
-        self.dialer.pulse.connected(&dialed.endpoint, self.dialer.runtime().now());
+        self.dialer.pulse.connected(serial, &dialed.endpoint, self.dialer.runtime().now());
         let mut slot = lock(&self.slot);
-        slot.serial += 1;
-        let pooled = Pooled { dialed, serial: slot.serial };
+        let pooled = Pooled { dialed, serial };
         let kept = (!slot.is_closed).then(|| pooled.clone());
         let previous = std::mem::replace(&mut slot.current, kept);
         drop(slot);
@@ -125,9 +129,20 @@ impl Pool {
         let current = slot.current.take_if(|current| current.serial == failed.serial);
         drop(slot);
         if current.is_some() {
-            self.dialer.pulse.disconnected(self.dialer.runtime().now());
+            self.dialer.pulse.disconnected(failed.serial, self.dialer.runtime().now());
         }
         drop(current);
+    }
+
+    /// A call was answered on this connection: by the member, whatever it said.
+    pub(crate) fn heard(&self, at: &Pooled) {
+        self.dialer.pulse.answered(at.serial, self.dialer.runtime().now());
+    }
+
+    /// A call was answered on this connection, and the member is well.
+    pub(crate) fn answered(&self, at: &Pooled) {
+        self.dialer.endpoints.answered(at.endpoint());
+        self.heard(at);
     }
 
     /// Lets go of the connection, and keeps none any more.
@@ -136,8 +151,8 @@ impl Pool {
         slot.is_closed = true;
         let current = slot.current.take();
         drop(slot);
-        if current.is_some() {
-            self.dialer.pulse.disconnected(self.dialer.runtime().now());
+        if let Some(current) = &current {
+            self.dialer.pulse.disconnected(current.serial, self.dialer.runtime().now());
         }
         drop(current);
     }

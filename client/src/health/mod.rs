@@ -31,6 +31,9 @@ use crate::Endpoint;
 /// | [`Config`](crate::config::Config) | its first state is known, and it is not away | as its mirror | as its mirror | as its mirror; [`revision`](crate::config::Config::revision) |
 /// | [`LeaseKeeper`](crate::LeaseKeeper), [`Session`](crate::concurrency::Session) | the lease is sure to exist | the last renewal has failed | answers to renewals | none |
 ///
+/// Ready comes before caught up: what was missed while it was away may still be on its way when it is ready again, and it
+/// counts as away anew if it is lost again meanwhile.
+///
 /// What is known of the network is what was noticed: a member that hangs is noticed when its connection's
 /// [pings](crate::ClientBuilder::keepalive) go unanswered, after 15 s by default, or earlier by
 /// [probes](crate::WatchConfig::probe). Until then a watch on it is ready, and [`heard_ago`](Self::heard_ago)
@@ -141,7 +144,8 @@ impl Health {
         self.contact.heard().map(|at| self.now.since(at))
     }
 
-    /// What last went wrong between it and the cluster; it stays after it was overcome. `None` if nothing ever did. A
+    /// What last went wrong between it and the cluster; it stays after it was overcome, as long as the connection or the
+    /// watch that it came from is known. `None` if nothing did. A
     /// configuration's may be a [`DecodeError`](crate::config::DecodeError).
     #[must_use]
     pub fn last_error(&self) -> Option<&(dyn StdError + Send + Sync + 'static)> {

@@ -55,6 +55,13 @@ pub(crate) struct State {
     is_runtime_gone: bool,
 }
 
+impl State {
+    /// How often a watch, a stream or a link has changed its state.
+    fn changes(&self) -> u64 {
+        self.machine.state_changes().wrapping_add(self.links.changes())
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
@@ -236,7 +243,7 @@ impl Hub {
     pub(crate) fn begin_round(&self) -> Asked {
         let now = self.now();
         let mut state = self.lock();
-        let changes = state.machine.state_changes().wrapping_add(state.links.changes());
+        let changes = state.changes();
         let asked = Asked {
             stop: state.phase == Phase::Stopping,
             spread: std::mem::take(&mut state.spread),
@@ -283,7 +290,8 @@ impl Hub {
         let action = state.machine.poll_action();
         state.pending.extend(action);
         let is_asked = state.spread || state.renew || state.phase == Phase::Stopping;
-        if reopened || is_asked || !state.pending.is_empty() {
+        let has_changed = state.told != state.changes();
+        if reopened || is_asked || has_changed || !state.pending.is_empty() {
             return Parked::MoreToDo;
         }
         let armed = state.machine.poll_timeout();

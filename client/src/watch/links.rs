@@ -30,7 +30,11 @@ pub(crate) struct Link {
 impl Links {
     /// A stream is being opened.
     pub(crate) fn opening(&mut self, stream: StreamId, now: Instant) {
-        self.links.entry(stream).or_insert_with(|| Link { contact: Contact::default(), since: now });
+        let changes = &mut self.changes;
+        self.links.entry(stream).or_insert_with(|| {
+            *changes += 1;
+            Link { contact: Contact::default(), since: now }
+        });
     }
 
     /// The member has answered on its connection for the first time. One that hangs can be connected to.

@@ -40,7 +40,11 @@ const COUNTERS: [CounterOf; 17] = [
     ("etcd_watch_cancels_total", "Cancel requests sent.", |stats| stats.cancels),
     ("etcd_watch_opens_total", "Watch streams opened.", |stats| stats.opens),
     ("etcd_watch_reconnects_total", "Watch streams lost or replaced.", |stats| stats.reconnects),
-    ("etcd_watch_moves_total", "Watch streams moved to another endpoint.", |stats| stats.moves),
+    (
+        "etcd_watch_moves_total",
+        "Watch streams closed and opened again, to be spread or for other credentials.",
+        |stats| stats.moves,
+    ),
     ("etcd_watch_misbehaved_total", "Breaches of the protocol by servers.", |stats| stats.misbehaved),
     ("etcd_watch_deaf_total", "Watches found to be lost by a proxy.", |stats| stats.deaf),
     ("etcd_watch_overflows_total", "Buffers found full behind slow consumers.", |stats| stats.overflows),

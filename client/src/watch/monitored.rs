@@ -64,8 +64,12 @@ impl Monitored for MonitoredWatch {
         let now = self.hub.now();
         let health = self.look(&self.hub.lock(), now);
         health.unwrap_or_else(|| {
-            let (reason, at) = self.ending.get().cloned().unwrap_or((CloseReason::Cancelled, now));
-            Health::new(now, Verdict::Ended(reason.into()), Contact::default()).with_away_since(Some(at))
+            // Its handle tells the reason right after it has taken the end, and wakes everybody then.
+            let (verdict, at) = match self.ending.get().cloned() {
+                Some((reason, at)) => (Verdict::Ended(reason.into()), at),
+                None => (Verdict::NotReady, now),
+            };
+            Health::new(now, verdict, Contact::default()).with_away_since(Some(at))
         })
     }
 

@@ -67,7 +67,8 @@ pub enum Refusal {
     KeyNotFound,
     /// The request is larger than the member's `--max-request-bytes` (`ErrGRPCRequestTooLarge`).
     RequestTooLarge,
-    /// A member's database is full, and the alarm for that is raised (`ErrGRPCNoSpace`).
+    /// A member's database is full, and the alarm for that is raised (`ErrGRPCNoSpace`). A write that has this answer may
+    /// have been executed: a member that finds its quota used up while it applies a write makes it.
     NoSpace,
     /// The revision has been compacted (`ErrGRPCCompacted`).
     Compacted,

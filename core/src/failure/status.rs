@@ -91,12 +91,21 @@ pub(crate) fn oversize(failure: &Failure) -> Option<Oversize> {
     }
 }
 
+/// Whether grpc-go says that it has no such service of etcd's, or no such method of one.
+fn is_unknown_to_etcd(text: &str) -> bool {
+    let of_service = |rest: &str| rest.starts_with("etcdserverpb.");
+    match text.strip_prefix("unknown method ") {
+        Some(rest) => rest.split_once(" for service ").is_some_and(|(_, service)| of_service(service)),
+        None => text.strip_prefix("unknown service ").is_some_and(of_service),
+    }
+}
+
 /// What a status that is not etcd's own calls for.
 fn by_code(code: Code, text: &str) -> Remedy {
     match code {
         // The server of an endpoint that speaks gRPC, and is not etcd (grpc-go's `Server.handleStream`). A proxy
         // that has no route says `Unimplemented` too, with another text, and another endpoint may do better.
-        Code::Unimplemented if text.starts_with("unknown service etcdserverpb.") => Remedy::Unsupported,
+        Code::Unimplemented if is_unknown_to_etcd(text) => Remedy::Unsupported,
         Code::ResourceExhausted if oversize_of_status(code, text).is_some() => Remedy::TooLarge,
         Code::Aborted => Remedy::Retry,
         Code::Ok

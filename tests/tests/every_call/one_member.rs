@@ -149,6 +149,8 @@ pub(crate) async fn a_full_database_is_told_apart_and_made_room_in(setup: Setup)
     client.put("key", "value").await.expect("there is room");
 
     // By hand.
+    let unknown = maintenance.raise(Alarm::new(0, AlarmKind::Other(7))).await.expect_err("etcd has none");
+    assert!(matches!(unknown, CallError::InvalidArgument { field: "kind", .. }), "{unknown:?}");
     assert_eq!(maintenance.raise(alarm).await, Ok(vec![alarm]));
     assert_eq!(refusal(client.put("key", "value").await), Refusal::NoSpace);
     assert_eq!(maintenance.disarm(alarm).await, Ok(vec![alarm]));

@@ -45,7 +45,10 @@ pub(crate) async fn counters_lose_nothing_where_reads_are_checked(world: World) 
                 for round in 0..ROUNDS {
                     let transfer = async |txn: StmTxn| {
                         let (one, other) = (number(&txn, &keys[0]).await?, number(&txn, &keys[1]).await?);
-                        assert_eq!(one == other, (one + other) % 2 == 0);
+                        // Of one revision, but for the level that reads each key when it comes to it.
+                        if isolation != Isolation::RepeatableReads {
+                            assert_eq!(one, other);
+                        }
                         txn.put(&keys[0], (one + 1).to_string());
                         txn.put(&keys[1], (other + 1).to_string());
                         Ok::<_, BoxError>(one)

@@ -26,9 +26,10 @@ const GAUGES: [Of<f64>; 4] = [
     ("etcd_watch_cache_subscribers", "Subscriptions open.", |stats| stats.subscribers as f64),
 ];
 
-/// Whether a cache is ready: told when that changes, which takes no turn of the cache's task otherwise.
+/// Whether a cache is ready: told at each turn of the cache's task, which takes a turn when that changes.
 pub(super) struct Readiness {
     gauge: Gauge,
+    is_ready: bool,
     /// `None` once it has ended.
     change: Option<Change>,
 }
@@ -39,18 +40,19 @@ impl Readiness {
     pub(super) fn new(cache: &str, monitor: Monitor) -> Self {
         let (name, help) = ("etcd_watch_cache_ready", "1 while the cache is ready, 0 while it isn't.");
         let gauge = crate::toolkit::gauge(name, help, Label::new("cache", cache.to_owned()));
-        gauge.set(f64::from(u8::from(monitor.health().is_ready())));
-        Self { gauge, change: Some(next_change(monitor)) }
+        let is_ready = monitor.health().is_ready();
+        Self { gauge, is_ready, change: Some(next_change(monitor)) }
     }
 
     /// Tells of the changes there are, and has the task woken at the next.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
         while let Some(change) = &mut self.change {
-            let Poll::Ready((monitor, result)) = change.as_mut().poll(cx) else { return };
-            let is_ready = result.as_ref().is_ok_and(Health::is_ready);
-            self.gauge.set(f64::from(u8::from(is_ready)));
+            let Poll::Ready((monitor, result)) = change.as_mut().poll(cx) else { break };
+            self.is_ready = result.as_ref().is_ok_and(Health::is_ready);
             self.change = result.is_ok().then(|| next_change(monitor));
         }
+        // Another cache of the same name may have set it.
+        self.gauge.set(f64::from(u8::from(self.is_ready)));
     }
 }
 

@@ -34,7 +34,7 @@
 //! # Logs and metrics
 //! By way of `tracing`: `cache_undecodable` (warn; `key`, `revision`, `error`; once for each value), `cache_ended`
 //! (warn; `range`, `reason`). With the feature `metrics`, gauges and counters `etcd_watch_cache_...`, with the label
-//! `cache` (`CacheRequest::name`): keys, bytes, revision, subscribers; lists, decode errors, resyncs of slow
+//! `cache` (`CacheRequest::name`, which no two caches should have): whether it is ready, keys, bytes, revision, subscribers; lists, decode errors, resyncs of slow
 //! subscribers.
 //!
 //! ```no_run

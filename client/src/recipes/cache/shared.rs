@@ -139,10 +139,14 @@ impl<P> Shared<P> {
 
     /// The states from now on have everything that the store had at this moment.
     pub(super) fn is_current(&self, store: u64, as_of: Moment) {
+        // Without the lock: it may be the last to hold that state, whose values are the application's.
+        if self.read().store != store {
+            return;
+        }
         let mut current = lock(&self.current);
         // Of two calls the later one may end first.
         let is_later = current.is_none_or(|(before, known)| before != store || as_of.is_after(known));
-        if is_later && self.read().store == store {
+        if is_later {
             *current = Some((store, as_of));
         }
     }

@@ -24,8 +24,9 @@ impl<P> Cache<P> {
     }
 
     /// A state that has everything that the store had `limit` ago. If that is known already, this is the last state, at
-    /// once; otherwise the store is asked, as by [`consistent`](Self::consistent). So there is at most one small read
-    /// of the store in each `limit`, however often and by how many tasks this is called. To wait no longer than some
+    /// once; otherwise the store is asked, as by [`consistent`](Self::consistent). Once it is
+    /// known the store is not asked for `limit`. Calls that come while it is being found out share small reads, one at a
+    /// time. To wait no longer than some
     /// time for it: [`timeout`](Self::timeout).
     ///
     /// # Errors

@@ -53,7 +53,8 @@ const PACE: Pace = Pace::new(Duration::ZERO, Duration::from_millis(10), Duration
 /// It is run once for each attempt, so it must do nothing but read and write by its [`StmTxn`]: other effects would take
 /// place again with each attempt, or without a commit. What it uses of its surroundings it borrows and does not change.
 /// If it returns an error the transaction is [aborted](StmError::Aborted). A transaction must fit into one of etcd's: at
-/// most 128 keys read and 128 written, unless the servers' `--max-txn-ops` says otherwise.
+/// most 128 keys that are read or written in all with [`Isolation::SerializableSnapshot`], with the other levels 128 that are
+/// read and 128 that are written, unless the servers' `--max-txn-ops` says otherwise.
 ///
 /// # Conflicts
 /// After a conflict, what the attempt had read has been read again with the answer, and the closure runs again after a

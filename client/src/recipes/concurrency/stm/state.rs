@@ -100,15 +100,14 @@ impl State {
     pub(super) fn take_in(&mut self, keys: Vec<Bytes>, how: How, response: TxnResponse) -> bool {
         if self.isolation.is_of_one_revision() && how.revision == 0 {
             match (response.revision(), self.base) {
-                (..=0, _) => {
-                    self.flaw = Some(Flaw::NoRevision);
-                    return true;
-                }
+                // The attempt comes to nothing. What was read is taken in all the same, so that the closure goes on.
+                (..=0, _) => self.flaw = Some(Flaw::NoRevision),
                 (revision, Some(base)) if revision != base => return false,
                 (revision, _) => self.base = Some(revision),
             }
         }
-        self.prefetched.extend(keys.into_iter().zip(found(response)));
+        let found = found(response).into_iter().chain(std::iter::repeat(None));
+        self.prefetched.extend(keys.into_iter().zip(found));
         true
     }
 
@@ -276,7 +275,13 @@ mod tests {
         let mut state = State::new(Isolation::Serializable);
         let how = state.how();
         assert!(state.take_in(keys(&["a"]), how, answer(0, &[("a", 5)])));
-        assert_eq!(state.flaw(), Some(Flaw::NoRevision));
+        assert_eq!((state.flaw(), mod_revision(&mut state, "a")), (Some(Flaw::NoRevision), Some(5)));
+        assert!(state.take_in(keys(&["a", "b"]), how, answer(7, &[("a", 5)])));
+        assert_eq!(
+            state.read(&"b".into()),
+            Some(None),
+            "a result that is missing is not asked for again and again"
+        );
         let mut state = State::new(Isolation::RepeatableReads);
         assert!(state.take_in(keys(&["a"]), how, answer(0, &[("a", 5)])));
         assert_eq!((state.flaw(), mod_revision(&mut state, "a")), (None, Some(5)));
