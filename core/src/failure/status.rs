@@ -315,6 +315,10 @@ mod tests {
         assert_eq!(unknown(12, "etcdserverpb.Watch"), Remedy::Unsupported);
         assert_eq!(unknown(12, "etcdserverpb.KV"), Remedy::Unsupported);
         assert_eq!(unknown(14, "etcdserverpb.Watch"), Remedy::RetryElsewhere);
+        let method = |text| remedy(&Failure::status(12, text));
+        let of_etcd = "unknown method AuthStatus for service etcdserverpb.Auth";
+        assert_eq!(method(of_etcd), Remedy::Unsupported, "an etcd that is too old for it");
+        assert_eq!(method("unknown method Check for service grpc.health.v1.Health"), Remedy::RetryElsewhere);
     }
 
     #[test]
