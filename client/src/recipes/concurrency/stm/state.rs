@@ -106,7 +106,7 @@ impl State {
                 (revision, _) => self.base = Some(revision),
             }
         }
-        let found = found(response).into_iter().chain(std::iter::repeat(None));
+        let found = found(response).chain(std::iter::repeat(None));
         self.prefetched.extend(keys.into_iter().zip(found));
         true
     }
