@@ -26,10 +26,10 @@ type Decode<T> = dyn Fn(&[u8], &[u8]) -> Result<T, BoxError> + Send + Sync;
 ///
 /// ```no_run
 /// use std::collections::BTreeMap;
-/// use etcd_watch_client::{Client, KeyRange, TypedUpdate};
+/// use etcd_watch_client::{BoxError, Client, KeyRange, TypedUpdate};
 ///
 /// async fn follow(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
-///     let decode = |_key: &[u8], value: &[u8]| std::str::from_utf8(value)?.parse::<u16>().map_err(Into::into);
+///     let decode = |_key: &[u8], value: &[u8]| std::str::from_utf8(value)?.parse::<u16>().map_err(BoxError::from);
 ///     let mut mirror = client.mirror(KeyRange::prefix("ports/"))?.typed(decode);
 ///     let mut ports = BTreeMap::new();
 ///     while let Some(event) = mirror.try_next().await? {
