@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use common::{Running, bare, output, text};
 use etcd_watch_testkit::{
     certificates::TestCa,
-    harness::{Access, Auth, EtcdServer, EtcdVersion, Keys, ServerTls},
+    harness::{Auth, EtcdServer, EtcdVersion, Keys, ServerTls},
 };
 
 /// An etcd with TLS, and a directory that has its CA's certificate in a file.
@@ -40,10 +40,8 @@ async fn certificates_users_and_passwords_are_given_as_to_etcdctl() {
         let tls = ServerTls::new(&ca.server(["127.0.0.1"])).require_client_certificates(&ca);
         let server = EtcdServer::builder(version).tls(tls).start_async().await.expect("etcd starts");
         let auth = Auth::enable(&server.etcdctl().expect("its etcdctl"), "r00t").await.expect("it is on");
-        auth.add_user("alice", "p4ss:word").await.expect("she is added");
-        auth.add_role("hers").await.expect("it is added");
-        auth.grant("hers", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
-        auth.give_role("alice", "hers").await.expect("it is given");
+        let added = auth.add_user_in_role("alice", "p4ss:word", "hers", Keys::Prefix("a/"));
+        added.await.expect("alice is added");
 
         let directory = tempfile::tempdir().expect("a directory");
         let files = ca.client("someone").write(directory.path(), "client").expect("they are written");

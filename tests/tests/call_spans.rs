@@ -9,7 +9,7 @@ use std::{
 
 use etcd_watch_proto::etcdserverpb::{AuthenticateRequest, auth_client::AuthClient};
 use etcd_watch_testkit::{
-    harness::{Access, Auth, EtcdServer, EtcdVersion, Keys, wait_until},
+    harness::{Auth, EtcdServer, EtcdVersion, Keys, wait_until},
     proxy::{Cut, FaultProxy},
 };
 use etcd_watch_tokio::{ClientBuilder, Get, KeyRange, MirrorRequest};
@@ -96,10 +96,8 @@ async fn server() -> EtcdServer {
     let server = EtcdServer::builder(EtcdVersion::V3_7).start_async().await.expect("etcd starts");
     let etcdctl = server.etcdctl().expect("it has an etcdctl");
     let auth = Auth::enable(&etcdctl, "root").await.expect("authentication is turned on");
-    auth.add_user("alice", PASSWORD).await.expect("alice is added");
-    auth.add_role("team").await.expect("the role is added");
-    auth.grant("team", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
-    auth.give_role("alice", "team").await.expect("alice has the role");
+    let added = auth.add_user_in_role("alice", PASSWORD, "team", Keys::Prefix("a/"));
+    added.await.expect("alice is added");
     server
 }
 

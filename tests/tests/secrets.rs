@@ -13,7 +13,7 @@ use std::{
 
 use etcd_watch_proto::etcdserverpb::{AuthenticateRequest, auth_client::AuthClient};
 use etcd_watch_testkit::{
-    harness::{Access, Auth, EtcdServer, EtcdVersion, Keys},
+    harness::{Auth, EtcdServer, EtcdVersion, Keys},
     proxy::{Cut, FaultProxy},
 };
 use etcd_watch_tokio::{CallOptions, ClientBuilder, Credentials, Get, KeyRange, WatchConfig, WatchRequest};
@@ -71,10 +71,8 @@ async fn neither_passwords_nor_tokens_are_shown() {
     let server = EtcdServer::builder(EtcdVersion::V3_5).start_async().await.expect("etcd starts");
     let etcdctl = server.etcdctl().expect("it has an etcdctl");
     let auth = Auth::enable(&etcdctl, "root").await.expect("authentication is turned on");
-    auth.add_user("alice", PASSWORD).await.expect("alice is added");
-    auth.add_role("team").await.expect("the role is added");
-    auth.grant("team", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
-    auth.give_role("alice", "team").await.expect("alice has the role");
+    let added = auth.add_user_in_role("alice", PASSWORD, "team", Keys::Prefix("a/"));
+    added.await.expect("alice is added");
     let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
 
     let builder = || {

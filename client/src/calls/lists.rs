@@ -23,11 +23,7 @@ use super::{
 use crate::{
     Endpoint,
     cluster::pool::Pooled,
-    transport::{
-        raw::{RawCall, RawStream},
-        rpc::CallFailure,
-        wire,
-    },
+    transport::{messages::Messages, raw::RawCall, rpc::CallFailure, wire},
 };
 
 /// What came of a read: which endpoint was asked, if any could be, and its answer.
@@ -49,7 +45,7 @@ pub(crate) enum ListAnswer {
 pub(crate) struct ListStream {
     calls: Arc<Calls>,
     prepared: Prepared,
-    messages: RawStream,
+    messages: Messages<Bytes>,
     observation: Observation,
 }
 
@@ -210,7 +206,7 @@ impl Calls {
         request: &ListRequest,
         limits: &Limits,
         observation: &mut Observation,
-    ) -> Result<Option<RawStream>, Failure> {
+    ) -> Result<Option<Messages<Bytes>>, Failure> {
         observation.attempt();
         observation.at(prepared.pooled().endpoint());
         let call = read.call(prepared, &ListStreamRequest(request));

@@ -20,8 +20,9 @@ use crate::{
     cluster::pool::Pooled,
     transport::{
         exchange::Sent,
+        messages::Messages,
         rpc::{CallFailure, Fate, Repeat, Unary},
-        snapshot::{self, Messages},
+        snapshot::{self, Message},
     },
 };
 
@@ -34,6 +35,7 @@ struct Asking<'a> {
     /// The connection of the other calls is not taken.
     apart: bool,
     tokens: u32,
+    observation: Observation,
 }
 
 /// How an attempt ended without an answer of use.
@@ -61,22 +63,17 @@ impl Calls {
         time: Duration,
         request: Q,
     ) -> Result<Q::Response, CallError> {
-        let mut asking = self.asking(Q::method(), endpoint, time)?;
-        let mut observation = self.observe(Q::PATH);
-        let result = loop {
-            observation.attempt();
+        let mut asking = self.asking(Q::method(), Q::PATH, endpoint, time)?;
+        loop {
             // In a box: callers put calls in futures of their own.
             match Box::pin(asking.call(request.clone())).await {
-                Ok(response) => break Ok(response),
-                Err(attempted) => {
-                    if let Err(error) = asking.judge(attempted, request.repeat()) {
-                        break Err(error);
-                    }
+                Ok(response) => {
+                    asking.observation.end_at(Some(endpoint), || Outcome::OK);
+                    return Ok(response);
                 }
+                Err(attempted) => asking.judge(attempted, request.repeat())?,
             }
-        };
-        observation.end_at(Some(endpoint), || Outcome::of(&result));
-        result
+        }
     }
 
     /// Asks this member for a snapshot of its database. `time` is for the beginning; each message then has as much.
@@ -85,36 +82,24 @@ impl Calls {
         endpoint: &Arc<Endpoint>,
         time: Duration,
     ) -> Result<SnapshotMessages, CallError> {
-        let mut asking = self.asking(snapshot::METHOD, endpoint, time)?;
+        let mut asking = self.asking(snapshot::METHOD, snapshot::PATH, endpoint, time)?;
         // What is sent of it and not asked for takes up the flow-control window of its connection.
         asking.apart = true;
-        let mut observation = self.observe(snapshot::PATH);
-        loop {
-            observation.attempt();
+        let (prepared, messages) = loop {
             match Box::pin(asking.snapshot()).await {
-                Ok((prepared, messages)) => {
-                    observation.at(endpoint);
-                    return Ok(SnapshotMessages {
-                        calls: self.clone(),
-                        prepared,
-                        messages,
-                        time,
-                        observation,
-                    });
-                }
-                Err(attempted) => {
-                    if let Err(error) = asking.judge(attempted, Repeat::Freely) {
-                        observation.end_at(Some(endpoint), || Outcome::of_error(&error));
-                        return Err(error);
-                    }
-                }
+                Ok(begun) => break begun,
+                Err(attempted) => asking.judge(attempted, Repeat::Freely)?,
             }
-        }
+        };
+        let mut observation = asking.observation;
+        observation.at(endpoint);
+        Ok(SnapshotMessages { calls: self.clone(), prepared, messages, time, observation })
     }
 
     fn asking<'a>(
         &'a self,
         method: &'static str,
+        path: &'static str,
         endpoint: &'a Arc<Endpoint>,
         time: Duration,
     ) -> Result<Asking<'a>, CallError> {
@@ -122,7 +107,8 @@ impl Calls {
             Some(end) => Err(end.of_call(method)),
             None => {
                 let limits = Limits::new(self.now(), time, 1);
-                Ok(Asking { calls: self, method, endpoint, limits, apart: false, tokens: 0 })
+                let observation = self.observe(path);
+                Ok(Asking { calls: self, method, endpoint, limits, apart: false, tokens: 0, observation })
             }
         }
     }
@@ -133,7 +119,9 @@ impl Asking<'_> {
         self.limits.left(self.calls.now())
     }
 
-    async fn prepare(&self) -> Result<Prepared, Attempted> {
+    /// Begins an attempt.
+    async fn prepare(&mut self) -> Result<Prepared, Attempted> {
+        self.observation.attempt();
         let pooled = match self.calls.pool.current_to(self.endpoint) {
             Some(current) if !self.apart => current,
             _ => self.dial().await?,
@@ -156,7 +144,7 @@ impl Asking<'_> {
         }
     }
 
-    async fn call<Q: Unary>(&self, request: Q) -> Result<Q::Response, Attempted> {
+    async fn call<Q: Unary>(&mut self, request: Q) -> Result<Q::Response, Attempted> {
         let prepared = self.prepare().await?;
         let (metadata, repeat) = (self.calls.metadata(request.needs_leader()), request.repeat());
         let sent = Sent::default();
@@ -164,7 +152,7 @@ impl Asking<'_> {
         self.answered(prepared.pooled(), repeat, &sent, answer).await
     }
 
-    async fn snapshot(&self) -> Result<(Prepared, Messages), Attempted> {
+    async fn snapshot(&mut self) -> Result<(Prepared, Messages<Message>), Attempted> {
         let prepared = self.prepare().await?;
         let mut metadata = self.calls.metadata(false);
         prepared.attach_token(&mut metadata);
@@ -210,6 +198,14 @@ impl Asking<'_> {
 
     /// Whether to try again, or with which error the call ends.
     fn judge(&mut self, attempted: Attempted, repeat: Repeat) -> Result<(), CallError> {
+        let judged = self.judge_attempt(attempted, repeat);
+        if let Err(error) = &judged {
+            self.observation.end_at(Some(self.endpoint), || Outcome::of_error(error));
+        }
+        judged
+    }
+
+    fn judge_attempt(&mut self, attempted: Attempted, repeat: Repeat) -> Result<(), CallError> {
         let (at, failed) = match attempted {
             Attempted::Failed { at, failed } => (at, failed),
             Attempted::Over(error) => return Err(error),
@@ -251,7 +247,7 @@ fn error(method: &'static str, endpoint: &Endpoint, repeat: Repeat, failed: Call
 pub(crate) struct SnapshotMessages {
     calls: Arc<Calls>,
     prepared: Prepared,
-    messages: Messages,
+    messages: Messages<Message>,
     time: Duration,
     observation: Observation,
 }
@@ -263,7 +259,7 @@ impl SnapshotMessages {
     }
 
     /// The next message, or how the stream ended: the good end is [`Failure::EndOfStream`].
-    pub(crate) async fn next(&mut self) -> Result<snapshot::Message, AttemptError> {
+    pub(crate) async fn next(&mut self) -> Result<Message, AttemptError> {
         let result = self.calls.answered(self.time, self.messages.next()).await;
         result.map_err(|failed| {
             // A good end says nothing against the member.

@@ -20,9 +20,9 @@ struct MonitoredClient {
 }
 
 impl Client {
-    /// How it is doing: [`Health`] says what that means. A client that makes no call and has no watch hears of no
-    /// member, and so becomes neither ready nor aware that it isn't any more: a readiness probe that goes by it alone
-    /// takes a service out that then makes no call;
+    /// How it is doing: [`Health`] says what that means. Only calls and watches change it. So a client without a watch that
+    /// has lost its connection is not ready until the application makes a call that is answered. A readiness probe must
+    /// not go by it alone: the service would get no requests, make no calls and never become ready again.
     /// [`ClientBuilder::connect`](crate::ClientBuilder::connect) makes a call before it returns.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -12,6 +12,7 @@ pub(crate) mod exchange;
 mod frames;
 mod heard;
 mod hyper_runtime;
+pub(crate) mod messages;
 pub(crate) mod options;
 mod pings;
 pub(crate) mod proxy;

@@ -1,10 +1,10 @@
 //! Calls whose messages the core encodes and decodes: here they are bytes.
 
 use bytes::{Buf, BufMut, Bytes};
-use etcd_watch_core::{Failure, wire::Method};
+use etcd_watch_core::wire::Method;
 use http::uri::PathAndQuery;
 use tonic::{
-    Extensions, Request, Status, Streaming,
+    Extensions, Request, Status,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     metadata::MetadataMap,
 };
@@ -12,6 +12,7 @@ use tonic::{
 use super::{
     connection::Connection,
     exchange::Sent,
+    messages::Messages,
     rpc::{self, CallFailure},
 };
 use crate::Endpoint;
@@ -48,42 +49,15 @@ impl RawCall {
         self,
         connection: Connection,
         endpoint: &Endpoint,
-    ) -> Result<RawStream, CallFailure> {
-        let sent = Sent::default();
-        let mut grpc = rpc::grpc(connection, endpoint, self.max_bytes, &sent).await?;
+    ) -> Result<Messages<Bytes>, CallFailure> {
         let max_bytes = self.max_bytes;
         let (request, path) = self.into_parts();
-        match grpc.server_streaming(request, path, Raw).await {
-            Ok(response) => Ok(RawStream { messages: response.into_inner(), sent, max_bytes }),
-            Err(status) => Err(CallFailure::of_status(status, &sent, max_bytes)),
-        }
+        Messages::ask(connection, endpoint, request, path, Raw, max_bytes, Sent::default()).await
     }
 
     fn into_parts(self) -> (Request<Bytes>, PathAndQuery) {
         let request = Request::from_parts(self.metadata, Extensions::default(), self.message);
         (request, PathAndQuery::from_static(self.method.path()))
-    }
-}
-
-/// The messages of an answer. Dropping it resets the stream.
-pub(crate) struct RawStream {
-    messages: Streaming<Bytes>,
-    sent: Sent,
-    max_bytes: usize,
-}
-
-impl RawStream {
-    /// The next message. The body is read only while this is waited for, so that the server is held up otherwise by
-    /// HTTP/2's flow control.
-    ///
-    /// # Errors
-    /// How it ended: the good end is [`Failure::EndOfStream`].
-    pub(crate) async fn next(&mut self) -> Result<Bytes, CallFailure> {
-        match self.messages.message().await {
-            Ok(Some(message)) => Ok(message),
-            Ok(None) => Err(CallFailure::sent(Failure::EndOfStream)),
-            Err(status) => Err(CallFailure::of_status(status, &self.sent, self.max_bytes)),
-        }
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) trait Unary: prost::Message + Clone + 'static {
 }
 
 macro_rules! unary {
-    ($($request:ident -> $response:ident, $path:literal, $repeat:expr;)*) => {$(
+    ($($request:ident -> $response:ident, $path:literal, $repeat:expr $(, $needs_leader:literal)?;)*) => {$(
         impl Unary for pb::$request {
             type Response = pb::$response;
             const PATH: &'static str = $path;
@@ -52,6 +52,10 @@ macro_rules! unary {
             fn repeat(&self) -> Repeat {
                 $repeat
             }
+
+            $(fn needs_leader(&self) -> bool {
+                $needs_leader
+            })?
         }
     )*};
 }
@@ -93,32 +97,13 @@ unary! {
     MemberPromoteRequest -> MemberPromoteResponse, "/etcdserverpb.Cluster/MemberPromote", Repeat::IfNotExecuted;
 
     MoveLeaderRequest -> MoveLeaderResponse, "/etcdserverpb.Maintenance/MoveLeader", Repeat::IfNotExecuted;
-}
 
-/// Calls about the member alone, which it answers whether it knows a leader or not.
-macro_rules! unary_without_leader {
-    ($($request:ident -> $response:ident, $path:literal, $repeat:expr;)*) => {$(
-        impl Unary for pb::$request {
-            type Response = pb::$response;
-            const PATH: &'static str = $path;
-
-            fn repeat(&self) -> Repeat {
-                $repeat
-            }
-
-            fn needs_leader(&self) -> bool {
-                false
-            }
-        }
-    )*};
-}
-
-unary_without_leader! {
-    StatusRequest -> StatusResponse, "/etcdserverpb.Maintenance/Status", Repeat::Freely;
-    HashRequest -> HashResponse, "/etcdserverpb.Maintenance/Hash", Repeat::Freely;
-    HashKvRequest -> HashKvResponse, "/etcdserverpb.Maintenance/HashKV", Repeat::Freely;
+    // About the member alone, which answers whether it knows a leader or not.
+    StatusRequest -> StatusResponse, "/etcdserverpb.Maintenance/Status", Repeat::Freely, false;
+    HashRequest -> HashResponse, "/etcdserverpb.Maintenance/Hash", Repeat::Freely, false;
+    HashKvRequest -> HashKvResponse, "/etcdserverpb.Maintenance/HashKV", Repeat::Freely, false;
     // It changes no data, but the member serves nothing meanwhile.
-    DefragmentRequest -> DefragmentResponse, "/etcdserverpb.Maintenance/Defragment", Repeat::IfNotExecuted;
+    DefragmentRequest -> DefragmentResponse, "/etcdserverpb.Maintenance/Defragment", Repeat::IfNotExecuted, false;
 }
 
 impl Unary for pb::MemberListRequest {

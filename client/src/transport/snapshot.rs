@@ -1,16 +1,11 @@
-//! The stream of a snapshot: the only call but watches and lists whose answer is many messages.
+//! The call for a snapshot.
 
-use etcd_watch_core::Failure;
 use etcd_watch_proto::etcdserverpb::SnapshotRequest;
 use http::uri::PathAndQuery;
-use tonic::{Extensions, Request, Streaming, metadata::MetadataMap};
+use tonic::{Extensions, Request, metadata::MetadataMap};
 use tonic_prost::ProstCodec;
 
-use super::{
-    connection::Connection,
-    exchange::Sent,
-    rpc::{self, CallFailure},
-};
+use super::{connection::Connection, exchange::Sent, messages::Messages, rpc::CallFailure};
 use crate::Endpoint;
 
 pub(crate) use etcd_watch_proto::etcdserverpb::SnapshotResponse as Message;
@@ -26,34 +21,9 @@ pub(crate) async fn begin(
     metadata: MetadataMap,
     max_message_bytes: usize,
     sent: Sent,
-) -> Result<Messages, CallFailure> {
-    let mut grpc = rpc::grpc(connection, endpoint, max_message_bytes, &sent).await?;
+) -> Result<Messages<Message>, CallFailure> {
     let request = Request::from_parts(metadata, Extensions::default(), SnapshotRequest {});
     let codec = ProstCodec::default();
-    match grpc.server_streaming(request, PathAndQuery::from_static(PATH), codec).await {
-        Ok(response) => Ok(Messages { messages: response.into_inner(), sent, max_message_bytes }),
-        Err(status) => Err(CallFailure::of_status(status, &sent, max_message_bytes)),
-    }
-}
-
-/// The messages of a snapshot. Dropping it resets the stream.
-pub(crate) struct Messages {
-    messages: Streaming<Message>,
-    sent: Sent,
-    max_message_bytes: usize,
-}
-
-impl Messages {
-    /// The next message. The body is read only while this is waited for, so that the server is held up otherwise by
-    /// HTTP/2's flow control.
-    ///
-    /// # Errors
-    /// How it ended: the good end is [`Failure::EndOfStream`].
-    pub(crate) async fn next(&mut self) -> Result<Message, CallFailure> {
-        match self.messages.message().await {
-            Ok(Some(message)) => Ok(message),
-            Ok(None) => Err(CallFailure::sent(Failure::EndOfStream)),
-            Err(status) => Err(CallFailure::of_status(status, &self.sent, self.max_message_bytes)),
-        }
-    }
+    let path = PathAndQuery::from_static(PATH);
+    Messages::ask(connection, endpoint, request, path, codec, max_message_bytes, sent).await
 }

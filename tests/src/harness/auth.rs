@@ -107,6 +107,26 @@ impl Auth {
         add_user(&self.root, name, password).await
     }
 
+    /// Adds a user with a role of its own, which may read and write these keys.
+    ///
+    /// # Errors
+    /// If `etcdctl` can't.
+    ///
+    /// # Panics
+    /// If the password has white space in it.
+    pub async fn add_user_in_role(
+        &self,
+        name: &str,
+        password: &str,
+        role: &str,
+        keys: Keys<'_>,
+    ) -> Result<(), HarnessError> {
+        self.add_user(name, password).await?;
+        self.add_role(role).await?;
+        self.grant(role, Access::ReadWrite, keys).await?;
+        self.give_role(name, role).await
+    }
+
     /// Deletes a user.
     ///
     /// # Errors

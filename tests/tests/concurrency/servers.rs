@@ -6,9 +6,7 @@ use etcd_watch_client::{
     Client,
     concurrency::{ContendError, Election, Session, leader},
 };
-use etcd_watch_testkit::harness::{
-    Access, Auth, EtcdCluster, EtcdServer, EtcdServerBuilder, EtcdVersion, Keys,
-};
+use etcd_watch_testkit::harness::{Auth, EtcdCluster, EtcdServer, EtcdServerBuilder, EtcdVersion, Keys};
 use tokio::time::timeout;
 
 use crate::{
@@ -30,10 +28,8 @@ async fn with_alice(server: EtcdServerBuilder) -> (EtcdServer, Client) {
     let server = server.start_async().await.expect("etcd starts");
     let etcdctl = server.etcdctl().expect("it has an etcdctl");
     let auth = Auth::enable(&etcdctl, "password-of-root").await.expect("authentication is turned on");
-    auth.add_user("alice", "password-of-alice").await.expect("alice is added");
-    auth.add_role("team").await.expect("the role is added");
-    auth.grant("team", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
-    auth.give_role("alice", "team").await.expect("alice has the role");
+    let added = auth.add_user_in_role("alice", "password-of-alice", "team", Keys::Prefix("a/"));
+    added.await.expect("alice is added");
     let alice = builder_on(On::Tokio, [server.endpoint()]).user("alice", "password-of-alice");
     let alice = alice.connect_lazy().expect("valid settings");
     (server, alice)

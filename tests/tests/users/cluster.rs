@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use etcd_watch_testkit::harness::{Access, Auth, EtcdCluster, EtcdVersion, Keys};
+use etcd_watch_testkit::harness::{Auth, EtcdCluster, EtcdVersion, Keys};
 use etcd_watch_tokio::{Client, Get, WatchConfig};
 use tokio::task::JoinSet;
 
@@ -14,10 +14,8 @@ async fn start(version: EtcdVersion) -> EtcdCluster {
     let cluster = cluster.start_async().await.expect("a cluster starts");
     let etcdctl = cluster.etcdctl().expect("it has an etcdctl");
     let auth = Auth::enable(&etcdctl, "password-of-root").await.expect("authentication is turned on");
-    auth.add_user("alice", PASSWORD).await.expect("alice is added");
-    auth.add_role("team").await.expect("the role is added");
-    auth.grant("team", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
-    auth.give_role("alice", "team").await.expect("alice has the role");
+    let added = auth.add_user_in_role("alice", PASSWORD, "team", Keys::Prefix("a/"));
+    added.await.expect("alice is added");
     for endpoint in cluster.endpoints() {
         // A linearizable read: from then on the member knows all this.
         let member = auth.root().clone().with_endpoint(endpoint);

@@ -8,7 +8,7 @@ use std::{
 use etcd_watch_client::{
     CallError, CallOptions, Client, CloseReason, Code, Credentials, KeyRange, Put, StartError,
 };
-use etcd_watch_testkit::harness::{Access, Keys, wait_until};
+use etcd_watch_testkit::harness::{Keys, wait_until};
 use tokio::time::timeout;
 
 use crate::{
@@ -154,10 +154,8 @@ pub(crate) async fn tokens_that_are_replaced_in_time_lose_nothing(setup: Setup) 
 
 pub(crate) async fn another_user_takes_over_a_live_client(setup: Setup) {
     let world = World::start(setup).await;
-    world.auth.add_user("bob", "password-of-bob").await.expect("bob is added");
-    world.auth.add_role("others").await.expect("the role is added");
-    world.auth.grant("others", Access::ReadWrite, Keys::Prefix("b/")).await.expect("it is granted");
-    world.auth.give_role("bob", "others").await.expect("bob has the role");
+    let added = world.auth.add_user_in_role("bob", "password-of-bob", "others", Keys::Prefix("b/"));
+    added.await.expect("bob is added");
     let client = world.alice();
     let mut of_alice = Observer::running(&client, "a/").await;
     let last = world.put("a/1", "hers").await;

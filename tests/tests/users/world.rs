@@ -11,7 +11,7 @@ use etcd_watch_client::{
 };
 use etcd_watch_proto::etcdserverpb::{AuthenticateRequest, auth_client::AuthClient};
 use etcd_watch_testkit::{
-    harness::{Access, Auth, EtcdServer, EtcdServerBuilder, Keys},
+    harness::{Auth, EtcdServer, EtcdServerBuilder, Keys},
     proxy::{Cut, FaultProxy},
 };
 use tokio::time::timeout;
@@ -52,10 +52,8 @@ impl World {
         let server = server.start_async().await.expect("etcd starts");
         let etcdctl = server.etcdctl().expect("it has an etcdctl");
         let auth = Auth::enable(&etcdctl, ROOT_PASSWORD).await.expect("authentication is turned on");
-        auth.add_user("alice", PASSWORD).await.expect("alice is added");
-        auth.add_role("team").await.expect("the role is added");
-        auth.grant("team", Access::ReadWrite, Keys::Prefix("a/")).await.expect("it is granted");
-        auth.give_role("alice", "team").await.expect("alice has the role");
+        let added = auth.add_user_in_role("alice", PASSWORD, "team", Keys::Prefix("a/"));
+        added.await.expect("alice is added");
         let proxy = FaultProxy::start(server.endpoint()).await.expect("the proxy starts");
         let root = on.builder().endpoints([server.endpoint()]);
         let root = root.user("root", ROOT_PASSWORD).connect_lazy().expect("valid settings");
