@@ -236,6 +236,21 @@ mod tests {
     }
 
     #[test]
+    #[cfg(unix)]
+    fn only_a_file_is_replaced() {
+        let directory = Directory::new();
+        let (target, link) = (directory.0.join("target"), directory.0.join("link"));
+        fs::write(&target, "the last one").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        for place in [link, directory.0.clone(), "/dev/null".into()] {
+            let error = wait(Writer::start(place.clone()).unwrap().finish()).unwrap_err();
+            assert!(matches!(error, SnapshotError::File { action: "replace", .. }), "{place:?}: {error}");
+        }
+        assert_eq!(fs::read(&target).unwrap(), b"the last one");
+        assert_eq!(directory.names().len(), 2, "nothing was begun");
+    }
+
+    #[test]
     fn one_that_is_given_up_or_dropped_leaves_nothing() {
         let directory = Directory::new();
         let mut writer = Writer::start(directory.0.join("db")).unwrap();

@@ -6,7 +6,10 @@ use etcd_watch_client::{
     CallError, CallOptions, CallOptionsError, Client, ClientBuilder, KeyRange, Put, StreamOptions,
     WatchRequest,
 };
-use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion, wait_until};
+use etcd_watch_testkit::{
+    harness::{EtcdServer, EtcdVersion, wait_until},
+    proxy::FaultProxy,
+};
 
 use crate::world::{Answer, DEADLINE, SECOND, Scripted};
 
@@ -36,6 +39,7 @@ on_each_runtime! {
     watches_and_mirrors_of_a_view_carry_its_metadata
     a_view_has_a_time_limit_of_its_own
     a_view_of_a_real_cluster_does_what_its_client_does
+    a_lease_of_a_view_is_renewed_by_its_own_time
 }
 
 async fn every_request_of_a_view_carries_its_metadata(builder: ClientBuilder) {
@@ -159,4 +163,17 @@ async fn a_view_of_a_real_cluster_does_what_its_client_does(builder: ClientBuild
     assert_eq!(client.stats().streams, 2, "one for each metadata");
     view.close().await;
     client.get("key").await.expect_err("it is closed with its view");
+}
+
+async fn a_lease_of_a_view_is_renewed_by_its_own_time(builder: ClientBuilder) {
+    let etcd = EtcdServer::builder(EtcdVersion::V3_7).start_async().await.expect("it starts");
+    let proxy = FaultProxy::start(etcd.endpoint()).await.expect("it starts");
+    let client = lazy(builder, proxy.endpoint());
+    let lease = client.lease_grant(60 * SECOND).await.expect("it is granted");
+    proxy.set_delay(SECOND / 10);
+    let view = client.with_options(CallOptions::new().timeout(SECOND / 50)).expect("it is valid");
+    view.get("key").await.expect_err("an answer takes longer than the view's calls may");
+    let keeper = view.lease_keep_alive(lease.id(), lease.ttl()).expect("it has a time");
+    wait_until("a renewal is answered", DEADLINE, || keeper.health().heard_ago().is_some()).await;
+    assert_eq!(keeper.lost_reason(), None);
 }
