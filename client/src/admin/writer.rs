@@ -242,7 +242,7 @@ mod tests {
         let (target, link) = (directory.0.join("target"), directory.0.join("link"));
         fs::write(&target, "the last one").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        for place in [link, directory.0.clone(), "/dev/null".into()] {
+        for place in [link, directory.0.clone()] {
             let error = wait(Writer::start(place.clone()).unwrap().finish()).unwrap_err();
             assert!(matches!(error, SnapshotError::File { action: "replace", .. }), "{place:?}: {error}");
         }
