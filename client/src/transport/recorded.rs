@@ -2,8 +2,9 @@
 
 use std::{
     io,
+    ops::Range,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use hyper::rt;
@@ -14,8 +15,12 @@ use super::{
 };
 use crate::runtime::Io;
 
-/// What is read at once: as much as the largest frame that servers may send.
-const SPACE: usize = 16 << 10;
+/// How many bytes a read of the socket takes at most, on a connection that has brought little at once until now.
+const SPACE: usize = 8 << 10;
+
+/// How many bytes it takes at most on one that brings much. hyper asks for 8 KiB, and then for the rest of a frame: with
+/// one read of the socket for several of hyper's the system is called far less often, which costs more than the copy.
+const MAX_SPACE: usize = 64 << 10;
 
 /// Between hyper and the socket.
 pub(super) struct Recorded<I> {
@@ -24,6 +29,8 @@ pub(super) struct Recorded<I> {
     frames: Frames,
     /// hyper's cursors don't tell what was read to them; so it is read to here first.
     space: Box<[u8]>,
+    /// The part of the space that hyper has not been given yet.
+    unread: Range<usize>,
     on_too_many_pings: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -36,6 +43,7 @@ impl<I: Io> Recorded<I> {
             heard,
             frames: Frames::default(),
             space,
+            unread: 0..0,
             on_too_many_pings: Some(Box::new(on_too_many_pings)),
         }
     }
@@ -44,18 +52,14 @@ impl<I: Io> Recorded<I> {
         Pin::new(&mut self.io)
     }
 
-    /// Reads at most `room` bytes, looks at them, and hands them on.
-    fn read(
-        &mut self,
-        cx: &mut Context<'_>,
-        room: usize,
-        hand_on: impl FnOnce(&[u8]),
-    ) -> Poll<io::Result<usize>> {
-        let room = room.min(self.space.len());
-        let mut buffer = rt::ReadBuf::new(&mut self.space[..room]);
-        let polled = Pin::new(&mut self.io).poll_read(cx, buffer.unfilled());
+    /// Reads what the socket has into the empty space, and looks at it. How many bytes that were; none at the end.
+    fn fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        debug_assert!(self.unread.is_empty(), "what was read is not lost");
+        let mut buffer = rt::ReadBuf::new(&mut self.space);
+        ready!(Pin::new(&mut self.io).poll_read(cx, buffer.unfilled()))?;
         let bytes = buffer.filled();
-        if !bytes.is_empty() {
+        let read = bytes.len();
+        if read > 0 {
             let (heard, on_too_many_pings) = (&self.heard, &mut self.on_too_many_pings);
             heard.something();
             self.frames.take_in(bytes, |sight| {
@@ -65,10 +69,26 @@ impl<I: Io> Recorded<I> {
                     tell();
                 }
             });
-            hand_on(bytes);
         }
-        let read = bytes.len();
-        polled.map_ok(|()| read)
+        self.unread = 0..read;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Takes up to `room` of the bytes that were read.
+    fn take(&mut self, room: usize) -> &[u8] {
+        let Range { start, end } = self.unread;
+        let taken = start..end.min(start + room);
+        self.unread.start = taken.end;
+        &self.space[taken]
+    }
+
+    /// Gives the next read more space, if the last one filled what there is: the server has more to send than that.
+    fn grow(&mut self) {
+        if self.unread == (0..self.space.len()) && self.space.len() < MAX_SPACE {
+            let mut space = vec![0; MAX_SPACE];
+            space[..self.unread.end].copy_from_slice(&self.space);
+            self.space = space.into_boxed_slice();
+        }
     }
 
     /// A write has failed. Before it closed the connection the other end may have said why, and that is still to
@@ -90,7 +110,9 @@ impl<I: Io> Recorded<I> {
     /// The error that reading on ends with.
     fn last_words(&mut self, cx: &mut Context<'_>) -> Option<io::Error> {
         for _ in 0..64 {
-            match self.read(cx, SPACE, |_| {}) {
+            // The connection is at its end: nobody reads what came before it.
+            self.unread = 0..0;
+            match self.fill(cx) {
                 Poll::Ready(Ok(0)) | Poll::Pending => return None,
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(said)) => return Some(said),
@@ -106,11 +128,15 @@ impl<I: Io> rt::Read for Recorded<I> {
         cx: &mut Context<'_>,
         mut buffer: rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = self.read(cx, buffer.remaining(), |bytes| buffer.put_slice(bytes));
-        if let Poll::Ready(Err(error)) = &polled {
-            self.heard.broke(error);
+        if self.unread.is_empty() {
+            if let Err(error) = ready!(self.fill(cx)) {
+                self.heard.broke(&error);
+                return Poll::Ready(Err(error));
+            }
+            self.grow();
         }
-        polled.map_ok(|_| ())
+        buffer.put_slice(self.take(buffer.remaining()));
+        Poll::Ready(Ok(()))
     }
 }
 

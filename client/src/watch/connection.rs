@@ -9,16 +9,16 @@
 //! request goes out while the headers are still awaited, and awaiting them is part of polling.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
 use etcd_watch_core::{
-    Code, Failure, Instant, Opened, Remedy, Request, ServerVersion, StreamKey, StreamOptions, remedy,
-    wire::Method,
+    Code, DecodeError, Failure, Frame, Instant, Opened, Remedy, Request, ServerVersion, StreamKey,
+    StreamOptions, remedy, wire::Method,
 };
 use etcd_watch_proto::etcdserverpb as pb;
 use http::{HeaderValue, header, uri::PathAndQuery};
@@ -61,13 +61,16 @@ pub(crate) struct StreamConnection {
     token: Option<Generation>,
     /// Whether it carries a token of its options instead.
     has_own_token: bool,
-    paused: bool,
+    /// Frames that the machine had no room for when they came.
+    left: VecDeque<Result<Frame, DecodeError>>,
 }
 
 enum Phase {
     Connecting(BoxFuture<'static, Result<Connected, Failure>>),
     Opening(BoxFuture<'static, Result<Frames<Answer>, Failure>>),
     Open(Frames<Answer>),
+    /// It has failed, and frames that came before are still to be handed out.
+    Failing(Failure),
     Failed,
 }
 
@@ -84,8 +87,31 @@ struct Connected {
 #[derive(Debug)]
 pub(crate) enum StreamNews {
     Opened(Opened),
-    Frame(Bytes),
+    /// Frames were added to the batch.
+    Frames {
+        /// Whether there may be more at once. If not, the connection wakes its task when there are.
+        more: bool,
+    },
     Failed(Failure),
+}
+
+/// How many frames, and bytes of frames, are handed out together; at least one frame is. The machine is given them under
+/// one lock, which consumers wait for meanwhile.
+const BATCH_FRAMES: usize = 32;
+const BATCH_BYTES: usize = 64 << 10;
+
+/// Frames of one connection that came together, decoded.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) frames: VecDeque<Result<Frame, DecodeError>>,
+    /// How many bytes of frames have been received for it.
+    pub(crate) bytes: usize,
+}
+
+impl Batch {
+    fn is_full(&self) -> bool {
+        self.frames.len() >= BATCH_FRAMES || self.bytes >= BATCH_BYTES
+    }
 }
 
 impl StreamConnection {
@@ -117,7 +143,7 @@ impl StreamConnection {
             heard: None,
             token: None,
             has_own_token,
-            paused: false,
+            left: VecDeque::new(),
         }
     }
 
@@ -157,11 +183,6 @@ impl StreamConnection {
         self.opened && !self.has_own_token && auth.is_stale(self.token)
     }
 
-    /// Whether it is not being read, since the machine has no room.
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused
-    }
-
     /// Whether an answer that has just come is the first of the member's.
     pub(crate) fn is_first_answer(&mut self) -> bool {
         !std::mem::replace(&mut self.answered, true)
@@ -177,16 +198,22 @@ impl StreamConnection {
         self.heard
     }
 
-    pub(crate) fn set_paused(&mut self, paused: bool) {
-        self.paused = paused;
+    /// Takes frames back that the machine has no room for; they come again first.
+    pub(crate) fn take_back(&mut self, frames: &mut VecDeque<Result<Frame, DecodeError>>) {
+        self.left.append(frames);
     }
 
     /// Whether polling may yield frames: then it is done only while the machine wants some.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open(_))
+        matches!(self.phase, Phase::Open(_) | Phase::Failing(_))
     }
 
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<StreamNews> {
+    /// What has happened since the last call. Frames are added to the `batch`, which is empty.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<StreamNews> {
+        if !self.left.is_empty() {
+            batch.frames.append(&mut self.left);
+            return Poll::Ready(StreamNews::Frames { more: true });
+        }
         loop {
             match &mut self.phase {
                 Phase::Connecting(connecting) => match connecting.as_mut().poll(cx) {
@@ -206,10 +233,29 @@ impl StreamConnection {
                     Poll::Pending => return Poll::Pending,
                 },
                 Phase::Open(frames) => match frames.poll_next(cx) {
-                    Poll::Ready(Ok(frame)) => return Poll::Ready(StreamNews::Frame(frame)),
-                    Poll::Ready(Err(failure)) => return self.fail(failure),
-                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(frame)) => {
+                        batch.bytes += frame.len();
+                        // Here and not under the lock: a frame may have many events.
+                        batch.frames.push_back(Frame::decode(frame));
+                        if batch.is_full() {
+                            return Poll::Ready(StreamNews::Frames { more: true });
+                        }
+                    }
+                    Poll::Ready(Err(failure)) => {
+                        self.phase = Phase::Failing(failure);
+                        if !batch.frames.is_empty() {
+                            return Poll::Ready(StreamNews::Frames { more: true });
+                        }
+                    }
+                    Poll::Pending if batch.frames.is_empty() => return Poll::Pending,
+                    Poll::Pending => return Poll::Ready(StreamNews::Frames { more: false }),
                 },
+                Phase::Failing(_) => {
+                    let Phase::Failing(failure) = std::mem::replace(&mut self.phase, Phase::Failed) else {
+                        return Poll::Pending;
+                    };
+                    return Poll::Ready(StreamNews::Failed(failure));
+                }
                 Phase::Failed => return Poll::Pending,
             }
         }

@@ -15,7 +15,7 @@ use std::{
 };
 
 use etcd_watch_core::{
-    Action, EndpointHint, Failure, Frame, Instant, RangeDone, RangeKey, Remedy, Request, StreamEnd, StreamId,
+    Action, EndpointHint, Failure, Instant, RangeDone, RangeKey, Remedy, Request, StreamEnd, StreamId,
     StreamKey, remedy,
 };
 
@@ -23,17 +23,14 @@ use crate::{
     Endpoint,
     auth::Generation,
     calls::{attempts::Calls, lists::Asked},
-    cluster::dialer::Dialer,
     runtime::BoxFuture,
     sync::wake_all,
-    watch::connection::{StreamConnection, StreamNews},
+    watch::connection::{Batch, StreamConnection},
+    watch::connections::Connections,
     watch::hub::{Hub, Parked, State},
     watch::log::{self, Backoff, Slow, SlowConsumers},
+    watch::reading::{Read as StreamRead, Reading},
 };
-
-/// What a stream may deliver in a turn before others have theirs.
-const FRAMES_PER_TURN: usize = 256;
-const BYTES_PER_TURN: usize = 1 << 20;
 
 /// How many actions are taken from the machine under one lock.
 const ACTIONS_AT_ONCE: usize = 256;
@@ -47,7 +44,7 @@ const ROUNDS_PER_TURN: usize = 32;
 pub(crate) struct Driver {
     hub: Arc<Hub>,
     calls: Arc<Calls>,
-    connections: Vec<StreamConnection>,
+    connections: Connections,
     reads: Vec<Read>,
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
     /// The endpoint that each of the machine's streams was last opened on.
@@ -59,8 +56,10 @@ pub(crate) struct Driver {
     /// Whether the hub knows that some stream is not being read.
     paused: bool,
     actions: Vec<Action>,
-    /// Which connections the machine wants to hear from, in their order.
+    /// The connections to poll in this round, and whether the machine wants to hear from each.
+    ready: Vec<StreamKey>,
     wanted: Vec<bool>,
+    batch: Batch,
     wake: Vec<Waker>,
 }
 
@@ -86,7 +85,7 @@ impl Driver {
         Self {
             hub,
             calls,
-            connections: Vec::new(),
+            connections: Connections::default(),
             reads: Vec::new(),
             timer: None,
             last_endpoints: BTreeMap::new(),
@@ -95,57 +94,60 @@ impl Driver {
             slow,
             paused: false,
             actions: Vec::new(),
+            ready: Vec::new(),
             wanted: Vec::new(),
+            batch: Batch::default(),
             wake: Vec::new(),
         }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.connections.register(cx);
         for _ in 0..ROUNDS_PER_TURN {
-            let asked = self.hub.begin_round();
+            let asked = self.hub.begin_round(ACTIONS_AT_ONCE, &mut self.actions, &mut self.wake);
             if asked.spread {
                 self.spread();
             }
             if asked.renew {
                 self.renew();
             }
-            let mut round = self.perform();
+            let mut round = self.perform(asked.spread || asked.renew || asked.more);
             if asked.stop {
                 // The last actions are performed; the streams are reset by dropping them.
                 return Poll::Ready(());
             }
-            round = round.max(self.read_streams(cx));
+            round = round.max(self.read_streams());
             round = round.max(self.read_ranges(cx));
             match round {
                 Round::Full => break,
                 Round::Busy => {}
-                Round::Quiet => {
-                    let paused = self.connections.iter().filter(|each| each.is_open() && each.is_paused());
-                    match self.hub.park(cx, paused.map(|each| each.key)) {
-                        Parked::MoreToDo => {}
-                        Parked::Until(timeout) if self.wait(cx, timeout) => {}
-                        Parked::Until(_) => return Poll::Pending,
-                    }
-                }
+                Round::Quiet => match self.hub.park(cx, self.connections.paused().iter().copied()) {
+                    Parked::MoreToDo => {}
+                    Parked::Until(timeout) if self.wait(cx, timeout) => {}
+                    Parked::Until(_) => return Poll::Pending,
+                },
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
-    /// Performs all actions there are.
-    fn perform(&mut self) -> Round {
+    /// Performs the actions that the round has begun with, and all others there are if there may be `more`.
+    fn perform(&mut self, mut more: bool) -> Round {
         let mut actions = std::mem::take(&mut self.actions);
         let mut round = Round::Quiet;
-        let mut may_be_more = true;
-        while may_be_more {
-            may_be_more = self.hub.drain(ACTIONS_AT_ONCE, &mut actions, &mut self.wake);
+        loop {
             if !actions.is_empty() {
-                round = Round::Busy;
+                // Performing an action may lead to others.
+                (round, more) = (Round::Busy, true);
             }
             for action in actions.drain(..) {
                 self.perform_one(action);
             }
+            if !more {
+                break;
+            }
+            more = self.hub.drain(ACTIONS_AT_ONCE, &mut actions, &mut self.wake);
         }
         self.actions = actions;
         round
@@ -166,20 +168,19 @@ impl Driver {
                 log::opening(stream, connection.endpoint());
                 let now = self.hub.now();
                 self.hub.lock().links.opening(stream.stream(), now);
-                self.connections.push(connection);
+                self.connections.insert(connection);
                 self.forget_ended_streams();
             }
             Action::Send { stream, request, creates } => {
                 if let (Some(creates), Request::Create(create)) = (creates, &request) {
                     log::creating(stream, creates, create.start_revision);
                 }
-                if let Some(connection) = self.connections.iter().find(|each| each.key == stream) {
+                if let Some(connection) = self.connections.get(stream) {
                     connection.send(&request);
                 }
             }
             Action::Close { stream, reason } => {
-                if let Some(at) = self.connections.iter().position(|each| each.key == stream) {
-                    let connection = self.connections.swap_remove(at);
+                if let Some(connection) = self.connections.remove(stream) {
                     self.closed(&connection, &reason);
                 }
             }
@@ -206,7 +207,7 @@ impl Driver {
     /// How many streams there are on each endpoint.
     fn streams(&self) -> HashMap<Arc<Endpoint>, usize> {
         let mut streams = HashMap::new();
-        for connection in &self.connections {
+        for connection in self.connections.iter() {
             *streams.entry(connection.endpoint().clone()).or_default() += 1;
         }
         streams
@@ -214,18 +215,19 @@ impl Driver {
 
     /// Moves streams to where there are fewer, and away from endpoints that are not in use any more.
     fn spread(&self) {
-        let on: Vec<Arc<Endpoint>> = self.connections.iter().map(|each| each.endpoint().clone()).collect();
+        let (keys, on): (Vec<StreamKey>, Vec<Arc<Endpoint>>) =
+            self.connections.iter().map(|each| (each.key, each.endpoint().clone())).unzip();
         let misplaced = self.calls.pool.dialer.endpoints.misplaced(&on);
         let now = self.hub.now();
         let mut state = self.hub.lock();
         for at in misplaced {
             // One that is not open yet is left where it is: should it fail, it is opened elsewhere.
-            let _ = state.machine.move_stream(now, self.connections[at].key);
+            let _ = state.machine.move_stream(now, keys[at]);
         }
     }
 
     /// Moves the streams that were opened with other credentials than the present ones: a stream keeps its token for life.
-    /// One that is not open yet is moved once it is, see [`read_stream`].
+    /// One that is not open yet is moved once it is, see [`Reading`].
     fn renew(&self) {
         let auth = &self.calls.pool.dialer.auth;
         let stale: Vec<StreamKey> =
@@ -253,27 +255,44 @@ impl Driver {
         }
     }
 
-    /// Reads what has arrived on every stream that the machine wants to hear from.
-    fn read_streams(&mut self, cx: &mut Context<'_>) -> Round {
+    /// Reads what has arrived on the streams that have been woken, as far as the machine wants to hear from them.
+    fn read_streams(&mut self) -> Round {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.connections.take_ready(&mut ready);
         let mut round = Round::Quiet;
-        // Under one lock for all; what one stream brings does not change what is wanted of another.
-        self.hub.wanted(self.connections.iter().map(|each| each.key), &mut self.wanted);
-        let mut at = 0;
-        while let Some(connection) = self.connections.get_mut(at) {
-            let wanted = self.wanted.get(at).is_none_or(|wanted| *wanted);
-            let (of_stream, failure) =
-                read_stream(&self.hub, &self.calls.pool.dialer, connection, wanted, cx);
-            round = round.max(of_stream);
-            match failure {
-                Some(failure) => {
-                    self.wanted.swap_remove(at);
-                    let connection = self.connections.swap_remove(at);
-                    self.failed(&connection, failure);
+        if !ready.is_empty() || self.paused {
+            self.hub.wanted(&mut ready, self.connections.paused(), &mut self.wanted);
+        }
+        for (at, key) in ready.drain(..).enumerate() {
+            // What one stream brings does not change what is wanted of another.
+            let is_wanted = self.wanted.get(at).is_none_or(|wanted| *wanted);
+            let Some((connection, waker)) = self.connections.to_poll(key) else { continue };
+            let reading = Reading { hub: &self.hub, dialer: &self.calls.pool.dialer, connection };
+            let read = reading.read(is_wanted, &mut Context::from_waker(waker), &mut self.batch);
+            match read {
+                StreamRead::Failed(failure) => {
+                    round = round.max(Round::Busy);
+                    if let Some(connection) = self.connections.remove(key) {
+                        self.failed(&connection, failure);
+                    }
                 }
-                None => at += 1,
+                StreamRead::Paused { is_news } => {
+                    round = round.max(if is_news { Round::Busy } else { Round::Quiet });
+                    self.connections.set_paused(key, true);
+                }
+                StreamRead::All { is_news } => {
+                    round = round.max(if is_news { Round::Busy } else { Round::Quiet });
+                    self.connections.set_paused(key, false);
+                }
+                StreamRead::Share => {
+                    round = Round::Full;
+                    self.connections.set_paused(key, false);
+                    self.connections.poll_again(key);
+                }
             }
         }
-        let paused = self.connections.iter().any(|each| each.is_open() && each.is_paused());
+        self.ready = ready;
+        let paused = !self.connections.paused().is_empty();
         if paused != self.paused {
             self.paused = paused;
             self.hub.set_paused(paused);
@@ -415,74 +434,6 @@ fn avoid(hint: EndpointHint, last: Option<&Arc<Endpoint>>) -> Option<&Arc<Endpoi
     match hint {
         EndpointHint::Any => None,
         EndpointHint::Another => last,
-    }
-}
-
-/// Feeds the machine what has arrived on the stream, if it is `wanted`; the failure that ended it, if one did.
-fn read_stream(
-    hub: &Hub,
-    dialer: &Dialer,
-    connection: &mut StreamConnection,
-    mut wanted: bool,
-    cx: &mut Context<'_>,
-) -> (Round, Option<Failure>) {
-    let _span = connection.span.clone().entered();
-    let endpoints = &dialer.endpoints;
-    let stream = connection.key;
-    let now = hub.now();
-    let (mut frames, mut bytes) = (0, 0);
-    let mut round = Round::Quiet;
-    loop {
-        connection.set_paused(!wanted);
-        if connection.is_open() && !wanted {
-            return (round, None);
-        }
-        if frames >= FRAMES_PER_TURN || bytes >= BYTES_PER_TURN {
-            return (Round::Full, None);
-        }
-        let news = match connection.poll(cx) {
-            Poll::Ready(news) => news,
-            Poll::Pending => return (round, None),
-        };
-        round = Round::Busy;
-        match news {
-            StreamNews::Opened(opened) => {
-                // A member that is too slow to tell its version may hang.
-                let is_answer = opened.version.is_some() && connection.is_first_answer();
-                if is_answer {
-                    endpoints.answered(connection.endpoint());
-                }
-                log::opened(stream, connection.endpoint(), opened.version);
-                let is_stale = connection.is_stale(&dialer.auth);
-                let mut state = hub.lock();
-                state.machine.handle_opened(now, stream, opened);
-                if is_stale {
-                    let _ = state.machine.move_stream(now, stream);
-                }
-                if is_answer {
-                    state.links.answered(stream.stream(), connection.endpoint(), now);
-                }
-                wanted = state.machine.wants_frame(stream);
-            }
-            StreamNews::Frame(frame) => {
-                let is_first = connection.is_first_answer();
-                if is_first {
-                    endpoints.answered(connection.endpoint());
-                }
-                connection.hear(now);
-                frames += 1;
-                bytes += frame.len();
-                // Before the lock: a frame may have many events.
-                let frame = Frame::decode(frame);
-                let mut state = hub.lock();
-                if is_first {
-                    state.links.answered(stream.stream(), connection.endpoint(), now);
-                }
-                state.machine.handle_frame(now, stream, frame);
-                wanted = state.machine.wants_frame(stream);
-            }
-            StreamNews::Failed(failure) => return (round, Some(failure)),
-        }
     }
 }
 

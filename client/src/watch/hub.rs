@@ -1,7 +1,7 @@
 //! The machine and those who wait for it: where watch handles and the driver meet.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard},
     task::{Context, Waker},
@@ -82,6 +82,8 @@ pub(crate) struct Asked {
     pub(crate) renew: bool,
     /// Whether a watch or a stream has changed its state since the last round.
     pub(crate) has_changed: bool,
+    /// Whether there may be more actions.
+    pub(crate) more: bool,
 }
 
 /// What the driver finds when it has nothing left to do.
@@ -238,48 +240,51 @@ impl Hub {
         self.closing.until((), || self.has_ended().then_some(())).await;
     }
 
-    /// A round of the driver begins: says what was asked of it. Shuts the machine down if that was; the actions that
-    /// follow are the last.
-    pub(crate) fn begin_round(&self) -> Asked {
+    /// A round of the driver begins: says what was asked of it, and [drains](Self::drain) up to `limit` actions. Shuts the
+    /// machine down if that was asked; the actions that follow are the last.
+    pub(crate) fn begin_round(
+        &self,
+        limit: usize,
+        actions: &mut Vec<Action>,
+        wake: &mut Vec<Waker>,
+    ) -> Asked {
         let now = self.now();
         let mut state = self.lock();
         let changes = state.changes();
-        let asked = Asked {
-            stop: state.phase == Phase::Stopping,
-            spread: std::mem::take(&mut state.spread),
-            renew: std::mem::take(&mut state.renew),
-            has_changed: std::mem::replace(&mut state.told, changes) != changes,
-        };
-        if asked.stop {
+        let (stop, has_changed) =
+            (state.phase == Phase::Stopping, std::mem::replace(&mut state.told, changes) != changes);
+        let (spread, renew) = (std::mem::take(&mut state.spread), std::mem::take(&mut state.renew));
+        if stop {
             state.machine.shutdown(now);
         }
+        let more = state.drain(limit, actions, wake);
         drop(state);
-        if asked.has_changed {
+        if has_changed {
             self.monitoring.wake_all();
         }
-        asked
+        Asked { stop, spread, renew, has_changed, more }
     }
 
     /// Takes up to `limit` actions: the consumers to wake are added to `wake`, the rest to `actions`. Whether there
     /// may be more.
     pub(crate) fn drain(&self, limit: usize, actions: &mut Vec<Action>, wake: &mut Vec<Waker>) -> bool {
-        let mut state = self.lock();
-        let state = &mut *state;
-        for _ in 0..limit {
-            match state.pending.pop_front().or_else(|| state.machine.poll_action()) {
-                Some(Action::Deliver { watch }) => wake.extend(state.consumers.remove(&watch)),
-                Some(action) => actions.push(action),
-                None => return false,
-            }
-        }
-        true
+        self.lock().drain(limit, actions, wake)
     }
 
-    /// Which of these streams the machine wants to hear from.
-    pub(crate) fn wanted(&self, streams: impl IntoIterator<Item = StreamKey>, wanted: &mut Vec<bool>) {
+    /// Which of the `ready` streams the machine wants to hear from. Adds those of the `paused` that it wants to hear from
+    /// again.
+    pub(crate) fn wanted(
+        &self,
+        ready: &mut Vec<StreamKey>,
+        paused: &BTreeSet<StreamKey>,
+        wanted: &mut Vec<bool>,
+    ) {
         let state = self.lock();
         wanted.clear();
-        wanted.extend(streams.into_iter().map(|stream| state.machine.wants_frame(stream)));
+        wanted.extend(ready.iter().map(|&stream| state.machine.wants_frame(stream)));
+        // One may be there twice: it is polled twice then.
+        ready.extend(paused.iter().copied().filter(|&stream| state.machine.wants_frame(stream)));
+        wanted.resize(ready.len(), true);
     }
 
     /// The driver has nothing left to do, unless something came up just now.
@@ -386,6 +391,17 @@ impl State {
         }
     }
 
+    fn drain(&mut self, limit: usize, actions: &mut Vec<Action>, wake: &mut Vec<Waker>) -> bool {
+        for _ in 0..limit {
+            match self.pending.pop_front().or_else(|| self.machine.poll_action()) {
+                Some(Action::Deliver { watch }) => wake.extend(self.consumers.remove(&watch)),
+                Some(action) => actions.push(action),
+                None => return false,
+            }
+        }
+        true
+    }
+
     /// The driver is not asked whether there is something to do, it finds out: the more commands it
     /// finds at once, the fewer requests it makes of them.
     fn driver_of_command(&mut self) -> Option<Waker> {
@@ -435,10 +451,11 @@ mod tests {
     fn a_driver_that_is_told_to_end_as_it_goes_to_sleep_does_not_sleep() {
         let machine = Watcher::new(WatchConfig::default(), 1).expect("valid settings");
         let hub = Hub::new(machine, || Instant::ZERO);
-        assert!(!hub.begin_round().stop, "nothing is asked of it yet");
+        let begin_round = || hub.begin_round(1, &mut Vec::new(), &mut Vec::new());
+        assert!(!begin_round().stop, "nothing is asked of it yet");
         hub.stop();
         let cx = Context::from_waker(Waker::noop());
         assert_eq!(hub.park(&cx, []), Parked::MoreToDo);
-        assert!(hub.begin_round().stop);
+        assert!(begin_round().stop);
     }
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod codec;
 pub(crate) mod connection;
+pub(crate) mod connections;
 pub(crate) mod driver;
 pub(crate) mod error;
 pub(crate) mod handle;
@@ -14,3 +15,4 @@ pub(crate) mod metrics;
 pub(crate) mod mirror_record;
 pub(crate) mod monitored;
 pub(crate) mod outbox;
+pub(crate) mod reading;
