@@ -168,3 +168,96 @@ impl<I: Io> rt::Write for Recorded<I> {
         self.record_after_write(cx, polled)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A socket whose system has all of these bytes, and which counts how often it is read.
+    struct Source {
+        bytes: Vec<u8>,
+        at: usize,
+        reads: usize,
+    }
+
+    impl rt::Read for Source {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            mut buffer: rt::ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            let end = self.bytes.len().min(self.at + buffer.remaining());
+            buffer.put_slice(&self.bytes[self.at..end]);
+            self.at = end;
+            self.reads += 1;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl rt::Write for Source {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn recorded(bytes: Vec<u8>, heard: &Heard) -> Recorded<Source> {
+        Recorded::new(Source { bytes, at: 0, reads: 0 }, heard.clone(), || {})
+    }
+
+    /// What one read of hyper's brings, with this much room.
+    fn read(recorded: &mut Recorded<Source>, room: usize) -> Vec<u8> {
+        let mut space = vec![0; room];
+        let mut buffer = rt::ReadBuf::new(&mut space);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let polled = rt::Read::poll_read(Pin::new(recorded), &mut cx, buffer.unfilled());
+        assert!(matches!(polled, Poll::Ready(Ok(()))), "{polled:?}");
+        buffer.filled().to_vec()
+    }
+
+    #[test]
+    fn all_bytes_come_in_order_with_fewer_reads_of_the_socket_than_hyper_makes() {
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|at| at.to_le_bytes()[at as usize % 3]).collect();
+        let mut recorded = recorded(sent.clone(), &Heard::default());
+        let (mut got, mut reads) = (Vec::new(), 0);
+        loop {
+            let bytes = read(&mut recorded, [8 << 10, 100, 16 << 10][reads % 3]);
+            if bytes.is_empty() {
+                break;
+            }
+            got.extend(bytes);
+            reads += 1;
+        }
+        assert!(got == sent, "{} of {} bytes", got.len(), sent.len());
+        assert!(recorded.io.reads * 4 < reads, "{} reads of the socket for {reads}", recorded.io.reads);
+    }
+
+    #[test]
+    fn a_connection_that_brings_little_at_once_keeps_its_small_space() {
+        let mut recorded = recorded(vec![7; SPACE - 1], &Heard::default());
+        assert_eq!(read(&mut recorded, SPACE).len(), SPACE - 1);
+        assert_eq!(recorded.space.len(), SPACE);
+    }
+
+    #[test]
+    fn what_the_server_said_last_is_heard_though_hyper_has_not_read_what_came_before() {
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        let ping = [&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], &[0; 8]].concat();
+        let goaway = [&[0, 0, 8, 7, 0, 0, 0, 0, 0][..], &[0, 0, 0, 1, 0, 0, 0, 2]].concat();
+        let heard = Heard::default();
+        let mut recorded = recorded([&settings[..], &ping.repeat(1_000), &goaway].concat(), &heard);
+        assert_eq!(read(&mut recorded, 10).len(), 10);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let polled = rt::Write::poll_write(Pin::new(&mut recorded), &mut cx, b"x");
+        assert!(matches!(polled, Poll::Ready(Err(_))), "{polled:?}");
+        let told = heard.explain_end(None).to_string();
+        assert!(told.contains("GOAWAY"), "{told}");
+    }
+}
