@@ -97,6 +97,11 @@ impl Attempts {
         self.refused_tokens = 0;
     }
 
+    /// Whether no answer is waited for, and no leader.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.patience.failing_since.is_none() && self.patience.no_leader_since.is_none()
+    }
+
     /// It works: failures count from 0 again. The token's are another matter.
     pub(crate) fn reset(&mut self) {
         self.backoff.reset();

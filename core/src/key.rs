@@ -5,6 +5,8 @@ use core::fmt;
 /// One watch of a [`Watcher`](crate::Watcher), from `watch` to its `Closed`. Never reused, and not the
 /// id the server knows it by: that changes with every connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+// Without padding: every watch has its key in several tables.
+#[repr(Rust, packed(4))]
 pub struct WatchKey {
     /// Counted up, so that watches are in the order in which they were opened.
     pub(crate) number: u64,
@@ -14,7 +16,7 @@ pub struct WatchKey {
 
 impl fmt::Debug for WatchKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "watch {}", self.number)
+        write!(f, "watch {}", { self.number })
     }
 }
 

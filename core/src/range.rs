@@ -118,6 +118,16 @@ fn prefix_end(prefix: &[u8]) -> Bytes {
     }
 }
 
+/// Whether the range from `start` up to `end` holds the keys with the prefix `start`, and no others.
+pub(crate) fn is_prefix_end(start: &[u8], end: &[u8]) -> bool {
+    let Some((&last, before)) = end.split_last() else { return false };
+    let Some((&raised, cut)) = start.get(before.len()..).and_then(<[u8]>::split_first) else { return false };
+    // `raised` is the last byte that can be: it is not 255 itself, and all that follow it are.
+    start.starts_with(before)
+        && raised.checked_add(1) == Some(last)
+        && cut.iter().all(|&byte| byte == u8::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,6 +139,27 @@ mod tests {
         assert_eq!(KeyRange::prefix(&b"\xff\xff"[..]).end(), &b"\0"[..]);
         assert_eq!(KeyRange::prefix("").start(), &b"\0"[..]);
         assert_eq!(KeyRange::prefix(""), KeyRange::all());
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_is_told_from_other_ends() {
+        for prefix in [&b"a"[..], b"ab", b"a\xff", b"a\xff\xff", b"\xfe\xff", b"\0"] {
+            assert!(is_prefix_end(prefix, &prefix_end(prefix)), "{prefix:?}");
+        }
+        let others = [
+            (&b"a"[..], &b"a"[..]),
+            (b"a", b"c"),
+            (b"a", b"b\0"),
+            (b"a", b"ab"),
+            (b"ab", b"b"),
+            (b"a\xff", b"a\0"),
+            (b"\xff", b"\0"),
+            (b"a", b""),
+            (b"", b"a"),
+        ];
+        for (start, end) in others {
+            assert!(!is_prefix_end(start, end), "{start:?} to {end:?}");
+        }
     }
 
     #[test]

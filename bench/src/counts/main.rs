@@ -1,4 +1,4 @@
-//! Counts the instructions of the core's hot paths: `cargo run --release -p etcd-watch-bench --bin counts`.
+//! Counts the instructions and allocations of the core's hot paths: `cargo run --release -p etcd-watch-bench --bin counts`.
 //!
 //! The program runs itself under valgrind's callgrind, once for each workload and size. Instruction counts hardly
 //! differ from run to run and don't depend on what else the computer does, so a change of one per cent shows.
@@ -63,7 +63,7 @@ fn main() -> Result<()> {
     let overhead = callgrind::count(NOTHING)?;
     let mut counted = Vec::new();
     for case in wanted {
-        let counts = Counted::new(case, callgrind::count(case)?.saturating_sub(overhead));
+        let counts = Counted::new(case, callgrind::count(case)?, overhead);
         if !arguments.markdown {
             print!("{counts}");
         }

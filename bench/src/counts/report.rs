@@ -4,7 +4,10 @@ use std::fmt;
 
 use anyhow::{Result, ensure};
 
-use crate::workload::{CALLS, Case, SECTIONS, Section, Unit, Workload};
+use crate::{
+    callgrind::Totals,
+    workload::{CALLS, Case, SECTIONS, Section, Unit, Workload},
+};
 
 /// A count at the largest size of a section may be so many times the one at the smallest.
 const GROWTH: f64 = 1.5;
@@ -14,12 +17,19 @@ pub(crate) struct Counted {
     case: Case,
     /// Instructions of one call, on average.
     per_call: f64,
+    /// How often one call asks for memory, on average.
+    allocations: f64,
 }
 
 impl Counted {
-    /// `instructions` are those of all calls.
-    pub(crate) fn new(case: Case, instructions: u64) -> Self {
-        Self { case, per_call: instructions as f64 / f64::from(CALLS) }
+    /// The totals are those of all calls, `overhead` is what the counting itself takes.
+    pub(crate) fn new(case: Case, totals: Totals, overhead: Totals) -> Self {
+        let per_call = |total: u64, overhead| total.saturating_sub(overhead) as f64 / f64::from(CALLS);
+        Self {
+            case,
+            per_call: per_call(totals.instructions, overhead.instructions),
+            allocations: per_call(totals.allocations, overhead.allocations),
+        }
     }
 
     fn per(&self, unit: &Unit) -> f64 {
@@ -29,9 +39,13 @@ impl Counted {
 
 impl fmt::Display for Counted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.case.workload.units.iter().try_for_each(|unit| {
-            writeln!(f, "{:<52} {:>10.1} per {}", self.case.to_string(), self.per(unit), unit.name)
-        })
+        let name = self.case.to_string();
+        self.case
+            .workload
+            .units
+            .iter()
+            .try_for_each(|unit| writeln!(f, "{name:<64} {:>10.1} per {}", self.per(unit), unit.name))?;
+        writeln!(f, "{name:<64} {:>10.2} allocations per call", self.allocations)
     }
 }
 
@@ -56,7 +70,8 @@ fn growth(sizes: &[&Counted], section: &Section) -> Option<f64> {
 /// # Errors
 /// One is above its ceiling, or grows with the size of the machine.
 pub(crate) fn check(counted: &[Counted]) -> Result<()> {
-    let broken: Vec<String> = too_many(counted).chain(too_much_growth(counted)).collect();
+    let broken: Vec<String> =
+        too_many(counted).chain(too_many_allocations(counted)).chain(too_much_growth(counted)).collect();
     ensure!(
         broken.is_empty(),
         "counts beyond their limits, which are in bench/src/counts beside each workload:\n{}",
@@ -69,6 +84,13 @@ fn too_many(counted: &[Counted]) -> impl Iterator<Item = String> {
     let units = counted.iter().flat_map(|one| one.case.workload.units.iter().map(move |unit| (one, unit)));
     units.filter(|(one, unit)| one.per(unit) > f64::from(unit.ceiling)).map(|(one, unit)| {
         format!("{}: {:.1} per {}, at most {}", one.case, one.per(unit), unit.name, unit.ceiling)
+    })
+}
+
+fn too_many_allocations(counted: &[Counted]) -> impl Iterator<Item = String> {
+    counted.iter().filter(|one| one.allocations > one.case.workload.allocations).map(|one| {
+        let (made, most) = (one.allocations, one.case.workload.allocations);
+        format!("{}: {made:.2} allocations per call, at most {most}", one.case)
     })
 }
 
@@ -97,9 +119,9 @@ pub(crate) fn markdown(counted: &[Counted]) -> String {
 
 fn head(section: &Section) -> String {
     let columns: Vec<String> = match section.sizes {
-        [_] => ["instructions", "goal", "ceiling"].map(str::to_owned).into(),
+        [_] => ["instructions", "goal", "ceiling", "allocations"].map(str::to_owned).into(),
         sizes => {
-            let limits = ["growth".to_owned(), "ceiling".to_owned()];
+            let limits = ["growth", "ceiling", "allocations"].map(str::to_owned);
             sizes.iter().map(|&size| section.size(size)).chain(limits).collect()
         }
     };
@@ -115,12 +137,15 @@ fn rows(section: &Section, workload: &Workload, counted: &[Counted]) -> String {
         Some(growth) => format!("x {growth:.2}"),
         None => unit.goal.map(|goal| format!("{goal}")).unwrap_or_default(),
     };
-    let row = |unit: &Unit| {
+    // The most of all sizes; per call, and so told once.
+    let allocations = sizes.iter().map(|counted| counted.allocations).fold(0.0, f64::max);
+    let row = |(index, unit): (usize, &Unit)| {
         let counts: String = sizes.iter().map(|counted| format!("{:.0} | ", counted.per(unit))).collect();
         let (name, per, ceiling) = (workload.name, unit.name, unit.ceiling);
-        format!("| {name} | {per} | {counts}{} | {ceiling} |\n", middle(unit))
+        let allocations = if index == 0 { format!("{allocations:.2}") } else { String::new() };
+        format!("| {name} | {per} | {counts}{} | {ceiling} | {allocations} |\n", middle(unit))
     };
-    workload.units.iter().map(row).collect()
+    workload.units.iter().enumerate().map(row).collect()
 }
 
 #[cfg(test)]
@@ -130,7 +155,7 @@ mod tests {
 
     /// All cases, with so many instructions in a call.
     fn counted(per_call: impl Fn(Case) -> f64) -> Vec<Counted> {
-        cases().map(|case| Counted { case, per_call: per_call(case) }).collect()
+        cases().map(|case| Counted { case, per_call: per_call(case), allocations: 0.0 }).collect()
     }
 
     #[test]
@@ -141,6 +166,22 @@ mod tests {
         let told = told.expect_err("it is above its ceiling").to_string();
         assert!(told.contains(&slow) && told.contains("1000000.0 per"), "{told}");
         assert_eq!(told.lines().count(), 2, "{told}");
+    }
+
+    #[test]
+    fn more_allocations_than_a_call_may_make_are_told_with_both() {
+        let mut all = counted(|_| 1.0);
+        for one in &mut all {
+            one.allocations = one.case.workload.allocations;
+        }
+        assert!(check(&all).is_ok());
+        all[0].allocations += 0.5;
+        let told = check(&all).expect_err("they are too many").to_string();
+        assert_eq!(told.lines().count(), 2, "{told}");
+        assert!(
+            told.contains(all[0].case.workload.name) && told.contains(".50 allocations per call"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -101,8 +101,13 @@ impl Machine {
 
     /// The next event for a watch, of 256 bytes.
     pub(crate) fn event(&mut self, of: Running) -> Frame {
+        decode(self.event_bytes(of))
+    }
+
+    /// The same as it is received.
+    pub(crate) fn event_bytes(&mut self, of: Running) -> Bytes {
         self.revision += 1;
-        decode(puts(of.id, self.revision, 1, 256))
+        puts(of.id, self.revision, 1, 256)
     }
 
     /// A reply to a manual progress request.

@@ -21,6 +21,9 @@ pub(crate) struct Workload {
     pub(crate) name: &'static str,
     /// The units of the result. Each has a line in the table.
     pub(crate) units: &'static [Unit],
+    /// `--check` fails if a call asks the allocator for memory more often than this, on average. A queue that grows now
+    /// and then counts for a part.
+    pub(crate) allocations: f64,
     /// Makes the workload's state at a size. Not counted.
     pub(crate) start: fn(usize) -> Box<dyn Run>,
 }
@@ -71,7 +74,7 @@ const WARM_UP_CALLS: u32 = 20;
 /// The cost of counting itself, to be subtracted.
 pub(crate) static NOTHING: Case = Case {
     section: &Section { of: ["", ""], sizes: &[1], workloads: &[] },
-    workload: &Workload { name: "nothing", units: &[], start: |_| Box::new(Nothing) },
+    workload: &Workload { name: "nothing", units: &[], allocations: 0.0, start: |_| Box::new(Nothing) },
     size: 1,
 };
 
@@ -159,11 +162,15 @@ pub(crate) fn drop_uncounted<T>(result: T) {
 }
 
 /// The options for callgrind to that end. Where a function of a toggle begins or ends, it starts or stops to count.
-pub(crate) const OPTIONS: [&str; 4] = [
+pub(crate) const OPTIONS: [&str; 7] = [
     "--collect-atstart=no",
     "--toggle-collect=*counted_call*",
     "--toggle-collect=*drop_uncounted*",
     "--zero-before=*end_warm_up*",
+    // The report is to be read by the line.
+    "--dump-instr=yes",
+    "--compress-pos=no",
+    "--compress-strings=no",
 ];
 
 #[cfg(test)]

@@ -194,7 +194,7 @@ impl Driver {
             Action::Overflowed { watch, policy, queued_bytes, resume_revision } => {
                 let now = self.hub.now();
                 // The log is written without the lock.
-                let range = self.hub.lock().machine.range(watch).cloned();
+                let range = self.hub.lock().machine.range(watch);
                 let slow =
                     Slow { watch, range: range.as_ref(), policy, queued_bytes, revision: resume_revision };
                 self.slow.tell(now, slow);

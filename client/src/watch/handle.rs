@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
 };
 
@@ -36,14 +36,14 @@ pub struct Watch {
     ended: bool,
     /// How many bytes of each key are the client's namespace.
     prefix: usize,
-    /// For those who monitor it.
-    ending: Ending,
+    /// For those who monitor it: there once somebody does, or once it has ended.
+    ending: OnceLock<Ending>,
     lifeline: Arc<Lifeline>,
 }
 
 impl Watch {
     pub(crate) fn new(key: WatchKey, start: Option<i64>, lifeline: Arc<Lifeline>, prefix: usize) -> Self {
-        Self { key, resume: start, ended: false, prefix, ending: Ending::default(), lifeline }
+        Self { key, resume: start, ended: false, prefix, ending: OnceLock::new(), lifeline }
     }
 
     /// What the machine and its logs call the watch.
@@ -92,7 +92,8 @@ impl Watch {
     }
 
     pub(crate) fn monitored(&self) -> MonitoredWatch {
-        MonitoredWatch::new(self.lifeline.0.clone(), self.key, self.ending.clone())
+        let ending = self.ending.get_or_init(Ending::default).clone();
+        MonitoredWatch::new(self.lifeline.0.clone(), self.key, ending)
     }
 
     /// Asks the server for progress. The answer, if it can be trusted, comes as a
@@ -127,7 +128,7 @@ impl Watch {
                 self.ended = true;
                 let hub = &self.lifeline.0;
                 // The first to say so: the machine doesn't know the watch any more.
-                let _ = self.ending.set((reason.clone(), hub.now()));
+                let _ = self.ending.get_or_init(Ending::default).set((reason.clone(), hub.now()));
                 hub.monitoring().wake_all();
                 crate::watch::log::ended(key, &reason);
                 Poll::Ready(match reason {
@@ -165,7 +166,9 @@ impl Drop for Watch {
             return;
         }
         let hub = &self.lifeline.0;
-        let _ = self.ending.set((CloseReason::Cancelled, hub.now()));
+        if let Some(ending) = self.ending.get() {
+            let _ = ending.set((CloseReason::Cancelled, hub.now()));
+        }
         hub.discard(self.key);
         hub.monitoring().wake_all();
     }

@@ -6,7 +6,7 @@ use core::{fmt, iter::FusedIterator, slice};
 
 use crate::{
     DecodeError, KeyValue, OwnedKeyValue,
-    wire::decode::{KvIndex, Span},
+    wire::index::{KvIndex, Span},
 };
 
 /// Pairs in the order they were listed in. They are views on the message that they were received in: none has an

@@ -326,6 +326,11 @@ impl Groups {
         self.groups.get_mut(&id)
     }
 
+    /// A group, for a change that moves no deadline of its reads and takes none of its streams.
+    pub(crate) fn get_untouched(&mut self, id: GroupId) -> Option<&mut Group> {
+        self.groups.get_mut(&id)
+    }
+
     /// A group that must be there: it has a stream, a read or a watch that waits for one.
     pub(crate) fn known_mut(&mut self, id: GroupId) -> Option<&mut Group> {
         let group = self.get_mut(id);

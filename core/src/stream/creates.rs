@@ -7,7 +7,9 @@
 use alloc::collections::{BTreeSet, VecDeque};
 
 use crate::{
-    Instant, ServerMisbehaved, WatchConfig, WatchKey, watch::key_queue::KeyQueue, wire::decode::Frame,
+    Instant, ServerMisbehaved, WatchConfig, WatchKey,
+    watch::key_queue::{KeyQueue, give_back},
+    wire::decode::Frame,
 };
 
 /// The id of responses that are for the connection as a whole, and of refused creates.
@@ -168,6 +170,7 @@ impl Creates {
         let unexpected = ServerMisbehaved::UnexpectedCreated { watch_id: id };
         // Answers keep the order of the requests; a refusal carries no id but that order.
         let Some(pending) = self.pending.pop_front() else { return Err(unexpected) };
+        give_back(&mut self.pending);
         self.pending_watches -= usize::from(pending.watch.is_some());
         self.heard = now;
         if !is_refused(frame) {

@@ -112,6 +112,11 @@ impl Lag {
         self.begin(now, self.goal);
     }
 
+    /// Whether no watch is ahead of the member.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ahead.is_empty()
+    }
+
     /// When to look again.
     pub(crate) fn due(&self, config: &WatchConfig) -> Option<Instant> {
         (!self.ahead.is_empty()).then(|| (self.since + config.lag_deadline).min(self.ask_at))

@@ -253,6 +253,14 @@ impl Stream {
         }
     }
 
+    /// Whether a frame that brings nothing but events, or progress, of a watch leaves all its deadlines where they are.
+    pub(crate) fn is_steady(&self, config: &WatchConfig) -> bool {
+        config.probe_idle.is_none()
+            && self.attempts.is_calm()
+            && self.lag.is_over()
+            && self.connection().is_some_and(Connection::is_steady)
+    }
+
     /// A lawful frame has come; `is_news` when it brought events. A refusal is an answer, but no proof that the token
     /// has been accepted.
     pub(crate) fn frame_came(&mut self, now: Instant, config: &WatchConfig, is_news: bool, is_refusal: bool) {

@@ -205,6 +205,11 @@ impl Connection {
         self.standing == Standing::Proven && before != Standing::Proven
     }
 
+    /// Whether another lawful frame changes nothing of what it waits for.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.standing == Standing::Proven && self.probe_due.is_none()
+    }
+
     /// Whether another cluster than before speaks. An id of 0 says nothing.
     pub(crate) fn is_other_cluster(&mut self, header: Header) -> bool {
         let is_other = header.cluster_id != 0 && header.cluster_id != self.cluster_id;

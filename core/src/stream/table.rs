@@ -45,6 +45,11 @@ impl Streams {
         self.get(key.stream).filter(|stream| stream.key() == key)
     }
 
+    /// A stream, for a change that moves no deadline, or after its [`touch`](Self::touch).
+    pub(crate) fn get_untouched(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.streams.get_mut(id.0.into()).map(|stream| &mut **stream)
+    }
+
     /// The stream, if this is its present connection.
     pub(crate) fn current_mut(&mut self, key: StreamKey) -> Option<&mut Stream> {
         self.get_mut(key.stream).filter(|stream| stream.key() == key)
@@ -71,7 +76,8 @@ impl Streams {
         self.touched.pop()
     }
 
-    fn touch(&mut self, id: StreamId) {
+    /// A stream's deadlines are to be looked at.
+    pub(crate) fn touch(&mut self, id: StreamId) {
         if self.touched.last() != Some(&id) {
             self.touched.push(id);
         }

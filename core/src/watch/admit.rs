@@ -2,13 +2,14 @@
 
 use super::{State, Watch};
 use crate::{
-    Frame, Header, KeyRange, ServerMisbehaved, WatchResponse,
+    Frame, Header, ServerMisbehaved, WatchResponse,
     stream::progress::Progress,
     watch::{
+        keys::Keys,
         place::{Arrival, ResumePoint},
         response::Chunk,
     },
-    wire::decode::EventIndex,
+    wire::index::EventIndex,
 };
 
 /// The events of a frame, looked through.
@@ -22,6 +23,8 @@ pub(crate) struct Admitted {
     pub(crate) stale: usize,
     /// Events at or below a progress revision already believed.
     pub(crate) overtaken: usize,
+    /// Whether an incomplete revision is kept, or was until now.
+    pub(crate) has_partial: bool,
 }
 
 impl Watch {
@@ -36,7 +39,6 @@ impl Watch {
         progress: &Progress,
     ) -> Result<Admitted, ServerMisbehaved> {
         let (header, more) = (frame.header, frame.fragment);
-        let chunk = Chunk::take(frame);
         self.settle(progress);
         let next = self.place.next_revision();
         let (State::Live(live), Some(point)) = (&mut self.state, self.place.point()) else {
@@ -44,35 +46,34 @@ impl Watch {
             return Ok(Admitted::default());
         };
         let partial_revision = live.partial.as_ref().map_or(0, WatchResponse::revision);
-        let survey = survey(&chunk, &self.range, point, partial_revision, live.id)?;
+        let survey = survey(frame, &self.keys, point, partial_revision, live.id)?;
         let stale = u32::try_from(survey.stale).unwrap_or(u32::MAX);
         self.counts.stale_events = self.counts.stale_events.saturating_add(stale);
         let mut complete = live.partial.take();
         let was_partial = complete.is_some();
-        let mut fresh = chunk;
-        fresh.drop_first(survey.stale);
-        let first = if was_partial { partial_revision } else { fresh.first_revision() };
-        if fresh.len() == 0 {
+        let mut first = partial_revision;
+        if survey.stale == frame.events.len() {
             if more {
                 live.partial = complete.take();
             }
-        } else if more {
-            let first = fresh.first_revision();
-            match fresh.split_last_revision() {
-                Some(last) => {
-                    extend(&mut complete, fresh, header);
-                    live.partial = Some(WatchResponse::events_of(last, header));
-                }
-                None if complete.is_some() && partial_revision < first => {
-                    live.partial = Some(WatchResponse::events_of(fresh, header));
-                }
-                None => {
-                    extend(&mut complete, fresh, header);
-                    live.partial = complete.take();
-                }
-            }
         } else {
-            extend(&mut complete, fresh, header);
+            let mut fresh = Chunk::take(frame);
+            fresh.drop_first(survey.stale);
+            let first_fresh = fresh.first_revision();
+            if !was_partial {
+                first = first_fresh;
+            }
+            if !more {
+                extend(&mut complete, fresh, header);
+            } else if let Some(last) = fresh.split_last_revision() {
+                extend(&mut complete, fresh, header);
+                live.partial = Some(WatchResponse::events_of(last, header));
+            } else if was_partial && partial_revision < first_fresh {
+                live.partial = Some(WatchResponse::events_of(fresh, header));
+            } else {
+                extend(&mut complete, fresh, header);
+                live.partial = complete.take();
+            }
         }
         if was_partial && live.partial.is_none() {
             live.replies_ignored = progress.replies();
@@ -88,6 +89,7 @@ impl Watch {
             base: next.min(first),
             stale: survey.stale,
             overtaken: survey.overtaken,
+            has_partial: was_partial || live.partial.is_some(),
         })
     }
 }
@@ -106,15 +108,15 @@ struct Survey {
 
 /// One pass over a frame's events: are they lawful, and how many are repeats?
 fn survey(
-    chunk: &Chunk,
-    range: &KeyRange,
+    frame: &Frame,
+    keys: &Keys,
     point: ResumePoint,
     partial_revision: i64,
     watch_id: i64,
 ) -> Result<Survey, ServerMisbehaved> {
     let mut survey = Survey { stale: 0, overtaken: 0 };
     let mut previous = 0;
-    for EventIndex { kv, .. } in chunk.indices() {
+    for EventIndex { kv, .. } in &frame.events[..] {
         let revision = kv.mod_revision;
         // After the largest revision there could be no next one to resume at.
         if kv.key.is_empty() || revision < 1 || revision == i64::MAX {
@@ -123,7 +125,7 @@ fn survey(
         if revision < previous {
             return Err(ServerMisbehaved::RevisionsBackwards { previous, next: revision });
         }
-        if !range.contains(chunk.bytes_of(kv.key)) {
+        if !keys.contains(kv.key.of(&frame.bytes)) {
             return Err(ServerMisbehaved::ForeignKey { watch_id });
         }
         previous = revision;

@@ -7,6 +7,9 @@ use crate::WatchKey;
 /// How many keys of watches that have left a line may stay in it in any case.
 const SLACK: usize = 32;
 
+/// How many slots a queue that gives room back keeps.
+const KEPT: usize = 64;
+
 /// Watches that wait in line for something. A watch that leaves does nothing about it: its key is passed over when its
 /// turn comes. So leaving costs nothing, and joining throws out the keys of those who have left often enough that they
 /// are never more than half of a long line.
@@ -36,7 +39,9 @@ impl KeyQueue {
 
     /// The first that still waits.
     pub(crate) fn pop(&mut self, waits: impl Fn(WatchKey) -> bool) -> Option<WatchKey> {
-        core::iter::from_fn(|| self.keys.pop_front()).find(|&key| waits(key))
+        let key = core::iter::from_fn(|| self.keys.pop_front()).find(|&key| waits(key));
+        give_back(&mut self.keys);
+        key
     }
 
     /// The first that still waits; it stays.
@@ -44,6 +49,13 @@ impl KeyQueue {
         let key = self.pop(waits)?;
         self.keys.push_front(key);
         Some(key)
+    }
+}
+
+/// Gives back room that a long queue took, once most of it is unused.
+pub(crate) fn give_back<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > KEPT && queue.len() < queue.capacity() / 4 {
+        queue.shrink_to(KEPT.max(2 * queue.len()));
     }
 }
 
@@ -71,6 +83,19 @@ mod tests {
         (0..=last).for_each(|index| queue.push(key(index), |key| key.index + 1 == index));
         assert!(queue.keys.len() <= 2 * SLACK, "{} keys", queue.keys.len());
         assert_eq!(queue.pop(|key| key.index == last), Some(key(last)));
+    }
+
+    #[test]
+    fn the_room_that_a_long_line_took_is_given_back() {
+        let mut queue = KeyQueue::default();
+        for index in 0..100_000 {
+            queue.push(key(index), |_| true);
+        }
+        for index in 0..100_000 {
+            assert_eq!(queue.pop(|_| true), Some(key(index)));
+            let (len, room) = (queue.keys.len(), queue.keys.capacity());
+            assert!(room <= KEPT.max(4 * len + 4), "room for {room} with {len}");
+        }
     }
 
     #[test]

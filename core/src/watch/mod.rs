@@ -15,9 +15,10 @@
 //! A watch that is taken off the server while the server has it leaves a `Dying` route on its connection, until the
 //! server confirms the cancel.
 
-mod admit;
+pub(crate) mod admit;
 pub(crate) mod checkpoint;
 pub(crate) mod key_queue;
+pub(crate) mod keys;
 pub(crate) mod owned;
 pub(crate) mod place;
 mod progress;
@@ -29,16 +30,17 @@ pub(crate) mod set;
 mod stats;
 pub(crate) mod table;
 
-use alloc::{string::String, sync::Arc};
+use alloc::{boxed::Box, string::String, sync::Arc};
 
 pub(crate) use refusal::{Refusal, Verdict};
 
 use crate::{
-    CloseReason, CreateRequest, Delivery, Filters, Header, Instant, KeyRange, Overflow, RangeDone,
-    ResponseKind, StartAt, StreamId, WatchConfig, WatchRequest, WatchResponse,
+    CloseReason, CreateRequest, Delivery, Filters, Header, Instant, Overflow, RangeDone, ResponseKind,
+    StartAt, StreamId, WatchConfig, WatchRequest, WatchResponse,
     key::Purpose,
     stream::progress::Progress,
     watch::{
+        keys::Keys,
         place::Place,
         queue::{Queue, Spares},
         table::Order,
@@ -57,7 +59,7 @@ enum State {
         asked: bool,
     },
     /// Its create was denied on a connection whose token may have expired; a read of its keys tells.
-    Denied(Denial),
+    Denied(Box<Denial>),
     /// It knows where to start, and waits for its turn on the stream.
     Queued,
     /// Its create request is on its way.
@@ -88,8 +90,6 @@ pub(crate) struct Denial {
 #[derive(Clone, Debug)]
 pub(crate) struct Live {
     id: i64,
-    /// When the server created it.
-    begun: Instant,
     /// The store's revision when the server created it.
     created_at: i64,
     /// How many progress requests had been sent on the connection when its creation was learned.
@@ -107,7 +107,7 @@ pub(crate) struct Live {
 /// One watch.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
-    range: KeyRange,
+    keys: Keys,
     filters: Filters,
     prev_kv: bool,
     fragment: bool,
@@ -155,7 +155,7 @@ impl Watch {
             StartAt::Revision(revision) => (State::Queued, Place::at(revision, cluster_id, shown)),
         };
         Self {
-            range: request.range.clone(),
+            keys: Keys::of(&request.range),
             filters: request.filters,
             prev_kv: request.prev_kv,
             fragment: request.fragment,
@@ -180,8 +180,8 @@ impl Watch {
         self.counts.since = now;
     }
 
-    pub(crate) fn range(&self) -> &KeyRange {
-        &self.range
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     pub(crate) fn stream(&self) -> StreamId {
@@ -219,6 +219,11 @@ impl Watch {
     /// Whether it waits for the answer to the create request with this id.
     pub(crate) fn is_creating(&self, id: i64) -> bool {
         matches!(self.state, State::Creating { id: own } if own == id)
+    }
+
+    /// Whether what its consumer takes, or that it takes nothing, lets it go on.
+    pub(crate) fn waits_for_consumer(&self) -> bool {
+        self.is_overflowed() || self.is_holding()
     }
 
     /// Its id on the server, while it runs there.
@@ -276,7 +281,7 @@ impl Watch {
 
     /// Its create was denied on this connection, whose token may have expired.
     pub(crate) fn deny(&mut self, connection: u32, message: String) {
-        self.state = State::Denied(Denial { asked: false, connection, message });
+        self.state = State::Denied(Box::new(Denial { asked: false, connection, message }));
     }
 
     /// Its denial, while that is being looked into.
@@ -290,7 +295,7 @@ impl Watch {
     /// Its denial, if one is being looked into, which is over by that: it waits for its turn on the stream.
     pub(crate) fn take_denial(&mut self) -> Option<Denial> {
         match core::mem::replace(&mut self.state, State::Queued) {
-            State::Denied(denial) => Some(denial),
+            State::Denied(denial) => Some(*denial),
             other => {
                 self.state = other;
                 None
@@ -304,7 +309,7 @@ impl Watch {
         let point = self.place.point().filter(|_| self.is_queued());
         debug_assert!(point.is_some(), "it waits for its turn");
         let request = CreateRequest {
-            range: self.range.clone(),
+            range: self.keys.to_range(),
             start_revision: point?.resume(),
             progress_notify: true,
             filters: self.filters,
@@ -325,7 +330,6 @@ impl Watch {
         self.refusals = 0;
         self.state = State::Live(Live {
             id,
-            begun: now,
             created_at: header.revision,
             requests_before: progress.requests(),
             replies_ignored: progress.replies(),
@@ -477,7 +481,7 @@ mod tests {
 
     #[test]
     fn a_watch_at_rest_is_a_small_thing() {
-        // The rest of what an idle watch may cost in the whole client, 1 KiB, is for maps and handles.
-        assert!(size_of::<Watch>() <= 512, "{} bytes", size_of::<Watch>());
+        // The rest of what an idle watch may cost in the whole client, 512 bytes, is for its keys, maps and handles.
+        assert!(size_of::<Watch>() <= 232, "{} bytes", size_of::<Watch>());
     }
 }

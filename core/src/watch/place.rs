@@ -1,5 +1,7 @@
 //! Where a watch is in history, and of which store. The one file that writes a resume revision.
 
+use core::num::NonZeroI64;
+
 use crate::{CloseReason, Header};
 
 /// The place of one watch: its resume point, and what it knows of the store.
@@ -100,6 +102,9 @@ impl Place {
     }
 }
 
+/// The first revision there is.
+const FIRST: NonZeroI64 = NonZeroI64::new(1).unwrap();
+
 /// A watch's place in history.
 ///
 /// `accepted` and `resume` are only ever raised, with two exceptions: progress that a later event proves
@@ -109,8 +114,8 @@ impl Place {
 /// recognises; going on at a later one would lose events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ResumePoint {
-    /// The first revision wanted.
-    start: i64,
+    /// The first revision wanted. No watch begins at 0, so a watch that has no place yet takes no more room.
+    start: NonZeroI64,
     /// The last revision whose events were all accepted; before the first, the one before `start`.
     accepted: i64,
     /// The revision to ask for next.
@@ -132,7 +137,10 @@ pub(crate) enum Arrival {
 
 impl ResumePoint {
     fn at(start: i64) -> Self {
-        Self { start, accepted: start.saturating_sub(1), resume: start, supported: start }
+        // 0 would mean "now", and there is nothing below 1.
+        let start = NonZeroI64::new(start).unwrap_or(FIRST);
+        let first = start.get();
+        Self { start, accepted: first.saturating_sub(1), resume: first, supported: first }
     }
 
     /// The revision to ask for next.
@@ -147,7 +155,7 @@ impl ResumePoint {
 
     /// The first revision wanted.
     pub(crate) fn start(&self) -> i64 {
-        self.start
+        self.start.get()
     }
 
     pub(crate) fn arrival(&self, revision: i64) -> Arrival {
@@ -171,7 +179,7 @@ impl ResumePoint {
     /// less than is known.
     fn progress(&mut self, revision: i64, manual: bool) -> bool {
         let next = revision.saturating_add(1);
-        if revision < self.start.saturating_sub(1) || next < self.resume {
+        if revision < self.start().saturating_sub(1) || next < self.resume {
             return false;
         }
         self.resume = next;

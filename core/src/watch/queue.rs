@@ -1,6 +1,6 @@
 //! What waits for one consumer, and how much of it may.
 
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::time::Duration;
 
 use crate::{CloseReason, Delivery, Instant, ResponseKind, WatchConfig, WatchResponse};
@@ -11,14 +11,27 @@ const SPARES: usize = 64;
 
 /// Empty lists that queues take turns with: an idle watch has none, and a busy one allocates none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Spares(Vec<VecDeque<WatchResponse>>);
+#[expect(clippy::vec_box, reason = "it is the boxes that are kept, with the lists in them")]
+pub(crate) struct Spares(Vec<Box<Waiting>>);
 
 impl Spares {
-    fn give(&mut self, list: VecDeque<WatchResponse>) {
-        if self.0.len() < SPARES && (1..=SPARE_SLOTS).contains(&list.capacity()) {
-            self.0.push(list);
+    fn give(&mut self, waiting: Box<Waiting>) {
+        if self.0.len() < SPARES && (1..=SPARE_SLOTS).contains(&waiting.responses.capacity()) {
+            self.0.push(waiting);
         }
     }
+}
+
+/// What waits for a consumer. A watch has it only while something waits.
+#[derive(Clone, Debug, Default)]
+struct Waiting {
+    /// Oldest first.
+    responses: VecDeque<WatchResponse>,
+    bytes: usize,
+    /// The most bytes since the queue was empty.
+    peak: usize,
+    /// The revision to go on at if all that waits were dropped.
+    base: i64,
 }
 
 /// A watch's buffer.
@@ -28,15 +41,11 @@ impl Spares {
 /// has stopped does not.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
-    responses: VecDeque<WatchResponse>,
-    closed: Option<CloseReason>,
-    bytes: usize,
+    /// `None` when nothing waits: then no response is in it.
+    waiting: Option<Box<Waiting>>,
+    closed: Option<Box<CloseReason>>,
     limit: usize,
-    floor: usize,
     budget: usize,
-    peak: usize,
-    /// The revision to go on at if all that waits were dropped.
-    base: i64,
     /// When the consumer last took something, or was first given something to take.
     moved: Instant,
     /// Whether the consumer has been told and has not yet found the queue empty.
@@ -45,23 +54,12 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn new(floor: usize, budget: usize) -> Self {
-        let floor = floor.min(budget);
-        Self {
-            responses: VecDeque::new(),
-            closed: None,
-            bytes: 0,
-            limit: floor,
-            floor,
-            budget,
-            peak: 0,
-            base: 0,
-            moved: Instant::ZERO,
-            notified: false,
-        }
+        let limit = floor.min(budget);
+        Self { waiting: None, closed: None, limit, budget, moved: Instant::ZERO, notified: false }
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.waiting.as_ref().map_or(0, |waiting| waiting.bytes)
     }
 
     /// How much may wait now, in bytes.
@@ -70,39 +68,41 @@ impl Queue {
     }
 
     /// What waits, oldest first.
-    pub(crate) fn responses(&self) -> &VecDeque<WatchResponse> {
-        &self.responses
+    pub(crate) fn responses(&self) -> impl DoubleEndedIterator<Item = &WatchResponse> {
+        self.waiting.iter().flat_map(|waiting| &waiting.responses)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.responses.is_empty()
+        self.waiting.is_none()
     }
 
     /// Adds a response. `base` is the revision to go on at if it were dropped.
     pub(crate) fn push(&mut self, now: Instant, response: WatchResponse, base: i64, spares: &mut Spares) {
-        if self.responses.is_empty() {
-            (self.moved, self.base) = (now, base);
-            match spares.0.pop() {
-                Some(list) => self.responses = list,
-                // Most often one waits alone; otherwise the list would start with room for several.
-                None => self.responses.reserve_exact(1),
-            }
-        }
+        let waiting = self.waiting.get_or_insert_with(|| {
+            self.moved = now;
+            let mut waiting = spares.0.pop().unwrap_or_default();
+            waiting.base = base;
+            waiting
+        });
         if response.kind() == ResponseKind::Progress
-            && let Some(last) = self.responses.back_mut()
+            && let Some(last) = waiting.responses.back_mut()
             && last.kind() == ResponseKind::Progress
         {
             *last = response; // A newer bookmark says all the older one did.
             return;
         }
-        self.bytes += cost(&response);
-        self.peak = self.peak.max(self.bytes);
-        self.responses.push_back(response);
+        waiting.bytes += cost(&response);
+        waiting.peak = waiting.peak.max(waiting.bytes);
+        if waiting.responses.capacity() == 0 {
+            // Most often one waits alone; otherwise the list would start with room for several.
+            waiting.responses.reserve_exact(1);
+        }
+        waiting.responses.push_back(response);
     }
 
     /// Whether more waits than may, or would with `more` bytes; grows the limit first where the consumer deserves it.
     pub(crate) fn is_over(&mut self, now: Instant, stall_after: Duration, more: usize) -> bool {
-        let bytes = self.bytes + more;
+        let bytes = self.bytes() + more;
         while bytes > self.limit && self.limit < self.budget && now.since(self.moved) < stall_after {
             self.limit = self.limit.saturating_mul(2).min(self.budget);
         }
@@ -111,7 +111,7 @@ impl Queue {
 
     /// Whether so little waits that reading may go on.
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes <= self.limit / 2
+        self.bytes() <= self.limit / 2
     }
 
     /// Takes what is next, merged up to the batch limits.
@@ -121,73 +121,73 @@ impl Queue {
         config: &WatchConfig,
         spares: &mut Spares,
     ) -> Option<Delivery> {
-        let Some(mut response) = self.responses.pop_front() else {
-            let closed = self.closed.take().map(Delivery::Closed);
+        let Some(waiting) = &mut self.waiting else {
+            let closed = self.closed.take().map(|reason| Delivery::Closed(*reason));
             self.notified &= closed.is_some();
             return closed;
         };
-        self.bytes -= cost(&response);
+        let mut response = waiting.responses.pop_front()?;
+        waiting.bytes -= cost(&response);
         self.moved = now;
         while response.kind() == ResponseKind::Events
-            && let Some(next) = self.responses.front()
+            && let Some(next) = waiting.responses.front()
             && next.kind() == ResponseKind::Events
             && response.len() + next.len() <= config.batch_events
             && response.memory_bytes() + next.memory_bytes() <= config.batch_bytes
-            && let Some(next) = self.responses.pop_front()
+            && let Some(next) = waiting.responses.pop_front()
         {
-            self.bytes -= cost(&next);
+            waiting.bytes -= cost(&next);
             response.append(next);
         }
-        self.base = response.resume_revision();
-        if self.responses.is_empty() {
-            if self.peak < self.limit / 4 {
-                self.limit = (self.limit / 2).max(self.floor);
+        waiting.base = response.resume_revision();
+        if waiting.responses.is_empty() {
+            if waiting.peak < self.limit / 4 {
+                let floor = config.buffer_floor_bytes.min(self.budget);
+                self.limit = (self.limit / 2).max(floor);
             }
-            self.peak = 0;
-            spares.give(core::mem::take(&mut self.responses));
+            waiting.peak = 0;
+            if let Some(waiting) = self.waiting.take() {
+                spares.give(waiting);
+            }
         }
         Some(Delivery::Response(response))
     }
 
     /// Nothing comes after what waits, but this.
     pub(crate) fn close(&mut self, reason: CloseReason) {
-        self.closed.get_or_insert(reason);
+        self.closed.get_or_insert_with(|| Box::new(reason));
     }
 
     /// Everything up to the revision before this one is all that progress supports: what is dropped is asked for from
     /// there on.
     pub(crate) fn lower_base(&mut self, revision: i64) {
-        self.base = self.base.min(revision);
+        if let Some(waiting) = &mut self.waiting {
+            waiting.base = waiting.base.min(revision);
+        }
     }
 
     /// Whether it ends because the consumer was too slow: what waits can be asked for again.
     pub(crate) fn is_lagged(&self) -> bool {
-        matches!(self.closed, Some(CloseReason::Lagged { .. }))
+        matches!(self.closed.as_deref(), Some(CloseReason::Lagged { .. }))
     }
 
     /// Why the watch has ended.
     pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
-        self.closed.as_ref()
+        self.closed.as_deref()
     }
 
     /// The consumer that was too slow has to go on at an earlier revision.
     pub(crate) fn lag_from(&mut self, revision: i64) {
-        if let Some(CloseReason::Lagged { next_revision, .. }) = &mut self.closed {
+        if let Some(CloseReason::Lagged { next_revision, .. }) = self.closed.as_deref_mut() {
             *next_revision = revision;
         }
     }
 
     /// Throws away what waits; `None` when nothing did.
     pub(crate) fn discard(&mut self) -> Option<Dropped> {
-        let responses = core::mem::take(&mut self.responses);
-        self.bytes = 0;
-        self.peak = 0;
+        let Waiting { responses, base, .. } = *self.waiting.take()?;
         let has = |kind: ResponseKind| responses.iter().any(|response| response.kind() == kind);
-        (!responses.is_empty()).then(|| Dropped {
-            base: self.base,
-            created: has(ResponseKind::Created),
-            progress: has(ResponseKind::Progress),
-        })
+        Some(Dropped { base, created: has(ResponseKind::Created), progress: has(ResponseKind::Progress) })
     }
 
     /// Whether the consumer must be told; true once per edge.
@@ -207,9 +207,17 @@ pub(crate) struct Dropped {
     pub(crate) progress: bool,
 }
 
-/// What a waiting response costs in all, in bytes. A list that grows has up to twice the room it needs.
+/// What a waiting response costs beside its buffers and their index, in bytes: itself, and the list, in which it may be
+/// alone. A list that grows has up to twice the room it needs.
+const COST: usize =
+    WatchResponse::OWN_BYTES + size_of::<Waiting>() + 2 * size_of::<WatchResponse>() + ALLOCATIONS;
+
+/// What an allocator adds, in bytes: for the response, for its buffer, for the list and for the list's slots.
+const ALLOCATIONS: usize = 4 * size_of::<usize>();
+
+/// What a waiting response costs in all, in bytes.
 pub(crate) fn cost(response: &WatchResponse) -> usize {
-    response.memory_bytes() + 2 * size_of::<WatchResponse>()
+    response.memory_bytes() + COST
 }
 
 #[cfg(test)]
@@ -218,21 +226,28 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{Frame, Header, watch::response::Chunk};
+    use crate::{
+        Frame, Header,
+        watch::response::Chunk,
+        wire::index::{EventIndex, Events, KvIndex},
+    };
 
     fn response(bytes: usize) -> WatchResponse {
-        let event = crate::wire::decode::EventIndex {
-            kv: crate::wire::decode::KvIndex { mod_revision: 5, ..Default::default() },
-            kind: 0,
-            prev: crate::wire::decode::NO_PREV,
-        };
+        let event =
+            EventIndex { kv: KvIndex { mod_revision: 5, ..KvIndex::default() }, ..EventIndex::default() };
         let mut frame = Frame::default();
-        (frame.bytes, frame.events) = (Bytes::from(vec![0; bytes]), vec![event]);
+        (frame.bytes, frame.events) = (Bytes::from(vec![0; bytes]), Events::One(event));
         WatchResponse::events_of(Chunk::take(&mut frame), Header::default())
     }
 
     fn at(millis: u64) -> Instant {
         Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    /// A queue with a floor of 1,000 bytes and a budget of 4,000, in which so many wait.
+    fn queue_with(bytes: usize) -> Queue {
+        let waiting = Some(Box::new(Waiting { bytes, ..Waiting::default() }));
+        Queue { waiting, ..Queue::new(1000, 4000) }
     }
 
     const STALL: Duration = Duration::from_millis(100);
@@ -248,7 +263,7 @@ mod tests {
             (1000, 100, false, 1000),
             (1001, 100, true, 1000),
         ] {
-            let mut queue = Queue { bytes, ..Queue::new(1000, 4000) };
+            let mut queue = queue_with(bytes);
             assert_eq!((queue.is_over(at(millis), STALL, 0), queue.limit), (is_over, limit), "{bytes} bytes");
         }
     }
@@ -266,7 +281,7 @@ mod tests {
 
     #[test]
     fn there_is_room_again_when_half_is_taken() {
-        let has_room = |bytes| Queue { bytes, ..Queue::new(1000, 4000) }.has_room();
+        let has_room = |bytes| queue_with(bytes).has_room();
         assert!(has_room(0) && has_room(500) && !has_room(501));
     }
 
@@ -274,19 +289,20 @@ mod tests {
     fn queue_of_one(limit: impl Fn(usize) -> usize) -> (Queue, usize) {
         let mut queue = Queue::new(10, 1 << 30);
         queue.push(at(0), response(10_000), 1, &mut Spares::default());
-        queue.limit = limit(queue.bytes);
-        let bytes = queue.bytes;
-        let taken = queue.take(at(1), &WatchConfig::default(), &mut Spares::default());
-        assert!(taken.is_some() && queue.bytes == 0);
+        let bytes = queue.bytes();
+        queue.limit = limit(bytes);
+        let config = WatchConfig::default().buffer_floor_bytes(10);
+        let taken = queue.take(at(1), &config, &mut Spares::default());
+        assert!(taken.is_some() && queue.is_empty() && queue.bytes() == 0);
         (queue, bytes)
     }
 
     #[test]
     fn the_limit_is_halved_when_less_than_a_quarter_was_used() {
         let (queue, bytes) = queue_of_one(|bytes| bytes * 4);
-        assert_eq!((queue.limit, queue.peak), (bytes * 4, 0));
+        assert_eq!(queue.limit, bytes * 4);
         let (queue, bytes) = queue_of_one(|bytes| (bytes + 1) * 4);
-        assert_eq!((queue.limit, queue.peak), ((bytes + 1) * 2, 0));
+        assert_eq!(queue.limit, (bytes + 1) * 2);
     }
 
     #[test]
@@ -301,10 +317,10 @@ mod tests {
         );
         queue.push(at(0), response(10), 4, &mut Spares::default());
         let all = Dropped { base: 3, created: true, progress: false };
-        assert_eq!((queue.clone().discard(), queue.clone().bytes > 0), (Some(all), true));
+        assert_eq!((queue.clone().discard(), queue.clone().bytes() > 0), (Some(all), true));
         assert!(queue.take(at(1), &WatchConfig::default(), &mut Spares::default()).is_some());
         let rest = Dropped { base: 3, created: false, progress: false };
-        assert_eq!((queue.discard(), queue.bytes), (Some(rest), 0));
+        assert_eq!((queue.discard(), queue.bytes()), (Some(rest), 0));
         queue.push(
             at(0),
             WatchResponse::notice(ResponseKind::Progress, Header::default(), 9),
@@ -317,23 +333,26 @@ mod tests {
 
     #[test]
     fn small_lists_are_kept_for_other_queues_and_not_too_many_of_them() {
+        let list =
+            |slots| Box::new(Waiting { responses: VecDeque::with_capacity(slots), ..Waiting::default() });
         let mut spares = Spares::default();
-        spares.give(VecDeque::new());
-        spares.give(VecDeque::with_capacity(SPARE_SLOTS + 1));
+        spares.give(list(0));
+        spares.give(list(SPARE_SLOTS + 1));
         assert_eq!(spares.0.len(), 0);
-        (0..2 * SPARES).for_each(|_| spares.give(VecDeque::with_capacity(SPARE_SLOTS)));
+        (0..2 * SPARES).for_each(|_| spares.give(list(SPARE_SLOTS)));
         assert_eq!(spares.0.len(), SPARES);
 
         let mut queue = Queue::new(1000, 4000);
         queue.push(at(0), response(10), 1, &mut spares);
-        assert_eq!((spares.0.len(), queue.responses.capacity()), (SPARES - 1, SPARE_SLOTS));
+        let slots = queue.waiting.as_ref().map(|waiting| waiting.responses.capacity());
+        assert_eq!((spares.0.len(), slots), (SPARES - 1, Some(SPARE_SLOTS)));
         assert!(queue.take(at(1), &WatchConfig::default(), &mut spares).is_some());
-        assert_eq!((spares.0.len(), queue.responses.capacity()), (SPARES, 0));
+        assert_eq!((spares.0.len(), queue.waiting.is_none()), (SPARES, true));
     }
 
     #[test]
     fn the_limit_shrinks_again_when_the_room_is_not_used() {
-        let config = WatchConfig::default();
+        let config = WatchConfig::default().buffer_floor_bytes(1000);
         let mut queue = Queue::new(1000, 1 << 20);
         queue.push(at(0), response(100_000), 1, &mut Spares::default());
         assert!(!queue.is_over(at(1), STALL, 0));
@@ -407,7 +426,6 @@ mod tests {
                 &mut Spares::default(),
             );
         }
-        assert_eq!(queue.responses.len(), 1);
-        assert_eq!(queue.responses[0].resume_revision(), 999);
+        assert!(queue.responses().map(WatchResponse::resume_revision).eq([999]));
     }
 }

@@ -63,7 +63,7 @@ impl Watch {
             // That concerns the member, and says nothing against the watch.
             return Verdict::Replace { remedy, end: StreamEnd::Unavailable { message } };
         }
-        if self.live().is_some_and(|live| now.since(live.begun) >= config.backoff_ceiling) {
+        if self.live().is_some() && now.since(self.counts.since) >= config.backoff_ceiling {
             self.cancels = 0;
         }
         let times = if is_running { &mut self.cancels } else { &mut self.refusals };

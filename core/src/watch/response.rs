@@ -1,6 +1,6 @@
 //! What a watch delivers: a [`WatchResponse`] is received buffers with an index over them.
 
-use alloc::{string::String, vec, vec::Vec};
+use alloc::{boxed::Box, string::String, vec, vec::Vec};
 use bytes::Bytes;
 use core::{
     fmt,
@@ -10,14 +10,14 @@ use core::{
 use super::owned::{OwnedEvent, OwnedKeyValue};
 use crate::{
     Checkpoint, CloseReason, Frame, Header,
-    wire::decode::{EventIndex, KvIndex, NO_PREV, Prevs, Span},
+    wire::index::{EventIndex, Events, KvIndex, NO_PREV, Prevs},
 };
 
 /// Some events of one received frame.
 #[derive(Clone)]
 pub(crate) struct Chunk {
     frame: Bytes,
-    events: Vec<EventIndex>,
+    events: Events,
     prevs: Prevs,
 }
 
@@ -49,20 +49,12 @@ impl Chunk {
         self.frame.len() + (self.events.capacity() + self.prevs.capacity()) * INDEX_BYTES
     }
 
-    pub(crate) fn indices(&self) -> &[EventIndex] {
-        &self.events
-    }
-
-    pub(crate) fn bytes_of(&self, span: Span) -> &[u8] {
-        span.of(&self.frame)
-    }
-
     pub(crate) fn first_revision(&self) -> i64 {
         self.events.first().map_or(0, |event| event.kv.mod_revision)
     }
 
     pub(crate) fn drop_first(&mut self, count: usize) {
-        self.events.drain(..count);
+        self.events.drop_first(count);
     }
 
     pub(crate) fn last_revision(&self) -> i64 {
@@ -106,7 +98,11 @@ pub enum ResponseKind {
 /// One or more responses of the server to one watch, in order: all events of a revision that match the
 /// watch are in one of these, never in two.
 #[derive(Clone)]
-pub struct WatchResponse {
+pub struct WatchResponse(Box<Body>);
+
+/// What a response has. It is behind a pointer, since a response is moved often on its way to the consumer.
+#[derive(Clone)]
+struct Body {
     kind: ResponseKind,
     header: Header,
     resume_revision: i64,
@@ -152,42 +148,46 @@ impl Chunks {
 }
 
 impl WatchResponse {
+    /// What a response takes beside its buffers and their index, in bytes.
+    pub(crate) const OWN_BYTES: usize = size_of::<Body>();
+
     pub(crate) fn notice(kind: ResponseKind, header: Header, resume_revision: i64) -> Self {
-        Self { kind, header, resume_revision, chunks: Chunks::None, events: 0, bytes: 0 }
+        let chunks = Chunks::None;
+        Self(Box::new(Body { kind, header, resume_revision, chunks, events: 0, bytes: 0 }))
     }
 
     pub(crate) fn events_of(chunk: Chunk, header: Header) -> Self {
         let resume_revision = chunk.last_revision() + 1;
         let (events, bytes) = (chunk.len(), chunk.bytes());
-        Self {
+        Self(Box::new(Body {
             kind: ResponseKind::Events,
             header,
             resume_revision,
             chunks: Chunks::One(chunk),
             events,
             bytes,
-        }
+        }))
     }
 
     /// Adds events that follow.
     pub(crate) fn extend(&mut self, chunk: Chunk, header: Header) {
-        self.resume_revision = chunk.last_revision() + 1;
-        self.events += chunk.len();
-        self.bytes += chunk.bytes();
-        self.header = header;
-        self.chunks.push(chunk);
+        self.0.resume_revision = chunk.last_revision() + 1;
+        self.0.events += chunk.len();
+        self.0.bytes += chunk.bytes();
+        self.0.header = header;
+        self.0.chunks.push(chunk);
     }
 
     /// Adds a whole response that follows.
     pub(crate) fn append(&mut self, next: Self) {
-        self.resume_revision = next.resume_revision;
-        self.events += next.events;
-        self.bytes += next.bytes;
-        self.header = next.header;
-        match next.chunks {
+        self.0.resume_revision = next.0.resume_revision;
+        self.0.events += next.0.events;
+        self.0.bytes += next.0.bytes;
+        self.0.header = next.0.header;
+        match next.0.chunks {
             Chunks::None => {}
-            Chunks::One(chunk) => self.chunks.push(chunk),
-            Chunks::Many(chunks) => chunks.into_iter().for_each(|chunk| self.chunks.push(chunk)),
+            Chunks::One(chunk) => self.0.chunks.push(chunk),
+            Chunks::Many(chunks) => chunks.into_iter().for_each(|chunk| self.0.chunks.push(chunk)),
         }
     }
 
@@ -195,73 +195,73 @@ impl WatchResponse {
     /// key is left empty.
     #[must_use]
     pub fn without_key_prefix(mut self, bytes: usize) -> Self {
-        self.chunks.as_mut_slice().iter_mut().for_each(|chunk| chunk.cut_keys(bytes));
+        self.0.chunks.as_mut_slice().iter_mut().for_each(|chunk| chunk.cut_keys(bytes));
         self
     }
 
     /// What it holds in memory, in bytes: the received buffers and their index.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.bytes
+        self.0.bytes
     }
 
     /// Events, progress, or created.
     #[must_use]
     pub fn kind(&self) -> ResponseKind {
-        self.kind
+        self.0.kind
     }
 
     /// The header of the (last) response received. Its revision is the store's when the response was
     /// made, which may be ahead of the events: to resume, use [`resume_revision`](Self::resume_revision).
     #[must_use]
     pub fn header(&self) -> Header {
-        self.header
+        self.0.header
     }
 
     /// Where to go on after this response: store it with what you made of the events, and start the next
     /// watch there; nothing is missed and nothing comes twice.
     #[must_use]
     pub fn resume_revision(&self) -> i64 {
-        self.resume_revision
+        self.0.resume_revision
     }
 
     /// [`resume_revision`](Self::resume_revision) with the cluster whose revision that is: store it with what you made of
     /// the events, and begin there after a restart with [`WatchRequest::resume`](crate::WatchRequest::resume).
     #[must_use]
     pub fn checkpoint(&self) -> Checkpoint {
-        Checkpoint::new(self.resume_revision, self.header.cluster_id)
+        Checkpoint::new(self.0.resume_revision, self.0.header.cluster_id)
     }
 
     /// Everything up to this revision, and nothing after it, has been delivered with this response.
     #[must_use]
     pub fn revision(&self) -> i64 {
-        self.resume_revision - 1
+        self.0.resume_revision - 1
     }
 
     /// How many events there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.events
+        self.0.events
     }
 
     /// Whether there are no events: true of progress and created responses.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.events == 0
+        self.0.events == 0
     }
 
     /// The events, by ascending revision; within a revision, as the transaction made them.
     pub fn events(&self) -> impl DoubleEndedIterator<Item = Event<'_>> + Clone {
-        self.chunks.as_slice().iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.event(index)))
+        self.0.chunks.as_slice().iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.event(index)))
     }
 }
 
 impl fmt::Debug for WatchResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchResponse")
-            .field("kind", &self.kind)
-            .field("header", &self.header)
-            .field("resume_revision", &self.resume_revision)
+            .field("kind", &self.0.kind)
+            .field("header", &self.0.header)
+            .field("resume_revision", &self.0.resume_revision)
             .field("events", &self.events().collect::<Vec<_>>())
             .finish()
     }
@@ -270,7 +270,8 @@ impl fmt::Debug for WatchResponse {
 impl PartialEq for WatchResponse {
     /// By what is delivered; how it was received doesn't matter.
     fn eq(&self, other: &Self) -> bool {
-        (self.kind, self.header, self.resume_revision) == (other.kind, other.header, other.resume_revision)
+        (self.0.kind, self.0.header, self.0.resume_revision)
+            == (other.0.kind, other.0.header, other.0.resume_revision)
             && self.events().eq(other.events())
     }
 }

@@ -6,7 +6,7 @@ use crate::{StreamKey, WatchResponse, WatchState, WatchStats, stream::progress::
 impl Watch {
     /// How many revisions lie between what the consumer has taken and the newest that waits for it.
     pub(crate) fn lag(&self) -> u64 {
-        let Some(newest) = self.queue.responses().back() else { return 0 };
+        let Some(newest) = self.queue.responses().next_back() else { return 0 };
         let before_first = self.place.point().map_or(0, |point| point.start().saturating_sub(1));
         let taken = self.counts.taken.max(before_first);
         u64::try_from(newest.resume_revision().saturating_sub(1).saturating_sub(taken)).unwrap_or(0)
@@ -23,7 +23,6 @@ impl Watch {
             State::Closed => WatchState::Closed,
         };
         let point = self.place.point();
-        let waiting = self.queue.responses();
         WatchStats {
             state,
             since: self.counts.since,
@@ -32,8 +31,8 @@ impl Watch {
             accepted_revision: point.map_or(0, |point| point.accepted()),
             taken_revision: self.counts.taken,
             lag: self.lag(),
-            queued_responses: waiting.len(),
-            queued_events: waiting.iter().map(WatchResponse::len).sum(),
+            queued_responses: self.queue.responses().count(),
+            queued_events: self.queue.responses().map(WatchResponse::len).sum(),
             queued_bytes: self.held(),
             buffer_limit: self.queue.limit(),
             events: self.counts.events,

@@ -16,7 +16,8 @@ const NONE: u32 = u32::MAX;
 /// join an order at its end and to leave it cost the same however many there are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watches {
-    places: Vec<Slot>,
+    /// Boxed, so that a large table with few watches is small.
+    places: Vec<Option<Box<Slot>>>,
     free: Vec<u32>,
     /// The number of the next watch.
     next: u64,
@@ -46,15 +47,14 @@ impl Default for Ends {
     }
 }
 
+/// A watch, and its neighbours in the order that it is in.
 #[derive(Clone, Debug)]
 struct Slot {
-    /// The number of the watch that is here, or was.
     number: u64,
-    /// Boxed, so that a large table with few watches is small.
-    watch: Option<Box<Watch>>,
-    order: Option<Order>,
     before: u32,
     after: u32,
+    order: Option<Order>,
+    watch: Watch,
 }
 
 impl Watches {
@@ -62,7 +62,7 @@ impl Watches {
     pub(crate) fn insert(&mut self, watch: Watch) -> WatchKey {
         let number = self.next;
         self.next += 1;
-        let slot = Slot { number, watch: Some(Box::new(watch)), order: None, before: NONE, after: NONE };
+        let slot = Some(Box::new(Slot { number, before: NONE, after: NONE, order: None, watch }));
         if let Some(index) = self.free.pop()
             && let Some(place) = self.places.get_mut(index as usize)
         {
@@ -78,19 +78,20 @@ impl Watches {
     /// Forgets a watch.
     pub(crate) fn remove(&mut self, key: WatchKey) {
         self.unlist(key);
-        let Some(slot) = self.slot_mut(key) else { return };
-        if slot.watch.take().is_some() {
+        if self.slot(key).is_some()
+            && let Some(place) = self.places.get_mut(key.index as usize)
+        {
+            *place = None;
             self.free.push(key.index);
         }
     }
 
     pub(crate) fn get(&self, key: WatchKey) -> Option<&Watch> {
-        let slot = self.places.get(key.index as usize).filter(|slot| slot.number == key.number)?;
-        slot.watch.as_deref()
+        self.slot(key).map(|slot| &slot.watch)
     }
 
     pub(crate) fn get_mut(&mut self, key: WatchKey) -> Option<&mut Watch> {
-        self.slot_mut(key)?.watch.as_deref_mut()
+        self.slot_mut(key).map(|slot| &mut slot.watch)
     }
 
     /// A watch that must be there: its stream has it, or it has just been found.
@@ -103,8 +104,8 @@ impl Watches {
     /// All watches, by their places in the table.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (WatchKey, &Watch)> {
         self.places.iter().zip(0..).filter_map(|(slot, index)| {
-            let key = WatchKey { number: slot.number, index };
-            slot.watch.as_deref().map(|watch| (key, watch))
+            let slot = slot.as_deref()?;
+            Some((WatchKey { number: slot.number, index }, &slot.watch))
         })
     }
 
@@ -115,17 +116,15 @@ impl Watches {
 
     /// The watches of an order, the one whose consumer has kept it waiting for longest first.
     pub(crate) fn waiting(&self, order: Order) -> impl Iterator<Item = (WatchKey, &Watch)> {
-        let slot_at = |index: u32| Some((index, self.places.get(index as usize)?));
+        let slot_at = |index| Some((index, self.slot_at(index)?));
         let first = slot_at(self.ends(order).first);
         let slots = core::iter::successors(first, move |(_, slot)| slot_at(slot.after));
-        slots.filter_map(|(index, slot)| {
-            Some((WatchKey { number: slot.number, index }, slot.watch.as_deref()?))
-        })
+        slots.map(|(index, slot)| (WatchKey { number: slot.number, index }, &slot.watch))
     }
 
     /// In which order the watch is, if something waits for its consumer.
     pub(crate) fn order(&self, key: WatchKey) -> Option<Order> {
-        self.places.get(key.index as usize).filter(|slot| slot.number == key.number)?.order
+        self.slot(key)?.order
     }
 
     /// Puts a watch at the end of an order, wherever it was before: its consumer has just taken something.
@@ -144,7 +143,7 @@ impl Watches {
         let Some(slot) = self.slot_mut(key) else { return };
         debug_assert!(slot.order.is_none(), "{key:?} is in no order");
         (slot.order, slot.before, slot.after) = (Some(order), last, NONE);
-        match self.places.get_mut(last as usize) {
+        match self.slot_at_mut(last) {
             Some(slot) => slot.after = key.index,
             None => self.ends_mut(order).first = key.index,
         }
@@ -156,11 +155,11 @@ impl Watches {
         let Some(slot) = self.slot_mut(key) else { return };
         let Some(order) = slot.order.take() else { return };
         let (before, after) = (slot.before, slot.after);
-        match self.places.get_mut(before as usize) {
+        match self.slot_at_mut(before) {
             Some(slot) => slot.after = after,
             None => self.ends_mut(order).first = after,
         }
-        match self.places.get_mut(after as usize) {
+        match self.slot_at_mut(after) {
             Some(slot) => slot.before = before,
             None => self.ends_mut(order).last = before,
         }
@@ -181,12 +180,23 @@ impl Watches {
     }
 
     fn key_at(&self, index: u32) -> Option<WatchKey> {
-        let slot = self.places.get(index as usize)?;
-        Some(WatchKey { number: slot.number, index })
+        Some(WatchKey { number: self.slot_at(index)?.number, index })
+    }
+
+    fn slot(&self, key: WatchKey) -> Option<&Slot> {
+        self.slot_at(key.index).filter(|slot| slot.number == key.number)
     }
 
     fn slot_mut(&mut self, key: WatchKey) -> Option<&mut Slot> {
-        self.places.get_mut(key.index as usize).filter(|slot| slot.number == key.number)
+        self.slot_at_mut(key.index).filter(|slot| slot.number == key.number)
+    }
+
+    fn slot_at(&self, index: u32) -> Option<&Slot> {
+        self.places.get(index as usize)?.as_deref()
+    }
+
+    fn slot_at_mut(&mut self, index: u32) -> Option<&mut Slot> {
+        self.places.get_mut(index as usize)?.as_deref_mut()
     }
 }
 

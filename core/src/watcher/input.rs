@@ -20,10 +20,10 @@ use crate::{
     remedy,
     stream::{
         Stream,
-        creates::is_refused,
+        creates::{NO_WATCH, is_refused},
         open::{Connection, Heard},
     },
-    watch::Refusal,
+    watch::{Refusal, admit::Admitted},
 };
 
 impl Watcher {
@@ -49,35 +49,41 @@ impl Watcher {
     pub fn handle_frame(&mut self, now: Instant, stream: StreamKey, mut frame: Result<Frame, DecodeError>) {
         let now = self.advance(now);
         let key = stream;
-        let is_open = self.streams.current(key).is_some_and(|stream| stream.connection().is_some());
-        if !is_open {
+        let Some(stream) = self.streams.current(key).filter(|stream| stream.connection().is_some()) else {
             return;
-        }
-        self.stats.frames += 1;
-        let mut is_refusal = false;
-        let outcome = match &mut frame {
-            Ok(frame) => {
-                self.stats.frame_bytes += frame.bytes.len() as u64;
-                is_refusal = frame.created && is_refused(frame);
-                self.take_in(now, key.stream, frame)
-            }
-            Err(error) => Err((*error).into()),
         };
-        match outcome {
+        self.stats.frames += 1;
+        match &mut frame {
+            Ok(frame) => {
+                // Most frames move no deadline.
+                if !(is_plain(frame) && stream.is_steady(&self.config)) {
+                    self.streams.touch(key.stream);
+                }
+                self.stats.frame_bytes += frame.bytes.len() as u64;
+                self.lawful_or_not(now, key, frame);
+            }
+            Err(error) => self.misbehaved(now, key.stream, (*error).into()),
+        }
+        self.settle();
+    }
+
+    fn lawful_or_not(&mut self, now: Instant, key: StreamKey, frame: &mut Frame) {
+        let is_refusal = frame.created && is_refused(frame);
+        match self.take_in(now, key.stream, frame) {
             Ok(is_news) => {
                 // Unless the frame itself had the connection replaced.
-                if let Some(stream) = self.streams.current_mut(key) {
+                let stream = self.streams.get_untouched(key.stream).filter(|stream| stream.key() == key);
+                if let Some(stream) = stream {
                     stream.frame_came(now, &self.config, is_news, is_refusal);
                 }
             }
             Err(what) => self.misbehaved(now, key.stream, what),
         }
-        self.settle();
     }
 
     /// Whether the frame brought events that were accepted.
     fn take_in(&mut self, now: Instant, id: StreamId, frame: &mut Frame) -> Result<bool, ServerMisbehaved> {
-        let Some(stream) = self.streams.known_mut(id) else { return Ok(false) };
+        let Some(stream) = self.streams.get_untouched(id) else { return Ok(false) };
         // The gRPC proxy makes `created` up, with the revision that was asked for: it may not exist yet.
         if !frame.created || frame.header.cluster_id != 0 {
             let watches = &self.watches;
@@ -114,13 +120,20 @@ impl Watcher {
                 self.connection_progress(now, id, frame.header);
                 Ok(false)
             }
-            Heard::Of { watch } if self.check_cluster(watch, frame.header) => Ok(false),
-            Heard::Of { watch } if frame.events.is_empty() => {
-                self.stats.progress_notifications += 1;
-                self.watch_progress(now, id, watch, frame.header, false);
-                Ok(false)
+            Heard::Of { watch: key } => {
+                let Some(watch) = self.watches.known_mut(key) else { return Ok(false) };
+                if let Some(reason) = watch.place_mut().check_cluster(frame.header) {
+                    self.close(key, reason);
+                    return Ok(false);
+                }
+                if frame.events.is_empty() {
+                    self.stats.progress_notifications += 1;
+                    self.watch_progress(now, id, key, frame.header, false);
+                    return Ok(false);
+                }
+                let admitted = watch.admit(frame, connection.progress())?;
+                Ok(self.admitted(now, id, key, admitted))
             }
-            Heard::Of { watch } => self.events(now, id, watch, frame),
         }
     }
 
@@ -199,20 +212,8 @@ impl Watcher {
         self.apply(now, key, verdict);
     }
 
-    fn events(
-        &mut self,
-        now: Instant,
-        id: StreamId,
-        key: WatchKey,
-        frame: &mut Frame,
-    ) -> Result<bool, ServerMisbehaved> {
-        let (Some(connection), Some(watch)) =
-            (self.streams.get(id).and_then(|stream| stream.connection()), self.watches.get_mut(key))
-        else {
-            debug_assert!(false, "a route leads to a watch");
-            return Ok(false);
-        };
-        let admitted = watch.admit(frame, connection.progress())?;
+    /// The events of a frame were lawful. Whether any were accepted.
+    fn admitted(&mut self, now: Instant, id: StreamId, key: WatchKey, admitted: Admitted) -> bool {
         self.stats.stale_events += admitted.stale as u64;
         self.stats.overtaken_events += admitted.overtaken as u64;
         if admitted.overtaken > 0 {
@@ -222,8 +223,10 @@ impl Watcher {
         if let Some(response) = admitted.response {
             self.put_events(now, key, response, admitted.base);
         }
-        self.limit_partial(now, key);
-        Ok(is_news)
+        if admitted.has_partial {
+            self.limit_partial(now, key);
+        }
+        is_news
     }
 
     /// A reply to a manual progress request. It speaks for all the watches of the connection that it can speak for; they
@@ -418,4 +421,9 @@ impl Watcher {
             Denied::Unknown(failure) => self.retry_read(now, id, Purpose::Denial, watches, &failure),
         }
     }
+}
+
+/// Whether a frame brings nothing but events, or progress, of a watch.
+fn is_plain(frame: &Frame) -> bool {
+    !frame.created && !frame.canceled && frame.watch_id != NO_WATCH
 }

@@ -232,16 +232,22 @@ impl Watcher {
         let key = watch;
         let watch = self.watches.get_mut(key)?;
         let delivery = watch.take(now, &self.config, &mut self.spares);
+        let waits_for_consumer = watch.waits_for_consumer();
         match &delivery {
             Some(Delivery::Closed(_)) => {
                 self.watches.remove(key);
                 return delivery;
             }
-            Some(Delivery::Response(_)) => self.stats.responses += 1,
+            Some(Delivery::Response(_)) => {
+                self.stats.responses += 1;
+                self.taken(key);
+            }
             None => {}
         }
-        self.taken(now, key);
-        self.settle();
+        if waits_for_consumer {
+            self.go_on(now, key);
+            self.settle();
+        }
         delivery
     }
 
@@ -318,8 +324,10 @@ impl Watcher {
             }
         }
         // A storm has passed: its room isn't needed any more.
-        self.actions.shrink_to(KEPT_ACTIONS);
-        self.cancels.shrink_to(KEPT_ACTIONS);
+        if self.actions.capacity().max(self.cancels.capacity()) > KEPT_ACTIONS {
+            self.actions.shrink_to(KEPT_ACTIONS);
+            self.cancels.shrink_to(KEPT_ACTIONS);
+        }
         None
     }
 

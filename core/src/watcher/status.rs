@@ -41,8 +41,8 @@ impl Watcher {
 
     /// The keys that are watched; `None` for a watch that has ended.
     #[must_use]
-    pub fn range(&self, watch: WatchKey) -> Option<&KeyRange> {
-        self.watches.get(watch).map(Watch::range)
+    pub fn range(&self, watch: WatchKey) -> Option<KeyRange> {
+        self.watches.get(watch).map(|watch| watch.keys().to_range())
     }
 
     /// What has been done so far, and what is held now.

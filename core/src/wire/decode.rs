@@ -3,11 +3,14 @@
 //! It accepts and refuses what a protobuf decoder generated from etcd's `rpc.proto` does, field numbers
 //! and merging rules included (a property test holds it against prost).
 
-use alloc::{boxed::Box, vec::Vec};
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
-use super::reader::{END, Reader, bytes_tag, varint_tag};
+use super::{
+    index::{EventIndex, Events, KvIndex, NO_PREV, Prevs, Span},
+    reader::{END, Reader, bytes_tag, varint_tag},
+};
 
 /// The bytes are no protobuf message of the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,68 +63,6 @@ pub enum DecodeError {
     TooLong,
 }
 
-/// A stretch of the frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(super) start: u32,
-    pub(super) len: u32,
-}
-
-impl Span {
-    pub(crate) fn new(start: u32, len: u32) -> Self {
-        Self { start, len }
-    }
-
-    pub(crate) fn range(self) -> core::ops::Range<usize> {
-        let start = self.start as usize;
-        start..start + self.len as usize
-    }
-
-    pub(crate) fn of(self, frame: &[u8]) -> &[u8] {
-        &frame[self.range()]
-    }
-
-    pub(crate) fn is_empty(self) -> bool {
-        self.len == 0
-    }
-
-    /// Leaves the first bytes out.
-    pub(crate) fn cut(&mut self, bytes: usize) {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.len);
-        self.start += bytes;
-        self.len -= bytes;
-    }
-}
-
-/// etcd's `KeyValue`, as an index.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct KvIndex {
-    pub(crate) key: Span,
-    pub(crate) value: Span,
-    pub(crate) create_revision: i64,
-    pub(crate) mod_revision: i64,
-    pub(crate) version: i64,
-    pub(crate) lease: i64,
-}
-
-/// etcd's `Event`, as an index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct EventIndex {
-    pub(crate) kv: KvIndex,
-    /// The wire's number: 0 put, 1 delete, others are for a later etcd.
-    pub(crate) kind: i32,
-    /// Where in the frame's list of previous pairs, `NO_PREV` for none.
-    pub(crate) prev: u32,
-}
-
-pub(crate) const NO_PREV: u32 = u32::MAX;
-
-impl Default for EventIndex {
-    fn default() -> Self {
-        Self { kv: KvIndex::default(), kind: 0, prev: NO_PREV }
-    }
-}
-
 /// etcd's `ResponseHeader`. Proxies leave fields out; 0 stands for that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -162,36 +103,8 @@ pub struct Frame {
     pub(crate) compact_revision: i64,
     cancel_reason: Span,
     pub(crate) fragment: bool,
-    pub(crate) events: Vec<EventIndex>,
+    pub(crate) events: Events,
     pub(crate) prevs: Prevs,
-}
-
-/// The index over the previous pairs of a frame's events. Few watches ask for those, so it is a pointer only: a frame
-/// is moved often.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Prevs(Option<Box<PrevList>>);
-
-/// A list of its own type: behind a pointer on purpose.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct PrevList(Vec<KvIndex>);
-
-impl Prevs {
-    pub(crate) fn as_slice(&self) -> &[KvIndex] {
-        self.0.as_ref().map_or(&[], |list| &list.0)
-    }
-
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [KvIndex] {
-        self.0.as_mut().map_or(&mut [], |list| &mut list.0)
-    }
-
-    pub(crate) fn capacity(&self) -> usize {
-        self.0.as_ref().map_or(0, |list| list.0.capacity())
-    }
-
-    /// The list, to add to.
-    fn list(&mut self) -> &mut Vec<KvIndex> {
-        &mut self.0.get_or_insert_default().0
-    }
 }
 
 /// The least an event takes on the wire: a key of one byte and a revision, in their three messages.
@@ -225,7 +138,7 @@ impl Frame {
             compact_revision: 0,
             cancel_reason: Span::default(),
             fragment: false,
-            events: Vec::new(),
+            events: Events::default(),
             prevs: Prevs::default(),
         });
         // It is read into where it is returned: that saves a move.
@@ -262,6 +175,7 @@ impl Frame {
         }
         let mut reader = Reader::new(bytes);
         let mut tag = reader.tag();
+        let mut events = Vec::new();
         loop {
             if tag == bytes_tag(1) {
                 read_header(reader.message()?, &mut self.header)?;
@@ -274,18 +188,26 @@ impl Frame {
             while tag == bytes_tag(11) {
                 let start = reader.at();
                 let message = reader.message()?;
-                if self.events.len() == self.events.capacity() {
-                    make_room(&mut self.events, bytes.len(), start, reader.at())?;
+                if events.len() == events.capacity() {
+                    if events.is_empty() && reader.at() == bytes.len() {
+                        let mut only = EventIndex::default();
+                        read_event(message, &mut only, &mut self.prevs, 1)?;
+                        self.events = Events::One(only);
+                        return Ok(());
+                    }
+                    make_room(&mut events, bytes.len(), start, reader.at())?;
                 }
-                let room = self.events.capacity() - self.events.len();
-                self.events.push(EventIndex::default());
-                if let Some(event) = self.events.last_mut() {
+                let room = events.capacity() - events.len();
+                events.push(EventIndex::default());
+                if let Some(event) = events.last_mut() {
                     read_event(message, event, &mut self.prevs, room)?;
                 }
                 tag = reader.tag();
             }
             if tag == END {
-                if self.events.capacity() > self.events.len() + SPARE || self.prevs.0.is_some() {
+                let has_room = events.capacity() > events.len() + SPARE;
+                self.events = Events::Many(events);
+                if has_room || self.prevs.is_some() {
                     self.shrink();
                 }
                 return Ok(());
@@ -321,13 +243,16 @@ impl Frame {
     #[cold]
     #[inline(never)]
     fn shrink(&mut self) {
-        if self.events.capacity() > self.events.len() + SPARE.max(self.events.len() / 8) {
-            self.events.shrink_to_fit();
-        }
-        if let Some(PrevList(prevs)) = self.prevs.0.as_deref_mut()
-            && prevs.capacity() > prevs.len() + SPARE.max(prevs.len() / 8)
+        if let Events::Many(events) = &mut self.events
+            && events.capacity() > events.len() + SPARE.max(events.len() / 8)
         {
-            prevs.shrink_to_fit();
+            events.shrink_to_fit();
+        }
+        if self.prevs.is_some() {
+            let prevs = self.prevs.list();
+            if prevs.capacity() > prevs.len() + SPARE.max(prevs.len() / 8) {
+                prevs.shrink_to_fit();
+            }
         }
     }
 }

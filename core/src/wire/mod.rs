@@ -24,6 +24,7 @@
 //! [`Page::decode_chunk`]: crate::Page::decode_chunk
 
 pub(crate) mod decode;
+pub(crate) mod index;
 mod reader;
 pub(crate) mod version;
 

@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::{
-    decode::{DecodeError, Header, KvIndex, read_header, read_kv},
+    decode::{DecodeError, Header, read_header, read_kv},
+    index::KvIndex,
     reader::{END, Reader, bytes_tag, varint_tag},
 };
 use crate::{Code, Failure, Page, Pairs, RangeDone, ServerVersion};

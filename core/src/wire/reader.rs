@@ -4,7 +4,7 @@
 //! of their numbers and numbers in their shortest form; every other form that protobuf allows is read as
 //! well. `cargo run --release -p etcd-watch-bench --bin counts` counts the instructions.
 
-use super::decode::{DecodeError, Span};
+use super::{decode::DecodeError, index::Span};
 
 const VARINT: u32 = 0;
 const FIXED64: u32 = 1;

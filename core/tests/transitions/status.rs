@@ -221,7 +221,7 @@ fn when_a_stream_is_opened_again_and_how_often_it_failed_can_be_asked_with_its_o
 fn which_keys_a_watch_is_of_can_be_asked_until_its_end_is_taken() {
     let mut driver = Driver::new(WatchConfig::default());
     let watch = driver.watch(from_now("k"));
-    assert_eq!(driver.watcher.range(watch), Some(&etcd_watch_core::KeyRange::key("k")));
+    assert_eq!(driver.watcher.range(watch), Some(etcd_watch_core::KeyRange::key("k")));
     driver.cancel(watch);
     driver.closed(watch);
     assert_eq!(driver.watcher.range(watch), None);

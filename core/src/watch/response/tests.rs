@@ -143,7 +143,7 @@ fn a_chunk_counts_its_frame_and_its_index() {
     for chunk in [&without, &with] {
         assert_eq!(chunk.bytes(), chunk.frame.len() + room(chunk) * INDEX_BYTES);
     }
-    assert_eq!(without.bytes_of(without.indices()[0].kv.value), b"value");
+    assert_eq!(without.events[0].kv.value.of(&without.frame), b"value");
 }
 
 #[test]

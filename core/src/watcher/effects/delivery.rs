@@ -68,10 +68,21 @@ impl Watcher {
         }
     }
 
-    /// The consumer has taken something, or has found nothing.
-    pub(in crate::watcher) fn taken(&mut self, now: Instant, key: WatchKey) {
+    /// The consumer has taken a response.
+    pub(in crate::watcher) fn taken(&mut self, key: WatchKey) {
         let Some(watch) = self.watches.known_mut(key) else { return };
         self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
+        let order = watch.order();
+        if watch.queue().is_empty() {
+            self.watches.unlist(key);
+        } else {
+            self.watches.list_last(key, order);
+        }
+    }
+
+    /// The consumer of a watch that waits for it has taken something, or has found nothing.
+    pub(in crate::watcher) fn go_on(&mut self, now: Instant, key: WatchKey) {
+        let Some(watch) = self.watches.known_mut(key) else { return };
         let id = watch.stream();
         let is_empty = watch.queue().is_empty();
         let is_released = watch.is_holding() && watch.queue().has_room();
@@ -82,12 +93,6 @@ impl Watcher {
         let is_caught_up = watch.is_overflowed() && is_empty;
         if is_caught_up {
             watch.queue_again();
-        }
-        let order = watch.order();
-        if is_empty {
-            self.watches.unlist(key);
-        } else {
-            self.watches.list_last(key, order);
         }
         if is_released && let Some(stream) = self.streams.get_mut(id) {
             stream.release(now);

@@ -93,7 +93,7 @@ impl Watcher {
         stream.remove(self.now, key, known);
         let (group, is_own, is_left) = (stream.group(), stream.is_own(), stream.watches().is_empty());
         let is_waiting = stream.backoff_until().is_some();
-        if let Some(group) = self.groups.get_mut(group).filter(|_| !is_own) {
+        if let Some(group) = self.groups.get_untouched(group).filter(|_| !is_own) {
             group.count_watches(id, before, before - 1, &self.config);
         }
         // No other watch may join a stream that was one watch's own.

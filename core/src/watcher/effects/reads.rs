@@ -44,7 +44,7 @@ impl Watcher {
             group.read_mut(purpose).attempts().stop_clock();
             return;
         };
-        let keys = first.range().clone();
+        let keys = first.keys().to_range();
         for &key in &asked {
             if let Some(watch) = self.watches.get_mut(key) {
                 watch.set_asked(true);
@@ -74,7 +74,7 @@ impl Watcher {
         next_revision: i64,
     ) {
         let (Some(stream), Some(keys)) =
-            (self.streams.get(id), self.watches.get(watch).map(|watch| watch.range().clone()))
+            (self.streams.get(id), self.watches.get(watch).map(|watch| watch.keys().to_range()))
         else {
             return;
         };
@@ -227,7 +227,7 @@ fn next_to_ask(group: &mut Group, purpose: Purpose, watches: &Watches) -> Vec<Wa
     let waits = |key| watches.get(key).is_some_and(|watch| watch.is_in_line_for(purpose));
     let line = group.read_mut(purpose).waiting();
     let Some(first) = line.pop(waits) else { return Vec::new() };
-    let range = |key| watches.get(key).map(|watch| watch.range());
+    let range = |key| watches.get(key).map(|watch| watch.keys());
     let mut next = Vec::from([first]);
     while let Some(key) = line.first(waits)
         && (purpose == Purpose::Now || range(key) == range(first))

@@ -34,7 +34,7 @@ impl Watcher {
         let before = stream.watches().len();
         stream.add(key);
         let (group, is_own) = (stream.group(), stream.is_own());
-        if !is_own && let Some(group) = self.groups.get_mut(group) {
+        if !is_own && let Some(group) = self.groups.get_untouched(group) {
             group.count_watches(id, before, before + 1, &self.config);
         }
     }
@@ -83,7 +83,7 @@ impl Watcher {
         let stream_key = stream.key();
         let watch = stream.watches().first().and_then(|key| self.watches.get(key));
         // Who may watch a range may watch its first key.
-        let first_key = watch.map(|watch| watch.range().start().clone()).unwrap_or_default();
+        let first_key = watch.map(|watch| watch.keys().start()).unwrap_or_default();
         // Nobody hears what a connection says that isn't read.
         let Some(connection) = stream.connection_mut().filter(|connection| connection.is_read()) else {
             return;
@@ -154,12 +154,12 @@ impl Watcher {
     ) {
         self.stats.deaf += 1;
         let watches = &self.watches;
-        let Some(range) = watches.get(watch).map(Watch::range) else { return };
+        let Some(keys) = watches.get(watch).map(Watch::keys) else { return };
         let is_concerned = |&other: &StreamId| {
             let stream = self.streams.get(other);
             let stream = stream.filter(|stream| stream.connection().is_some_and(Connection::is_proxied));
-            let mut keys = stream.into_iter().flat_map(|stream| stream.watches().iter());
-            other == id || keys.any(|key| watches.get(key).is_some_and(|watch| watch.range() == range))
+            let mut others = stream.into_iter().flat_map(|stream| stream.watches().iter());
+            other == id || others.any(|key| watches.get(key).is_some_and(|watch| watch.keys() == keys))
         };
         let concerned: Vec<StreamId> = self.streams.ids().into_iter().filter(is_concerned).collect();
         for id in concerned {

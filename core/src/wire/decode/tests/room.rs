@@ -49,8 +49,8 @@ fn room_for_an_eighth_or_for_four_may_be_left_over() {
         for (capacity, kept) in [(len + spare, len + spare), (len + spare + 1, len)] {
             let mut prevs = Vec::with_capacity(capacity);
             prevs.resize(len, KvIndex::default());
-            let mut frame = Frame::default();
-            (frame.events, frame.prevs) = (index(len, capacity), Prevs(Some(Box::new(PrevList(prevs)))));
+            let mut frame = Frame { events: Events::Many(index(len, capacity)), ..Frame::default() };
+            *frame.prevs.list() = prevs;
             frame.shrink();
             assert_eq!(
                 (frame.events.capacity(), frame.prevs.capacity()),
