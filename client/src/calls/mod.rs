@@ -2,6 +2,8 @@
 
 pub(crate) mod answers;
 pub(crate) mod attempts;
+#[cfg(feature = "metrics")]
+mod attributes;
 pub(crate) mod compare;
 pub(crate) mod conditional;
 pub(crate) mod end;

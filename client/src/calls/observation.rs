@@ -139,7 +139,7 @@ impl Drop for Observed {
         {
             let Measured { metrics, runtime, began } = &self.measured;
             metrics.in_flight.decrement(1);
-            let endpoint = self.endpoint.as_deref();
+            let endpoint = self.endpoint.as_ref();
             let duration = runtime.now().since(*began);
             metrics.call_over(self.method, self.outcome, endpoint, duration, self.attempts);
         }
