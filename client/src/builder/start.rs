@@ -12,7 +12,7 @@ use super::ClientBuilder;
 use crate::endpoint::Accepted;
 use crate::{
     BuildError, Client, StartError,
-    auth::{self, Authenticator},
+    auth::{self, Authenticator, Elsewhere},
     calls::{attempts::Calls, telemetry::Telemetry},
     cluster::{dialer::Dialer, endpoints::Endpoints, pool::Pool, pulse::Pulse},
     runtime::Seeds,
@@ -53,6 +53,7 @@ impl ClientBuilder {
             advertised: self.advertised,
             watch_config: self.watch,
             max_message_bytes: self.max_message_bytes,
+            auth_elsewhere: Elsewhere::default(),
             auth: Authenticator::new(self.user.or(self.token), seeds.backoff(auth::PACE)),
             seeds,
             pulse: Arc::new(Pulse::new(runtime.now())),

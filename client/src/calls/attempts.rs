@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     AttemptError, Endpoint, OpenError, Runtime,
-    auth::{AfterRefusal, Token},
+    auth::{AfterRefusal, Authenticator, Token},
     cluster::pool::{Pool, Pooled},
     runtime::{Backoff, Pace},
     sync::Latch,
@@ -53,6 +53,8 @@ pub(super) const TOKENS_PER_CALL: u32 = 4;
 pub(super) struct Prepared {
     pooled: Pooled,
     token: Option<Token>,
+    /// Whose token it is, if it is for an endpoint that is not the client's.
+    elsewhere: Option<Arc<Authenticator>>,
 }
 
 impl Prepared {
@@ -186,19 +188,23 @@ impl Calls {
         };
         match identity {
             Identity::OfClient => self.with_token(pooled, limits).await,
-            Identity::OfRequest => Ok(Prepared { pooled, token: None }),
+            Identity::OfRequest => Ok(Prepared { pooled, token: None, elsewhere: None }),
         }
     }
 
     pub(super) async fn with_token(&self, pooled: Pooled, limits: &Limits) -> Result<Prepared, Unsent> {
         if let Some(token) = self.carried.token() {
-            return Ok(Prepared { pooled, token: Some(token.clone()) });
+            return Ok(Prepared { pooled, token: Some(token.clone()), elsewhere: None });
         }
         let dialer = &self.pool.dialer;
+        // The connections of the pool go to the client's endpoints.
+        let elsewhere = if pooled.is_apart() { dialer.auth_elsewhere(pooled.endpoint()) } else { None };
+        let auth = elsewhere.as_deref().unwrap_or(&dialer.auth);
         let limit = limits.sending_limit(self.now());
         let late = || Failure::connection(format!("no auth token within {limit:?}"));
-        match self.while_open(limit, dialer.token(pooled.connection(), pooled.endpoint())).await {
-            Ok(Some(Ok(token))) => Ok(Prepared { pooled, token }),
+        let token = auth.token(&**self.runtime(), pooled.connection(), pooled.endpoint());
+        match self.while_open(limit, token).await {
+            Ok(Some(Ok(token))) => Ok(Prepared { pooled, token, elsewhere }),
             Ok(Some(Err(error))) => Err(Unsent::Failed { at: Some(pooled), error }),
             Ok(None) => Err(Unsent::Failed { at: Some(pooled), error: late().into() }),
             Err(end) => Err(Unsent::Ended(end)),
@@ -249,7 +255,8 @@ impl Calls {
             let fate = if has_credentials { Fate::TokenRefused } else { failed.fate };
             return CallFailure { fate, ..failed };
         };
-        let refused = |generation| self.pool.dialer.token_refused(generation);
+        let auth = prepared.elsewhere.as_deref().unwrap_or(&self.pool.dialer.auth);
+        let refused = |generation| auth.refused(self.now(), generation);
         let fate = match token.generation().map_or(AfterRefusal::Same, refused) {
             AfterRefusal::Another => Fate::TokenRefused,
             AfterRefusal::Same => Fate::GivenTokenRefused,

@@ -71,3 +71,36 @@ async fn a_call_without_a_token_is_refused_once_if_there_are_no_credentials() {
     assert!(matches!(refused, CallError::Refused { .. }), "{refused}");
     assert_eq!(etcd.take_headers("Put", "token"), [""]);
 }
+
+/// An `AuthenticateResponse` with a token.
+const TOKEN_OF_THE_CLUSTER: Answer = Answer::Message(b"\x12\x03one");
+const TOKEN_OF_ANOTHER: Answer = Answer::Message(b"\x12\x03two");
+
+#[tokio::test]
+async fn a_token_that_is_refused_outside_of_the_clients_endpoints_stays_the_clients_own() {
+    let cluster = |request| if request == 0 { TOKEN_OF_THE_CLUSTER } else { Answer::Empty };
+    let cluster = Scripted::start(cluster).await;
+    let another = Scripted::start(|request| match request {
+        0 => Answer::Status(16, "etcdserver: invalid auth token"),
+        1 => TOKEN_OF_ANOTHER,
+        _ => Answer::Empty,
+    });
+    let another = another.await;
+    let client = builder([cluster.endpoint()]).user("ann", "password").connect_lazy().expect("it is valid");
+    let put = async || {
+        client.put("key", "value").await.expect("it is put");
+        cluster.take_headers("Put", "token")
+    };
+    let status = async || {
+        client.maintenance().status(another.endpoint()).await.expect("it is told");
+        another.take_headers("Status", "token")
+    };
+    assert_eq!(put().await, ["one"]);
+    assert_eq!(status().await, ["one", "two"]);
+    assert_eq!(put().await, ["one"]);
+    assert_eq!(status().await, ["two"], "it is kept");
+    assert_eq!(cluster.take_headers("Authenticate", "token").len(), 1);
+    assert_eq!(another.take_headers("Authenticate", "token").len(), 1);
+    client.set_credentials(Credentials::token("given")).expect("it is valid");
+    assert_eq!((put().await, status().await), (vec!["given".to_owned()], vec!["given".to_owned()]));
+}
