@@ -82,7 +82,7 @@ impl AttributeSets {
             label(&self.client),
             Label::new("rpc_system_name", "grpc"),
             Label::new("rpc_method", method),
-            Label::new("rpc_response_status_code", outcome.status()),
+            Label::new("rpc_status_code", outcome.status()),
         ];
         labels.extend(outcome.error_type().map(|error| Label::new("error_type", error)));
         labels.extend(endpoint.into_iter().flat_map(server));
@@ -151,9 +151,9 @@ mod tests {
     fn labels_say_who_called_what_how_it_ended_and_where() {
         let sets = sets();
         let of_call = [("client", "mine"), ("rpc_system_name", "grpc"), ("rpc_method", METHOD)];
-        let ok = ("rpc_response_status_code", "OK");
+        let ok = ("rpc_status_code", "OK");
         let tcp = [("server_address", "::1"), ("server_port", "2379")];
-        let refused = [("rpc_response_status_code", "NOT_FOUND"), ("error_type", "NOT_FOUND")];
+        let refused = [("rpc_status_code", "NOT_FOUND"), ("error_type", "NOT_FOUND")];
         for (outcome, at, expected) in [
             (Outcome::OK, Some("http://[::1]:2379"), [&of_call[..], &[ok], &tcp[..]].concat()),
             (
