@@ -153,7 +153,8 @@ impl Client {
     /// once; the pages come from what it returns. [`get`](Self::get) reads a range in one message.
     ///
     /// # Errors
-    /// A range that can't be read, pages of no size, a revision below 0, a client that has been closed, or one whose runtime is gone.
+    /// A range that can't be read, pages of no size, a revision below 0, a client that has been closed, or one whose
+    /// runtime is gone.
     pub fn get_all(&self, request: impl Into<GetAll>) -> Result<Pages, OpenError> {
         // A read ends when nobody answers, as calls do; mirrors wait on.
         let limit = Some(self.calls().request_timeout);
