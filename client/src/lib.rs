@@ -83,7 +83,7 @@
 //! |---|---|
 //! | `otel.name`, `rpc.method` | `etcdserverpb.KV/Range` and its like |
 //! | `otel.kind`, `rpc.system.name` | `client`, `grpc` |
-//! | `rpc.response.status_code` | the server's status, such as `OK`, or what stands for it where no answer came |
+//! | `rpc.status_code` | the server's status, such as `OK`, or what stands for it where no answer came |
 //! | `error.type`, `otel.status_code` | unless it went well: the server's status, or a word such as `timeout`; and `ERROR` |
 //! | `server.address`, `server.port` | the endpoint of the last attempt, if one was reached |
 //! | `etcd_watch.attempts` | how many attempts were made |

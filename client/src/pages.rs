@@ -24,13 +24,17 @@ use crate::{Client, Mirror, OpenError, mirror::After};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct GetAll(MirrorRequest);
+pub struct GetAll {
+    list: MirrorRequest,
+    /// The revision that is asked for; 0 for the newest.
+    revision: i64,
+}
 
 impl GetAll {
     /// A read of all keys of a range, with every option at its default.
     pub fn new(range: impl Into<KeyRange>) -> Self {
         // What was handed out is not remembered: the memory is bounded.
-        Self(MirrorRequest::new(range).keep_index(false))
+        Self { list: MirrorRequest::new(range).keep_index(false), revision: 0 }
     }
 
     /// A read of every key with the prefix.
@@ -41,13 +45,21 @@ impl GetAll {
     /// The size in bytes that pages are to have; a single larger pair makes a larger page. Default: that of
     /// [`WatchConfig::page_bytes`](etcd_watch_core::WatchConfig::page_bytes), 16 MiB unless it was changed.
     pub fn page_bytes(mut self, bytes: usize) -> Self {
-        self.0 = self.0.page_bytes(bytes);
+        self.list = self.list.page_bytes(bytes);
         self
     }
 
     /// Leave the values out. Default: off.
     pub fn keys_only(mut self, on: bool) -> Self {
-        self.0 = self.0.keys_only(on);
+        self.list = self.list.keys_only(on);
+        self
+    }
+
+    /// The keys as they were at this revision. Default: 0, as they are. etcd has a revision until it is compacted:
+    /// reading ends with [`PagesError::Compacted`] then, and doesn't begin again at another.
+    pub fn revision(mut self, revision: i64) -> Self {
+        self.list = self.list.list_revision(revision);
+        self.revision = revision;
         self
     }
 }
@@ -62,6 +74,25 @@ impl<R: Into<KeyRange>> From<R> for GetAll {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PagesError {
+    /// The revision that was asked for has been compacted. No page was handed out.
+    #[error(
+        "the keys can't be read at revision {revision}, which has been compacted: read them at a later revision, or without one"
+    )]
+    Compacted {
+        /// The revision that was asked for.
+        revision: i64,
+    },
+    /// No member has come to the revision that was asked for in time: it has not been written yet, or the store went back.
+    /// No page was handed out.
+    #[error(
+        "the keys can't be read at revision {revision}: the newest is {newest}; read them at that revision, or without one"
+    )]
+    NotReached {
+        /// The revision that was asked for.
+        revision: i64,
+        /// The newest revision there was after that.
+        newest: i64,
+    },
     /// The rest of the keys can't be read at the revision of those before: the revision was compacted, no member has it,
     /// or another store answers. The pages that were handed out are right for their revision, and more of it will not
     /// come: read all keys again.
@@ -84,8 +115,8 @@ pub enum PagesError {
 /// that was handed out may still be looked at while the next is received. Where the server has it (etcd 3.7) the pages
 /// after the first come by one stream. A member that is lost meanwhile is replaced by another, at the same revision.
 ///
-/// If the revision is compacted before the first page was handed out, reading begins again at a later one; after that it
-/// is [`PagesError::Interrupted`].
+/// If the revision is compacted before the first page was handed out, reading begins again at a later one, unless
+/// [a revision](GetAll::revision) was asked for; after that it is [`PagesError::Interrupted`].
 ///
 /// It reads while it is polled. Taking is cancel-safe. Dropping it ends everything, here and on the server.
 ///
@@ -106,6 +137,8 @@ pub enum PagesError {
 #[must_use = "it does nothing unless it is polled"]
 pub struct Pages {
     mirror: Mirror,
+    /// The revision that was asked for, if one was.
+    wanted: Option<i64>,
     revision: Option<i64>,
     /// How many lists have begun.
     lists: u64,
@@ -120,14 +153,17 @@ impl Client {
     /// once; the pages come from what it returns. [`get`](Self::get) reads a range in one message.
     ///
     /// # Errors
-    /// A range that can't be read, pages of no size, a client that has been closed, or one whose runtime is gone.
+    /// A range that can't be read, pages of no size, a revision below 0, a client that has been closed, or one whose
+    /// runtime is gone.
     pub fn get_all(&self, request: impl Into<GetAll>) -> Result<Pages, OpenError> {
         // A read ends when nobody answers, as calls do; mirrors wait on.
         let limit = Some(self.calls().request_timeout);
         let config = self.calls().pool.dialer.watch_config.clone();
         let config = config.unreachable_deadline(limit).no_leader_deadline(limit);
-        let mirror = Mirror::open(self, request.into().0, &config, After::Nothing)?;
-        Ok(Pages { mirror, revision: None, lists: 0, begun: false, ended: false })
+        let GetAll { list, revision } = request.into();
+        let mirror = Mirror::open(self, list, &config, After::Nothing)?;
+        let wanted = (revision != 0).then_some(revision);
+        Ok(Pages { mirror, wanted, revision: None, lists: 0, begun: false, ended: false })
     }
 }
 
@@ -146,10 +182,12 @@ impl Pages {
     }
 
     /// All pairs that were not taken yet, in order, and their revision. They are all held in memory, which they share with the pages that they
-    /// came in. If the revision is compacted meanwhile reading begins again.
+    /// came in. If the revision is compacted meanwhile reading begins again, unless [a revision](GetAll::revision) was
+    /// asked for.
     ///
     /// # Errors
-    /// Why they can't be read; [`PagesError::Interrupted`] only if a page had been taken before.
+    /// Why they can't be read; [`PagesError::Interrupted`] only if a page had been taken before, or a revision was asked
+    /// for.
     pub async fn collect(mut self) -> Result<(i64, Vec<OwnedKeyValue>), PagesError> {
         let had_begun = self.begun;
         let mut kvs = Vec::new();
@@ -185,10 +223,8 @@ impl Pages {
         while !self.ended {
             match ready!(self.mirror.poll_take(cx)) {
                 Some(Ok(MirrorEvent::Listing { revision, reason })) => {
-                    if self.begun
-                        && let Some(revision) = self.revision
-                    {
-                        return Poll::Ready(self.end(PagesError::Interrupted { revision, reason }));
+                    if let Some(error) = self.interrupted(revision, reason) {
+                        return Poll::Ready(self.end(error));
                     }
                     self.revision = Some(revision);
                     self.lists += 1;
@@ -208,6 +244,21 @@ impl Pages {
             }
         }
         Poll::Ready(None)
+    }
+
+    /// What a list that begins at this revision means for the reader, if that can't go on with it.
+    fn interrupted(&self, newest: i64, reason: ListReason) -> Option<PagesError> {
+        match (self.revision, self.wanted) {
+            (Some(revision), wanted) if self.begun || wanted.is_some() => {
+                Some(PagesError::Interrupted { revision, reason })
+            }
+            (None, Some(revision)) => match reason {
+                ListReason::First => None,
+                ListReason::Compacted => Some(PagesError::Compacted { revision }),
+                _ => Some(PagesError::NotReached { revision, newest }),
+            },
+            _ => None,
+        }
     }
 
     fn end(&mut self, error: PagesError) -> Option<Result<Pairs, PagesError>> {

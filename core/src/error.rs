@@ -36,6 +36,12 @@ pub enum RequestError {
         /// The revision given.
         revision: i64,
     },
+    /// The revision of a mirror's first list is below 0.
+    #[error("list_revision is {revision}: use a revision of 1 or more, or 0 for the newest")]
+    NegativeListRevision {
+        /// The revision given.
+        revision: i64,
+    },
     /// A number is out of range.
     #[error("{field} is {value}: it must be {allowed}")]
     OutOfRange {

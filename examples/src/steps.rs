@@ -52,6 +52,9 @@ const CACHED_LOOKUP: &[Step] = &[
 
 const LEADER_ONLY: &[Step] = &[Until("working: 3"), EndLeases, Until("stopped working"), Until("working: 3")];
 
+// It ends by itself.
+const TRANSFER: &[Step] = &[];
+
 const CONFIG_RELOAD: &[Step] = &[
     Put("app/settings", r#"{"workers": 4, "greeting": "hello"}"#),
     Until("4 workers"),
@@ -88,6 +91,7 @@ pub(crate) fn of(program: &str) -> Option<&'static [Step]> {
         "checkpoint" => Some(CHECKPOINT),
         "cached-lookup" => Some(CACHED_LOOKUP),
         "leader-only" => Some(LEADER_ONLY),
+        "transfer" => Some(TRANSFER),
         "config-reload" => Some(CONFIG_RELOAD),
         "readiness" => Some(READINESS),
         "discovery-channel" => Some(DISCOVERY_CHANNEL),

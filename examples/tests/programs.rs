@@ -10,6 +10,7 @@ const CHECKPOINT: [&str; 2] = [env!("CARGO_BIN_EXE_checkpoint"), env!("CARGO_BIN
 const CACHED_LOOKUP: [&str; 2] =
     [env!("CARGO_BIN_EXE_cached-lookup"), env!("CARGO_BIN_EXE_cached-lookup-smol")];
 const LEADER_ONLY: &str = env!("CARGO_BIN_EXE_leader-only");
+const TRANSFER: &str = env!("CARGO_BIN_EXE_transfer");
 const CONFIG_RELOAD: &str = env!("CARGO_BIN_EXE_config-reload");
 const DISCOVERY_CHANNEL: &str = env!("CARGO_BIN_EXE_discovery-channel");
 const READINESS: &str = env!("CARGO_BIN_EXE_readiness");
@@ -17,7 +18,7 @@ const READINESS: &str = env!("CARGO_BIN_EXE_readiness");
 #[test]
 fn no_program_has_more_than_25_lines() {
     let programs = lines_of_code(&["src/bin", "sqlite-replica/src"]);
-    assert_eq!(programs.len(), 9, "{programs:?}");
+    assert_eq!(programs.len(), 10, "{programs:?}");
     assert!(programs.iter().all(|&(_, lines)| lines <= 25), "{programs:?}");
 }
 
@@ -94,6 +95,24 @@ async fn only_the_leader_works_and_it_stops_when_it_leads_no_more() {
 }
 
 #[tokio::test]
+async fn transfers_that_conflict_lose_no_money() {
+    let store = Store::start("etcd").await;
+    let mut programs = [(); 2].map(|()| Program::start(TRANSFER, &store.endpoint(), "".as_ref()));
+    let mut attempts = 0;
+    for program in &mut programs {
+        let line = program.next_line().await;
+        let (made, rest) = line.split_once(" attempts, ").expect("its last line");
+        attempts += made.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+        assert_eq!(rest, "and together they have 200");
+        assert!(program.ends_well().await);
+    }
+    assert!(attempts > 18, "they were not in each other's way: {attempts}");
+    // The even amounts go from ann to ben, the odd ones back: 20 and 25, twice.
+    let balances = ["accounts/ann", "accounts/ben"].map(|account| store.value(account));
+    assert_eq!(balances, ["110", "90"]);
+}
+
+#[tokio::test]
 async fn settings_follow_etcd_and_bad_ones_change_nothing() {
     let store = Store::start("etcd").await;
     let proxy = FaultProxy::start(store.endpoint()).await.expect("a port");
@@ -141,6 +160,11 @@ fn every_program_shows_what_it_does_without_an_etcd() {
     assert!(place("working: 1") < place("stopped working"), "{printed}");
     let again = &printed[place("stopped working")..];
     assert!(again.contains("working: 1"), "{printed}");
+    let printed = demonstration(TRANSFER);
+    assert!(
+        printed.contains("9 transfers took") && printed.ends_with("together they have 200\n"),
+        "{printed}"
+    );
     let printed = demonstration(CONFIG_RELOAD);
     assert!(printed.contains("still Some(") && printed.ends_with("8 workers say hi\n"), "{printed}");
     let printed = demonstration(READINESS);

@@ -132,7 +132,7 @@ async fn each_call_has_one_span_with_the_attributes_of_the_conventions_and_nothi
         ("otel.kind", "client"),
         ("otel.name", "etcdserverpb.KV/Put"),
         ("rpc.method", "etcdserverpb.KV/Put"),
-        ("rpc.response.status_code", "OK"),
+        ("rpc.status_code", "OK"),
         ("rpc.system.name", "grpc"),
         ("server.address", "127.0.0.1"),
         ("server.port", &port),
@@ -145,7 +145,7 @@ async fn each_call_has_one_span_with_the_attributes_of_the_conventions_and_nothi
     let denied = spans.one();
     for (field, value) in [
         ("rpc.method", "etcdserverpb.KV/Range"),
-        ("rpc.response.status_code", "PERMISSION_DENIED"),
+        ("rpc.status_code", "PERMISSION_DENIED"),
         ("error.type", "PERMISSION_DENIED"),
         ("otel.status_code", "ERROR"),
     ] {
@@ -165,7 +165,7 @@ async fn each_call_has_one_span_with_the_attributes_of_the_conventions_and_nothi
     read.await.expect("no panic").expect("it is read");
     let again = spans.one();
     let attempts: u32 = again["etcd_watch.attempts"].parse().expect("a number");
-    assert!(attempts >= 2 && again["rpc.response.status_code"] == "OK", "{again:?}");
+    assert!(attempts >= 2 && again["rpc.status_code"] == "OK", "{again:?}");
     assert!(spans.0.lock().expect("no panic").events_in.contains(&"calls_connected"));
     all.push(again);
 
@@ -183,7 +183,7 @@ async fn each_call_has_one_span_with_the_attributes_of_the_conventions_and_nothi
     let methods: Vec<&str> = lists.iter().map(|fields| &fields["rpc.method"][..]).collect();
     assert_eq!(methods.first(), Some(&"etcdserverpb.KV/Range"), "{methods:?}");
     assert!(methods.contains(&"etcdserverpb.KV/RangeStream"), "{methods:?}");
-    assert!(lists.iter().all(|fields| fields["rpc.response.status_code"] == "OK"), "{lists:?}");
+    assert!(lists.iter().all(|fields| fields["rpc.status_code"] == "OK"), "{lists:?}");
     all.extend(lists);
     drop(mirror);
     let lease = client.lease_grant(Duration::from_secs(60)).await.expect("it is granted");
@@ -192,11 +192,7 @@ async fn each_call_has_one_span_with_the_attributes_of_the_conventions_and_nothi
     wait_until("it is renewed", DEADLINE, || !spans.0.lock().expect("no panic").ended.is_empty()).await;
     let renewed = spans.one();
     assert_eq!(renewed["rpc.method"], "etcdserverpb.Lease/LeaseKeepAlive", "{renewed:?}");
-    assert_eq!(
-        (&renewed["rpc.response.status_code"][..], &renewed["server.port"]),
-        ("OK", &port),
-        "{renewed:?}"
-    );
+    assert_eq!((&renewed["rpc.status_code"][..], &renewed["server.port"]), ("OK", &port), "{renewed:?}");
     all.push(renewed);
     drop(keeper);
 
@@ -206,10 +202,7 @@ async fn each_call_has_one_span_with_the_attributes_of_the_conventions_and_nothi
     let dropped = tokio::time::timeout(Duration::from_millis(100), client.get(KEY)).await;
     assert!(dropped.is_err(), "it goes on trying");
     let given_up = spans.one();
-    assert_eq!(
-        (&given_up["error.type"][..], &given_up["rpc.response.status_code"][..]),
-        ("given_up", "CANCELLED")
-    );
+    assert_eq!((&given_up["error.type"][..], &given_up["rpc.status_code"][..]), ("given_up", "CANCELLED"));
     all.push(given_up);
 
     let token = token_of(&server).await;

@@ -2,10 +2,22 @@
 
 #![cfg(unix)]
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
-use etcd_watch_client::{SrvError, SrvLookup};
-use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
+use etcd_watch_client::{Client, SrvError, SrvLookup};
+use etcd_watch_testkit::{
+    harness::{EtcdServer, EtcdVersion, wait_until},
+    model::ModelConfig,
+    server::EmbeddedEtcd,
+};
 use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{Name, RData, Record, RecordType, rdata::SRV},
@@ -25,9 +37,15 @@ enum Says {
     Silence,
 }
 
+/// What is said of each name.
+type Zone = BTreeMap<&'static str, Says>;
+
 /// A DNS server. A name that it has not been told of does not exist.
 struct Dns {
     address: SocketAddr,
+    zone: Arc<Mutex<Zone>>,
+    /// How many questions were answered, or were not.
+    questions: Arc<AtomicUsize>,
     serving: JoinHandle<()>,
 }
 
@@ -35,17 +53,30 @@ impl Dns {
     async fn start(zone: impl IntoIterator<Item = (&'static str, Says)>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a free port");
         let address = socket.local_addr().expect("it is bound");
-        let zone: Arc<BTreeMap<&str, Says>> = Arc::new(zone.into_iter().collect());
+        let zone = Arc::new(Mutex::new(Zone::from_iter(zone)));
+        let questions = Arc::new(AtomicUsize::new(0));
+        let (says, count) = (zone.clone(), questions.clone());
         let serving = tokio::spawn(async move {
             let mut buffer = [0; 4096];
             while let Ok((length, from)) = socket.recv_from(&mut buffer).await {
                 let query = Message::from_vec(&buffer[..length]).expect("it is DNS");
-                if let Some(answer) = answer(&zone, &query) {
+                let answer = answer(&says.lock().expect("no panic"), &query);
+                count.fetch_add(1, Ordering::Relaxed);
+                if let Some(answer) = answer {
                     socket.send_to(&answer.to_vec().expect("it is DNS"), from).await.expect("it is there");
                 }
             }
         });
-        Self { address, serving }
+        Self { address, zone, questions, serving }
+    }
+
+    /// Says something else of a name from now on.
+    fn change(&self, name: &'static str, says: Says) {
+        self.zone.lock().expect("no panic").insert(name, says);
+    }
+
+    fn questions(&self) -> usize {
+        self.questions.load(Ordering::Relaxed)
     }
 
     fn lookup(&self, domain: &str) -> SrvLookup {
@@ -59,7 +90,7 @@ impl Drop for Dns {
     }
 }
 
-fn answer(zone: &BTreeMap<&str, Says>, query: &Message) -> Option<Message> {
+fn answer(zone: &Zone, query: &Message) -> Option<Message> {
     let asked = query.queries.first().expect("it asks for something");
     let name = asked.name().to_ascii().to_lowercase();
     let mut answer = Message::response(query.metadata.id, query.metadata.op_code);
@@ -155,6 +186,46 @@ async fn a_client_that_looks_again_follows_the_records() {
         let endpoints: Vec<String> = client.endpoints().into_iter().map(String::from).collect();
         assert_eq!(endpoints, [format!("http://localhost:{port}")]);
     }
+}
+
+const PLAIN: &str = "_etcd-client._tcp.etcd.test";
+
+/// The endpoints that a client uses.
+fn used(client: &Client) -> Vec<String> {
+    client.endpoints().into_iter().map(String::from).collect()
+}
+
+#[tokio::test]
+async fn records_that_change_between_two_lookups_replace_the_endpoints_and_a_failed_lookup_keeps_them() {
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let mut first = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
+    let second = EmbeddedEtcd::start(ModelConfig::default()).await.expect("a free port");
+    let record = |etcd: &EmbeddedEtcd| Says::Records(vec![(1, etcd.address().port(), "localhost.")]);
+    let url = |etcd: &EmbeddedEtcd| format!("http://localhost:{}", etcd.address().port());
+    let dns = Dns::start([(PLAIN, record(&first))]).await;
+    let client = etcd_watch_tokio::builder()
+        .endpoints(urls(dns.lookup("etcd.test")).await)
+        .srv_lookup_every(dns.lookup("etcd.test"), Duration::from_secs(1))
+        .connect()
+        .await
+        .expect("it is there");
+    assert_eq!(used(&client), [url(&first)]);
+
+    // A server that fails, and one that says nothing.
+    for says in [Says::Failure, Says::Nothing] {
+        dns.change(PLAIN, says);
+        let before = dns.questions();
+        // Each lookup asks for records with TLS and for others.
+        wait_until("it looks twice", PATIENCE, || dns.questions() >= before + 4).await;
+        assert_eq!(used(&client), [url(&first)]);
+    }
+    client.get("key").await.expect("it is read where it was");
+
+    dns.change(PLAIN, record(&second));
+    wait_until("the endpoints are others", PATIENCE, || used(&client) == [url(&second)]).await;
+    first.stop().await;
+    client.put("key", "value").await.expect("it is put");
+    assert_eq!(second.with_model(|model| model.revision()), 2, "at the second");
 }
 
 #[tokio::test]

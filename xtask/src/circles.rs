@@ -33,7 +33,7 @@ const ROOMS: [&[&str]; 11] = [
     &["admin"],
     &["watch"],
     &["upkeep"],
-    &["client", "builder.rs", "mirror.rs", "pages.rs"],
+    &["client", "builder", "mirror.rs", "pages.rs"],
     &["recipes"],
 ];
 

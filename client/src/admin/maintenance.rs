@@ -38,7 +38,8 @@ const PACE: Pace =
 /// that can be used with the client's TLS settings. No other is asked in its place: where the member can't be reached they
 /// end with [`CallError::MemberUnreachable`]. With a user, the client's
 /// token goes to that endpoint, and the password too if a token has to be fetched there: it must be a member of the same
-/// cluster.
+/// cluster. A token that an endpoint outside of the client's refuses stays the client's own, and another one is fetched
+/// for that endpoint alone.
 ///
 /// The other calls are tried on one endpoint after the other, as the client's others.
 #[derive(Clone)]

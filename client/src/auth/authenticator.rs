@@ -55,6 +55,19 @@ impl Authenticator {
         }
     }
 
+    /// Another one with the same credentials, which begins with the present token.
+    pub(crate) fn fork(&self, backoff: Backoff) -> Self {
+        let forked = Self::new(None, backoff);
+        let mut state = lock(&forked.state);
+        let own = lock(&self.state);
+        state.credentials.clone_from(&own.credentials);
+        if let Some(token) = &own.token {
+            state.keep(token.value());
+        }
+        drop((own, state));
+        forked
+    }
+
     /// Whether requests are to carry tokens.
     pub(crate) fn has_credentials(&self) -> bool {
         lock(&self.state).credentials.is_some()

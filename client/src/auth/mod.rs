@@ -18,6 +18,7 @@
 //! | `token` | auth tokens, as requests carry them |
 //! | `state` | what is known of the present credentials and their token |
 //! | `authenticator` | fetches tokens, and keeps the last one |
+//! | `elsewhere` | tokens for endpoints that are not the client's |
 //!
 //! # What servers do
 //!
@@ -48,10 +49,12 @@
 
 mod authenticator;
 mod credentials;
+mod elsewhere;
 mod state;
 mod token;
 
 pub(crate) use authenticator::{Authenticator, PACE};
 pub use credentials::Credentials;
 pub(crate) use credentials::token_header;
+pub(crate) use elsewhere::Elsewhere;
 pub(crate) use token::{AfterRefusal, Generation, Token};

@@ -31,6 +31,11 @@ impl Token {
         self.generation
     }
 
+    /// The token itself, if there is one.
+    pub(super) fn value(&self) -> Option<AsciiMetadataValue> {
+        self.value.clone()
+    }
+
     /// Whether there is one.
     pub(crate) fn is_present(&self) -> bool {
         self.value.is_some()

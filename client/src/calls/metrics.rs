@@ -1,26 +1,30 @@
 //! Metrics of calls, under the names of OpenTelemetry's conventions as Prometheus spells them, and of leases.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use metrics::{Counter, Gauge, Label, SharedString, Unit};
+use metrics::{Counter, Gauge, Label, Level, Metadata, SharedString, Unit, with_recorder};
 
-use super::outcome::Outcome;
+use super::{
+    attributes::{ATTEMPTS, AttributeSets, DURATION, RETRIES, label},
+    outcome::Outcome,
+};
 use crate::{
-    Address, Endpoint,
+    Endpoint,
     metrics::{counter, gauge},
 };
 
-const DURATION: &str = "rpc_client_call_duration_seconds";
-const ATTEMPTS: &str = "etcd_watch_call_attempts_total";
-const RETRIES: &str = "etcd_watch_call_retries_total";
 const LOST: &str = "etcd_watch_leases_lost_total";
 
 /// Why a lease is lost, as `LeaseLost::kind` spells it.
 const REASONS: [&str; 4] = ["not_found", "expired", "closed", "stopped"];
 
+/// What a recorder is told of the metrics of calls beside their names and labels, as the macros of the facade do.
+static METADATA: Metadata<'static> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
 /// The metrics of one client.
 pub(super) struct Metrics {
     client: SharedString,
+    attributes: AttributeSets,
     pub(super) in_flight: Gauge,
     pub(super) leases: Leases,
 }
@@ -42,6 +46,7 @@ impl Metrics {
         Self {
             in_flight: gauge("etcd_watch_calls_in_flight", "Calls under way.", label(&client)),
             leases: Leases::new(&client),
+            attributes: AttributeSets::new(client.clone()),
             client,
         }
     }
@@ -55,22 +60,23 @@ impl Metrics {
         &self,
         method: &'static str,
         outcome: Outcome,
-        endpoint: Option<&Endpoint>,
+        endpoint: Option<&Arc<Endpoint>>,
         duration: Duration,
         attempts: u32,
     ) {
-        let mut labels = vec![
-            label(&self.client),
-            Label::new("rpc_system_name", "grpc"),
-            Label::new("rpc_method", method),
-            Label::new("rpc_response_status_code", outcome.status()),
-        ];
-        labels.extend(outcome.error_type().map(|error| Label::new("error_type", error)));
-        labels.extend(endpoint.into_iter().flat_map(server));
-        metrics::histogram!(DURATION, labels).record(duration);
-        let labels = vec![label(&self.client), Label::new("rpc_method", method)];
-        metrics::counter!(ATTEMPTS, labels.clone()).increment(attempts.into());
-        metrics::counter!(RETRIES, labels).increment(attempts.saturating_sub(1).into());
+        let attributes = self.attributes.of(method, outcome, endpoint);
+        let counts = &attributes.counts;
+        // Each time anew: a recorder may drop metrics that are idle, and a handle that was kept would tell nobody.
+        let (durations, all, retries) = with_recorder(|recorder| {
+            (
+                recorder.register_histogram(&attributes.duration, &METADATA),
+                recorder.register_counter(&counts.attempts, &METADATA),
+                recorder.register_counter(&counts.retries, &METADATA),
+            )
+        });
+        durations.record(duration);
+        all.increment(attempts.into());
+        retries.increment(attempts.saturating_sub(1).into());
     }
 }
 
@@ -103,19 +109,5 @@ impl Leases {
         for (_, counter) in self.lost.iter().filter(|(of, _)| *of == reason) {
             counter.increment(1);
         }
-    }
-}
-
-fn label(client: &SharedString) -> Label {
-    Label::new("client", client.clone())
-}
-
-/// Where a call went.
-fn server(endpoint: &Endpoint) -> Vec<Label> {
-    match endpoint.address() {
-        Address::Tcp { host, port } => {
-            vec![Label::new("server_address", host.to_owned()), Label::new("server_port", port.to_string())]
-        }
-        Address::Unix { path } => vec![Label::new("server_address", path.display().to_string())],
     }
 }

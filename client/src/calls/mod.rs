@@ -2,6 +2,9 @@
 
 pub(crate) mod answers;
 pub(crate) mod attempts;
+#[cfg(feature = "metrics")]
+mod attributes;
+mod call;
 pub(crate) mod compare;
 pub(crate) mod conditional;
 pub(crate) mod end;

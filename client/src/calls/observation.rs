@@ -117,7 +117,7 @@ fn span(method: &'static str) -> Span {
         otel.status_code = Empty,
         rpc.system.name = "grpc",
         rpc.method = method,
-        rpc.response.status_code = Empty,
+        rpc.status_code = Empty,
         error.type = Empty,
         server.address = Empty,
         server.port = Empty,
@@ -139,7 +139,7 @@ impl Drop for Observed {
         {
             let Measured { metrics, runtime, began } = &self.measured;
             metrics.in_flight.decrement(1);
-            let endpoint = self.endpoint.as_deref();
+            let endpoint = self.endpoint.as_ref();
             let duration = runtime.now().since(*began);
             metrics.call_over(self.method, self.outcome, endpoint, duration, self.attempts);
         }
@@ -147,7 +147,7 @@ impl Drop for Observed {
             return;
         }
         self.span.record("etcd_watch.attempts", self.attempts);
-        self.span.record("rpc.response.status_code", self.outcome.status());
+        self.span.record("rpc.status_code", self.outcome.status());
         if let Some(error_type) = self.outcome.error_type() {
             self.span.record("error.type", error_type);
             self.span.record("otel.status_code", "ERROR");

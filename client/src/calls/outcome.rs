@@ -8,7 +8,7 @@ use crate::CallError;
 ///
 /// The status is the server's, or what stands for it where no answer came. The class is the name of a status that the
 /// server has sent, or else one of the words of this file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Outcome {
     status: Code,
     error_type: Option<&'static str>,

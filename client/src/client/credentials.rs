@@ -32,7 +32,7 @@ impl Client {
     /// A user without a name, or a token that is no valid header. Nothing has changed then.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), BuildError> {
         credentials.check()?;
-        if self.calls().pool.dialer.auth.set(credentials) {
+        if self.calls().pool.dialer.set_credentials(credentials) {
             self.hub().renew();
         }
         Ok(())

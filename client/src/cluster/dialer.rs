@@ -6,8 +6,8 @@ use etcd_watch_core::{Failure, WatchConfig};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use crate::{
-    AttemptError, Endpoint, Runtime,
-    auth::{AfterRefusal, Authenticator, Generation, Token},
+    AttemptError, Credentials, Endpoint, Runtime,
+    auth::{self, AfterRefusal, Authenticator, Elsewhere, Generation, Token},
     cluster::{advertised::Advertised, endpoints::Endpoints, pulse::Pulse},
     endpoint::Accepted,
     runtime::{BoxFuture, Seeds},
@@ -33,6 +33,8 @@ pub(crate) struct Dialer {
     pub(crate) max_message_bytes: usize,
     /// The client's credentials and their token.
     pub(crate) auth: Authenticator,
+    /// Tokens for endpoints that are not the client's.
+    pub(crate) auth_elsewhere: Elsewhere,
     /// For every jitter of the client.
     pub(crate) seeds: Seeds,
     /// What calls have heard of the members last.
@@ -116,6 +118,20 @@ impl Dialer {
         endpoint: &Endpoint,
     ) -> Result<Option<Token>, AttemptError> {
         self.auth.token(self.runtime(), connection, endpoint).await
+    }
+
+    /// Whose tokens requests to this endpoint carry, if it is not one of the client's.
+    pub(crate) fn auth_elsewhere(&self, endpoint: &Endpoint) -> Option<Arc<Authenticator>> {
+        let is_outside = self.auth.has_credentials() && !self.endpoints.contains(endpoint);
+        is_outside
+            .then(|| self.auth_elsewhere.at(endpoint, || self.auth.fork(self.seeds.backoff(auth::PACE))))
+    }
+
+    /// The client has these credentials from now on. Whether they are others.
+    pub(crate) fn set_credentials(&self, credentials: Credentials) -> bool {
+        let is_change = self.auth.set(credentials);
+        self.auth_elsewhere.forget();
+        is_change
     }
 
     /// A server did not accept the token.

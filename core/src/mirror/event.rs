@@ -111,7 +111,7 @@ impl MirrorEvent {
 pub enum ListReason {
     /// It is the first time.
     First,
-    /// History was compacted past where the watch had come to.
+    /// History was compacted past where the watch had come to, or past the revision that the first list was asked for at.
     Compacted,
     /// The list before could not be read to its end: its revision was compacted, or no member had it.
     Interrupted,

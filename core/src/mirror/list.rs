@@ -33,7 +33,7 @@ use crate::{
 pub(super) struct Position {
     /// Why it was begun, until that has been said.
     reason: Option<ListReason>,
-    /// The revision it is at; 0 until the first page tells.
+    /// The revision it is at; 0 until the first page tells, unless one was asked for.
     pub(super) revision: i64,
     /// The last key listed.
     after: Option<Bytes>,
@@ -42,6 +42,11 @@ pub(super) struct Position {
 impl Position {
     pub(super) fn first(reason: ListReason) -> Self {
         Self { reason: Some(reason), revision: 0, after: None }
+    }
+
+    /// The first list of a mirror, at this revision if it is not 0.
+    pub(super) fn at(revision: i64) -> Self {
+        Self { revision, ..Self::first(ListReason::First) }
     }
 }
 
@@ -314,8 +319,10 @@ impl Mirror {
         let Phase::Listing(position) = &self.phase else { return };
         let is_pinned = position.revision != 0;
         if is_pinned && is_compacted(failure) {
+            let has_begun = position.reason.is_none();
+            let reason = if has_begun { ListReason::Interrupted } else { ListReason::Compacted };
             self.lister.answered();
-            return self.list_again(now, ListReason::Interrupted);
+            return self.list_again(now, reason);
         }
         if is_pinned && is_future_revision(failure) {
             self.lister.answered();

@@ -176,7 +176,7 @@ impl Mirror {
             config: config.clone(),
             rng: fastrand::Rng::with_seed(seed),
             now: Instant::ZERO,
-            phase: Phase::Listing(Position::first(ListReason::First)),
+            phase: Phase::Listing(Position::at(request.list_revision)),
             lister: Lister::new(request.page_bytes.unwrap_or(config.page_bytes)),
             restarts: Backoff::default(),
             index: request.keep_index.then(Index::default),

@@ -26,6 +26,7 @@ pub struct MirrorRequest {
     pub(super) page_bytes: Option<usize>,
     pub(super) keys_only: bool,
     pub(super) keep_index: bool,
+    pub(super) list_revision: i64,
     pub(super) resume: Option<Checkpoint>,
     pub(super) prev_kv: bool,
     pub(super) overflow: Option<Overflow>,
@@ -42,6 +43,7 @@ impl MirrorRequest {
             page_bytes: None,
             keys_only: false,
             keep_index: true,
+            list_revision: 0,
             resume: None,
             prev_kv: false,
             overflow: None,
@@ -72,6 +74,16 @@ impl MirrorRequest {
     /// [`SnapshotPart`](crate::SnapshotPart) for what it then does with one.
     pub fn keep_index(mut self, on: bool) -> Self {
         self.keep_index = on;
+        self
+    }
+
+    /// The revision of the first list, after which the changes follow as always. Default: 0, the newest. A list at an older
+    /// one can't be read if that was compacted. The keys are then listed at the newest revision, and the
+    /// [`Listing`](crate::MirrorEvent::Listing) says so: its reason is [`Compacted`](crate::ListReason::Compacted), or
+    /// [`Interrupted`](crate::ListReason::Interrupted) if no member has come to the revision within the deadline for
+    /// members that lag. A mirror that [resumes](Self::resume) begins without a list, and has no use for it.
+    pub fn list_revision(mut self, revision: i64) -> Self {
+        self.list_revision = revision;
         self
     }
 
@@ -132,11 +144,14 @@ impl MirrorRequest {
     /// Checks what the types can't: [`Mirror::new`](crate::Mirror::new) does so too.
     ///
     /// # Errors
-    /// Pages of no size or of more than `isize::MAX` bytes, a checkpoint together with an index, and whatever the
+    /// Pages of no size or of more than `isize::MAX` bytes, a list at a revision below 0, a checkpoint together with an index, and whatever the
     /// [watch](WatchRequest::validate) would be refused for.
     pub fn validate(&self) -> Result<(), RequestError> {
         if let Some(value) = self.page_bytes.filter(|bytes| !BYTES.contains(bytes)) {
             return Err(RequestError::OutOfRange { field: "page_bytes", value, allowed: BYTES_ALLOWED });
+        }
+        if self.list_revision < 0 {
+            return Err(RequestError::NegativeListRevision { revision: self.list_revision });
         }
         if self.resume.is_some() && self.keep_index {
             return Err(RequestError::ResumedIndex);

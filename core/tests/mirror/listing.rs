@@ -1,7 +1,10 @@
 //! Lists: their pages, and what they come to for the consumer.
 
+use std::time::Duration;
+
 use etcd_watch_core::{
-    ApiMisuse, KeyRange, ListReason, Mirror, MirrorEvent, MirrorRequest, RequestError, WatchConfig,
+    ApiMisuse, KeyRange, ListReason, Mirror, MirrorAction, MirrorEvent, MirrorRequest, RequestError, StartAt,
+    TimeoutReason, WatchConfig,
 };
 
 use crate::hand::{Hand, compacted, of_k, page};
@@ -17,6 +20,8 @@ fn bad_requests_and_configurations_are_refused() {
         assert_eq!(field(of_k().page_bytes(bad)), "page_bytes");
         assert_eq!(field(of_k().buffer_bytes(bad)), "buffer_bytes");
     }
+    let negative = RequestError::NegativeListRevision { revision: -1 };
+    assert_eq!(refused(of_k().list_revision(-1)), Some(ApiMisuse::Request(negative)));
     let config = WatchConfig::default().buffer_bytes(0);
     assert!(matches!(Mirror::new(&config, of_k(), 1), Err(ApiMisuse::WatchConfig(_))));
 }
@@ -60,6 +65,65 @@ fn a_list_whose_revision_is_compacted_begins_again_and_corrects_itself() {
     assert_eq!(hand.told(), "+k2 +k3 -k1 !12");
     assert_eq!(hand.mirror.synced_revision(), Some(12));
     assert_eq!(hand.mirror.index_keys(), 2);
+}
+
+/// A mirror whose first list is to be at revision 5.
+fn at_5() -> Hand {
+    Hand::new(&WatchConfig::default(), of_k().list_revision(5))
+}
+
+#[test]
+fn a_list_at_a_revision_is_watched_on_from_there() {
+    let mut hand = at_5();
+    // The header has the newest revision, whatever the keys are of.
+    let list = hand.answer(Ok(page(9, &[("k1", 3), ("k2", 4)], true)));
+    assert_eq!((list.revision, list.may_stream), (5, false), "its member has proved nothing yet");
+    let event = hand.mirror.next(hand.now);
+    assert_eq!(event, Some(MirrorEvent::Listing { revision: 5, reason: ListReason::First }));
+    assert_eq!(hand.told(), "+k1 +k2");
+    assert_eq!(hand.answer(Ok(page(11, &[("k3", 5)], false))).revision, 5);
+    assert_eq!(hand.told(), "+k3 !5");
+    let Some(MirrorAction::Watch(watch)) = hand.action() else { panic!("it is watched") };
+    assert_eq!(watch.start_at(), StartAt::Revision(6));
+    hand.watch_ends(compacted());
+    assert_eq!(hand.asked().1.revision, 0, "whoever lists again wants what is now");
+}
+
+#[test]
+fn a_key_that_is_newer_than_the_list_was_asked_for_is_not_believed() {
+    let mut hand = at_5();
+    hand.answer(Ok(page(9, &[("k1", 6)], false)));
+    assert_eq!(hand.told(), "");
+    assert_eq!(hand.sleep_to_timeout(), TimeoutReason::RetryList);
+    assert_eq!(hand.asked().1.revision, 5);
+}
+
+#[test]
+fn where_the_revision_asked_for_is_compacted_the_newest_is_listed() {
+    let mut hand = at_5();
+    hand.fail(11, "etcdserver: mvcc: required revision has been compacted");
+    assert_eq!(hand.answer(Ok(page(12, &[("k1", 11)], false))).revision, 0);
+    let event = hand.mirror.next(hand.now);
+    assert_eq!(event, Some(MirrorEvent::Listing { revision: 12, reason: ListReason::Compacted }));
+    assert_eq!(hand.told(), "+k1 !12");
+}
+
+#[test]
+fn where_the_revision_asked_for_is_not_reached_in_time_the_newest_is_listed() {
+    let deadline = Duration::from_secs(10);
+    let config = WatchConfig::default().lag_deadline(deadline);
+    let mut hand = Hand::new(&config, of_k().list_revision(5));
+    let began = hand.now;
+    while hand.now.since(began) < deadline {
+        let list = hand.fail(11, "etcdserver: mvcc: required revision is a future revision");
+        assert_eq!(list.revision, 5);
+        assert_eq!(hand.sleep_to_timeout(), TimeoutReason::RetryList);
+    }
+    hand.fail(11, "etcdserver: mvcc: required revision is a future revision");
+    hand.answer(Ok(page(4, &[("k1", 3)], false)));
+    let event = hand.mirror.next(hand.now);
+    assert_eq!(event, Some(MirrorEvent::Listing { revision: 4, reason: ListReason::Interrupted }));
+    assert_eq!(hand.told(), "+k1 !4");
 }
 
 #[test]

@@ -41,7 +41,7 @@ async fn metrics_are_served_with_histograms_of_calls() {
     ] {
         assert!(answer.lines().any(|served| served == line), "{line}: {answer}");
     }
-    let grant = r#"rpc_method="etcdserverpb.Lease/LeaseGrant",rpc_response_status_code="OK""#;
+    let grant = r#"rpc_method="etcdserverpb.Lease/LeaseGrant",rpc_status_code="OK""#;
     assert!(answer.lines().any(|line| line.contains("_bucket{") && line.contains(grant)), "{answer}");
 }
 

@@ -67,6 +67,13 @@ impl Store {
         self.0.with_model(|model| model.delete_range(&request)).expect("it is deleted");
     }
 
+    /// The value of a key that exists.
+    pub(crate) fn value(&self, key: &str) -> String {
+        let request = RangeRequest { key: key.to_owned().into(), ..RangeRequest::default() };
+        let answer = self.0.with_model(|model| model.range(&request)).expect("it is read");
+        String::from_utf8(answer.kvs[0].value.to_vec()).expect("it is text")
+    }
+
     /// Forgets all history before the present revision.
     pub(crate) fn compact(&self) {
         self.0.with_model(|model| {
@@ -167,6 +174,11 @@ impl Program {
         let status = timeout(PATIENCE, self.child.wait()).await.expect("its end in time").expect("a status");
         assert!(!status.success());
         self.said().await
+    }
+
+    /// Waits for its end, and says whether it went well.
+    pub(crate) async fn ends_well(&mut self) -> bool {
+        timeout(PATIENCE, self.child.wait()).await.expect("its end in time").expect("a status").success()
     }
 
     async fn said(&mut self) -> String {

@@ -7,8 +7,9 @@
 //! | `limits` | members that hang, and limits of streams |
 //! | `learner` | a member without a vote |
 //! | `sources` | what errors tell a program |
-//! | `credentials` | credentials that change while a stream is being opened |
+//! | `credentials` | credentials that change while a call is under way or a stream is being opened |
 //! | `options` | options of the calls of a view of a client |
+//! | `snapshots` | members that can't begin a snapshot |
 //! | `runtime_gone` | every operation of a client whose runtime has shut down |
 
 #![cfg(unix)]
@@ -21,5 +22,6 @@ mod learner;
 mod limits;
 mod options;
 mod runtime_gone;
+mod snapshots;
 mod sources;
 mod world;

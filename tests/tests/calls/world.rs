@@ -34,8 +34,12 @@ pub(crate) enum Answer {
     Html(u16),
     /// This HTTP status, and nothing else.
     Bare(u16),
+    /// This gRPC status, with its message.
+    Status(u8, &'static str),
     /// gRPC's good end, after a message without fields.
     Empty,
+    /// gRPC's good end, after this message.
+    Message(&'static [u8]),
     /// Nothing, ever.
     Silence,
     /// The request is not processed: the server has too many streams.
@@ -164,18 +168,28 @@ fn give(
                 let _ = body.send_data("<html><body>not now</body></html>".into(), true);
             }
         }
-        Answer::Empty => {
+        Answer::Status(code, message) => {
             let response = Response::builder().header("content-type", "application/grpc");
-            let response = response.body(()).expect("it is a response");
-            if let Ok(mut body) = respond.send_response(response, false) {
-                let _ = body.send_data(Bytes::from_static(&[0; 5]), false);
-                let mut trailers = HeaderMap::new();
-                trailers.insert("grpc-status", "0".parse().expect("it is a header"));
-                let _ = body.send_trailers(trailers);
-            }
+            let response = response.header("grpc-status", u16::from(code)).header("grpc-message", message);
+            let _ = respond.send_response(response.body(()).expect("it is a response"), true);
         }
+        Answer::Empty => complete(respond, &[]),
+        Answer::Message(message) => complete(respond, message),
     }
     None
+}
+
+/// Answers with a message, and the good end.
+fn complete(mut respond: SendResponse<Bytes>, message: &[u8]) {
+    let response = Response::builder().header("content-type", "application/grpc");
+    let response = response.body(()).expect("it is a response");
+    if let Ok(mut body) = respond.send_response(response, false) {
+        let length = u32::try_from(message.len()).expect("it is short").to_be_bytes();
+        let _ = body.send_data([&[0], &length[..], message].concat().into(), false);
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().expect("it is a header"));
+        let _ = body.send_trailers(trailers);
+    }
 }
 
 pub(crate) async fn healthy() -> EmbeddedEtcd {

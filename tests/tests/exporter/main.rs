@@ -132,7 +132,7 @@ async fn a_call_is_measured_once_with_its_method_its_end_and_its_attempts() {
         ("client", "mine"),
         ("rpc_system_name", "grpc"),
         ("rpc_method", "etcdserverpb.KV/Put"),
-        ("rpc_response_status_code", "OK"),
+        ("rpc_status_code", "OK"),
         ("server_address", "127.0.0.1"),
         ("server_port", &port),
     ];
@@ -141,7 +141,7 @@ async fn a_call_is_measured_once_with_its_method_its_end_and_its_attempts() {
         .into_iter()
         .find(|sample| sample.labels.get("rpc_method").is_some_and(|m| m == put[2].1));
     assert!(!sample.expect("it is there").labels.contains_key("error_type"), "{text}");
-    let refused = [("rpc_method", "etcdserverpb.KV/Range"), ("rpc_response_status_code", "OUT_OF_RANGE")];
+    let refused = [("rpc_method", "etcdserverpb.KV/Range"), ("rpc_status_code", "OUT_OF_RANGE")];
     assert_eq!(sum(&text, CALLS, &[&refused[..], &[("error_type", "OUT_OF_RANGE")]].concat()), 1.0, "{text}");
 
     // A read whose connection is cut is tried again: one call, two attempts or more.
@@ -166,7 +166,7 @@ async fn a_call_is_measured_once_with_its_method_its_end_and_its_attempts() {
     proxy.hold();
     let dropped = tokio::time::timeout(Duration::from_millis(20), client.get("k")).await;
     assert!(dropped.is_err(), "nothing is answered");
-    let given_up = [("error_type", "given_up"), ("rpc_response_status_code", "CANCELLED")];
+    let given_up = [("error_type", "given_up"), ("rpc_status_code", "CANCELLED")];
     let text = handle.render();
     assert_eq!(
         (sum(&text, CALLS, &given_up), sum(&text, "etcd_watch_calls_in_flight", &[])),

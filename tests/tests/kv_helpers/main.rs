@@ -66,6 +66,7 @@ everywhere! {
     pages:
         all_pages_are_of_one_revision_while_keys_are_written
         pages_begin_again_or_end_when_their_revision_is_compacted
+        pages_are_of_the_revision_that_is_asked_for_or_do_not_come
         a_range_without_keys_has_a_revision_and_no_pages
         nobody_answers;
     typed:

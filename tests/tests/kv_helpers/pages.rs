@@ -10,6 +10,7 @@ use std::{
 
 use etcd_watch_client::{
     Client, CloseReason, Delete, Get, GetAll, KeyRange, ListReason, OwnedKeyValue, PagesError, Put, Txn,
+    WatchConfig,
 };
 use etcd_watch_testkit::{harness::wait_until, proxy::FaultProxy};
 use tokio::{task::JoinHandle, time::timeout};
@@ -135,6 +136,48 @@ pub(crate) async fn pages_begin_again_or_end_when_their_revision_is_compacted(wo
         timeout(DEADLINE, collecting).await.expect("in time").expect("no panic").expect("read");
     assert!(revision >= change, "it began again: {revision}, {change}");
     assert_eq!(kvs, stored(&world.client, revision).await);
+}
+
+pub(crate) async fn pages_are_of_the_revision_that_is_asked_for_or_do_not_come(world: World) {
+    let client = &world.client;
+    fill(client).await;
+    let at = client.get("any").await.expect("it is read").revision();
+    let before = stored(client, at).await;
+    client.delete(Delete::prefix("m/")).await.expect("they are deleted");
+    world.put(&key(0), "changed").await;
+    let read = |revision| client.get_all(all().revision(revision)).expect("a lawful request").collect();
+    let (revision, kvs) = timeout(DEADLINE, read(at)).await.expect("in time").expect("it is read");
+    assert_eq!((revision, kvs.len()), (at, KEYS));
+    assert_eq!(kvs, before);
+    assert!(client.get_all(all().revision(-1)).is_err());
+
+    // Pages of it are with the application.
+    let (proxy, slow) = slow(&world).await;
+    let mut pages = slow.get_all(all().revision(at)).expect("a lawful request");
+    let first = timeout(DEADLINE, pages.try_next()).await.expect("in time").expect("it is read");
+    assert!(first.is_some_and(|page| !page.is_empty()));
+    assert_eq!(pages.revision(), Some(at));
+    world.compact().await;
+    proxy.restore();
+    let ended = loop {
+        match timeout(DEADLINE, pages.try_next()).await.expect("in time") {
+            Ok(Some(page)) => assert!(page.iter().all(|kv| kv.mod_revision() <= at)),
+            ended => break ended,
+        }
+    };
+    let reason = ListReason::Interrupted;
+    assert_eq!(ended, Err(PagesError::Interrupted { revision: at, reason }));
+
+    let compacted = timeout(DEADLINE, read(at)).await.expect("in time").expect_err("it is compacted");
+    assert_eq!(compacted, PagesError::Compacted { revision: at });
+    assert!(compacted.to_string().contains("at a later revision, or without one"), "{compacted}");
+    let quick = WatchConfig::default().lag_deadline(Duration::from_millis(200));
+    let hasty = world.builder().endpoints([world.endpoint()]).watch_config(quick);
+    let hasty = hasty.connect_lazy().expect("valid settings");
+    let newest = client.get("any").await.expect("it is read").revision();
+    let future = hasty.get_all(all().revision(newest + 1)).expect("a lawful request").collect();
+    let future = timeout(DEADLINE, future).await.expect("in time").expect_err("nobody has it");
+    assert_eq!(future, PagesError::NotReached { revision: newest + 1, newest });
 }
 
 pub(crate) async fn a_range_without_keys_has_a_revision_and_no_pages(world: World) {

@@ -65,6 +65,10 @@ impl World {
         client(self.on, endpoint(&self.server))
     }
 
+    pub(crate) fn endpoint(&self) -> String {
+        endpoint(&self.server)
+    }
+
     /// A client yet to be given its endpoints.
     pub(crate) fn builder(&self) -> ClientBuilder {
         self.on.builder()

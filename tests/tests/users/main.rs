@@ -165,6 +165,14 @@ macro_rules! with_short_tokens {
             use super::*;
             tests_on! { EtcdServer::builder(EtcdVersion::V3_5).simple_token_ttl(SHORT), On::Tokio, $($scenarios)* }
         }
+        mod short_v3_6_signed {
+            use super::*;
+            tests_on! { EtcdServer::builder(EtcdVersion::V3_6).jwt(SHORT), On::Tokio, $($scenarios)* }
+        }
+        mod short_v3_6_simple {
+            use super::*;
+            tests_on! { EtcdServer::builder(EtcdVersion::V3_6).simple_token_ttl(SHORT), On::Tokio, $($scenarios)* }
+        }
         mod short_v3_7_signed {
             use super::*;
             tests_on! { EtcdServer::builder(EtcdVersion::V3_7).jwt(SHORT), On::Tokio, $($scenarios)* }
@@ -220,6 +228,15 @@ mod restarted_v3_5 {
     use super::*;
     tests_on! {
         EtcdServer::builder(EtcdVersion::V3_5).snapshot_count(10),
+        On::Tokio,
+        expiry: watches_go_on_after_a_restart_that_forgot_the_tokens;
+    }
+}
+
+mod restarted_v3_6 {
+    use super::*;
+    tests_on! {
+        EtcdServer::builder(EtcdVersion::V3_6).snapshot_count(10),
         On::Tokio,
         expiry: watches_go_on_after_a_restart_that_forgot_the_tokens;
     }
