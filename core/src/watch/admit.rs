@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Admitted {
     /// What can be delivered: whole revisions.
-    pub(crate) response: Option<WatchResponse>,
+    pub(crate) fresh: Option<Fresh>,
     /// The revision to go on at if that were not delivered.
     pub(crate) base: i64,
     /// Events dropped as repeats.
@@ -25,6 +25,15 @@ pub(crate) struct Admitted {
     pub(crate) overtaken: usize,
     /// Whether an incomplete revision is kept, or was until now.
     pub(crate) has_partial: bool,
+}
+
+/// Whole revisions that a frame has brought or completed.
+#[derive(Debug)]
+pub(crate) enum Fresh {
+    /// Exactly the events that are left in the frame.
+    Frame,
+    /// These events, among which some are of earlier frames.
+    Response(WatchResponse),
 }
 
 impl Watch {
@@ -49,6 +58,22 @@ impl Watch {
         let survey = survey(frame, &self.keys, point, partial_revision, live.id)?;
         let stale = u32::try_from(survey.stale).unwrap_or(u32::MAX);
         self.counts.stale_events = self.counts.stale_events.saturating_add(stale);
+        if !more && live.partial.is_none() && survey.stale < frame.events.len() {
+            // By far most frames.
+            frame.events.drop_first(survey.stale);
+            let revision_at = |event: Option<&EventIndex>| event.map_or(0, |event| event.kv.mod_revision);
+            let (first, last) = (revision_at(frame.events.first()), revision_at(frame.events.last()));
+            live.heard = true;
+            self.cancels = 0;
+            self.place.accept(last);
+            return Ok(Admitted {
+                fresh: Some(Fresh::Frame),
+                base: next.min(first),
+                stale: survey.stale,
+                overtaken: survey.overtaken,
+                has_partial: false,
+            });
+        }
         let mut complete = live.partial.take();
         let was_partial = complete.is_some();
         let mut first = partial_revision;
@@ -84,7 +109,7 @@ impl Watch {
             self.place.accept(response.revision());
         }
         Ok(Admitted {
-            response: complete,
+            fresh: complete.map(Fresh::Response),
             // An event that was overtaken lies below the revision that was believed to be the next.
             base: next.min(first),
             stale: survey.stale,

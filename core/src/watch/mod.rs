@@ -17,6 +17,7 @@
 
 pub(crate) mod admit;
 pub(crate) mod checkpoint;
+mod gathered;
 pub(crate) mod key_queue;
 pub(crate) mod keys;
 pub(crate) mod owned;
@@ -42,7 +43,7 @@ use crate::{
     watch::{
         keys::Keys,
         place::Place,
-        queue::{Queue, Spares},
+        queue::{Incoming, Queue, Spares},
         table::Order,
     },
 };
@@ -411,8 +412,15 @@ impl Watch {
     }
 
     /// Puts a response before the consumer. `base` is the revision to go on at if the response were dropped.
-    pub(crate) fn push(&mut self, now: Instant, response: WatchResponse, base: i64, spares: &mut Spares) {
-        self.queue.push(now, response, base, spares);
+    pub(crate) fn push(
+        &mut self,
+        now: Instant,
+        incoming: Incoming<'_>,
+        base: i64,
+        config: &WatchConfig,
+        spares: &mut Spares,
+    ) {
+        self.queue.push(now, incoming, base, config, spares);
     }
 
     /// Whether the consumer must be told that there is something; true once per edge.

@@ -3,7 +3,11 @@
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::time::Duration;
 
-use crate::{CloseReason, Delivery, Instant, ResponseKind, WatchConfig, WatchResponse};
+use super::{
+    gathered::Gathered,
+    response::{Chunk, INDEX_BYTES},
+};
+use crate::{CloseReason, Delivery, Frame, Instant, ResponseKind, WatchConfig, WatchResponse};
 
 /// How many slots an empty list may have to be kept for the next queue, and how many lists are kept.
 const SPARE_SLOTS: usize = 8;
@@ -27,11 +31,85 @@ impl Spares {
 struct Waiting {
     /// Oldest first.
     responses: VecDeque<WatchResponse>,
+    /// Events that come after the responses.
+    gathered: Option<Gathered>,
     bytes: usize,
     /// The most bytes since the queue was empty.
     peak: usize,
     /// The revision to go on at if all that waits were dropped.
     base: i64,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.responses.is_empty() && self.gathered.is_none()
+    }
+
+    /// Whether the frame's events can be gathered with the events that wait last: if the consumer would get them together,
+    /// too.
+    fn gathers(&self, frame: &Frame, config: &WatchConfig) -> bool {
+        let (mut events, mut bytes) =
+            (frame.events.len(), frame.bytes.len() + frame.events.len() * INDEX_BYTES);
+        match (self.responses.back(), &self.gathered) {
+            (None, None) => return false,
+            (Some(last), _) if last.kind() != ResponseKind::Events => return false,
+            (last, gathered) => {
+                let last = last.map_or((0, 0), |last| (last.len(), last.memory_bytes()));
+                let gathered = gathered.as_ref().map_or((0, 0), |all| (all.len(), all.bytes()));
+                events += last.0 + gathered.0;
+                bytes += last.1 + gathered.1;
+            }
+        }
+        let has_room = match &self.gathered {
+            Some(gathered) => gathered.has_room(frame),
+            None => Gathered::default().has_room(frame),
+        };
+        has_room && events <= config.batch_events && bytes <= config.batch_bytes
+    }
+
+    /// Takes out what comes next.
+    fn pop(&mut self) -> Option<WatchResponse> {
+        let next = match self.responses.pop_front() {
+            Some(response) => response,
+            None => self.gathered.take()?.seal(),
+        };
+        self.bytes -= cost(&next);
+        Some(next)
+    }
+
+    /// How many events come next, and what they hold in memory in bytes; `None` if it isn't events that come.
+    fn next_events(&self) -> Option<(usize, usize)> {
+        match self.responses.front() {
+            Some(next) => (next.kind() == ResponseKind::Events).then(|| (next.len(), next.memory_bytes())),
+            None => self.gathered.as_ref().map(|gathered| (gathered.len(), gathered.bytes())),
+        }
+    }
+}
+
+/// What comes for a consumer.
+#[derive(Debug)]
+pub(crate) enum Incoming<'a> {
+    /// The events that are in a frame.
+    Frame(&'a mut Frame),
+    /// A response.
+    Response(WatchResponse),
+}
+
+impl Incoming<'_> {
+    /// How many events there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.events.len(),
+            Self::Response(response) => response.len(),
+        }
+    }
+
+    fn into_response(self) -> WatchResponse {
+        match self {
+            Self::Frame(frame) => WatchResponse::events_of(Chunk::take(frame), frame.header),
+            Self::Response(response) => response,
+        }
+    }
 }
 
 /// A watch's buffer.
@@ -67,37 +145,79 @@ impl Queue {
         self.limit
     }
 
-    /// What waits, oldest first.
-    pub(crate) fn responses(&self) -> impl DoubleEndedIterator<Item = &WatchResponse> {
-        self.waiting.iter().flat_map(|waiting| &waiting.responses)
+    /// How many responses wait, as far as they are still apart, and how many events.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let Some(waiting) = &self.waiting else { return (0, 0) };
+        let gathered = waiting.gathered.as_ref().map_or(0, Gathered::len);
+        let events: usize = waiting.responses.iter().map(WatchResponse::len).sum();
+        (waiting.responses.len() + usize::from(gathered > 0), events + gathered)
+    }
+
+    /// The newest revision that waits.
+    pub(crate) fn newest_revision(&self) -> Option<i64> {
+        let waiting = self.waiting.as_ref()?;
+        let gathered = waiting.gathered.as_ref().map(Gathered::revision);
+        gathered.or_else(|| waiting.responses.back().map(WatchResponse::revision))
+    }
+
+    /// What would be added to [`bytes`](Self::bytes).
+    pub(crate) fn cost_of(&self, incoming: &Incoming<'_>, config: &WatchConfig) -> usize {
+        match incoming {
+            Incoming::Response(response) => cost(response),
+            Incoming::Frame(frame) => match &self.waiting {
+                Some(waiting) if waiting.gathers(frame, config) => {
+                    gathering_cost(waiting.gathered.as_ref(), frame)
+                }
+                _ => Chunk::cost_of(frame) + COST,
+            },
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_none()
     }
 
-    /// Adds a response. `base` is the revision to go on at if it were dropped.
-    pub(crate) fn push(&mut self, now: Instant, response: WatchResponse, base: i64, spares: &mut Spares) {
+    /// Adds what has come. `base` is the revision to go on at if it were dropped.
+    pub(crate) fn push(
+        &mut self,
+        now: Instant,
+        incoming: Incoming<'_>,
+        base: i64,
+        config: &WatchConfig,
+        spares: &mut Spares,
+    ) {
         let waiting = self.waiting.get_or_insert_with(|| {
             self.moved = now;
             let mut waiting = spares.0.pop().unwrap_or_default();
             waiting.base = base;
             waiting
         });
-        if response.kind() == ResponseKind::Progress
-            && let Some(last) = waiting.responses.back_mut()
-            && last.kind() == ResponseKind::Progress
-        {
-            *last = response; // A newer bookmark says all the older one did.
-            return;
+        match incoming {
+            Incoming::Frame(frame) if waiting.gathers(frame, config) => {
+                waiting.bytes += gathering_cost(waiting.gathered.as_ref(), frame);
+                waiting.gathered.get_or_insert_default().add(frame);
+            }
+            incoming => {
+                if let Some(gathered) = waiting.gathered.take() {
+                    waiting.responses.push_back(gathered.seal());
+                }
+                let response = incoming.into_response();
+                if response.kind() == ResponseKind::Progress
+                    && let Some(last) = waiting.responses.back_mut()
+                    && last.kind() == ResponseKind::Progress
+                {
+                    *last = response; // A newer bookmark says all the older one did.
+                    return;
+                }
+                waiting.bytes += cost(&response);
+                if waiting.responses.capacity() == 0 {
+                    // Most often one waits alone; otherwise the list would start with room for several.
+                    waiting.responses.reserve_exact(1);
+                }
+                waiting.responses.push_back(response);
+            }
         }
-        waiting.bytes += cost(&response);
         waiting.peak = waiting.peak.max(waiting.bytes);
-        if waiting.responses.capacity() == 0 {
-            // Most often one waits alone; otherwise the list would start with room for several.
-            waiting.responses.reserve_exact(1);
-        }
-        waiting.responses.push_back(response);
     }
 
     /// Whether more waits than may, or would with `more` bytes; grows the limit first where the consumer deserves it.
@@ -126,21 +246,18 @@ impl Queue {
             self.notified &= closed.is_some();
             return closed;
         };
-        let mut response = waiting.responses.pop_front()?;
-        waiting.bytes -= cost(&response);
+        let mut response = waiting.pop()?;
         self.moved = now;
         while response.kind() == ResponseKind::Events
-            && let Some(next) = waiting.responses.front()
-            && next.kind() == ResponseKind::Events
-            && response.len() + next.len() <= config.batch_events
-            && response.memory_bytes() + next.memory_bytes() <= config.batch_bytes
-            && let Some(next) = waiting.responses.pop_front()
+            && let Some((events, bytes)) = waiting.next_events()
+            && response.len() + events <= config.batch_events
+            && response.memory_bytes() + bytes <= config.batch_bytes
+            && let Some(next) = waiting.pop()
         {
-            waiting.bytes -= cost(&next);
             response.append(next);
         }
         waiting.base = response.resume_revision();
-        if waiting.responses.is_empty() {
+        if waiting.is_empty() {
             if waiting.peak < self.limit / 4 {
                 let floor = config.buffer_floor_bytes.min(self.budget);
                 self.limit = (self.limit / 2).max(floor);
@@ -216,8 +333,16 @@ const COST: usize =
 const ALLOCATIONS: usize = 4 * size_of::<usize>();
 
 /// What a waiting response costs in all, in bytes.
-pub(crate) fn cost(response: &WatchResponse) -> usize {
+fn cost(response: &WatchResponse) -> usize {
     response.memory_bytes() + COST
+}
+
+/// What is added to that by the events of a frame that are gathered.
+fn gathering_cost(gathered: Option<&Gathered>, frame: &Frame) -> usize {
+    match gathered {
+        Some(gathered) => gathered.growth(frame),
+        None => Gathered::default().growth(frame) + COST,
+    }
 }
 
 #[cfg(test)]
@@ -229,7 +354,7 @@ mod tests {
     use crate::{
         Frame, Header,
         watch::response::Chunk,
-        wire::index::{EventIndex, Events, KvIndex},
+        wire::index::{EventIndex, Events, KvIndex, Span},
     };
 
     fn response(bytes: usize) -> WatchResponse {
@@ -238,6 +363,59 @@ mod tests {
         let mut frame = Frame::default();
         (frame.bytes, frame.events) = (Bytes::from(vec![0; bytes]), Events::One(event));
         WatchResponse::events_of(Chunk::take(&mut frame), Header::default())
+    }
+
+    impl Queue {
+        fn put(&mut self, now: Instant, response: WatchResponse, base: i64, spares: &mut Spares) {
+            self.push(now, Incoming::Response(response), base, &WatchConfig::default(), spares);
+        }
+
+        /// Adds a frame with a put of a key at each of these revisions; the value is the revision.
+        fn put_frame(&mut self, config: &WatchConfig, revisions: &[i64]) -> (usize, usize) {
+            let mut frame = frame(revisions);
+            let (before, cost) = (self.bytes(), self.cost_of(&Incoming::Frame(&mut frame), config));
+            self.push(at(0), Incoming::Frame(&mut frame), revisions[0], config, &mut Spares::default());
+            (self.bytes() - before, cost)
+        }
+    }
+
+    fn frame(revisions: &[i64]) -> Frame {
+        let mut bytes = Vec::new();
+        let mut event = |revision: &i64| {
+            let start = u32::try_from(bytes.len()).unwrap();
+            bytes.extend([b"key", &revision.to_be_bytes()[..]].concat());
+            let (key, value) = (Span::new(start, 3), Span::new(start + 3, 8));
+            EventIndex {
+                kv: KvIndex { key, value, mod_revision: *revision, ..KvIndex::default() },
+                ..EventIndex::default()
+            }
+        };
+        let mut frame = Frame::default();
+        frame.events = Events::Many(revisions.iter().map(&mut event).collect());
+        frame.bytes = bytes.into();
+        frame.header.revision = revisions[revisions.len() - 1];
+        frame
+    }
+
+    /// The revisions of the events that are taken next; each event's key and value are looked at.
+    fn taken(queue: &mut Queue, config: &WatchConfig) -> Vec<i64> {
+        let Some(Delivery::Response(response)) = queue.take(at(1), config, &mut Spares::default()) else {
+            return Vec::new();
+        };
+        let revisions: Vec<i64> = response
+            .events()
+            .map(|event| {
+                assert_eq!(
+                    (event.key(), event.value()),
+                    (&b"key"[..], &event.mod_revision().to_be_bytes()[..])
+                );
+                event.mod_revision()
+            })
+            .collect();
+        if let Some(last) = revisions.last() {
+            assert_eq!((response.revision(), response.header().revision), (*last, *last));
+        }
+        revisions
     }
 
     fn at(millis: u64) -> Instant {
@@ -271,11 +449,11 @@ mod tests {
     #[test]
     fn a_consumer_is_given_time_from_the_first_thing_that_it_could_take() {
         let mut queue = Queue::new(1000, 4000);
-        queue.push(at(0), response(10), 1, &mut Spares::default());
-        queue.push(at(500), response(1500), 1, &mut Spares::default());
+        queue.put(at(0), response(10), 1, &mut Spares::default());
+        queue.put(at(500), response(1500), 1, &mut Spares::default());
         assert!(queue.is_over(at(500), STALL, 0));
         let mut queue = Queue::new(1000, 4000);
-        queue.push(at(500), response(1500), 1, &mut Spares::default());
+        queue.put(at(500), response(1500), 1, &mut Spares::default());
         assert!(!queue.is_over(at(510), STALL, 0));
     }
 
@@ -288,7 +466,7 @@ mod tests {
     /// A queue with one response, of some bytes in all, that may have more.
     fn queue_of_one(limit: impl Fn(usize) -> usize) -> (Queue, usize) {
         let mut queue = Queue::new(10, 1 << 30);
-        queue.push(at(0), response(10_000), 1, &mut Spares::default());
+        queue.put(at(0), response(10_000), 1, &mut Spares::default());
         let bytes = queue.bytes();
         queue.limit = limit(bytes);
         let config = WatchConfig::default().buffer_floor_bytes(10);
@@ -309,19 +487,19 @@ mod tests {
     fn what_is_dropped_is_asked_for_again_from_where_the_consumer_is() {
         let mut queue = Queue::new(1000, 1 << 30);
         assert_eq!(queue.discard(), None);
-        queue.push(
+        queue.put(
             at(0),
             WatchResponse::notice(ResponseKind::Created, Header::default(), 3),
             3,
             &mut Spares::default(),
         );
-        queue.push(at(0), response(10), 4, &mut Spares::default());
+        queue.put(at(0), response(10), 4, &mut Spares::default());
         let all = Dropped { base: 3, created: true, progress: false };
         assert_eq!((queue.clone().discard(), queue.clone().bytes() > 0), (Some(all), true));
         assert!(queue.take(at(1), &WatchConfig::default(), &mut Spares::default()).is_some());
         let rest = Dropped { base: 3, created: false, progress: false };
         assert_eq!((queue.discard(), queue.bytes()), (Some(rest), 0));
-        queue.push(
+        queue.put(
             at(0),
             WatchResponse::notice(ResponseKind::Progress, Header::default(), 9),
             7,
@@ -343,7 +521,7 @@ mod tests {
         assert_eq!(spares.0.len(), SPARES);
 
         let mut queue = Queue::new(1000, 4000);
-        queue.push(at(0), response(10), 1, &mut spares);
+        queue.put(at(0), response(10), 1, &mut spares);
         let slots = queue.waiting.as_ref().map(|waiting| waiting.responses.capacity());
         assert_eq!((spares.0.len(), slots), (SPARES - 1, Some(SPARE_SLOTS)));
         assert!(queue.take(at(1), &WatchConfig::default(), &mut spares).is_some());
@@ -354,13 +532,13 @@ mod tests {
     fn the_limit_shrinks_again_when_the_room_is_not_used() {
         let config = WatchConfig::default().buffer_floor_bytes(1000);
         let mut queue = Queue::new(1000, 1 << 20);
-        queue.push(at(0), response(100_000), 1, &mut Spares::default());
+        queue.put(at(0), response(100_000), 1, &mut Spares::default());
         assert!(!queue.is_over(at(1), STALL, 0));
         let grown = queue.limit;
         assert!(grown >= 100_000);
         for millis in 2..12 {
             while queue.take(at(millis), &config, &mut Spares::default()).is_some() {}
-            queue.push(at(millis), response(10), 1, &mut Spares::default());
+            queue.put(at(millis), response(10), 1, &mut Spares::default());
         }
         assert!(queue.limit < grown / 8, "{} of {grown}", queue.limit);
     }
@@ -370,7 +548,7 @@ mod tests {
         let config = WatchConfig::default().batch_events(2);
         let mut queue = Queue::new(1000, 1 << 20);
         for _ in 0..3 {
-            queue.push(at(0), response(10), 1, &mut Spares::default());
+            queue.put(at(0), response(10), 1, &mut Spares::default());
         }
         queue.close(CloseReason::Cancelled);
         queue.close(CloseReason::ShutDown);
@@ -395,7 +573,7 @@ mod tests {
         for (batch_bytes, len) in [(both, 2), (both - 1, 1)] {
             let mut queue = Queue::new(1000, 1 << 20);
             for _ in 0..3 {
-                queue.push(at(0), response(10), 1, &mut Spares::default());
+                queue.put(at(0), response(10), 1, &mut Spares::default());
             }
             let config = WatchConfig::default().batch_bytes(batch_bytes);
             let taken = queue.take(at(1), &config, &mut Spares::default());
@@ -407,7 +585,7 @@ mod tests {
     fn a_consumer_is_told_once_until_it_has_found_the_queue_empty() {
         let config = WatchConfig::default();
         let mut queue = Queue::new(1000, 1 << 20);
-        queue.push(at(0), response(10), 1, &mut Spares::default());
+        queue.put(at(0), response(10), 1, &mut Spares::default());
         assert!(queue.notify() && !queue.notify());
         assert!(queue.take(at(0), &config, &mut Spares::default()).is_some());
         assert!(!queue.notify(), "it has not looked again yet");
@@ -419,13 +597,82 @@ mod tests {
     fn bookmarks_that_nobody_reads_do_not_pile_up() {
         let mut queue = Queue::new(1000, 1 << 20);
         for revision in 0..1000 {
-            queue.push(
+            queue.put(
                 at(0),
                 WatchResponse::notice(ResponseKind::Progress, Header::default(), revision),
                 1,
                 &mut Spares::default(),
             );
         }
-        assert!(queue.responses().map(WatchResponse::resume_revision).eq([999]));
+        assert_eq!((queue.newest_revision(), queue.count()), (Some(998), (1, 0)));
+    }
+
+    #[test]
+    fn small_frames_that_wait_are_gathered_and_come_in_order() {
+        let config = WatchConfig::default();
+        let mut queue = Queue::new(1 << 20, 1 << 30);
+        let revisions: Vec<i64> = (1..=2_000).collect();
+        for revisions in revisions.chunks(3) {
+            let (more, cost) = queue.put_frame(&config, revisions);
+            assert_eq!(more, cost, "of revision {}", revisions[0]);
+        }
+        // The first response, and what was gathered until that was full, again and again.
+        let (responses, events) = queue.count();
+        assert!(responses < 20 && events == 2_000, "{events} events in {responses} responses");
+        assert_eq!(queue.newest_revision(), Some(2_000));
+        let mut all = Vec::new();
+        while !queue.is_empty() {
+            all.extend(taken(&mut queue, &config));
+        }
+        assert_eq!((all, queue.bytes()), (revisions, 0));
+    }
+
+    #[test]
+    fn what_is_gathered_is_held_to_the_limits_of_a_batch() {
+        let config = WatchConfig::default().batch_events(5);
+        let mut queue = Queue::new(1 << 20, 1 << 30);
+        for revisions in [&[1, 2][..], &[3, 4], &[5], &[6, 7], &[8, 9, 10], &[11]] {
+            queue.put_frame(&config, revisions);
+        }
+        let batches: Vec<_> = core::iter::from_fn(|| Some(taken(&mut queue, &config)))
+            .take_while(|batch| !batch.is_empty())
+            .collect();
+        assert_eq!(batches, [vec![1, 2, 3, 4, 5], vec![6, 7, 8, 9, 10], vec![11]]);
+    }
+
+    #[test]
+    fn a_notice_stays_between_the_events_that_it_came_between() {
+        let config = WatchConfig::default();
+        let mut queue = Queue::new(1 << 20, 1 << 30);
+        for revision in [1, 2] {
+            queue.put_frame(&config, &[revision]);
+        }
+        queue.put(
+            at(0),
+            WatchResponse::notice(ResponseKind::Progress, Header::default(), 3),
+            3,
+            &mut Spares::default(),
+        );
+        for revision in [3, 4] {
+            queue.put_frame(&config, &[revision]);
+        }
+        assert_eq!(taken(&mut queue, &config), [1, 2]);
+        assert!(matches!(
+            queue.take(at(1), &config, &mut Spares::default()),
+            Some(Delivery::Response(notice)) if notice.kind() == ResponseKind::Progress
+        ));
+        assert_eq!(taken(&mut queue, &config), [3, 4]);
+        assert!(queue.is_empty() && queue.bytes() == 0);
+    }
+
+    #[test]
+    fn what_was_gathered_is_dropped_with_the_rest() {
+        let config = WatchConfig::default();
+        let mut queue = Queue::new(1 << 20, 1 << 30);
+        for revision in [5, 6, 7] {
+            queue.put_frame(&config, &[revision]);
+        }
+        assert_eq!(queue.discard(), Some(Dropped { base: 5, created: false, progress: false }));
+        assert_eq!((queue.bytes(), queue.count(), queue.newest_revision()), (0, (0, 0), None));
     }
 }

@@ -22,13 +22,18 @@ pub(crate) struct Chunk {
 }
 
 /// What the index itself takes, per event, in the accounts of what waits for a consumer.
-const INDEX_BYTES: usize = size_of::<EventIndex>();
+pub(crate) const INDEX_BYTES: usize = size_of::<EventIndex>();
 
 /// A frame shorter than this may be a small part of the buffer it was received in, and is copied out of it: to copy
 /// it costs less than to look up who else holds the buffer.
 const COPIED_BELOW: usize = 64 << 10;
 
 impl Chunk {
+    /// Events of any number of frames, with the buffer that they are in.
+    pub(crate) fn new(frame: Bytes, events: Vec<EventIndex>) -> Self {
+        Self { frame, events: Events::Many(events), prevs: Prevs::default() }
+    }
+
     /// Takes the events of a frame. Its bytes are copied unless they are many; a large frame is to have a buffer of its
     /// own.
     pub(crate) fn take(frame: &mut Frame) -> Self {
@@ -37,6 +42,11 @@ impl Chunk {
         let bytes = if is_small { Bytes::copy_from_slice(bytes) } else { core::mem::take(bytes) };
         let (events, prevs) = (core::mem::take(&mut frame.events), core::mem::take(&mut frame.prevs));
         Self { frame: bytes, events, prevs }
+    }
+
+    /// What the chunk would hold in memory that [takes](Self::take) the events of the frame, in bytes.
+    pub(crate) fn cost_of(frame: &Frame) -> usize {
+        frame.bytes.len() + (frame.events.capacity() + frame.prevs.capacity()) * INDEX_BYTES
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -157,8 +167,13 @@ impl WatchResponse {
     }
 
     pub(crate) fn events_of(chunk: Chunk, header: Header) -> Self {
-        let resume_revision = chunk.last_revision() + 1;
-        let (events, bytes) = (chunk.len(), chunk.bytes());
+        let bytes = chunk.bytes();
+        Self::holding(chunk, header, bytes)
+    }
+
+    /// Events that hold so many bytes in memory.
+    pub(crate) fn holding(chunk: Chunk, header: Header, bytes: usize) -> Self {
+        let (resume_revision, events) = (chunk.last_revision() + 1, chunk.len());
         Self(Box::new(Body {
             kind: ResponseKind::Events,
             header,

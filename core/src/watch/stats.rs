@@ -1,15 +1,15 @@
 //! How one watch is doing.
 
 use super::{State, Watch};
-use crate::{StreamKey, WatchResponse, WatchState, WatchStats, stream::progress::Progress};
+use crate::{StreamKey, WatchState, WatchStats, stream::progress::Progress};
 
 impl Watch {
     /// How many revisions lie between what the consumer has taken and the newest that waits for it.
     pub(crate) fn lag(&self) -> u64 {
-        let Some(newest) = self.queue.responses().next_back() else { return 0 };
+        let Some(newest) = self.queue.newest_revision() else { return 0 };
         let before_first = self.place.point().map_or(0, |point| point.start().saturating_sub(1));
         let taken = self.counts.taken.max(before_first);
-        u64::try_from(newest.resume_revision().saturating_sub(1).saturating_sub(taken)).unwrap_or(0)
+        u64::try_from(newest.saturating_sub(taken)).unwrap_or(0)
     }
 
     /// For statistics. A closed watch is on no stream.
@@ -23,6 +23,7 @@ impl Watch {
             State::Closed => WatchState::Closed,
         };
         let point = self.place.point();
+        let (queued_responses, queued_events) = self.queue.count();
         WatchStats {
             state,
             since: self.counts.since,
@@ -31,8 +32,8 @@ impl Watch {
             accepted_revision: point.map_or(0, |point| point.accepted()),
             taken_revision: self.counts.taken,
             lag: self.lag(),
-            queued_responses: self.queue.responses().count(),
-            queued_events: self.queue.responses().map(WatchResponse::len).sum(),
+            queued_responses,
+            queued_events,
             queued_bytes: self.held(),
             buffer_limit: self.queue.limit(),
             events: self.counts.events,

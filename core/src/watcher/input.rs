@@ -23,7 +23,11 @@ use crate::{
         creates::{NO_WATCH, is_refused},
         open::{Connection, Heard},
     },
-    watch::{Refusal, admit::Admitted},
+    watch::{
+        Refusal,
+        admit::{Admitted, Fresh},
+        queue::Incoming,
+    },
 };
 
 impl Watcher {
@@ -132,7 +136,7 @@ impl Watcher {
                     return Ok(false);
                 }
                 let admitted = watch.admit(frame, connection.progress())?;
-                Ok(self.admitted(now, id, key, admitted))
+                Ok(self.admitted(now, id, key, frame, admitted))
             }
         }
     }
@@ -213,15 +217,26 @@ impl Watcher {
     }
 
     /// The events of a frame were lawful. Whether any were accepted.
-    fn admitted(&mut self, now: Instant, id: StreamId, key: WatchKey, admitted: Admitted) -> bool {
+    fn admitted(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        key: WatchKey,
+        frame: &mut Frame,
+        admitted: Admitted,
+    ) -> bool {
         self.stats.stale_events += admitted.stale as u64;
         self.stats.overtaken_events += admitted.overtaken as u64;
         if admitted.overtaken > 0 {
             self.disprove_progress(id, key);
         }
-        let is_news = admitted.response.is_some();
-        if let Some(response) = admitted.response {
-            self.put_events(now, key, response, admitted.base);
+        let is_news = admitted.fresh.is_some();
+        match admitted.fresh {
+            Some(Fresh::Frame) => self.put_events(now, key, Incoming::Frame(frame), admitted.base),
+            Some(Fresh::Response(response)) => {
+                self.put_events(now, key, Incoming::Response(response), admitted.base);
+            }
+            None => {}
         }
         if admitted.has_partial {
             self.limit_partial(now, key);

@@ -59,6 +59,16 @@ pub(crate) struct EventIndex {
 
 pub(crate) const NO_PREV: u32 = u32::MAX;
 
+impl EventIndex {
+    /// The same event where its frame begins at this place of a buffer.
+    pub(crate) fn moved(&self, offset: u32) -> Self {
+        let mut moved = *self;
+        moved.kv.key.start += offset;
+        moved.kv.value.start += offset;
+        moved
+    }
+}
+
 impl Default for EventIndex {
     fn default() -> Self {
         Self { kv: KvIndex::default(), kind: 0, prev: NO_PREV }

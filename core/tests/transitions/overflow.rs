@@ -337,8 +337,8 @@ fn a_response_over_its_own_watch_s_limit_costs_no_other_watch_its_place() {
     let (neighbour, stream, id) = driver.running(all_from(1));
     driver.watch(all_from(1));
     let slow = driver.create_one(stream);
-    driver.frame(stream, big(id, 1, 1000));
-    (1..=3).for_each(|revision| driver.frame(stream, big(slow, revision, 1000)));
+    driver.frame(stream, big(id, 1, 1200));
+    (1..=3).for_each(|revision| driver.frame(stream, big(slow, revision, 1200)));
     assert_eq!(driver.cancels(), [slow]);
     assert_eq!(driver.revisions(neighbour), [1]);
 }

@@ -73,14 +73,14 @@ fn what_was_not_kept_is_not_passed_over_for_a_reply_that_speaks_for_it() {
     let small = WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000).batch_events(1);
     let mut driver = Driver::new(small);
     let (watch, stream, id) = driver.running(all_from(3));
-    (5..8).for_each(|revision| driver.frame(stream, big(id, revision, 1000)));
+    (5..8).for_each(|revision| driver.frame(stream, big(id, revision, 1200)));
     assert_eq!(driver.watcher.resume_revision(watch), Some(7), "the third was not kept");
     let mut driver = Driver::new(WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000));
     let (watch, stream, id) = driver.running(all_from(3));
-    (5..7).for_each(|revision| driver.frame(stream, big(id, revision, 1000)));
+    (5..7).for_each(|revision| driver.frame(stream, big(id, revision, 1200)));
     driver.frame(stream, manual_progress(120));
     assert_eq!(driver.watcher.resume_revision(watch), Some(121));
-    driver.frame(stream, big(id, 121, 1000));
+    driver.frame(stream, big(id, 121, 1200));
     assert_eq!(driver.watcher.resume_revision(watch), Some(121), "and not behind what was not kept");
 }
 

@@ -153,7 +153,7 @@ fn an_overflow_is_said_once_each_time_with_the_watch_and_its_policy() {
         let mut driver = Driver::new(WatchConfig::default().buffer_floor_bytes(4000).buffer_bytes(4000));
         let (watch, stream, id) = driver.running(all_from(1).overflow(policy));
         for revision in 1..=9 {
-            driver.frame(stream, big(id, revision, 1000));
+            driver.frame(stream, big(id, revision, 1200));
         }
         let said = driver.overflows();
         assert_eq!(said.len(), 1, "{said:?}");

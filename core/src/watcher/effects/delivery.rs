@@ -9,7 +9,9 @@
 //! A response that is the only one that waits for its consumer is always kept, so that every consumer gets on.
 
 use super::Watcher;
-use crate::{Action, CloseReason, Instant, Overflow, StreamId, WatchKey, WatchResponse, watch::queue::cost};
+use crate::{
+    Action, CloseReason, Instant, Overflow, StreamId, WatchKey, WatchResponse, watch::queue::Incoming,
+};
 
 /// A watch whose incomplete revision has no room is created again after a pause as long as if it had been sent away
 /// this many times.
@@ -20,7 +22,7 @@ impl Watcher {
     pub(in crate::watcher) fn put_notice(&mut self, now: Instant, key: WatchKey, notice: WatchResponse) {
         let Some(watch) = self.watches.known_mut(key) else { return };
         let (is_first, base) = (watch.queue().is_empty(), watch.place().next_revision());
-        self.put(now, key, notice, base);
+        self.put(now, key, Incoming::Response(notice), base);
         let is_over = self.watches.get_mut(key).is_some_and(|watch| watch.is_over(now, &self.config, 0));
         if is_over && !is_first {
             self.overflow(key, None);
@@ -32,11 +34,11 @@ impl Watcher {
         &mut self,
         now: Instant,
         key: WatchKey,
-        response: WatchResponse,
+        events: Incoming<'_>,
         base: i64,
     ) {
         let Some(watch) = self.watches.known_mut(key) else { return };
-        let (is_first, bytes) = (watch.queue().is_empty(), cost(&response));
+        let (is_first, bytes) = (watch.queue().is_empty(), watch.queue().cost_of(&events, &self.config));
         let is_over = watch.is_over(now, &self.config, bytes);
         let policy = watch.overflow();
         let can_be_refused = !is_first && policy != Overflow::Pause;
@@ -46,18 +48,18 @@ impl Watcher {
             self.overflow(key, Some(base));
             return;
         }
-        self.stats.events += response.len() as u64;
-        self.put(now, key, response, base);
+        self.stats.events += events.len() as u64;
+        self.put(now, key, events, base);
         // A consumer that has only one response to take is not slow; a pause has to come before the next one.
         if policy == Overflow::Pause && (is_over || !has_room) {
             self.overflow(key, None);
         }
     }
 
-    fn put(&mut self, now: Instant, key: WatchKey, response: WatchResponse, base: i64) {
+    fn put(&mut self, now: Instant, key: WatchKey, incoming: Incoming<'_>, base: i64) {
         let Some(watch) = self.watches.known_mut(key) else { return };
         let is_first = watch.queue().is_empty();
-        watch.push(now, response, base, &mut self.spares);
+        watch.push(now, incoming, base, &self.config, &mut self.spares);
         self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
         let (order, is_to_be_told) = (watch.order(), watch.notify());
         if is_first {
