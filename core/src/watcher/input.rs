@@ -64,14 +64,15 @@ impl Watcher {
                     self.streams.touch(key.stream);
                 }
                 self.stats.frame_bytes += frame.bytes.len() as u64;
-                self.lawful_or_not(now, key, frame);
+                self.handle_decoded(now, key, frame);
             }
             Err(error) => self.misbehaved(now, key.stream, (*error).into()),
         }
         self.settle();
     }
 
-    fn lawful_or_not(&mut self, now: Instant, key: StreamKey, frame: &mut Frame) {
+    /// A frame that could be decoded has come on a connection that is open.
+    fn handle_decoded(&mut self, now: Instant, key: StreamKey, frame: &mut Frame) {
         let is_refusal = frame.created && is_refused(frame);
         match self.take_in(now, key.stream, frame) {
             Ok(is_news) => {
