@@ -2,7 +2,7 @@
 
 use std::{mem, sync::Arc};
 
-use etcd_watch_core::{EventKind, ListReason, SnapshotPart, WatchResponse};
+use etcd_watch_core::{EventKind, ListReason, MirrorEvent, SnapshotPart, WatchResponse};
 
 use super::{
     change::CacheChange,
@@ -32,13 +32,25 @@ impl<P> Fold<P> {
         is_state.then(|| (self.work.revision, self.work.len()))
     }
 
-    pub(super) fn listing(&mut self, reason: &ListReason) {
+    /// Folds and publishes what a mirror has handed out.
+    pub(super) fn take(&mut self, event: &MirrorEvent) {
+        match event {
+            MirrorEvent::Listing { reason, .. } => self.listing(reason),
+            MirrorEvent::Snapshot(part) => self.part(part),
+            MirrorEvent::Synced { revision } => self.synced(*revision),
+            MirrorEvent::Changes(response) => self.changes(response),
+            // The stream turns the end into its own. What else may come to be is no change of keys.
+            _ => {}
+        }
+    }
+
+    fn listing(&mut self, reason: &ListReason) {
         let is_other_store = self.listing.unwrap_or(false) || reason.is_other_store();
         self.listing = Some(is_other_store);
         self.shared.listing(reason);
     }
 
-    pub(super) fn part(&mut self, part: &SnapshotPart) {
+    fn part(&mut self, part: &SnapshotPart) {
         let is_other_store = self.listing.unwrap_or(false);
         let gone: Vec<Vec<u8>> = {
             let (after, through) = part.span();
@@ -82,7 +94,7 @@ impl<P> Fold<P> {
     }
 
     /// Publishes a state for each revision of a response.
-    pub(super) fn changes(&mut self, response: &WatchResponse) {
+    fn changes(&mut self, response: &WatchResponse) {
         let mut changes = Vec::new();
         let mut revision = 0;
         for event in response.events() {

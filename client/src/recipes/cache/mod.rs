@@ -67,6 +67,8 @@
 //! }
 //! ```
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod by_hand;
 mod catch_up;
 mod change;
 mod entry;
