@@ -1,4 +1,4 @@
-//! What fuzzers and the simulator need to reach, and nobody else: no part of the interface, and may change at any time.
+//! What fuzzers, the simulator and benches need to reach, and nobody else: no part of the interface, and may change at any time.
 
 use bytes::Bytes;
 use etcd_watch_core::{
@@ -13,6 +13,8 @@ use crate::{
     recipes::config::Tree,
     recipes::discovery::{DecodeError, ServiceEndpoint},
 };
+
+pub use crate::recipes::cache::by_hand::CacheByHand;
 
 /// What goes out for `Action::Send`, as a server reads it.
 ///

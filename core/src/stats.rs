@@ -85,6 +85,15 @@ pub struct WatchStats {
     /// Since when it runs on the server, if it does; else since when it doesn't: since it left the server, or since it
     /// was opened if it has not been there. A watch that ends without being on the server keeps that time.
     pub since: Instant,
+    /// Since when its consumer has lacked changes that the store may have had: since it left the server, or was opened,
+    /// and until its consumer has taken everything up to [`missed_through`](Self::missed_through). Leaving the server
+    /// again before that does not begin it anew. Once it has caught up it says nothing.
+    pub behind_since: Instant,
+    /// While it runs on the server: up to which revision there may be changes that it had missed when the server created
+    /// it there, which was the store's revision then. 0 where it had missed none, and where nothing would tell that it
+    /// has caught up: without [`progress_notify`](crate::WatchRequest::progress_notify), on servers before 3.4.31 and
+    /// 3.5.13, whose answers about progress can't be believed or may not come, and through gRPC proxies.
+    pub missed_through: i64,
     /// The stream it travels on, or will when that is open; `None` once it has ended.
     pub stream: Option<StreamKey>,
     /// The revision at which it would go on if its stream broke now; 0 while "now" is not known.

@@ -26,13 +26,16 @@ use crate::Endpoint;
 /// |---|---|---|---|---|
 /// | [`Client`](crate::Client) | it is connected to a member that has answered, and all its watch streams are open | no connection, or a stream is not open | any answer to a call, any frame of a watch stream | none |
 /// | [`Watch`](crate::Watch) | it runs on a member | it doesn't: its stream is not open, its creation is not confirmed, or its buffer was full | any frame on its stream, for other watches too | up to where the member has told all that concerns it; what was taken |
-/// | [`Mirror`](crate::Mirror) | its keys have been listed, and its watch runs | otherwise | pages of its list, and as a watch | as a watch; the revision that the fold of what was taken is at |
+/// | [`Mirror`](crate::Mirror) | its keys have been listed, its watch runs, and what it had missed has been taken | otherwise | pages of its list, and as a watch | as a watch; the revision that the fold of what was taken is at |
 /// | [`Cache`](crate::cache::Cache) | it has a state, and has not been away for longer than [`unready_after`](crate::cache::CacheRequest::unready_after) | as its mirror | as its mirror | as its mirror; the revision of its last state |
 /// | [`Config`](crate::config::Config) | its first state is known, and it is not away | as its mirror | as its mirror | as its mirror; [`revision`](crate::config::Config::revision) |
 /// | [`LeaseKeeper`](crate::LeaseKeeper), [`Session`](crate::concurrency::Session) | the lease is sure to exist | the last renewal has failed | answers to renewals | none |
 ///
-/// Ready comes before caught up: what was missed while it was away may still be on its way when it is ready again, and it
-/// counts as away anew if it is lost again meanwhile.
+/// What a mirror had missed is whatever the store had when the server created the watch, by the header of that answer. It
+/// has come with an event of that revision or a later one, or with a word on progress, which the client asks for. Until
+/// then a mirror, and what stands on it, has been away since the connection was lost, however often it is lost again
+/// meanwhile. Servers before 3.4.31 and 3.5.13 may not answer such a request, and gRPC proxies make up the header: there
+/// a mirror is ready as soon as its watch runs, when what it missed may still be on its way. So is every plain watch.
 ///
 /// What is known of the network is what was noticed: a member that hangs is noticed when its connection's
 /// [pings](crate::ClientBuilder::keepalive) go unanswered, after 15 s by default, or earlier by
@@ -50,7 +53,17 @@ pub struct Health {
     contact: Contact,
     observed: Option<i64>,
     published: Option<i64>,
+    missed: Option<Missed>,
     turns_at: Option<Instant>,
+}
+
+/// What a watch that runs on a member had missed when it was created there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missed {
+    /// The store's revision then.
+    pub(crate) through: i64,
+    /// Since when its consumer has lacked it.
+    pub(crate) since: Instant,
 }
 
 /// Whether something is ready.
@@ -176,7 +189,16 @@ impl Health {
 /// For those who make one: kinds that are built on another kind begin with its health, and change what differs.
 impl Health {
     pub(crate) fn new(now: Instant, verdict: Verdict, contact: Contact) -> Self {
-        Self { now, verdict, away: None, contact, observed: None, published: None, turns_at: None }
+        Self {
+            now,
+            verdict,
+            away: None,
+            contact,
+            observed: None,
+            published: None,
+            missed: None,
+            turns_at: None,
+        }
     }
 
     /// When this was made.
@@ -216,6 +238,15 @@ impl Health {
 
     pub(crate) fn with_observed_revision(self, observed: Option<i64>) -> Self {
         Self { observed, ..self }
+    }
+
+    pub(crate) fn with_missed(self, missed: Option<Missed>) -> Self {
+        Self { missed, ..self }
+    }
+
+    /// What a watch had missed; its consumer may have taken it since.
+    pub(crate) fn missed(&self) -> Option<Missed> {
+        self.missed
     }
 
     /// With another [`published_revision`](Self::published_revision).

@@ -14,8 +14,8 @@ use crate::{
     Health, Monitor, WatchError,
     health::Monitored,
     watch::{
-        hub::Lifeline,
-        monitored::{Ending, MonitoredWatch},
+        hub::{Ending, Lifeline},
+        monitored::MonitoredWatch,
     },
 };
 
@@ -116,7 +116,7 @@ impl Watch {
             return Poll::Ready(None);
         }
         let key = self.key;
-        let delivery = self.lifeline.0.next(key, cx.waker());
+        let delivery = self.lifeline.0.next(key, cx.waker(), &self.ending);
         match delivery {
             Some(Delivery::Response(response)) => {
                 self.resume = Some(response.resume_revision());
@@ -126,10 +126,7 @@ impl Watch {
             }
             Some(Delivery::Closed(reason)) => {
                 self.ended = true;
-                let hub = &self.lifeline.0;
-                // The first to say so: the machine doesn't know the watch any more.
-                let _ = self.ending.get_or_init(Ending::default).set((reason.clone(), hub.now()));
-                hub.monitoring().wake_all();
+                self.lifeline.0.monitoring().wake_all();
                 crate::watch::log::ended(key, &reason);
                 Poll::Ready(match reason {
                     CloseReason::Cancelled => None,

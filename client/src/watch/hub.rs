@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     task::{Context, Waker},
 };
 
 use etcd_watch_core::{
-    Action, ApiMisuse, Delivery, Instant, Stats, StreamKey, WatchKey, WatchRequest, WatchStats, Watcher,
+    Action, ApiMisuse, CloseReason, Delivery, Instant, Stats, StreamKey, WatchKey, WatchRequest, WatchStats,
+    Watcher,
 };
 
 use crate::{
@@ -30,6 +31,9 @@ pub(crate) struct Hub {
     monitoring: WaitList,
     clock: Box<dyn Fn() -> Instant + Send + Sync>,
 }
+
+/// Why a watch has ended, and since when it had been away, once its handle has taken that or is gone.
+pub(crate) type Ending = Arc<OnceLock<(CloseReason, Instant)>>;
 
 pub(crate) struct State {
     pub(crate) machine: Watcher,
@@ -153,12 +157,13 @@ impl Hub {
     }
 
     /// Takes what waits for a watch's consumer. If nothing does, `waker` is woken once something may.
-    pub(crate) fn next(&self, watch: WatchKey, waker: &Waker) -> Option<Delivery> {
+    /// An end is written into `ending` as well, before anybody can see that the machine has forgotten the watch.
+    pub(crate) fn next(&self, watch: WatchKey, waker: &Waker, ending: &OnceLock<Ending>) -> Option<Delivery> {
         // A waker is cloned without the lock; in most calls there is something to take, and none is needed.
         let mut spare = None;
         loop {
             let (taken, _replaced) =
-                self.take(|state, now| state.next_or_wait(now, watch, waker, &mut spare));
+                self.take(|state, now| state.next_or_wait(now, watch, waker, ending, &mut spare));
             match taken {
                 Taken::Delivery(delivery) => return Some(delivery),
                 Taken::Waiting => return None,
@@ -371,14 +376,17 @@ impl State {
         now: Instant,
         watch: WatchKey,
         waker: &Waker,
+        ending: &OnceLock<Ending>,
         spare: &mut Option<Waker>,
     ) -> (Taken, Option<Waker>) {
+        let behind = self.machine.ended_behind(watch);
         // It may find nothing although it was woken: what waited was dropped for the common budget. Then this very
         // call has the server asked for it again.
         match self.machine.next(now, watch) {
             Some(delivery) => {
-                let is_end = matches!(delivery, Delivery::Closed(_));
-                let done = if is_end { self.consumers.remove(&watch) } else { None };
+                let Delivery::Closed(reason) = &delivery else { return (Taken::Delivery(delivery), None) };
+                let _ = ending.get_or_init(Ending::default).set((reason.clone(), behind.unwrap_or(now)));
+                let done = self.consumers.remove(&watch);
                 (Taken::Delivery(delivery), done)
             }
             None if self.consumers.get(&watch).is_some_and(|waiting| waiting.will_wake(waker)) => {

@@ -25,7 +25,34 @@ pub(crate) struct MirrorRecord {
     stage: Mutex<Stage>,
     /// The revision that the fold of what was taken is at; 0 in the middle of a list.
     synced: AtomicI64,
+    goal: Goal,
     changes: WaitList,
+}
+
+/// The revision that its consumer has to come to before it has caught up. Only those who have found that it hasn't are
+/// told of that, so that what comes from day to day wakes nobody.
+#[derive(Default)]
+struct Goal {
+    /// Up to this revision the consumer has dealt with everything; 0 in the middle of a list.
+    at: AtomicI64,
+    /// What somebody has found missing; 0 for nothing.
+    wanted: AtomicI64,
+}
+
+impl Goal {
+    /// Whether the consumer has come to this revision. If not, `came` will say so once it has.
+    fn is_reached(&self, revision: i64) -> bool {
+        self.wanted.store(revision, Ordering::SeqCst);
+        // Either this sees what `came` has written, or `came` sees what this has.
+        self.at.load(Ordering::SeqCst) >= revision
+    }
+
+    /// The consumer has come to this revision. Whether somebody waits for that.
+    fn came(&self, revision: i64) -> bool {
+        self.at.store(revision, Ordering::SeqCst);
+        let wanted = self.wanted.load(Ordering::SeqCst);
+        wanted > 0 && revision >= wanted && self.wanted.swap(0, Ordering::SeqCst) > 0
+    }
 }
 
 #[derive(Clone)]
@@ -56,7 +83,7 @@ impl MirrorRecord {
         let contact = Contact::default();
         let stage = Stage { is_synced: synced.is_some(), watch: None, away, contact, end: None };
         let synced = AtomicI64::new(synced.unwrap_or(0));
-        Self { hub, stage: Mutex::new(stage), synced, changes: WaitList::default() }
+        Self { hub, stage: Mutex::new(stage), synced, goal: Goal::default(), changes: WaitList::default() }
     }
 
     fn change(&self, change: impl FnOnce(&mut Stage)) {
@@ -83,6 +110,13 @@ impl MirrorRecord {
             stage.is_synced = revision != 0;
             stage.away = away;
         });
+    }
+
+    /// The consumer has dealt with everything up to this revision, or with a part of a list.
+    pub(crate) fn digested(&self, revision: Option<i64>) {
+        if self.goal.came(revision.unwrap_or(0)) {
+            self.changes.wake_all();
+        }
     }
 
     /// It has a watch from now on.
@@ -149,10 +183,13 @@ impl Monitored for MirrorRecord {
         let of_watch = stage.watch.map(|watched| (watched.watch.health(), watched.opened));
         let (now, end) = (self.hub.now(), self.hub.lock().end());
         let follows = of_watch.as_ref().is_some_and(|(health, _)| health.is_ready());
-        // A watch that has never been on a server has been away for as long as the mirror.
+        let missed = of_watch.as_ref().and_then(|(health, _)| health.missed());
+        let lacks = missed.filter(|missed| !self.goal.is_reached(missed.through)).map(|missed| missed.since);
+        // A watch that has never been on a server, or has not caught up since, has been away for as long as the mirror.
         let watch_left = of_watch.as_ref().and_then(|(health, opened)| {
-            health.away_since().filter(|since| opened.is_none_or(|opened| *since > opened))
+            health.away_since().or(lacks).filter(|since| opened.is_none_or(|opened| *since > opened))
         });
+        let follows = follows && lacks.is_none();
         let away = (!(follows && stage.is_synced)).then(|| watch_left.unwrap_or(stage.away));
         let verdict = match (stage.end, end) {
             (Some(why), _) => Verdict::Ended(why),

@@ -1,20 +1,17 @@
 //! How a watch is doing, told from what the machine and the driver know.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use etcd_watch_core::{CloseReason, Instant, WatchKey, WatchState};
+use etcd_watch_core::{Instant, WatchKey, WatchState};
 
 use crate::{
-    health::{Contact, Health, Monitored, NeverReady, Verdict},
+    health::{Contact, Health, Missed, Monitored, NeverReady, Verdict},
     sync::WaitList,
     watch::{
-        hub::{Hub, State},
+        hub::{Ending, Hub, State},
         links::Link,
     },
 };
-
-/// Why a watch has ended, and when, once its handle has taken that or is gone.
-pub(crate) type Ending = Arc<OnceLock<(CloseReason, Instant)>>;
 
 /// A watch, for those who monitor it. It doesn't keep the client running.
 #[derive(Clone)]
@@ -48,11 +45,13 @@ impl MonitoredWatch {
             // The client's own errors have no destructor that could do harm under the lock.
             let _ = contact.failed(*at, error.clone());
         }
-        let away = (stats.state != WatchState::Active).then_some(stats.since);
+        let is_away = stats.state != WatchState::Active;
+        let missed = Missed { through: stats.missed_through, since: stats.behind_since };
         let known = |revision: i64| Some(revision).filter(|&revision| revision > 0);
         Some(
             Health::new(now, verdict, contact)
-                .with_away_since(away)
+                .with_away_since(is_away.then_some(stats.behind_since))
+                .with_missed((!is_away && missed.through > 0).then_some(missed))
                 .with_observed_revision(known(stats.resume_revision.saturating_sub(1)))
                 .with_published_revision(known(stats.taken_revision)),
         )
@@ -64,12 +63,12 @@ impl Monitored for MonitoredWatch {
         let now = self.hub.now();
         let health = self.look(&self.hub.lock(), now);
         health.unwrap_or_else(|| {
-            // Its handle tells the reason right after it has taken the end, and wakes everybody then.
-            let (verdict, at) = match self.ending.get().cloned() {
-                Some((reason, at)) => (Verdict::Ended(reason.into()), at),
+            // It was written before the machine could be seen without the watch.
+            let (verdict, since) = match self.ending.get().cloned() {
+                Some((reason, since)) => (Verdict::Ended(reason.into()), since),
                 None => (Verdict::NotReady, now),
             };
-            Health::new(now, verdict, Contact::default()).with_away_since(Some(at))
+            Health::new(now, verdict, Contact::default()).with_away_since(Some(since))
         })
     }
 

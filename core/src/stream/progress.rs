@@ -26,6 +26,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(crate) struct Progress {
     /// Whether replies wait for the events before them, by the server's version.
     is_ordered: bool,
+    /// Whether requests are answered while the watches are quiet, by the server's version.
+    is_answered: bool,
     /// Whether an event has come at or below a revision that was reported complete.
     is_false: bool,
     requests: u64,
@@ -45,6 +47,7 @@ impl Progress {
     pub(crate) fn new(opened: Opened) -> Self {
         Self {
             is_ordered: opened.version.is_some_and(|version| version.orders_manual_progress()),
+            is_answered: opened.version.is_some_and(|version| version.answers_progress_on_quiet_streams()),
             is_false: false,
             requests: 0,
             replies: 0,
@@ -59,6 +62,11 @@ impl Progress {
     /// Whether replies move resume points.
     pub(crate) fn is_trusted(&self) -> bool {
         self.is_ordered && !self.is_false
+    }
+
+    /// Whether a watch that wants to know how far it is can rely on being told.
+    pub(crate) fn tells(&self) -> bool {
+        self.is_trusted() && self.is_answered
     }
 
     /// Whether an event has come at or below a revision that was reported complete.

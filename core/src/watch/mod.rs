@@ -93,6 +93,8 @@ pub(crate) struct Live {
     id: i64,
     /// The store's revision when the server created it.
     created_at: i64,
+    /// Whether it had missed changes up to that revision, for all that is known, and will be told when it has them.
+    has_missed: bool,
     /// How many progress requests had been sent on the connection when its creation was learned.
     requests_before: u64,
     /// Replies up to this one say nothing: they came before the creation, or in the middle of a revision.
@@ -139,6 +141,8 @@ pub(crate) struct Watch {
 struct Counts {
     /// Since when it runs on the server, or doesn't.
     since: Instant,
+    /// Since when its consumer lacks changes that the store may have had: it is not begun anew before it has caught up.
+    behind: Instant,
     /// The consumer has taken everything up to this revision.
     taken: i64,
     events: u64,
@@ -179,6 +183,9 @@ impl Watch {
     /// It doesn't run on the server from now on.
     pub(crate) fn is_away_since(&mut self, now: Instant) {
         self.counts.since = now;
+        if self.live().is_none_or(|live| !live.has_missed || self.counts.taken >= live.created_at) {
+            self.counts.behind = now;
+        }
     }
 
     pub(crate) fn keys(&self) -> &Keys {
@@ -326,12 +333,17 @@ impl Watch {
 
     /// It runs on the server, under this id.
     pub(crate) fn created(&mut self, now: Instant, id: i64, header: Header, progress: &Progress) {
+        // The gRPC proxy makes `created` up, with the revision that was asked for.
+        let is_behind = header.cluster_id != 0 && header.revision >= self.place.next_revision();
+        let has_missed = is_behind && self.progress_notify && progress.tells();
+        self.progress_wanted |= has_missed;
         self.counts.since = now;
         self.created_before = true;
         self.refusals = 0;
         self.state = State::Live(Live {
             id,
             created_at: header.revision,
+            has_missed,
             requests_before: progress.requests(),
             replies_ignored: progress.replies(),
             heard: false,

@@ -96,6 +96,10 @@ impl Watch {
 
     /// Progress replies of its connection have been proved false; with `all`, what it was told itself, too.
     pub(crate) fn withdraw_progress(&mut self, all: bool) {
+        // Nothing will tell any more.
+        if let Some(live) = self.live_mut() {
+            live.has_missed = false;
+        }
         self.place.withdraw(all);
         self.queue.lower_base(self.place.next_revision());
     }

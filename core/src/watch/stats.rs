@@ -1,7 +1,7 @@
 //! How one watch is doing.
 
 use super::{State, Watch};
-use crate::{StreamKey, WatchState, WatchStats, stream::progress::Progress};
+use crate::{Instant, StreamKey, WatchState, WatchStats, stream::progress::Progress};
 
 impl Watch {
     /// How many revisions lie between what the consumer has taken and the newest that waits for it.
@@ -10,6 +10,11 @@ impl Watch {
         let before_first = self.place.point().map_or(0, |point| point.start().saturating_sub(1));
         let taken = self.counts.taken.max(before_first);
         u64::try_from(newest.saturating_sub(taken)).unwrap_or(0)
+    }
+
+    /// Since when it has been behind, if it has ended.
+    pub(crate) fn ended_behind(&self) -> Option<Instant> {
+        self.is_closed().then_some(self.counts.behind)
     }
 
     /// For statistics. A closed watch is on no stream.
@@ -27,6 +32,8 @@ impl Watch {
         WatchStats {
             state,
             since: self.counts.since,
+            behind_since: self.counts.behind,
+            missed_through: self.live().filter(|live| live.has_missed).map_or(0, |live| live.created_at),
             stream: stream.filter(|_| !self.is_closed()),
             resume_revision: self.next_revision(progress),
             accepted_revision: point.map_or(0, |point| point.accepted()),

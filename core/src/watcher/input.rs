@@ -164,7 +164,13 @@ impl Watcher {
         };
         connection.enter(server_id, key, watch.listens());
         connection.is_other_cluster(header);
+        let was_asked = watch.wants_progress();
         watch.created(now, server_id, header, connection.progress());
+        if !was_asked && watch.wants_progress() {
+            // Its wish waits for the next request, which is one for all that are created now: etcd answers none before
+            // they have caught up.
+            connection.progress_mut().want(key, watch.requests_before());
+        }
         self.stats.state_changes += 1;
         self.send_creates(id);
         if self.check_cluster(key, header) {
@@ -178,13 +184,12 @@ impl Watcher {
             stream.lag_mut().found(now, key, known, header.revision);
         }
         let notice = watch.take_created_notice(header);
-        let wants_progress = watch.wants_progress();
         if let Some(notice) = notice {
             self.put_notice(now, key, notice);
         }
         if frame.canceled {
             self.ended_by_server(now, id, key, true, frame);
-        } else if wants_progress {
+        } else if was_asked {
             self.ask_for_progress(key);
         }
     }

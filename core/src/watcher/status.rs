@@ -75,6 +75,13 @@ impl Watcher {
         self.watches.get(watch).and_then(Watch::close_reason)
     }
 
+    /// [`WatchStats::behind_since`] of a watch that has ended, while its `Closed` has not been taken; `None` for every
+    /// other. Cheap, unlike all statistics.
+    #[must_use]
+    pub fn ended_behind(&self, watch: WatchKey) -> Option<Instant> {
+        self.watches.get(watch).and_then(Watch::ended_behind)
+    }
+
     /// How one watch is doing; `None` when its `Closed` has been taken. Counts what waits, so it takes
     /// longer the more that is.
     #[must_use]

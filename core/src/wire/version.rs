@@ -34,6 +34,13 @@ impl ServerVersion {
     pub fn orders_manual_progress(&self) -> bool {
         *self >= Self::new(3, 5, 8) || (Self::new(3, 4, 25)..Self::new(3, 5, 0)).contains(self)
     }
+
+    /// Whether a manual progress request is also answered on a stream whose watches have had no event on it:
+    /// true from 3.4.31 and 3.5.13 on. Older servers stay silent there.
+    #[must_use]
+    pub fn answers_progress_on_quiet_streams(&self) -> bool {
+        *self >= Self::new(3, 5, 13) || (Self::new(3, 4, 31)..Self::new(3, 5, 0)).contains(self)
+    }
 }
 
 impl fmt::Display for ServerVersion {
@@ -88,6 +95,16 @@ mod tests {
         }
         for fixed in ["3.4.25", "3.5.8", "3.6.0", "3.7.1", "4.0.0", "v3.5.30", "3.6.0-rc.1"] {
             assert!(version(fixed).orders_manual_progress(), "{fixed}");
+        }
+    }
+
+    #[test]
+    fn quiet_streams_are_answered_from_later_releases_on() {
+        for old in ["3.4.25", "3.4.30", "3.5.0", "3.5.8", "3.5.12"] {
+            assert!(!version(old).answers_progress_on_quiet_streams(), "{old}");
+        }
+        for fixed in ["3.4.31", "3.5.13", "3.6.0", "3.7.1"] {
+            assert!(version(fixed).answers_progress_on_quiet_streams(), "{fixed}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Every transition of the machine, one theme a file, from outside.
 
+mod catching_up;
 mod changes;
 mod creating;
 mod deaf;

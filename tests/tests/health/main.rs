@@ -1,6 +1,7 @@
 //! What each kind says of itself while its server is up, frozen, cut off and back; and what a cache is good for then.
 
 mod bookmarks;
+mod caught_up;
 mod kinds;
 #[path = "../conformance/runtime.rs"]
 mod runtime;

@@ -4,6 +4,7 @@ use std::{fmt, str::Utf8Error, sync::Arc};
 
 use bytes::Bytes;
 use etcd_watch_core::{Event, KeyValue};
+use triomphe::ThinArc;
 
 use super::tree::Entry;
 use crate::BoxError;
@@ -13,12 +14,13 @@ use crate::BoxError;
 ///
 /// `P` is what the cache keeps beside it: nothing, or in a [`TypedCache`](super::TypedCache) the value
 /// [decoded](Decoded).
-pub struct CachedKv<P = ()>(Arc<Inner<P>>);
+///
+/// It is one piece of memory: what is told of the pair, the key, and behind that the value. What is received is not
+/// kept, since a single key would keep the whole frame it came in.
+pub struct CachedKv<P = ()>(ThinArc<Told<P>, u8>);
 
-struct Inner<P> {
-    /// The key, and behind it the value: one buffer of exactly that size. What is received is not kept, since a
-    /// single key would keep the whole frame it came in.
-    data: Bytes,
+/// What is told of a pair.
+struct Told<P> {
     key_bytes: usize,
     create_revision: i64,
     mod_revision: i64,
@@ -28,28 +30,41 @@ struct Inner<P> {
 }
 
 impl<P> CachedKv<P> {
-    pub(super) fn new(kv: Fresh<'_>, payload: P) -> Self {
-        Self(Arc::new(Inner {
-            data: Bytes::from([kv.key, kv.value].concat()),
+    /// `joined` is where key and value are put together.
+    pub(super) fn new(kv: Fresh<'_>, payload: P, joined: &mut Vec<u8>) -> Self {
+        joined.clear();
+        joined.extend_from_slice(kv.key);
+        joined.extend_from_slice(kv.value);
+        let told = Told {
             key_bytes: kv.key.len(),
             create_revision: kv.create_revision,
             mod_revision: kv.mod_revision,
             version: kv.version,
             lease: kv.lease,
             payload,
-        }))
+        };
+        Self(ThinArc::from_header_and_slice(told, joined))
+    }
+
+    fn told(&self) -> &Told<P> {
+        &self.0.header.header
+    }
+
+    /// The key, and behind it the value.
+    fn data(&self) -> &[u8] {
+        &self.0.slice
     }
 
     /// The key.
     #[must_use]
     pub fn key(&self) -> &[u8] {
-        &self.0.data[..self.0.key_bytes]
+        &self.data()[..self.told().key_bytes]
     }
 
     /// The value.
     #[must_use]
     pub fn value(&self) -> &[u8] {
-        &self.0.data[self.0.key_bytes..]
+        &self.data()[self.told().key_bytes..]
     }
 
     /// The key as text.
@@ -68,51 +83,66 @@ impl<P> CachedKv<P> {
         std::str::from_utf8(self.value())
     }
 
-    /// The key, to keep: shares memory with the cache.
-    #[must_use]
-    pub fn key_bytes(&self) -> Bytes {
-        self.0.data.slice(..self.0.key_bytes)
-    }
-
-    /// The value, to keep: shares memory with the cache.
-    #[must_use]
-    pub fn value_bytes(&self) -> Bytes {
-        self.0.data.slice(self.0.key_bytes..)
-    }
-
     /// The revision that created the key.
     #[must_use]
     pub fn create_revision(&self) -> i64 {
-        self.0.create_revision
+        self.told().create_revision
     }
 
     /// The revision of the last change.
     #[must_use]
     pub fn mod_revision(&self) -> i64 {
-        self.0.mod_revision
+        self.told().mod_revision
     }
 
     /// How often the key has been put since it was created.
     #[must_use]
     pub fn version(&self) -> i64 {
-        self.0.version
+        self.told().version
     }
 
     /// The lease the key hangs on; 0 for none.
     #[must_use]
     pub fn lease(&self) -> i64 {
-        self.0.lease
+        self.told().lease
     }
 
     /// What the cache keeps beside it.
     #[must_use]
     pub fn payload(&self) -> &P {
-        &self.0.payload
+        &self.told().payload
     }
 
     /// The bytes of key and value.
     pub(super) fn bytes(&self) -> usize {
-        self.0.data.len()
+        self.data().len()
+    }
+}
+
+impl<P: Send + Sync + 'static> CachedKv<P> {
+    /// The key, to keep: shares memory with the cache.
+    #[must_use]
+    pub fn key_bytes(&self) -> Bytes {
+        self.data_bytes().slice(..self.told().key_bytes)
+    }
+
+    /// The value, to keep: shares memory with the cache.
+    #[must_use]
+    pub fn value_bytes(&self) -> Bytes {
+        self.data_bytes().slice(self.told().key_bytes..)
+    }
+
+    fn data_bytes(&self) -> Bytes {
+        Bytes::from_owner(Data(self.clone()))
+    }
+}
+
+/// A pair that bytes are borrowed from.
+struct Data<P>(CachedKv<P>);
+
+impl<P> AsRef<[u8]> for Data<P> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.data()
     }
 }
 
@@ -139,11 +169,14 @@ impl<P> Clone for CachedKv<P> {
     }
 }
 
+/// It is a reference: what it refers to never moves with it.
+impl<P> Unpin for CachedKv<P> {}
+
 /// Equal in everything that etcd tells.
 impl<P> PartialEq for CachedKv<P> {
     fn eq(&self, other: &Self) -> bool {
         let told = |kv: &Self| (kv.mod_revision(), kv.version(), kv.create_revision(), kv.lease());
-        Arc::ptr_eq(&self.0, &other.0)
+        std::ptr::eq(self.told(), other.told())
             || (told(self) == told(other) && self.key() == other.key() && self.value() == other.value())
     }
 }

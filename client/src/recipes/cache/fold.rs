@@ -2,7 +2,7 @@
 
 use std::{mem, sync::Arc};
 
-use etcd_watch_core::{EventKind, ListReason, SnapshotPart, WatchResponse};
+use etcd_watch_core::{EventKind, ListReason, MirrorEvent, SnapshotPart, WatchResponse};
 
 use super::{
     change::CacheChange,
@@ -12,18 +12,23 @@ use super::{
     snapshot::Snapshot,
 };
 
+/// How many bytes are kept to put the next key and value together.
+const MOST_JOINED: usize = 64 << 10;
+
 /// The state that is being worked on. Between a list's begin and its end it is a mix, and is not published.
 pub(super) struct Fold<P> {
     pub(super) shared: Arc<Shared<P>>,
     work: Snapshot<P>,
     make: Make<P>,
+    /// Where a key and its value are put together.
+    joined: Vec<u8>,
     /// While keys are listed: whether what was there before is of another store.
     listing: Option<bool>,
 }
 
 impl<P> Fold<P> {
     pub(super) fn new(shared: Arc<Shared<P>>, make: Make<P>) -> Self {
-        Self { shared, work: Snapshot::none(), make, listing: None }
+        Self { shared, work: Snapshot::none(), make, joined: Vec::new(), listing: None }
     }
 
     /// The revision and the number of keys of the state; `None` for a mix.
@@ -32,29 +37,41 @@ impl<P> Fold<P> {
         is_state.then(|| (self.work.revision, self.work.len()))
     }
 
-    pub(super) fn listing(&mut self, reason: &ListReason) {
+    /// Folds and publishes what a mirror has handed out.
+    pub(super) fn take(&mut self, event: &MirrorEvent) {
+        match event {
+            MirrorEvent::Listing { reason, .. } => self.listing(reason),
+            MirrorEvent::Snapshot(part) => self.part(part),
+            MirrorEvent::Synced { revision } => self.synced(*revision),
+            MirrorEvent::Changes(response) => self.changes(response),
+            // The stream turns the end into its own. What else may come to be is no change of keys.
+            _ => {}
+        }
+    }
+
+    fn listing(&mut self, reason: &ListReason) {
         let is_other_store = self.listing.unwrap_or(false) || reason.is_other_store();
         self.listing = Some(is_other_store);
         self.shared.listing(reason);
     }
 
-    pub(super) fn part(&mut self, part: &SnapshotPart) {
+    fn part(&mut self, part: &SnapshotPart) {
         let is_other_store = self.listing.unwrap_or(false);
-        let gone: Vec<Vec<u8>> = {
-            let (after, through) = part.span();
-            let known = self.work.tree.iter_from(after).map(CachedKv::key);
-            let known = known.take_while(|key| match through {
-                std::ops::Bound::Included(last) => *key <= last,
-                std::ops::Bound::Excluded(end) => *key < end,
-                std::ops::Bound::Unbounded => true,
-            });
-            part.missing(known).map(<[u8]>::to_vec).collect()
-        };
+        let (after, through) = part.span();
+        let known = self.work.tree.iter_from(after).map(CachedKv::key);
+        let known = known.take_while(|key| match through {
+            std::ops::Bound::Included(last) => *key <= last,
+            std::ops::Bound::Excluded(end) => *key < end,
+            std::ops::Bound::Unbounded => true,
+        });
+        // As in every first list.
+        let is_none_known = known.clone().next().is_none();
+        let gone: Vec<Vec<u8>> = part.missing(known).map(<[u8]>::to_vec).collect();
         for key in gone {
             self.remove(&key);
         }
         for kv in part.puts() {
-            let held = self.work.get(kv.key());
+            let held = if is_none_known { None } else { self.work.get(kv.key()) };
             // In one store, revision and version of a key say all; what is the same stays shared.
             let is_held = !is_other_store
                 && held.is_some_and(|held| {
@@ -82,7 +99,7 @@ impl<P> Fold<P> {
     }
 
     /// Publishes a state for each revision of a response.
-    pub(super) fn changes(&mut self, response: &WatchResponse) {
+    fn changes(&mut self, response: &WatchResponse) {
         let mut changes = Vec::new();
         let mut revision = 0;
         for event in response.events() {
@@ -92,10 +109,7 @@ impl<P> Fold<P> {
             }
             let (kv, prev) = match event.kind() {
                 EventKind::Delete => (None, self.remove(event.key())),
-                _ => {
-                    let (kv, prev) = self.put(Fresh::from(&event), false);
-                    (Some(kv), prev)
-                }
+                _ => self.put(Fresh::from(&event), false),
             };
             changes.extend(CacheChange::new(revision, kv, prev));
         }
@@ -111,14 +125,21 @@ impl<P> Fold<P> {
         }
     }
 
-    fn put(&mut self, fresh: Fresh<'_>, is_other_store: bool) -> (CachedKv<P>, Option<CachedKv<P>>) {
-        let prev = self.work.tree.get(fresh.key).filter(|_| !is_other_store);
-        let payload = (self.make)(&fresh, prev, &self.shared.counters);
-        let kv = CachedKv::new(fresh, payload);
-        let prev = self.work.tree.insert(kv.clone());
-        self.work.bytes += kv.bytes();
-        self.work.bytes -= prev.as_ref().map_or(0, CachedKv::bytes);
-        (kv, prev)
+    /// The pair that is there now, and the one before.
+    fn put(&mut self, fresh: Fresh<'_>, is_other_store: bool) -> (Option<CachedKv<P>>, Option<CachedKv<P>>) {
+        let Self { shared, work, make, joined, .. } = self;
+        let mut new = None;
+        let prev = work.tree.put(fresh.key, |prev| {
+            let payload = make(&fresh, prev.filter(|_| !is_other_store), &shared.counters);
+            let kv = CachedKv::new(fresh, payload, joined);
+            new = Some(kv.clone());
+            kv
+        });
+        joined.clear();
+        joined.shrink_to(MOST_JOINED);
+        work.bytes += fresh.key.len() + fresh.value.len();
+        work.bytes -= prev.as_ref().map_or(0, CachedKv::bytes);
+        (new, prev)
     }
 
     fn remove(&mut self, key: &[u8]) -> Option<CachedKv<P>> {

@@ -124,21 +124,13 @@ impl<P> Follower<P> {
                     self.keys_read = None;
                     self.catch_up.read(self.client.runtime().now(), None);
                 }
-                self.fold.listing(reason);
                 self.catch_up.listing(reason.is_other_store());
             }
-            MirrorEvent::Snapshot(part) => self.fold.part(part),
-            MirrorEvent::Synced { revision } => {
-                self.fold.synced(*revision);
-                self.catch_up.progressed(self.client.runtime().now());
-            }
-            MirrorEvent::Changes(response) => {
-                self.cluster_id = response.header().cluster_id;
-                self.fold.changes(response);
-            }
-            // The stream turns the end into its own. What else may come to be is no change of keys.
+            MirrorEvent::Synced { .. } => self.catch_up.progressed(self.client.runtime().now()),
+            MirrorEvent::Changes(response) => self.cluster_id = response.header().cluster_id,
             _ => {}
         }
+        self.fold.take(event);
     }
 
     /// Reads the store's revision for those who want to be as new as it.

@@ -92,7 +92,7 @@ impl<P> History<P> {
         {
             self.states.remove(&last.key);
             if last.from < from {
-                self.states.insert(last.through(from - 1));
+                self.insert(last.through(from - 1));
             }
         }
         self.push(Held::new(from, snapshot.clone(), false));
@@ -110,12 +110,17 @@ impl<P> History<P> {
             && last.snapshot.revision < revision
         {
             self.states.remove(&last.key);
-            self.states.insert(last.through(revision));
+            self.insert(last.through(revision));
         }
     }
 
+    fn insert(&mut self, held: Held<P>) {
+        let key = held.key;
+        self.states.put(&key, |_| held);
+    }
+
     fn push(&mut self, held: Held<P>) {
-        self.states.insert(held);
+        self.insert(held);
         while self.states.len() > self.limit
             && let Some(first) = self.states.first().map(|first| first.key)
         {
@@ -169,7 +174,7 @@ mod tests {
 
     fn put(snapshot: &mut Snapshot, key: &[u8], revision: i64) {
         let kv = Fresh { key, value: b"", create_revision: 1, mod_revision: revision, version: 1, lease: 0 };
-        snapshot.tree.insert(CachedKv::new(kv, ()));
+        snapshot.tree.put(key, |_| CachedKv::new(kv, (), &mut Vec::new()));
     }
 
     fn keys(snapshot: &Snapshot) -> Vec<(Vec<u8>, i64)> {

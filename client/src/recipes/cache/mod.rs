@@ -17,7 +17,8 @@
 //! # Readiness
 //! [`Cache::health`] tells whether the cache is ready to be read, as a value, and [`Cache::monitor`] waits for changes of
 //! that. A cache that has been *away* for longer than [`CacheRequest::unready_after`] is not ready: away is a cache whose
-//! watch doesn't run on a member, and one that lists its keys. That is cheap, and as good as a lost connection is noticed.
+//! watch doesn't run on a member, or has not caught up since, and one that lists its keys. [`Health`](crate::Health) says
+//! how it knows. That is cheap, and as good as a lost connection is noticed.
 //!
 //! [`Cache::staleness`] tells how old the state is at most. It is 0 at the moment before a linearizable read of the
 //! store's revision is sent, once the cache has come to the revision that the read has found; it grows from then on, until
@@ -66,6 +67,8 @@
 //! }
 //! ```
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod by_hand;
 mod catch_up;
 mod change;
 mod entry;

@@ -109,8 +109,8 @@ impl<P> CacheRequest<P> {
     }
 
     /// For how long the cache may be away from its store before it is not [ready](super::Cache::health) any more: until
-    /// its watch runs on a member again, its keys are listed where they have to be. `None`: it stays ready. Default:
-    /// 30 s.
+    /// its watch runs on a member again and what it missed is there, by a list where it has to be. `None`: it stays
+    /// ready. Default: 30 s.
     ///
     /// A connection that hangs has to be noticed first, see [`Health`](crate::Health).
     pub fn unready_after(mut self, limit: impl Into<Option<Duration>>) -> Self {

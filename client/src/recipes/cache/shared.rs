@@ -35,7 +35,7 @@ pub enum CacheStatus {
     /// It follows the store, or has not been away from it for long.
     Current,
     /// It has been away from the store for longer than [`unready_after`](super::CacheRequest::unready_after): its watch
-    /// doesn't run on a member. Readers see what there was before.
+    /// doesn't run on a member, or what it missed has not come yet. Readers see what there was before.
     Away,
     /// The keys are listed again; readers see what there was before.
     Relisting(ListReason),

@@ -1,11 +1,15 @@
 //! A persistent ordered map: a B+ tree whose nodes are shared between versions. A clone is one reference
 //! more; a change copies the nodes from the root to one leaf, and of those only the ones that a clone holds.
 
-use std::{cmp::Ordering, ops::Bound, slice, sync::Arc};
+use std::{cmp::Ordering, ops::Bound, slice};
 
-/// How many items a node has at most. An update of a version that is held copies a node per level, so small
-/// nodes are cheap to change; large ones cost less memory and fewer steps. At 64 a million keys are four levels.
-const MAX: usize = 64;
+use arrayvec::ArrayVec;
+use triomphe::Arc;
+
+/// How many items a node has at most. An update of a version that is held copies a node per level, and what costs most
+/// of that are the counts of what the copied nodes refer to, which lie all over memory. So small nodes are cheap to
+/// change; large ones cost less memory and fewer steps. At 16 a million keys are five levels.
+const MAX: usize = 16;
 
 /// A node with fewer items than this is merged with a neighbour if they fit into one.
 const MIN: usize = MAX / 4;
@@ -26,15 +30,26 @@ pub(super) struct Tree<E> {
 
 #[derive(Clone, Debug)]
 pub(super) enum Node<E> {
-    Leaf(Vec<E>),
-    Branch(Vec<Child<E>>),
+    Leaf(ArrayVec<E, MAX>),
+    Branch(Branch<E>),
 }
 
+/// Nodes of the level below, and the first entry of each: the very one, so that nothing is kept alive that is not in
+/// the tree. The entries are shared with other versions, which rarely differ in them.
 #[derive(Clone, Debug)]
-pub(super) struct Child<E> {
-    /// The first entry below: the very one, so that nothing is kept alive that is not in the tree.
-    pub(super) first: E,
-    pub(super) node: Arc<Node<E>>,
+pub(super) struct Branch<E> {
+    pub(super) firsts: Arc<ArrayVec<E, MAX>>,
+    pub(super) children: ArrayVec<Arc<Node<E>>, MAX>,
+}
+
+/// What came of a put.
+struct Put<E> {
+    /// What was under the key.
+    old: Option<E>,
+    /// A new node to the right where this one was full, with its first entry.
+    split: Option<(E, Arc<Node<E>>)>,
+    /// Whether the first entry is another now.
+    is_first: bool,
 }
 
 impl<E> Clone for Tree<E> {
@@ -45,70 +60,73 @@ impl<E> Clone for Tree<E> {
 
 impl<E> Default for Tree<E> {
     fn default() -> Self {
-        Self { root: Arc::new(Node::Leaf(Vec::new())), len: 0 }
+        Self { root: Arc::new(Node::Leaf(ArrayVec::new())), len: 0 }
     }
 }
 
 impl<E: Entry> Node<E> {
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Leaf(entries) => entries.len(),
-            Self::Branch(children) => children.len(),
+            Self::Branch(branch) => branch.children.len(),
         }
     }
 
     pub(super) fn first(&self) -> Option<&E> {
         match self {
             Self::Leaf(entries) => entries.first(),
-            Self::Branch(children) => children.first().map(|child| &child.first),
+            Self::Branch(branch) => branch.firsts.first(),
         }
     }
 
-    /// Puts an entry; what was under its key, and a new node to the right where this one was full.
-    fn insert(self: &mut Arc<Self>, entry: E) -> (Option<E>, Option<Child<E>>)
-    where
-        E: Clone,
-    {
-        match Arc::make_mut(self) {
-            Self::Leaf(entries) => {
-                let at = match search(entries, entry.key()) {
-                    Ok(at) => return (Some(std::mem::replace(&mut entries[at], entry)), None),
-                    Err(at) => at,
-                };
-                let right = insert_at(entries, at, entry);
-                let split =
-                    right.map(|right| Child { first: right[0].clone(), node: Arc::new(Self::Leaf(right)) });
-                (None, split)
-            }
-            Self::Branch(children) => {
-                let at = child_for(children, entry.key());
-                let child = &mut children[at];
-                let (old, split) = child.node.insert(entry);
-                child.refresh();
-                let right = split.and_then(|split| insert_at(children, at + 1, split));
-                let split = right.map(|right| Child {
-                    first: right[0].first.clone(),
-                    node: Arc::new(Self::Branch(right)),
-                });
-                (old, split)
-            }
-        }
-    }
-
-    /// Removes an entry. Copies nodes even if there is none under the key.
-    fn remove(self: &mut Arc<Self>, key: &[u8]) -> Option<E> {
-        match Arc::make_mut(self) {
-            Self::Leaf(entries) => search(entries, key).ok().map(|at| entries.remove(at)),
-            Self::Branch(children) => {
-                let at = child_for(children, key);
-                let removed = children[at].node.remove(key);
-                if children[at].node.len() == 0 {
-                    children.remove(at);
-                } else {
-                    children[at].refresh();
-                    merge(children, at);
+    /// Puts the entry that `make` makes of the one under the key.
+    fn put(node: &mut Arc<Self>, key: &[u8], make: impl FnOnce(Option<&E>) -> E) -> Put<E> {
+        match Arc::make_mut(node) {
+            Self::Leaf(entries) => match search(entries, key) {
+                Ok(at) => {
+                    let entry = make(Some(&entries[at]));
+                    let old = Some(std::mem::replace(&mut entries[at], entry));
+                    Put { old, split: None, is_first: at == 0 }
                 }
-                removed
+                Err(at) => {
+                    let right = insert_at(entries, at, make(None));
+                    let split = right.map(|right| (right[0].clone(), Arc::new(Self::Leaf(right))));
+                    Put { old: None, split, is_first: at == 0 }
+                }
+            },
+            Self::Branch(branch) => {
+                let at = branch.child_for(key);
+                let Put { old, split, is_first } = Self::put(&mut branch.children[at], key, make);
+                if is_first {
+                    branch.refresh(at);
+                }
+                let right = split.and_then(|(first, node)| branch.insert(at + 1, first, node));
+                let split = right.map(|right| (right.firsts[0].clone(), Arc::new(Self::Branch(right))));
+                Put { old, split, is_first: is_first && at == 0 }
+            }
+        }
+    }
+
+    /// Removes an entry, and says whether the first entry is another now. Copies nodes even if there is none under the
+    /// key.
+    fn remove(node: &mut Arc<Self>, key: &[u8]) -> (Option<E>, bool) {
+        match Arc::make_mut(node) {
+            Self::Leaf(entries) => match search(entries, key) {
+                Ok(at) => (Some(entries.remove(at)), at == 0),
+                Err(_) => (None, false),
+            },
+            Self::Branch(branch) => {
+                let at = branch.child_for(key);
+                let (removed, is_first) = Self::remove(&mut branch.children[at], key);
+                if branch.children[at].len() == 0 {
+                    branch.remove(at);
+                } else {
+                    if is_first {
+                        branch.refresh(at);
+                    }
+                    branch.merge(at);
+                }
+                (removed, is_first && at == 0)
             }
         }
     }
@@ -116,18 +134,53 @@ impl<E: Entry> Node<E> {
     /// Appends a right neighbour of the same level.
     fn append(&mut self, right: &Self) {
         match (self, right) {
-            (Self::Leaf(entries), Self::Leaf(more)) => entries.extend_from_slice(more),
-            (Self::Branch(children), Self::Branch(more)) => children.extend_from_slice(more),
+            (Self::Leaf(entries), Self::Leaf(more)) => entries.extend(more.iter().cloned()),
+            (Self::Branch(branch), Self::Branch(more)) => {
+                Arc::make_mut(&mut branch.firsts).extend(more.firsts.iter().cloned());
+                branch.children.extend(more.children.iter().cloned());
+            }
             _ => debug_assert!(false, "neighbours are of one level"),
         }
     }
 }
 
-impl<E: Entry> Child<E> {
-    fn refresh(&mut self) {
-        if let Some(first) = self.node.first() {
-            self.first = first.clone();
+impl<E: Entry> Branch<E> {
+    /// The child whose keys the key is among; the first for one below all.
+    fn child_for(&self, key: &[u8]) -> usize {
+        self.firsts.partition_point(|first| first.key() <= key).saturating_sub(1)
+    }
+
+    /// The first entry of a child is another.
+    fn refresh(&mut self, at: usize) {
+        if let Some(first) = self.children[at].first() {
+            Arc::make_mut(&mut self.firsts)[at] = first.clone();
         }
+    }
+
+    /// Inserts a child; the right part where it was full.
+    fn insert(&mut self, at: usize, first: E, node: Arc<Node<E>>) -> Option<Self> {
+        let children = insert_at(&mut self.children, at, node);
+        let firsts = insert_at(Arc::make_mut(&mut self.firsts), at, first);
+        Some(Self { firsts: Arc::new(firsts?), children: children? })
+    }
+
+    fn remove(&mut self, at: usize) -> Arc<Node<E>> {
+        Arc::make_mut(&mut self.firsts).remove(at);
+        self.children.remove(at)
+    }
+
+    /// Merges a child that has become small with a neighbour, if the two leave room in one node.
+    fn merge(&mut self, at: usize) {
+        let len = |at: usize| self.children[at].len();
+        if len(at) >= MIN {
+            return;
+        }
+        let fits = |left: usize| left + 1 < self.children.len() && len(left) + len(left + 1) <= MAX - MIN;
+        let Some(left) = [at.checked_sub(1), Some(at)].into_iter().flatten().find(|&left| fits(left)) else {
+            return;
+        };
+        let right = self.remove(left + 1);
+        Arc::make_mut(&mut self.children[left]).append(&right);
     }
 }
 
@@ -135,40 +188,20 @@ fn search<E: Entry>(entries: &[E], key: &[u8]) -> Result<usize, usize> {
     entries.binary_search_by(|entry| entry.key().cmp(key))
 }
 
-/// The child whose keys the key is among; the first for one below all.
-fn child_for<E: Entry>(children: &[Child<E>], key: &[u8]) -> usize {
-    children.partition_point(|child| child.first.key() <= key).saturating_sub(1)
-}
-
 /// Inserts into a node's items; the right part of them where it was full.
-fn insert_at<T>(items: &mut Vec<T>, at: usize, item: T) -> Option<Vec<T>> {
-    if items.len() < MAX {
+fn insert_at<T>(items: &mut ArrayVec<T, MAX>, at: usize, item: T) -> Option<ArrayVec<T, MAX>> {
+    if !items.is_full() {
         items.insert(at, item);
         return None;
     }
     // Behind the last, nothing is split off: keys that come in order, as in a list, leave full nodes.
-    let mut right = items.split_off(if at == MAX { MAX } else { MAX / 2 });
+    let mut right: ArrayVec<T, MAX> = items.drain(if at == MAX { MAX } else { MAX / 2 }..).collect();
     if right.is_empty() || at > items.len() {
         right.insert(at - items.len(), item);
     } else {
         items.insert(at, item);
     }
     Some(right)
-}
-
-/// Merges a child that has become small with a neighbour, if the two leave room in one node.
-fn merge<E: Entry>(children: &mut Vec<Child<E>>, at: usize) {
-    if children[at].node.len() >= MIN {
-        return;
-    }
-    let fits = |left: usize| {
-        left + 1 < children.len() && children[left].node.len() + children[left + 1].node.len() <= MAX - MIN
-    };
-    let Some(left) = [at.checked_sub(1), Some(at)].into_iter().flatten().find(|&left| fits(left)) else {
-        return;
-    };
-    let right = children.remove(left + 1);
-    Arc::make_mut(&mut children[left].node).append(&right.node);
 }
 
 impl<E: Entry> Tree<E> {
@@ -181,19 +214,20 @@ impl<E: Entry> Tree<E> {
         loop {
             match node {
                 Node::Leaf(entries) => return search(entries, key).ok().map(|at| &entries[at]),
-                Node::Branch(children) => node = &children[child_for(children, key)].node,
+                Node::Branch(branch) => node = &branch.children[branch.child_for(key)],
             }
         }
     }
 
-    /// Puts an entry under its key; what was there.
-    pub(super) fn insert(&mut self, entry: E) -> Option<E> {
-        let (old, split) = self.root.insert(entry);
-        if let Some(right) = split
-            && let Some(first) = self.root.first().cloned()
+    /// Puts the entry that `make` makes of the one under the key; what was there.
+    pub(super) fn put(&mut self, key: &[u8], make: impl FnOnce(Option<&E>) -> E) -> Option<E> {
+        let Put { old, split, .. } = Node::put(&mut self.root, key, make);
+        if let Some((first, right)) = split
+            && let Some(left) = self.root.first().cloned()
         {
-            let left = Child { first, node: self.root.clone() };
-            self.root = Arc::new(Node::Branch(vec![left, right]));
+            let firsts = Arc::new([left, first].into_iter().collect());
+            let children = [self.root.clone(), right].into_iter().collect();
+            self.root = Arc::new(Node::Branch(Branch { firsts, children }));
         }
         self.len += usize::from(old.is_none());
         old
@@ -201,12 +235,12 @@ impl<E: Entry> Tree<E> {
 
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<E> {
         self.get(key)?;
-        let removed = self.root.remove(key);
+        let (removed, _) = Node::remove(&mut self.root, key);
         self.len -= usize::from(removed.is_some());
         loop {
             match &*self.root {
-                Node::Branch(children) if children.len() == 1 => self.root = children[0].node.clone(),
-                Node::Branch(children) if children.is_empty() => self.root = Self::default().root,
+                Node::Branch(branch) if branch.children.len() == 1 => self.root = branch.children[0].clone(),
+                Node::Branch(branch) if branch.children.is_empty() => self.root = Self::default().root,
                 _ => return removed,
             }
         }
@@ -221,7 +255,7 @@ impl<E: Entry> Tree<E> {
         loop {
             match node {
                 Node::Leaf(entries) => return entries.last(),
-                Node::Branch(children) => node = &children.last()?.node,
+                Node::Branch(branch) => node = branch.children.last()?,
             }
         }
     }
@@ -233,10 +267,10 @@ impl<E: Entry> Tree<E> {
         let (Bound::Included(key) | Bound::Excluded(key)) = from else { return self.iter() };
         loop {
             match node {
-                Node::Branch(children) => {
-                    let at = child_for(children, key);
-                    branches.push(children[at + 1..].iter());
-                    node = &children[at].node;
+                Node::Branch(branch) => {
+                    let at = branch.child_for(key);
+                    branches.push(branch.children[at + 1..].iter());
+                    node = &branch.children[at];
                 }
                 Node::Leaf(entries) => {
                     let at = search(entries, key);
@@ -258,7 +292,7 @@ impl<E: Entry> Tree<E> {
 /// Entries in the order of their keys.
 #[derive(Debug)]
 pub(super) struct Iter<'a, E> {
-    branches: Vec<slice::Iter<'a, Child<E>>>,
+    branches: Vec<slice::Iter<'a, Arc<Node<E>>>>,
     leaf: slice::Iter<'a, E>,
 }
 
@@ -276,11 +310,11 @@ impl<'a, E> Iter<'a, E> {
                     self.leaf = entries.iter();
                     return;
                 }
-                Node::Branch(children) => {
-                    let mut children = children.iter();
+                Node::Branch(branch) => {
+                    let mut children = branch.children.iter();
                     let Some(first) = children.next() else { return };
                     self.branches.push(children);
-                    node = &first.node;
+                    node = first;
                 }
             }
         }
@@ -297,7 +331,7 @@ impl<'a, E> Iterator for Iter<'a, E> {
             }
             let children = self.branches.last_mut()?;
             match children.next() {
-                Some(child) => self.descend(&child.node),
+                Some(child) => self.descend(child),
                 None => drop(self.branches.pop()),
             }
         }
@@ -393,9 +427,9 @@ impl<'a, E: Entry> Parts<'a, E> {
     fn new(tree: &'a Tree<E>) -> Self {
         let mut height = 1;
         let mut node = &*tree.root;
-        while let Node::Branch(children) = node {
+        while let Node::Branch(branch) = node {
             height += 1;
-            node = &children[0].node;
+            node = &branch.children[0];
         }
         Self(if tree.len > 0 { vec![Part::Node(&tree.root, height)] } else { Vec::new() })
     }
@@ -419,8 +453,8 @@ impl<'a, E: Entry> Parts<'a, E> {
         self.0.pop();
         match &**node {
             Node::Leaf(entries) => self.0.push(Part::Entries(entries)),
-            Node::Branch(children) => {
-                self.0.extend(children.iter().rev().map(|child| Part::Node(&child.node, height - 1)));
+            Node::Branch(branch) => {
+                self.0.extend(branch.children.iter().rev().map(|child| Part::Node(child, height - 1)));
             }
         }
     }

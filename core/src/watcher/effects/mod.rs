@@ -64,11 +64,11 @@ impl Watcher {
         if let Some(connection) = stream.as_ref().and_then(|stream| stream.connection()) {
             watch.settle(connection.progress());
         }
-        change(watch);
-        self.stats.state_changes += 1;
         if server_id.is_some() {
             watch.is_away_since(self.now);
         }
+        change(watch);
+        self.stats.state_changes += 1;
         self.held_bytes = self.held_bytes.saturating_add_signed(watch.recount());
         let (Some(stream), Some(server_id)) = (stream, server_id) else { return };
         let stream_key = stream.key();
