@@ -20,7 +20,7 @@ const SPACE: usize = 8 << 10;
 
 /// How many bytes it takes at most on one that brings much. hyper asks for 8 KiB, and then for the rest of a frame: with
 /// one read of the socket for several of hyper's the system is called far less often, which costs more than the copy.
-const MAX_SPACE: usize = 64 << 10;
+const MAX_SPACE: usize = 32 << 10;
 
 /// Between hyper and the socket.
 pub(super) struct Recorded<I> {
