@@ -14,6 +14,15 @@ pub struct WatchKey {
     pub(crate) index: u32,
 }
 
+impl WatchKey {
+    /// A small number that no other watch of the machine has until this one's `Closed` has been taken: for a driver that
+    /// keeps what it knows of watches in a list.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        self.index as usize
+    }
+}
+
 impl fmt::Debug for WatchKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "watch {}", { self.number })

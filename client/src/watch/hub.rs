@@ -1,7 +1,7 @@
 //! The machine and those who wait for it: where watch handles and the driver meet.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock},
     task::{Context, Waker},
@@ -44,7 +44,7 @@ pub(crate) struct State {
     /// How many changes of state, of watches, streams and links, those who wait for them have been told of.
     told: u64,
     /// The tasks that wait for a watch.
-    consumers: BTreeMap<WatchKey, Waker>,
+    consumers: Consumers,
     driver: Option<Waker>,
     /// When the driver will wake by itself.
     armed: Option<Instant>,
@@ -106,7 +106,7 @@ impl Hub {
             pending: VecDeque::new(),
             links: Links::default(),
             told: 0,
-            consumers: BTreeMap::new(),
+            consumers: Consumers::default(),
             driver: None,
             armed: None,
             paused: false,
@@ -178,7 +178,7 @@ impl Hub {
             // An unknown watch is one that has ended already.
             let _ = state.machine.cancel(now, watch);
             let untaken: Vec<Delivery> = std::iter::from_fn(|| state.machine.next(now, watch)).collect();
-            (untaken, state.consumers.remove(&watch))
+            (untaken, state.consumers.remove(watch))
         });
     }
 
@@ -337,7 +337,7 @@ impl Hub {
             (std::mem::take(&mut state.consumers), state.driver.take())
         };
         drop(driver);
-        wake_all(consumers.into_values());
+        wake_all(consumers.into_wakers());
         self.closing.wake_all();
         self.monitoring.wake_all();
     }
@@ -346,6 +346,33 @@ impl Hub {
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// The tasks that wait for a watch each, by the watches' slots in the machine.
+#[derive(Debug, Default)]
+struct Consumers(Vec<Option<Waker>>);
+
+impl Consumers {
+    fn get(&self, watch: WatchKey) -> Option<&Waker> {
+        self.0.get(watch.slot())?.as_ref()
+    }
+
+    /// The task waits for the watch, in the place of the one that is returned.
+    fn insert(&mut self, watch: WatchKey, waker: Waker) -> Option<Waker> {
+        let slot = watch.slot();
+        if slot >= self.0.len() {
+            self.0.resize(slot + 1, None);
+        }
+        self.0[slot].replace(waker)
+    }
+
+    fn remove(&mut self, watch: WatchKey) -> Option<Waker> {
+        self.0.get_mut(watch.slot())?.take()
+    }
+
+    fn into_wakers(self) -> impl Iterator<Item = Waker> {
+        self.0.into_iter().flatten()
     }
 }
 
@@ -386,10 +413,10 @@ impl State {
             Some(delivery) => {
                 let Delivery::Closed(reason) = &delivery else { return (Taken::Delivery(delivery), None) };
                 let _ = ending.get_or_init(Ending::default).set((reason.clone(), behind.unwrap_or(now)));
-                let done = self.consumers.remove(&watch);
+                let done = self.consumers.remove(watch);
                 (Taken::Delivery(delivery), done)
             }
-            None if self.consumers.get(&watch).is_some_and(|waiting| waiting.will_wake(waker)) => {
+            None if self.consumers.get(watch).is_some_and(|waiting| waiting.will_wake(waker)) => {
                 (Taken::Waiting, None)
             }
             None => match spare.take() {
@@ -402,7 +429,7 @@ impl State {
     fn drain(&mut self, limit: usize, actions: &mut Vec<Action>, wake: &mut Vec<Waker>) -> bool {
         for _ in 0..limit {
             match self.pending.pop_front().or_else(|| self.machine.poll_action()) {
-                Some(Action::Deliver { watch }) => wake.extend(self.consumers.remove(&watch)),
+                Some(Action::Deliver { watch }) => wake.extend(self.consumers.remove(watch)),
                 Some(action) => actions.push(action),
                 None => return false,
             }

@@ -115,17 +115,34 @@ impl Messages {
     /// A message that is too large or compressed. Nothing can be read after that: the error stays.
     pub fn pop(&mut self) -> Result<Option<Bytes>, MessageError> {
         if self.partial.is_none() {
+            if self.chunks.is_empty() {
+                return Ok(None);
+            }
+            if let Some(message) = self.in_first_chunk()? {
+                return Ok(Some(message));
+            }
             let Some(length) = self.length()? else { return Ok(None) };
             self.skip(PREFIX_BYTES);
             if length == 0 {
                 return Ok(Some(Bytes::new()));
             }
-            if let Some(message) = self.slice(length) {
-                return Ok(Some(message));
-            }
             self.partial = Some(Partial { length, buffer: Vec::new() });
         }
         Ok(self.assemble())
+    }
+
+    /// The next message, if it lies with its prefix within the first chunk.
+    fn in_first_chunk(&mut self) -> Result<Option<Bytes>, MessageError> {
+        let Some(first) = self.chunks.front_mut() else { return Ok(None) };
+        let Some(&prefix) = first.first_chunk() else { return Ok(None) };
+        let length = length_in(prefix, self.limit)?;
+        let Some(rest) = (first.len() - PREFIX_BYTES).checked_sub(length) else { return Ok(None) };
+        first.advance(PREFIX_BYTES);
+        if rest > 0 {
+            return Ok(Some(first.split_to(length)));
+        }
+        // The chunk is the message, as most often. An empty message doesn't keep the chunk's memory.
+        Ok(self.chunks.pop_front().map(|message| if length == 0 { Bytes::new() } else { message }))
     }
 
     /// Says whether the stream may end here, once [`pop`](Self::pop) has returned `None`.
@@ -164,17 +181,7 @@ impl Messages {
         if filled < PREFIX_BYTES {
             return Ok(None);
         }
-        let [flag, length @ ..] = prefix;
-        match flag {
-            0 => {}
-            1 => return Err(MessageError::Compressed),
-            flag => return Err(MessageError::UnknownFlag { flag }),
-        }
-        let bytes = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
-        if bytes > self.limit {
-            return Err(MessageError::TooLarge { bytes, limit: self.limit });
-        }
-        Ok(Some(bytes))
+        length_in(prefix, self.limit).map(Some)
     }
 
     /// Passes over bytes that have arrived.
@@ -187,17 +194,6 @@ impl Messages {
             bytes -= part;
             self.drop_empty();
         }
-    }
-
-    /// The message, if it lies within the first chunk.
-    fn slice(&mut self, length: usize) -> Option<Bytes> {
-        let first = self.chunks.front_mut()?;
-        if first.len() < length {
-            return None;
-        }
-        let message = first.split_to(length);
-        self.drop_empty();
-        Some(message)
     }
 
     /// Moves what has arrived into the message that spans chunks; the message, once it is whole.
@@ -234,6 +230,20 @@ impl Partial {
         }
         self.buffer.extend_from_slice(part);
     }
+}
+
+/// The length of the message that a prefix announces.
+fn length_in([flag, length @ ..]: [u8; PREFIX_BYTES], limit: usize) -> Result<usize, MessageError> {
+    match flag {
+        0 => {}
+        1 => return Err(MessageError::Compressed),
+        flag => return Err(MessageError::UnknownFlag { flag }),
+    }
+    let bytes = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if bytes > limit {
+        return Err(MessageError::TooLarge { bytes, limit });
+    }
+    Ok(bytes)
 }
 
 /// The prefix of a message of this length that is not compressed.
