@@ -35,6 +35,8 @@ pub struct Served {
     pub events: u64,
     /// The revision of the last.
     pub last_revision: i64,
+    /// Watches that the client has cancelled and created again.
+    pub recreated: u64,
     /// Bytes of their frames.
     pub bytes: u64,
     /// Processor time of the process, from the first response to the last.

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::{
     link::Link,
-    message::{CLUSTER_ID, FIRST_REVISION, MEMBER_ID, RAFT_TERM},
+    message::{CLUSTER_ID, FIRST_REVISION, MEMBER_ID, RAFT_TERM, Shape},
     tap::Tap,
 };
 
@@ -25,6 +25,7 @@ use crate::{
 pub(crate) struct Gate {
     pub(crate) missing: std::sync::atomic::AtomicUsize,
     pub(crate) started: watch::Sender<bool>,
+    pub(crate) shape: Shape,
 }
 
 impl Gate {
@@ -140,7 +141,7 @@ async fn watches(mut body: RecvStream, respond: SendResponse<Bytes>, link: &Link
 fn handle(request: WatchRequest, stream: usize, link: &Link, gate: &Gate) {
     let (answer, is_new) = match request.request_union {
         Some(RequestUnion::CreateRequest(create)) => {
-            let watch_id = link.state().create(stream, create.watch_id);
+            let watch_id = link.state().create(stream, create.watch_id, create.start_revision, gate.shape);
             (WatchResponse { watch_id, created: true, ..Default::default() }, true)
         }
         Some(RequestUnion::CancelRequest(cancel)) => {

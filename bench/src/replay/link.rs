@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::{
     frame::{self, Frame},
     line::LineFrame,
-    message::framed,
+    message::{FIRST_REVISION, Shape, framed},
 };
 
 /// So much of the connection's window is left for what `h2` sends.
@@ -32,6 +32,8 @@ pub(crate) struct Watch {
     pub(crate) stream: usize,
     pub(crate) id: i64,
     pub(crate) cancelled: bool,
+    /// How many of its responses are behind it.
+    pub(crate) passed: u64,
 }
 
 /// A stream that the client has opened.
@@ -67,12 +69,12 @@ pub(crate) struct State {
     by_id: HashMap<u32, usize>,
     /// Messages that wait for their stream's window, and their streams.
     answers: VecDeque<(usize, Vec<u8>)>,
-    /// The stream whose message has been sent in part.
-    within: Option<usize>,
     /// Up to which revision everything has been sent.
     sent: i64,
     watches: Vec<Watch>,
     by_watch: HashMap<(usize, i64), usize>,
+    cancelled: Vec<usize>,
+    recreated: u64,
     is_closed: bool,
 }
 
@@ -86,10 +88,11 @@ impl Default for State {
             streams: Vec::new(),
             by_id: HashMap::new(),
             answers: VecDeque::new(),
-            within: None,
-            sent: crate::message::FIRST_REVISION - 1,
+            sent: FIRST_REVISION - 1,
             watches: Vec::new(),
             by_watch: HashMap::new(),
+            cancelled: Vec::new(),
+            recreated: 0,
             is_closed: false,
         }
     }
@@ -143,12 +146,41 @@ impl State {
         &self.watches
     }
 
+    pub(crate) fn watch_mut(&mut self, index: usize) -> &mut Watch {
+        &mut self.watches[index]
+    }
+
+    /// Whether there are answers to be sent before the line is filled again.
+    pub(crate) fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// How many watches have begun again.
+    pub(crate) fn recreated(&self) -> u64 {
+        self.recreated
+    }
+
     /// A watch begins; without an id of the client (or with 0) it gets the one after the last of its stream, as from etcd.
-    pub(crate) fn create(&mut self, stream: usize, id: i64) -> i64 {
+    /// If one has ended, this is that one again, which goes on at its start revision.
+    pub(crate) fn create(&mut self, stream: usize, id: i64, start: i64, shape: Shape) -> i64 {
         let last = self.watches.iter().rev().find(|watch| watch.stream == stream);
         let id = if id == 0 { last.map_or(0, |last| last.id + 1) } else { id };
-        self.by_watch.insert((stream, id), self.watches.len());
-        self.watches.push(Watch { stream, id, cancelled: false });
+        let watches = self.watches.len() as u64;
+        let index = match self.cancelled.pop() {
+            Some(index) => {
+                // The responses before its own next one, of all watches.
+                let before = (start - FIRST_REVISION).max(0).unsigned_abs() / shape.revisions() as u64;
+                let passed = before.saturating_sub(index as u64).div_ceil(watches);
+                self.watches[index] = Watch { stream, id, cancelled: false, passed };
+                self.recreated += 1;
+                index
+            }
+            None => {
+                self.watches.push(Watch { stream, id, cancelled: false, passed: 0 });
+                self.watches.len() - 1
+            }
+        };
+        self.by_watch.insert((stream, id), index);
         id
     }
 
@@ -156,6 +188,7 @@ impl State {
     pub(crate) fn cancel(&mut self, stream: usize, id: i64) -> bool {
         let Some(index) = self.by_watch.remove(&(stream, id)) else { return false };
         self.watches[index].cancelled = true;
+        self.cancelled.push(index);
         true
     }
 
@@ -170,11 +203,15 @@ impl State {
             bytes = std::mem::replace(&mut self.from_h2, rest);
             self.whole = 0;
         }
-        while let Some((stream, message)) = self.answers.front() {
-            let (framed, frames) = framed(message, self.streams[*stream].id);
+        // Behind the line, which may have events of a watch whose end is to be answered.
+        while line.is_empty()
+            && let Some((stream, message)) = self.answers.front()
+        {
+            let stream = *stream;
+            let length = message.len() as i64;
             // Answers are short: one frame.
-            if self.within == Some(*stream) || frames.len() > 1 || !self.admit(*stream, message.len() as i64)
-            {
+            let (framed, _) = framed(message, self.streams[stream].id);
+            if !self.admit(stream, length) {
                 break;
             }
             bytes.extend_from_slice(&framed);
@@ -191,8 +228,7 @@ impl State {
         {
             taken += frame.payload as usize;
             frames += 1;
-            self.within = frame.completes.is_none().then_some(frame.stream);
-            self.sent = frame.completes.unwrap_or(self.sent);
+            self.sent = self.sent.max(frame.completes.unwrap_or(0));
         }
         Next::Frames(frames)
     }

@@ -5,7 +5,8 @@
 //! keys. When as many watches are there as `--watches` says, it sends them responses in turn: each response is one gRPC
 //! message that begins a DATA frame of its own, in frames of at most 16 KiB, many frames in one write, as grpc-go does
 //! it. A response is encoded once; from one to the next only revisions, ids and times are rewritten, so that the server
-//! takes much less of its processor than any client takes of its own. Watches that are created later get nothing.
+//! takes much less of its processor than any client takes of its own. A watch that the client cancels and creates again, as
+//! it does behind a slow consumer, goes on at its start revision.
 //!
 //! It prints its address on the first line. When the client has closed the connection with the watches, it prints what
 //! that was sent as a line of JSON, and ends.
@@ -84,6 +85,12 @@ impl Arguments {
             "a value with the time of sending has at least {STAMP} bytes"
         );
         ensure!(self.rate.is_none_or(|rate| rate > 0.0), "a rate is above 0");
+        ensure!(
+            self.responses.is_multiple_of(u64::from(self.watches)),
+            "each watch gets as many responses: {} are not divisible by {}",
+            self.responses,
+            self.watches
+        );
         let room = (END_REVISION - FIRST_REVISION).unsigned_abs() / shape.revisions() as u64;
         ensure!(self.responses < room, "at most {} such responses can be sent", room - 1);
         Ok(Plan { shape, responses: self.responses, watches: self.watches as usize, rate: self.rate })
@@ -98,7 +105,7 @@ async fn main() -> Result<()> {
     let address = format!("http://{}", listener.local_addr()?);
     println!("{address}");
     let (started, _) = watch::channel(false);
-    let gate = Arc::new(Gate { missing: AtomicUsize::new(plan.watches), started });
+    let gate = Arc::new(Gate { missing: AtomicUsize::new(plan.watches), started, shape: plan.shape });
     let (over, mut ended) = mpsc::unbounded_channel();
     let sent = loop {
         tokio::select! {

@@ -31,30 +31,49 @@ pub(crate) struct Plan {
 
 /// The watches of a connection, in turn.
 struct Turns {
-    watches: Vec<(Watch, u32)>,
     turn: usize,
-    revision: i64,
+    /// The responses of each.
+    each: u64,
     laid: u64,
+    total: u64,
+    start: Instant,
+    cpu: Duration,
 }
 
 impl Turns {
+    fn begin(link: &Link, plan: Plan) -> Self {
+        let each = plan.responses / plan.watches as u64;
+        let total = each * link.state().watches().len() as u64;
+        Self { turn: 0, each, laid: 0, total, start: Instant::now(), cpu: usage::cpu() }
+    }
+
+    /// Response n of a watch is the one behind all responses before n of all watches, and those of the watches before it.
     fn target(&mut self, link: &Link, shape: Shape) -> Option<Target> {
-        let state = link.state();
-        for _ in 0..self.watches.len() {
-            let index = self.turn % self.watches.len();
+        let mut state = link.state();
+        let watches = state.watches().len();
+        for _ in 0..watches {
+            let index = self.turn % watches;
             self.turn = index + 1;
-            let (watch, stream) = self.watches[index];
-            if state.watches()[index].cancelled {
+            let Watch { stream, id, cancelled, passed } = state.watches()[index];
+            if cancelled || passed == self.each {
                 continue;
             }
-            let revision = self.revision;
-            self.revision += shape.revisions() as i64;
+            state.watch_mut(index).passed += 1;
             self.laid += 1;
+            let before = passed * watches as u64 + index as u64;
+            let revision = FIRST_REVISION + (before * shape.revisions() as u64) as i64;
             let stamp = if shape.stamped { now() } else { 0 };
-            let post = Post { stream, watch_id: watch.id, revision, stamp };
-            return Some(Target { stream: watch.stream, post });
+            let post = Post { stream: state.stream_id(stream), watch_id: id, revision, stamp };
+            return Some(Target { stream, post });
         }
         None
+    }
+
+    /// So many responses may have been laid into the line by now.
+    fn due(&self, plan: Plan) -> u64 {
+        plan.rate.map_or(u64::MAX, |rate| {
+            (self.start.elapsed().as_secs_f64() * rate / plan.shape.events as f64) as u64 + 1
+        })
     }
 }
 
@@ -73,30 +92,24 @@ pub(crate) async fn pump(
 ) -> Result<Served> {
     let mut sent = Served::default();
     let mut line = Line::new(plan.shape);
-    let mut began: Option<(Turns, Instant, Duration, u64)> = None;
+    let mut began: Option<Turns> = None;
     loop {
         if began.is_none() && *started.borrow() {
-            let state = link.state();
-            let watches: Vec<_> =
-                state.watches().iter().map(|watch| (*watch, state.stream_id(watch.stream))).collect();
-            let share = plan.responses * watches.len() as u64 / plan.watches as u64;
-            let turns = Turns { watches, turn: 0, revision: FIRST_REVISION, laid: 0 };
-            began = Some((turns, Instant::now(), usage::cpu(), share));
+            began = Some(Turns::begin(&link, plan));
         }
         let mut is_timed = false;
-        if let Some((turns, start, cpu, share)) = &mut began
+        if let Some(turns) = &mut began
             && line.frames().is_empty()
+            && !link.state().has_answers()
         {
-            let due = plan.rate.map_or(*share, |rate| {
-                let due = start.elapsed().as_secs_f64() * rate / plan.shape.events as f64;
-                (*share).min(due as u64 + 1)
-            });
-            is_timed = plan.rate.is_some() && turns.laid < *share;
-            line.fill(|| if turns.laid < due { turns.target(&link, plan.shape) } else { None });
-            if sent.responses == *share && sent.wall_seconds == 0.0 {
-                sent.wall_seconds = start.elapsed().as_secs_f64();
-                sent.cpu_seconds = (usage::cpu() - *cpu).as_secs_f64();
+            if turns.laid > sent.responses {
+                sent.responses = turns.laid;
+                sent.wall_seconds = turns.start.elapsed().as_secs_f64();
+                sent.cpu_seconds = (usage::cpu() - turns.cpu).as_secs_f64();
             }
+            let due = turns.due(plan);
+            is_timed = plan.rate.is_some() && turns.laid < turns.total;
+            line.fill(|| if turns.laid < due { turns.target(&link, plan.shape) } else { None });
         }
         let next = link.state().next(line.frames(), CHUNK);
         match next {
@@ -112,18 +125,19 @@ pub(crate) async fn pump(
                 change = started.changed() => change?,
             },
             Next::Frames(frames) => {
-                let whole =
-                    line.frames()[..frames].iter().filter(|frame| frame.completes.is_some()).count() as u64;
                 let bytes = line.take(frames);
                 sent.bytes += bytes.len() as u64;
                 if socket.write_all(bytes).await.is_err() {
                     link.close();
                 }
-                sent.responses += whole;
-                sent.last_revision = link.state().sent();
-                sent.events += whole * plan.shape.events as u64;
             }
-            Next::Nothing => return Ok(sent),
+            Next::Nothing => {
+                let state = link.state();
+                sent.events = sent.responses * plan.shape.events as u64;
+                sent.last_revision = state.sent();
+                sent.recreated = state.recreated();
+                return Ok(sent);
+            }
         }
     }
 }
