@@ -102,7 +102,8 @@ fn main() -> Result<()> {
             Part::Idle => idle::measure(&programs, &mut results)?,
         }
     }
-    results.add(budgets::table(&results));
+    let is_whole = arguments.part.is_empty() && arguments.workload.is_none();
+    results.add(budgets::table(&results, is_whole));
     if let Some(file) = arguments.json {
         std::fs::write(file, serde_json::to_string_pretty(&results)?)?;
     }

@@ -11,8 +11,8 @@
 //! It prints its address on the first line. When the client has closed the connection with the watches, it prints what
 //! that was sent as a line of JSON, and ends.
 
-// A command line speaks to its user on standard output.
-#![allow(clippy::print_stdout)]
+// A command line speaks to its user on standard output, and of what is wrong on standard error.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod calls;
 mod frame;
