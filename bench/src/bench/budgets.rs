@@ -114,7 +114,7 @@ mod tests {
     fn verdicts(figures: &[(&str, f64)]) -> Vec<String> {
         let mut results = Results::default();
         figures.iter().for_each(|&(name, figure)| results.set(name, figure));
-        table(&results)
+        table(&results, true)
             .rows
             .into_iter()
             .map(|row| row[3].clone())

@@ -87,7 +87,7 @@ pub(crate) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     let middle = figures.len() / 2;
     match figures.get(middle) {
         None => f64::NAN,
-        Some(_) if figures.len() % 2 == 0 => f64::midpoint(figures[middle - 1], figures[middle]),
+        Some(_) if figures.len().is_multiple_of(2) => f64::midpoint(figures[middle - 1], figures[middle]),
         Some(&median) => median,
     }
 }

@@ -52,11 +52,11 @@ impl<'a> Frame<'a> {
     /// The window that settings give each stream.
     pub(crate) fn initial_window(&self) -> Option<i64> {
         let settings = self.payload().chunks_exact(6).filter_map(|setting| setting.first_chunk::<6>());
-        let windows = settings.filter_map(|&[a, b, v0, v1, v2, v3]| {
+        let mut windows = settings.filter_map(|&[a, b, v0, v1, v2, v3]| {
             let is_window = u16::from_be_bytes([a, b]) == INITIAL_WINDOW_SIZE;
             is_window.then(|| i64::from(u32::from_be_bytes([v0, v1, v2, v3])))
         });
-        windows.last()
+        windows.next_back()
     }
 }
 

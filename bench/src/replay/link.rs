@@ -263,13 +263,11 @@ impl State {
 
     fn read(&mut self, frame: &Frame<'_>) -> bool {
         match frame.kind {
-            frame::HEADERS => {
-                if !self.by_id.contains_key(&frame.stream) {
-                    self.by_id.insert(frame.stream, self.streams.len());
-                    let window = self.initial_window;
-                    let id = frame.stream;
-                    self.streams.push(Stream { id, window, is_answered: false, is_reset: false });
-                }
+            frame::HEADERS if !self.by_id.contains_key(&frame.stream) => {
+                self.by_id.insert(frame.stream, self.streams.len());
+                let window = self.initial_window;
+                let id = frame.stream;
+                self.streams.push(Stream { id, window, is_answered: false, is_reset: false });
             }
             frame::RST_STREAM => {
                 if let Some(stream) = self.stream(frame.stream) {
