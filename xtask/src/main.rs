@@ -3,6 +3,7 @@
 // A command line speaks to its user on standard output.
 #![allow(clippy::print_stdout)]
 
+mod bench;
 mod ci;
 mod circles;
 mod codegen;
@@ -105,6 +106,17 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Measure how fast watches are beside tonic and prost by hand, the crate etcd-client and etcd's Go client.
+    ///
+    /// Needs two processors with nothing else on them. `--quick` takes two minutes; `-- --help` lists the other arguments.
+    Bench {
+        /// Only programs of this workspace: without Go, and without the crate etcd-client, which is fetched from crates.io.
+        #[arg(long)]
+        no_peers: bool,
+        /// Arguments for the program `bench`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Write down what the crates offer to other programs, in docs/public-api, with cargo-public-api on a nightly compiler.
     PublicApi {
         /// Change nothing; fail if a file is out of date.
@@ -141,6 +153,7 @@ fn main() -> anyhow::Result<()> {
         Chore::Mutants { arguments } => mutants::run_mutants(&arguments),
         Chore::Codegen { check } => codegen::run(check),
         Chore::Counts { arguments } => counts::count(&arguments),
+        Chore::Bench { no_peers, arguments } => bench::measure(!no_peers, &arguments),
         Chore::PublicApi { check } => public_api::run(check),
         Chore::Simulate { arguments } => simulate::run_seeds(&arguments),
         Chore::Soak { arguments } => soak::soak(&arguments),

@@ -13,7 +13,7 @@ use crate::{
 
 /// HTTP/2's window before anyone says otherwise, and the largest there is (RFC 9113, section 6.9).
 const MIN_WINDOW: u32 = 65_535;
-const MAX_WINDOW: u32 = (1 << 31) - 1;
+const MAX_WINDOW: u32 = (1 << 27) - 1;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -51,13 +51,9 @@ impl ClientBuilder {
             let allowed = "from 1 s to 365 days: members are asked each time";
             check(field, every, (SECOND..=LONGEST).contains(&every), allowed)?;
         }
-        let (stream, connection) = (self.connection.stream_window, self.connection.connection_window);
-        let window = MIN_WINDOW..=MAX_WINDOW;
-        let allowed = "from 65535 to 2147483647";
-        check("http2_windows stream", stream, window.contains(&stream), allowed)?;
-        check("http2_windows connection", connection, window.contains(&connection), allowed)?;
-        let allowed = "at least the stream's window";
-        check("http2_windows connection", connection, connection >= stream, allowed)?;
+        let window = self.connection.stream_window;
+        let allowed = "from 65535 to 134217727";
+        check("http2_window", window, (MIN_WINDOW..=MAX_WINDOW).contains(&window), allowed)?;
         let bytes = self.max_message_bytes;
         let allowed = "from 1 to 4294967295, which is the most that gRPC can say";
         check("max_message_bytes", bytes, (1..=u32::MAX as usize).contains(&bytes), allowed)?;
@@ -146,10 +142,8 @@ mod tests {
         assert_eq!(refused(pings(MIN_KEEPALIVE - SHORTEST, SECOND)), "keepalive interval");
         assert!(pings(LONGEST, LONGEST).validate().is_ok());
         for bad in [0, MIN_WINDOW - 1, MAX_WINDOW + 1] {
-            assert_eq!(refused(builder().http2_windows(bad, 1 << 20)), "http2_windows stream");
-            assert_eq!(refused(builder().http2_windows(MIN_WINDOW, bad)), "http2_windows connection");
+            assert_eq!(refused(builder().http2_window(bad)), "http2_window");
         }
-        assert_eq!(refused(builder().http2_windows(1 << 20, 1 << 19)), "http2_windows connection");
         for bad in [0, usize::MAX] {
             assert_eq!(refused(builder().max_message_bytes(bad)), "max_message_bytes");
         }

@@ -257,11 +257,11 @@ impl ClientBuilder {
         self
     }
 
-    /// HTTP/2 flow-control windows of a stream and of a connection, in bytes. Default: 2 MiB and 4 MiB:
-    /// enough for 1 Gbit/s at 16 ms, and a bound on what is received ahead of being read.
-    pub fn http2_windows(mut self, stream: u32, connection: u32) -> Self {
-        self.connection.stream_window = stream;
-        self.connection.connection_window = connection;
+    /// HTTP/2's flow-control window of a stream, in bytes, from 65,535 to 134,217,727. Default: 2 MiB: enough for 1 Gbit/s at
+    /// 16 ms, and a bound on what is received of a call or a watch stream ahead of being read. The window of a connection
+    /// is 16 times that of a stream.
+    pub fn http2_window(mut self, bytes: u32) -> Self {
+        self.connection.stream_window = bytes;
         self
     }
 

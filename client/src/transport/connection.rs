@@ -67,7 +67,7 @@ impl Connection {
         http.timer(Timers(runtime.clone()))
             .initial_max_send_streams(0)
             .initial_stream_window_size(options.stream_window)
-            .initial_connection_window_size(options.connection_window);
+            .initial_connection_window_size(options.connection_window());
         if let Some(keepalive) = keepalive {
             // Not while idle: etcd counts pings without an open stream against the client.
             http.keep_alive_interval(keepalive.interval)

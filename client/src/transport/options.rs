@@ -15,8 +15,6 @@ pub(crate) struct ConnectOptions {
     pub(crate) keepalive: Option<Keepalive>,
     /// HTTP/2 flow-control window of a stream, in bytes.
     pub(crate) stream_window: u32,
-    /// HTTP/2 flow-control window of a connection, in bytes.
-    pub(crate) connection_window: u32,
     /// The proxy, if there is one.
     pub(crate) proxy: Option<Detour>,
     /// How to connect instead of by the runtime's sockets.
@@ -30,7 +28,6 @@ impl Default for ConnectOptions {
         Self {
             keepalive: Some(Keepalive::default()),
             stream_window: 2 << 20,
-            connection_window: 4 << 20,
             proxy: None,
             connector: None,
             #[cfg(feature = "tls")]
@@ -39,7 +36,17 @@ impl Default for ConnectOptions {
     }
 }
 
+/// How many times as large as a stream's window a connection's is. h2 ends a connection when the unread frames of less
+/// than 256 bytes on it are too many: it counts what each lacks of 256, and allows half of the connection's window. etcd's
+/// smallest frames have about 35 bytes, so a stream that is not being read may come to 6.3 times its window.
+const CONNECTION_FACTOR: u32 = 16;
+
 impl ConnectOptions {
+    /// HTTP/2 flow-control window of a connection, in bytes.
+    pub(super) fn connection_window(&self) -> u32 {
+        self.stream_window.saturating_mul(CONNECTION_FACTOR)
+    }
+
     /// The TLS to put on a socket connected to the endpoint; `None` where it is to have none.
     ///
     /// # Errors

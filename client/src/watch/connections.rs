@@ -126,7 +126,7 @@ impl Connections {
     }
 
     /// The connection, with the waker to poll it with.
-    pub(crate) fn to_poll(&mut self, key: StreamKey) -> Option<(&mut StreamConnection, &Waker)> {
+    pub(crate) fn for_polling(&mut self, key: StreamKey) -> Option<(&mut StreamConnection, &Waker)> {
         let slot = self.slots.get_mut(&key)?;
         // First: a wake-up that comes while it is polled counts for the next time.
         slot.bell.rung.store(false, Ordering::Release);
@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(taken(&connections), [key]);
         let waker = Waker::from(task.clone());
         connections.register(&Context::from_waker(&waker));
-        // As `to_poll` does before it is polled.
+        // As `for_polling` does before it is polled.
         bell.rung.store(false, Ordering::Release);
         bell.wake_by_ref();
         assert_eq!((task.woken(), taken(&connections)), (1, vec![key]));

@@ -266,7 +266,7 @@ impl Driver {
         for (at, key) in ready.drain(..).enumerate() {
             // What one stream brings does not change what is wanted of another.
             let is_wanted = self.wanted.get(at).is_none_or(|wanted| *wanted);
-            let Some((connection, waker)) = self.connections.to_poll(key) else { continue };
+            let Some((connection, waker)) = self.connections.for_polling(key) else { continue };
             let reading = Reading { hub: &self.hub, dialer: &self.calls.pool.dialer, connection };
             let read = reading.read(is_wanted, &mut Context::from_waker(waker), &mut self.batch);
             match read {

@@ -65,7 +65,8 @@ fn where_nothing_was_missed_or_nothing_would_tell_nobody_is_asked() {
         header: Some(ResponseHeader { revision: 100, ..ResponseHeader::default() }),
         ..created(id)
     };
-    let cases: [(&str, WatchRequest, Opened, fn(i64) -> Frame); 5] = [
+    type Case = (&'static str, WatchRequest, Opened, fn(i64) -> Frame);
+    let cases: [Case; 5] = [
         ("the store is not there yet", listening(101), TRUSTED, created),
         ("it would not be told", all_from(90), TRUSTED, created),
         ("the server's replies are not believed", listening(90), UNTRUSTED, created),

@@ -137,7 +137,10 @@ impl Driver {
         let connecting = timeout(TIMEOUT, TcpStream::connect(&self.address));
         let socket = connecting.await.map_err(broken)?.map_err(broken)?;
         socket.set_nodelay(true).map_err(broken)?;
-        let (http, mut connection) = h2::client::handshake(socket).await.map_err(broken)?;
+        // h2 ends a connection with more unread small frames than this, and etcd's frames of events are small.
+        let mut http = h2::client::Builder::new();
+        http.data_frame_budget(8 * 65_535);
+        let (http, mut connection) = http.handshake::<_, Bytes>(socket).await.map_err(broken)?;
         let mut pings = connection.ping_pong().ok_or_else(|| broken("no pings"))?;
         let pinging = async {
             while let Ok(Ok(_)) = timeout(TIMEOUT, pings.ping(Ping::opaque())).await {

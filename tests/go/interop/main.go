@@ -1,5 +1,5 @@
 // Interop runs the naming, lock and election recipes of etcd's own Go client on one endpoint, for tests that prove
-// other clients compatible with it.
+// other clients compatible with it, and its reads and watches for the bench.
 //
 // It is driven by lines: what has happened is written to standard output, a line each, and what is to happen next is
 // read from standard input. Failures go to standard error, with a status other than 0.
@@ -15,6 +15,9 @@
 //	interop --endpoint URL observe NAME
 //	interop --endpoint URL leader NAME
 //	interop --endpoint URL list PREFIX
+//	interop --endpoint URL take PREFIX WATCHES EVENTS
+//	interop --endpoint URL create PREFIX WATCHES
+//	interop --endpoint URL resume KEY WATCHES
 //
 // What each of them writes and reads is told at its function.
 package main
@@ -54,6 +57,9 @@ var commands = map[string]command{
 	"observe":          {"NAME", 1, 1, observe},
 	"leader":           {"NAME", 1, 1, leader},
 	"list":             {"PREFIX", 1, 1, list},
+	"take":             {"PREFIX WATCHES EVENTS", 3, 3, take},
+	"create":           {"PREFIX WATCHES", 2, 2, created},
+	"resume":           {"KEY WATCHES", 2, 2, resumed},
 }
 
 func main() {

@@ -1,0 +1,85 @@
+//! Processes on processors of their own.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::de::DeserializeOwned;
+
+/// The processor of the client, and that of the server.
+pub(crate) const CLIENT: usize = 0;
+pub(crate) const SERVER: usize = 1;
+
+/// A run that takes longer hangs.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// How often it is looked whether a process has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// A process whose output is read. It ends with this, at the latest.
+pub(crate) struct Process {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    name: String,
+}
+
+impl Process {
+    /// Starts it, on one processor or on whichever there are.
+    pub(crate) fn start(command: &mut Command, cpu: Option<usize>) -> Result<Self> {
+        let name = format!("{command:?}");
+        // A child inherits the processors of the thread that starts it.
+        let allowed = sched_getaffinity(None)?;
+        if let Some(cpu) = cpu {
+            let mut one = CpuSet::new();
+            one.set(cpu);
+            ensure!(allowed.is_set(cpu), "processor {cpu} is missing: two are needed, 0 and 1");
+            sched_setaffinity(None, &one)?;
+        }
+        let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        sched_setaffinity(None, &allowed)?;
+        let mut child = started.with_context(|| format!("can't run {name}"))?;
+        let output = BufReader::new(child.stdout.take().context("its output is read")?);
+        Ok(Self { child, output, name })
+    }
+
+    /// The next line that it prints.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        self.output.read_line(&mut line)?;
+        ensure!(!line.is_empty(), "{} has ended early", self.name);
+        Ok(line.trim().to_owned())
+    }
+
+    /// Waits until it has ended, and reads what else it has printed, as JSON.
+    pub(crate) fn end<T: DeserializeOwned>(mut self) -> Result<T> {
+        let status = self.status()?;
+        ensure!(status.success(), "{} failed: {status}", self.name);
+        let mut text = String::new();
+        self.output.read_to_string(&mut text)?;
+        serde_json::from_str(&text).with_context(|| format!("{} has printed {text:?}", self.name))
+    }
+
+    fn status(&mut self) -> Result<ExitStatus> {
+        let start = Instant::now();
+        while start.elapsed() < DEADLINE {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            thread::sleep(LOOK);
+        }
+        bail!("{} has not ended within {DEADLINE:?}", self.name)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has ended, most of the time.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,52 @@
+//! What watches take that nothing happens to.
+
+use std::{hint::black_box, time::Instant};
+
+use anyhow::Result;
+use etcd_watch_bench::usage;
+use serde::Serialize;
+
+use crate::{on::Session, opening::open};
+
+/// How often statistics are asked for; the median counts.
+const ASKED: usize = 21;
+
+/// What was measured.
+#[derive(Serialize)]
+pub(crate) struct Idle {
+    /// Memory of the process before the watches and with them, in bytes.
+    rss_before: u64,
+    rss_after: u64,
+    /// A call of `Client::stats`, and one of `Client::watch_stats`, in seconds.
+    stats_seconds: f64,
+    watch_stats_seconds: f64,
+}
+
+pub(crate) async fn measure(session: Session<'_>, watches: usize) -> Result<Idle> {
+    // Whatever is allocated once is there before.
+    drop(open(&session.client, 1, |_| "bench/warm".to_owned()).await?);
+    let rss_before = usage::rss()?;
+    let opened = open(&session.client, watches, |index| format!("bench/{index}")).await?;
+    let rss_after = usage::rss()?;
+    let client = &session.client;
+    let idle = Idle {
+        rss_before,
+        rss_after,
+        stats_seconds: median(|| _ = black_box(client.stats())),
+        watch_stats_seconds: median(|| _ = black_box(client.watch_stats())),
+    };
+    drop(opened);
+    Ok(idle)
+}
+
+fn median(mut call: impl FnMut()) -> f64 {
+    let mut times: Vec<f64> = (0..ASKED)
+        .map(|_| {
+            let begun = Instant::now();
+            call();
+            begun.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}

@@ -1,0 +1,74 @@
+//! What this project's client runs on.
+
+use std::{future::Future, io, pin::Pin, sync::Arc};
+
+use anyhow::Result;
+use etcd_watch_smol::SmolRuntime;
+use etcd_watch_tokio::{Client, ClientBuilder, WatchConfig};
+use smol::Executor;
+use tokio::runtime::{Builder, Runtime};
+
+/// A runtime.
+pub(crate) enum On {
+    Tokio(Runtime),
+    /// An executor of its own, with one thread.
+    Smol,
+    SmolGlobal,
+}
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A client, and what spawns tasks beside it.
+pub(crate) struct Session<'a> {
+    pub(crate) client: Client,
+    spawn: &'a dyn Fn(Task),
+}
+
+impl Session<'_> {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        (self.spawn)(Box::pin(task));
+    }
+}
+
+impl On {
+    /// Runs a task with a client that is connected and has room for this many watches on a stream.
+    pub(crate) fn run<T>(
+        self,
+        endpoint: &str,
+        watches: usize,
+        task: impl AsyncFnOnce(Session<'_>) -> Result<T>,
+    ) -> Result<T> {
+        match self {
+            Self::Tokio(runtime) => runtime.block_on(async {
+                let client = connect(etcd_watch_tokio::builder(), endpoint, watches).await?;
+                task(Session { client, spawn: &|task| drop(tokio::spawn(task)) }).await
+            }),
+            Self::Smol => {
+                let executor = Arc::new(Executor::new());
+                smol::block_on(executor.run(async {
+                    let builder = ClientBuilder::on(SmolRuntime::on(executor.clone()));
+                    let client = connect(builder, endpoint, watches).await?;
+                    task(Session { client, spawn: &|task| executor.spawn(task).detach() }).await
+                }))
+            }
+            Self::SmolGlobal => smol::block_on(async {
+                let client = connect(etcd_watch_smol::builder(), endpoint, watches).await?;
+                task(Session { client, spawn: &|task| smol::spawn(task).detach() }).await
+            }),
+        }
+    }
+}
+
+async fn connect(builder: ClientBuilder, endpoint: &str, watches: usize) -> Result<Client> {
+    // All of them on one stream: that is what a frame meets.
+    let config = WatchConfig::default().max_watches_per_stream(watches.max(10_000));
+    Ok(builder.endpoints([endpoint]).watch_config(config).connect().await?)
+}
+
+pub(crate) fn one_thread() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+pub(crate) fn many_threads() -> io::Result<Runtime> {
+    Builder::new_multi_thread().enable_all().build()
+}

@@ -1,0 +1,60 @@
+//! This project's client, on any runtime.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context, Result, anyhow};
+use etcd_watch_bench::meter::{Figures, Meter};
+use etcd_watch_tokio::{KeyRange, Watch, WatchResponse};
+use tokio::sync::mpsc;
+
+use crate::{Events, PREFIX, on::Session};
+
+/// Takes events with one consumer, or with one for each of several watches.
+pub(crate) async fn events(session: Session<'_>, watches: usize, task: &Events) -> Result<Figures> {
+    let mut meter = Meter::new(task.events, task.stamped);
+    if watches == 1 {
+        let mut watch = session.client.watch(KeyRange::prefix(PREFIX))?;
+        while !meter.is_done() {
+            let response = watch.try_next().await?.context("the watch has ended")?;
+            count(&mut meter, &response);
+        }
+        return meter.figures();
+    }
+    let meter = Arc::new(Mutex::new(meter));
+    let (done, mut is_done) = mpsc::unbounded_channel();
+    let mut stuck = Vec::new();
+    for index in 0..watches {
+        let watch = session.client.watch(KeyRange::prefix(PREFIX))?;
+        if index < task.stuck {
+            stuck.push(watch);
+            continue;
+        }
+        let (meter, done) = (meter.clone(), done.clone());
+        session.spawn(async move {
+            let _ = done.send(consume(watch, &meter).await);
+        });
+    }
+    is_done.recv().await.context("the consumers are gone")??;
+    let figures = meter.lock().unwrap_or_else(PoisonError::into_inner).figures();
+    drop(stuck);
+    figures
+}
+
+/// Takes from a watch until all watches together have got what was expected.
+async fn consume(mut watch: Watch, meter: &Mutex<Meter>) -> Result<()> {
+    while let Some(response) = watch.try_next().await? {
+        let mut meter = meter.lock().unwrap_or_else(PoisonError::into_inner);
+        count(&mut meter, &response);
+        if meter.is_done() {
+            return Ok(());
+        }
+    }
+    Err(anyhow!("a watch has ended"))
+}
+
+fn count(meter: &mut Meter, response: &WatchResponse) {
+    meter.response();
+    for event in response.events() {
+        meter.event(event.key(), event.value(), event.mod_revision());
+    }
+}
