@@ -8,7 +8,7 @@ use core::{
 use alloc::string::String;
 use bytes::Bytes;
 
-use super::response::EventKind;
+use super::event::EventKind;
 
 /// A key-value pair that stands alone. It shares the buffer it was received in.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]

@@ -6,6 +6,7 @@ use etcd_watch_proto::{etcdserverpb, mvccpb};
 use prost::Message;
 
 use super::*;
+use crate::{EventKind, KeyValue};
 
 /// A pair of key and value, with numbers that are all different.
 pub(crate) fn pair(key: &'static str, value: &'static str, mod_revision: i64) -> mvccpb::KeyValue {
