@@ -199,7 +199,7 @@ impl ClientBuilder {
     /// is not accepted any more. Where authentication is off, the client goes on without. Default: no user.
     ///
     /// Name and password are sent as they are: use `https` endpoints. The password is kept, but never shown
-    /// or logged. Others can be given to the running client: [`Client::set_credentials`].
+    /// or logged. Others can be given to the running client: [`Client::set_credentials`](crate::Client::set_credentials).
     pub fn user(mut self, name: impl Into<String>, password: impl Into<String>) -> Self {
         self.user = Some(Credentials::user(name, password));
         self
@@ -210,7 +210,7 @@ impl ClientBuilder {
     /// carries it, as the header `token`. Where authentication is off, etcd doesn't look at it. Default: none.
     ///
     /// Tokens expire, and a JWT of etcd's is refused after any change of a user or role. The client can't get another
-    /// one: give it the next with [`Client::set_credentials`] in time. After a refusal calls end with
+    /// one: give it the next with [`Client::set_credentials`](crate::Client::set_credentials) in time. After a refusal calls end with
     /// [`CallError::TokenRefused`](crate::CallError::TokenRefused) at once. Watches and mirrors wait for other credentials
     /// and go on with them; if none come they try the token again every few seconds, and end after about half a
     /// minute with [`CloseReason::TokenRefused`](crate::CloseReason::TokenRefused).
@@ -273,7 +273,7 @@ impl ClientBuilder {
     }
 
     /// Reads the member list from the cluster this often, give or take a tenth, and uses the members' client URLs from
-    /// then on, see [`Client::sync_endpoints`]. Default: never.
+    /// then on, see [`Client::sync_endpoints`](crate::Client::sync_endpoints). Default: never.
     pub fn sync_endpoints_every(mut self, interval: Duration) -> Self {
         self.upkeep.sync_every(interval);
         self
@@ -294,7 +294,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Spreads the watch streams over the members this often, give or take a tenth, see [`Client::spread_watches`].
+    /// Spreads the watch streams over the members this often, give or take a tenth, see [`Client::spread_watches`](crate::Client::spread_watches).
     /// Default: never.
     pub fn spread_watches_every(mut self, interval: Duration) -> Self {
         self.upkeep.spread_every(interval);
