@@ -27,7 +27,7 @@ pub enum EventKind {
     Delete,
 }
 
-/// One change of one key. Borrows from its [`WatchResponse`].
+/// One change of one key. Borrows from its [`WatchResponse`](crate::WatchResponse).
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
     chunk: &'a Chunk,
@@ -138,7 +138,7 @@ impl PartialEq for Event<'_> {
     }
 }
 
-/// A key-value pair. Borrows from its [`WatchResponse`] or its [`Pairs`](crate::Pairs).
+/// A key-value pair. Borrows from its [`WatchResponse`](crate::WatchResponse) or its [`Pairs`](crate::Pairs).
 #[derive(Clone, Copy)]
 pub struct KeyValue<'a> {
     frame: &'a Bytes,
