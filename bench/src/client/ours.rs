@@ -5,20 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, anyhow};
 use etcd_watch_bench::meter::{Figures, Meter};
 use etcd_watch_tokio::{KeyRange, Watch, WatchResponse};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{Events, PREFIX, on::Session};
 
 /// Takes events with one consumer, or with one for each of several watches.
 pub(crate) async fn events(session: Session<'_>, watches: usize, task: &Events) -> Result<Figures> {
-    let mut meter = Meter::new(task.events, task.stamped);
+    let meter = Meter::new(task.events, task.stamped);
     if watches == 1 {
-        let mut watch = session.client.watch(KeyRange::prefix(PREFIX))?;
-        while !meter.is_done() {
-            let response = watch.try_next().await?.context("the watch has ended")?;
-            count(&mut meter, &response);
-        }
-        return meter.figures();
+        let watch = session.client.watch(KeyRange::prefix(PREFIX))?;
+        let (done, is_done) = oneshot::channel();
+        // A task, as in a service: an executor of smol runs what it is blocked on only after 200 other tasks' turns.
+        session.spawn(async move {
+            let _ = done.send(consume_alone(watch, meter).await);
+        });
+        return is_done.await.context("the consumer is gone")?;
     }
     let meter = Arc::new(Mutex::new(meter));
     let (done, mut is_done) = mpsc::unbounded_channel();
@@ -38,6 +39,15 @@ pub(crate) async fn events(session: Session<'_>, watches: usize, task: &Events) 
     let figures = meter.lock().unwrap_or_else(PoisonError::into_inner).figures();
     drop(stuck);
     figures
+}
+
+/// Takes from the only watch until it has got what was expected.
+async fn consume_alone(mut watch: Watch, mut meter: Meter) -> Result<Figures> {
+    while !meter.is_done() {
+        let response = watch.try_next().await?.context("the watch has ended")?;
+        count(&mut meter, &response);
+    }
+    meter.figures()
 }
 
 /// Takes from a watch until all watches together have got what was expected.

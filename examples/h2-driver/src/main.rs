@@ -8,7 +8,7 @@ use bytes::Bytes;
 use etcd_watch_core::wire::{self, Encode, Messages, Method, RevisionRequest, StatusRequest};
 use etcd_watch_core::{Action, CloseReason, Delivery, Failure, Instant, KeyRange, Opened, RangeDone};
 use etcd_watch_core::{Frame, StreamKey, StreamOptions, WatchConfig, WatchRequest, Watcher};
-use h2::{Ping, RecvStream, SendStream, client::ResponseFuture, client::SendRequest};
+use h2::{Ping, RecvStream, SendStream, client::Builder, client::ResponseFuture, client::SendRequest};
 use tokio::{net::TcpStream, sync::Notify, task, time::sleep, time::timeout};
 
 /// How long a connection, an answer or a pong may take. Pings are twice as far apart: etcd allows one in 5 s.
@@ -137,10 +137,8 @@ impl Driver {
         let connecting = timeout(TIMEOUT, TcpStream::connect(&self.address));
         let socket = connecting.await.map_err(broken)?.map_err(broken)?;
         socket.set_nodelay(true).map_err(broken)?;
-        // h2 ends a connection with more unread small frames than this, and etcd's frames of events are small.
-        let mut http = h2::client::Builder::new();
-        http.data_frame_budget(8 * 65_535);
-        let (http, mut connection) = http.handshake::<_, Bytes>(socket).await.map_err(broken)?;
+        let http = Builder::new().data_frame_budget(1 << 20).handshake(socket).await; // for small frames
+        let (http, mut connection) = http.map_err(broken)?;
         let mut pings = connection.ping_pong().ok_or_else(|| broken("no pings"))?;
         let pinging = async {
             while let Ok(Ok(_)) = timeout(TIMEOUT, pings.ping(Ping::opaque())).await {

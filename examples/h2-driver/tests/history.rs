@@ -117,7 +117,7 @@ fn watchers(etcd: &EmbeddedEtcd) -> usize {
 #[test]
 fn it_is_as_short_as_the_documentation_says() {
     let lines = include_str!("../src/main.rs").lines().count();
-    assert!(lines < 200, "{lines} lines");
+    assert!(lines <= 200, "{lines} lines");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
