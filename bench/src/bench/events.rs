@@ -84,7 +84,7 @@ fn many(programs: &Programs, effort: Effort, results: &mut Results) -> Result<()
     let mut ours = Vec::new();
     for watches in WATCHES {
         let load = Load { watches, ..Load::new(1, 256, scaled(600_000, effort)) };
-        let fits = |program| program != Program::Go || watches <= MOST_OF_GO;
+        let fits = |program| !matches!(program, Program::Go | Program::EtcdClient) || watches <= MOST_OF_GO;
         for measured in rounds(programs, effort, &load, fits)? {
             measured.row(&watches.to_string(), "watches", &mut table, results);
             if measured.program == Program::Tokio {

@@ -55,8 +55,13 @@ pub(crate) async fn create_all(endpoint: &str, watches: usize) -> Result<f64> {
     Ok(begun.elapsed().as_secs_f64())
 }
 
+/// Large enough for many unread small frames.
+const CONNECTION_WINDOW: u32 = 32 << 20;
+
 async fn connect(endpoint: &str) -> Result<Channel> {
-    Ok(Endpoint::from_shared(endpoint.to_owned())?.tcp_nodelay(true).connect().await?)
+    let endpoint = Endpoint::from_shared(endpoint.to_owned())?.tcp_nodelay(true);
+    // By default h2 ends a connection on which the answers to a hundred thousand creates wait.
+    Ok(endpoint.initial_connection_window_size(CONNECTION_WINDOW).connect().await?)
 }
 
 /// Opens a stream of watches. It lasts as long as the sender does.

@@ -35,12 +35,14 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
+    #[inline]
     pub(super) fn new(chunk: &'a Chunk, index: &'a EventIndex) -> Self {
         Self { chunk, index }
     }
 
     /// Put or delete.
     #[must_use]
+    #[inline]
     pub fn kind(&self) -> EventKind {
         if self.index.kind == 1 { EventKind::Delete } else { EventKind::Put }
     }
@@ -48,18 +50,21 @@ impl<'a> Event<'a> {
     /// The key-value pair after the change; of a delete only the key and the modification revision mean
     /// anything.
     #[must_use]
+    #[inline]
     pub fn kv(&self) -> KeyValue<'a> {
         KeyValue::new(self.chunk.frame(), &self.index.kv)
     }
 
     /// The key.
     #[must_use]
+    #[inline]
     pub fn key(&self) -> &'a [u8] {
         self.kv().key()
     }
 
     /// The value; empty for a delete.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> &'a [u8] {
         self.kv().value()
     }
@@ -82,30 +87,35 @@ impl<'a> Event<'a> {
 
     /// The revision of the change.
     #[must_use]
+    #[inline]
     pub fn mod_revision(&self) -> i64 {
         self.index.kv.mod_revision
     }
 
     /// The revision that created the key; 0 for a delete.
     #[must_use]
+    #[inline]
     pub fn create_revision(&self) -> i64 {
         self.index.kv.create_revision
     }
 
     /// How often the key has been put since it was created; 0 for a delete.
     #[must_use]
+    #[inline]
     pub fn version(&self) -> i64 {
         self.index.kv.version
     }
 
     /// The lease the key hangs on; 0 for none.
     #[must_use]
+    #[inline]
     pub fn lease(&self) -> i64 {
         self.index.kv.lease
     }
 
     /// The pair before the change, if it was asked for, existed, and is not compacted.
     #[must_use]
+    #[inline]
     pub fn prev(&self) -> Option<KeyValue<'a>> {
         self.chunk.prev(self.index).map(|prev| KeyValue::new(self.chunk.frame(), prev))
     }
@@ -146,18 +156,21 @@ pub struct KeyValue<'a> {
 }
 
 impl<'a> KeyValue<'a> {
+    #[inline]
     pub(crate) fn new(frame: &'a Bytes, index: &'a KvIndex) -> Self {
         Self { frame, index }
     }
 
     /// The key.
     #[must_use]
+    #[inline]
     pub fn key(&self) -> &'a [u8] {
         self.index.key.of(self.frame)
     }
 
     /// The value.
     #[must_use]
+    #[inline]
     pub fn value(&self) -> &'a [u8] {
         self.index.value.of(self.frame)
     }
@@ -205,24 +218,28 @@ impl<'a> KeyValue<'a> {
 
     /// The revision of the last change.
     #[must_use]
+    #[inline]
     pub fn mod_revision(&self) -> i64 {
         self.index.mod_revision
     }
 
     /// The revision that created the key.
     #[must_use]
+    #[inline]
     pub fn create_revision(&self) -> i64 {
         self.index.create_revision
     }
 
     /// How often the key has been put since it was created.
     #[must_use]
+    #[inline]
     pub fn version(&self) -> i64 {
         self.index.version
     }
 
     /// The lease the key hangs on; 0 for none.
     #[must_use]
+    #[inline]
     pub fn lease(&self) -> i64 {
         self.index.lease
     }

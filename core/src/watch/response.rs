@@ -46,6 +46,7 @@ impl Chunk {
         frame.bytes.len() + (frame.events.capacity() + frame.prevs.capacity()) * INDEX_BYTES
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.events.len()
     }
@@ -85,16 +86,19 @@ impl Chunk {
         self.events.iter_mut().map(|event| &mut event.kv).chain(prevs).for_each(|kv| kv.key.cut(bytes));
     }
 
+    #[inline]
     fn event(&self, index: usize) -> Event<'_> {
         Event::new(self, &self.events[index])
     }
 
     /// The buffer that all keys and values are in.
+    #[inline]
     pub(super) fn frame(&self) -> &Bytes {
         &self.frame
     }
 
     /// The pair before one of its events, if there is one.
+    #[inline]
     pub(super) fn prev(&self, event: &EventIndex) -> Option<&KvIndex> {
         (event.prev != NO_PREV).then(|| &self.prevs.as_slice()[event.prev as usize])
     }
@@ -136,6 +140,7 @@ enum Chunks {
 }
 
 impl Chunks {
+    #[inline]
     fn as_slice(&self) -> &[Chunk] {
         match self {
             Self::None => &[],
@@ -273,6 +278,7 @@ impl WatchResponse {
     }
 
     /// The events, by ascending revision; within a revision, as the transaction made them.
+    #[inline]
     pub fn events(&self) -> impl DoubleEndedIterator<Item = Event<'_>> + Clone {
         self.0.chunks.as_slice().iter().flat_map(|chunk| (0..chunk.len()).map(|index| chunk.event(index)))
     }

@@ -15,11 +15,13 @@ impl Span {
         Self { start, len }
     }
 
+    #[inline]
     pub(crate) fn range(self) -> core::ops::Range<usize> {
         let start = self.start as usize;
         start..start + self.len as usize
     }
 
+    #[inline]
     pub(crate) fn of(self, frame: &[u8]) -> &[u8] {
         &frame[self.range()]
     }
@@ -121,6 +123,7 @@ impl Default for Events {
 impl Deref for Events {
     type Target = [EventIndex];
 
+    #[inline]
     fn deref(&self) -> &[EventIndex] {
         match self {
             Self::One(event) => core::slice::from_ref(event),
