@@ -84,8 +84,6 @@ pub(crate) struct Asked {
     pub(crate) spread: bool,
     /// To move the streams that were opened with other credentials than the present ones.
     pub(crate) renew: bool,
-    /// Whether a watch or a stream has changed its state since the last round.
-    pub(crate) has_changed: bool,
     /// Whether there may be more actions.
     pub(crate) more: bool,
 }
@@ -267,7 +265,7 @@ impl Hub {
         if has_changed {
             self.monitoring.wake_all();
         }
-        Asked { stop, spread, renew, has_changed, more }
+        Asked { stop, spread, renew, more }
     }
 
     /// Takes up to `limit` actions: the consumers to wake are added to `wake`, the rest to `actions`. Whether there

@@ -24,6 +24,10 @@ impl Gathered {
         self.buffer.len() + frame.bytes.len() <= MAX_BYTES && frame.prevs.as_slice().is_empty()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.events.len()
     }
@@ -51,9 +55,9 @@ impl Gathered {
         self.header = frame.header;
     }
 
-    /// The revision of the last event; 0 without events.
-    pub(crate) fn revision(&self) -> i64 {
-        self.events.last().map_or(0, |event| event.kv.mod_revision)
+    /// The revision of the last event.
+    pub(crate) fn revision(&self) -> Option<i64> {
+        self.events.last().map(|event| event.kv.mod_revision)
     }
 
     /// The response that the consumer gets.

@@ -3,10 +3,7 @@
 use alloc::{boxed::Box, collections::VecDeque, vec::Vec};
 use core::time::Duration;
 
-use super::{
-    gathered::Gathered,
-    response::{Chunk, INDEX_BYTES},
-};
+use super::{gathered::Gathered, response::Chunk};
 use crate::{CloseReason, Delivery, Frame, Instant, ResponseKind, WatchConfig, WatchResponse};
 
 /// How many slots an empty list may have to be kept for the next queue, and how many lists are kept.
@@ -32,7 +29,7 @@ struct Waiting {
     /// Oldest first.
     responses: VecDeque<WatchResponse>,
     /// Events that come after the responses.
-    gathered: Option<Gathered>,
+    gathered: Gathered,
     bytes: usize,
     /// The most bytes since the queue was empty.
     peak: usize,
@@ -42,37 +39,70 @@ struct Waiting {
 
 impl Waiting {
     fn is_empty(&self) -> bool {
-        self.responses.is_empty() && self.gathered.is_none()
+        self.responses.is_empty() && self.gathered.is_empty()
     }
 
-    /// Whether the frame's events can be gathered with the events that wait last: if the consumer would get them together,
-    /// too.
+    /// Whether the frame's events can be gathered: something waits, and the consumer would get the events together with
+    /// what waits last in any case.
     fn gathers(&self, frame: &Frame, config: &WatchConfig) -> bool {
-        let (mut events, mut bytes) =
-            (frame.events.len(), frame.bytes.len() + frame.events.len() * INDEX_BYTES);
-        match (self.responses.back(), &self.gathered) {
-            (None, None) => return false,
-            (Some(last), _) if last.kind() != ResponseKind::Events => return false,
-            (last, gathered) => {
-                let last = last.map_or((0, 0), |last| (last.len(), last.memory_bytes()));
-                let gathered = gathered.as_ref().map_or((0, 0), |all| (all.len(), all.bytes()));
-                events += last.0 + gathered.0;
-                bytes += last.1 + gathered.1;
-            }
+        let last = self.responses.back();
+        if self.is_empty() || last.is_some_and(|last| last.kind() != ResponseKind::Events) {
+            return false;
         }
-        let has_room = match &self.gathered {
-            Some(gathered) => gathered.has_room(frame),
-            None => Gathered::default().has_room(frame),
-        };
-        has_room && events <= config.batch_events && bytes <= config.batch_bytes
+        let (events, bytes) = last.map_or((0, 0), |last| (last.len(), last.memory_bytes()));
+        self.gathered.has_room(frame)
+            && events + self.gathered.len() + frame.events.len() <= config.batch_events
+            && bytes + self.gathered.bytes() + Chunk::cost_of(frame) <= config.batch_bytes
+    }
+
+    /// By how much `bytes` grows with the frame's events, if they are gathered.
+    fn growth(&self, frame: &Frame) -> usize {
+        self.first_cost() + self.gathered.growth(frame)
+    }
+
+    /// What the response of the gathered events costs beside them, if it has not been counted yet.
+    fn first_cost(&self) -> usize {
+        if self.gathered.is_empty() { COST } else { 0 }
+    }
+
+    fn gather(&mut self, frame: &Frame) {
+        let (first, before) = (self.first_cost(), self.gathered.bytes());
+        self.gathered.add(frame);
+        // By what was allocated: it is subtracted when the events are taken.
+        self.bytes += first + self.gathered.bytes() - before;
+    }
+
+    /// Puts a response behind all else.
+    fn append(&mut self, response: WatchResponse) {
+        self.seal();
+        if response.kind() == ResponseKind::Progress
+            && let Some(last) = self.responses.back_mut()
+            && last.kind() == ResponseKind::Progress
+        {
+            *last = response; // A newer bookmark says all the older one did.
+            return;
+        }
+        self.bytes += cost(&response);
+        if self.responses.capacity() == 0 {
+            // Most often one waits alone; otherwise the list would start with room for several.
+            self.responses.reserve_exact(1);
+        }
+        self.responses.push_back(response);
+    }
+
+    /// Makes a response of the events that are gathered, if there are any. It costs what they did.
+    fn seal(&mut self) {
+        if !self.gathered.is_empty() {
+            self.responses.push_back(core::mem::take(&mut self.gathered).seal());
+        }
     }
 
     /// Takes out what comes next.
     fn pop(&mut self) -> Option<WatchResponse> {
-        let next = match self.responses.pop_front() {
-            Some(response) => response,
-            None => self.gathered.take()?.seal(),
-        };
+        if self.responses.is_empty() {
+            self.seal();
+        }
+        let next = self.responses.pop_front()?;
         self.bytes -= cost(&next);
         Some(next)
     }
@@ -81,7 +111,7 @@ impl Waiting {
     fn next_events(&self) -> Option<(usize, usize)> {
         match self.responses.front() {
             Some(next) => (next.kind() == ResponseKind::Events).then(|| (next.len(), next.memory_bytes())),
-            None => self.gathered.as_ref().map(|gathered| (gathered.len(), gathered.bytes())),
+            None => (!self.gathered.is_empty()).then(|| (self.gathered.len(), self.gathered.bytes())),
         }
     }
 }
@@ -148,16 +178,18 @@ impl Queue {
     /// How many responses wait, as far as they are still apart, and how many events.
     pub(crate) fn count(&self) -> (usize, usize) {
         let Some(waiting) = &self.waiting else { return (0, 0) };
-        let gathered = waiting.gathered.as_ref().map_or(0, Gathered::len);
         let events: usize = waiting.responses.iter().map(WatchResponse::len).sum();
-        (waiting.responses.len() + usize::from(gathered > 0), events + gathered)
+        let gathered = &waiting.gathered;
+        (waiting.responses.len() + usize::from(!gathered.is_empty()), events + gathered.len())
     }
 
     /// The newest revision that waits.
     pub(crate) fn newest_revision(&self) -> Option<i64> {
         let waiting = self.waiting.as_ref()?;
-        let gathered = waiting.gathered.as_ref().map(Gathered::revision);
-        gathered.or_else(|| waiting.responses.back().map(WatchResponse::revision))
+        match waiting.gathered.revision() {
+            None => waiting.responses.back().map(WatchResponse::revision),
+            newest => newest,
+        }
     }
 
     /// What would be added to [`bytes`](Self::bytes).
@@ -165,9 +197,7 @@ impl Queue {
         match incoming {
             Incoming::Response(response) => cost(response),
             Incoming::Frame(frame) => match &self.waiting {
-                Some(waiting) if waiting.gathers(frame, config) => {
-                    gathering_cost(waiting.gathered.as_ref(), frame)
-                }
+                Some(waiting) if waiting.gathers(frame, config) => waiting.growth(frame),
                 _ => Chunk::cost_of(frame) + COST,
             },
         }
@@ -193,29 +223,8 @@ impl Queue {
             waiting
         });
         match incoming {
-            Incoming::Frame(frame) if waiting.gathers(frame, config) => {
-                waiting.bytes += gathering_cost(waiting.gathered.as_ref(), frame);
-                waiting.gathered.get_or_insert_default().add(frame);
-            }
-            incoming => {
-                if let Some(gathered) = waiting.gathered.take() {
-                    waiting.responses.push_back(gathered.seal());
-                }
-                let response = incoming.into_response();
-                if response.kind() == ResponseKind::Progress
-                    && let Some(last) = waiting.responses.back_mut()
-                    && last.kind() == ResponseKind::Progress
-                {
-                    *last = response; // A newer bookmark says all the older one did.
-                    return;
-                }
-                waiting.bytes += cost(&response);
-                if waiting.responses.capacity() == 0 {
-                    // Most often one waits alone; otherwise the list would start with room for several.
-                    waiting.responses.reserve_exact(1);
-                }
-                waiting.responses.push_back(response);
-            }
+            Incoming::Frame(frame) if waiting.gathers(frame, config) => waiting.gather(frame),
+            incoming => waiting.append(incoming.into_response()),
         }
         waiting.peak = waiting.peak.max(waiting.bytes);
     }
@@ -335,14 +344,6 @@ const ALLOCATIONS: usize = 4 * size_of::<usize>();
 /// What a waiting response costs in all, in bytes.
 fn cost(response: &WatchResponse) -> usize {
     response.memory_bytes() + COST
-}
-
-/// What is added to that by the events of a frame that are gathered.
-fn gathering_cost(gathered: Option<&Gathered>, frame: &Frame) -> usize {
-    match gathered {
-        Some(gathered) => gathered.growth(frame),
-        None => Gathered::default().growth(frame) + COST,
-    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,11 @@ pub(crate) const INDEX_BYTES: usize = size_of::<EventIndex>();
 /// it costs less than to look up who else holds the buffer.
 const COPIED_BELOW: usize = 64 << 10;
 
+/// What a buffer and the index over it hold in memory, in bytes.
+fn held(buffer: &Bytes, events: &Events, prevs: &Prevs) -> usize {
+    buffer.len() + (events.capacity() + prevs.capacity()) * INDEX_BYTES
+}
+
 impl Chunk {
     /// Events of any number of frames, with the buffer that they are in.
     pub(crate) fn new(frame: Bytes, events: Vec<EventIndex>) -> Self {
@@ -41,9 +46,9 @@ impl Chunk {
         Self { frame: bytes, events, prevs }
     }
 
-    /// What the chunk would hold in memory that [takes](Self::take) the events of the frame, in bytes.
+    /// What the chunk that [takes](Self::take) the events of the frame will hold in memory, in bytes.
     pub(crate) fn cost_of(frame: &Frame) -> usize {
-        frame.bytes.len() + (frame.events.capacity() + frame.prevs.capacity()) * INDEX_BYTES
+        held(&frame.bytes, &frame.events, &frame.prevs)
     }
 
     #[inline]
@@ -54,7 +59,7 @@ impl Chunk {
     /// What the chunk holds in memory, in bytes. Each part of a frame keeps the whole frame alive, so it counts for
     /// each.
     pub(crate) fn bytes(&self) -> usize {
-        self.frame.len() + (self.events.capacity() + self.prevs.capacity()) * INDEX_BYTES
+        held(&self.frame, &self.events, &self.prevs)
     }
 
     pub(crate) fn first_revision(&self) -> i64 {
