@@ -26,6 +26,7 @@ async fn main() -> Result<()> {
     let count: usize = args().nth(2).context("usage: scrape ENDPOINT WATCHES")?.parse()?;
     let exporter = PrometheusBuilder::new().install_recorder()?;
     let config = WatchConfig::default().max_watches_per_stream(count.max(10_000));
+    let config = config.unreachable_deadline(Some(Duration::from_secs(5)));
     let builder = etcd_watch_tokio::builder().endpoints([endpoint]).watch_config(config).name("bench");
     let client = builder.connect().await?;
     let request = |index| WatchRequest::new(KeyRange::key(format!("bench/{index}"))).created_notify(true);

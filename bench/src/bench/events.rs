@@ -1,11 +1,12 @@
 //! Processor time of an event in the client.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use etcd_watch_bench::median;
 
 use crate::{
     Effort,
     programs::{Load, Program, Programs, Run},
-    results::{Results, Table, median},
+    results::{Results, Table},
 };
 
 /// Events of a response, bytes of a value, and responses that take tonic about a second.
@@ -39,17 +40,7 @@ pub(crate) fn measure(
     only: Option<&str>,
     results: &mut Results,
 ) -> Result<()> {
-    let head = [
-        "events x value",
-        "client",
-        "CPU of an event",
-        "x tonic + prost",
-        "events/s",
-        "busy",
-        "server busy",
-        "memory",
-    ];
-    let mut table = Table::new("events", head);
+    let mut table = table_of("events", "events x value");
     for (events, value, responses) in SIZES {
         let name = format!("{events} x {value} B");
         if only.is_some_and(|only| !name.contains(only)) {
@@ -60,27 +51,24 @@ pub(crate) fn measure(
             measured.row(&name, "events", &mut table, results);
         }
     }
-    if !table.rows.is_empty() {
-        results.add(table);
-    }
+    ensure!(!table.rows.is_empty(), "no workload has {:?} in its name", only.unwrap_or_default());
+    results.add(table);
     if only.is_none() {
         many(programs, effort, results)?;
     }
     Ok(())
 }
 
+/// An empty table of clients, whose first column has this title.
+fn table_of(name: &'static str, first: &str) -> Table {
+    let of_a_client =
+        ["client", "CPU of an event", "x tonic + prost", "events/s", "busy", "server busy", "memory"];
+    let [a, b, c, d, e, f, g] = of_a_client;
+    Table::new(name, [first, a, b, c, d, e, f, g])
+}
+
 fn many(programs: &Programs, effort: Effort, results: &mut Results) -> Result<()> {
-    let head = [
-        "watches",
-        "client",
-        "CPU of an event",
-        "x tonic + prost",
-        "events/s",
-        "busy",
-        "server busy",
-        "memory",
-    ];
-    let mut table = Table::new("watches", head);
+    let mut table = table_of("watches", "watches");
     let mut ours = Vec::new();
     for watches in WATCHES {
         let load = Load { watches, ..Load::new(1, 256, scaled(600_000, effort)) };
@@ -99,7 +87,7 @@ fn many(programs: &Programs, effort: Effort, results: &mut Results) -> Result<()
     Ok(())
 }
 
-/// So many that each watch gets as many as the others.
+/// A quick run has fewer responses.
 fn scaled(responses: u64, effort: Effort) -> u64 {
     if effort.is_quick { responses / QUICK } else { responses }
 }
@@ -124,13 +112,12 @@ fn rounds(
         .filter(|&program| !is_left_out(program))
         .map(|program| Measured { program, runs: Vec::new(), ratios: Vec::new() })
         .collect();
+    // Each watch gets as many as the others.
     let responses = load.responses.next_multiple_of(load.watches);
     let load = Load { responses, ..load.clone() };
-    for round in 0..effort.rounds {
-        let count = measured.len();
-        // Nobody always comes behind the same one.
-        for index in 0..count {
-            let program = &mut measured[(index + round) % count];
+    for turns in effort.turns(measured.len()) {
+        for index in turns {
+            let program = &mut measured[index];
             program.runs.push(programs.run(program.program, &load)?);
         }
         let raw = measured.iter().find(|program| program.program == Program::Raw);

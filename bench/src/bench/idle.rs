@@ -37,7 +37,7 @@ pub(crate) fn measure(programs: &Programs, results: &mut Results) -> Result<()> 
         let load = Load { watches, ..Load::new(1, 256, 0) };
         let (_server, endpoint) = programs.serve(&load)?;
         let mut command = programs.task("idle", Program::Tokio, &endpoint, watches)?;
-        let idle: Idle = Process::start(&mut command, Some(CLIENT))?.end()?;
+        let idle: Idle = Process::start(&mut command, CLIENT)?.end()?;
         let each = idle.rss_after.saturating_sub(idle.rss_before) as f64 / watches as f64;
         let scrape = scrape(programs, watches)?;
         let millis = |seconds: f64| format!("{:.3} ms", seconds * 1e3);
@@ -65,6 +65,6 @@ fn scrape(programs: &Programs, watches: u64) -> Result<Option<f64>> {
     let (_server, endpoint) = programs.serve(&load)?;
     let mut command = Command::new(program);
     command.args([endpoint, watches.to_string()]);
-    let scrape: Scrape = Process::start(&mut command, Some(CLIENT))?.end()?;
+    let scrape: Scrape = Process::start(&mut command, CLIENT)?.end()?;
     Ok(Some(scrape.seconds))
 }

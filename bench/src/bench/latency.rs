@@ -1,12 +1,12 @@
 //! The time from sending an event to taking it.
 
 use anyhow::{Context, Result};
-use etcd_watch_bench::meter::Latency;
+use etcd_watch_bench::{median, meter::Latency};
 
 use crate::{
     Effort,
     programs::{Load, Program, Programs},
-    results::{Results, Table, median},
+    results::{Results, Table},
 };
 
 /// Events a second, one in a response.
@@ -22,9 +22,8 @@ pub(crate) fn measure(programs: &Programs, effort: Effort, results: &mut Results
     for rate in RATES {
         let load = Load { rate: Some(rate), ..Load::new(1, 256, rate * seconds) };
         let mut measured = PROGRAMS.map(|_| Vec::new());
-        for round in 0..effort.rounds {
-            for index in 0..PROGRAMS.len() {
-                let index = (index + round) % PROGRAMS.len();
+        for turns in effort.turns(PROGRAMS.len()) {
+            for index in turns {
                 let run = programs.run(PROGRAMS[index], &load)?;
                 measured[index].push(run.client.latency.context("the values carry the time")?);
             }

@@ -29,7 +29,7 @@ use crate::{programs::Programs, results::Results};
 #[derive(Parser)]
 #[command(name = "bench")]
 struct Arguments {
-    /// Few short rounds: two minutes, and figures that differ more from run to run.
+    /// Few short rounds: three minutes, and figures that differ more from run to run.
     #[arg(long)]
     quick: bool,
     /// Rounds of each workload. [default: 5; 3 if quick]
@@ -38,14 +38,14 @@ struct Arguments {
     /// Run only these parts.
     #[arg(long, value_enum)]
     part: Vec<Part>,
-    /// Only workloads of events whose name contains this text.
-    #[arg(long)]
+    /// Only events, and of those only workloads whose name contains this text.
+    #[arg(long, conflicts_with = "part")]
     workload: Option<String>,
     /// Write what was measured to this file.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Write the tables into docs/performance.md.
-    #[arg(long)]
+    /// Write the tables of a whole run into docs/performance.md.
+    #[arg(long, conflicts_with_all = ["part", "workload"])]
     markdown: bool,
     /// The program around etcd's Go client.
     #[arg(long)]
@@ -83,6 +83,21 @@ struct Effort {
     is_quick: bool,
 }
 
+impl Effort {
+    /// The order in which so many programs take their turns, for each round. In every other round it is reversed, so that
+    /// none always comes behind the same one.
+    fn turns(self, count: usize) -> impl Iterator<Item = Vec<usize>> {
+        (0..self.rounds).map(move |round| {
+            let mut turns: Vec<usize> = (0..count).collect();
+            turns.rotate_left(round % count.max(1));
+            if !round.is_multiple_of(2) {
+                turns.reverse();
+            }
+            turns
+        })
+    }
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let rounds = arguments.rounds.unwrap_or(if arguments.quick { 3 } else { 5 });
@@ -90,10 +105,12 @@ fn main() -> Result<()> {
     let effort = Effort { rounds, is_quick: arguments.quick };
     let programs = Programs::find(arguments.interop, arguments.etcd_client, arguments.scrape)?;
     let mut results = Results::default();
-    for part in Part::value_variants() {
-        if !arguments.part.is_empty() && !arguments.part.contains(part) {
-            continue;
-        }
+    let parts = match (&arguments.workload, &arguments.part[..]) {
+        (Some(_), _) => &[Part::Events],
+        (None, []) => Part::value_variants(),
+        (None, parts) => parts,
+    };
+    for part in parts {
         match part {
             Part::Events => events::measure(&programs, effort, arguments.workload.as_deref(), &mut results)?,
             Part::Opening => opening::measure(&programs, effort, arguments.etcd, &mut results)?,
@@ -111,4 +128,17 @@ fn main() -> Result<()> {
         results.write_markdown()?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_program_always_comes_behind_the_same_one() {
+        let effort = Effort { rounds: 4, is_quick: true };
+        let turns: Vec<_> = effort.turns(3).collect();
+        assert_eq!(turns, [[0, 1, 2], [0, 2, 1], [2, 0, 1], [2, 1, 0]]);
+        assert_eq!(effort.turns(0).count(), 4);
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use etcd_watch_bench::median;
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, binaries::Version},
     proxy::{Cut, FaultProxy},
@@ -14,7 +15,7 @@ use crate::{
     Effort,
     pinned::{CLIENT, Process},
     programs::{Program, Programs},
-    results::{Results, Table, median},
+    results::{Results, Table},
 };
 
 const WATCHES: u64 = 10_000;
@@ -81,9 +82,8 @@ impl Opening<'_> {
     ) -> Result<Vec<Vec<f64>>> {
         let mut measured = vec![Vec::new(); programs.len()];
         let is_present = |program: Program| self.programs.present().any(|present| present == program);
-        for round in 0..effort.rounds {
-            for index in 0..programs.len() {
-                let index = (index + round) % programs.len();
+        for turns in effort.turns(programs.len()) {
+            for index in turns {
                 if is_present(programs[index]) {
                     measured[index].push(run(self, programs[index])?);
                 }
@@ -100,14 +100,14 @@ impl Opening<'_> {
 
     fn create(&self, program: Program) -> Result<f64> {
         let mut command = self.command("create", program, &self.endpoint, PREFIX)?;
-        let took: Took = Process::start(&mut command, Some(CLIENT))?.end()?;
+        let took: Took = Process::start(&mut command, CLIENT)?.end()?;
         Ok(took.seconds)
     }
 
     fn resume(&self, program: Program) -> Result<f64> {
         let proxy = self.runtime.block_on(FaultProxy::start(self.endpoint.clone()))?;
         let mut command = self.command("resume", program, &proxy.endpoint(), KEY)?;
-        let mut client = Process::start(&mut command, Some(CLIENT))?;
+        let mut client = Process::start(&mut command, CLIENT)?;
         // It says that it is ready.
         client.line()?;
         self.runtime.block_on(async {
@@ -132,10 +132,7 @@ impl Opening<'_> {
     ) -> Result<std::process::Command> {
         let watches = WATCHES.to_string();
         match program {
-            Program::Go => {
-                let go = self.programs.go(endpoint, &[task, key, &watches]);
-                go.ok_or_else(|| anyhow::anyhow!("the Go client is missing"))
-            }
+            Program::Go => self.programs.go(endpoint, &[task, key, &watches]),
             program => self.programs.task(task, program, endpoint, WATCHES),
         }
     }

@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 use serde::de::DeserializeOwned;
 
 /// The processor of the client, and that of the server.
@@ -21,7 +24,7 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// How often it is looked whether a process has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// A process whose output is read. It ends with this, at the latest.
+/// A process whose output is read. Dropping this kills it.
 pub(crate) struct Process {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -29,17 +32,15 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts it, on one processor or on whichever there are.
-    pub(crate) fn start(command: &mut Command, cpu: Option<usize>) -> Result<Self> {
+    /// Starts it on one processor.
+    pub(crate) fn start(command: &mut Command, cpu: usize) -> Result<Self> {
         let name = format!("{command:?}");
         // A child inherits the processors of the thread that starts it.
         let allowed = sched_getaffinity(None)?;
-        if let Some(cpu) = cpu {
-            let mut one = CpuSet::new();
-            one.set(cpu);
-            ensure!(allowed.is_set(cpu), "processor {cpu} is missing: two are needed, 0 and 1");
-            sched_setaffinity(None, &one)?;
-        }
+        let mut one = CpuSet::new();
+        one.set(cpu);
+        ensure!(allowed.is_set(cpu), "processor {cpu} is missing: two are needed, 0 and 1");
+        sched_setaffinity(None, &one)?;
         let started = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
         sched_setaffinity(None, &allowed)?;
         let mut child = started.with_context(|| format!("can't run {name}"))?;
@@ -49,6 +50,11 @@ impl Process {
 
     /// The next line that it prints.
     pub(crate) fn line(&mut self) -> Result<String> {
+        if self.output.buffer().is_empty() {
+            let mut waiting = [PollFd::new(self.output.get_ref(), PollFlags::IN)];
+            let some = poll(&mut waiting, Some(&DEADLINE.try_into()?))?;
+            ensure!(some > 0, "{} has printed nothing within {DEADLINE:?}", self.name);
+        }
         let mut line = String::new();
         self.output.read_line(&mut line)?;
         ensure!(!line.is_empty(), "{} has ended early", self.name);

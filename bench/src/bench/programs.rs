@@ -1,12 +1,12 @@
 //! The programs that are compared.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use etcd_watch_bench::meter::{Figures, Served};
+use etcd_watch_bench::{
+    PREFIX,
+    meter::{Figures, Served},
+};
 
 use crate::pinned::{CLIENT, Process, SERVER};
 
@@ -156,10 +156,10 @@ impl Programs {
     }
 
     /// A task of etcd's Go client.
-    pub(crate) fn go(&self, endpoint: &str, words: &[&str]) -> Option<Command> {
-        let mut command = Command::new(self.interop.as_deref()?);
+    pub(crate) fn go(&self, endpoint: &str, words: &[&str]) -> Result<Command> {
+        let mut command = Command::new(self.interop.as_deref().context("the Go client is missing")?);
         command.args(["--endpoint", endpoint]).args(words);
-        Some(command)
+        Ok(command)
     }
 
     /// A server that sends a load, on a processor of its own, and its address.
@@ -174,7 +174,7 @@ impl Programs {
         if let Some(rate) = load.rate {
             command.arg("--rate").arg(rate.to_string());
         }
-        let mut server = Process::start(&mut command, Some(SERVER))?;
+        let mut server = Process::start(&mut command, SERVER)?;
         let endpoint = server.line()?;
         Ok((server, endpoint))
     }
@@ -183,7 +183,7 @@ impl Programs {
     pub(crate) fn run(&self, program: Program, load: &Load) -> Result<Run> {
         let (server, endpoint) = self.serve(load)?;
         let mut command = self.taker(program, load, &endpoint)?;
-        let client: Figures = Process::start(&mut command, Some(CLIENT))?.end()?;
+        let client: Figures = Process::start(&mut command, CLIENT)?.end()?;
         let run = Run { client, server: server.end()? };
         run.check(load).with_context(|| format!("{} with {load:?}", program.name()))?;
         Ok(run)
@@ -191,19 +191,13 @@ impl Programs {
 
     fn taker(&self, program: Program, load: &Load, endpoint: &str) -> Result<Command> {
         let [watches, expected] = [load.watches, load.expected()].map(|count| count.to_string());
-        let of = |path: &Option<PathBuf>| -> Result<Command> {
-            let path: &Path = path.as_deref().context("the program is missing")?;
-            Ok(Command::new(path))
-        };
         Ok(match program {
-            Program::Go => {
-                let mut command = of(&self.interop)?;
-                command.args(["--endpoint", endpoint, "take", "/registry/pods/", &watches, &expected]);
-                command
-            }
+            Program::Go => self.go(endpoint, &["take", PREFIX, &watches, &expected])?,
             Program::EtcdClient => {
-                let mut command = of(&self.etcd_client)?;
-                command.args([endpoint, "/registry/pods/", &watches, &expected]);
+                let path =
+                    self.etcd_client.as_deref().context("the program around etcd-client is missing")?;
+                let mut command = Command::new(path);
+                command.args([endpoint, PREFIX, &watches, &expected]);
                 command
             }
             _ => {

@@ -80,28 +80,9 @@ impl Table {
     }
 }
 
-/// The one in the middle.
-pub(crate) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
-    let mut figures: Vec<f64> = figures.into_iter().collect();
-    figures.sort_by(f64::total_cmp);
-    let middle = figures.len() / 2;
-    match figures.get(middle) {
-        None => f64::NAN,
-        Some(_) if figures.len().is_multiple_of(2) => f64::midpoint(figures[middle - 1], figures[middle]),
-        Some(&median) => median,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_in_the_middle_or_between_the_two_there() {
-        assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0]), 2.5);
-        assert!(median([]).is_nan());
-    }
 
     #[test]
     fn a_table_takes_the_place_of_the_one_before() {

@@ -1,11 +1,12 @@
 //! One consumer that takes nothing, among others that do.
 
 use anyhow::Result;
+use etcd_watch_bench::median;
 
 use crate::{
     Effort,
     programs::{Load, Program, Programs, Run},
-    results::{Results, Table, median},
+    results::{Results, Table},
 };
 
 /// Consumers that take.
@@ -17,10 +18,9 @@ const EVENTS_OF_RESPONSE: u64 = 100;
 
 /// Measures the same load with and without the stuck consumer, in turns.
 pub(crate) fn measure(programs: &Programs, effort: Effort, results: &mut Results) -> Result<()> {
-    let events = if effort.is_quick { EVENTS / 4 } else { EVENTS };
     let load = |stuck: u64| {
         let watches = OTHERS + stuck;
-        let responses = watches * events / EVENTS_OF_RESPONSE;
+        let responses = watches * EVENTS / EVENTS_OF_RESPONSE;
         Load { watches, stuck, ..Load::new(EVENTS_OF_RESPONSE, 256, responses) }
     };
     let mut table = Table::new("stuck", ["consumers", "events/s of those that take", "memory"]);
@@ -29,16 +29,16 @@ pub(crate) fn measure(programs: &Programs, effort: Effort, results: &mut Results
         without.push(programs.run(Program::Tokio, &load(0))?);
         with.push(programs.run(Program::Tokio, &load(1))?);
     }
-    let memory = |run: &Run| run.client.peak_rss as f64;
+    let memory = |run: &Run| run.client.peak_rss as f64 / f64::from(1 << 20);
     for (name, runs) in [("3 that take", &without), ("3 that take, and a stuck one", &with)] {
         table.row([
             name.to_owned(),
             format!("{:.0}", median(runs.iter().map(Run::speed))),
-            format!("{:.1} MiB", median(runs.iter().map(memory)) / f64::from(1 << 20)),
+            format!("{:.1} MiB", median(runs.iter().map(memory))),
         ]);
     }
     let pairs = || with.iter().zip(&without);
-    results.set("stuck/bytes", median(pairs().map(|(with, without)| memory(with) - memory(without))));
+    results.set("stuck/mib", median(pairs().map(|(with, without)| memory(with) - memory(without))));
     results.set("stuck/speed", median(pairs().map(|(with, without)| with.speed() / without.speed())));
     results.add(table);
     Ok(())

@@ -3,7 +3,7 @@
 use std::{hint::black_box, time::Instant};
 
 use anyhow::Result;
-use etcd_watch_bench::usage;
+use etcd_watch_bench::{median, usage};
 use serde::Serialize;
 
 use crate::{on::Session, opening::open};
@@ -23,7 +23,7 @@ pub(crate) struct Idle {
 }
 
 pub(crate) async fn measure(session: Session<'_>, watches: usize) -> Result<Idle> {
-    // Whatever is allocated once is there before.
+    // The first watch allocates what is allocated once; it isn't counted.
     drop(open(&session.client, 1, |_| "bench/warm".to_owned()).await?);
     let rss_before = usage::rss()?;
     let opened = open(&session.client, watches, |index| format!("bench/{index}")).await?;
@@ -32,21 +32,18 @@ pub(crate) async fn measure(session: Session<'_>, watches: usize) -> Result<Idle
     let idle = Idle {
         rss_before,
         rss_after,
-        stats_seconds: median(|| _ = black_box(client.stats())),
-        watch_stats_seconds: median(|| _ = black_box(client.watch_stats())),
+        stats_seconds: timed(|| _ = black_box(client.stats())),
+        watch_stats_seconds: timed(|| _ = black_box(client.watch_stats())),
     };
     drop(opened);
     Ok(idle)
 }
 
-fn median(mut call: impl FnMut()) -> f64 {
-    let mut times: Vec<f64> = (0..ASKED)
-        .map(|_| {
-            let begun = Instant::now();
-            call();
-            begun.elapsed().as_secs_f64()
-        })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+/// The median time of a call, in seconds.
+fn timed(mut call: impl FnMut()) -> f64 {
+    median((0..ASKED).map(|_| {
+        let begun = Instant::now();
+        call();
+        begun.elapsed().as_secs_f64()
+    }))
 }

@@ -17,10 +17,7 @@ use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use crate::on::On;
-
-/// What the events' keys begin with.
-const PREFIX: &str = "/registry/pods/";
+use crate::on::{On, Session};
 
 /// Watches a server, and tells what that has cost.
 #[derive(Parser)]
@@ -35,6 +32,9 @@ struct Arguments {
     endpoint: String,
     #[arg(long, global = true, default_value_t = 1)]
     watches: usize,
+    /// Watches on a stream at most. [default: all of them]
+    #[arg(long, global = true)]
+    per_stream: Option<usize>,
 }
 
 #[derive(Subcommand)]
@@ -79,8 +79,6 @@ enum With {
     SmolGlobal,
     /// tonic and prost by hand, on tokio with one thread.
     Raw,
-    /// The same on tokio as `#[tokio::main]` has it.
-    RawMulti,
     /// HTTP/2 alone, on tokio with one thread.
     Transport,
 }
@@ -111,11 +109,8 @@ impl Arguments {
         let watches = self.watches;
         let figures = match self.with {
             With::Raw => on::one_thread()?.block_on(raw::events(&self.endpoint, watches, events)),
-            With::RawMulti => on::many_threads()?.block_on(raw::events(&self.endpoint, watches, events)),
             With::Transport => on::one_thread()?.block_on(transport::events(&self.endpoint, watches, events)),
-            _ => self
-                .on()?
-                .run(&self.endpoint, watches, async |session| ours::events(session, watches, events).await),
+            _ => self.with_client(async |session| ours::events(session, watches, events).await),
         };
         tell(&figures?)
     }
@@ -124,27 +119,26 @@ impl Arguments {
         let watches = self.watches;
         let seconds = match self.with {
             With::Raw => on::one_thread()?.block_on(raw::create_all(&self.endpoint, watches)),
-            With::RawMulti => on::many_threads()?.block_on(raw::create_all(&self.endpoint, watches)),
-            _ => self
-                .on()?
-                .run(&self.endpoint, watches, async |session| opening::create(session, watches).await),
+            _ => self.with_client(async |session| opening::create(session, watches).await),
         };
         tell(&Took { seconds: seconds? })
     }
 
     fn resume(&self) -> Result<()> {
         let watches = self.watches;
-        let seconds = self
-            .on()?
-            .run(&self.endpoint, watches, async |session| opening::resume(session, watches).await)?;
+        let seconds = self.with_client(async |session| opening::resume(session, watches).await)?;
         tell(&Took { seconds })
     }
 
     fn idle(&self) -> Result<()> {
         let watches = self.watches;
-        let idle =
-            self.on()?.run(&self.endpoint, watches, async |session| idle::measure(session, watches).await)?;
-        tell(&idle)
+        tell(&self.with_client(async |session| idle::measure(session, watches).await)?)
+    }
+
+    /// Runs a task with this project's client.
+    fn with_client<T>(&self, task: impl AsyncFnOnce(Session<'_>) -> Result<T>) -> Result<T> {
+        // All of them on one stream, unless told otherwise: that is what a frame meets.
+        self.on()?.run(&self.endpoint, self.per_stream.unwrap_or(self.watches), task)
     }
 
     /// What this project's client runs on.

@@ -1,6 +1,6 @@
 //! What this project's client runs on.
 
-use std::{future::Future, io, pin::Pin, sync::Arc};
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use etcd_watch_smol::SmolRuntime;
@@ -15,6 +15,9 @@ pub(crate) enum On {
     Smol,
     SmolGlobal,
 }
+
+/// How long a client tries to reach a server that is gone.
+const UNREACHABLE: Duration = Duration::from_secs(5);
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -31,37 +34,38 @@ impl Session<'_> {
 }
 
 impl On {
-    /// Runs a task with a client that is connected and has room for this many watches on a stream.
+    /// Runs a task with a client that is connected and puts at most this many watches on a stream.
     pub(crate) fn run<T>(
         self,
         endpoint: &str,
-        watches: usize,
+        per_stream: usize,
         task: impl AsyncFnOnce(Session<'_>) -> Result<T>,
     ) -> Result<T> {
         match self {
             Self::Tokio(runtime) => runtime.block_on(async {
-                let client = connect(etcd_watch_tokio::builder(), endpoint, watches).await?;
+                let client = connect(etcd_watch_tokio::builder(), endpoint, per_stream).await?;
                 task(Session { client, spawn: &|task| drop(tokio::spawn(task)) }).await
             }),
             Self::Smol => {
                 let executor = Arc::new(Executor::new());
                 smol::block_on(executor.run(async {
                     let builder = ClientBuilder::on(SmolRuntime::on(executor.clone()));
-                    let client = connect(builder, endpoint, watches).await?;
+                    let client = connect(builder, endpoint, per_stream).await?;
                     task(Session { client, spawn: &|task| executor.spawn(task).detach() }).await
                 }))
             }
             Self::SmolGlobal => smol::block_on(async {
-                let client = connect(etcd_watch_smol::builder(), endpoint, watches).await?;
+                let client = connect(etcd_watch_smol::builder(), endpoint, per_stream).await?;
                 task(Session { client, spawn: &|task| smol::spawn(task).detach() }).await
             }),
         }
     }
 }
 
-async fn connect(builder: ClientBuilder, endpoint: &str, watches: usize) -> Result<Client> {
-    // All of them on one stream: that is what a frame meets.
-    let config = WatchConfig::default().max_watches_per_stream(watches.max(10_000));
+async fn connect(builder: ClientBuilder, endpoint: &str, per_stream: usize) -> Result<Client> {
+    // A server that has ended ends the run.
+    let config =
+        WatchConfig::default().max_watches_per_stream(per_stream).unreachable_deadline(Some(UNREACHABLE));
     Ok(builder.endpoints([endpoint]).watch_config(config).connect().await?)
 }
 

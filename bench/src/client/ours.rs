@@ -3,11 +3,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
-use etcd_watch_bench::meter::{Figures, Meter};
+use etcd_watch_bench::{
+    PREFIX,
+    meter::{Figures, Meter},
+};
 use etcd_watch_tokio::{KeyRange, Watch, WatchResponse};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Events, PREFIX, on::Session};
+use crate::{Events, on::Session};
 
 /// Takes events with one consumer, or with one for each of several watches.
 pub(crate) async fn events(session: Session<'_>, watches: usize, task: &Events) -> Result<Figures> {

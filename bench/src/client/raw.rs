@@ -4,7 +4,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use etcd_watch_bench::meter::{Figures, Meter};
+use etcd_watch_bench::{
+    CONNECTION_WINDOW, PREFIX,
+    meter::{Figures, Meter},
+};
 use etcd_watch_proto::etcdserverpb::{
     RangeRequest, WatchCreateRequest, WatchRequest, WatchResponse, kv_client::KvClient,
     watch_client::WatchClient, watch_request::RequestUnion,
@@ -16,7 +19,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{Events, PREFIX};
+use crate::Events;
 
 /// Takes events of any number of watches on one stream.
 pub(crate) async fn events(endpoint: &str, watches: usize, task: &Events) -> Result<Figures> {
@@ -54,9 +57,6 @@ pub(crate) async fn create_all(endpoint: &str, watches: usize) -> Result<f64> {
     }
     Ok(begun.elapsed().as_secs_f64())
 }
-
-/// Large enough for many unread small frames.
-const CONNECTION_WINDOW: u32 = 32 << 20;
 
 async fn connect(endpoint: &str) -> Result<Channel> {
     let endpoint = Endpoint::from_shared(endpoint.to_owned())?.tcp_nodelay(true);

@@ -7,8 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use bytes::{BufMut, Bytes, BytesMut};
-use etcd_watch_bench::meter::{Figures, Meter};
+use bytes::{Bytes, BytesMut};
+use etcd_watch_bench::{
+    CONNECTION_WINDOW, STREAM_WINDOW,
+    meter::{Figures, Meter},
+};
+use etcd_watch_core::wire::{PREFIX_BYTES, frame};
 use etcd_watch_proto::prost::Message;
 use http::Request;
 use http_body::{Body, Frame};
@@ -16,13 +20,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
 use crate::{Events, raw};
-
-/// The windows of this project's client.
-const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 32 << 20;
-
-/// gRPC's bytes before a message.
-const GRPC_HEAD: usize = 5;
 
 /// Counts messages by their lengths, and decodes none.
 pub(crate) async fn events(endpoint: &str, watches: usize, task: &Events) -> Result<Figures> {
@@ -60,10 +57,7 @@ pub(crate) async fn events(endpoint: &str, watches: usize, task: &Events) -> Res
 fn creates(watches: usize) -> Bytes {
     let mut bytes = BytesMut::new();
     for _ in 0..watches {
-        let message = raw::create().encode_to_vec();
-        bytes.put_u8(0);
-        bytes.put_u32(message.len() as u32);
-        bytes.put_slice(&message);
+        bytes.extend_from_slice(&frame(&raw::create().encode_to_vec()));
     }
     bytes.freeze()
 }
@@ -98,10 +92,11 @@ impl Messages {
         let mut ended = 0;
         while !data.is_empty() {
             if self.rest == 0 {
-                let (head, behind) = data.split_at(data.len().min(GRPC_HEAD - self.head.len()));
+                let (head, behind) = data.split_at(data.len().min(PREFIX_BYTES - self.head.len()));
                 self.head.extend_from_slice(head);
                 data = behind;
-                let Some(length) = self.head.get(1..GRPC_HEAD).and_then(|bytes| bytes.first_chunk()) else {
+                let Some(length) = self.head.get(1..PREFIX_BYTES).and_then(|bytes| bytes.first_chunk())
+                else {
                     break;
                 };
                 self.rest = u32::from_be_bytes(*length) as usize;

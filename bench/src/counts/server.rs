@@ -1,6 +1,7 @@
 //! A server that says what a workload wants it to say, and the machine that it serves.
 
 use bytes::Bytes;
+use etcd_watch_bench::PREFIX;
 use etcd_watch_core::{
     Action, Frame, Instant, KeyRange, Opened, Request, ServerVersion, StreamKey, WatchConfig, WatchKey,
     WatchRequest, Watcher,
@@ -34,7 +35,7 @@ fn with_puts(watch_id: i64, revision: i64, events: u32, value_bytes: usize) -> W
         let revision = revision + i64::from(index);
         Event {
             kv: Some(KeyValue {
-                key: format!("/registry/pods/{index:08}").into(),
+                key: format!("{PREFIX}{index:08}").into(),
                 create_revision: revision - 1000,
                 mod_revision: revision,
                 version: 3,
@@ -158,7 +159,7 @@ pub(crate) struct Created {
 
 /// What every watch asks for.
 pub(crate) fn request() -> WatchRequest {
-    WatchRequest::new(KeyRange::prefix(Bytes::from_static(b"/registry/pods/"))).start_revision(REVISION)
+    WatchRequest::new(KeyRange::prefix(PREFIX)).start_revision(REVISION)
 }
 
 fn decode(bytes: Bytes) -> Frame {

@@ -21,6 +21,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
+use etcd_watch_bench::PREFIX;
 use etcd_watch_testkit::{model::ModelConfig, server::EmbeddedEtcd};
 use etcd_watch_tokio::{Client, KeyRange, Watch, WatchConfig, WatchRequest, WatchState};
 use peak_alloc::PeakAlloc;
@@ -73,7 +74,7 @@ fn main() -> Result<()> {
 
 /// The key of a watch.
 fn key(index: usize) -> String {
-    format!("/registry/pods/{index:08}")
+    format!("{PREFIX}{index:08}")
 }
 
 /// Serves until nobody holds the other end of the standard input.

@@ -3,7 +3,8 @@
 use std::{future::poll_fn, sync::Arc};
 
 use anyhow::{Context, Result};
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::Bytes;
+use etcd_watch_core::wire::{Messages, frame};
 use etcd_watch_proto::{
     etcdserverpb::{
         Member, MemberListResponse, RangeResponse, ResponseHeader, StatusResponse, WatchRequest,
@@ -20,6 +21,9 @@ use crate::{
     message::{CLUSTER_ID, FIRST_REVISION, MEMBER_ID, RAFT_TERM, Shape},
     tap::Tap,
 };
+
+/// The largest request that is taken, in bytes.
+const LARGEST: usize = 1 << 20;
 
 /// Says when as many watches are there as the plan wants.
 pub(crate) struct Gate {
@@ -47,8 +51,9 @@ pub(crate) async fn serve(tap: Tap, link: Arc<Link>, gate: Arc<Gate>, address: S
         let (request, respond) = call?;
         let (link, gate, address) = (link.clone(), gate.clone(), address.clone());
         tokio::spawn(async move {
-            // A client that goes away before its answer needs none.
-            let _ = answer(request, respond, &link, &gate, address).await;
+            if let Err(error) = answer(request, respond, &link, &gate, address).await {
+                eprintln!("replay: a call was not answered: {error:#}");
+            }
         });
     }
     Ok(())
@@ -84,7 +89,7 @@ async fn answer(
         path => return unimplemented_call(respond, path),
     };
     let mut stream = head(respond)?;
-    stream.send_data(framed(&message), false)?;
+    stream.send_data(frame(&message), false)?;
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static("0"));
     stream.send_trailers(trailers)?;
@@ -105,32 +110,17 @@ fn unimplemented_call(mut respond: SendResponse<Bytes>, path: &str) -> Result<()
     Ok(())
 }
 
-/// A message behind gRPC's five bytes.
-fn framed(message: &[u8]) -> Bytes {
-    let mut bytes = BytesMut::with_capacity(5 + message.len());
-    bytes.put_u8(0);
-    bytes.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
-    bytes.put_slice(message);
-    bytes.freeze()
-}
-
 async fn watches(mut body: RecvStream, respond: SendResponse<Bytes>, link: &Link, gate: &Gate) -> Result<()> {
     let id = respond.stream_id().as_u32();
     // Lives as long as the stream does: without it `h2` would reset that.
     let mut stream = head(respond)?;
     let index = link.state().stream(id).context("the tap has seen the stream")?;
-    let mut arrived = BytesMut::new();
+    let mut arrived = Messages::new(LARGEST);
     while let Some(data) = body.data().await {
         let data = data?;
         body.flow_control().release_capacity(data.len())?;
-        arrived.extend_from_slice(&data);
-        while let Some(length) = arrived.get(1..5).and_then(|bytes| bytes.first_chunk().copied()) {
-            let end = 5 + u32::from_be_bytes(length) as usize;
-            if arrived.len() < end {
-                break;
-            }
-            let mut message = arrived.split_to(end);
-            message.advance(5);
+        arrived.push(data);
+        while let Some(message) = arrived.pop()? {
             handle(WatchRequest::decode(message)?, index, link, gate);
         }
     }
@@ -157,7 +147,7 @@ fn handle(request: WatchRequest, stream: usize, link: &Link, gate: &Gate) {
         None => return,
     };
     let header = header(link.state().sent());
-    link.answer(stream, &framed(&WatchResponse { header, ..answer }.encode_to_vec()));
+    link.answer(stream, &frame(&WatchResponse { header, ..answer }.encode_to_vec()));
     if is_new {
         gate.created();
     }

@@ -1,6 +1,7 @@
 //! Watch responses, encoded and framed once, and rewritten where they differ.
 
 use bytes::BufMut;
+use etcd_watch_bench::PREFIX;
 
 use crate::frame::{self, HEAD, MAX_PAYLOAD};
 
@@ -88,7 +89,7 @@ impl Message {
         let mut stamps = Vec::new();
         for index in 0..shape.events {
             let mut kv = Vec::new();
-            put_bytes(&mut kv, 1, format!("/registry/pods/{index:08}").as_bytes());
+            put_bytes(&mut kv, 1, format!("{PREFIX}{index:08}").as_bytes());
             put_varint(&mut kv, 2, FIRST_REVISION.unsigned_abs());
             put_varint(&mut kv, 3, FIRST_REVISION.unsigned_abs());
             let mod_revision = kv.len() - REVISION_WIDTH;
