@@ -69,8 +69,6 @@ pub struct Mirror {
     held: Option<MirrorEvent>,
     /// What comes after the list.
     after: After,
-    /// The revision up to which the consumer is known to have dealt with what it took.
-    digested: Option<i64>,
     ended: bool,
     record: Recorded,
 }
@@ -155,7 +153,6 @@ impl Mirror {
             last_endpoint: None,
             held: None,
             after,
-            digested: None,
             ended: false,
             record: Recorded(Arc::new(record)),
         })
@@ -236,7 +233,8 @@ impl Mirror {
         if let Some(event) = self.held.take() {
             return Poll::Ready(self.handed_out(event));
         }
-        self.note_digested();
+        // A consumer that asks for the next event has dealt with the earlier ones.
+        self.record.0.digested(self.machine.synced_revision());
         loop {
             self.perform();
             let now = self.now();
@@ -261,15 +259,6 @@ impl Mirror {
                 }
                 return Poll::Pending;
             }
-        }
-    }
-
-    /// Who asks for the next event has dealt with those before.
-    fn note_digested(&mut self) {
-        let taken = self.machine.synced_revision();
-        if self.digested != taken {
-            self.digested = taken;
-            self.record.0.digested(taken);
         }
     }
 

@@ -8,12 +8,14 @@ use crate::{
     auth::Credentials,
     calls::limits::{LONGEST, SHORTEST},
     endpoint::Accepted,
-    transport::proxy::{Detour, Proxying},
+    transport::{
+        options::MAX_WINDOW,
+        proxy::{Detour, Proxying},
+    },
 };
 
-/// HTTP/2's window before anyone says otherwise, and the largest there is (RFC 9113, section 6.9).
+/// HTTP/2's window before anyone says otherwise (RFC 9113, section 6.9).
 const MIN_WINDOW: u32 = 65_535;
-const MAX_WINDOW: u32 = (1 << 27) - 1;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -280,7 +280,7 @@ impl ClientBuilder {
     }
 
     /// Looks the endpoints up by DNS SRV records this often, give or take a tenth, and uses those that are found from then
-    /// on, as by [`Client::set_endpoints`]. A lookup that fails changes nothing, and is logged. Default: never. The first
+    /// on, as by [`Client::set_endpoints`](crate::Client::set_endpoints). A lookup that fails changes nothing, and is logged. Default: never. The first
     /// lookup is the application's, see [`SrvLookup`](crate::SrvLookup): a client needs endpoints to begin with.
     #[cfg(feature = "dns-srv")]
     pub fn srv_lookup_every(mut self, lookup: crate::SrvLookup, interval: Duration) -> Self {

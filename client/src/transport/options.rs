@@ -36,15 +36,18 @@ impl Default for ConnectOptions {
     }
 }
 
-/// How many times as large as a stream's window a connection's is. h2 ends a connection when the unread frames of less
-/// than 256 bytes on it are too many: it counts what each lacks of 256, and allows half of the connection's window. etcd's
-/// smallest frames have about 35 bytes, so a stream that is not being read may come to 6.3 times its window.
+/// The connection's window is this many times the stream's. h2 ends a connection on which too many small frames are unread:
+/// it adds up what each of them lacks of 256 bytes, and allows half of the connection's window. etcd's smallest frames have
+/// about 35 bytes, so the frames of one full window of a stream lack up to 6.3 times that window.
 const CONNECTION_FACTOR: u32 = 16;
+
+/// The largest window of a stream: that of its connection is the largest that HTTP/2 has (RFC 9113, section 6.9).
+pub(crate) const MAX_WINDOW: u32 = ((1 << 31) - 1) / CONNECTION_FACTOR;
 
 impl ConnectOptions {
     /// HTTP/2 flow-control window of a connection, in bytes.
     pub(super) fn connection_window(&self) -> u32 {
-        self.stream_window.saturating_mul(CONNECTION_FACTOR)
+        self.stream_window * CONNECTION_FACTOR
     }
 
     /// The TLS to put on a socket connected to the endpoint; `None` where it is to have none.

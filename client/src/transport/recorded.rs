@@ -55,6 +55,10 @@ impl<I: Io> Recorded<I> {
     /// Reads what the socket has into the empty space, and looks at it. How many bytes that were; none at the end.
     fn fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         debug_assert!(self.unread.is_empty(), "what was read is not lost");
+        if self.unread.end == self.space.len() && self.space.len() < MAX_SPACE {
+            // The last read filled it: the server has more to send than that.
+            self.space = vec![0; MAX_SPACE].into_boxed_slice();
+        }
         let mut buffer = rt::ReadBuf::new(&mut self.space);
         ready!(Pin::new(&mut self.io).poll_read(cx, buffer.unfilled()))?;
         let bytes = buffer.filled();
@@ -80,15 +84,6 @@ impl<I: Io> Recorded<I> {
         let taken = start..end.min(start + room);
         self.unread.start = taken.end;
         &self.space[taken]
-    }
-
-    /// Gives the next read more space, if the last one filled what there is: the server has more to send than that.
-    fn grow(&mut self) {
-        if self.unread == (0..self.space.len()) && self.space.len() < MAX_SPACE {
-            let mut space = vec![0; MAX_SPACE];
-            space[..self.unread.end].copy_from_slice(&self.space);
-            self.space = space.into_boxed_slice();
-        }
     }
 
     /// A write has failed. Before it closed the connection the other end may have said why, and that is still to
@@ -128,12 +123,11 @@ impl<I: Io> rt::Read for Recorded<I> {
         cx: &mut Context<'_>,
         mut buffer: rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.unread.is_empty() {
-            if let Err(error) = ready!(self.fill(cx)) {
-                self.heard.broke(&error);
-                return Poll::Ready(Err(error));
-            }
-            self.grow();
+        if self.unread.is_empty()
+            && let Err(error) = ready!(self.fill(cx))
+        {
+            self.heard.broke(&error);
+            return Poll::Ready(Err(error));
         }
         buffer.put_slice(self.take(buffer.remaining()));
         Poll::Ready(Ok(()))

@@ -69,9 +69,8 @@ enum Phase {
     Connecting(BoxFuture<'static, Result<Connected, Failure>>),
     Opening(BoxFuture<'static, Result<Frames<Answer>, Failure>>),
     Open(Frames<Answer>),
-    /// It has failed, and frames that came before are still to be handed out.
-    Failing(Failure),
-    Failed,
+    /// It has failed; `None` once that was told. Frames that came before are told first.
+    Failed(Option<Failure>),
 }
 
 struct Connected {
@@ -205,7 +204,7 @@ impl StreamConnection {
 
     /// Whether polling may yield frames: then it is done only while the machine wants some.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open(_) | Phase::Failing(_))
+        matches!(self.phase, Phase::Open(_) | Phase::Failed(_))
     }
 
     /// What has happened since the last call. Frames are added to the `batch`, which is empty.
@@ -224,12 +223,12 @@ impl StreamConnection {
                         self.phase = Phase::Opening(Box::pin(open(connected, self.max_message_bytes)));
                         return Poll::Ready(StreamNews::Opened(opened));
                     }
-                    Poll::Ready(Err(failure)) => return self.fail(failure),
+                    Poll::Ready(Err(failure)) => self.phase = Phase::Failed(Some(failure)),
                     Poll::Pending => return Poll::Pending,
                 },
                 Phase::Opening(opening) => match opening.as_mut().poll(cx) {
                     Poll::Ready(Ok(frames)) => self.phase = Phase::Open(frames),
-                    Poll::Ready(Err(failure)) => return self.fail(failure),
+                    Poll::Ready(Err(failure)) => self.phase = Phase::Failed(Some(failure)),
                     Poll::Pending => return Poll::Pending,
                 },
                 Phase::Open(frames) => match frames.poll_next(cx) {
@@ -242,7 +241,7 @@ impl StreamConnection {
                         }
                     }
                     Poll::Ready(Err(failure)) => {
-                        self.phase = Phase::Failing(failure);
+                        self.phase = Phase::Failed(Some(failure));
                         if !batch.frames.is_empty() {
                             return Poll::Ready(StreamNews::Frames { more: true });
                         }
@@ -250,20 +249,13 @@ impl StreamConnection {
                     Poll::Pending if batch.frames.is_empty() => return Poll::Pending,
                     Poll::Pending => return Poll::Ready(StreamNews::Frames { more: false }),
                 },
-                Phase::Failing(_) => {
-                    let Phase::Failing(failure) = std::mem::replace(&mut self.phase, Phase::Failed) else {
-                        return Poll::Pending;
-                    };
-                    return Poll::Ready(StreamNews::Failed(failure));
+                Phase::Failed(failure) => {
+                    return failure
+                        .take()
+                        .map_or(Poll::Pending, |failure| Poll::Ready(StreamNews::Failed(failure)));
                 }
-                Phase::Failed => return Poll::Pending,
             }
         }
-    }
-
-    fn fail(&mut self, failure: Failure) -> Poll<StreamNews> {
-        self.phase = Phase::Failed;
-        Poll::Ready(StreamNews::Failed(failure))
     }
 }
 

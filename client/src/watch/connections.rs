@@ -115,7 +115,8 @@ impl Connections {
         }
     }
 
-    /// Has the driver's task woken when a connection is to be polled, from before the next look at which those are.
+    /// Registers the driver's task, which is woken when a connection is to be polled. To be called before
+    /// [`take_ready`](Self::take_ready).
     pub(crate) fn register(&self, cx: &Context<'_>) {
         self.ready.driver.register(cx.waker());
     }
@@ -128,8 +129,9 @@ impl Connections {
     /// The connection, with the waker to poll it with.
     pub(crate) fn for_polling(&mut self, key: StreamKey) -> Option<(&mut StreamConnection, &Waker)> {
         let slot = self.slots.get_mut(&key)?;
-        // First: a wake-up that comes while it is polled counts for the next time.
-        slot.bell.rung.store(false, Ordering::Release);
+        // First, so that a wake-up that comes while it is polled counts for the next time. A swap and no store: it sees
+        // what was written before the wake-ups that found the bell rung.
+        slot.bell.rung.swap(false, Ordering::AcqRel);
         Some((&mut slot.connection, &slot.waker))
     }
 
@@ -217,7 +219,7 @@ mod tests {
         let waker = Waker::from(task.clone());
         connections.register(&Context::from_waker(&waker));
         // As `for_polling` does before it is polled.
-        bell.rung.store(false, Ordering::Release);
+        bell.rung.swap(false, Ordering::AcqRel);
         bell.wake_by_ref();
         assert_eq!((task.woken(), taken(&connections)), (1, vec![key]));
     }

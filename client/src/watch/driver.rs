@@ -29,7 +29,7 @@ use crate::{
     watch::connections::Connections,
     watch::hub::{Hub, Parked, State},
     watch::log::{self, Backoff, Slow, SlowConsumers},
-    watch::reading::{Read as StreamRead, Reading},
+    watch::reading::{Extent, Reading},
 };
 
 /// How many actions are taken from the machine under one lock.
@@ -255,49 +255,53 @@ impl Driver {
         }
     }
 
-    /// Reads what has arrived on the streams that have been woken, as far as the machine wants to hear from them.
+    /// Reads what has arrived on the streams that were woken, and on those that the machine wants to hear from again.
     fn read_streams(&mut self) -> Round {
-        let mut ready = std::mem::take(&mut self.ready);
+        let (mut ready, mut wanted) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.wanted));
+        if self.paused {
+            let paused = self.connections.paused();
+            self.hub.wanted(paused.iter().copied(), &mut wanted);
+            let resumed = paused.iter().zip(&wanted).filter(|(_, is_wanted)| **is_wanted);
+            resumed.for_each(|(key, _)| self.connections.poll_again(*key));
+        }
         self.connections.take_ready(&mut ready);
+        if !ready.is_empty() {
+            // Under one lock for all: what one stream brings does not change what is wanted of another.
+            self.hub.wanted(ready.iter().copied(), &mut wanted);
+        }
         let mut round = Round::Quiet;
-        if !ready.is_empty() || self.paused {
-            self.hub.wanted(&mut ready, self.connections.paused(), &mut self.wanted);
+        for (key, is_wanted) in ready.drain(..).zip(wanted.drain(..)) {
+            round = round.max(self.read_stream(key, is_wanted));
         }
-        for (at, key) in ready.drain(..).enumerate() {
-            // What one stream brings does not change what is wanted of another.
-            let is_wanted = self.wanted.get(at).is_none_or(|wanted| *wanted);
-            let Some((connection, waker)) = self.connections.for_polling(key) else { continue };
-            let reading = Reading { hub: &self.hub, dialer: &self.calls.pool.dialer, connection };
-            let read = reading.read(is_wanted, &mut Context::from_waker(waker), &mut self.batch);
-            match read {
-                StreamRead::Failed(failure) => {
-                    round = round.max(Round::Busy);
-                    if let Some(connection) = self.connections.remove(key) {
-                        self.failed(&connection, failure);
-                    }
-                }
-                StreamRead::Paused { is_news } => {
-                    round = round.max(if is_news { Round::Busy } else { Round::Quiet });
-                    self.connections.set_paused(key, true);
-                }
-                StreamRead::All { is_news } => {
-                    round = round.max(if is_news { Round::Busy } else { Round::Quiet });
-                    self.connections.set_paused(key, false);
-                }
-                StreamRead::Share => {
-                    round = Round::Full;
-                    self.connections.set_paused(key, false);
-                    self.connections.poll_again(key);
-                }
-            }
-        }
-        self.ready = ready;
+        (self.ready, self.wanted) = (ready, wanted);
         let paused = !self.connections.paused().is_empty();
         if paused != self.paused {
             self.paused = paused;
             self.hub.set_paused(paused);
         }
         round
+    }
+
+    fn read_stream(&mut self, key: StreamKey, is_wanted: bool) -> Round {
+        let Some((connection, waker)) = self.connections.for_polling(key) else { return Round::Quiet };
+        let reading = Reading { hub: &self.hub, dialer: &self.calls.pool.dialer, connection };
+        match reading.read(is_wanted, &mut Context::from_waker(waker), &mut self.batch) {
+            Extent::Done { is_news, is_paused } => {
+                self.connections.set_paused(key, is_paused);
+                if is_news { Round::Busy } else { Round::Quiet }
+            }
+            Extent::Share => {
+                self.connections.set_paused(key, false);
+                self.connections.poll_again(key);
+                Round::Full
+            }
+            Extent::Failed(failure) => {
+                if let Some(connection) = self.connections.remove(key) {
+                    self.failed(&connection, failure);
+                }
+                Round::Busy
+            }
+        }
     }
 
     /// A stream that ends while it has no connection ends without a word to the driver. So what is remembered of streams

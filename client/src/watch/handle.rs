@@ -36,7 +36,7 @@ pub struct Watch {
     ended: bool,
     /// How many bytes of each key are the client's namespace.
     prefix: usize,
-    /// For those who monitor it: there once somebody does, or once it has ended.
+    /// Shared with monitors. It is there once there is a monitor, or once the watch has ended.
     ending: OnceLock<Ending>,
     lifeline: Arc<Lifeline>,
 }

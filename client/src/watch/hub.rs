@@ -1,7 +1,7 @@
 //! The machine and those who wait for it: where watch handles and the driver meet.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, OnceLock},
     task::{Context, Waker},
@@ -254,9 +254,10 @@ impl Hub {
         let now = self.now();
         let mut state = self.lock();
         let changes = state.changes();
-        let (stop, has_changed) =
-            (state.phase == Phase::Stopping, std::mem::replace(&mut state.told, changes) != changes);
-        let (spread, renew) = (std::mem::take(&mut state.spread), std::mem::take(&mut state.renew));
+        let has_changed = std::mem::replace(&mut state.told, changes) != changes;
+        let stop = state.phase == Phase::Stopping;
+        let spread = std::mem::take(&mut state.spread);
+        let renew = std::mem::take(&mut state.renew);
         if stop {
             state.machine.shutdown(now);
         }
@@ -274,20 +275,11 @@ impl Hub {
         self.lock().drain(limit, actions, wake)
     }
 
-    /// Which of the `ready` streams the machine wants to hear from. Adds those of the `paused` that it wants to hear from
-    /// again.
-    pub(crate) fn wanted(
-        &self,
-        ready: &mut Vec<StreamKey>,
-        paused: &BTreeSet<StreamKey>,
-        wanted: &mut Vec<bool>,
-    ) {
+    /// Which of these streams the machine wants to hear from.
+    pub(crate) fn wanted(&self, streams: impl IntoIterator<Item = StreamKey>, wanted: &mut Vec<bool>) {
         let state = self.lock();
         wanted.clear();
-        wanted.extend(ready.iter().map(|&stream| state.machine.wants_frame(stream)));
-        // One may be there twice: it is polled twice then.
-        ready.extend(paused.iter().copied().filter(|&stream| state.machine.wants_frame(stream)));
-        wanted.resize(ready.len(), true);
+        wanted.extend(streams.into_iter().map(|stream| state.machine.wants_frame(stream)));
     }
 
     /// The driver has nothing left to do, unless something came up just now.

@@ -29,27 +29,34 @@ pub(crate) struct MirrorRecord {
     changes: WaitList,
 }
 
-/// The revision that its consumer has to come to before it has caught up. Only those who have found that it hasn't are
-/// told of that, so that what comes from day to day wakes nobody.
+/// The revision that the consumer has to come to before the mirror has caught up. A task that has found it not reached is
+/// woken once it is; other events wake nobody.
 #[derive(Default)]
 struct Goal {
     /// Up to this revision the consumer has dealt with everything; 0 in the middle of a list.
     at: AtomicI64,
-    /// What somebody has found missing; 0 for nothing.
+    /// The lowest revision that somebody has found not reached; 0 for none.
     wanted: AtomicI64,
 }
 
 impl Goal {
     /// Whether the consumer has come to this revision. If not, `came` will say so once it has.
     fn is_reached(&self, revision: i64) -> bool {
-        self.wanted.store(revision, Ordering::SeqCst);
+        let is_there = || self.at.load(Ordering::SeqCst) >= revision;
+        if is_there() {
+            return true;
+        }
+        let lower = |wanted| (wanted == 0 || revision < wanted).then_some(revision);
+        let _ = self.wanted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lower);
         // Either this sees what `came` has written, or `came` sees what this has.
-        self.at.load(Ordering::SeqCst) >= revision
+        is_there()
     }
 
     /// The consumer has come to this revision. Whether somebody waits for that.
     fn came(&self, revision: i64) -> bool {
-        self.at.store(revision, Ordering::SeqCst);
+        if self.at.swap(revision, Ordering::SeqCst) == revision {
+            return false;
+        }
         let wanted = self.wanted.load(Ordering::SeqCst);
         wanted > 0 && revision >= wanted && self.wanted.swap(0, Ordering::SeqCst) > 0
     }
@@ -212,5 +219,28 @@ impl Monitored for MirrorRecord {
 
     fn changes(&self) -> Vec<&WaitList> {
         vec![&self.changes, self.hub.monitoring()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_goal_that_was_found_not_reached_is_told_once() {
+        let goal = Goal::default();
+        assert!(!goal.is_reached(5) && !goal.came(4));
+        assert!(goal.came(5), "it was asked for");
+        assert!(goal.is_reached(5));
+        assert!(!goal.came(6) && !goal.came(7), "nobody lacks anything");
+    }
+
+    #[test]
+    fn of_two_goals_the_lower_one_is_told_first() {
+        let goal = Goal::default();
+        assert!(!goal.is_reached(5) && !goal.is_reached(9));
+        assert!(goal.came(5));
+        assert!(!goal.is_reached(9), "who lacks more looks again");
+        assert!(goal.came(9));
     }
 }

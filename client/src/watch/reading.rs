@@ -26,16 +26,14 @@ pub(crate) struct Reading<'a> {
 
 /// How far a connection was read.
 #[derive(Debug)]
-pub(crate) enum Read {
-    /// To the end of what has arrived: it wakes its task when there is more.
-    All {
+pub(crate) enum Extent {
+    /// To the end of what has arrived: the connection wakes its task when there is more. Or until the machine wanted no
+    /// more: then it is paused.
+    Done {
         /// Whether anything had arrived.
         is_news: bool,
-    },
-    /// Until the machine wanted no more.
-    Paused {
-        /// Whether anything had been read.
-        is_news: bool,
+        /// Whether the machine wants no more.
+        is_paused: bool,
     },
     /// As far as it may in one turn.
     Share,
@@ -46,19 +44,21 @@ pub(crate) enum Read {
 impl Reading<'_> {
     /// Feeds the machine what has arrived, if it is `wanted` or the stream isn't open yet. `batch` is empty before and
     /// after.
-    pub(crate) fn read(mut self, mut wanted: bool, cx: &mut Context<'_>, batch: &mut Batch) -> Read {
+    pub(crate) fn read(mut self, mut wanted: bool, cx: &mut Context<'_>, batch: &mut Batch) -> Extent {
         let _span = self.connection.span.clone().entered();
         let now = self.hub.now();
         let (mut frames, mut bytes) = (0, 0);
         let mut is_news = false;
         loop {
             if self.connection.is_open() && !wanted {
-                return Read::Paused { is_news };
+                return Extent::Done { is_news, is_paused: true };
             }
             if frames >= FRAMES_PER_TURN || bytes >= BYTES_PER_TURN {
-                return Read::Share;
+                return Extent::Share;
             }
-            let Poll::Ready(news) = self.connection.poll(cx, batch) else { return Read::All { is_news } };
+            let Poll::Ready(news) = self.connection.poll(cx, batch) else {
+                return Extent::Done { is_news, is_paused: false };
+            };
             is_news = true;
             match news {
                 StreamNews::Opened(opened) => wanted = self.opened(now, opened),
@@ -67,10 +67,10 @@ impl Reading<'_> {
                     bytes += std::mem::take(&mut batch.bytes);
                     wanted = self.frames(now, batch);
                     if wanted && !more {
-                        return Read::All { is_news };
+                        return Extent::Done { is_news, is_paused: false };
                     }
                 }
-                StreamNews::Failed(failure) => return Read::Failed(failure),
+                StreamNews::Failed(failure) => return Extent::Failed(failure),
             }
         }
     }

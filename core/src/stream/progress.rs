@@ -35,7 +35,7 @@ pub(crate) struct Progress {
     last_request: Option<Instant>,
     /// The last reply that can be believed.
     spoken: Option<Header>,
-    /// Watches whose consumer has asked for a notification.
+    /// Watches that want a notification, for their consumers or since they missed changes.
     wanting: BTreeSet<WatchKey>,
     /// Watches whose consumer gets every notification.
     listening: BTreeSet<WatchKey>,

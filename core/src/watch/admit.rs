@@ -32,7 +32,7 @@ pub(crate) struct Admitted {
 pub(crate) enum Fresh {
     /// Exactly the events that are left in the frame.
     Frame,
-    /// These events, among which some are of earlier frames.
+    /// Events of the frame, of earlier ones, or of both.
     Response(WatchResponse),
 }
 
@@ -61,14 +61,12 @@ impl Watch {
         if !more && live.partial.is_none() && survey.stale < frame.events.len() {
             // By far most frames.
             frame.events.drop_first(survey.stale);
-            let revision_at = |event: Option<&EventIndex>| event.map_or(0, |event| event.kv.mod_revision);
-            let (first, last) = (revision_at(frame.events.first()), revision_at(frame.events.last()));
             live.heard = true;
             self.cancels = 0;
-            self.place.accept(last);
+            self.place.accept(frame.events.last_revision());
             return Ok(Admitted {
                 fresh: Some(Fresh::Frame),
-                base: next.min(first),
+                base: next.min(frame.events.first_revision()),
                 stale: survey.stale,
                 overtaken: survey.overtaken,
                 has_partial: false,

@@ -12,7 +12,7 @@ use crate::{KeyRange, range::is_prefix_end};
 pub(crate) enum Keys {
     /// One key.
     One(Box<[u8]>),
-    /// Every key with this prefix, which some key is above.
+    /// Every key with this prefix, which has a byte below 255.
     Prefix(Box<[u8]>),
     /// Every key from this one on.
     From(Box<[u8]>),

@@ -121,7 +121,7 @@ pub(crate) struct Watch {
     stream: StreamId,
     state: State,
     place: Place,
-    /// The consumer has asked for one progress notification.
+    /// A progress notification is wanted: by the consumer, or since changes were missed.
     progress_wanted: bool,
     /// The consumer wants to hear of the creation, and has not yet.
     created_notify: bool,
@@ -424,7 +424,7 @@ impl Watch {
         held.cast_signed() - before.cast_signed()
     }
 
-    /// Puts a response before the consumer. `base` is the revision to go on at if the response were dropped.
+    /// Puts what has come before the consumer. `base` is the revision to go on at if it were dropped.
     pub(crate) fn push(
         &mut self,
         now: Instant,

@@ -59,7 +59,7 @@ impl Watch {
         self.progress_notify
     }
 
-    /// Whether its consumer has asked for a progress notification and has not had it.
+    /// Whether a progress notification is wanted, by the consumer or since changes were missed, and has not come.
     pub(crate) fn wants_progress(&self) -> bool {
         self.progress_wanted
     }

@@ -52,7 +52,7 @@ impl Waiting {
         let (events, bytes) = last.map_or((0, 0), |last| (last.len(), last.memory_bytes()));
         self.gathered.has_room(frame)
             && events + self.gathered.len() + frame.events.len() <= config.batch_events
-            && bytes + self.gathered.bytes() + Chunk::cost_of(frame) <= config.batch_bytes
+            && bytes + self.gathered.bytes() + self.gathered.growth(frame) <= config.batch_bytes
     }
 
     /// By how much `bytes` grows with the frame's events, if they are gathered.
@@ -149,7 +149,7 @@ impl Incoming<'_> {
 /// has stopped does not.
 #[derive(Clone, Debug)]
 pub(crate) struct Queue {
-    /// `None` when nothing waits: then no response is in it.
+    /// `None` when nothing waits; what is there is never empty.
     waiting: Option<Box<Waiting>>,
     closed: Option<Box<CloseReason>>,
     limit: usize,

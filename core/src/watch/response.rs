@@ -10,7 +10,7 @@ use crate::{
     wire::index::{EventIndex, Events, KvIndex, NO_PREV, Prevs},
 };
 
-/// Some events of one received frame.
+/// Events, and the one buffer that their keys and values are in.
 #[derive(Clone)]
 pub(crate) struct Chunk {
     frame: Bytes,
@@ -63,7 +63,7 @@ impl Chunk {
     }
 
     pub(crate) fn first_revision(&self) -> i64 {
-        self.events.first().map_or(0, |event| event.kv.mod_revision)
+        self.events.first_revision()
     }
 
     pub(crate) fn drop_first(&mut self, count: usize) {
@@ -71,7 +71,7 @@ impl Chunk {
     }
 
     pub(crate) fn last_revision(&self) -> i64 {
-        self.events.last().map_or(0, |event| event.kv.mod_revision)
+        self.events.last_revision()
     }
 
     /// Cuts off the events of the last revision, if others come before them: `self` keeps those.

@@ -22,11 +22,8 @@ use crate::{
     key::{Asker, GroupId, Purpose, RangeKey},
     reads::Groups,
     stream::{Stream, table::Streams},
-    watch::{Watch, queue::Spares, table::Watches},
+    watch::{Watch, key_queue::give_back, queue::Spares, table::Watches},
 };
-
-/// How many slots an empty queue of actions keeps.
-const KEPT_ACTIONS: usize = 64;
 
 /// Every watch of a client and every gRPC stream they travel on, as one synchronous machine.
 ///
@@ -324,10 +321,8 @@ impl Watcher {
             }
         }
         // A storm has passed: its room isn't needed any more.
-        if self.actions.capacity().max(self.cancels.capacity()) > KEPT_ACTIONS {
-            self.actions.shrink_to(KEPT_ACTIONS);
-            self.cancels.shrink_to(KEPT_ACTIONS);
-        }
+        give_back(&mut self.actions);
+        give_back(&mut self.cancels);
         None
     }
 
@@ -390,6 +385,6 @@ mod tests {
         }
         assert!(watcher.actions.capacity() >= 1_000);
         while watcher.poll_action().is_some() {}
-        assert!(watcher.actions.capacity() <= KEPT_ACTIONS && watcher.cancels.capacity() <= KEPT_ACTIONS);
+        assert!(watcher.actions.capacity() <= 64 && watcher.cancels.capacity() <= 64);
     }
 }

@@ -87,6 +87,16 @@ pub(crate) enum Events {
 }
 
 impl Events {
+    /// The revision of the first event; 0 without events.
+    pub(crate) fn first_revision(&self) -> i64 {
+        self.first().map_or(0, |event| event.kv.mod_revision)
+    }
+
+    /// The revision of the last event; 0 without events.
+    pub(crate) fn last_revision(&self) -> i64 {
+        self.last().map_or(0, |event| event.kv.mod_revision)
+    }
+
     /// For how many events there is room.
     pub(crate) fn capacity(&self) -> usize {
         match self {

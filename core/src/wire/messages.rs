@@ -115,9 +115,6 @@ impl Messages {
     /// A message that is too large or compressed. Nothing can be read after that: the error stays.
     pub fn pop(&mut self) -> Result<Option<Bytes>, MessageError> {
         if self.partial.is_none() {
-            if self.chunks.is_empty() {
-                return Ok(None);
-            }
             if let Some(message) = self.in_first_chunk()? {
                 return Ok(Some(message));
             }
@@ -125,6 +122,10 @@ impl Messages {
             self.skip(PREFIX_BYTES);
             if length == 0 {
                 return Ok(Some(Bytes::new()));
+            }
+            // Its prefix may end a chunk, and the message be the beginning of the next.
+            if let Some(message) = self.split_first(length) {
+                return Ok(Some(message));
             }
             self.partial = Some(Partial { length, buffer: Vec::new() });
         }
@@ -136,13 +137,21 @@ impl Messages {
         let Some(first) = self.chunks.front_mut() else { return Ok(None) };
         let Some(&prefix) = first.first_chunk() else { return Ok(None) };
         let length = length_in(prefix, self.limit)?;
-        let Some(rest) = (first.len() - PREFIX_BYTES).checked_sub(length) else { return Ok(None) };
-        first.advance(PREFIX_BYTES);
-        if rest > 0 {
-            return Ok(Some(first.split_to(length)));
+        if first.len() - PREFIX_BYTES < length {
+            return Ok(None);
         }
-        // The chunk is the message, as most often. An empty message doesn't keep the chunk's memory.
-        Ok(self.chunks.pop_front().map(|message| if length == 0 { Bytes::new() } else { message }))
+        first.advance(PREFIX_BYTES);
+        Ok(self.split_first(length))
+    }
+
+    /// The first bytes of the first chunk, if it has so many.
+    fn split_first(&mut self, length: usize) -> Option<Bytes> {
+        let first = self.chunks.front_mut()?;
+        match first.len().checked_sub(length)? {
+            // The chunk is the message, as most often. An empty message doesn't keep the chunk's memory.
+            0 => self.chunks.pop_front().map(|message| if length == 0 { Bytes::new() } else { message }),
+            _ => Some(first.split_to(length)),
+        }
     }
 
     /// Says whether the stream may end here, once [`pop`](Self::pop) has returned `None`.
@@ -309,6 +318,17 @@ mod tests {
         assert_eq!((&out[..], end), (&["first".into(), "second".into()][..], Ok(())));
         assert_eq!(out[0].as_ptr(), chunk[5..].as_ptr());
         assert_eq!(out[1].as_ptr(), chunk[15..].as_ptr());
+    }
+
+    #[test]
+    fn a_message_whose_prefix_ends_the_chunk_before_is_a_slice_too() {
+        let framed = frame(b"message");
+        let mut messages = Messages::new(100);
+        messages.push(framed.slice(..PREFIX_BYTES));
+        messages.push(framed.slice(PREFIX_BYTES..));
+        let message = messages.pop().unwrap().unwrap();
+        assert_eq!((&message[..], message.as_ptr()), (&b"message"[..], framed[PREFIX_BYTES..].as_ptr()));
+        assert_eq!(messages.finish(), Ok(()));
     }
 
     #[test]

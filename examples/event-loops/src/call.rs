@@ -24,7 +24,7 @@ use crate::endpoints::Endpoint;
 /// HTTP/2's flow-control windows: what a server may send ahead of being read. h2 ends a connection with too many unread
 /// small frames, and allows more of them the larger the connection's window is.
 const STREAM_WINDOW: u32 = 2 << 20;
-const CONNECTION_WINDOW: u32 = 32 << 20;
+const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 
 /// The largest message taken: a revision comes in one, unless the server splits it.
 const MAX_MESSAGE: usize = 512 << 20;

@@ -283,6 +283,19 @@ fn what_is_gathered_is_held_to_the_limits_of_a_batch() {
 }
 
 #[test]
+fn what_is_gathered_is_held_to_a_batchs_bytes_with_the_room_it_grows_to() {
+    let config = WatchConfig::default().batch_bytes(1_000);
+    let mut queue = Queue::new(1 << 20, 1 << 30);
+    (1..=200).for_each(|revision| _ = queue.put_frame(&config, &[revision]));
+    let mut all = 0;
+    while let Some(Delivery::Response(response)) = queue.take(at(1), &config, &mut Spares::default()) {
+        assert!(response.memory_bytes() <= 1_000, "{response:?}");
+        all += response.len();
+    }
+    assert_eq!(all, 200);
+}
+
+#[test]
 fn a_notice_stays_between_the_events_that_it_came_between() {
     let config = WatchConfig::default();
     let mut queue = Queue::new(1 << 20, 1 << 30);

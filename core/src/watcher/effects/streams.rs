@@ -126,6 +126,8 @@ impl Watcher {
         if let Some(connection) = stream.connection_mut() {
             connection.progress_mut().disprove();
         }
+        // A watch may wait for nothing any more.
+        self.stats.state_changes += 1;
         for each in stream.watches().iter() {
             if let Some(watch) = self.watches.get_mut(each) {
                 watch.withdraw_progress(each == key);
