@@ -1,4 +1,4 @@
-//! What fuzzers, the simulator and benches need to reach, and nobody else: no part of the interface, and may change at any time.
+//! Items for fuzzers, the simulator and benches only: they are no part of the interface, and may change at any time.
 
 use bytes::Bytes;
 use etcd_watch_core::{

@@ -95,8 +95,10 @@ pub enum PagesError {
     },
     /// The rest of the keys can't be read at the revision of those before: the revision was compacted, no member has it,
     /// or another store answers. The pages that were handed out are right for their revision, and more of it will not
-    /// come: read all keys again.
-    #[error("not all keys could be read at revision {revision} ({reason}): read them again")]
+    /// come: read all keys again, at a later revision if one was asked for.
+    #[error(
+        "not all keys could be read at revision {revision} ({reason}): read them again, at a later revision if one was asked for"
+    )]
     Interrupted {
         /// The revision of the pages that were handed out.
         revision: i64,

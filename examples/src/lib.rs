@@ -5,7 +5,7 @@
 //! | `checkpoint`, `checkpoint-smol` | a watch that goes on after a restart of the program, by a checkpoint in a file |
 //! | `cached-lookup`, `cached-lookup-smol` | look-ups in a local copy of the keys |
 //! | `leader-only` | a worker that works only while it is the leader |
-//! | `transfer` | transactions that are code, of tasks that are in each other's way |
+//! | `transfer` | transactions that are code (`Stm`), in tasks that conflict |
 //! | `config-reload` | settings that follow etcd |
 //! | `readiness` | a service whose `/ready` tells whether its copy of the keys is new enough |
 //! | `discovery-channel` | a tonic channel that follows the endpoints of a service |

@@ -102,7 +102,8 @@ async fn transfers_that_conflict_lose_no_money() {
     for program in &mut programs {
         let line = program.next_line().await;
         let (made, rest) = line.split_once(" attempts, ").expect("its last line");
-        attempts += made.rsplit(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+        let count = made.rsplit(' ').next().and_then(|count| count.parse::<usize>().ok());
+        attempts += count.expect("a number");
         assert_eq!(rest, "and together they have 200");
         assert!(program.ends_well().await);
     }

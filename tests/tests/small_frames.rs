@@ -7,8 +7,9 @@ use etcd_watch_testkit::harness::{EtcdServer, EtcdVersion};
 use etcd_watch_tokio::{KeyRange, Overflow, WatchRequest};
 use tokio::{task::JoinSet, time::timeout};
 
-/// More frames than fit into a stream's window.
+/// Writers at once.
 const WRITERS: usize = 60;
+/// More frames than fit into a stream's window.
 const EVENTS: usize = 500 * WRITERS;
 const DEADLINE: Duration = Duration::from_secs(120);
 

@@ -61,7 +61,13 @@ struct Arguments {
 fn main() -> Result<()> {
     let Arguments { keys, value, updates, readers, rate, seconds } = Arguments::parse();
     let mut feed = Feed::new(keys, value)?;
-    let mut cache = CacheByHand::new(KeyRange::prefix(feed::PREFIX));
+    // The client is never used: nothing runs on this runtime.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let client = {
+        let _inside = runtime.enter();
+        etcd_watch_tokio::builder().endpoints(["http://127.0.0.1:1"]).connect_lazy()?
+    };
+    let mut cache = CacheByHand::new(&client, KeyRange::prefix(feed::PREFIX));
 
     let before = resident()?;
     let listing = list(&mut feed, &mut cache)?;

@@ -61,6 +61,7 @@ impl Authenticator {
         let mut state = lock(&forked.state);
         let own = lock(&self.state);
         state.credentials.clone_from(&own.credentials);
+        state.warned = own.warned;
         if let Some(token) = &own.token {
             state.keep(token.value());
         }
@@ -77,6 +78,15 @@ impl Authenticator {
     /// before had been refused.
     pub(crate) fn set(&self, credentials: Credentials) -> bool {
         let label = credentials.label().to_owned();
+        let is_change = self.replace(credentials);
+        if is_change {
+            tracing::info!(name: "credentials_changed", user = %label, "using other credentials");
+        }
+        is_change
+    }
+
+    /// The same without a word to the log.
+    pub(super) fn replace(&self, credentials: Credentials) -> bool {
         let mut state = lock(&self.state);
         let is_same = state.credentials.as_ref() == Some(&credentials);
         if is_same && state.rejected.is_none() && state.refused.is_none() {
@@ -85,7 +95,6 @@ impl Authenticator {
         let before = state.set(credentials);
         drop(state);
         drop(before);
-        tracing::info!(name: "credentials_changed", user = %label, "using other credentials");
         self.waiting.wake_all();
         true
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use super::authenticator::Authenticator;
+use super::{authenticator::Authenticator, credentials::Credentials};
 use crate::{Endpoint, sync::lock};
 
 /// For so many endpoints tokens are kept. If calls go to more, the first one's is forgotten.
@@ -28,9 +28,9 @@ impl Elsewhere {
         authenticator
     }
 
-    /// The client has other credentials.
-    pub(crate) fn forget(&self) {
+    /// The client has other credentials: forgets all tokens. Calls that are under way are made again with these.
+    pub(crate) fn set(&self, credentials: &Credentials) {
         let known = std::mem::take(&mut *lock(&self.0));
-        drop(known);
+        known.iter().for_each(|(_, authenticator)| _ = authenticator.replace(credentials.clone()));
     }
 }

@@ -53,7 +53,7 @@ impl ClientBuilder {
             advertised: self.advertised,
             watch_config: self.watch,
             max_message_bytes: self.max_message_bytes,
-            auth_elsewhere: Elsewhere::default(),
+            elsewhere: Elsewhere::default(),
             auth: Authenticator::new(self.user.or(self.token), seeds.backoff(auth::PACE)),
             seeds,
             pulse: Arc::new(Pulse::new(runtime.now())),

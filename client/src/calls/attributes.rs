@@ -29,11 +29,12 @@ pub(super) struct Counts {
 }
 
 /// A method, and how a call of it ended.
-type End = (&'static str, Outcome);
+type MethodAndOutcome = (&'static str, Outcome);
 
-/// The labels that one client has needed. A call like one before it allocates nothing for its labels.
+/// The labels that one client has needed. A call like one before it, at one of the client's endpoints, allocates nothing
+/// for its labels.
 ///
-/// There is a limited number of methods and of ends. When labels of another endpoint are made, those of endpoints that
+/// There is a limited number of methods and of outcomes. When labels of another endpoint are made, those of endpoints that
 /// nobody has any more are dropped.
 pub(super) struct AttributeSets {
     client: SharedString,
@@ -44,14 +45,14 @@ pub(super) struct AttributeSets {
 struct Sets {
     methods: HashMap<&'static str, Arc<Counts>>,
     /// Of calls that have reached no endpoint.
-    nowhere: HashMap<End, Arc<Attributes>>,
+    nowhere: HashMap<MethodAndOutcome, Arc<Attributes>>,
     endpoints: Vec<OfEndpoint>,
 }
 
 /// The labels of calls that went to one endpoint.
 struct OfEndpoint {
     endpoint: Arc<Endpoint>,
-    ends: HashMap<End, Arc<Attributes>>,
+    ends: HashMap<MethodAndOutcome, Arc<Attributes>>,
 }
 
 impl AttributeSets {
@@ -99,9 +100,9 @@ impl AttributeSets {
 fn of_endpoint<'a>(
     endpoints: &'a mut Vec<OfEndpoint>,
     endpoint: &Arc<Endpoint>,
-) -> &'a mut HashMap<End, Arc<Attributes>> {
+) -> &'a mut HashMap<MethodAndOutcome, Arc<Attributes>> {
     let is_same = |known: &OfEndpoint| Arc::ptr_eq(&known.endpoint, endpoint);
-    // One that was read from a text of its own.
+    // An equal endpoint that was parsed again.
     let is_equal = |known: &OfEndpoint| known.endpoint == *endpoint;
     let known = endpoints.iter().position(is_same).or_else(|| endpoints.iter().position(is_equal));
     let place = known.unwrap_or_else(|| {

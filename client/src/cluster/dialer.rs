@@ -34,7 +34,7 @@ pub(crate) struct Dialer {
     /// The client's credentials and their token.
     pub(crate) auth: Authenticator,
     /// Tokens for endpoints that are not the client's.
-    pub(crate) auth_elsewhere: Elsewhere,
+    pub(crate) elsewhere: Elsewhere,
     /// For every jitter of the client.
     pub(crate) seeds: Seeds,
     /// What calls have heard of the members last.
@@ -123,14 +123,15 @@ impl Dialer {
     /// Whose tokens requests to this endpoint carry, if it is not one of the client's.
     pub(crate) fn auth_elsewhere(&self, endpoint: &Endpoint) -> Option<Arc<Authenticator>> {
         let is_outside = self.auth.has_credentials() && !self.endpoints.contains(endpoint);
-        is_outside
-            .then(|| self.auth_elsewhere.at(endpoint, || self.auth.fork(self.seeds.backoff(auth::PACE))))
+        is_outside.then(|| self.elsewhere.at(endpoint, || self.auth.fork(self.seeds.backoff(auth::PACE))))
     }
 
     /// The client has these credentials from now on. Whether they are others.
     pub(crate) fn set_credentials(&self, credentials: Credentials) -> bool {
-        let is_change = self.auth.set(credentials);
-        self.auth_elsewhere.forget();
+        let is_change = self.auth.set(credentials.clone());
+        if is_change {
+            self.elsewhere.set(&credentials);
+        }
         is_change
     }
 

@@ -90,6 +90,11 @@ impl Endpoints {
         lock(&self.list).tried()
     }
 
+    /// The endpoint as it is in the list, in use or not.
+    pub(crate) fn known(&self, endpoint: &Endpoint) -> Option<Arc<Endpoint>> {
+        lock(&self.list).known(endpoint)
+    }
+
     /// Whether the endpoint may be used now.
     pub(crate) fn contains(&self, endpoint: &Endpoint) -> bool {
         lock(&self.list).contains(endpoint)

@@ -203,6 +203,11 @@ impl List {
         listed.iter().filter(|endpoint| !up.contains(endpoint)).collect()
     }
 
+    /// The endpoint as it is in the list, in use or not.
+    pub(super) fn known(&self, endpoint: &Endpoint) -> Option<Arc<Endpoint>> {
+        self.entry(endpoint).map(|entry| entry.endpoint.clone())
+    }
+
     /// Whether the endpoint may be used now.
     pub(super) fn contains(&self, endpoint: &Endpoint) -> bool {
         self.entry(endpoint).is_some_and(|entry| entry.is_in_use || !self.is_any_up())

@@ -108,9 +108,10 @@ impl Pool {
         Ok(pooled)
     }
 
-    /// The connection there is, if it goes to this endpoint.
+    /// The connection there is, if it goes to this endpoint, which is still one of the client's.
     pub(crate) fn current_to(&self, endpoint: &Endpoint) -> Option<Pooled> {
-        lock(&self.slot).current.clone().filter(|current| **current.endpoint() == *endpoint)
+        let current = lock(&self.slot).current.clone()?;
+        (**current.endpoint() == *endpoint && self.dialer.endpoints.contains(endpoint)).then_some(current)
     }
 
     fn current(&self, avoid: Option<&Endpoint>) -> Option<Pooled> {

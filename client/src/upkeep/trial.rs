@@ -125,8 +125,12 @@ pub(super) async fn ask_on<Q: Unary>(
 ) -> Result<Q::Response, Failure> {
     let dialer = &calls.pool.dialer;
     let mut metadata = wire::metadata(request.needs_leader());
-    if with_token && let Some(token) = dialer.token(&connection, endpoint).await? {
-        token.attach(&mut metadata);
+    if with_token {
+        let elsewhere = dialer.auth_elsewhere(endpoint);
+        let auth = elsewhere.as_deref().unwrap_or(&dialer.auth);
+        if let Some(token) = auth.token(&**dialer.runtime(), &connection, endpoint).await? {
+            token.attach(&mut metadata);
+        }
     }
     let answer = rpc::unary(connection, endpoint, request, metadata, dialer.max_message_bytes);
     answer.await.map_err(rpc::CallFailure::into_failure)

@@ -104,3 +104,23 @@ async fn a_token_that_is_refused_outside_of_the_clients_endpoints_stays_the_clie
     client.set_credentials(Credentials::token("given")).expect("it is valid");
     assert_eq!((put().await, status().await), (vec!["given".to_owned()], vec!["given".to_owned()]));
 }
+
+#[tokio::test]
+async fn a_call_outside_of_the_clients_endpoints_is_made_again_with_a_token_that_is_given_meanwhile() {
+    let caller = Arc::new(OnceLock::<Client>::new());
+    let given = caller.clone();
+    let another = Scripted::start(move |request| {
+        if request > 0 {
+            return Answer::Empty;
+        }
+        // The call is under way.
+        let caller = given.get().expect("it has called");
+        caller.set_credentials(Credentials::token("the-second")).expect("it is valid");
+        Answer::Status(16, "etcdserver: invalid auth token")
+    });
+    let (cluster, another) = (Scripted::start(|_| Answer::Empty).await, another.await);
+    let builder = builder([cluster.endpoint()]).token("the-first");
+    let caller = caller.get_or_init(|| builder.connect_lazy().expect("it is valid"));
+    caller.maintenance().status(another.endpoint()).await.expect("it is told");
+    assert_eq!(another.take_headers("Status", "token"), ["the-first", "the-second"]);
+}

@@ -11,14 +11,14 @@ use crate::world::{Answer, Scripted, client};
 async fn asked(first: Answer) -> (Result<Snapshot, CallError>, [usize; 2], [String; 2]) {
     let members = [Scripted::start(move |_| first).await, Scripted::start(|_| Answer::Empty).await];
     let endpoints = members.each_ref().map(Scripted::endpoint);
-    // So long is the first one waited for.
+    // The first member is waited for that long.
     let maintenance = client(&endpoints).maintenance().timeout(Duration::from_millis(500));
     let result = maintenance.snapshot().await;
     (result, members.each_ref().map(Scripted::requests), endpoints)
 }
 
 #[tokio::test]
-async fn another_member_begins_a_snapshot_where_one_does_not_answer_or_is_not_what_answers() {
+async fn another_member_begins_a_snapshot_if_the_first_is_silent_or_something_else_answers() {
     for first in [
         Answer::Silence,
         Answer::Bare(503),

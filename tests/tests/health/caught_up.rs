@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_watch_client::{
-    Client, Instant, KeyRange, Monitor, WatchConfig,
+    Client, Health, Instant, KeyRange, Monitor, WatchConfig,
     cache::{Cache, CacheRequest, CacheStatus},
     config::Config,
 };
@@ -80,9 +80,12 @@ impl World {
         self.proxy.cut_all(Cut::Reset);
         let mut all = Vec::new();
         for (name, mut monitor) in self.monitors() {
-            let health = until(name, &mut monitor, |health| !health.is_ready()).await;
+            let is_cut = |health: &Health| !health.is_ready() && health.endpoint().is_none();
+            let health = until(name, &mut monitor, is_cut).await;
             all.push(health.away_since().expect("it is away"));
         }
+        // The server has noticed it, too: the watches that it creates later are others.
+        wait_until("no watches", DEADLINE, || self.etcd.with_model(|model| model.watcher_count()) == 0).await;
         all.try_into().expect("there are three")
     }
 

@@ -1,14 +1,11 @@
-//! A cache without a client: for benches of what it costs.
+//! A cache without a mirror: for benches of what it costs.
 
-use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use etcd_watch_core::{Instant, KeyRange, MirrorEvent};
+use etcd_watch_core::{KeyRange, MirrorEvent};
 
 use super::{Alive, Cache, CacheRequest, fold::Fold, shared::Shared};
-use crate::{
-    BoxFuture, Health, Io, Monitor, Peer, Runtime, Verdict,
-    toolkit::{Monitored, WaitList},
-};
+use crate::Client;
 
 /// A cache that is told by hand what a mirror hands out.
 pub struct CacheByHand {
@@ -17,17 +14,12 @@ pub struct CacheByHand {
 }
 
 impl CacheByHand {
-    /// An empty cache of these keys.
+    /// An empty cache of these keys. Of the client it takes the runtime and the health.
     #[must_use]
-    pub fn new(range: KeyRange) -> Self {
+    pub fn new(client: &Client, range: KeyRange) -> Self {
         let request = CacheRequest::new(range);
-        let shared = Arc::new(Shared::new(
-            request.range,
-            request.history,
-            None,
-            Monitor::new(Arc::new(Alone)),
-            Arc::new(Alone),
-        ));
+        let (monitor, runtime) = (client.monitor(), client.runtime().clone());
+        let shared = Arc::new(Shared::new(request.range, request.history, None, monitor, runtime));
         Self {
             fold: Fold::new(shared.clone(), request.make),
             cache: Cache { alive: Arc::new(Alive(shared)) },
@@ -49,39 +41,5 @@ impl CacheByHand {
 impl fmt::Debug for CacheByHand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheByHand").field("cache", &self.cache).finish_non_exhaustive()
-    }
-}
-
-/// Nothing can be reached, and nothing is ever run.
-#[derive(Debug)]
-struct Alone;
-
-impl Runtime for Alone {
-    fn resolve(&self, _: String, _: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-    }
-
-    fn connect(&self, _: Peer) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
-    }
-
-    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
-    }
-
-    fn spawn(&self, _: BoxFuture<'static, ()>) {}
-
-    fn now(&self) -> Instant {
-        Instant::ZERO
-    }
-}
-
-impl Monitored for Alone {
-    fn health(&self) -> Health {
-        Health::new(Instant::ZERO, Verdict::NotReady, crate::health::Contact::default())
-    }
-
-    fn changes(&self) -> Vec<&WaitList> {
-        Vec::new()
     }
 }

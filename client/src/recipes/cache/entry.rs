@@ -137,7 +137,7 @@ impl<P: Send + Sync + 'static> CachedKv<P> {
     }
 }
 
-/// A pair that bytes are borrowed from.
+/// The owner behind `Bytes`: a pair that they keep alive.
 struct Data<P>(CachedKv<P>);
 
 impl<P> AsRef<[u8]> for Data<P> {

@@ -44,7 +44,7 @@ impl<P> Fold<P> {
             MirrorEvent::Snapshot(part) => self.part(part),
             MirrorEvent::Synced { revision } => self.synced(*revision),
             MirrorEvent::Changes(response) => self.changes(response),
-            // The stream turns the end into its own. What else may come to be is no change of keys.
+            // The stream turns the end into its own. Other kinds of events change no keys.
             _ => {}
         }
     }

@@ -6,9 +6,9 @@ use std::{cmp::Ordering, ops::Bound, slice};
 use arrayvec::ArrayVec;
 use triomphe::Arc;
 
-/// How many items a node has at most. An update of a version that is held copies a node per level, and what costs most
-/// of that are the counts of what the copied nodes refer to, which lie all over memory. So small nodes are cheap to
-/// change; large ones cost less memory and fewer steps. At 16 a million keys are five levels.
+/// How many items a node has at most. An update of a version that is held copies a node of each level. Most of its time
+/// goes into reference counts: a copied node raises the count of each item, and the items are spread over memory. So small
+/// nodes are cheap to change; large ones cost less memory and fewer steps. At 16 a million keys are five levels.
 const MAX: usize = 16;
 
 /// A node with fewer items than this is merged with a neighbour if they fit into one.
