@@ -51,12 +51,20 @@ pub(crate) async fn serve(tap: Tap, link: Arc<Link>, gate: Arc<Gate>, address: S
         let (request, respond) = call?;
         let (link, gate, address) = (link.clone(), gate.clone(), address.clone());
         tokio::spawn(async move {
-            if let Err(error) = answer(request, respond, &link, &gate, address).await {
+            if let Err(error) = answer(request, respond, &link, &gate, address).await
+                && !has_left(&error)
+            {
                 eprintln!("replay: a call was not answered: {error:#}");
             }
         });
     }
     Ok(())
+}
+
+/// Whether the client has ended the call or the connection.
+fn has_left(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<h2::Error>();
+    error.is_some_and(|error| error.is_remote() || error.is_io())
 }
 
 fn header(revision: i64) -> Option<ResponseHeader> {

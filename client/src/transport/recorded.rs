@@ -18,9 +18,13 @@ use crate::runtime::Io;
 /// How many bytes a read of the socket takes at most, on a connection that has brought little at once until now.
 const SPACE: usize = 8 << 10;
 
-/// How many bytes it takes at most on one that brings much. hyper asks for 8 KiB, and then for the rest of a frame: with
-/// one read of the socket for several of hyper's the system is called far less often, which costs more than the copy.
-const MAX_SPACE: usize = 32 << 10;
+/// How many bytes it takes at most on one that brings much: hyper asks for 8 KiB, and then for the rest of a frame. One read
+/// of the socket for several of hyper's costs a copy, and saves calls of the system, which cost more.
+///
+/// After so many bytes the connection's task also lets others run, on executors that don't see to that. All that was read
+/// waits in memory until they run, and glibc gives memory back to the system once more than 128 KiB are free at the end of
+/// the heap: asking for it again would cost more than everything else.
+const MAX_SPACE: usize = 96 << 10;
 
 /// Between hyper and the socket.
 pub(super) struct Recorded<I> {
@@ -31,6 +35,8 @@ pub(super) struct Recorded<I> {
     space: Box<[u8]>,
     /// The part of the space that hyper has not been given yet.
     unread: Range<usize>,
+    /// How many bytes were read in this turn of the connection's task.
+    turn: usize,
     on_too_many_pings: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -44,6 +50,7 @@ impl<I: Io> Recorded<I> {
             frames: Frames::default(),
             space,
             unread: 0..0,
+            turn: 0,
             on_too_many_pings: Some(Box::new(on_too_many_pings)),
         }
     }
@@ -60,9 +67,14 @@ impl<I: Io> Recorded<I> {
             self.space = vec![0; MAX_SPACE].into_boxed_slice();
         }
         let mut buffer = rt::ReadBuf::new(&mut self.space);
-        ready!(Pin::new(&mut self.io).poll_read(cx, buffer.unfilled()))?;
+        let polled = Pin::new(&mut self.io).poll_read(cx, buffer.unfilled());
+        if polled.is_pending() {
+            self.turn = 0;
+        }
+        ready!(polled)?;
         let bytes = buffer.filled();
         let read = bytes.len();
+        self.turn += read;
         if read > 0 {
             let (heard, on_too_many_pings) = (&self.heard, &mut self.on_too_many_pings);
             heard.something();
@@ -123,11 +135,16 @@ impl<I: Io> rt::Read for Recorded<I> {
         cx: &mut Context<'_>,
         mut buffer: rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.unread.is_empty()
-            && let Err(error) = ready!(self.fill(cx))
-        {
-            self.heard.broke(&error);
-            return Poll::Ready(Err(error));
+        if self.unread.is_empty() {
+            if self.turn >= MAX_SPACE {
+                self.turn = 0;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if let Err(error) = ready!(self.fill(cx)) {
+                self.heard.broke(&error);
+                return Poll::Ready(Err(error));
+            }
         }
         buffer.put_slice(self.take(buffer.remaining()));
         Poll::Ready(Ok(()))
@@ -165,6 +182,14 @@ impl<I: Io> rt::Write for Recorded<I> {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicBool, Ordering},
+        },
+        task::{Wake, Waker},
+    };
+
     use super::*;
 
     /// A socket whose system has all of these bytes, and which counts how often it is read.
@@ -206,14 +231,47 @@ mod tests {
         Recorded::new(Source { bytes, at: 0, reads: 0 }, heard.clone(), || {})
     }
 
-    /// What one read of hyper's brings, with this much room.
+    /// What one read of hyper's brings, with this much room. If the task lets others run first, it is woken.
     fn read(recorded: &mut Recorded<Source>, room: usize) -> Vec<u8> {
+        poll(recorded, room).or_else(|| poll(recorded, room)).expect("the socket has bytes")
+    }
+
+    /// Reads, if the task doesn't let others run first; then it must have been woken.
+    fn poll(recorded: &mut Recorded<Source>, room: usize) -> Option<Vec<u8>> {
         let mut space = vec![0; room];
         let mut buffer = rt::ReadBuf::new(&mut space);
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        let polled = rt::Read::poll_read(Pin::new(recorded), &mut cx, buffer.unfilled());
-        assert!(matches!(polled, Poll::Ready(Ok(()))), "{polled:?}");
-        buffer.filled().to_vec()
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        match rt::Read::poll_read(Pin::new(recorded), &mut Context::from_waker(&waker), buffer.unfilled()) {
+            Poll::Ready(read) => read.map(|()| Some(buffer.filled().to_vec())).expect("the socket works"),
+            Poll::Pending => {
+                assert!(woken.0.load(Ordering::Relaxed), "the task is polled again");
+                None
+            }
+        }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_brings_much_lets_others_run_after_its_share() {
+        let mut recorded = recorded(vec![7; 10 * MAX_SPACE], &Heard::default());
+        let (mut got, mut turns) = (0, 0);
+        while got < 10 * MAX_SPACE {
+            match poll(&mut recorded, 16 << 10) {
+                Some(bytes) => got += bytes.len(),
+                None => turns += 1,
+            }
+            assert!(got <= (turns + 2) * MAX_SPACE, "{got} bytes in {turns} turns");
+        }
+        assert!((5..=10).contains(&turns), "{turns}");
     }
 
     #[test]
@@ -248,7 +306,7 @@ mod tests {
         let heard = Heard::default();
         let mut recorded = recorded([&settings[..], &ping.repeat(1_000), &goaway].concat(), &heard);
         assert_eq!(read(&mut recorded, 10).len(), 10);
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         let polled = rt::Write::poll_write(Pin::new(&mut recorded), &mut cx, b"x");
         assert!(matches!(polled, Poll::Ready(Err(_))), "{polled:?}");
         let told = heard.explain_end(None).to_string();

@@ -34,6 +34,7 @@ pub struct Watch {
     /// One past the last revision handed to the application.
     resume: Option<i64>,
     ended: bool,
+    waits: Waits,
     /// How many bytes of each key are the client's namespace.
     prefix: usize,
     /// Shared with monitors. It is there once there is a monitor, or once the watch has ended.
@@ -41,9 +42,33 @@ pub struct Watch {
     lifeline: Arc<Lifeline>,
 }
 
+/// Foresees whether a consumer will find nothing to take: as many responses as were there when it was woken last are
+/// expected to be there each time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waits {
+    /// How many responses it has taken since it found nothing; no more than there is room for.
+    taken: u8,
+    /// How many it had taken when it found nothing last.
+    taken_last_time: u8,
+}
+
+impl Waits {
+    fn is_expected(self) -> bool {
+        self.taken == self.taken_last_time
+    }
+
+    fn polled(&mut self, was_there: bool) {
+        if was_there {
+            self.taken = self.taken.saturating_add(1);
+        } else {
+            *self = Self { taken: 0, taken_last_time: self.taken };
+        }
+    }
+}
+
 impl Watch {
     pub(crate) fn new(key: WatchKey, start: Option<i64>, lifeline: Arc<Lifeline>, prefix: usize) -> Self {
-        Self { key, resume: start, ended: false, prefix, ending: OnceLock::new(), lifeline }
+        Self { key, resume: start, ended: false, waits: Waits::default(), prefix, ending: OnceLock::new(), lifeline }
     }
 
     /// What the machine and its logs call the watch.
@@ -116,7 +141,9 @@ impl Watch {
             return Poll::Ready(None);
         }
         let key = self.key;
-        let delivery = self.lifeline.0.next(key, cx.waker(), &self.ending);
+        let is_wait_expected = self.waits.is_expected();
+        let delivery = self.lifeline.0.next(key, cx.waker(), &self.ending, is_wait_expected);
+        self.waits.polled(delivery.is_some());
         match delivery {
             Some(Delivery::Response(response)) => {
                 self.resume = Some(response.resume_revision());

@@ -156,9 +156,17 @@ impl Hub {
 
     /// Takes what waits for a watch's consumer. If nothing does, `waker` is woken once something may.
     /// An end is written into `ending` as well, before anybody can see that the machine has forgotten the watch.
-    pub(crate) fn next(&self, watch: WatchKey, waker: &Waker, ending: &OnceLock<Ending>) -> Option<Delivery> {
-        // A waker is cloned without the lock; in most calls there is something to take, and none is needed.
-        let mut spare = None;
+    ///
+    /// A waker is cloned without the lock: before it is taken if `is_wait_expected`, and else only once there turns out to
+    /// be nothing.
+    pub(crate) fn next(
+        &self,
+        watch: WatchKey,
+        waker: &Waker,
+        ending: &OnceLock<Ending>,
+        is_wait_expected: bool,
+    ) -> Option<Delivery> {
+        let mut spare = is_wait_expected.then(|| waker.clone());
         loop {
             let (taken, _replaced) =
                 self.take(|state, now| state.next_or_wait(now, watch, waker, ending, &mut spare));
