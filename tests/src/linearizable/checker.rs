@@ -1,0 +1,348 @@
+//! The replay: every operation is held against the store as it was at the operation's revision.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use etcd_watch_core::Refusal;
+use etcd_watch_proto::mvccpb::{Event, KeyValue, event::EventType};
+
+use super::{
+    Rule, Violation,
+    claims::Claims,
+    history::{Answer, Demand, Operation, Outcome, Request},
+    leases::Leases,
+    order::Seen,
+    spec::{State, reads_the_past},
+    truth::{Truth, values},
+    unclaimed::{Maker, Unclaimed, assign},
+};
+use crate::model::{ModelConfig, ModelEtcd};
+
+/// What was checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Operations in all.
+    pub operations: usize,
+    /// Those that have made a revision, and said so.
+    pub writes: usize,
+    /// Those that have seen a revision, and made none.
+    pub reads: usize,
+    /// Those that may have been executed.
+    pub unknown: usize,
+    /// Of these, those that have made a revision.
+    pub executed: usize,
+    /// Those that were not executed.
+    pub not_executed: usize,
+    /// Leases that ran out with their keys.
+    pub expired: usize,
+    /// Those whose answer can't be checked: it is older than the truth, or of the past within a transaction.
+    pub unverified: usize,
+}
+
+/// Holds what clients saw against what really happened, on a server that is like this model. The truth has to reach
+/// past the last answer.
+///
+/// # Errors
+/// Every rule that was broken, each time it was.
+pub fn check(history: &[Operation], truth: &Truth, config: &ModelConfig) -> Result<Checked, Vec<Violation>> {
+    let (claims, violations) = Claims::of(history, truth);
+    let checked = Checked { operations: history.len(), unverified: claims.too_old, ..Checked::default() };
+    let mut owners: BTreeMap<Bytes, Vec<usize>> = BTreeMap::new();
+    for (number, operation) in history.iter().enumerate() {
+        operation.values().into_iter().for_each(|value| owners.entry(value).or_default().push(number));
+    }
+    let mut checker = Checker {
+        history,
+        truth,
+        config,
+        seen: Seen::of(history, truth.base()),
+        leases: Leases::of(history, truth),
+        claims,
+        owners,
+        unclaimed: Vec::new(),
+        violations,
+        checked,
+    };
+    checker.replay();
+    checker.explain();
+    checker.hold_against_time();
+    checker.finish()
+}
+
+struct Checker<'a> {
+    history: &'a [Operation],
+    truth: &'a Truth,
+    config: &'a ModelConfig,
+    seen: Seen,
+    leases: Leases<'a>,
+    claims: Claims,
+    /// Who would put which value.
+    owners: BTreeMap<Bytes, Vec<usize>>,
+    unclaimed: Vec<Unclaimed>,
+    violations: Vec<Violation>,
+    checked: Checked,
+}
+
+impl Checker<'_> {
+    fn broken(&mut self, rule: Rule, operation: Option<usize>, revision: i64, what: impl Into<String>) {
+        self.violations.push(Violation { rule, operation, revision, what: what.into() });
+    }
+
+    /// Goes through the revisions in their order.
+    fn replay(&mut self) {
+        let truth = self.truth;
+        if let Some(found) = truth.gap() {
+            let what = format!("revision {found} came after {}", truth.through());
+            self.broken(Rule::Truth, None, found, what);
+        }
+        let mut state = State::new(truth.base(), truth.pairs());
+        let mut store = ModelEtcd::starting_at(self.config.clone(), truth.base(), truth.pairs().to_vec());
+        self.hold_readers(&state, &store);
+        for (revision, events) in truth.revisions() {
+            self.hold_writer(revision, &state, events);
+            let known = store.history().len();
+            match events {
+                [] => store.apply(&[others(truth.key_of_others())]),
+                events => store.apply(events),
+            }
+            let fits = store.history()[known..].iter().map(|change| change.to_event());
+            if store.revision() != revision || (!events.is_empty() && !fits.eq(events.iter().cloned())) {
+                self.broken(Rule::Truth, None, revision, "the changes don't fit what was there before");
+                return;
+            }
+            state.apply(events);
+            self.hold_readers(&state, &store);
+        }
+    }
+
+    /// Whoever made a revision has to have done exactly this, and to say so.
+    fn hold_writer(&mut self, revision: i64, before: &State, events: &[Event]) {
+        let history = self.history;
+        let revoke = |claims: &Claims| {
+            claims.readers(revision).iter().copied().find(|number| match &history[*number].request {
+                Request::Revoke(revoke) => before.is_end_of(revoke.id, events),
+                _ => false,
+            })
+        };
+        if let Some(number) = self.claims.writer(revision) {
+            self.compare_write(number, revision, before, events);
+        } else if let Some(number) = revoke(&self.claims) {
+            self.claims.promote(number, revision);
+            self.compare_write(number, revision, before, events);
+        } else if !events.is_empty() {
+            let unclaimed = self.makers(revision, before, events);
+            self.unclaimed.push(unclaimed);
+        }
+    }
+
+    fn compare_write(&mut self, number: usize, revision: i64, before: &State, events: &[Event]) {
+        let Operation { request, outcome, .. } = &self.history[number];
+        self.checked.writes += 1;
+        let past = reads_the_past(request);
+        match before.make(request, self.config) {
+            _ if past => self.checked.unverified += 1,
+            Err(error) => {
+                self.broken(Rule::Effect, Some(number), revision, format!("it would be refused: {error}"));
+            }
+            Ok(done) if done.events != events => {
+                let what = format!("it would make {:?}, and {events:?} was made", done.events);
+                self.broken(Rule::Effect, Some(number), revision, what);
+            }
+            Ok(done) => {
+                if let Outcome::Answered(answer) = outcome
+                    && answer.clone().bare() != done.answer
+                {
+                    let what = format!("{answer:?} was answered, and right is {:?}", done.answer);
+                    self.broken(Rule::Answer, Some(number), revision, what);
+                }
+            }
+        }
+    }
+
+    /// Whoever has seen a state without changing it has to have seen exactly this.
+    fn hold_readers(&mut self, state: &State, store: &ModelEtcd) {
+        let revision = state.revision;
+        for number in self.claims.readers(revision).to_vec() {
+            let Operation { request, outcome, .. } = &self.history[number];
+            let Outcome::Answered(answer) = outcome else { continue };
+            self.checked.reads += 1;
+            let right = match request {
+                Request::Range(range) | Request::Cached(range, _) => store.range(range).map(Answer::Range),
+                Request::Revoke(revoke) => {
+                    self.leases.ended(revoke.id, revision);
+                    if state.attached(revoke.id).next().is_some() {
+                        let what = format!("lease {:x} was ended, and its keys are there", revoke.id);
+                        self.broken(Rule::Lease, Some(number), revision, what);
+                    }
+                    continue;
+                }
+                request if reads_the_past(request) => {
+                    self.checked.unverified += 1;
+                    continue;
+                }
+                // What it would change it would answer, and so not be here.
+                request => state.make(request, self.config).map(|done| done.answer),
+            };
+            match right.map(Answer::bare) {
+                Ok(right) if right == answer.clone().bare() => {}
+                right => {
+                    let what = format!("{answer:?} was answered, and right is {right:?}");
+                    self.broken(Rule::Answer, Some(number), revision, what);
+                }
+            }
+        }
+    }
+
+    /// Who may have made a revision that nobody claims.
+    fn makers(&self, revision: i64, before: &State, events: &[Event]) -> Unclaimed {
+        let history = self.history;
+        let blame = |rule, operation, what: String| Violation { rule, operation, revision, what };
+        let mut makers = Vec::new();
+        let mut blamed = None;
+        let owners = values(events).filter_map(|value| self.owners.get(value)).flatten().copied();
+        let owners: Vec<usize> = owners.collect();
+        let by_value = !owners.is_empty();
+        let suspects: Vec<usize> = if by_value {
+            owners
+        } else {
+            (0..history.len()).filter(|number| history[*number].request.may_write()).collect()
+        };
+        for number in suspects {
+            let operation = &history[number];
+            let is_answered = matches!(operation.outcome, Outcome::Answered(_));
+            if is_answered && !by_value && operation.revision().is_some_and(|made| made < revision) {
+                continue;
+            }
+            let makes = before.make(&operation.request, self.config).is_ok_and(|done| done.events == events);
+            let floor = self.seen.before(operation.invoked);
+            let is_later = floor.revision >= revision;
+            let blame = |rule, what: &str| blame(rule, Some(number), what.to_owned());
+            let found = match &operation.outcome {
+                Outcome::Unknown if makes && !is_later => {
+                    makers.push(Maker::Operation(number));
+                    continue;
+                }
+                _ if !by_value && (!makes || is_later) => continue,
+                Outcome::Unknown if is_later => blame(Rule::Causal, "it was seen before it was asked for"),
+                Outcome::Unknown => {
+                    blame(Rule::Effect, "it puts this value, and would change something else")
+                }
+                Outcome::NotExecuted(_) => {
+                    blame(Rule::NotExecuted, "its error says that it was not executed, and it was")
+                }
+                Outcome::Answered(_) => {
+                    let made = operation.revision().unwrap_or_default();
+                    blame(Rule::Once, &format!("it was made here, too, and says that it made {made}"))
+                }
+            };
+            // An answer that speaks of another revision says less than an error.
+            let is_weak = |violation: &Violation| violation.rule == Rule::Once;
+            if blamed.as_ref().is_none_or(is_weak) {
+                blamed = Some(found);
+            }
+        }
+        if let Some(lease) = self.leases.ends(before, events) {
+            if self.leases.ends_early(lease, revision, &self.seen) {
+                let what = format!("the keys of lease {lease:x} were deleted before its time was over");
+                blamed = Some(blame(Rule::Lease, None, what));
+            } else {
+                makers.push(Maker::Lease(lease));
+            }
+        }
+        let blame =
+            blamed.unwrap_or_else(|| blame(Rule::Unasked, None, format!("nobody has asked for {events:?}")));
+        Unclaimed { revision, makers, blame }
+    }
+
+    /// Finds out who made what nobody claims.
+    fn explain(&mut self) {
+        let (made, wrong) = assign(&self.unclaimed);
+        self.violations.extend(wrong);
+        for (maker, revision) in made {
+            match maker {
+                Maker::Operation(number) => {
+                    self.checked.executed += 1;
+                    self.claims.resolve(number, revision);
+                }
+                Maker::Lease(lease) => {
+                    self.checked.expired += 1;
+                    self.leases.ended(lease, revision);
+                }
+            }
+        }
+        for (revision, number) in self.claims.writers() {
+            if let Request::Revoke(revoke) = &self.history[number].request {
+                self.leases.ended(revoke.id, revision);
+            }
+        }
+        self.violations.extend(self.leases.check(self.truth, &self.claims, &self.seen));
+    }
+
+    /// The order of the revisions has to be one that real time allows.
+    fn hold_against_time(&mut self) {
+        let told = |by: Option<usize>| by.map_or_else(String::new, |by| format!(", by operation {by}"));
+        let mut broken = Vec::new();
+        for (revision, number) in self.claims.writers() {
+            let floor = self.seen.before(self.history[number].invoked);
+            if floor.revision >= revision {
+                let (seen, by) = (floor.revision, told(floor.by));
+                let what = format!("revision {seen} had been seen{by} before this one was asked for");
+                broken.push((Rule::Causal, number, revision, what));
+            }
+        }
+        for (revision, number) in self.claims.all_readers() {
+            let operation = &self.history[number];
+            let invoked = operation.invoked;
+            let before = match &operation.request {
+                Request::Cached(_, Demand::AtLeast(least)) => {
+                    if revision < *least {
+                        let what = format!("it was to be at revision {least} at least");
+                        broken.push((Rule::Current, number, revision, what));
+                    }
+                    continue;
+                }
+                Request::Cached(_, Demand::Current) => invoked,
+                Request::Cached(_, Demand::Within(limit)) => invoked.saturating_sub(*limit),
+                _ if operation.is_linearizable() => invoked,
+                _ => continue,
+            };
+            let floor = self.seen.before(before);
+            if revision < floor.revision {
+                let (seen, by) = (floor.revision, told(floor.by));
+                let what = format!("revision {seen} had been seen{by} before it was asked for");
+                broken.push((Rule::Current, number, revision, what));
+            }
+        }
+        for (number, operation) in self.history.iter().enumerate() {
+            if let (Request::Range(range), Outcome::NotExecuted(Some(Refusal::FutureRevision))) =
+                (&operation.request, &operation.outcome)
+            {
+                let floor = self.seen.before(operation.invoked);
+                if operation.is_linearizable() && range.revision <= floor.revision {
+                    let what = format!("revision {} is in the past{}", range.revision, told(floor.by));
+                    broken.push((Rule::Refusal, number, floor.revision, what));
+                }
+            }
+        }
+        for (rule, number, revision, what) in broken {
+            self.broken(rule, Some(number), revision, what);
+        }
+    }
+
+    fn finish(mut self) -> Result<Checked, Vec<Violation>> {
+        for operation in self.history {
+            match operation.outcome {
+                Outcome::Unknown => self.checked.unknown += 1,
+                Outcome::NotExecuted(_) => self.checked.not_executed += 1,
+                Outcome::Answered(_) => {}
+            }
+        }
+        if self.violations.is_empty() { Ok(self.checked) } else { Err(self.violations) }
+    }
+}
+
+/// What stands for a change outside of the scope.
+fn others(key: Bytes) -> Event {
+    let kv = KeyValue { key, ..KeyValue::default() };
+    Event { r#type: EventType::Put.into(), kv: Some(kv), prev_kv: None }
+}
