@@ -127,9 +127,11 @@ impl Workload {
         }
     }
 
+    /// Of one key, or of several, but never of those that hang on leases alone.
     fn delete_request(&mut self) -> DeleteRangeRequest {
-        let (key, range_end) =
-            if self.random.u32(..4) == 0 { self.range() } else { (self.key(), Bytes::new()) };
+        let end = format!("{}{}", self.prefix, self.random.u32(..self.keys));
+        let range_end = if self.random.u32(..6) == 0 { end.into() } else { Bytes::new() };
+        let key = self.key();
         DeleteRangeRequest { key, range_end, prev_kv: self.random.bool() }
     }
 
@@ -264,7 +266,9 @@ impl Workload {
             // It runs out, with the keys on it.
             4 => self.lease = 0,
             _ => {
-                let put = PutRequest { lease: self.lease, ..self.put_request() };
+                // A key that nobody else puts, nor deletes, for it to be there when the lease runs out.
+                let key = format!("{}lease{}", self.prefix, self.lease).into();
+                let put = PutRequest { key, lease: self.lease, ..self.put_request() };
                 let _put = self.client.put(put).await;
             }
         }
