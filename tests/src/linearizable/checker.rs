@@ -8,36 +8,16 @@ use etcd_watch_proto::mvccpb::{Event, KeyValue, event::EventType};
 
 use super::{
     Rule, Violation,
+    checked::Checked,
     claims::Claims,
     history::{Answer, Demand, Operation, Outcome, Request},
     leases::Leases,
     order::Seen,
     spec::{State, reads_the_past},
-    truth::{Truth, values},
+    truth::Truth,
     unclaimed::{Maker, Unclaimed, assign},
 };
 use crate::model::{ModelConfig, ModelEtcd};
-
-/// What was checked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Checked {
-    /// Operations in all.
-    pub operations: usize,
-    /// Those that have made a revision, and said so.
-    pub writes: usize,
-    /// Those that have seen a revision, and made none.
-    pub reads: usize,
-    /// Those that may have been executed.
-    pub unknown: usize,
-    /// Of these, those that have made a revision.
-    pub executed: usize,
-    /// Those that were not executed.
-    pub not_executed: usize,
-    /// Leases that ran out with their keys.
-    pub expired: usize,
-    /// Those whose answer can't be checked: it is older than the truth, or of the past within a transaction.
-    pub unverified: usize,
-}
 
 /// Holds what clients saw against what really happened, on a server that is like this model. The truth has to reach
 /// past the last answer.
@@ -69,15 +49,16 @@ pub fn check(history: &[Operation], truth: &Truth, config: &ModelConfig) -> Resu
     checker.finish()
 }
 
-struct Checker<'a> {
-    history: &'a [Operation],
+/// A check under way.
+pub(super) struct Checker<'a> {
+    pub(super) history: &'a [Operation],
     truth: &'a Truth,
-    config: &'a ModelConfig,
-    seen: Seen,
-    leases: Leases<'a>,
+    pub(super) config: &'a ModelConfig,
+    pub(super) seen: Seen,
+    pub(super) leases: Leases<'a>,
     claims: Claims,
     /// Who would put which value.
-    owners: BTreeMap<Bytes, Vec<usize>>,
+    pub(super) owners: BTreeMap<Bytes, Vec<usize>>,
     unclaimed: Vec<Unclaimed>,
     violations: Vec<Violation>,
     checked: Checked,
@@ -191,67 +172,6 @@ impl Checker<'_> {
                 }
             }
         }
-    }
-
-    /// Who may have made a revision that nobody claims.
-    fn makers(&self, revision: i64, before: &State, events: &[Event]) -> Unclaimed {
-        let history = self.history;
-        let blame = |rule, operation, what: String| Violation { rule, operation, revision, what };
-        let mut makers = Vec::new();
-        let mut blamed = None;
-        let owners = values(events).filter_map(|value| self.owners.get(value)).flatten().copied();
-        let owners: Vec<usize> = owners.collect();
-        let by_value = !owners.is_empty();
-        let suspects: Vec<usize> = if by_value {
-            owners
-        } else {
-            (0..history.len()).filter(|number| history[*number].request.may_write()).collect()
-        };
-        for number in suspects {
-            let operation = &history[number];
-            let is_answered = matches!(operation.outcome, Outcome::Answered(_));
-            if is_answered && !by_value && operation.revision().is_some_and(|made| made < revision) {
-                continue;
-            }
-            let makes = before.make(&operation.request, self.config).is_ok_and(|done| done.events == events);
-            let floor = self.seen.before(operation.invoked);
-            let is_later = floor.revision >= revision;
-            let blame = |rule, what: &str| blame(rule, Some(number), what.to_owned());
-            let found = match &operation.outcome {
-                Outcome::Unknown if makes && !is_later => {
-                    makers.push(Maker::Operation(number));
-                    continue;
-                }
-                _ if !by_value && (!makes || is_later) => continue,
-                Outcome::Unknown if is_later => blame(Rule::Causal, "it was seen before it was asked for"),
-                Outcome::Unknown => {
-                    blame(Rule::Effect, "it puts this value, and would change something else")
-                }
-                Outcome::NotExecuted(_) => {
-                    blame(Rule::NotExecuted, "its error says that it was not executed, and it was")
-                }
-                Outcome::Answered(_) => {
-                    let made = operation.revision().unwrap_or_default();
-                    blame(Rule::Once, &format!("it was made here, too, and says that it made {made}"))
-                }
-            };
-            // An answer that speaks of another revision says less than an error.
-            let is_weak = |violation: &Violation| violation.rule == Rule::Once;
-            if blamed.as_ref().is_none_or(is_weak) {
-                blamed = Some(found);
-            }
-        }
-        if let Some(lease) = self.leases.ends(before, events) {
-            if self.leases.ends_early(lease, revision, &self.seen) {
-                let what = format!("the keys of lease {lease:x} were deleted before its time was over");
-                blamed = Some(blame(Rule::Lease, None, what));
-            } else {
-                makers.push(Maker::Lease(lease));
-            }
-        }
-        let blame =
-            blamed.unwrap_or_else(|| blame(Rule::Unasked, None, format!("nobody has asked for {events:?}")));
-        Unclaimed { revision, makers, blame }
     }
 
     /// Finds out who made what nobody claims.

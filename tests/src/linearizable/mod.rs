@@ -35,7 +35,7 @@
 //! | `truth` | what really happened |
 //! | `order` | real time: what had been seen before an operation began |
 //! | `spec` | what one operation does to a state |
-//! | `checker` | the replay |
+//! | `checker`, `checked` | the replay, and what was looked at |
 //! | `claims` | which operation claims which revision |
 //! | `unclaimed` | who made the revisions that nobody claims |
 //! | `leases` | leases: when they begin and end |
@@ -43,6 +43,7 @@
 //! | `workload` | calls at random |
 
 mod cached;
+mod checked;
 mod checker;
 mod claims;
 mod history;
@@ -60,7 +61,8 @@ mod tests;
 
 use std::fmt;
 
-pub use checker::{Checked, check};
+pub use checked::Checked;
+pub use checker::check;
 pub use history::{Answer, Demand, Operation, Outcome, Request};
 pub use recorder::{RecordedClient, Recorder};
 pub use truth::Truth;

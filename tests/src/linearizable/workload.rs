@@ -22,8 +22,10 @@ const PAST: i64 = 20;
 /// Which calls there are beside reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kinds {
-    /// Grants, renewals and ends of leases, and puts that hang keys on them.
+    /// Grants and ends of leases, and puts that hang keys on them.
     pub leases: bool,
+    /// Renewals of leases. A leader that doesn't know yet that it is one no longer may renew a lease in vain, on some versions.
+    pub renewals: bool,
     /// Reads at revisions of the past, which a compaction may have taken.
     pub past: bool,
     /// One call in so many is given up before it has ended; 0 for none.
@@ -129,9 +131,11 @@ impl Workload {
 
     /// Of one key, or of several, but never of those that hang on leases alone.
     fn delete_request(&mut self) -> DeleteRangeRequest {
-        let end = format!("{}{}", self.prefix, self.random.u32(..self.keys));
-        let range_end = if self.random.u32(..6) == 0 { end.into() } else { Bytes::new() };
-        let key = self.key();
+        let (one, other) = (self.key(), self.key());
+        let (key, range_end) = match self.random.u32(..6) {
+            0 if one != other => (one.clone().min(other.clone()), one.max(other)),
+            _ => (one, Bytes::new()),
+        };
         DeleteRangeRequest { key, range_end, prev_kv: self.random.bool() }
     }
 
@@ -258,7 +262,7 @@ impl Workload {
             return;
         }
         match self.random.u32(..8) {
-            0..3 => drop(self.client.keep_alive_once(self.lease).await),
+            0..3 if self.kinds.renewals => drop(self.client.keep_alive_once(self.lease).await),
             3 => {
                 let lease = std::mem::take(&mut self.lease);
                 let _ended = self.client.revoke(lease).await;

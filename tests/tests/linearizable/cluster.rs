@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How often a leader is lost, unless somebody wants more.
-const LEADERS: u64 = 3;
+const LEADERS: u64 = 2;
 
 /// How long a leader is away, or cut off from the others: long enough for another one to be elected.
 const AWAY: Duration = Duration::from_millis(2_500);

@@ -226,10 +226,7 @@ fn what_a_store_answers_to_clients_that_overlap_is_accepted() {
     let mut all = super::super::Checked::default();
     for seed in 0..SEEDS {
         let checked = run(seed).check().unwrap_or_else(|broken| panic!("seed {seed}: {broken:#?}"));
-        all.writes += checked.writes;
-        all.reads += checked.reads;
-        all.executed += checked.executed;
-        all.expired += checked.expired;
+        all += checked;
         assert_eq!(checked.unverified, 0, "seed {seed}");
     }
     // There was enough of everything.
