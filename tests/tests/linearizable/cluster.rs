@@ -67,10 +67,10 @@ async fn calls_are_linearizable_while_leaders_are_lost(version: EtcdVersion, num
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_are_linearizable_while_leaders_of_3_5_are_lost() {
-    calls_are_linearizable_while_leaders_are_lost(EtcdVersion::V3_5, 4).await;
+    calls_are_linearizable_while_leaders_are_lost(EtcdVersion::V3_5, 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_are_linearizable_while_leaders_of_3_7_are_lost() {
-    calls_are_linearizable_while_leaders_are_lost(EtcdVersion::V3_7, 5).await;
+    calls_are_linearizable_while_leaders_are_lost(EtcdVersion::V3_7, 7).await;
 }

@@ -61,23 +61,25 @@ mod model {
 }
 
 #[cfg(unix)]
-mod v3_5 {
-    use super::*;
-    use etcd_watch_testkit::harness::EtcdVersion;
+macro_rules! tests_on {
+    ($($module:ident: $version:ident, $seed:literal;)*) => {$(
+        #[cfg(unix)]
+        mod $module {
+            use super::*;
 
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn calls_are_linearizable_through_faults() {
-        super::calls_are_linearizable_through_faults(Kind::Real(EtcdVersion::V3_5), 2).await;
-    }
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn calls_are_linearizable_through_faults() {
+                let kind = Kind::Real(etcd_watch_testkit::harness::EtcdVersion::$version);
+                super::calls_are_linearizable_through_faults(kind, $seed).await;
+            }
+        }
+    )*};
 }
 
 #[cfg(unix)]
-mod v3_7 {
-    use super::*;
-    use etcd_watch_testkit::harness::EtcdVersion;
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn calls_are_linearizable_through_faults() {
-        super::calls_are_linearizable_through_faults(Kind::Real(EtcdVersion::V3_7), 3).await;
-    }
+tests_on! {
+    v3_4: V3_4, 2;
+    v3_5: V3_5, 3;
+    v3_6: V3_6, 4;
+    v3_7: V3_7, 5;
 }
