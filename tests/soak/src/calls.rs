@@ -9,7 +9,10 @@ use etcd_watch_testkit::{
 };
 use tokio::{task::JoinHandle, time::MissedTickBehavior};
 
-use crate::{clients::NamedClient, clock::Clock, finding::Finding, keys::CALLS, writers::Gate};
+use crate::{
+    clients::NamedClient, clock::Clock, finding::Finding, keys::CALLS, sabotage::Saboteur,
+    settings::Settings, writers::Gate,
+};
 
 /// Few, so that calls meet.
 const KEYS: u32 = 8;
@@ -24,11 +27,13 @@ const WRITES_PER_CALL: u32 = 4;
 /// Tasks that make calls until they are dropped.
 pub(crate) struct Callers {
     recorder: Recorder,
+    saboteur: Saboteur,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Callers {
-    pub(crate) fn start(clients: &[NamedClient], gate: &Gate, writes_per_second: u32, seed: u64) -> Self {
+    pub(crate) fn start(clients: &[NamedClient], gate: &Gate, settings: &Settings) -> Self {
+        let (writes_per_second, seed) = (settings.writes_per_second, settings.seed);
         let recorder = Recorder::new();
         let count = u32::try_from(clients.len()).unwrap_or(u32::MAX).max(1);
         let pace = Duration::from_secs(1) * count * WRITES_PER_CALL / writes_per_second.max(1);
@@ -36,7 +41,8 @@ impl Callers {
             let recorded = recorder.client(client.client.clone());
             tokio::spawn(call_on(recorded, gate.clone(), pace, seed.wrapping_add(number)))
         });
-        Self { tasks: tasks.collect(), recorder }
+        let saboteur = Saboteur::new(settings.sabotage, seed);
+        Self { tasks: tasks.collect(), recorder, saboteur }
     }
 
     /// Holds what was written down against what happened, and forgets it. Nobody may call meanwhile.
@@ -44,8 +50,9 @@ impl Callers {
     /// # Errors
     /// Every promise that was broken.
     pub(crate) fn check(&self, truth: &Truth, version: Version) -> Result<Checked, Vec<Finding>> {
-        let history = self.recorder.history();
+        let mut history = self.recorder.history();
         self.recorder.clear();
+        self.saboteur.meddle_with_calls(&mut history);
         check(&history, truth, &ModelConfig::like(version)).map_err(|violations| {
             let finding = |violation: etcd_watch_testkit::linearizable::Violation| {
                 let operation = violation.operation.and_then(|operation| history.get(operation));

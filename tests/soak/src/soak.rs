@@ -173,8 +173,7 @@ impl Soak {
             self.settings.writes_per_second,
             self.settings.seed,
         ));
-        let writes = self.settings.writes_per_second;
-        self.callers = Some(Callers::start(&self.clients, &self.gate, writes, self.settings.seed));
+        self.callers = Some(Callers::start(&self.clients, &self.gate, &self.settings));
         loop {
             let recorder = Arc::new(Recorder::start(self.world.endpoints.clone()).await?);
             let clock = Arc::new(Clock::starting_at(recorder.recorded()));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use etcd_watch_core::{KeyRange, Refusal};
 use etcd_watch_proto::{
-    etcdserverpb::{RangeRequest, TxnRequest, response_op::Response},
+    etcdserverpb::{DeleteRangeRequest, RangeRequest, TxnRequest, response_op::Response},
     mvccpb::Event,
 };
 
@@ -367,17 +367,12 @@ fn a_cache_keeps_what_each_of_its_reads_promises() {
 #[test]
 fn deletes_that_nobody_heard_of_are_matched_with_what_is_left_over() {
     let mut story = Story::new();
-    story.ask(txn([put("a", "1"), put("b", "2")]));
-    // Either may have deleted `a`, if it came first, but only one of them `b`.
-    let range = RangeRequest { key: "a".into(), range_end: "c".into(), ..RangeRequest::default() };
-    let both = etcd_watch_proto::etcdserverpb::DeleteRangeRequest {
-        key: range.key,
-        range_end: range.range_end,
-        prev_kv: false,
-    };
-    story.ask_in_vain(Request::Delete(both), false);
+    story.ask(put("a", "1"));
+    let range = DeleteRangeRequest { key: "a".into(), range_end: "c".into(), prev_kv: false };
+    // Either may have deleted `a`, but only the first one `b`: so it was the second one that deleted `a`.
+    story.ask_in_vain(Request::Delete(range), false);
     story.ask_in_vain(delete("a"), true);
-    story.ask(put("c", "3"));
+    story.ask(txn([put("b", "2"), put("c", "3")]));
     story.others(&delete("b"));
     let checked = story.checked();
     assert_eq!((checked.unknown, checked.executed), (2, 2));
