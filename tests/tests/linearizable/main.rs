@@ -21,6 +21,7 @@ mod world;
 
 use std::{env, str::FromStr, time::Duration};
 
+use etcd_watch_testkit::linearizable::Checked;
 use world::{Kind, World};
 
 /// How long calls are made, unless somebody wants more.
@@ -46,9 +47,13 @@ async fn calls_are_linearizable_through_faults(kind: Kind, number: u64) {
     let run = world.run(seed, duration(SECONDS), world.strike(seed)).await;
     let checked = run.check().await;
     println!("{checked:?}");
-    // There was enough of everything.
-    assert!(checked.writes > 100 && checked.reads > 100, "{checked:?}");
-    assert!(checked.unknown > 0 && checked.unverified == 0 && checked.expired > 0, "{checked:?}");
+    assert_enough(&checked);
+}
+
+/// There was enough of everything, on a slow machine too.
+fn assert_enough(checked: &Checked) {
+    assert!(checked.writes > 20 && checked.reads > 20 && checked.expired > 0, "{checked:?}");
+    assert!(checked.unknown > 0 && checked.unverified == 0, "{checked:?}");
 }
 
 mod model {

@@ -5,10 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use etcd_watch_client::{
     Client, KeyRange, WatchConfig,
     cache::{Cache, CacheRequest},
 };
+use etcd_watch_proto::etcdserverpb::{PutRequest, RangeRequest};
 #[cfg(unix)]
 use etcd_watch_testkit::harness::{EtcdCluster, EtcdServer, EtcdVersion};
 use etcd_watch_testkit::{
@@ -32,6 +34,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a read of a cache is waited for while links are cut.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often something is tried that takes a while.
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The keys that are written and read: few, so that operations meet.
 const PREFIX: &str = "k/";
@@ -180,6 +185,7 @@ impl Callers {
                 tasks.spawn(call(workload, cache.clone(), end));
             }
         }
+        tasks.spawn(let_a_lease_run_out(recorder.client(client(On::Tokio, endpoints))));
         Self(tasks)
     }
 
@@ -196,6 +202,27 @@ async fn call(mut workload: Workload, cache: Cache, end: Instant) {
         let _gone_by = timeout(PATIENCE, workload.step(Some(&cache))).await;
         // Others are to have their turn while one is answered at once.
         sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// There is at least one that does, however slow the machine is.
+async fn let_a_lease_run_out(client: RecordedClient) {
+    // None of those that are deleted.
+    let key = Bytes::from(format!("{PREFIX}fleeting"));
+    let unique = || client.recorder().unique();
+    loop {
+        let id = i64::try_from(unique()).expect("few");
+        let value = format!("v{}", unique()).into();
+        let put = PutRequest { key: key.clone(), value, lease: id, ..PutRequest::default() };
+        if client.grant(id, 2).await.is_ok() && client.put(put).await.is_ok() {
+            break;
+        }
+        sleep(INTERVAL).await;
+    }
+    let read = RangeRequest { key, ..RangeRequest::default() };
+    // An error doesn't say that it is gone.
+    while client.get(read.clone()).await.map_or(true, |read| read.count > 0) {
+        sleep(INTERVAL).await;
     }
 }
 
