@@ -24,7 +24,8 @@ const PAST: i64 = 20;
 pub struct Kinds {
     /// Grants and ends of leases, and puts that hang keys on them.
     pub leases: bool,
-    /// Renewals of leases. A leader that doesn't know yet that it is one no longer may renew a lease in vain, on some versions.
+    /// Renewals of leases. Some versions let a leader that is none any longer answer them; the lease then seems to end
+    /// before its time.
     pub renewals: bool,
     /// Reads at revisions of the past, which a compaction may have taken.
     pub past: bool,
