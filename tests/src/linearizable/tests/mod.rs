@@ -2,6 +2,7 @@
 
 mod leases;
 mod random;
+mod reads;
 mod rules;
 mod story;
 

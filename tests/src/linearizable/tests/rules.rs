@@ -1,56 +1,20 @@
-//! Keys.
+//! Writes, and what is seen of them.
 
-use std::time::Duration;
-
-use etcd_watch_core::{KeyRange, Refusal};
+use etcd_watch_core::KeyRange;
 use etcd_watch_proto::{
-    etcdserverpb::{DeleteRangeRequest, RangeRequest, TxnRequest, response_op::Response},
+    etcdserverpb::{DeleteRangeRequest, RangeRequest, response_op::Response},
     mvccpb::Event,
 };
 
 use super::{
     super::{Answer, Demand, Operation, Outcome, Request, Rule, Truth, check},
-    Story, delete, get, put, serializable,
+    Story, delete, get, put,
+    reads::{at_revision, cached, story},
+    serializable,
     story::broken,
     txn,
 };
 use crate::model::ModelConfig;
-
-/// `a` is put twice, and read.
-fn story() -> Story {
-    let mut story = Story::new();
-    story.ask(put("a", "1"));
-    story.ask(put("a", "2"));
-    story.ask(get("a"));
-    story
-}
-
-/// What is read of `a` at revision 2, where it is 1.
-fn stale(story: &mut Story, request: Request) -> usize {
-    let stale = story.ask(at_revision(&request, 2));
-    let operation = &mut story.history[stale];
-    operation.request = request;
-    if let Outcome::Answered(Answer::Range(range)) = &mut operation.outcome {
-        range.header.as_mut().expect("it has one").revision = 2;
-    }
-    stale
-}
-
-fn at_revision(request: &Request, revision: i64) -> Request {
-    match request {
-        Request::Range(range) | Request::Cached(range, _) => {
-            Request::Range(RangeRequest { revision, ..range.clone() })
-        }
-        other => other.clone(),
-    }
-}
-
-fn cached(demand: Demand) -> Request {
-    match get("") {
-        Request::Range(range) => Request::Cached(range, demand),
-        other => other,
-    }
-}
 
 #[test]
 fn what_happened_one_after_the_other_is_accepted() {
@@ -73,35 +37,6 @@ fn what_happened_one_after_the_other_is_accepted() {
 }
 
 #[test]
-fn a_stale_read_breaks_current_unless_it_is_serializable() {
-    let mut story = story();
-    let read = stale(&mut story, get("a"));
-    assert_eq!(story.broken(), [(Rule::Current, Some(read), 2)]);
-    story.history[read].request = serializable("a");
-    assert_eq!(story.checked().reads, 2);
-}
-
-#[test]
-fn a_read_may_miss_what_was_acknowledged_only_while_it_was_under_way() {
-    let mut story = story();
-    story.history.truncate(2);
-    let read = stale(&mut story, get("a"));
-    story.move_into(read, 1);
-    assert_eq!(story.checked().reads, 1);
-}
-
-#[test]
-fn a_read_that_saw_less_than_another_one_before_it_is_stale() {
-    let mut story = Story::new();
-    story.ask(put("a", "1"));
-    // Its client never hears of it, but somebody sees it.
-    story.ask_in_vain(put("a", "2"), true);
-    story.ask(serializable("a"));
-    let read = stale(&mut story, get("a"));
-    assert_eq!(story.broken(), [(Rule::Current, Some(read), 2)]);
-}
-
-#[test]
 fn nobody_sees_a_write_before_it_is_asked_for() {
     for read in [get("a"), serializable("a"), cached(Demand::Any)] {
         let mut story = story();
@@ -116,15 +51,6 @@ fn nobody_sees_a_write_before_it_is_asked_for() {
     let read = story.ask(serializable("a"));
     story.move_before(read, write);
     assert_eq!(story.broken(), [(Rule::Causal, Some(write), 2)]);
-}
-
-#[test]
-fn nobody_sees_a_revision_that_is_not_there() {
-    let mut story = story();
-    if let Answer::Range(range) = story.answer(2) {
-        range.header.as_mut().expect("it has one").revision = 4;
-    }
-    assert_eq!(story.broken(), [(Rule::Causal, Some(2), 4)]);
 }
 
 #[test]
@@ -309,59 +235,6 @@ fn a_delete_that_found_nothing_has_to_have_found_nothing() {
     assert_eq!(story.broken(), []);
     story.history[gone].request = delete("a");
     assert_eq!(story.broken(), [(Rule::Answer, Some(gone), 3)]);
-}
-
-#[test]
-fn a_read_of_the_past_is_replayed() {
-    let mut story = story();
-    let read = story.ask(at_revision(&get("a"), 2));
-    assert_eq!(story.broken(), []);
-    story.history[read].request = at_revision(&get("a"), 3);
-    assert_eq!(story.broken(), [(Rule::Answer, Some(read), 3)]);
-}
-
-#[test]
-fn a_revision_of_the_past_is_not_refused_as_one_of_the_future() {
-    let mut story = story();
-    let read = story.is_refused(at_revision(&get("a"), 3), false);
-    story.history[read].outcome = Outcome::NotExecuted(Some(Refusal::FutureRevision));
-    assert_eq!(story.broken(), [(Rule::Refusal, Some(read), 3)]);
-    story.history[read].request = at_revision(&get("a"), 4);
-    assert_eq!(story.broken(), []);
-}
-
-#[test]
-fn transactions_are_serializable_if_they_read_so_or_do_nothing() {
-    let is_linearizable = |request: Request| {
-        let mut story = Story::new();
-        let number = story.ask(request);
-        story.history[number].is_linearizable()
-    };
-    assert!(!is_linearizable(txn([serializable("a"), serializable("b")])));
-    assert!(!is_linearizable(Request::Txn(TxnRequest::default())));
-    assert!(is_linearizable(txn([serializable("a"), get("b")])));
-    assert!(is_linearizable(txn([serializable("a"), delete("b")])));
-    assert!(!is_linearizable(serializable("a")) && is_linearizable(get("a")));
-}
-
-#[test]
-fn a_cache_keeps_what_each_of_its_reads_promises() {
-    let mut story = story();
-    let read = stale(&mut story, cached(Demand::Any));
-    assert_eq!(story.broken(), []);
-    for demand in [Demand::Current, Demand::AtLeast(3), Demand::Within(Duration::from_millis(1))] {
-        story.history[read].request = cached(demand);
-        assert_eq!(story.broken(), [(Rule::Current, Some(read), 2)], "{demand:?}");
-    }
-    for demand in [Demand::AtLeast(2), Demand::Within(Duration::from_millis(10))] {
-        story.history[read].request = cached(demand);
-        assert_eq!(story.broken(), [], "{demand:?}");
-    }
-    // It is only ever the store at one revision.
-    if let Answer::Range(range) = story.answer(read) {
-        range.kvs[0].value = "2".into();
-    }
-    assert_eq!(story.broken(), [(Rule::Answer, Some(read), 2)]);
 }
 
 #[test]
