@@ -9,6 +9,7 @@
 //! - [`fuzz`]: what fuzzers run.
 //! - [`harness`]: real etcd servers, found on this machine, started and driven.
 //! - [`lawful`]: property tests for whatever consumes watches: random histories of what they may be handed.
+//! - [`linearizable`]: whether calls, as clients saw them, are what one store can have answered.
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
 //! - [`proxy`]: a TCP proxy that cuts, delays, holds and swallows, on command.
 //! - [`server`]: a gRPC server around the model, in the process.
@@ -31,6 +32,8 @@ pub mod fuzz;
 pub mod harness;
 #[cfg(feature = "lawful")]
 pub mod lawful;
+#[cfg(feature = "linearizable")]
+pub mod linearizable;
 pub mod model;
 pub mod proxy;
 pub mod server;

@@ -35,7 +35,7 @@ const QUICK: [&[&str]; 2] = [
         "--package=xtask",
     ],
     // The machine against the model etcd: every interleaving of small worlds, a slice of the simulator, the corpus of the
-    // fuzzers; and the conformance suite on the model, with clients on every runtime.
+    // fuzzers; and the conformance suite and calls on the model, with clients on every runtime.
     &[
         "--package=etcd-watch-testkit",
         "--lib",
@@ -43,10 +43,11 @@ const QUICK: [&[&str]; 2] = [
         "--test=exhaustive",
         "--test=fuzz_corpus",
         "--test=lawful",
+        "--test=linearizable",
         "--test=simulation",
         "--ignore-default-filter",
         "--filterset",
-        "(kind(lib) & not test(/::real_servers::|::command_line::/)) | (kind(test) & not binary(conformance)) | test(/::model::/)",
+        "(kind(lib) & not test(/::real_servers::|::command_line::/)) | (kind(test) & not binary(/^(conformance|linearizable)$/)) | test(/::model::/) | (binary(linearizable) & test(/^(model|planted)::/))",
     ],
 ];
 

@@ -64,7 +64,9 @@ impl Client {
         Ok(header(self.calls().call(compact.into().into_request()?).await?.header))
     }
 
-    /// Runs a transaction. One that only reads is retried like a read.
+    /// Runs a transaction. One that only reads is retried like a read. etcd answers one from the member's own store, which
+    /// may lag, if all of its steps are serializable reads, and so also if it has no steps and only compares: give that one
+    /// a linearizable read as a step.
     ///
     /// # Errors
     /// An empty key or an invalid option in it, the server's refusal, or an answer that didn't come.

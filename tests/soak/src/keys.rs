@@ -1,9 +1,17 @@
 //! The keys that are written and watched.
 
-use etcd_watch_client::{Delete, Put, Txn};
+use etcd_watch_client::{Delete, KeyRange, Put, Txn};
 
-/// Every key begins with this.
+/// Every key that is watched begins with this.
 pub(crate) const PREFIX: &str = "soak/";
+
+/// Every key that only recorded calls write begins with this.
+pub(crate) const CALLS: &str = "calls/";
+
+/// The keys that only recorded calls write.
+pub(crate) fn calls() -> KeyRange {
+    KeyRange::prefix(CALLS)
+}
 
 /// How many groups of keys there are.
 pub(crate) const GROUPS: u32 = 6;

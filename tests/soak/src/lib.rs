@@ -16,6 +16,7 @@
 //! | a watch that ends says up to where it delivered everything | by the rules, up to there |
 //! | a watch ends only if history is compacted, it was to end when its consumer lags, or the store went back | by its reason |
 //! | mirrors and caches are exact at the revision they say | each second, key by key |
+//! | calls are linearizable, and what says that it was not executed was not | when everything comes to rest, by [`linearizable`](etcd_watch_testkit::linearizable) |
 //! | nothing hangs | all have to come to a mark, a write of everything, within [`Settings::patience`] |
 //! | after a restore all watches end, and all copies are the store again | key by key |
 //! | nothing is left behind | in the end neither clients nor members hold a watch |
@@ -26,6 +27,7 @@
 //! | `world` | the cluster and the proxies |
 //! | `clients` | the clients |
 //! | `keys`, `writers` | what is written |
+//! | `calls` | calls that are written down |
 //! | `classes`, `observer`, `watches` | what is watched |
 //! | `replicas` | mirrors and caches |
 //! | `faults`, `storm` | what is broken |
@@ -37,6 +39,7 @@
 #![cfg(unix)]
 #![allow(clippy::exhaustive_enums, reason = "only the soak's own tests and program use them")]
 
+mod calls;
 mod chart;
 mod checking;
 mod classes;

@@ -41,7 +41,7 @@ struct Arguments {
     /// Write the report to this file, too.
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
-    /// Break a promise on purpose: `drop-event` loses one event in 5000.
+    /// Break a promise on purpose: `drop-event` loses one event in 5000, `forget-call` leaves out one call in 500.
     #[arg(long, hide = true, value_parser = sabotage)]
     sabotage: Option<Sabotage>,
 }
@@ -49,7 +49,8 @@ struct Arguments {
 fn sabotage(text: &str) -> Result<Sabotage, String> {
     match text {
         "drop-event" => Ok(Sabotage::DropEvent(5000)),
-        _ => Err("there is only drop-event".to_owned()),
+        "forget-call" => Ok(Sabotage::ForgetCall(500)),
+        _ => Err("there are drop-event and forget-call".to_owned()),
     }
 }
 

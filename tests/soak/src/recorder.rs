@@ -15,6 +15,7 @@ use etcd_watch_proto::{
     },
     mvccpb::Event,
 };
+use etcd_watch_testkit::linearizable::Truth;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -28,6 +29,7 @@ use tonic::{
 
 use crate::{
     error::SoakError,
+    keys::calls,
     ledger::{Ledger, State, Unsound},
 };
 
@@ -48,6 +50,8 @@ pub(crate) struct Recorder {
 
 struct Shared {
     ledger: Mutex<Ledger>,
+    /// What happened to the keys of calls, all of it.
+    calls: Mutex<Truth>,
     recorded: watch::Sender<i64>,
     /// Why it can't go on.
     trouble: Mutex<Option<String>>,
@@ -67,6 +71,7 @@ impl Recorder {
     pub(crate) async fn start(endpoints: Vec<String>) -> Result<Self, SoakError> {
         let (revision, state) = read_any(&endpoints).await?;
         let shared = Arc::new(Shared {
+            calls: Mutex::new(Truth::starting_at(revision, state.values().cloned().collect(), calls())),
             ledger: Mutex::new(Ledger::starting_at(revision, state)),
             recorded: watch::Sender::new(revision),
             trouble: Mutex::new(None),
@@ -78,6 +83,11 @@ impl Recorder {
 
     pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         lock(&self.shared.ledger)
+    }
+
+    /// What happened to the keys of calls since it began.
+    pub(crate) fn calls(&self) -> Truth {
+        lock(&self.shared.calls).clone()
     }
 
     /// The revision up to which everything is written down.
@@ -163,6 +173,7 @@ impl Shared {
 
     fn write_down(&self, events: Vec<Event>) -> Result<(), Unsound> {
         let mut ledger = lock(&self.ledger);
+        lock(&self.calls).extend(&events);
         ledger.record(events)?;
         self.recorded.send_replace(ledger.recorded());
         Ok(())

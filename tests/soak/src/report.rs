@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use etcd_watch_client::Stats;
+use etcd_watch_testkit::linearizable::Checked;
 
 use crate::{
     chart,
@@ -28,6 +29,8 @@ pub struct Report {
     pub faults: Vec<Done>,
     /// What was written.
     pub writes: Writes,
+    /// What was called and checked, beside what was written.
+    pub calls: Checked,
     /// What was watched and checked.
     pub watches: Counts,
     /// Events delivered to consumers of watches.
@@ -121,6 +124,18 @@ impl fmt::Display for Report {
         writeln!(f, "etcd {}, seed {seed}, {:.0} s", self.version, self.lasted.as_secs_f64())?;
         let Writes { made, unsure, failed } = self.writes;
         writeln!(f, "writes        {made} made, {unsure} maybe, {failed} not")?;
+        let calls = self.calls;
+        writeln!(
+            f,
+            "calls         {}: {} wrote, {} read, {} were not executed; {} maybe, of which {} were; {} leases ran out",
+            calls.operations,
+            calls.writes,
+            calls.reads,
+            calls.not_executed,
+            calls.unknown,
+            calls.executed,
+            calls.expired
+        )?;
         let counts = self.watches;
         let rate = self.delivered as f64 / self.lasted.as_secs_f64().max(1.0);
         writeln!(

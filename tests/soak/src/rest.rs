@@ -53,7 +53,16 @@ impl Soak {
             tokio::time::sleep(INTERVAL).await;
         }
         self.compare_with_the_store(epoch).await?;
+        self.check_calls(epoch)?;
         Ok(peace)
+    }
+
+    /// Holds the calls that were written down against what was recorded.
+    fn check_calls(&mut self, epoch: &Epoch) -> Result<(), Stop> {
+        if let Some(callers) = &self.callers {
+            self.calls += callers.check(&epoch.recorder.calls(), self.world.version)?;
+        }
+        Ok(())
     }
 
     /// A last write that every watch sees.

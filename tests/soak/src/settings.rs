@@ -34,6 +34,8 @@ pub struct Settings {
 pub enum Sabotage {
     /// One event in so many, over all watches, is lost.
     DropEvent(u64),
+    /// One call in so many is not written down, as if its client had made it in secret.
+    ForgetCall(u64),
 }
 
 impl Settings {

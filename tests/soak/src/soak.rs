@@ -9,7 +9,7 @@ use std::{
 };
 
 use etcd_watch_client::Client;
-use etcd_watch_testkit::harness::HarnessError;
+use etcd_watch_testkit::{harness::HarnessError, linearizable::Checked};
 use tokio::{
     sync::{RwLock, mpsc, watch},
     task::JoinHandle,
@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    calls::Callers,
     clients::{self, NamedClient},
     clock::Clock,
     error::SoakError,
@@ -91,6 +92,8 @@ pub(crate) struct Soak {
     pub(crate) gate: Gate,
     writers: Option<Writers>,
     writes: Writes,
+    pub(crate) callers: Option<Callers>,
+    pub(crate) calls: Checked,
     pub(crate) watches: Watches,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) hurry: watch::Sender<bool>,
@@ -140,6 +143,8 @@ impl Soak {
             direct,
             writers: None,
             writes: Writes::default(),
+            callers: None,
+            calls: Checked::default(),
             watches,
             replicas: Vec::new(),
             hurry,
@@ -168,6 +173,7 @@ impl Soak {
             self.settings.writes_per_second,
             self.settings.seed,
         ));
+        self.callers = Some(Callers::start(&self.clients, &self.gate, &self.settings));
         loop {
             let recorder = Arc::new(Recorder::start(self.world.endpoints.clone()).await?);
             let clock = Arc::new(Clock::starting_at(recorder.recorded()));
@@ -187,6 +193,7 @@ impl Soak {
             chance.schedule.restored(Instant::now() + self.settings.restore_every);
         }
         self.writes = self.writers.take().map(|writers| writers.counts()).unwrap_or_default();
+        self.callers = None;
         drop(peace);
         self.leave_nothing_behind().await
     }
@@ -358,6 +365,7 @@ impl Soak {
             lasted: self.start.elapsed(),
             faults: self.journal.faults(),
             writes: self.writers.as_ref().map_or(self.writes, Writers::counts),
+            calls: self.calls,
             watches: self.watches.counts(),
             delivered: self.watches.delivered(),
             lists: self.replicas_lists(),

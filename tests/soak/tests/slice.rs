@@ -27,6 +27,7 @@ async fn a_short_soak_breaks_no_promise() {
     for (fault, count) in report.faults_by_kind() {
         assert!(count > 0, "{fault} was not used");
     }
+    assert!(report.calls.writes > 0 && report.calls.reads > 0 && report.calls.unknown > 0);
     assert!(report.delivered > 0 && report.watches.events > 0 && report.replicas_compared > 0);
     let directory = tempfile::tempdir().expect("a directory can be made");
     let path = directory.path().join("soak.svg");

@@ -11,13 +11,14 @@ use etcd_watch_proto::etcdserverpb::{
     Member, MemberListResponse, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader,
     StatusResponse, TxnRequest, TxnResponse, WatchRequest, WatchResponse,
 };
+use etcd_watch_proto::mvccpb::{Event, KeyValue, event::EventType};
 use etcd_watch_proto::prost::Message;
 
 use super::config::ModelConfig;
 use super::error::ModelError;
 use super::history::HistoryEvent;
 use super::key_range::KeyRange;
-use super::lease::Lessor;
+use super::lease::{Lessor, MAX_TTL};
 use super::store::{Change, Store, WriteTxn};
 use super::watch_service::{ModelStream, WatchService};
 use super::watch_stream::{Context, WatchStream};
@@ -74,6 +75,33 @@ impl ModelEtcd {
         }
     }
 
+    /// A store that is at a revision and has these pairs, as if it had been compacted there. The leases that they hang on
+    /// exist, for a very long time.
+    #[must_use]
+    pub fn starting_at(config: ModelConfig, revision: i64, pairs: Vec<KeyValue>) -> Self {
+        let mut etcd = Self { store: Store::starting_at(revision, pairs), ..Self::new(config) };
+        for change in etcd.store.history() {
+            if change.lease != 0 && !etcd.lessor.contains(change.lease) {
+                // It is not there yet, and its time is not too long.
+                let _granted = etcd.lessor.grant(change.lease, MAX_TTL, Duration::ZERO);
+            }
+        }
+        etcd.lessor.follow(etcd.store.history());
+        etcd
+    }
+
+    /// Does in one revision what another store did in one: puts and deletes these keys, whatever leases there are.
+    pub fn apply(&mut self, events: &[Event]) {
+        self.write(|txn| {
+            for (event, kv) in events.iter().filter_map(|event| Some((event, event.kv.as_ref()?))) {
+                match event.r#type() {
+                    EventType::Put => drop(txn.put(&kv.key, kv.value.clone(), kv.lease)),
+                    EventType::Delete => drop(txn.delete(&KeyRange::One(kv.key.clone()))),
+                }
+            }
+        });
+    }
+
     /// What the member is and how it behaves.
     #[must_use]
     pub fn config(&self) -> &ModelConfig {
@@ -97,7 +125,8 @@ impl ModelEtcd {
         Some(self.store.compact_revision()).filter(|revision| *revision >= 0)
     }
 
-    /// Every change there ever was, in order, compacted ones too: what watches are checked against.
+    /// Every change there ever was, in order, compacted ones too: what watches are checked against. Of a store that was
+    /// [started at a revision](Self::starting_at), first the last change of each pair.
     #[must_use]
     pub fn history(&self) -> &[Arc<HistoryEvent>] {
         self.store.history()

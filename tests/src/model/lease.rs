@@ -10,7 +10,7 @@ use super::history::EventKind;
 use super::store::Change;
 
 /// Longest time to live there is, in seconds.
-const MAX_TTL: i64 = 9_000_000_000;
+pub(super) const MAX_TTL: i64 = 9_000_000_000;
 
 /// The leases. Keys follow the changes of the store; deleting the keys of a lease that ended is the
 /// caller's part.

@@ -38,6 +38,28 @@ impl Store {
         }
     }
 
+    /// A store that is at a revision and has these pairs, and whose history begins there.
+    pub(super) fn starting_at(revision: i64, mut pairs: Vec<KeyValue>) -> Self {
+        pairs.sort_by_key(|kv| kv.mod_revision);
+        let mut store = Self { revision, compact_revision: revision, ..Self::new() };
+        for kv in pairs {
+            let change = Arc::new(HistoryEvent {
+                revision: kv.mod_revision,
+                sub_revision: 0,
+                kind: EventKind::Put,
+                key: kv.key.clone(),
+                value: kv.value,
+                create_revision: kv.create_revision,
+                version: kv.version,
+                lease: kv.lease,
+                prev: None,
+            });
+            store.versions.insert(kv.key, vec![Arc::clone(&change)]);
+            store.history.push(change);
+        }
+        store
+    }
+
     pub(super) fn revision(&self) -> i64 {
         self.revision
     }
