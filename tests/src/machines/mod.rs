@@ -17,7 +17,7 @@
 //! - **nothing is left**: once everybody has gone, neither members nor clients hold anything of it.
 //!
 //! ```
-//! use etcd_watch_testkit::sim::{Settings, simulate};
+//! use etcd_watch_testkit::machines::{Settings, simulate};
 //!
 //! let counts = simulate(1, Settings::default()).unwrap_or_else(|failure| panic!("{}", failure.shrink()));
 //! assert!(counts.events > 0);
