@@ -13,6 +13,7 @@
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
 //! - [`proxy`]: a TCP proxy that cuts, delays, holds and swallows, on command.
 //! - [`server`]: a gRPC server around the model, in the process.
+//! - `sim` (a feature): a service with the whole client in it, and a hostile etcd, in virtual time, from one seed.
 
 #![allow(clippy::exhaustive_enums, reason = "a test that misses a case must not compile")]
 
@@ -36,3 +37,5 @@ pub mod machines;
 pub mod model;
 pub mod proxy;
 pub mod server;
+#[cfg(feature = "sim")]
+pub mod sim;

@@ -27,17 +27,34 @@ where
     }
 }
 
-/// hyper's timers, on a runtime.
+/// hyper's timers, on a runtime. hyper reckons in the standard library's instants; here they follow the runtime's
+/// clock, so that one in virtual time decides alone when a timer rings.
 #[derive(Clone, Debug)]
-pub(super) struct Timers(pub(super) Arc<dyn Runtime>);
+pub(super) struct Timers {
+    runtime: Arc<dyn Runtime>,
+    /// The same moment by both clocks.
+    began: (Instant, etcd_watch_core::Instant),
+}
+
+impl Timers {
+    pub(super) fn new(runtime: Arc<dyn Runtime>) -> Self {
+        let began = (Instant::now(), runtime.now());
+        Self { runtime, began }
+    }
+}
 
 impl rt::Timer for Timers {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(Sleeping::new(self.0.sleep(duration)))
+        Box::pin(Sleeping::new(self.runtime.sleep(duration)))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
-        self.sleep(deadline.saturating_duration_since(Instant::now()))
+        self.sleep(deadline.saturating_duration_since(self.now()))
+    }
+
+    fn now(&self) -> Instant {
+        let (began, began_here) = self.began;
+        began + self.runtime.now().since(began_here)
     }
 }
 

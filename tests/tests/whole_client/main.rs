@@ -1,0 +1,21 @@
+//! The whole client in virtual time: what it promises, under faults, from seeds; and what the simulation promises.
+//!
+//! `WHOLE_CLIENT_FIRST` and `WHOLE_CLIENT_SEEDS` run other seeds and more of them; thousands are for the example
+//! `simulate-client`.
+
+mod repeatable;
+mod watches;
+
+use std::env;
+use std::ops::Range;
+
+fn number(variable: &str, default: u64) -> u64 {
+    let Ok(value) = env::var(variable) else { return default };
+    value.parse().unwrap_or_else(|_| panic!("{variable}={value}: not a number"))
+}
+
+/// The seeds of a test that runs so many.
+fn seeds(count: u64) -> Range<u64> {
+    let first = number("WHOLE_CLIENT_FIRST", 0);
+    first..first + number("WHOLE_CLIENT_SEEDS", count)
+}
