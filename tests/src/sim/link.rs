@@ -196,7 +196,9 @@ impl Link {
         let id = self.number();
         lock(&self.state.state).delays.insert(id, more);
         let state = self.state.clone();
-        Fault::new(move || drop(lock(&state.state).delays.remove(&id)))
+        Fault::new(move || {
+            lock(&state.state).delays.remove(&id);
+        })
     }
 
     /// Lets no more than so many bytes a second through, each way. What waits for that fills the buffers, and then the
@@ -206,7 +208,9 @@ impl Link {
         let id = self.number();
         lock(&self.state.state).rates.insert(id, bytes_per_second.max(1));
         let state = self.state.clone();
-        Fault::new(move || drop(lock(&state.state).rates.remove(&id)))
+        Fault::new(move || {
+            lock(&state.state).rates.remove(&id);
+        })
     }
 
     fn number(&self) -> u64 {

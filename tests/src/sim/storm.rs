@@ -143,7 +143,8 @@ impl Storm {
             FaultKind::Compaction => {
                 let revision = self.etcd.revision() - self.rng.i64(0..20);
                 // What is compacted already needn't be compacted again.
-                return drop(self.etcd.compact(revision));
+                let _ = self.etcd.compact(revision);
+                return;
             }
             FaultKind::Partition => match self.rng.u8(..4) {
                 0 => link.hold(Direction::ToMember),

@@ -3,8 +3,9 @@
 //! `WHOLE_CLIENT_FIRST` and `WHOLE_CLIENT_SEEDS` run other seeds and more of them; thousands are for the example
 //! `simulate-client`.
 
+mod promises;
 mod repeatable;
-mod watches;
+mod scenarios;
 
 use std::env;
 use std::ops::Range;
