@@ -127,11 +127,7 @@ impl EmbeddedEtcd {
 
     /// The same, until `drain` completes: then HTTP/2's GOAWAY goes out, and the connection ends with its last stream.
     #[cfg(feature = "sim")]
-    pub(crate) fn serve_until<S, D>(
-        &self,
-        socket: S,
-        drain: D,
-    ) -> impl Future<Output = ()> + Send + use<S, D>
+    pub(crate) fn serve_until<S, D>(&self, socket: S, drain: D) -> impl Future<Output = ()> + Send + use<S, D>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
         D: Future<Output = ()> + Send,

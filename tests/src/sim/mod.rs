@@ -159,7 +159,8 @@ impl Sim {
             let core = Arc::new(core::Core::new(seed, self.latency));
             let etcd = Etcd::new(&core, self.members, self.model.clone());
             let world = World::new(core.clone(), etcd);
-            let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.play(&core, scenario(world)))));
+            let ended =
+                catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.play(&core, scenario(world)))));
             (core, ended)
         };
         // The virtual clock is only to be had in the runtime.

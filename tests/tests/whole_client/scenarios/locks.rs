@@ -46,7 +46,7 @@ pub(super) async fn one_holder_at_a_time(world: World) -> Result<(), BoxError> {
         contenders.push(host.spawn(contend(host.clone(), client, rng, arena.clone())));
     }
     world.faults(Faults::all()).await;
-    world.sleep(Duration::from_secs(300)).await;
+    world.sleep(Duration::from_secs(150)).await;
     world.calm().await;
     arena.is_over.store(true, Ordering::Relaxed);
     for contender in contenders {
@@ -58,7 +58,9 @@ pub(super) async fn one_holder_at_a_time(world: World) -> Result<(), BoxError> {
         if kv.key == "log" {
             let token: i64 = String::from_utf8(kv.value.to_vec())?.parse()?;
             if token < last {
-                return Err(format!("the holder with token {token} has written after that with {last}").into());
+                return Err(
+                    format!("the holder with token {token} has written after that with {last}").into()
+                );
             }
             last = token;
         }

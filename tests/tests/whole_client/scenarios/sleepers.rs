@@ -54,6 +54,6 @@ pub(super) async fn a_session_is_lost_when_its_host_wakes_up(world: World) -> Re
     if asleep >= ttl && told_at > awake + Duration::from_millis(20) {
         return Err(format!("awake at {awake:?}, and told at {told_at:?}").into());
     }
-    soon("the other's turn", waiting).await?.ok_or("the other has died")??;
-    Ok(())
+    let (_session, other) = soon("the other's turn", waiting).await?.ok_or("the other has died")??;
+    if other.is_held() { Ok(()) } else { Err("the other has lost it".into()) }
 }
