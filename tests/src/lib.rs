@@ -39,3 +39,7 @@ pub mod proxy;
 pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;
+
+#[cfg(all(doctest, feature = "sim"))]
+#[doc = include_str!("../../docs/simulation.md")]
+mod simulation {}

@@ -5,18 +5,21 @@
 //! [model](crate::model). Nothing waits for real time: an hour passes when everybody waits for it.
 //!
 //! ```
-//! use etcd_watch_client::KeyRange;
+//! use etcd_watch_client::{KeyRange, WatchRequest};
 //! use etcd_watch_testkit::sim;
 //! use std::time::Duration;
 //!
 //! let report = sim::run(7, |world| async move {
 //!     let client = world.client().connect().await?;
-//!     let mut watch = client.watch(KeyRange::key("k"))?;
-//!     let cut_off = world.link(&world.host("client"), 0).partition();
-//!     tokio::spawn(cut_off.lasting(Duration::from_secs(3600)));
+//!     let mut watch = client.watch(WatchRequest::new(KeyRange::key("k")).start_revision(1))?;
+//!     for member in 0..3 {
+//!         let cut_off = world.link(&world.host("client"), member).partition();
+//!         tokio::spawn(cut_off.lasting(Duration::from_secs(1800)));
+//!     }
 //!     let revision = world.etcd().put("k", "v");
 //!     let response = watch.try_next().await?.expect("it goes on");
 //!     assert_eq!(response.events().next().expect("the put").mod_revision(), revision);
+//!     assert!(world.now() >= Duration::from_secs(1800));
 //!     Ok(())
 //! });
 //! let report = report.unwrap_or_else(|failure| panic!("{failure}"));

@@ -3,6 +3,8 @@
 //! `WHOLE_CLIENT_FIRST` and `WHOLE_CLIENT_SEEDS` run other seeds and more of them; thousands are for the example
 //! `simulate-client`.
 
+#![allow(clippy::print_stdout, reason = "what was simulated is told")]
+
 mod failures;
 mod hosts;
 mod network;
