@@ -1,6 +1,7 @@
 //! What the programs of the bench share.
 
 pub mod meter;
+pub mod running;
 pub mod usage;
 
 /// What the keys of all events begin with.

@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use etcd_watch_testkit::sim::{Counts, Failure, Plan, Planted, Settings, run, simulate};
+use etcd_watch_testkit::machines::{Counts, Failure, Plan, Planted, Settings, run, simulate};
 
 struct Arguments {
     first: u64,

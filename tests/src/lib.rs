@@ -10,10 +10,11 @@
 //! - [`harness`]: real etcd servers, found on this machine, started and driven.
 //! - [`lawful`]: property tests for whatever consumes watches: random histories of what they may be handed.
 //! - [`linearizable`]: whether calls, as clients saw them, are what one store can have answered.
+//! - [`machines`]: the core's machines and whole clusters in virtual time, from one seed.
 //! - [`model`]: an etcd member as a synchronous machine, in memory.
 //! - [`proxy`]: a TCP proxy that cuts, delays, holds and swallows, on command.
 //! - [`server`]: a gRPC server around the model, in the process.
-//! - [`sim`]: whole clusters and clients in virtual time, from one seed.
+//! - `sim` (a feature): a service with the whole client in it, and a hostile etcd, in virtual time, from one seed.
 
 #![allow(clippy::exhaustive_enums, reason = "a test that misses a case must not compile")]
 
@@ -22,11 +23,11 @@ pub mod certificates;
 pub mod checks;
 pub mod connect_proxy;
 pub mod differences;
-#[cfg(feature = "sim")]
+#[cfg(feature = "machines")]
 pub mod explore;
-#[cfg(feature = "sim")]
+#[cfg(feature = "machines")]
 pub mod folding;
-#[cfg(feature = "sim")]
+#[cfg(feature = "machines")]
 pub mod fuzz;
 #[cfg(all(unix, feature = "harness"))]
 pub mod harness;
@@ -34,8 +35,14 @@ pub mod harness;
 pub mod lawful;
 #[cfg(feature = "linearizable")]
 pub mod linearizable;
+#[cfg(feature = "machines")]
+pub mod machines;
 pub mod model;
 pub mod proxy;
 pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;
+
+#[cfg(all(doctest, feature = "sim"))]
+#[doc = include_str!("../../docs/simulation.md")]
+mod simulation {}

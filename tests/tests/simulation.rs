@@ -7,7 +7,7 @@
 
 use std::env;
 
-use etcd_watch_testkit::sim::{Counts, Plan, Planted, Settings, run, simulate};
+use etcd_watch_testkit::machines::{Counts, Plan, Planted, Settings, run, simulate};
 
 fn number(variable: &str, default: u64) -> u64 {
     let Ok(value) = env::var(variable) else { return default };

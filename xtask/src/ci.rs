@@ -43,7 +43,7 @@ const FEATURES: [(&str, &[&str]); 5] = [
         ],
     ),
     ("etcd-watch-tokio", &["", "tonic-channel"]),
-    ("etcd-watch-testkit", &["", "certificates", "harness", "lawful", "sim"]),
+    ("etcd-watch-testkit", &["", "certificates", "harness", "lawful", "machines", "sim"]),
     ("etcd-watch-smol", &["", "async-std,metrics,tls-ring"]),
 ];
 

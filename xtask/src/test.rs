@@ -35,7 +35,8 @@ const QUICK: [&[&str]; 2] = [
         "--package=xtask",
     ],
     // The machine against the model etcd: every interleaving of small worlds, a slice of the simulator, the corpus of the
-    // fuzzers; and the conformance suite and calls on the model, with clients on every runtime.
+    // fuzzers; the whole client in virtual time; and the conformance suite and calls on the model, with clients on every
+    // runtime.
     &[
         "--package=etcd-watch-testkit",
         "--lib",
@@ -45,6 +46,7 @@ const QUICK: [&[&str]; 2] = [
         "--test=lawful",
         "--test=linearizable",
         "--test=simulation",
+        "--test=whole_client",
         "--ignore-default-filter",
         "--filterset",
         "(kind(lib) & not test(/::real_servers::|::command_line::/)) | (kind(test) & not binary(/^(conformance|linearizable)$/)) | test(/::model::/) | (binary(linearizable) & test(/^(model|planted)::/))",

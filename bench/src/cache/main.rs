@@ -15,8 +15,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
+use etcd_watch_bench::usage;
 use etcd_watch_client::{cache::Cache, fuzzing::CacheByHand};
 use etcd_watch_core::KeyRange;
 
@@ -69,11 +70,11 @@ fn main() -> Result<()> {
     };
     let mut cache = CacheByHand::new(&client, KeyRange::prefix(feed::PREFIX));
 
-    let before = resident()?;
+    let before = usize::try_from(usage::rss()?)?;
     let listing = list(&mut feed, &mut cache)?;
     let beyond = |cache: &Cache| -> Result<usize> {
         let data = cache.snapshot().bytes();
-        Ok(resident()?.saturating_sub(before + data) / keys)
+        Ok(usize::try_from(usage::rss()?)?.saturating_sub(before + data) / keys)
     };
     let of_list = beyond(cache.cache())?;
     let mut times = update(&mut feed, &mut cache, updates)?;
@@ -147,11 +148,4 @@ fn write(feed: &mut Feed, cache: &mut CacheByHand, rate: usize, lasts: Duration)
 /// The time within which so many thousandths of sorted times are.
 fn part(times: &[Duration], thousandths: usize) -> Duration {
     times.get(times.len() * thousandths / 1_000).copied().unwrap_or_default()
-}
-
-/// The bytes that this process has in memory.
-fn resident() -> Result<usize> {
-    let statm = std::fs::read_to_string("/proc/self/statm").context("only Linux tells")?;
-    let pages: usize = statm.split_whitespace().nth(1).context("a second number")?.parse()?;
-    Ok(pages * 4096)
 }

@@ -3,10 +3,11 @@
 use std::{hint::black_box, time::Instant};
 
 use anyhow::Result;
-use etcd_watch_bench::{median, usage};
+use etcd_watch_bench::{median, running::all_run, usage};
+use etcd_watch_tokio::{Client, KeyRange, OpenError, Watch};
 use serde::Serialize;
 
-use crate::{on::Session, opening::open};
+use crate::on::Session;
 
 /// How often statistics are asked for; the median counts.
 const ASKED: usize = 21;
@@ -24,9 +25,10 @@ pub(crate) struct Idle {
 
 pub(crate) async fn measure(session: Session<'_>, watches: usize) -> Result<Idle> {
     // The first watch allocates what is allocated once; it isn't counted.
-    drop(open(&session.client, 1, |_| "bench/warm".to_owned()).await?);
+    all_run(&open(&session.client, 1)?).await?;
     let rss_before = usage::rss()?;
-    let opened = open(&session.client, watches, |index| format!("bench/{index}")).await?;
+    let opened = open(&session.client, watches)?;
+    all_run(&opened).await?;
     let rss_after = usage::rss()?;
     let client = &session.client;
     let idle = Idle {
@@ -37,6 +39,10 @@ pub(crate) async fn measure(session: Session<'_>, watches: usize) -> Result<Idle
     };
     drop(opened);
     Ok(idle)
+}
+
+fn open(client: &Client, watches: usize) -> Result<Vec<Watch>, OpenError> {
+    (0..watches).map(|index| client.watch(KeyRange::key(format!("bench/{index}")))).collect()
 }
 
 /// The median time of a call, in seconds.

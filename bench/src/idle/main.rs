@@ -11,33 +11,25 @@
 mod machine;
 
 use std::{
-    env, fs,
+    env,
     io::{BufRead, BufReader, Read, Write, stdin, stdout},
     pin::pin,
     process::{Child, Command, Stdio},
     task::{Context, Waker},
-    time::Duration,
 };
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use etcd_watch_bench::PREFIX;
+use etcd_watch_bench::{PREFIX, running::all_run, usage};
 use etcd_watch_testkit::{model::ModelConfig, server::EmbeddedEtcd};
-use etcd_watch_tokio::{Client, KeyRange, Watch, WatchConfig, WatchRequest, WatchState};
+use etcd_watch_tokio::{Client, KeyRange, Watch, WatchConfig, WatchRequest};
 use peak_alloc::PeakAlloc;
-use tokio::time::{sleep, timeout};
 
 #[global_allocator]
 static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// What an idle watch may cost in all, in bytes of the process's memory.
 const MOST: usize = 512;
-
-/// How long all watches may take to be created.
-const DEADLINE: Duration = Duration::from_secs(120);
-
-/// Between two looks at whether a watch runs.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Measures the memory of idle watches.
 #[derive(Parser)]
@@ -96,7 +88,7 @@ fn client(runtime: &tokio::runtime::Runtime, count: usize) -> Result<usize> {
         let mut watches: Vec<Watch> = Vec::with_capacity(count + 1);
         watches.push(open(&client, count)?);
         all_run(&watches).await?;
-        let (allocated, resident) = (ALLOCATOR.current_usage(), resident()?);
+        let (allocated, resident) = (ALLOCATOR.current_usage(), usage::rss()?);
         for index in 0..count {
             watches.push(open(&client, index)?);
         }
@@ -105,7 +97,7 @@ fn client(runtime: &tokio::runtime::Runtime, count: usize) -> Result<usize> {
         let handle = size_of::<Watch>();
         let asked_for = per_watch(ALLOCATOR.current_usage(), allocated) + handle;
         // The handles' pages are touched as they are filled.
-        let of_process = per_watch(self::resident()?, resident);
+        let of_process = per_watch(usize::try_from(usage::rss()?)?, usize::try_from(resident)?);
         println!(
             "a client with {count} watches: {asked_for} bytes for each, {handle} of them the handle; \
              {of_process} in the process's memory"
@@ -120,27 +112,6 @@ fn open(client: &Client, index: usize) -> Result<Watch> {
     let mut cx = Context::from_waker(Waker::noop());
     ensure!(pin!(watch.next()).poll(&mut cx).is_pending(), "nothing has come");
     Ok(watch)
-}
-
-/// Waits until all watches run on the server.
-async fn all_run(watches: &[Watch]) -> Result<()> {
-    let is_running = |watch: &Watch| watch.stats().is_some_and(|stats| stats.state == WatchState::Active);
-    let all_run = async {
-        for watch in watches {
-            while !is_running(watch) {
-                sleep(LOOK_EVERY).await;
-            }
-        }
-    };
-    timeout(DEADLINE, all_run).await.context("not all watches were created in time")
-}
-
-/// How much memory this process has, in bytes.
-fn resident() -> Result<usize> {
-    let status = fs::read_to_string("/proc/self/status").context("resident memory is read from Linux")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("Linux tells it")?;
-    let kilobytes: usize = line.trim_end_matches("kB").trim().parse()?;
-    Ok(kilobytes << 10)
 }
 
 /// The server's process. It ends with this one's end of its standard input.

@@ -4,6 +4,7 @@ use std::{fmt, path::Path, process::Command, str::FromStr, time::Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
+use etcd_watch_bench::usage;
 use etcd_watch_tokio::{KeyRange, MirrorEvent, cache::CacheRequest};
 
 use crate::cpu;
@@ -103,15 +104,13 @@ impl How {
             }
         };
         let seconds = seconds.as_secs_f64();
-        let measured = Measured { keys, seconds, peak_kib: peak_kib()?, ..Measured::default() };
+        let measured = Measured {
+            keys,
+            seconds,
+            peak_kib: usize::try_from(usage::peak_rss()? >> 10)?,
+            ..Measured::default()
+        };
         drop(kept);
         Ok(measured)
     }
-}
-
-/// The most memory that this process has had, in KiB: what Linux calls `VmHWM`.
-fn peak_kib() -> Result<usize> {
-    let status = std::fs::read_to_string("/proc/self/status").context("only Linux tells of its memory")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("Linux tells VmHWM")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
 }

@@ -64,7 +64,7 @@ impl Connection {
         let Terms { options, keepalive, route } = terms;
         let mut http = Builder::new(Spawn(runtime.clone()));
         // No stream is opened before the peer has said how many it allows: it would refuse those over its limit.
-        http.timer(Timers(runtime.clone()))
+        http.timer(Timers::new(runtime.clone()))
             .initial_max_send_streams(0)
             .initial_stream_window_size(options.stream_window)
             .initial_connection_window_size(options.connection_window());

@@ -27,17 +27,34 @@ where
     }
 }
 
-/// hyper's timers, on a runtime.
+/// hyper's timers, on a runtime. hyper reckons in the standard library's instants; here they follow the runtime's
+/// clock, so that one in virtual time decides alone when a timer rings.
 #[derive(Clone, Debug)]
-pub(super) struct Timers(pub(super) Arc<dyn Runtime>);
+pub(super) struct Timers {
+    runtime: Arc<dyn Runtime>,
+    /// The same moment by both clocks.
+    began: (Instant, etcd_watch_core::Instant),
+}
+
+impl Timers {
+    pub(super) fn new(runtime: Arc<dyn Runtime>) -> Self {
+        let began = (Instant::now(), runtime.now());
+        Self { runtime, began }
+    }
+}
 
 impl rt::Timer for Timers {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(Sleeping::new(self.0.sleep(duration)))
+        Box::pin(Sleeping::new(self.runtime.sleep(duration)))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
-        self.sleep(deadline.saturating_duration_since(Instant::now()))
+        self.sleep(deadline.saturating_duration_since(self.now()))
+    }
+
+    fn now(&self) -> Instant {
+        let (began, began_here) = self.began;
+        began + self.runtime.now().since(began_here)
     }
 }
 
@@ -70,9 +87,53 @@ impl rt::Sleep for Sleeping {}
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::{io, net::SocketAddr, task::Waker};
+
+    use hyper::rt::Timer as _;
 
     use super::*;
+    use crate::{Io, Peer};
+
+    /// A runtime whose clock stands still until somebody turns it.
+    #[derive(Debug, Default)]
+    struct Turned {
+        now: Mutex<Duration>,
+        /// How long the last timer is to wait.
+        asked: Mutex<Duration>,
+    }
+
+    impl Runtime for Turned {
+        fn resolve(&self, _: String, _: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn connect(&self, _: Peer) -> BoxFuture<'static, io::Result<Box<dyn Io>>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+            *self.asked.lock().expect("nobody panics with it") = duration;
+            Box::pin(std::future::pending())
+        }
+
+        fn spawn(&self, _: BoxFuture<'static, ()>) {}
+
+        fn now(&self) -> etcd_watch_core::Instant {
+            etcd_watch_core::Instant::ZERO + *self.now.lock().expect("nobody panics with it")
+        }
+    }
+
+    #[test]
+    fn hypers_time_is_the_runtimes() {
+        let runtime = Arc::new(Turned::default());
+        let timers = Timers::new(runtime.clone());
+        let began = timers.now();
+        let minute = Duration::from_secs(60);
+        *runtime.now.lock().expect("nobody panics with it") = minute;
+        assert_eq!(timers.now() - began, minute);
+        drop(timers.sleep_until(began + minute * 3));
+        assert_eq!(*runtime.asked.lock().expect("nobody panics with it"), minute * 2);
+    }
 
     #[test]
     fn a_timer_that_has_rung_says_so_as_often_as_it_is_asked() {

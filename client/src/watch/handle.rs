@@ -68,7 +68,15 @@ impl Waits {
 
 impl Watch {
     pub(crate) fn new(key: WatchKey, start: Option<i64>, lifeline: Arc<Lifeline>, prefix: usize) -> Self {
-        Self { key, resume: start, ended: false, waits: Waits::default(), prefix, ending: OnceLock::new(), lifeline }
+        Self {
+            key,
+            resume: start,
+            ended: false,
+            waits: Waits::default(),
+            prefix,
+            ending: OnceLock::new(),
+            lifeline,
+        }
     }
 
     /// What the machine and its logs call the watch.

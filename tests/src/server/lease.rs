@@ -24,6 +24,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
+        self.0.check_leader()?;
         let now = self.0.now();
         let response = self.0.with_model(|model| model.lease_grant(request.get_ref(), now));
         response.map(Response::new).map_err(status)
@@ -33,6 +34,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        self.0.check_leader()?;
         let response = self.0.with_model(|model| model.lease_revoke(request.get_ref()));
         response.map(Response::new).map_err(status)
     }
@@ -43,14 +45,19 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        self.0.check_leader()?;
         let mut requests = request.into_inner();
         let (answers, outbound) = tokio::sync::mpsc::channel(1);
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
                 let now = shared.now();
-                let reply = shared.with_model(|model| model.lease_keep_alive(&request, now));
-                if answers.send(Ok(reply)).await.is_err() {
+                let reply = match shared.check_leader() {
+                    Ok(()) => Ok(shared.with_model(|model| model.lease_keep_alive(&request, now))),
+                    Err(refused) => Err(refused),
+                };
+                let is_last = reply.is_err();
+                if answers.send(reply).await.is_err() || is_last {
                     break;
                 }
             }
@@ -62,6 +69,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseTimeToLiveRequest>,
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        self.0.check_leader()?;
         let now = self.0.now();
         let response = self.0.with_model(|model| model.lease_time_to_live(request.get_ref(), now));
         Ok(Response::new(response))

@@ -16,6 +16,7 @@ mod tests;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -121,7 +122,42 @@ impl EmbeddedEtcd {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        serve_connection(socket, routes(&self.shared))
+        serve_connection(socket, routes(&self.shared), std::future::pending())
+    }
+
+    /// The same, until `drain` completes: then HTTP/2's GOAWAY goes out, and the connection ends with its last stream.
+    #[cfg(feature = "sim")]
+    pub(crate) fn serve_until<S, D>(&self, socket: S, drain: D) -> impl Future<Output = ()> + Send + use<S, D>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        D: Future<Output = ()> + Send,
+    {
+        serve_connection(socket, routes(&self.shared), drain)
+    }
+
+    /// Ends the watch streams, and lets the store's time stand still until [`resume`](Self::resume): for one that is
+    /// unbound.
+    #[cfg(feature = "sim")]
+    pub(crate) fn halt(&self) {
+        self.shared.stop_member();
+    }
+
+    /// Goes on after [`halt`](Self::halt), as a member does that was restarted.
+    #[cfg(feature = "sim")]
+    pub(crate) fn resume(&self) {
+        self.shared.restart_member();
+    }
+
+    /// Whether some watch stream is still being served.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_readers(&self) -> bool {
+        self.shared.has_readers()
+    }
+
+    /// From now on there is a leader, or none: then watch streams end and KV and lease requests are refused.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_leaderless(&self, is_leaderless: bool) {
+        self.shared.set_leaderless(is_leaderless);
     }
 
     /// Where clients reach it, such as `http://127.0.0.1:40123`.
@@ -193,6 +229,7 @@ impl EmbeddedEtcd {
         let routes = routes(&shared);
         self.server = Some(tokio::spawn(async move {
             tokio::select! {
+                biased;
                 () = accept(listener, routes) => {}
                 () = shared.run_timer() => {}
             }
@@ -213,11 +250,12 @@ async fn accept(listener: TcpListener, routes: Routes) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
+            biased;
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
                     // Small responses aren't to wait for company.
                     let _best_effort = socket.set_nodelay(true);
-                    connections.spawn(serve_connection(socket, routes.clone()));
+                    connections.spawn(serve_connection(socket, routes.clone(), std::future::pending()));
                 }
                 // Out of file descriptors, say: others may be closed soon.
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
@@ -227,12 +265,25 @@ async fn accept(listener: TcpListener, routes: Routes) {
     }
 }
 
-async fn serve_connection(socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, routes: Routes) {
+async fn serve_connection(
+    socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    routes: Routes,
+    drain: impl Future<Output = ()>,
+) {
     let mut http = http2::Builder::new(TokioExecutor::new());
     // As many streams at once as a client likes, as in etcd.
     http.max_concurrent_streams(u32::MAX);
+    // etcd sends none either, and its bytes would tell one run of a simulation from another.
+    http.auto_date_header(false);
+    let connection = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes));
+    let mut connection = pin!(connection);
     // How a connection ends says nothing that a test would want to know from here.
-    let _ended = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes)).await;
+    tokio::select! {
+        biased;
+        _ended = &mut connection => return,
+        () = drain => connection.as_mut().graceful_shutdown(),
+    }
+    let _ended = connection.await;
 }
 
 fn routes(shared: &Arc<Shared>) -> Routes {

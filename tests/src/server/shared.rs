@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::model::{ModelEtcd, ModelStream};
+use super::status::status;
+use crate::model::{ModelError, ModelEtcd, ModelStream};
 
 /// The model behind a lock, and who is to be woken when it has something.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Shared {
     epoch: Instant,
     /// While the member is stopped, its time stands still: no lease ends.
     stopped: AtomicBool,
+    /// Whether there is no leader: nothing can be agreed on.
+    is_leaderless: AtomicBool,
     /// How many KV requests are still to be turned away.
     turn_away: AtomicU64,
     pub(super) range_streams: Counters,
@@ -42,6 +45,7 @@ impl Shared {
             timer: Notify::new(),
             epoch: Instant::now(),
             stopped: AtomicBool::new(false),
+            is_leaderless: AtomicBool::new(false),
             range_streams: Counters::default(),
             turn_away: AtomicU64::new(0),
         }
@@ -55,13 +59,22 @@ impl Shared {
     /// Whether a KV request is served.
     ///
     /// # Errors
-    /// What etcd says while it has too much to apply.
+    /// What etcd says while it has no leader, or too much to apply.
     pub(super) fn admit(&self) -> Result<(), Status> {
+        self.check_leader()?;
         let one_less = |left: u64| left.checked_sub(1);
         match self.turn_away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
             Ok(_) => Err(Status::resource_exhausted("etcdserver: too many requests")),
             Err(_) => Ok(()),
         }
+    }
+
+    /// Whether there is a leader, without which nothing but a member's status is to be had.
+    ///
+    /// # Errors
+    /// What etcd says while it has no leader.
+    pub(super) fn check_leader(&self) -> Result<(), Status> {
+        if self.is_leaderless.load(Ordering::Acquire) { Err(status(ModelError::NoLeader)) } else { Ok(()) }
     }
 
     /// Time as the model counts it.
@@ -117,19 +130,35 @@ impl Shared {
         }
     }
 
+    #[cfg(feature = "sim")]
+    pub(super) fn has_readers(&self) -> bool {
+        !lock(&self.readers).is_empty()
+    }
+
+    /// A leader is lost, with the watch streams, or found.
+    #[cfg(feature = "sim")]
+    pub(super) fn set_leaderless(&self, is_leaderless: bool) {
+        self.is_leaderless.store(is_leaderless, Ordering::Release);
+        if is_leaderless {
+            self.with_model(|model| model.fail_watch_streams(ModelError::NoLeader));
+        }
+    }
+
     /// The member starts again.
     pub(super) fn restart_member(&self) {
         self.with_model(|model| model.restart(self.now()));
         self.stopped.store(false, Ordering::Release);
+        self.timer.notify_one();
     }
 
     /// Does what is due by time, for ever.
     pub(super) async fn run_timer(&self) {
         loop {
             let due = self.with_model(|model| model.poll_timeout());
-            match due {
+            match due.filter(|_| !self.stopped.load(Ordering::Acquire)) {
                 Some(due) => {
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep_until(self.epoch + due) => {}
                         () = self.timer.notified() => {}
                     }

@@ -25,6 +25,7 @@ impl Watch for WatchService {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        self.0.check_leader()?;
         // One response at a time: what the client doesn't take has to wait in the model, which bounds it.
         let (responses, outbound) = mpsc::channel(1);
         tokio::spawn(serve(Arc::clone(&self.0), request.into_inner(), responses));
@@ -39,6 +40,7 @@ async fn serve(shared: Arc<Shared>, requests: Streaming<WatchRequest>, responses
     let (stream, output) = shared.open_watch_stream();
     let room = Notify::new();
     tokio::select! {
+        biased;
         () = receive(&shared, stream, requests, &room) => {}
         () = send(&shared, stream, &output, &room, &responses) => {}
         () = responses.closed() => {}

@@ -1,132 +1,254 @@
-//! A simulator: whole clusters and clients in virtual time, with everything that can go wrong.
+//! A service with the whole client in it, in virtual time: from one seed, bit for bit repeatable.
 //!
-//! Clients run the real core, [`Watcher`](etcd_watch_core::Watcher) and [`Mirror`](etcd_watch_core::Mirror); members
-//! are [`ModelEtcd`](crate::model::ModelEtcd)s that apply one log, each in its own time. Between them is a network
-//! that delays, cuts, holds and swallows; members stop, freeze, lag, are cut off from each other, lose their
-//! leader, are restored from backups and forget tokens; consumers are slow, stall, leave and come back.
-//!
-//! A run follows from its seed, bit for bit. After every response, and at the end, these are checked:
-//!
-//! - **the nine rules** of [`checks`](crate::checks) for every watch, against the store's history, and that each
-//!   ends only for a reason that there was; for every mirror, that its fold is the store at each revision it
-//!   announces;
-//! - **bounded**: what waits for consumers stays within the budgets, each watch's and the client's;
-//! - **live**: once faults stop, everybody is told of a store that is gone, and comes to the revision of the last
-//!   write, within two minutes each, though one consumer never takes anything again (**isolated**); no stream is given
-//!   up as silent that was not cut off;
-//! - **nothing is left**: once everybody has gone, neither members nor clients hold anything of it.
+//! [`run`] gives a scenario a [`World`]: hosts, a network and an etcd cluster. The client on a host is the real one, with
+//! its connections, HTTP/2 and gRPC; the network carries its bytes; at the other end are the gRPC servers of the
+//! [model](crate::model). Nothing waits for real time: an hour passes when everybody waits for it.
 //!
 //! ```
-//! use etcd_watch_testkit::sim::{Settings, simulate};
+//! use etcd_watch_client::{KeyRange, WatchRequest};
+//! use etcd_watch_testkit::sim;
+//! use std::time::Duration;
 //!
-//! let counts = simulate(1, Settings::default()).unwrap_or_else(|failure| panic!("{}", failure.shrink()));
-//! assert!(counts.events > 0);
+//! let report = sim::run(7, |world| async move {
+//!     let client = world.client().connect().await?;
+//!     let mut watch = client.watch(WatchRequest::new(KeyRange::key("k")).start_revision(1))?;
+//!     for member in 0..3 {
+//!         let cut_off = world.link(&world.host("client"), member).partition();
+//!         tokio::spawn(cut_off.lasting(Duration::from_secs(1800)));
+//!     }
+//!     let revision = world.etcd().put("k", "v");
+//!     let response = watch.try_next().await?.expect("it goes on");
+//!     assert_eq!(response.events().next().expect("the put").mod_revision(), revision);
+//!     assert!(world.now() >= Duration::from_secs(1800));
+//!     Ok(())
+//! });
+//! let report = report.unwrap_or_else(|failure| panic!("{failure}"));
+//! assert!(report.wall_time < Duration::from_secs(60));
 //! ```
+//!
+//! What has to hold is checked by the scenario, with its own assertions or with [`checks`](crate::checks). A run fails if
+//! the scenario returns an error, if it or a task of a host panics, and if it takes too long; the [`Failure`] shows the
+//! seed, and what happened last. [`Sim`] has the settings, and runs many seeds.
+//!
+//! A run repeats itself if the code in it does. The executor is tokio's, on one thread with a paused clock, so tasks,
+//! timers and channels of tokio's are in virtual time too. What isn't repeatable by itself:
+//!
+//! - `tokio::select!` polls its branches in random order unless it begins with `biased;`. Built with
+//!   `RUSTFLAGS="--cfg tokio_unstable"`, that follows from the seed too.
+//! - The order of a `HashMap`; random numbers other than those of [`World::rng`] and of `fastrand`'s functions, which
+//!   are seeded; real clocks, threads, `spawn_blocking`, sockets.
+//! - h2 forgets streams that it has reset after 30 s of real time: a run should take less.
 //!
 //! | file | owns |
 //! |---|---|
-//! | `plan`, `generate` | what is to happen, made up from a seed |
-//! | `world`, `schedule` | virtual time; how a run goes, and how it ends |
-//! | `steps` | what each step does |
-//! | `cluster` | members and the log they apply; restored stores |
-//! | `net` | links with frames under way |
-//! | `client`, `calls` | the driver of the real machine, and reads |
-//! | `consumer`, `mirror` | who takes what comes, and compares |
-//! | `shrink`, `report` | what is told of a run |
+//! | `world`, `etcd`, `host`, `link` | what a scenario works with |
+//! | `storm`, `fault` | faults that come by themselves, and that last |
+//! | `runtime`, `gate` | the client's runtime; tasks that are frozen and killed |
+//! | `socket` | bytes under way |
+//! | `core`, `transcript`, `report` | what all share; what is told of a run |
 
-mod calls;
-mod client;
-mod cluster;
-mod consumer;
-mod generate;
-mod mirror;
-mod net;
-mod plan;
+mod core;
+mod etcd;
+mod fault;
+mod gate;
+mod host;
+mod link;
 mod report;
-mod schedule;
-mod shrink;
-mod steps;
+mod runtime;
+mod socket;
+mod storm;
+mod transcript;
 mod world;
 
-#[cfg(test)]
-mod tests;
-
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{self, Duration};
 
-pub use plan::{Change, MirrorPlan, Plan, Planted, RangePlan, Servers, Settings, Setup, Step, WatchPlan};
-pub use report::Counts;
+use etcd_watch_client::BoxError;
+use tokio::runtime::Builder;
 
-use world::World;
+use crate::model::ModelConfig;
 
-/// A promise that was broken.
-#[derive(Debug)]
-pub struct Failure {
-    /// What had been planned: run it again to see the same.
-    pub plan: Plan,
-    /// What was broken.
-    pub what: String,
-}
+pub use etcd::{Backup, Etcd};
+pub use fault::Fault;
+pub use host::{Host, Task};
+pub use link::{Direction, Link};
+pub use report::{Cause, Counts, Failure, Report};
+pub use runtime::SimRuntime;
+pub use storm::{FaultKind, Faults};
+pub use world::World;
 
-impl Failure {
-    /// Everything that happened on the way to it, a line each, by virtual time in seconds.
-    #[must_use]
-    pub fn transcript(&self) -> Vec<String> {
-        let mut world = World::new(&self.plan, true);
-        // If it panics, what was noted before is what there is to show.
-        let _ = catch_unwind(AssertUnwindSafe(|| world.run(&self.plan)));
-        world.into_parts().2
-    }
-}
-
-impl fmt::Display for Failure {
-    /// The plan, the end of the transcript, and what was broken.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LINES: usize = 120;
-        let transcript = self.transcript();
-        writeln!(f, "{}", self.plan)?;
-        let skipped = transcript.len().saturating_sub(LINES);
-        if skipped > 0 {
-            writeln!(f, "({skipped} lines before these)")?;
-        }
-        for line in &transcript[skipped..] {
-            writeln!(f, "{line}")?;
-        }
-        write!(f, "seed {}: {}", self.plan.seed, self.what)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-/// Runs the plan of a seed.
+/// Runs a scenario with every setting at its default: three members, and an hour of virtual time at most.
 ///
 /// # Errors
-/// The first promise that was broken.
-pub fn simulate(seed: u64, settings: Settings) -> Result<Counts, Box<Failure>> {
-    run(&Plan::generate(seed, settings))
+/// The scenario returned an error or panicked, or took too long.
+///
+/// # Panics
+/// Within a tokio runtime.
+pub fn run<F, S>(seed: u64, scenario: F) -> Result<Report, Box<Failure>>
+where
+    F: FnOnce(World) -> S,
+    S: Future<Output = Result<(), BoxError>>,
+{
+    Sim::new().run(seed, scenario)
 }
 
-/// Runs a plan.
-///
-/// # Errors
-/// The first promise that was broken, a panic of the machines among them.
-pub fn run(plan: &Plan) -> Result<Counts, Box<Failure>> {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(plan, false);
-        world.run(plan);
-        world.into_parts()
-    }));
-    let failure = |what| Box::new(Failure { plan: plan.clone(), what });
-    match outcome {
-        Ok((mut counts, None, _)) => {
-            counts.runs = 1;
-            Ok(counts)
-        }
-        Ok((_, Some(what), _)) => Err(failure(what)),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word");
-            Err(failure(format!("a panic: {text}")))
+/// The settings of a run.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Sim {
+    members: usize,
+    model: ModelConfig,
+    limit: Duration,
+    latency: Duration,
+}
+
+impl Default for Sim {
+    fn default() -> Self {
+        let limit = Duration::from_secs(3600);
+        Self { members: 3, model: ModelConfig::default(), limit, latency: Duration::from_millis(3) }
+    }
+}
+
+impl Sim {
+    /// Every setting at its default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many members the cluster has, from 1 to 9. Default: 3.
+    pub fn members(mut self, members: usize) -> Self {
+        self.members = members.clamp(1, 9);
+        self
+    }
+
+    /// What the members are and how they behave. Default: a member of etcd 3.5.
+    pub fn model(mut self, config: ModelConfig) -> Self {
+        self.model = config;
+        self
+    }
+
+    /// For how long in virtual time a scenario may go on. Default: an hour.
+    pub fn limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// How long the network takes at most, one way, when nothing is wrong; in milliseconds. Default: 3 ms.
+    pub fn latency(mut self, latency: Duration) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// Runs a scenario.
+    ///
+    /// # Errors
+    /// The scenario returned an error or panicked, or took too long.
+    ///
+    /// # Panics
+    /// Within a tokio runtime.
+    pub fn run<F, S>(&self, seed: u64, scenario: F) -> Result<Report, Box<Failure>>
+    where
+        F: FnOnce(World) -> S,
+        S: Future<Output = Result<(), BoxError>>,
+    {
+        let began = time::Instant::now();
+        fastrand::seed(seed);
+        let mut builder = Builder::new_current_thread();
+        seed_select(&mut builder, seed);
+        let runtime = builder.enable_time().start_paused(true).build().expect("a runtime needs nothing");
+        let (core, ended) = {
+            let _entered = runtime.enter();
+            let core = Arc::new(core::Core::new(seed, self.latency));
+            let etcd = Etcd::new(&core, self.members, self.model.clone());
+            let world = World::new(core.clone(), etcd);
+            let ended =
+                catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.play(&core, scenario(world)))));
+            (core, ended)
+        };
+        // The virtual clock is only to be had in the runtime.
+        let at = runtime.block_on(async { core.now() });
+        let cause = match ended {
+            Ok(Ok(())) => None,
+            Ok(Err(cause)) => Some(core.take_cause().unwrap_or(cause)),
+            Err(panic) => Some(Cause::Panic(core::words(&*panic))),
+        };
+        let result = {
+            let mut transcript = core.transcript();
+            let hash = transcript.hash();
+            match cause {
+                None => {
+                    let mut counts = transcript.counts.clone();
+                    counts.polls = core.polls();
+                    Ok(Report { runs: 1, virtual_time: at, wall_time: Duration::ZERO, counts, hash })
+                }
+                Some(cause) => {
+                    let (transcript, left_out) = transcript.take_lines();
+                    Err(Box::new(Failure { seed, cause, at, transcript, left_out, hash }))
+                }
+            }
+        };
+        core.end();
+        drop(runtime);
+        result.map(|report| Report { wall_time: began.elapsed(), ..report })
+    }
+
+    async fn play(
+        &self,
+        core: &core::Core,
+        scenario: impl Future<Output = Result<(), BoxError>>,
+    ) -> Result<(), Cause> {
+        tokio::select! {
+            biased;
+            () = core.failed() => Err(Cause::Livelock),
+            result = scenario => result.map_err(|error| Cause::Error(told(&*error))),
+            () = tokio::time::sleep(self.limit) => {
+                let last_event = core.transcript().last_at();
+                Err(Cause::Limit { limit: self.limit, last_event })
+            }
         }
     }
+
+    /// Runs a scenario once with each of the seeds. All runs together.
+    ///
+    /// # Errors
+    /// The first run that did not end well.
+    ///
+    /// # Panics
+    /// Within a tokio runtime.
+    pub fn run_seeds<F, S>(
+        &self,
+        seeds: impl IntoIterator<Item = u64>,
+        mut scenario: F,
+    ) -> Result<Report, Box<Failure>>
+    where
+        F: FnMut(World) -> S,
+        S: Future<Output = Result<(), BoxError>>,
+    {
+        let mut all = Report::default();
+        for seed in seeds {
+            all += &self.run(seed, &mut scenario)?;
+        }
+        Ok(all)
+    }
+}
+
+/// An error with its causes.
+fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
+}
+
+/// `tokio::select!` follows from the seed, where tokio lets it.
+#[allow(unexpected_cfgs, reason = "tokio's users set this one")]
+fn seed_select(builder: &mut Builder, seed: u64) {
+    #[cfg(tokio_unstable)]
+    builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_le_bytes()));
+    #[cfg(not(tokio_unstable))]
+    let _ = (builder, seed);
 }

@@ -1,143 +1,144 @@
-//! What happened in runs.
+//! What is told of a run.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::AddAssign;
 use std::time::Duration;
 
-use etcd_watch_core::Stats;
-
-/// What happened, in one run or in many.
+/// What happened in a run that ended well, or in many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Runs.
+#[non_exhaustive]
+pub struct Report {
+    /// How many runs this is of.
     pub runs: u64,
-    /// Simulated time, of all clients together.
-    pub client_time: Duration,
-    /// Simulated time from each watch's or mirror's beginning to its end, of all of them together.
-    pub watch_time: Duration,
-    /// Things that happened one after the other.
-    pub turns: u64,
-    /// Transactions.
-    pub writes: u64,
-    /// Watches opened by consumers.
-    pub watches: u64,
-    /// Mirrors opened.
-    pub mirrors: u64,
-    /// Consumers that came back where they had left.
-    pub returns: u64,
-    /// Frames that reached a client.
-    pub frames: u64,
-    /// Responses that consumers took.
-    pub responses: u64,
-    /// Events in them, each compared with the history.
-    pub events: u64,
-    /// Times that a mirror's fold was compared with the store.
-    pub folds: u64,
-    /// Times that a mirror listed.
-    pub lists: u64,
-    /// Times that it did because the store was another one.
-    pub other_stores: u64,
-    /// Streams that were lost or given up.
-    pub reconnects: u64,
-    /// Watches created anew on another stream.
-    pub recreates: u64,
-    /// Watches that were found to be lost by a proxy.
-    pub deaf: u64,
-    /// Events that came again, and were dropped.
-    pub stale_events: u64,
-    /// Events that came below a progress revision.
-    pub overtaken_events: u64,
-    /// Times that a buffer was full.
-    pub overflows: u64,
-    /// Faults, by kind.
-    pub faults: BTreeMap<&'static str, u64>,
-    /// How watches ended, by reason.
-    pub ends: BTreeMap<String, u64>,
+    /// Virtual time.
+    pub virtual_time: Duration,
+    /// Real time.
+    pub wall_time: Duration,
+    /// What was counted.
+    pub counts: Counts,
+    /// A number that follows from every line of the transcript and every byte on the network, with their virtual times:
+    /// two runs with the same one were the same. Of several runs, all of theirs combined.
+    pub hash: u64,
 }
 
-impl Counts {
-    pub(super) fn absorb(&mut self, stats: &Stats) {
-        self.recreates += stats.recreates;
-        self.deaf += stats.deaf;
-        self.stale_events += stats.stale_events;
-        self.overtaken_events += stats.overtaken_events;
-    }
+/// What was counted in a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Connections that were made.
+    pub connections: u64,
+    /// Pieces in which bytes were sent.
+    pub chunks: u64,
+    /// Bytes that were sent.
+    pub bytes: u64,
+    /// How often a task of some host was polled.
+    pub polls: u64,
+    /// Lines of the transcript.
+    pub lines: u64,
+    /// Faults that were injected.
+    pub faults: u64,
+}
 
-    /// Faults of all kinds.
+impl Report {
+    /// How many seconds were simulated in a second.
     #[must_use]
-    pub fn all_faults(&self) -> u64 {
-        self.faults.values().sum()
+    pub fn rate(&self) -> f64 {
+        self.virtual_time.as_secs_f64() / self.wall_time.as_secs_f64().max(f64::MIN_POSITIVE)
     }
 }
 
-impl AddAssign<&Self> for Counts {
+impl AddAssign<&Self> for Report {
     fn add_assign(&mut self, other: &Self) {
-        self.client_time += other.client_time;
-        self.watch_time += other.watch_time;
-        for (mine, others) in [
-            (&mut self.runs, other.runs),
-            (&mut self.turns, other.turns),
-            (&mut self.writes, other.writes),
-            (&mut self.watches, other.watches),
-            (&mut self.mirrors, other.mirrors),
-            (&mut self.returns, other.returns),
-            (&mut self.frames, other.frames),
-            (&mut self.responses, other.responses),
-            (&mut self.events, other.events),
-            (&mut self.folds, other.folds),
-            (&mut self.lists, other.lists),
-            (&mut self.other_stores, other.other_stores),
-            (&mut self.reconnects, other.reconnects),
-            (&mut self.recreates, other.recreates),
-            (&mut self.deaf, other.deaf),
-            (&mut self.stale_events, other.stale_events),
-            (&mut self.overtaken_events, other.overtaken_events),
-            (&mut self.overflows, other.overflows),
-        ] {
-            *mine += others;
-        }
-        for (fault, times) in &other.faults {
-            *self.faults.entry(fault).or_default() += times;
-        }
-        for (end, times) in &other.ends {
-            *self.ends.entry(end.clone()).or_default() += times;
+        self.runs += other.runs;
+        self.virtual_time += other.virtual_time;
+        self.wall_time += other.wall_time;
+        self.hash = self.hash.rotate_left(1) ^ other.hash;
+        self.counts.connections += other.counts.connections;
+        self.counts.chunks += other.counts.chunks;
+        self.counts.bytes += other.counts.bytes;
+        self.counts.polls += other.counts.polls;
+        self.counts.lines += other.counts.lines;
+        self.counts.faults += other.counts.faults;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { runs, virtual_time, wall_time, counts, hash } = self;
+        let Counts { connections, chunks, bytes, polls, lines: _, faults } = counts;
+        write!(
+            f,
+            "{runs} runs, {:.1} simulated hours in {:.1} s ({:.0} s in a second): {faults} faults, {connections} \
+             connections, {bytes} bytes in {chunks} pieces, {polls} polls; hash {hash:016x}",
+            virtual_time.as_secs_f64() / 3600.0,
+            wall_time.as_secs_f64(),
+            self.rate(),
+        )
+    }
+}
+
+/// Why a run did not end well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// The scenario returned an error.
+    Error(String),
+    /// The scenario, or a task of some host, panicked.
+    Panic(String),
+    /// The scenario went on for longer than the limit of virtual time.
+    Limit {
+        /// The limit.
+        limit: Duration,
+        /// When something happened last. Long before the limit, everybody waits for somebody: a deadlock.
+        last_event: Duration,
+    },
+    /// Tasks went on and on at one moment of virtual time.
+    Livelock,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Error(what) => f.write_str(what),
+            Self::Panic(what) => write!(f, "a panic: {what}"),
+            Self::Limit { limit, last_event } => write!(
+                f,
+                "the scenario has not ended after {limit:?} of virtual time; nothing was sent or noted after {:.6} s",
+                last_event.as_secs_f64()
+            ),
+            Self::Livelock => f.write_str("tasks wake each other on and on, and time stands still"),
         }
     }
 }
 
-impl fmt::Display for Counts {
+/// A run that did not end well. [`Display`](fmt::Display) shows the end of the transcript, the cause and the seed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Failure {
+    /// The seed: the same run follows from it.
+    pub seed: u64,
+    /// Why it did not end well.
+    pub cause: Cause,
+    /// When, in virtual time.
+    pub at: Duration,
+    /// The last lines of the transcript.
+    pub transcript: Vec<String>,
+    /// How many lines came before those.
+    pub left_out: u64,
+    /// As [`Report::hash`].
+    pub hash: u64,
+}
+
+impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hours = |time: Duration| time.as_secs_f64() / 3600.0;
-        writeln!(
-            f,
-            "{} runs, {:.2} client-hours, {:.2} watch-hours, {} turns",
-            self.runs,
-            hours(self.client_time),
-            hours(self.watch_time),
-            self.turns
-        )?;
-        writeln!(
-            f,
-            "{} watches and {} mirrors, {} writes, {} frames, {} responses, {} events compared, {} folds compared",
-            self.watches, self.mirrors, self.writes, self.frames, self.responses, self.events, self.folds
-        )?;
-        writeln!(
-            f,
-            "{} streams lost or given up, {} of them for a deaf watch, {} watches re-created, {} came back, \
-             {} lists ({} of another store)",
-            self.reconnects, self.deaf, self.recreates, self.returns, self.lists, self.other_stores
-        )?;
-        writeln!(
-            f,
-            "{} overflows, {} events that came again, {} below a progress revision",
-            self.overflows, self.stale_events, self.overtaken_events
-        )?;
-        let list = |of: &mut dyn Iterator<Item = (String, u64)>| {
-            of.map(|(what, times)| format!("{what} {times}")).collect::<Vec<_>>().join(", ")
-        };
-        let faults = list(&mut self.faults.iter().map(|(what, times)| ((*what).to_owned(), *times)));
-        writeln!(f, "{} faults: {faults}", self.all_faults())?;
-        write!(f, "ends: {}", list(&mut self.ends.iter().map(|(what, times)| (what.clone(), *times))))
+        if self.left_out > 0 {
+            writeln!(f, "({} lines before these)", self.left_out)?;
+        }
+        for line in &self.transcript {
+            writeln!(f, "{line}")?;
+        }
+        write!(f, "seed {}: after {:.6} s: {}", self.seed, self.at.as_secs_f64(), self.cause)
     }
 }
+
+impl std::error::Error for Failure {}

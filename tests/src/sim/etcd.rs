@@ -1,0 +1,295 @@
+//! The cluster of a simulated world.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use etcd_watch_proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest};
+use etcd_watch_proto::mvccpb::Event;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::core::{Core, lock};
+use super::fault::Fault;
+use super::link::Link;
+use super::socket::{Connection, Socket};
+use crate::model::{HistoryEvent, ModelConfig, ModelError, ModelEtcd};
+use crate::server::EmbeddedEtcd;
+
+/// The port of every member.
+pub(super) const PORT: u16 = 2379;
+
+/// The host name of a member.
+pub(super) fn name_of(member: usize) -> String {
+    format!("etcd-{member}")
+}
+
+/// The cluster: one store, served by members that can be reached, stopped and cut off one by one. Cheap to clone.
+///
+/// All members answer from the same store: none of them lags behind. Without a majority of its members the cluster has
+/// no leader, and answers nothing but that.
+#[derive(Clone)]
+pub struct Etcd {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    core: Arc<Core>,
+    server: EmbeddedEtcd,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    members: Vec<Member>,
+    /// How many faults have taken the leader away.
+    leaderless: u32,
+    is_leaderless: bool,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    /// How many faults have stopped it.
+    stopped: u32,
+    connections: BTreeMap<u64, Served>,
+}
+
+/// A connection as a member has it.
+#[derive(Debug)]
+struct Served {
+    task: Option<AbortHandle>,
+    drain: Arc<Notify>,
+}
+
+impl State {
+    fn up(&self) -> usize {
+        self.members.iter().filter(|member| member.stopped == 0).count()
+    }
+}
+
+/// A copy of the store to go back to.
+#[derive(Clone, Debug)]
+pub struct Backup(ModelEtcd);
+
+impl Etcd {
+    /// In the runtime of the run.
+    pub(super) fn new(core: &Arc<Core>, members: usize, config: ModelConfig) -> Self {
+        let client_urls = (0..members).map(url).collect();
+        let model = ModelEtcd::new(ModelConfig { client_urls, ..config });
+        let members = (0..members).map(|_| Member::default()).collect();
+        let state = State { members, leaderless: 0, is_leaderless: false };
+        let server = EmbeddedEtcd::unbound(model);
+        Self { inner: Arc::new(Inner { core: core.clone(), server, state: Mutex::new(state) }) }
+    }
+
+    /// How many members it has.
+    #[must_use]
+    pub fn members(&self) -> usize {
+        lock(&self.inner.state).members.len()
+    }
+
+    /// The members' endpoints: `http://etcd-0:2379` and so on.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<String> {
+        (0..self.members()).map(url).collect()
+    }
+
+    pub(super) fn member_named(&self, host: &str) -> Option<usize> {
+        (0..self.members()).find(|&member| name_of(member) == host)
+    }
+
+    /// A host opens a connection to a member.
+    pub(super) async fn connect(&self, host: &str, member: usize) -> io::Result<Socket> {
+        let core = &self.inner.core;
+        let link = Link::between(core, host, member);
+        link.state().until_open().await;
+        tokio::time::sleep(core.latency).await;
+        let is_up = |state: &State| state.members.get(member).is_some_and(|member| member.stopped == 0);
+        if link.state().is_refusing() || !is_up(&lock(&self.inner.state)) {
+            core.note(host, format_args!("is refused by {}", name_of(member)));
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        let id = core.next_connection();
+        core.note(host, format_args!("connects to {}: #{id}", name_of(member)));
+        let (ours, theirs) = Connection::open(core, link.state(), id);
+        self.serve(member, id, theirs);
+        Ok(ours)
+    }
+
+    fn serve(&self, member: usize, id: u64, socket: Socket) {
+        let drain = Arc::new(Notify::new());
+        let drained = drain.clone();
+        lock(&self.inner.state).members[member].connections.insert(id, Served { task: None, drain });
+        let serving = self.inner.server.serve_until(socket, async move { drained.notified().await });
+        let inner = Arc::downgrade(&self.inner);
+        let task = self.inner.core.handle.spawn(async move {
+            serving.await;
+            if let Some(inner) = inner.upgrade() {
+                lock(&inner.state).members[member].connections.remove(&id);
+            }
+        });
+        if let Some(served) = lock(&self.inner.state).members[member].connections.get_mut(&id) {
+            served.task = Some(task.abort_handle());
+        }
+    }
+
+    /// Stops a member as a crash does: its connections end, new ones are refused. It starts again when the fault ends.
+    /// If it was the last one, leases get their full time again then.
+    ///
+    /// # Panics
+    /// There is no such member.
+    pub fn stop(&self, member: usize) -> Fault {
+        self.inner.core.fault(&name_of(member), format_args!("stops"));
+        let mut state = lock(&self.inner.state);
+        state.members[member].stopped += 1;
+        let ended = std::mem::take(&mut state.members[member].connections);
+        let none_is_up = state.up() == 0;
+        drop(state);
+        for served in ended.into_values() {
+            if let Some(task) = served.task {
+                task.abort();
+            }
+        }
+        if none_is_up {
+            self.inner.server.halt();
+        }
+        self.elect();
+        let etcd = self.clone();
+        Fault::new(move || etcd.start(member))
+    }
+
+    fn start(&self, member: usize) {
+        self.inner.core.note(&name_of(member), format_args!("starts"));
+        let mut state = lock(&self.inner.state);
+        let none_was_up = state.up() == 0;
+        state.members[member].stopped -= 1;
+        let is_first = none_was_up && state.up() > 0;
+        drop(state);
+        if is_first {
+            self.inner.server.resume();
+        }
+        self.elect();
+    }
+
+    /// Takes the leader away: watch streams end, and calls are refused until the fault ends.
+    pub fn lose_leader(&self) -> Fault {
+        self.inner.core.fault("etcd", format_args!("has no leader"));
+        lock(&self.inner.state).leaderless += 1;
+        self.elect();
+        let etcd = self.clone();
+        Fault::new(move || {
+            etcd.inner.core.note("etcd", format_args!("may have a leader"));
+            lock(&etcd.inner.state).leaderless -= 1;
+            etcd.elect();
+        })
+    }
+
+    /// There is a leader if nothing keeps the members from it.
+    fn elect(&self) {
+        let mut state = lock(&self.inner.state);
+        let up = state.up();
+        let is_leaderless = state.leaderless > 0 || (up > 0 && up * 2 <= state.members.len());
+        let changed = std::mem::replace(&mut state.is_leaderless, is_leaderless) != is_leaderless;
+        drop(state);
+        if changed {
+            self.inner.server.set_leaderless(is_leaderless);
+        }
+    }
+
+    /// Sends GOAWAY on the open connections of a member, as a server or a load balancer does before it goes: calls that
+    /// are under way go on, new ones need another connection.
+    ///
+    /// # Panics
+    /// There is no such member.
+    pub fn drain(&self, member: usize) {
+        self.inner.core.fault(&name_of(member), format_args!("sends GOAWAY"));
+        for served in lock(&self.inner.state).members[member].connections.values() {
+            served.drain.notify_one();
+        }
+    }
+
+    /// Forgets the history before a revision.
+    ///
+    /// # Errors
+    /// It is compacted already, or in the future.
+    pub fn compact(&self, revision: i64) -> Result<(), ModelError> {
+        let request = CompactionRequest { revision, ..CompactionRequest::default() };
+        self.with_model(|model| model.compact(&request))?;
+        self.inner.core.fault("etcd", format_args!("compacts at {revision}"));
+        Ok(())
+    }
+
+    /// A copy of the store as it is now.
+    #[must_use]
+    pub fn backup(&self) -> Backup {
+        self.with_model(|model| Backup(model.clone()))
+    }
+
+    /// Stops all members and starts them with the store as it was: another cluster, by its id, whose revisions go on from
+    /// the backup's. Leases get their full time again.
+    pub async fn restore(&self, backup: &Backup) {
+        let stopped: Vec<Fault> = (0..self.members()).map(|member| self.stop(member)).collect();
+        while self.inner.server.has_readers() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        self.with_model(|model| {
+            let mut restored = backup.0.clone();
+            restored.close_watch_streams();
+            *restored.config_mut() = model.config().clone();
+            restored.config_mut().cluster_id += 1;
+            *model = restored;
+        });
+        self.inner.core.fault("etcd", format_args!("is restored at {}", self.revision()));
+        drop(stopped);
+    }
+
+    /// Writes a key at the store itself, without a network; the revision.
+    ///
+    /// # Panics
+    /// The store refuses it: an empty key, or too long a value.
+    pub fn put(&self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> i64 {
+        let request = PutRequest { key: key.into(), value: value.into(), ..PutRequest::default() };
+        self.with_model(|model| model.put(&request).map(|_| model.revision())).expect("a put of this size")
+    }
+
+    /// Deletes a key at the store itself, without a network; the store's revision.
+    ///
+    /// # Panics
+    /// The key is empty.
+    pub fn delete(&self, key: impl Into<Bytes>) -> i64 {
+        let request = DeleteRangeRequest { key: key.into(), ..DeleteRangeRequest::default() };
+        self.with_model(|model| model.delete_range(&request).map(|_| model.revision())).expect("a key")
+    }
+
+    /// The store's revision.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.with_model(|model| model.revision())
+    }
+
+    /// Every change of the store, compacted ones too, in order, with the pairs before: what
+    /// [`checks`](crate::checks) compare with.
+    #[must_use]
+    pub fn history(&self) -> Vec<Event> {
+        let told = |event: &Arc<HistoryEvent>| Event { prev_kv: event.prev.clone(), ..event.to_event() };
+        self.with_model(|model| model.history().iter().map(told).collect())
+    }
+
+    /// Works on the store. What that changes reaches clients as if one of them had done it.
+    pub fn with_model<T>(&self, work: impl FnOnce(&mut ModelEtcd) -> T) -> T {
+        self.inner.server.with_model(work)
+    }
+}
+
+fn url(member: usize) -> String {
+    format!("http://{}:{PORT}", name_of(member))
+}
+
+impl fmt::Debug for Etcd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Etcd").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,36 @@
+//! The whole client in virtual time: what it promises, under faults, from seeds; and what the simulation promises.
+//!
+//! `WHOLE_CLIENT_FIRST` and `WHOLE_CLIENT_SEEDS` run other seeds and more of them; thousands are for the example
+//! `simulate-client`.
+
+#![allow(clippy::print_stdout, reason = "what was simulated is told")]
+
+mod failures;
+mod hosts;
+mod network;
+mod planted;
+mod promises;
+mod repeatable;
+mod scenarios;
+
+use std::env;
+use std::ops::Range;
+
+use etcd_watch_client::BoxError;
+use etcd_watch_testkit::sim::{self, World};
+
+fn number(variable: &str, default: u64) -> u64 {
+    let Ok(value) = env::var(variable) else { return default };
+    value.parse().unwrap_or_else(|_| panic!("{variable}={value}: not a number"))
+}
+
+/// The seeds of a test that runs so many.
+fn seeds(count: u64) -> Range<u64> {
+    let first = number("WHOLE_CLIENT_FIRST", 0);
+    first..first + number("WHOLE_CLIENT_SEEDS", count)
+}
+
+/// A run that ends well.
+fn well<S: Future<Output = Result<(), BoxError>>>(seed: u64, scenario: impl FnOnce(World) -> S) {
+    sim::run(seed, scenario).unwrap_or_else(|failure| panic!("{failure}"));
+}
