@@ -100,9 +100,9 @@ impl WatchConfig {
         self
     }
 
-    /// What a watch's buffer may hold behind a consumer that takes nothing at all. From here the limit
-    /// doubles up to [`buffer_bytes`](Self::buffer_bytes) as long as the consumer keeps moving, and
-    /// halves again when the room isn't used. Default: 1 MiB (or `buffer_bytes`, if that is less).
+    /// What a watch's buffer may hold at first, and behind a consumer that takes nothing. The limit doubles up to
+    /// [`buffer_bytes`](Self::buffer_bytes) as long as the consumer has taken something within
+    /// [`stall_after`](Self::stall_after), and halves again when the room isn't used. Default: 1 MiB (or `buffer_bytes`, if that is less).
     pub fn buffer_floor_bytes(mut self, bytes: usize) -> Self {
         self.buffer_floor_bytes = bytes;
         self
