@@ -13,6 +13,7 @@ mod idle;
 mod latency;
 mod opening;
 mod pinned;
+mod plot;
 mod programs;
 mod results;
 mod stuck;

@@ -5,8 +5,17 @@ use std::{collections::BTreeMap, fmt::Write as _, path::Path};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::plot;
+
 /// The file with the tables, and the lines around each.
 const FILE: &str = "../docs/performance.md";
+
+/// The folder with the plots, and the tables that are drawn.
+const PLOTS: &str = "../docs/performance";
+const DRAWN: [(&str, &str); 2] = [
+    ("events", "Processor time of an event, by events in a response x value; tonic + prost = 1"),
+    ("watches", "Processor time of an event of 256 B, by the number of watches; tonic + prost = 1"),
+];
 
 /// All that was measured.
 #[derive(Debug, Default, Serialize)]
@@ -39,8 +48,15 @@ impl Results {
         self.tables.push(table);
     }
 
-    /// Puts the tables into the document, in place of those that are there.
+    /// Puts the tables into the document, in place of those that are there, and draws the plots.
     pub(crate) fn write_markdown(&self) -> Result<()> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(PLOTS);
+        std::fs::create_dir_all(&folder)?;
+        for (name, title) in DRAWN {
+            if let Some(table) = self.tables.iter().find(|table| table.name == name) {
+                std::fs::write(folder.join(format!("{name}.svg")), plot::bars(table, title)?)?;
+            }
+        }
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
         let mut text = std::fs::read_to_string(&file)?;
         for table in &self.tables {
