@@ -104,7 +104,8 @@ impl Dialer {
         self.failed(&dialed.endpoint, error);
     }
 
-    fn failed(&self, endpoint: &Endpoint, error: &AttemptError) {
+    /// The endpoint's member is of no use now.
+    pub(super) fn failed(&self, endpoint: &Endpoint, error: &AttemptError) {
         let now = self.runtime().now();
         self.endpoints.note(endpoint, error);
         self.endpoints.failed(endpoint, now, error);

@@ -1,6 +1,11 @@
 //! The connection that calls share, apart from those of the watch streams.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    Arc, Mutex, MutexGuard,
+    atomic::{AtomicBool, Ordering},
+};
+
+use etcd_watch_core::{Remedy, remedy};
 
 use crate::{
     AttemptError, Endpoint,
@@ -15,6 +20,8 @@ use crate::{
 pub(crate) struct Pooled {
     dialed: Dialed,
     serial: u64,
+    /// How often its member had no leader before.
+    leaderless: u32,
 }
 
 impl Pooled {
@@ -24,7 +31,7 @@ impl Pooled {
 
     /// One that is not in the pool, and that nobody else uses.
     pub(crate) fn apart(endpoint: Arc<Endpoint>, connection: Connection) -> Self {
-        Self { dialed: Dialed { endpoint, connection }, serial: APART }
+        Self { dialed: Dialed { endpoint, connection }, serial: APART, leaderless: 0 }
     }
 
     /// Whether it is not in the pool.
@@ -46,25 +53,51 @@ impl Pooled {
 /// The connections of the pool are counted from 1.
 const APART: u64 = 0;
 
+/// Of so many members without a leader the connections are kept.
+const MOST_ASIDE: usize = 8;
+
+/// After so many attempts that found no leader a new connection is made: behind an endpoint may be several members.
+const MOST_LEADERLESS: u32 = 4;
+
 /// One connection, made when it is needed, replaced when it has failed.
+///
+/// While a cluster has no leader, calls go from member to member. The connections of those that have said so are put aside
+/// until a member is well again: each attempt would make a new one otherwise, of all clients at once.
 pub(crate) struct Pool {
     pub(crate) dialer: Arc<Dialer>,
     slot: Mutex<Slot>,
+    /// Whether connections are put aside, so that answered calls needn't look.
+    has_aside: AtomicBool,
     /// Held by the caller that connects: the others wait for it, so that they don't all connect.
     dialing: futures_util::lock::Mutex<()>,
 }
 
 struct Slot {
     current: Option<Pooled>,
+    /// Connections to members without a leader, the longest put aside first.
+    aside: Vec<Pooled>,
     serial: u64,
     /// No connection is kept any more.
     is_closed: bool,
 }
 
+impl Slot {
+    /// Returns what there is no place for.
+    fn put_aside(&mut self, pooled: Pooled) -> Option<Pooled> {
+        if self.is_closed {
+            return Some(pooled);
+        }
+        let surplus = (self.aside.len() == MOST_ASIDE).then(|| self.aside.remove(0));
+        self.aside.push(pooled);
+        surplus
+    }
+}
+
 impl Pool {
     pub(crate) fn new(dialer: Arc<Dialer>) -> Self {
-        let slot = Mutex::new(Slot { current: None, serial: 0, is_closed: false });
-        Self { dialer, slot, dialing: futures_util::lock::Mutex::new(()) }
+        let slot = Mutex::new(Slot { current: None, aside: Vec::new(), serial: 0, is_closed: false });
+        let has_aside = AtomicBool::new(false);
+        Self { dialer, slot, has_aside, dialing: futures_util::lock::Mutex::new(()) }
     }
 
     /// The connection there is, or a new one to the first endpoint that is up, best first; to `avoid` only if no
@@ -80,18 +113,12 @@ impl Pool {
         if let Some(pooled) = self.current(avoid) {
             return Ok(pooled);
         }
-        let endpoints = &self.dialer.endpoints;
-        // In a box: callers put calls in futures of their own.
-        let dialed = match Box::pin(self.dialer.dial_any(endpoints.candidates(avoid))).await {
-            Ok(dialed) => dialed,
-            Err(unreached) => {
-                // On a runtime that has shut down everything fails at once, pauses too: without this a caller that
-                // tries again would never come to its own time limit.
-                yield_now().await;
-                return Err(unreached);
-            }
+        let candidates = self.dialer.endpoints.candidates(avoid);
+        let aside = candidates.first().and_then(|best| self.take_aside(best));
+        let (dialed, leaderless) = match aside {
+            Some(aside) => (aside.dialed, aside.leaderless),
+            None => (self.dial(candidates).await?, 0),
         };
-        tracing::debug!(name: "calls_connected", endpoint = %dialed.endpoint, "connected for calls");
         let serial = {
             let mut slot = lock(&self.slot);
             slot.serial += 1;
@@ -100,12 +127,35 @@ impl Pool {
         // Before others can find the connection, and find it of no use.
         self.dialer.pulse.connected(serial, &dialed.endpoint, self.dialer.runtime().now());
         let mut slot = lock(&self.slot);
-        let pooled = Pooled { dialed, serial };
+        let pooled = Pooled { dialed, serial, leaderless };
         let kept = (!slot.is_closed).then(|| pooled.clone());
         let previous = std::mem::replace(&mut slot.current, kept);
         drop(slot);
         drop(previous);
         Ok(pooled)
+    }
+
+    async fn dial(&self, candidates: Vec<Arc<Endpoint>>) -> Result<Dialed, Unreached> {
+        // In a box: callers put calls in futures of their own.
+        match Box::pin(self.dialer.dial_any(candidates)).await {
+            Ok(dialed) => {
+                tracing::debug!(name: "calls_connected", endpoint = %dialed.endpoint, "connected for calls");
+                Ok(dialed)
+            }
+            Err(unreached) => {
+                // On a runtime that has shut down everything fails at once, pauses too: without this a caller that
+                // tries again would never come to its own time limit.
+                yield_now().await;
+                Err(unreached)
+            }
+        }
+    }
+
+    /// The connection to this endpoint that was put aside, if there is one.
+    fn take_aside(&self, endpoint: &Endpoint) -> Option<Pooled> {
+        let aside = &mut lock(&self.slot).aside;
+        let at = aside.iter().position(|pooled| **pooled.endpoint() == *endpoint)?;
+        Some(aside.remove(at))
     }
 
     /// The connection there is, if it goes to this endpoint, which is still one of the client's.
@@ -125,14 +175,41 @@ impl Pool {
 
     /// The connection has failed, or its member can't serve: the next caller gets another.
     pub(crate) fn discard(&self, failed: &Pooled, error: &AttemptError) {
-        self.dialer.blame(&failed.dialed, error);
+        let is_aside = remedy(error.failure()) == Remedy::NoLeader
+            && failed.leaderless + 1 < MOST_LEADERLESS
+            && self.dialer.endpoints.has_other_than(failed.endpoint());
+        if is_aside {
+            self.dialer.failed(failed.endpoint(), error);
+        } else {
+            self.dialer.blame(&failed.dialed, error);
+        }
         let mut slot = lock(&self.slot);
-        let current = slot.current.take_if(|current| current.serial == failed.serial);
+        let mut current = slot.current.take_if(|current| current.serial == failed.serial);
+        let was_current = current.is_some();
+        let mut surplus = None;
+        if is_aside && let Some(current) = current.take() {
+            surplus = slot.put_aside(Pooled { leaderless: current.leaderless + 1, ..current });
+            self.has_aside.store(true, Ordering::Relaxed);
+        }
         drop(slot);
-        if current.is_some() {
+        if was_current {
             self.dialer.pulse.disconnected(failed.serial, self.dialer.runtime().now());
         }
-        drop(current);
+        drop((current, surplus));
+    }
+
+    /// A member is well: others are connected to again when they are needed.
+    fn let_go_of_aside(&self) {
+        if self.has_aside.load(Ordering::Relaxed) {
+            let aside = self.clear_aside(lock(&self.slot));
+            drop(aside);
+        }
+    }
+
+    /// What was put aside, to be dropped without the lock.
+    fn clear_aside(&self, mut slot: MutexGuard<'_, Slot>) -> Vec<Pooled> {
+        self.has_aside.store(false, Ordering::Relaxed);
+        std::mem::take(&mut slot.aside)
     }
 
     /// A call was answered on this connection: by the member, whatever it said.
@@ -144,6 +221,7 @@ impl Pool {
     pub(crate) fn answered(&self, at: &Pooled) {
         self.dialer.endpoints.answered(at.endpoint());
         self.heard(at);
+        self.let_go_of_aside();
     }
 
     /// Lets go of the connection, and keeps none any more.
@@ -151,7 +229,8 @@ impl Pool {
         let mut slot = lock(&self.slot);
         slot.is_closed = true;
         let current = slot.current.take();
-        drop(slot);
+        let aside = self.clear_aside(slot);
+        drop(aside);
         if let Some(current) = &current {
             self.dialer.pulse.disconnected(current.serial, self.dialer.runtime().now());
         }

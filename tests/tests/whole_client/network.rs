@@ -34,6 +34,23 @@ fn a_partition_holds_everything_back_and_lets_it_through_afterwards() {
 }
 
 #[test]
+fn members_without_a_leader_are_not_connected_to_again_for_each_attempt() {
+    let report = Sim::new().run(1, |world| async move {
+        let client = world.client().connect().await?;
+        let leaderless = world.etcd().lose_leader();
+        let error = client.put("k", "v").await.expect_err("there is no leader");
+        assert!(world.now() > 5 * SECOND, "it tried for long: {:?}", world.now());
+        assert!(error.to_string().contains("no leader"), "{error}");
+        drop(leaderless);
+        client.put("k", "v").await?;
+        Ok(())
+    });
+    let connections = report.unwrap_or_else(|failure| panic!("{failure}")).counts.connections;
+    // Some thirty attempts are made, four at most on a connection.
+    assert!(connections <= 12, "{connections} connections");
+}
+
+#[test]
 fn a_connection_is_cut_at_any_byte() {
     let mut done = [0; 2];
     for bytes in (1..700).step_by(9) {
