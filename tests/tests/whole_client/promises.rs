@@ -20,6 +20,11 @@ fn a_put_tells_whether_it_was_executed() {
 }
 
 #[test]
+fn calls_and_reads_of_caches_are_those_of_one_store() {
+    hold("linearizable", 6);
+}
+
+#[test]
 fn a_lock_has_one_holder_at_a_time_and_everybody_gets_it() {
     hold("lock", 4);
 }
