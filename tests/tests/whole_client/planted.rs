@@ -9,7 +9,9 @@ use etcd_watch_client::{BoxError, Client, Get, KeyRange, Put, Txn, WatchRequest}
 use etcd_watch_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
 use etcd_watch_testkit::sim::{FaultKind, Faults, Host, Sim, World};
 
+use crate::scenarios::agreement::watches_agree;
 use crate::scenarios::linearizable::{Puts, calls_are_those_of_one_store};
+use crate::scenarios::told::Told;
 
 /// Seeds of which one has to find a bug.
 const ENOUGH: u64 = 100;
@@ -168,4 +170,19 @@ fn a_client_that_repeats_a_put_that_may_have_been_executed_is_found() {
 #[test]
 fn a_client_that_takes_a_lost_answer_for_a_refusal_is_found() {
     finds("NotExecuted was broken", |world| calls_are_those_of_one_store(world, Puts::Denied));
+}
+
+#[test]
+fn a_watch_that_leaves_an_event_out_is_found_by_others() {
+    finds("a0 lacks an event of it", |world| watches_agree(world, Told::WithoutAnEvent));
+}
+
+#[test]
+fn a_watch_that_tells_a_revision_in_parts_is_found_by_others() {
+    finds("a0 has it in parts", |world| watches_agree(world, Told::InParts));
+}
+
+#[test]
+fn a_watch_that_stops_is_no_success() {
+    finds("unknown whether they agree: a0 is at", |world| watches_agree(world, Told::NotToTheEnd));
 }

@@ -20,7 +20,7 @@ const PUTS: u32 = 40;
 /// The keys: few, so that operations meet.
 const PREFIX: &str = "k/";
 const KEYS: u32 = 5;
-/// So much longer than faults last here that some calls are answered late, and so short that others are given up.
+/// Many faults last longer: some calls are answered late, and the client gives others up.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// A read of a cache has no time limit of its own.
 const PATIENCE: Duration = Duration::from_secs(5);
