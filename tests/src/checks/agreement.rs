@@ -26,7 +26,7 @@ pub struct WatchLog {
 }
 
 impl WatchLog {
-    /// Of a watch that begins at [`Watched::from`]. The name tells it from others where they disagree.
+    /// Of a watch that begins at [`Watched::from`](field@Watched::from). The name tells it from others where they disagree.
     #[must_use]
     pub fn new(name: impl Into<String>, watched: Watched) -> Self {
         Self { name: name.into(), watched, received: Vec::new(), has_begun: true, has_ended: false }
