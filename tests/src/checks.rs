@@ -3,7 +3,8 @@
 //! [`check`] compares what a watch received, from its start and over all its reconnects, with the store's
 //! history, and names every rule that was broken. It knows nothing of clients: both sides are [`Change`]s, which
 //! whatever has events can be seen as. A [`Checker`] does the same as responses come, in little memory; and a
-//! [`StateAt`] is what the store was at a revision, for whoever folds changes.
+//! [`StateAt`] is what the store was at a revision, for whoever folds changes. [`agree`] compares watches with each
+//! other, without a store's history.
 //!
 //! | rule | what it demands |
 //! |---|---|
@@ -20,6 +21,7 @@
 //! And, since nothing else would mean much without it, [`Content`](Rule::Content): every event is one of the
 //! store's.
 
+mod agreement;
 mod change;
 mod checker;
 mod received;
@@ -31,6 +33,7 @@ use bytes::Bytes;
 use etcd_watch_core::KeyRange;
 use etcd_watch_proto::mvccpb::Event;
 
+pub use agreement::{Behind, Difference, Disagreement, Verdict, WatchLog, agree};
 pub use change::{Change, History, Pair};
 pub use checker::Checker;
 pub use received::wire_event;

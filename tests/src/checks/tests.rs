@@ -167,3 +167,114 @@ fn what_the_store_never_did_is_found() {
     let no_pair = with(|event| event.kv = None);
     assert!(no_pair.contains(&(Rule::Content, 0)) && no_pair.contains(&(Rule::Reliable, 4)), "{no_pair:?}");
 }
+
+/// `perfect` as a watch of this name received it, which asked for what [`watched`] did.
+fn log(name: &str, received: &[Received]) -> WatchLog {
+    let mut log = WatchLog::new(name, watched());
+    received.iter().for_each(|response| log.push(response.clone()));
+    log
+}
+
+fn disagreements(one: &[Received], other: &[Received]) -> Vec<(String, i64, Difference)> {
+    match agree(&[log("one", one), log("other", other)], 8) {
+        Verdict::Disagreed(pairs) => {
+            pairs.into_iter().map(|pair| (pair.other, pair.revision, pair.difference)).collect()
+        }
+        verdict => panic!("{verdict}"),
+    }
+}
+
+#[test]
+fn watches_agree_however_their_revisions_travel() {
+    let together = Received {
+        events: perfect().into_iter().flat_map(|response| response.events).collect(),
+        bookmark: Some(8),
+    };
+    let without_prev = Watched { prev_kv: false, ..watched() };
+    let mut bare = WatchLog::new("bare", without_prev);
+    for mut response in perfect() {
+        response.events.iter_mut().for_each(|event| event.prev_kv = None);
+        bare.push(response);
+    }
+    let logs = [log("one", &perfect()), log("together", &[together]), bare];
+    assert!(matches!(agree(&logs, 8), Verdict::Agreed { pairs: 3, events: 18 }), "{}", agree(&logs, 8));
+}
+
+#[test]
+fn only_what_two_watches_both_asked_for_is_compared() {
+    // The first one doesn't see `b`, and the second one no deletes and nothing before 5.
+    let mut a = WatchLog::new("a", Watched { range_end: Bytes::new(), ..watched() });
+    let mut late = WatchLog::new("late", Watched { from: 5, no_delete: true, ..watched() });
+    for response in perfect() {
+        let of_a = response.events.iter().filter(|event| event.kv.as_ref().is_some_and(|kv| kv.key == "a"));
+        a.push(Received { events: of_a.cloned().collect(), bookmark: None });
+        let is_late = |event: &&Event| {
+            event.kv.as_ref().is_some_and(|kv| kv.mod_revision >= 5) && event.r#type() == EventType::Put
+        };
+        late.push(Received {
+            events: response.events.iter().filter(is_late).cloned().collect(),
+            bookmark: None,
+        });
+    }
+    a.push(Received { events: Vec::new(), bookmark: Some(8) });
+    assert!(matches!(agree(&[a, late], 8), Verdict::Agreed { pairs: 1, events: 1 }));
+}
+
+#[test]
+fn a_watch_that_lacks_an_event_disagrees_with_one_that_has_it() {
+    for (missing, revision) in [(0, 3), (2, 5), (3, 6)] {
+        let mut other = perfect();
+        other[missing].events.pop();
+        let found = |by: &str| vec![(by.to_owned(), revision, Difference::Missing)];
+        assert_eq!(disagreements(&perfect(), &other), found("other"));
+        assert_eq!(disagreements(&other, &perfect()), found("one"));
+    }
+}
+
+#[test]
+fn a_watch_that_has_a_revision_in_parts_or_twice_disagrees_with_one_that_does_not() {
+    let mut parts = perfect();
+    let second = parts[2].events.split_off(1);
+    parts.insert(3, Received { events: second, bookmark: None });
+    let mut twice = perfect();
+    twice.push(twice[4].clone());
+    let mut again = perfect();
+    again.insert(3, again[1].clone());
+    for (other, revision) in [(parts, 5), (twice, 8), (again, 4)] {
+        let found = |by: &str| vec![(by.to_owned(), revision, Difference::Parts)];
+        assert_eq!(disagreements(&perfect(), &other), found("other"));
+        assert_eq!(disagreements(&other, &perfect()), found("one"));
+    }
+}
+
+#[test]
+fn watches_with_other_values_or_another_order_disagree() {
+    let mut value = perfect();
+    value[1].events[0].kv.as_mut().expect("a pair").value = "another".into();
+    assert_eq!(disagreements(&perfect(), &value), [("other".to_owned(), 4, Difference::Content)]);
+    let mut order = perfect();
+    order[2].events.swap(0, 1);
+    assert_eq!(disagreements(&perfect(), &order), [("other".to_owned(), 5, Difference::Content)]);
+    let mut prev = perfect();
+    let before = prev[3].events[0].prev_kv.as_mut().expect("a pair before");
+    before.value = "another".into();
+    assert_eq!(disagreements(&perfect(), &prev), [("other".to_owned(), 6, Difference::Content)]);
+}
+
+#[test]
+fn a_watch_that_stops_makes_the_verdict_unknown_unless_it_has_ended() {
+    let mut stopped = log("stopped", &perfect()[..3]);
+    let logs = |stopped: &WatchLog| [log("one", &perfect()), stopped.clone()];
+    let behind = Behind { name: "stopped".to_owned(), reached: 5 };
+    assert_eq!(agree(&logs(&stopped), 8), Verdict::Unknown(vec![behind]));
+    stopped.end();
+    assert!(matches!(agree(&logs(&stopped), 8), Verdict::Agreed { .. }));
+    // One that was never told where it begins has seen nothing, whatever has happened since.
+    let never = WatchLog::from_now("never", watched());
+    let behind = Behind { name: "never".to_owned(), reached: 0 };
+    assert_eq!(agree(&[log("one", &perfect()), never.clone()], 8), Verdict::Unknown(vec![behind]));
+    let mut from_now = never;
+    from_now.push(Received { events: Vec::new(), bookmark: Some(7) });
+    from_now.push(perfect()[4].clone());
+    assert!(matches!(agree(&[log("one", &perfect()), from_now], 8), Verdict::Agreed { pairs: 1, events: 1 }));
+}

@@ -1,6 +1,7 @@
 //! A client whose calls are written down.
 
 use std::{
+    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -28,12 +29,23 @@ pub struct Recorder {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
-    epoch: Instant,
+    /// The time since an epoch.
+    clock: Box<dyn Fn() -> Duration + Send + Sync>,
     history: Mutex<Vec<Operation>>,
     clients: AtomicUsize,
     values: AtomicUsize,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { clock: _, history, clients, values } = self;
+        f.debug_struct("Shared")
+            .field("history", history)
+            .field("clients", clients)
+            .field("values", values)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Recorder {
@@ -43,11 +55,19 @@ impl Default for Recorder {
 }
 
 impl Recorder {
-    /// With an empty history.
+    /// With an empty history, and the process's monotonic clock.
     #[must_use]
     pub fn new() -> Self {
+        let epoch = Instant::now();
+        Self::with_clock(move || epoch.elapsed())
+    }
+
+    /// With an empty history, and a clock that tells the time since an epoch and never goes back. All clients have to
+    /// share it: in a simulated world it is the world's, and not a host's, which may stand still.
+    #[must_use]
+    pub fn with_clock(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         let shared = Shared {
-            epoch: Instant::now(),
+            clock: Box::new(clock),
             history: Mutex::default(),
             clients: AtomicUsize::new(0),
             values: AtomicUsize::new(0),
@@ -96,7 +116,7 @@ impl Recorder {
     }
 
     fn now(&self) -> Duration {
-        self.shared.epoch.elapsed()
+        (self.shared.clock)()
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Operation>> {

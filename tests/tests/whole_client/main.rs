@@ -7,6 +7,7 @@
 
 mod failures;
 mod hosts;
+mod mended;
 mod network;
 mod planted;
 mod promises;

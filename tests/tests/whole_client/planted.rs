@@ -1,4 +1,4 @@
-//! Services with a bug that seeds have to find, and the same services without it.
+//! Services and clients with a bug that seeds have to find, and the same ones without it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex as StdMutex, PoisonError};
@@ -8,6 +8,10 @@ use etcd_watch_client::concurrency::{Mutex, Name, Session};
 use etcd_watch_client::{BoxError, Client, Get, KeyRange, Put, Txn, WatchRequest};
 use etcd_watch_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
 use etcd_watch_testkit::sim::{FaultKind, Faults, Host, Sim, World};
+
+use crate::scenarios::agreement::watches_agree;
+use crate::scenarios::linearizable::{Puts, calls_are_those_of_one_store};
+use crate::scenarios::told::Told;
 
 /// Seeds of which one has to find a bug.
 const ENOUGH: u64 = 100;
@@ -156,4 +160,29 @@ async fn the_counter_only_goes_up(world: World, has_bug: bool) -> Result<(), Box
 fn a_lock_without_fencing_is_found() {
     finds("an addition is lost", |world| the_counter_only_goes_up(world, true));
     is_well(|world| the_counter_only_goes_up(world, false));
+}
+
+#[test]
+fn a_client_that_repeats_a_put_that_may_have_been_executed_is_found() {
+    finds("Once was broken", |world| calls_are_those_of_one_store(world, Puts::Repeated));
+}
+
+#[test]
+fn a_client_that_takes_a_lost_answer_for_a_refusal_is_found() {
+    finds("NotExecuted was broken", |world| calls_are_those_of_one_store(world, Puts::Denied));
+}
+
+#[test]
+fn a_watch_that_leaves_an_event_out_is_found_by_others() {
+    finds("a0 lacks an event of it", |world| watches_agree(world, Told::WithoutAnEvent));
+}
+
+#[test]
+fn a_watch_that_tells_a_revision_in_parts_is_found_by_others() {
+    finds("a0 has it in parts", |world| watches_agree(world, Told::InParts));
+}
+
+#[test]
+fn a_watch_that_stops_is_no_success() {
+    finds("unknown whether they agree: a0 is at", |world| watches_agree(world, Told::NotToTheEnd));
 }

@@ -15,8 +15,18 @@ fn a_watch_receives_exactly_the_stores_history() {
 }
 
 #[test]
+fn watches_agree_on_the_history_of_their_keys() {
+    hold("agreement", 6);
+}
+
+#[test]
 fn a_put_tells_whether_it_was_executed() {
     hold("calls", 10);
+}
+
+#[test]
+fn calls_and_reads_of_caches_are_those_of_one_store() {
+    hold("linearizable", 6);
 }
 
 #[test]

@@ -1,0 +1,74 @@
+//! Faults of the client that were mended without a test, because they needed time or bad luck.
+
+use std::time::Duration;
+
+use etcd_watch_client::concurrency::{Name, Observe, observe};
+use etcd_watch_client::{BoxError, CallError};
+use etcd_watch_testkit::sim::{Fault, World};
+
+use crate::well;
+
+/// "No connection within 0ns", at the end of a call's time, says less than the server's refusal before it.
+#[test]
+fn a_call_whose_time_ends_as_it_connects_tells_the_refusal_before_that() {
+    for seed in 0..10 {
+        well(seed, |world| async move {
+            let host = world.host("caller");
+            let client = host.client().request_timeout(Duration::from_secs(4)).connect().await?;
+            let _leaderless = world.etcd().lose_leader();
+            let call = host.spawn(async move { client.get("k").await });
+            world.sleep(Duration::from_secs(2)).await;
+            let _held: Vec<Fault> = (0..world.etcd().members())
+                .map(|member| {
+                    let link = world.link(&host, member);
+                    link.cut();
+                    link.partition()
+                })
+                .collect();
+            match call.await.ok_or("the caller has died")? {
+                Err(CallError::Timeout { last: Some(last), .. })
+                    if last.to_string().contains("no leader") =>
+                {
+                    Ok(())
+                }
+                other => Err(format!("{other:?}").into()),
+            }
+        });
+    }
+}
+
+/// Waits until the observer tells of this value; how long it takes.
+async fn told(world: &World, leaders: &mut Observe, value: &str) -> Result<Duration, BoxError> {
+    let began = world.now();
+    while leaders.next().await.ok_or("the observer has ended")??.value != value {}
+    Ok(world.now() - began)
+}
+
+/// Each restored store ends the observer's watch. What it is told in between makes its next pause short again.
+#[test]
+fn an_observer_that_has_been_told_something_pauses_briefly_after_the_next_failure() {
+    const ROUNDS: u32 = 20;
+    for seed in 0..5 {
+        well(seed, |world| async move {
+            let client = world.client().connect().await?;
+            let mut leaders = observe(&client, &Name::new("election")?);
+            world.etcd().put("election/1", "first");
+            told(&world, &mut leaders, "first").await?;
+            let mut took = Duration::ZERO;
+            for round in 0..ROUNDS {
+                world.etcd().restore(&world.etcd().backup()).await;
+                let (listed, watched) = (format!("listed {round}"), format!("watched {round}"));
+                world.etcd().put("election/1", listed.clone());
+                took += told(&world, &mut leaders, &listed).await?;
+                // Only what comes by the watch shows that it works again.
+                world.etcd().put("election/1", watched.clone());
+                told(&world, &mut leaders, &watched).await?;
+            }
+            println!("seed {}: {:?} after each failure", world.seed(), took / ROUNDS);
+            if took / ROUNDS > Duration::from_millis(350) {
+                return Err(format!("the pauses stay long: {:?} on average", took / ROUNDS).into());
+            }
+            Ok(())
+        });
+    }
+}
