@@ -121,7 +121,12 @@ impl Attempts {
 
     /// Where the next attempt goes after a failure of this kind.
     pub(crate) fn avoid(&mut self, remedy: Remedy) {
-        self.elsewhere = !matches!(remedy, Remedy::Retry | Remedy::Reauthenticate);
+        self.elsewhere = match remedy {
+            // An endpoint that says so again and again must not keep the others from being asked.
+            Remedy::Retry => self.backoff.failures() > 0,
+            Remedy::Reauthenticate => false,
+            _ => true,
+        };
     }
 
     /// The answer was of no use: the next attempt goes to another endpoint.
@@ -292,6 +297,20 @@ mod tests {
             assert_eq!(attempts.begin(at(2)).endpoint, endpoint, "{remedy:?}");
             assert_eq!(attempts.begin(at(3)).endpoint, EndpointHint::Any);
         }
+    }
+
+    #[test]
+    fn an_endpoint_that_asks_for_another_attempt_twice_in_a_row_is_left() {
+        let (config, mut rng) = (WatchConfig::default(), fastrand::Rng::with_seed(7));
+        let mut attempts = Attempts::default();
+        for endpoint in [EndpointHint::Any, EndpointHint::Another, EndpointHint::Another] {
+            attempts.failed(at(1), &Failure::EndOfStream, Remedy::Retry);
+            attempts.try_again_at(at(1), &config, &mut rng);
+            assert_eq!(attempts.begin(at(2)).endpoint, endpoint);
+        }
+        attempts.reset();
+        attempts.failed(at(3), &Failure::EndOfStream, Remedy::Retry);
+        assert_eq!(attempts.begin(at(4)).endpoint, EndpointHint::Any);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_watch_core::Header;
+use etcd_watch_core::{Code, Failure, Header};
 use etcd_watch_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest};
 
 use crate::{
@@ -23,9 +23,15 @@ impl Client {
     /// answer that didn't come.
     pub async fn lease_grant(&self, grant: impl Into<LeaseGrant>) -> Result<Lease, CallError> {
         let request = grant.into().into_request()?;
-        let asked = seconds(request.ttl);
+        let (asked, asked_id) = (seconds(request.ttl), request.id);
         let since = Moment::now(self.runtime());
         let answer = self.calls().call(request).await?;
+        // What hangs on lease 0 hangs on none, and stays for ever.
+        if answer.id <= 0 || (asked_id != 0 && answer.id != asked_id) {
+            let problem = format!("the answer grants lease {:x}, which was not asked for", answer.id);
+            let failure = Failure::status(Code::Internal, problem).into();
+            return Err(CallError::MaybeExecuted { method: "LeaseGrant", failure });
+        }
         // A server that says nonsense is held to what it was asked for.
         let ttl = believable(answer.ttl).unwrap_or(asked);
         Ok(Lease::new(self.calls(), answer.id, Term { since, ttl }))

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::host::HostState;
 use super::link::LinkState;
 use super::report::Cause;
+use super::server::ServerState;
 use super::transcript::Transcript;
 
 /// So many polls at one moment of virtual time are a livelock.
@@ -29,6 +30,8 @@ pub(super) struct Core {
     transcript: Mutex<Transcript>,
     pub(super) hosts: Mutex<BTreeMap<String, Arc<HostState>>>,
     pub(super) links: Mutex<BTreeMap<(String, usize), Arc<LinkState>>>,
+    /// Servers of the scenario's own.
+    pub(super) servers: Mutex<Vec<Arc<ServerState>>>,
     cause: Mutex<Option<Cause>>,
     failed: Notify,
     /// The run has ended: nothing may be started any more.
@@ -56,6 +59,7 @@ impl Core {
             transcript: Mutex::new(Transcript::new(seed)),
             hosts: Mutex::default(),
             links: Mutex::default(),
+            servers: Mutex::default(),
             cause: Mutex::default(),
             failed: Notify::new(),
             is_over: AtomicBool::new(false),

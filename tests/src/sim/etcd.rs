@@ -119,6 +119,12 @@ impl Etcd {
         Ok(ours)
     }
 
+    /// Serves a connection as a member does, until it ends: for a [server](super::World::listen) that passes some of its
+    /// connections on. No fault of a member hits it.
+    pub fn serve_on(&self, socket: Socket) -> impl Future<Output = ()> + Send + use<> {
+        self.inner.server.serve_until(socket, std::future::pending())
+    }
+
     fn serve(&self, member: usize, id: u64, socket: Socket) {
         let drain = Arc::new(Notify::new());
         let drained = drain.clone();

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::core::{Core, lock};
 use super::etcd::name_of;
 use super::fault::Fault;
+use super::server::name_at;
 use super::socket::Connection;
 
 /// Which way bytes go.
@@ -242,7 +243,8 @@ impl Link {
 
 impl fmt::Display for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}--{}", self.state.host, name_of(self.state.member))
+        let to = name_at(self.state.member).unwrap_or_else(|| name_of(self.state.member));
+        write!(f, "{}--{to}", self.state.host)
     }
 }
 

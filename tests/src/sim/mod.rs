@@ -42,6 +42,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `world`, `etcd`, `host`, `link` | what a scenario works with |
+//! | `server` | servers of a scenario's own, beside the cluster |
 //! | `storm`, `fault` | faults that come by themselves, and that last |
 //! | `runtime`, `gate` | the client's runtime; tasks that are frozen and killed |
 //! | `socket` | bytes under way |
@@ -55,6 +56,7 @@ mod host;
 mod link;
 mod report;
 mod runtime;
+mod server;
 mod socket;
 mod storm;
 mod transcript;
@@ -75,6 +77,8 @@ pub use host::{Host, Task};
 pub use link::{Direction, Link};
 pub use report::{Cause, Counts, Failure, Report};
 pub use runtime::SimRuntime;
+pub use server::Server;
+pub use socket::Socket;
 pub use storm::{FaultKind, Faults};
 pub use world::World;
 

@@ -15,6 +15,7 @@ use super::core::Core;
 use super::etcd::{Etcd, PORT};
 use super::gate::Gate;
 use super::host::HostState;
+use super::server;
 
 /// A [`Runtime`] in virtual time: the tasks, timers and clocks of one process on one [`Host`](super::Host), and the
 /// simulated network. Once the process is killed, or the run has ended, it is a runtime that has shut down.
@@ -39,10 +40,10 @@ impl SimRuntime {
 
 impl Runtime for SimRuntime {
     fn resolve(&self, host: String, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
-        let member = self.etcd.member_named(&host);
+        let place = self.etcd.member_named(&host).or_else(|| server::server_named(&self.core, &host));
         Box::pin(async move {
-            let member = member.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))?;
-            Ok(vec![address(member, port)])
+            let place = place.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no such host"))?;
+            Ok(vec![address(place, port)])
         })
     }
 
@@ -50,12 +51,15 @@ impl Runtime for SimRuntime {
         let Peer::Tcp(address) = peer else {
             return Box::pin(async { Err(io::ErrorKind::Unsupported.into()) });
         };
-        let Some(member) = member_at(address).filter(|_| !self.is_gone()) else {
+        let Some(place) = place_at(address).filter(|_| !self.is_gone()) else {
             return Box::pin(async { Err(io::ErrorKind::NetworkUnreachable.into()) });
         };
-        let (etcd, host) = (self.etcd.clone(), self.host.name.clone());
+        let (etcd, core, host) = (self.etcd.clone(), self.core.clone(), self.host.name.clone());
         Box::pin(async move {
-            let socket = etcd.connect(&host, member).await?;
+            let socket = match server::server_at(&core, place) {
+                Some(server) => server::connect(&core, &host, &server).await?,
+                None => etcd.connect(&host, place).await?,
+            };
             Ok(Box::new(TokioIo::new(socket)) as Box<dyn Io>)
         })
     }
@@ -85,16 +89,18 @@ impl fmt::Debug for SimRuntime {
     }
 }
 
-/// The addresses of members are 10.0.0.1, 10.0.0.2, ...
-fn address(member: usize, port: u16) -> SocketAddr {
-    let last = u8::try_from(member + 1).unwrap_or(u8::MAX);
-    SocketAddr::from((Ipv4Addr::new(10, 0, 0, last), port))
+/// The first address. Those of members are 10.0.0.1, 10.0.0.2, ..., those of a scenario's servers 10.0.1.1, ...
+const FIRST_ADDRESS: u32 = u32::from_be_bytes([10, 0, 0, 1]);
+
+fn address(place: usize, port: u16) -> SocketAddr {
+    let behind = u32::try_from(place).unwrap_or(u32::MAX);
+    SocketAddr::from((Ipv4Addr::from_bits(FIRST_ADDRESS.saturating_add(behind)), port))
 }
 
-fn member_at(address: SocketAddr) -> Option<usize> {
+fn place_at(address: SocketAddr) -> Option<usize> {
     match address.ip() {
-        IpAddr::V4(ip) if address.port() == PORT && ip.octets()[..3] == [10, 0, 0] => {
-            usize::from(ip.octets()[3]).checked_sub(1)
+        IpAddr::V4(ip) if address.port() == PORT => {
+            ip.to_bits().checked_sub(FIRST_ADDRESS).and_then(|behind| usize::try_from(behind).ok())
         }
         _ => None,
     }

@@ -255,12 +255,20 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// One end of a connection.
+/// One end of a connection on the simulated network. What is written to it arrives in pieces and with delays that follow
+/// from the run's seed. Dropped, it closes the connection once what is under way has arrived.
 #[derive(Debug)]
-pub(super) struct Socket {
+pub struct Socket {
     connection: Arc<Connection>,
     writes: Direction,
     timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Socket {
+    /// Resets the connection: the other end reads what is under way, and then an error.
+    pub fn reset(self) {
+        self.connection.reset();
+    }
 }
 
 impl AsyncRead for Socket {

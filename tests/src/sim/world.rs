@@ -11,6 +11,8 @@ use super::core::{Core, lock};
 use super::etcd::Etcd;
 use super::host::Host;
 use super::link::Link;
+use super::server::Server;
+use super::socket::Socket;
 use super::storm::{Faults, Storm};
 
 /// A simulated world: a cluster, hosts and a network, in virtual time. Cheap to clone.
@@ -77,6 +79,34 @@ impl World {
     pub fn link(&self, host: &Host, member: usize) -> Link {
         assert!(member < self.etcd.members(), "there is no member {member}");
         Link::between(&self.core, host.name(), member)
+    }
+
+    /// A server beside the cluster, of the scenario's own: `serve` has every connection that a host opens to its
+    /// [endpoint](Server::endpoint), and needn't speak HTTP/2. It runs on no host; a panic in it fails the run. Faults
+    /// that come by themselves don't hit it.
+    ///
+    /// ```
+    /// use etcd_watch_testkit::sim;
+    /// use std::time::Duration;
+    /// use tokio::io::AsyncWriteExt;
+    ///
+    /// let report = sim::run(7, |world| async move {
+    ///     let garbage = world.listen(|mut socket| async move {
+    ///         let _gone = socket.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await;
+    ///     });
+    ///     let endpoints = [vec![garbage.endpoint()], world.etcd().endpoints()].concat();
+    ///     let client = world.client().endpoints(endpoints).connect().await?;
+    ///     client.put("k", "v").await?;
+    ///     Ok(())
+    /// });
+    /// report.unwrap_or_else(|failure| panic!("{failure}"));
+    /// ```
+    pub fn listen<F, S>(&self, serve: F) -> Server
+    where
+        F: Fn(Socket) -> S + Send + Sync + 'static,
+        S: Future<Output = ()> + Send + 'static,
+    {
+        Server::new(&self.core, serve)
     }
 
     /// Lets faults come by themselves, in the place of those that came before, until [`calm`](Self::calm). They hit the
