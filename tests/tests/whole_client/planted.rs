@@ -9,6 +9,8 @@ use etcd_watch_client::{BoxError, Client, Get, KeyRange, Put, Txn, WatchRequest}
 use etcd_watch_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
 use etcd_watch_testkit::sim::{FaultKind, Faults, Host, Sim, World};
 
+use crate::scenarios;
+
 /// Seeds of which one has to find a bug.
 const ENOUGH: u64 = 100;
 /// Seeds that find none where there is none.
@@ -156,4 +158,15 @@ async fn the_counter_only_goes_up(world: World, has_bug: bool) -> Result<(), Box
 fn a_lock_without_fencing_is_found() {
     finds("an addition is lost", |world| the_counter_only_goes_up(world, true));
     is_well(|world| the_counter_only_goes_up(world, false));
+}
+
+/// Each is found, for the right reason, by one of a few seeds.
+#[test]
+fn bugs_of_sessions_locks_elections_configurations_and_registrations_are_found() {
+    const LASTS: Duration = Duration::from_secs(120);
+    for (what, told, scenario) in scenarios::PLANTED {
+        let failure = scenarios::find(scenario, LASTS, 0..20).unwrap_or_else(|| panic!("{what}: not found"));
+        println!("{what}: found by seed {}: {}", failure.seed, failure.cause);
+        assert!(failure.cause.to_string().contains(told), "{what}: {failure}");
+    }
 }
