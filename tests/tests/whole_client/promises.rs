@@ -42,17 +42,17 @@ fn a_cache_is_the_store_at_one_revision() {
 
 #[test]
 fn a_session_is_told_of_its_loss_no_later_than_the_server_ends_its_lease() {
-    hold("session", 4);
+    hold("session", 2);
 }
 
 #[test]
 fn a_lock_is_given_to_one_after_the_other_in_the_order_in_which_they_came() {
-    hold("queue", 2);
+    hold("queue", 1);
 }
 
 #[test]
 fn an_election_has_one_leader_at_a_time_and_observers_see_each_of_them() {
-    hold("election", 3);
+    hold("election", 1);
 }
 
 #[test]
@@ -62,14 +62,14 @@ fn a_configuration_is_the_last_good_one_and_never_a_mixture() {
 
 #[test]
 fn an_endpoint_is_listed_while_its_lease_is_there_and_gone_soon_after_its_process() {
-    hold("discovery", 4);
+    hold("discovery", 2);
 }
 
 #[test]
 fn additions_are_lost_under_a_lock_unless_the_fencing_token_is_checked() {
-    let run = |holder| register::run(holder, LASTS, seeds(4)).unwrap_or_else(|failure| panic!("{failure}"));
+    let run = |holder| register::run(holder, LASTS, seeds(2)).unwrap_or_else(|failure| panic!("{failure}"));
     let (believes, asks, fenced) = (run(Holder::Believes), run(Holder::Asks), run(Holder::Fenced));
     println!("no check: {believes:?}\nis_held: {asks:?}\nfencing token: {fenced:?}");
     assert!(believes.lost > 0, "holders that stand still do no harm: {believes:?}");
-    assert!(fenced.executed > 50 && fenced.lost == 0, "{fenced:?}");
+    assert!(fenced.executed > 30 && fenced.lost == 0, "{fenced:?}");
 }

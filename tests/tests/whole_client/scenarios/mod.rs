@@ -66,7 +66,7 @@ pub(crate) const PLANTED: [(&str, &str, Scenario); 15] = [
     ("queue: a lock that is never unlocked", "everybody has had the lock", |world, lasts| {
         Box::pin(is_fair(world, lasts, Contender::Forgets))
     }),
-    ("election: a value without the lease", "a leader without a lease", |world, lasts| {
+    ("election: a value without the lease", "everybody has led", |world, lasts| {
         Box::pin(are_seen(world, lasts, Candidate::PlainPut))
     }),
     ("election: no fencing token", "the owner", |world, lasts| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicI64, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 use std::time::Duration;
 
@@ -38,6 +38,12 @@ type Revoked = Arc<Mutex<BTreeMap<i64, Duration>>>;
 struct Told {
     lease: AtomicI64,
     is_lost: AtomicBool,
+    /// When its host has stood still last, in milliseconds.
+    woke: AtomicU64,
+}
+
+fn was_revoked(revoked: &Revoked, id: i64) -> Option<Duration> {
+    revoked.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
 }
 
 /// Sessions under a storm, on hosts that sleep and starve, with leases that are revoked.
@@ -53,7 +59,7 @@ pub(super) async fn are_told_in_time(
         let client = host.client().connect_lazy()?;
         host.spawn(ask(world.clone(), host.clone(), client.clone(), revoked.clone(), service));
         let told = Arc::new(Told::default());
-        host.spawn(wait(world.clone(), host.clone(), client, told.clone(), service));
+        host.spawn(wait(world.clone(), host.clone(), client, told.clone(), revoked.clone(), service));
         checks.push(tokio::spawn(nap(world.clone(), host, told)));
     }
     world.faults(on_the_way()).await;
@@ -118,8 +124,7 @@ async fn ask(world: World, host: Host, client: Client, revoked: Revoked, service
             }
             let id = session.id();
             if !has_lease(world.etcd(), id) {
-                let at = revoked.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied();
-                let by = at.expect("it believes in a lease that has ended");
+                let by = was_revoked(&revoked, id).expect("it believes in a lease that has ended");
                 assert!(
                     world.now() <= by + session.ttl(),
                     "it believes in a lease that was revoked long ago"
@@ -130,8 +135,8 @@ async fn ask(world: World, host: Host, client: Client, revoked: Revoked, service
     }
 }
 
-/// Waits for the loss.
-async fn wait(world: World, host: Host, client: Client, told: Arc<Told>, service: Service) {
+/// Waits for the loss. A host that runs is told of it before the server ends the lease.
+async fn wait(world: World, host: Host, client: Client, told: Arc<Told>, revoked: Revoked, service: Service) {
     loop {
         let session = open(&host, &client, 6).await;
         told.lease.store(session.id(), Ordering::Relaxed);
@@ -145,8 +150,16 @@ async fn wait(world: World, host: Host, client: Client, told: Arc<Told>, service
             session.lost().await
         };
         told.is_lost.store(true, Ordering::Relaxed);
-        if let SessionLost::Lease(LeaseLost::NotFound { id }) = reason {
-            assert!(!has_lease(world.etcd(), id), "a lease that exists was told to be gone");
+        let has_run_since = Duration::from_millis(told.woke.load(Ordering::Relaxed)) + LOOKS;
+        match reason {
+            SessionLost::Lease(LeaseLost::NotFound { id }) => {
+                assert!(!has_lease(world.etcd(), id), "a lease that exists was told to be gone");
+            }
+            SessionLost::Lease(LeaseLost::Expired { id, .. }) if world.now() > has_run_since => {
+                let is_in_time = has_lease(world.etcd(), id) || was_revoked(&revoked, id).is_some();
+                assert!(is_in_time, "told after the lease had ended");
+            }
+            _ => {}
         }
     }
 }
@@ -159,13 +172,13 @@ async fn nap(world: World, host: Host, told: Arc<Told>) -> Result<(), String> {
     loop {
         world.sleep(up_to(&mut rng, 20_000)).await;
         let time = Duration::from_millis(1 << rng.u32(8..18));
-        if rng.bool() {
-            host.suspend().lasting(time).await;
-        } else {
-            host.freeze().lasting(time).await;
-        }
+        let still = if rng.bool() { host.suspend() } else { host.freeze() };
+        world.sleep(time).await;
+        let woke = u64::try_from(world.now().as_millis()).unwrap_or(u64::MAX);
+        told.woke.store(woke, Ordering::Relaxed);
+        drop(still);
         let lease = told.lease.load(Ordering::Relaxed);
-        // With its time over, whatever the network does now.
+        // After six seconds its time is over, whatever the network does now.
         if lease == 0 || time < Duration::from_secs(6) || told.is_lost.load(Ordering::Relaxed) {
             continue;
         }
