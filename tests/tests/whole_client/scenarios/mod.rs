@@ -51,7 +51,7 @@ pub(crate) const PLANTED: [(&str, &str, Scenario); 15] = [
     ("session: a clock that sleeps", "believes in a lease", |world, lasts| {
         Box::pin(are_told_in_time(world, lasts, Service::SleepyClock))
     }),
-    ("session: a timer that sleeps", "not told of the loss", |world, lasts| {
+    ("session: a timer that sleeps", "told after the lease had ended", |world, lasts| {
         Box::pin(are_told_in_time(world, lasts, Service::Timer))
     }),
     ("mutex: no look after the wait", "before its turn", |world, lasts| {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use etcd_watch_client::concurrency::{Session, SessionLost};
 use etcd_watch_client::{BoxError, Client, LeaseLost, Runtime as _};
 use etcd_watch_proto::etcdserverpb::LeaseRevokeRequest;
-use etcd_watch_testkit::sim::{Host, World};
+use etcd_watch_testkit::sim::{Fault, Host, World};
 
 use super::trouble::{on_the_way, up_to};
 use super::truth::has_lease;
@@ -164,6 +164,21 @@ async fn wait(world: World, host: Host, client: Client, told: Arc<Told>, revoked
     }
 }
 
+/// Notes when a host runs again, also when the nap is aborted.
+struct Standstill<'a> {
+    world: &'a World,
+    told: &'a Told,
+    _fault: Fault,
+}
+
+impl Drop for Standstill<'_> {
+    /// Before the host runs: the fault is dropped next.
+    fn drop(&mut self) {
+        let woke = u64::try_from(self.world.now().as_millis()).unwrap_or(u64::MAX);
+        self.told.woke.store(woke, Ordering::Relaxed);
+    }
+}
+
 /// The host sleeps and starves. When it runs again, it is told of a lease that has ended meanwhile within a second.
 /// While it runs, it is told before the lease ends for want of renewals, or a third of its time after it was revoked,
 /// if a member can be reached: `ask` sees to that.
@@ -172,11 +187,10 @@ async fn nap(world: World, host: Host, told: Arc<Told>) -> Result<(), String> {
     loop {
         world.sleep(up_to(&mut rng, 20_000)).await;
         let time = Duration::from_millis(1 << rng.u32(8..18));
-        let still = if rng.bool() { host.suspend() } else { host.freeze() };
+        let fault = if rng.bool() { host.suspend() } else { host.freeze() };
+        let standstill = Standstill { world: &world, told: &told, _fault: fault };
         world.sleep(time).await;
-        let woke = u64::try_from(world.now().as_millis()).unwrap_or(u64::MAX);
-        told.woke.store(woke, Ordering::Relaxed);
-        drop(still);
+        drop(standstill);
         let lease = told.lease.load(Ordering::Relaxed);
         // After six seconds its time is over, whatever the network does now.
         if lease == 0 || time < Duration::from_secs(6) || told.is_lost.load(Ordering::Relaxed) {
