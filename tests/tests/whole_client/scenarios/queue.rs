@@ -48,7 +48,7 @@ impl Held {
     }
 
     fn is_held(&self, session: &Session) -> bool {
-        self.guard.as_ref().map_or(!session.is_lost(), MutexGuard::is_held)
+        self.guard.as_ref().map_or_else(|| !session.is_lost(), MutexGuard::is_held)
     }
 }
 
