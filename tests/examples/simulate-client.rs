@@ -4,7 +4,13 @@
 //! cargo run --release -p etcd-watch-testkit --example simulate-client -- --seeds 1000
 //! cargo run --release -p etcd-watch-testkit --example simulate-client -- --minutes 10 --jobs 2
 //! cargo run --release -p etcd-watch-testkit --example simulate-client -- --first 42 --seeds 1 --only lock
+//! cargo run --release -p etcd-watch-testkit --example simulate-client -- --planted 100
+//! cargo run --release -p etcd-watch-testkit --example simulate-client -- --register 100
 //! ```
+//!
+//! `--seconds` says for how long faults come in the scenarios of sessions, queues, elections, configurations and discovery,
+//! an hour of virtual time by default. `--planted` looks for the planted bugs with so many seeds; `--register` runs the
+//! experiment with a register under a lock with so many seeds, in each of its modes.
 #![allow(clippy::print_stdout, reason = "it is what the program is for")]
 
 #[path = "../tests/whole_client/scenarios/mod.rs"]
@@ -17,16 +23,36 @@ use std::time::{Duration, Instant};
 
 use etcd_watch_testkit::sim::Report;
 
+use scenarios::register::{self, Holder};
+
 struct Arguments {
     first: u64,
     seeds: Option<u64>,
     minutes: Option<u64>,
     jobs: usize,
     only: Option<String>,
+    lasts: Duration,
+    planted: Option<u64>,
+    register: Option<u64>,
+}
+
+impl Default for Arguments {
+    fn default() -> Self {
+        Self {
+            first: 0,
+            seeds: None,
+            minutes: None,
+            jobs: 1,
+            only: None,
+            lasts: Duration::from_secs(3600),
+            planted: None,
+            register: None,
+        }
+    }
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments { first: 0, seeds: None, minutes: None, jobs: 1, only: None };
+    let mut arguments = Arguments::default();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} needs a value"))?;
@@ -36,11 +62,15 @@ fn arguments() -> Result<Arguments, String> {
             "--seeds" => arguments.seeds = Some(number()?),
             "--minutes" => arguments.minutes = Some(number()?),
             "--jobs" => arguments.jobs = usize::try_from(number()?).unwrap_or(1).max(1),
+            "--seconds" => arguments.lasts = Duration::from_secs(number()?),
+            "--planted" => arguments.planted = Some(number()?),
+            "--register" => arguments.register = Some(number()?),
             "--only" => arguments.only = Some(value),
             _ => {
                 let names = scenarios::ALL.map(|(name, _)| name).join(", ");
                 return Err(format!(
-                    "{word}: use --first N, --seeds N, --minutes N, --jobs N, --only SCENARIO ({names})"
+                    "{word}: use --first N, --seeds N, --minutes N, --jobs N, --seconds N, --planted SEEDS, --register SEEDS, \
+                     --only SCENARIO ({names})"
                 ));
             }
         }
@@ -56,6 +86,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(seeds) = arguments.planted {
+        return find_planted(&arguments, seeds);
+    }
+    if let Some(seeds) = arguments.register {
+        return add_to_a_register(&arguments, seeds);
+    }
     let names = scenarios::ALL.map(|(name, _)| name).into_iter();
     let names: Vec<_> =
         names.filter(|name| arguments.only.as_ref().is_none_or(|only| only == name)).collect();
@@ -79,7 +115,7 @@ fn main() -> ExitCode {
                         return;
                     }
                     for (name, at) in names.iter().zip(0..) {
-                        match scenarios::run(name, [seed]) {
+                        match scenarios::run(name, arguments.lasts, [seed]) {
                             Ok(report) => totals.lock().expect("nobody panics with it")[at] += &report,
                             Err(failure) => {
                                 failed.store(true, Ordering::Relaxed);
@@ -95,4 +131,38 @@ fn main() -> ExitCode {
         println!("{name}: {total}");
     }
     if failed.into_inner() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Says by which seed each planted bug is found.
+fn find_planted(arguments: &Arguments, seeds: u64) -> ExitCode {
+    let mut all_found = true;
+    for (what, told, scenario) in scenarios::PLANTED {
+        let seeds = arguments.first..arguments.first + seeds;
+        match scenarios::find(scenario, arguments.lasts, seeds) {
+            Some(failure) => {
+                all_found &= failure.cause.to_string().contains(told);
+                println!("{what}: seed {}: {}", failure.seed, failure.cause);
+            }
+            None => {
+                all_found = false;
+                println!("{what}: not found");
+            }
+        }
+    }
+    if all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Says how many additions to a register under a lock are lost, by how the holder makes sure that it has the lock.
+fn add_to_a_register(arguments: &Arguments, seeds: u64) -> ExitCode {
+    for holder in [Holder::Believes, Holder::Asks, Holder::Fenced] {
+        let seeds = arguments.first..arguments.first + seeds;
+        match register::run(holder, arguments.lasts, seeds) {
+            Ok(additions) => println!("{holder:?}: {additions:?}"),
+            Err(failure) => {
+                println!("{failure}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    ExitCode::SUCCESS
 }

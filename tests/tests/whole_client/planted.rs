@@ -9,6 +9,7 @@ use etcd_watch_client::{BoxError, Client, Get, KeyRange, Put, Txn, WatchRequest}
 use etcd_watch_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
 use etcd_watch_testkit::sim::{FaultKind, Faults, Host, Sim, World};
 
+use crate::scenarios;
 use crate::scenarios::agreement::watches_agree;
 use crate::scenarios::linearizable::{Puts, calls_are_those_of_one_store};
 use crate::scenarios::told::Told;
@@ -185,4 +186,15 @@ fn a_watch_that_tells_a_revision_in_parts_is_found_by_others() {
 #[test]
 fn a_watch_that_stops_is_no_success() {
     finds("unknown whether they agree: a0 is at", |world| watches_agree(world, Told::NotToTheEnd));
+}
+
+/// Each is found, for the right reason, by one of a few seeds.
+#[test]
+fn bugs_of_sessions_locks_elections_configurations_and_registrations_are_found() {
+    const LASTS: Duration = Duration::from_secs(120);
+    for (what, told, scenario) in scenarios::PLANTED {
+        let failure = scenarios::find(scenario, LASTS, 0..20).unwrap_or_else(|| panic!("{what}: not found"));
+        println!("{what}: found by seed {}: {}", failure.seed, failure.cause);
+        assert!(failure.cause.to_string().contains(told), "{what}: {failure}");
+    }
 }

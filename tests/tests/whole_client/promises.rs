@@ -1,9 +1,15 @@
 //! What the client promises, under every fault, with a few seeds.
 
+use std::time::Duration;
+
+use crate::scenarios::register::{self, Holder};
 use crate::{scenarios, seeds};
 
+/// How long faults come in the scenarios that go on for as long as they are told to: an hour by `simulate-client`.
+const LASTS: Duration = Duration::from_secs(120);
+
 fn hold(name: &str, count: u64) {
-    match scenarios::run(name, seeds(count)) {
+    match scenarios::run(name, LASTS, seeds(count)) {
         Ok(report) => println!("{name}: {report}"),
         Err(failure) => panic!("{name}: {failure}"),
     }
@@ -36,10 +42,44 @@ fn a_lock_has_one_holder_at_a_time_and_everybody_gets_it() {
 
 #[test]
 fn a_holder_that_has_slept_knows_that_its_lock_is_lost() {
-    hold("sleeper", 15);
+    hold("sleeper", 6);
 }
 
 #[test]
 fn a_cache_is_the_store_at_one_revision() {
     hold("cache", 10);
+}
+
+#[test]
+fn a_session_is_told_of_its_loss_no_later_than_the_server_ends_its_lease() {
+    hold("session", 2);
+}
+
+#[test]
+fn a_lock_is_given_to_one_after_the_other_in_the_order_in_which_they_came() {
+    hold("queue", 1);
+}
+
+#[test]
+fn an_election_has_one_leader_at_a_time_and_observers_see_each_of_them() {
+    hold("election", 1);
+}
+
+#[test]
+fn a_configuration_is_the_last_good_one_and_never_a_mixture() {
+    hold("config", 5);
+}
+
+#[test]
+fn an_endpoint_is_listed_while_its_lease_is_there_and_gone_soon_after_its_process() {
+    hold("discovery", 2);
+}
+
+#[test]
+fn additions_are_lost_under_a_lock_unless_the_fencing_token_is_checked() {
+    let run = |holder| register::run(holder, LASTS, seeds(2)).unwrap_or_else(|failure| panic!("{failure}"));
+    let (believes, asks, fenced) = (run(Holder::Believes), run(Holder::Asks), run(Holder::Fenced));
+    println!("no check: {believes:?}\nis_held: {asks:?}\nfencing token: {fenced:?}");
+    assert!(believes.lost > 0, "holders that stand still do no harm: {believes:?}");
+    assert!(fenced.executed > 30 && fenced.lost == 0, "{fenced:?}");
 }

@@ -52,7 +52,9 @@ const CHILD: &str = "WHOLE_CLIENT_CHILD";
 #[test]
 fn tells_hashes_to_the_parent() {
     if env::var_os(CHILD).is_some() {
-        let run = |name| scenarios::run(name, [1]).unwrap_or_else(|failure| panic!("{failure}"));
+        let run = |name| {
+            scenarios::run(name, Duration::from_secs(30), [1]).unwrap_or_else(|failure| panic!("{failure}"))
+        };
         let hashes = scenarios::ALL.map(|(name, _)| format!("{:x}", run(name).hash));
         println!("hashes {:x} {}", busy(3).hash, hashes.join(" "));
     }

@@ -1,0 +1,202 @@
+//! Dozens wait for a lock on hosts that are killed, suspended, starved and cut off: one holder at a time, first come,
+//! first served, and everybody's turn comes.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use std::time::Duration;
+
+use etcd_watch_client::concurrency::{Mutex, MutexGuard, Name, Session};
+use etcd_watch_client::{
+    BoxError, Client, Compare, EventKind, Get, KeyRange, Put, SortBy, SortOrder, Txn, WatchRequest,
+};
+use etcd_watch_testkit::sim::{Host, World};
+
+use super::soon;
+use super::trouble::{on_the_way, stand_still, up_to};
+use super::truth::{Queue, keys};
+
+const HOSTS: usize = 6;
+const CONTENDERS: usize = 5;
+const TTL: Duration = Duration::from_secs(5);
+
+/// How contenders go about it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Contender {
+    Sound,
+    /// Takes the end of the claim before its own for its turn, without another look.
+    WithoutLooking,
+    /// Writes without the condition that it is the owner.
+    Unconditional,
+    /// Gives up after three seconds, and queues again.
+    Impatient,
+    /// Keeps the lock when it is done.
+    Forgets,
+}
+
+/// What is held: the key, its token, and the guard of the client's own lock.
+struct Held {
+    token: i64,
+    key: String,
+    guard: Option<MutexGuard>,
+}
+
+impl Held {
+    fn is_owner(&self) -> Compare {
+        Compare::create_revision(self.key.clone()).equals(self.token)
+    }
+
+    fn is_held(&self, session: &Session) -> bool {
+        self.guard.as_ref().map_or_else(|| !session.is_lost(), MutexGuard::is_held)
+    }
+}
+
+/// Contenders take turns under a storm while their hosts come and go.
+pub(super) async fn is_fair(world: World, lasts: Duration, how: Contender) -> Result<(), BoxError> {
+    let is_over = Arc::new(AtomicBool::new(false));
+    let mut hosts = Vec::new();
+    for number in 0..HOSTS {
+        let host = world.host(&format!("host-{number}"));
+        hosts.push(tokio::spawn(supervise(world.clone(), host, is_over.clone(), how)));
+    }
+    world.faults(on_the_way()).await;
+    world.sleep(lasts).await;
+    world.calm().await;
+    is_over.store(true, Ordering::Relaxed);
+    for host in hosts {
+        soon("everybody has had the lock", host).await???;
+    }
+    // The last ones leave, and so does whatever a lost answer has left.
+    world.sleep(TTL + Duration::from_secs(15)).await;
+    let queue = Queue::of(world.etcd(), "lock/");
+    queue.check_places_are_kept()?;
+    let writes = queue.check_log(world.etcd(), "log")?;
+    if let Some(left) = queue.places.iter().find(|place| place.deleted.is_none()) {
+        return Err(format!("left behind: {:?}", left.key).into());
+    }
+    let holders = queue.places.iter().filter(|place| place.was_first).count();
+    if holders < 5 || writes < 5 { Err("hardly anybody ever had the lock".into()) } else { Ok(()) }
+}
+
+/// Runs one process after the other, and lets them suffer; at the end the last one has its turns.
+async fn supervise(
+    world: World,
+    host: Host,
+    is_over: Arc<AtomicBool>,
+    how: Contender,
+) -> Result<(), BoxError> {
+    let mut rng = world.rng();
+    loop {
+        let client = host.client().connect_lazy()?;
+        let tasks: Vec<_> = (0..CONTENDERS)
+            .map(|_| {
+                let (world, client) = (world.clone(), client.clone());
+                host.spawn(contend(world, host.clone(), client, is_over.clone(), how))
+            })
+            .collect();
+        let lives = world.now() + Duration::from_secs(rng.u64(10..90));
+        while world.now() < lives && !is_over.load(Ordering::Relaxed) {
+            world.sleep(up_to(&mut rng, 10_000)).await;
+            if rng.u8(..3) == 0 {
+                stand_still(&world, &host, &mut rng, 15_000).await;
+            }
+        }
+        if is_over.load(Ordering::Relaxed) {
+            for task in tasks {
+                task.await.ok_or("a contender has died")??;
+            }
+            return Ok(());
+        }
+        host.kill();
+    }
+}
+
+async fn contend(
+    world: World,
+    host: Host,
+    client: Client,
+    is_over: Arc<AtomicBool>,
+    how: Contender,
+) -> Result<(), BoxError> {
+    let mut rng = world.rng();
+    loop {
+        let Ok(session) = Session::builder(&client).ttl(TTL).open().await else {
+            host.sleep(Duration::from_millis(500)).await;
+            continue;
+        };
+        while let Some(held) = lock(&host, &session, how).await {
+            let is_last = is_over.load(Ordering::Relaxed);
+            // Whoever came before has left: that stays true, so a moment's look is enough.
+            let before = keys(world.etcd(), "lock/").into_iter().find(|kv| kv.create_revision < held.token);
+            let holder = &held.key;
+            assert!(before.is_none(), "{holder} holds the lock before its turn: {before:?} was before it");
+            for _ in 0..rng.u8(1..3) {
+                let believes = held.is_held(&session);
+                let is_there =
+                    keys(world.etcd(), &held.key).iter().any(|kv| kv.create_revision == held.token);
+                assert!(is_there || !believes, "{holder} believes in a lock that it has lost");
+                let write = Txn::new().and_then(Put::new("log", held.token.to_string()));
+                let write = if how == Contender::Unconditional { write } else { write.when(held.is_owner()) };
+                // Refused once the lock is lost.
+                let _ = client.txn(write).await;
+                host.sleep(up_to(&mut rng, 1000)).await;
+            }
+            match held.guard {
+                Some(guard) if how == Contender::Forgets => std::mem::forget(guard),
+                Some(guard) => drop(guard.unlock().await),
+                None => drop(client.delete(held.key).await),
+            }
+            if is_last {
+                return Ok(());
+            }
+            host.sleep(up_to(&mut rng, 2000)).await;
+        }
+    }
+}
+
+/// `None` once the session is lost.
+async fn lock(host: &Host, session: &Session, how: Contender) -> Option<Held> {
+    if how == Contender::WithoutLooking {
+        return loop {
+            match lock_by_hand(session).await {
+                Ok(held) => break Some(held),
+                Err(_) if session.is_lost() => break None,
+                Err(_) => host.sleep(Duration::from_millis(500)).await,
+            }
+        };
+    }
+    let mutex = Mutex::new(session, Name::new("lock").expect("a lawful name"));
+    let guard = if how == Contender::Impatient {
+        loop {
+            if let Some(guard) = mutex.lock_within(Duration::from_secs(3)).await.ok()? {
+                break guard;
+            }
+        }
+    } else {
+        mutex.lock().await.ok()?
+    };
+    let key = String::from_utf8_lossy(guard.key()).into_owned();
+    Some(Held { token: guard.fencing_token(), key, guard: Some(guard) })
+}
+
+/// A lock by the same keys, with the mistake that a claim in the middle of the queue may go without its turn.
+async fn lock_by_hand(session: &Session) -> Result<Held, BoxError> {
+    let (client, key) = (session.client(), format!("lock/{:x}", session.id()));
+    let enter = Put::new(key.clone(), "").lease(session.id());
+    client.txn(Txn::new().when(Compare::missing(key.clone())).and_then(enter)).await?;
+    let own = client.get(Get::key(key.clone())).await?;
+    let token = own.first().ok_or("it is gone")?.create_revision;
+    let before = Get::prefix("lock/").max_create_revision(token - 1);
+    let before = client.get(before.sort(SortBy::CreateRevision, SortOrder::Descending).limit(1)).await?;
+    if let Some(kv) = before.first() {
+        let request = WatchRequest::new(KeyRange::key(kv.key.clone())).start_revision(before.revision() + 1);
+        let mut watch = client.watch(request)?;
+        while let Some(response) = watch.try_next().await? {
+            if response.events().any(|event| event.kind() == EventKind::Delete) {
+                break;
+            }
+        }
+    }
+    Ok(Held { token, key, guard: None })
+}
