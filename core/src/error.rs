@@ -141,8 +141,14 @@ pub enum ServerMisbehaved {
         /// The id in the response.
         watch_id: i64,
     },
-    /// An event without a key, or with a revision below 1.
-    #[error("an event without a key or a revision")]
+    /// A response whose header has a revision below 0.
+    #[error("a response at revision {revision}")]
+    InvalidHeader {
+        /// The revision in the header.
+        revision: i64,
+    },
+    /// An event without a key, with a revision below 1, or that is neither a put nor a delete.
+    #[error("an event without a key or a revision, or of an unknown kind")]
     InvalidEvent,
     /// An event whose key lies outside the watch's range.
     #[error("an event for a key outside the range of watch id {watch_id}")]

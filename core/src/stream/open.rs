@@ -147,6 +147,10 @@ impl Connection {
     /// When the protocol doesn't allow it.
     pub(crate) fn hear(&mut self, now: Instant, frame: &Frame) -> Result<Heard, ServerMisbehaved> {
         let id = frame.watch_id;
+        let revision = frame.header.revision;
+        if revision < 0 {
+            return Err(ServerMisbehaved::InvalidHeader { revision });
+        }
         if frame.created {
             let routes = &self.routes;
             let answer = self.creates.answer(now, frame, |id| routes.contains(id))?;

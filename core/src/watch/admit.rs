@@ -139,10 +139,10 @@ fn survey(
 ) -> Result<Survey, ServerMisbehaved> {
     let mut survey = Survey { stale: 0, overtaken: 0 };
     let mut previous = 0;
-    for EventIndex { kv, .. } in &frame.events[..] {
+    for EventIndex { kv, kind, .. } in &frame.events[..] {
         let revision = kv.mod_revision;
         // After the largest revision there could be no next one to resume at.
-        if kv.key.is_empty() || revision < 1 || revision == i64::MAX {
+        if kv.key.is_empty() || revision < 1 || revision == i64::MAX || !matches!(*kind, 0 | 1) {
             return Err(ServerMisbehaved::InvalidEvent);
         }
         if revision < previous {

@@ -2,6 +2,10 @@
 
 use bytes::Bytes;
 use etcd_watch_core::{CloseReason, DecodeError, Failure, ServerMisbehaved, StreamEnd, WatchConfig};
+use etcd_watch_proto::{
+    etcdserverpb::{ResponseHeader, WatchResponse},
+    mvccpb::Event,
+};
 use prost::Message;
 
 use crate::support::*;
@@ -39,6 +43,13 @@ fn every_breach_replaces_the_stream_and_is_named() {
     assert_eq!(what, ServerMisbehaved::InvalidEvent);
     let what = replaced_by(|id| bytes(events(id, &[i64::MAX])));
     assert_eq!(what, ServerMisbehaved::InvalidEvent, "no revision can follow it");
+    for kind in [2, -1] {
+        let what = replaced_by(|id| bytes(batch(id, vec![Event { r#type: kind, ..put(5, "k") }])));
+        assert_eq!(what, ServerMisbehaved::InvalidEvent, "kind {kind}");
+    }
+    let below_zero = ResponseHeader { revision: -7, ..ResponseHeader::default() };
+    let what = replaced_by(|id| bytes(WatchResponse { header: Some(below_zero), ..events(id, &[5]) }));
+    assert_eq!(what, ServerMisbehaved::InvalidHeader { revision: -7 });
     let what = replaced_by(|id| bytes(events(id, &[6, 5])));
     assert_eq!(what, ServerMisbehaved::RevisionsBackwards { previous: 6, next: 5 });
     let mut foreign = 0;

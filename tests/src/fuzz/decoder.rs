@@ -56,6 +56,10 @@ fn both(bytes: &[u8]) {
 /// Holds what a frame came to against what its fields, by prost, have to come to.
 fn check(frame: &Frame, id: i64, outcome: &Outcome) {
     let watch_id = frame.watch_id;
+    let revision = frame.header.unwrap_or_default().revision;
+    if revision < 0 {
+        return assert_misbehaved(outcome, &ServerMisbehaved::InvalidHeader { revision });
+    }
     if frame.created {
         return assert_misbehaved(outcome, &ServerMisbehaved::UnexpectedCreated { watch_id });
     }
@@ -151,7 +155,7 @@ fn flaw_of(events: &[Event]) -> Option<ServerMisbehaved> {
     for event in events {
         let Some(kv) = &event.kv else { return Some(ServerMisbehaved::InvalidEvent) };
         let next = kv.mod_revision;
-        if kv.key.is_empty() || !(1..i64::MAX).contains(&next) {
+        if kv.key.is_empty() || !(1..i64::MAX).contains(&next) || !matches!(event.r#type, 0 | 1) {
             return Some(ServerMisbehaved::InvalidEvent);
         }
         if next < previous {
