@@ -27,7 +27,7 @@ fn replaced_by(frame: impl FnOnce(i64) -> Bytes) -> ServerMisbehaved {
     what
 }
 
-fn bytes(frame: etcd_watch_proto::etcdserverpb::WatchResponse) -> Bytes {
+fn bytes(frame: WatchResponse) -> Bytes {
     frame.encode_to_vec().into()
 }
 
