@@ -119,7 +119,9 @@ pub(super) fn pair(kv: &OwnedKeyValue) -> KeyValue {
     }
 }
 
-pub(super) fn range_response(get: &GetResponse) -> pb::RangeResponse {
+/// What a read found, as etcd's protocol has it.
+#[must_use]
+pub fn range_response(get: &GetResponse) -> pb::RangeResponse {
     pb::RangeResponse {
         header: at(get.revision()),
         kvs: get.kvs().iter().map(pair).collect(),

@@ -10,7 +10,7 @@ use etcd_watch_proto::etcdserverpb::{
     PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, TxnRequest,
 };
 use etcd_watch_testkit::{
-    linearizable::{Answer, Demand, RecordedClient, Recorder, Request, Rule},
+    linearizable::{Answer, Demand, RecordedClient, Recorder, Request, Rule, range_response},
     proxy::Cut,
     server::EmbeddedEtcd,
 };
@@ -131,16 +131,7 @@ async fn a_read_of_a_member_that_lags_is_found_out_unless_it_is_serializable() {
     // A client that forgets to ask for a linearizable read.
     let read = async {
         let read = behind.client().get(etcd_watch_client::Get::key("k/0").serializable(true)).await?;
-        let header = Some(ResponseHeader { revision: read.revision(), ..ResponseHeader::default() });
-        let kvs = read.kvs().iter().map(|kv| etcd_watch_proto::mvccpb::KeyValue {
-            key: kv.key.clone(),
-            value: kv.value.clone(),
-            create_revision: kv.create_revision,
-            mod_revision: kv.mod_revision,
-            version: kv.version,
-            lease: kv.lease,
-        });
-        Ok(RangeResponse { header, kvs: kvs.collect(), more: read.has_more(), count: read.count() })
+        Ok(range_response(&read))
     };
     let answer = |read: &RangeResponse| Answer::Range(read.clone());
     behind.record(Request::Range(get_request()), read, answer).await.expect("it is read");

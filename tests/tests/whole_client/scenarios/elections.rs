@@ -11,7 +11,7 @@ use etcd_watch_client::{BoxError, Client, Put, Txn};
 use etcd_watch_testkit::sim::{FaultKind, Host, World};
 
 use super::soon;
-use super::trouble::{on_the_way, stand_still, up_to};
+use super::trouble::{on_the_way, stand_still, supervise, up_to};
 use super::truth::{Queue, keys};
 
 const TTL: Duration = Duration::from_secs(5);
@@ -40,7 +40,14 @@ pub(super) async fn are_seen(world: World, lasts: Duration, how: Candidate) -> R
     let mut hosts = Vec::new();
     for number in 0..4 {
         let host = world.host(&format!("host-{number}"));
-        hosts.push(tokio::spawn(supervise(world.clone(), host, is_over.clone(), how)));
+        let started = (world.clone(), host.clone(), is_over.clone());
+        let start = move |client: Client| {
+            let (world, host, is_over) = &started;
+            let one =
+                |_| host.spawn(campaign(world.clone(), host.clone(), client.clone(), is_over.clone(), how));
+            (0..2).map(one).collect()
+        };
+        hosts.push(tokio::spawn(supervise(world.clone(), host, is_over.clone(), 60, start)));
     }
     // Where history was compacted, an observer goes on with who leads then.
     world.faults(on_the_way().without(FaultKind::Compaction)).await;
@@ -96,35 +103,6 @@ async fn follow(host: Host, client: Client, how: Candidate) -> Result<Vec<Leader
         }
     }
     Ok(seen)
-}
-
-async fn supervise(
-    world: World,
-    host: Host,
-    is_over: Arc<AtomicBool>,
-    how: Candidate,
-) -> Result<(), BoxError> {
-    let mut rng = world.rng();
-    loop {
-        let client = host.client().connect_lazy()?;
-        let tasks: Vec<_> = (0..2)
-            .map(|_| host.spawn(campaign(world.clone(), host.clone(), client.clone(), is_over.clone(), how)))
-            .collect();
-        let lives = world.now() + Duration::from_secs(rng.u64(10..60));
-        while world.now() < lives && !is_over.load(Ordering::Relaxed) {
-            world.sleep(up_to(&mut rng, 10_000)).await;
-            if rng.u8(..3) == 0 {
-                stand_still(&world, &host, &mut rng, 15_000).await;
-            }
-        }
-        if is_over.load(Ordering::Relaxed) {
-            for task in tasks {
-                task.await.ok_or("a candidate has died")??;
-            }
-            return Ok(());
-        }
-        host.kill();
-    }
 }
 
 async fn campaign(

@@ -14,7 +14,7 @@ use etcd_watch_client::{
 use etcd_watch_testkit::sim::{Host, World};
 
 use super::soon;
-use super::trouble::{on_the_way, stand_still, up_to};
+use super::trouble::{on_the_way, supervise, up_to};
 use super::truth::{Queue, keys};
 
 const HOSTS: usize = 6;
@@ -58,7 +58,14 @@ pub(super) async fn is_fair(world: World, lasts: Duration, how: Contender) -> Re
     let mut hosts = Vec::new();
     for number in 0..HOSTS {
         let host = world.host(&format!("host-{number}"));
-        hosts.push(tokio::spawn(supervise(world.clone(), host, is_over.clone(), how)));
+        let started = (world.clone(), host.clone(), is_over.clone());
+        let start = move |client: Client| {
+            let (world, host, is_over) = &started;
+            let one =
+                |_| host.spawn(contend(world.clone(), host.clone(), client.clone(), is_over.clone(), how));
+            (0..CONTENDERS).map(one).collect()
+        };
+        hosts.push(tokio::spawn(supervise(world.clone(), host, is_over.clone(), 90, start)));
     }
     world.faults(on_the_way()).await;
     world.sleep(lasts).await;
@@ -77,39 +84,6 @@ pub(super) async fn is_fair(world: World, lasts: Duration, how: Contender) -> Re
     }
     let holders = queue.places.iter().filter(|place| place.was_first).count();
     if holders < 5 || writes < 5 { Err("hardly anybody ever had the lock".into()) } else { Ok(()) }
-}
-
-/// Runs one process after the other, and lets them suffer; at the end the last one has its turns.
-async fn supervise(
-    world: World,
-    host: Host,
-    is_over: Arc<AtomicBool>,
-    how: Contender,
-) -> Result<(), BoxError> {
-    let mut rng = world.rng();
-    loop {
-        let client = host.client().connect_lazy()?;
-        let tasks: Vec<_> = (0..CONTENDERS)
-            .map(|_| {
-                let (world, client) = (world.clone(), client.clone());
-                host.spawn(contend(world, host.clone(), client, is_over.clone(), how))
-            })
-            .collect();
-        let lives = world.now() + Duration::from_secs(rng.u64(10..90));
-        while world.now() < lives && !is_over.load(Ordering::Relaxed) {
-            world.sleep(up_to(&mut rng, 10_000)).await;
-            if rng.u8(..3) == 0 {
-                stand_still(&world, &host, &mut rng, 15_000).await;
-            }
-        }
-        if is_over.load(Ordering::Relaxed) {
-            for task in tasks {
-                task.await.ok_or("a contender has died")??;
-            }
-            return Ok(());
-        }
-        host.kill();
-    }
 }
 
 async fn contend(
