@@ -12,8 +12,8 @@ const DEADLINE: Duration = Duration::from_secs(120);
 /// Between two looks at whether a watch runs.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Waits until all watches run on the server, without a response of any: responses that wait would count as memory of the
-/// watches. On tokio.
+/// Waits until all watches run on the server, and takes no responses of them: responses that wait would count as memory of
+/// the watches. On tokio.
 ///
 /// # Errors
 /// Some don't run after two minutes.

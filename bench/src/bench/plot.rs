@@ -25,7 +25,7 @@ const MOST: f64 = 2.0;
 const BAR: f64 = 12.0;
 const GAP: f64 = 14.0;
 const LEFT: f64 = 120.0;
-/// Of a ratio of one.
+/// The length of a bar with ratio 1.
 const UNIT: f64 = 260.0;
 const WIDTH: f64 = LEFT + MOST * UNIT + 60.0;
 const HEAD: f64 = 44.0;

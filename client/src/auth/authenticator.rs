@@ -85,7 +85,7 @@ impl Authenticator {
         is_change
     }
 
-    /// The same without a word to the log.
+    /// The same, without logging.
     pub(super) fn replace(&self, credentials: Credentials) -> bool {
         let mut state = lock(&self.state);
         let is_same = state.credentials.as_ref() == Some(&credentials);

@@ -28,9 +28,11 @@ impl Elsewhere {
         authenticator
     }
 
-    /// The client has other credentials: forgets all tokens. Calls that are under way are made again with these.
+    /// The client has these credentials: forgets the tokens of others, and those that were refused. Calls that are under
+    /// way are made again with these.
     pub(crate) fn set(&self, credentials: &Credentials) {
-        let known = std::mem::take(&mut *lock(&self.0));
-        known.iter().for_each(|(_, authenticator)| _ = authenticator.replace(credentials.clone()));
+        let mut known = std::mem::take(&mut *lock(&self.0));
+        known.retain(|(_, authenticator)| !authenticator.replace(credentials.clone()));
+        lock(&self.0).append(&mut known);
     }
 }

@@ -177,6 +177,9 @@ impl<Q: Unary> Call<'_, Q> {
         match result {
             Ok(Ok(response)) => {
                 self.calls.pool.answered(&pooled);
+                if self.request.needs_leader() {
+                    self.calls.pool.found_leader();
+                }
                 Ok(response)
             }
             Ok(Err(failed)) => Err(Attempted::Failed { at: Some(pooled), failed }),

@@ -51,7 +51,7 @@ impl Calls {
         let endpoint = dialer.accepted.parse(text).map_err(BuildError::from);
         let checked = endpoint.and_then(|endpoint| {
             dialer.connector.check(&endpoint)?;
-            // The one that other calls have, if there is one: the labels of their metrics are kept by it.
+            // The list's own `Arc`, if the endpoint is in it: labels of metrics are kept by that.
             Ok(dialer.endpoints.known(&endpoint).unwrap_or_else(|| Arc::new(endpoint)))
         });
         checked.map_err(|error| CallError::InvalidEndpoint { method, error: Box::new(error) })

@@ -26,7 +26,7 @@ impl Client {
         let (asked, asked_id) = (seconds(request.ttl), request.id);
         let since = Moment::now(self.runtime());
         let answer = self.calls().call(request).await?;
-        // What hangs on lease 0 hangs on none, and stays for ever.
+        // etcd takes lease 0 for no lease: keys that are put with it never expire.
         if answer.id <= 0 || (asked_id != 0 && answer.id != asked_id) {
             let problem = format!("the answer grants lease {:x}, which was not asked for", answer.id);
             let failure = Failure::status(Code::Internal, problem).into();

@@ -130,9 +130,7 @@ impl Dialer {
     /// The client has these credentials from now on. Whether they are others.
     pub(crate) fn set_credentials(&self, credentials: Credentials) -> bool {
         let is_change = self.auth.set(credentials.clone());
-        if is_change {
-            self.elsewhere.set(&credentials);
-        }
+        self.elsewhere.set(&credentials);
         is_change
     }
 

@@ -53,16 +53,16 @@ impl Pooled {
 /// The connections of the pool are counted from 1.
 const APART: u64 = 0;
 
-/// Of so many members without a leader the connections are kept.
+/// The pool keeps at most this many connections to members without a leader.
 const MOST_ASIDE: usize = 8;
 
-/// After so many attempts that found no leader a new connection is made: behind an endpoint may be several members.
+/// After this many attempts in a row that found no leader a connection is replaced: an endpoint may lead to several members.
 const MOST_LEADERLESS: u32 = 4;
 
 /// One connection, made when it is needed, replaced when it has failed.
 ///
-/// While a cluster has no leader, calls go from member to member. The connections of those that have said so are put aside
-/// until a member is well again: each attempt would make a new one otherwise, of all clients at once.
+/// While a cluster has no leader, calls go from member to member. Connections to members that have no leader are put aside
+/// until a member with a leader answers. Otherwise every attempt of every client would open a new connection.
 pub(crate) struct Pool {
     pub(crate) dialer: Arc<Dialer>,
     slot: Mutex<Slot>,
@@ -87,7 +87,9 @@ impl Slot {
         if self.is_closed {
             return Some(pooled);
         }
-        let surplus = (self.aside.len() == MOST_ASIDE).then(|| self.aside.remove(0));
+        let same = self.aside.iter().position(|other| other.endpoint() == pooled.endpoint());
+        let outdated = if self.aside.len() == MOST_ASIDE { same.or(Some(0)) } else { same };
+        let surplus = outdated.map(|at| self.aside.remove(at));
         self.aside.push(pooled);
         surplus
     }
@@ -113,11 +115,19 @@ impl Pool {
         if let Some(pooled) = self.current(avoid) {
             return Ok(pooled);
         }
-        let candidates = self.dialer.endpoints.candidates(avoid);
-        let aside = candidates.first().and_then(|best| self.take_aside(best));
-        let (dialed, leaderless) = match aside {
-            Some(aside) => (aside.dialed, aside.leaderless),
+        let mut candidates = self.dialer.endpoints.candidates(avoid);
+        let (dialed, leaderless) = match self.take_aside(&mut candidates) {
             None => (self.dial(candidates).await?, 0),
+            Some(aside) if candidates.is_empty() => (aside.dialed, aside.leaderless),
+            // Those that come before it may be up again.
+            Some(aside) => match self.dial(candidates).await {
+                Ok(dialed) => {
+                    let surplus = lock(&self.slot).put_aside(aside);
+                    drop(surplus);
+                    (dialed, 0)
+                }
+                Err(_) => (aside.dialed, aside.leaderless),
+            },
         };
         let serial = {
             let mut slot = lock(&self.slot);
@@ -151,10 +161,13 @@ impl Pool {
         }
     }
 
-    /// The connection to this endpoint that was put aside, if there is one.
-    fn take_aside(&self, endpoint: &Endpoint) -> Option<Pooled> {
+    /// The connection that was put aside to the best of the candidates with one, if there is any; only the candidates that
+    /// are better are left then.
+    fn take_aside(&self, candidates: &mut Vec<Arc<Endpoint>>) -> Option<Pooled> {
         let aside = &mut lock(&self.slot).aside;
-        let at = aside.iter().position(|pooled| **pooled.endpoint() == *endpoint)?;
+        let place = |endpoint| aside.iter().position(|pooled| pooled.endpoint() == endpoint);
+        let (rank, at) = candidates.iter().enumerate().find_map(|(rank, each)| Some((rank, place(each)?)))?;
+        candidates.truncate(rank);
         Some(aside.remove(at))
     }
 
@@ -198,10 +211,14 @@ impl Pool {
         drop((current, surplus));
     }
 
-    /// A member is well: others are connected to again when they are needed.
-    fn let_go_of_aside(&self) {
+    /// A call was answered that only a member with a leader answers: others are connected to again when they are needed.
+    pub(crate) fn found_leader(&self) {
         if self.has_aside.load(Ordering::Relaxed) {
-            let aside = self.clear_aside(lock(&self.slot));
+            let mut slot = lock(&self.slot);
+            if let Some(current) = &mut slot.current {
+                current.leaderless = 0;
+            }
+            let aside = self.clear_aside(slot);
             drop(aside);
         }
     }
@@ -221,7 +238,6 @@ impl Pool {
     pub(crate) fn answered(&self, at: &Pooled) {
         self.dialer.endpoints.answered(at.endpoint());
         self.heard(at);
-        self.let_go_of_aside();
     }
 
     /// Lets go of the connection, and keeps none any more.

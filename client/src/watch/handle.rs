@@ -42,19 +42,18 @@ pub struct Watch {
     lifeline: Arc<Lifeline>,
 }
 
-/// Foresees whether a consumer will find nothing to take: as many responses as were there when it was woken last are
-/// expected to be there each time.
+/// Predicts that nothing is left to take: each wake-up is expected to bring as many responses as the one before.
 #[derive(Clone, Copy, Debug, Default)]
 struct Waits {
-    /// How many responses it has taken since it found nothing; no more than there is room for.
+    /// How many responses the consumer has taken since it found nothing; 255 stands for that many and more.
     taken: u8,
-    /// How many it had taken when it found nothing last.
+    /// How many it had taken when it last found nothing.
     taken_last_time: u8,
 }
 
 impl Waits {
     fn is_expected(self) -> bool {
-        self.taken == self.taken_last_time
+        self.taken == self.taken_last_time && self.taken < u8::MAX
     }
 
     fn polled(&mut self, was_there: bool) {

@@ -157,8 +157,7 @@ impl Hub {
     /// Takes what waits for a watch's consumer. If nothing does, `waker` is woken once something may.
     /// An end is written into `ending` as well, before anybody can see that the machine has forgotten the watch.
     ///
-    /// A waker is cloned without the lock: before it is taken if `is_wait_expected`, and else only once there turns out to
-    /// be nothing.
+    /// The waker is cloned before locking if `is_wait_expected`, and otherwise only after nothing was found.
     pub(crate) fn next(
         &self,
         watch: WatchKey,
