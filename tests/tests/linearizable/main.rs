@@ -28,7 +28,8 @@ use world::{Kind, World};
 const SECONDS: u64 = 4;
 
 fn from_env<T: FromStr>(name: &str) -> Option<T> {
-    env::var(name).ok()?.parse().ok()
+    let value = env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value}: not a number")))
 }
 
 fn duration(default: u64) -> Duration {

@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use etcd_watch_client::{BoxError, KeyRange, WatchRequest, WatchResponse};
-use etcd_watch_testkit::checks::{Received, Watched, check, wire_event};
+use etcd_watch_client::{BoxError, KeyRange, WatchRequest};
+use etcd_watch_testkit::checks::{Received, Watched, check};
 use etcd_watch_testkit::sim::{FaultKind, Faults, World};
 
 use super::soon;
-
-fn received(response: &WatchResponse) -> Received {
-    Received { events: response.events().map(wire_event).collect(), bookmark: None }
-}
 
 /// Writes at the store while faults come.
 pub(super) async fn receives_exactly_the_history(world: World) -> Result<(), BoxError> {
@@ -23,7 +19,7 @@ pub(super) async fn receives_exactly_the_history(world: World) -> Result<(), Box
     let reading = host.spawn(async move {
         let mut all = Vec::new();
         while let Some(response) = watch.try_next().await? {
-            all.push(received(&response));
+            all.push(Received::from(&response));
             if response.events().any(|event| event.value() == b"last") {
                 break;
             }
