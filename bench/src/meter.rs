@@ -45,12 +45,14 @@ pub struct Served {
     pub wall_seconds: f64,
 }
 
-/// From sending to taking, in microseconds: half of the events took at most `p50`, and so on.
+/// From sending to taking, in microseconds.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
-#[expect(missing_docs, reason = "their names say it")]
 pub struct Latency {
+    /// Half of the events took at most so long.
     pub p50: f64,
+    /// 99 % of the events took at most so long.
     pub p99: f64,
+    /// 99.9 % of the events took at most so long.
     pub p999: f64,
 }
 
