@@ -176,12 +176,16 @@ async fn a_renewal_whose_stream_the_server_refuses_is_made_again_over_the_same_c
 
 #[tokio::test]
 async fn a_page_whose_stream_the_server_refuses_is_asked_for_again_over_the_same_connection() {
-    let etcd = Scripted::start(|n| if n == 0 { Answer::Refusal } else { NO_KEYS }).await;
+    // The page twice, and then its watch asks for the member's version.
+    let answers = [Answer::Refusal, NO_KEYS];
+    let etcd = Scripted::start(move |n| answers.get(n).copied().unwrap_or(Answer::Silence)).await;
     let client = client([etcd.endpoint()]);
-    let _mirror = client.mirror(KeyRange::prefix("key")).expect("it is valid");
-    // The page twice, and once its watch asks for the member's version.
+    let mut mirror = client.mirror(KeyRange::prefix("key")).expect("it is valid");
+    let consumer =
+        tokio::spawn(async move { while mirror.try_next().await.is_ok_and(|event| event.is_some()) {} });
     wait_until("it is listed", DEADLINE, || etcd.requests() >= 3).await;
     assert_eq!(etcd.connections(), 2, "the watch has one of its own");
+    consumer.abort();
 }
 
 #[tokio::test]
