@@ -24,8 +24,8 @@ pub fn peak_rss() -> io::Result<u64> {
 ///
 /// # Errors
 /// `/proc` doesn't tell it: the system is not Linux.
-pub fn rss() -> io::Result<u64> {
-    status("VmRSS:")
+pub fn rss() -> io::Result<usize> {
+    usize::try_from(status("VmRSS:")?).map_err(io::Error::other)
 }
 
 fn status(name: &str) -> io::Result<u64> {

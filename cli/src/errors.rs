@@ -90,7 +90,7 @@ pub(crate) fn call(error: &CallError, flags: Flags) -> String {
         CallError::AuthenticationFailed { method, message, .. } => {
             format!("{method} was not made: {}", wrong_user(message, flags))
         }
-        CallError::ResponseTooLarge { method, bytes, limit } => {
+        CallError::ResponseTooLarge { method, bytes, limit, .. } => {
             format!("the answer to {method} has {bytes} bytes, over the limit of {limit}: ask for fewer keys")
         }
         other => in_flags(&other.to_string(), flags),

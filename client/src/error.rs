@@ -89,7 +89,7 @@ pub enum CallError {
         #[source]
         failure: AttemptError,
     },
-    /// The answer is larger than the limit. A write has been executed nonetheless.
+    /// The answer is larger than the limit.
     #[error(
         "the answer to {method} has {bytes} bytes, over the limit of {limit}: ask for less, or raise max_message_bytes"
     )]
@@ -100,6 +100,8 @@ pub enum CallError {
         bytes: usize,
         /// The limit in bytes.
         limit: usize,
+        /// Whether the call was one that changes something: it has been executed nonetheless.
+        executed: bool,
     },
     /// The endpoint of the member that was to be asked can't be used. Fix it; nothing was sent.
     #[error("{method}: {error}")]
@@ -161,7 +163,7 @@ impl CallError {
     /// Whether the call may have changed the store. Where it is `false` a write surely was not executed.
     #[must_use]
     pub fn may_have_executed(&self) -> bool {
-        matches!(self, Self::MaybeExecuted { .. } | Self::ResponseTooLarge { .. })
+        matches!(self, Self::MaybeExecuted { .. } | Self::ResponseTooLarge { executed: true, .. })
     }
 
     /// Whether the server has no such lease as the call names: it has expired, or was revoked.
@@ -411,7 +413,10 @@ mod tests {
     fn an_error_says_whether_the_store_may_have_changed_and_with_which_code() {
         let lost = |failure: Failure| CallError::MaybeExecuted { method: "Put", failure: failure.into() };
         assert!(lost(Failure::connection("reset")).may_have_executed());
-        assert!(CallError::ResponseTooLarge { method: "Txn", bytes: 2, limit: 1 }.may_have_executed());
+        for executed in [false, true] {
+            let too_large = CallError::ResponseTooLarge { method: "Txn", bytes: 2, limit: 1, executed };
+            assert_eq!(too_large.may_have_executed(), executed);
+        }
         assert!(!refused(Code::NotFound, "").may_have_executed());
         assert_eq!(refused(Code::NotFound, "").code(), Some(Code::NotFound));
         assert_eq!(lost(Failure::status(14, "")).code(), Some(Code::Unavailable));

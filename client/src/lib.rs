@@ -36,7 +36,8 @@
 //! | `stream_lost` | info | `stream`, `endpoint`, `reason`, `backoff`, `failures` (in a row) |
 //! | `stream_failed` | debug | the same, for one that could not be opened |
 //! | `stream_failing` | warn | the same, after 8 failures in a row, 16, 32, ... |
-//! | `stream_replaced` | warn | the same, for one whose server broke the protocol or lags, or on which a proxy has lost a watch |
+//! | `stream_replaced` | warn | the same, for one whose server broke the protocol or lags, or on which a proxy has lost a watch; and `in_a_row`, how many there were at that endpoint without a minute between them. After the first the 8th, the 16th, the 32nd, ... |
+//! | `stream_replaced_again` | debug | the same, in between |
 //! | `stream_closed` | debug | the same, for one that is not needed any more |
 //! | `revision_not_read` | debug | `range`, `reason`; the current revision, for watches from now on, or whether a watch behind a proxy has missed something |
 //! | `version_unknown` | debug | `endpoint`, `reason` |
@@ -48,6 +49,7 @@
 //! | `endpoint_failed` | warn | `endpoint`, `reason`; at most one in 10 s for each |
 //! | `endpoint_failed_again` | debug | the same, in between |
 //! | `endpoint_answers` | info | `endpoint`; after it had failed |
+//! | `endpoint_answers_again` | debug | the same, after an `endpoint_failed_again` |
 //! | `endpoints_changed` | info | `endpoints`, all that are used from now on |
 //! | `endpoints_not_synced` | warn | `reason`; the endpoints could not be taken from the member list; once for each reason |
 //! | `endpoints_not_synced_again` | debug | the same, each time after that |

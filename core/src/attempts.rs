@@ -122,7 +122,8 @@ impl Attempts {
     /// Where the next attempt goes after a failure of this kind.
     pub(crate) fn avoid(&mut self, remedy: Remedy) {
         self.elsewhere = match remedy {
-            // An endpoint that says so again and again must not keep the others from being asked.
+            // It says nothing of the endpoint. But where attempts have failed before, for whatever reason, another
+            // endpoint may do better.
             Remedy::Retry => self.backoff.failures() > 0,
             Remedy::Reauthenticate => false,
             _ => true,
@@ -300,17 +301,22 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_asks_for_another_attempt_twice_in_a_row_is_left() {
+    fn an_endpoint_that_asks_for_another_attempt_is_left_if_the_attempt_before_failed_for_any_reason() {
         let (config, mut rng) = (WatchConfig::default(), fastrand::Rng::with_seed(7));
-        let mut attempts = Attempts::default();
-        for endpoint in [EndpointHint::Any, EndpointHint::Another, EndpointHint::Another] {
-            attempts.failed(at(1), &Failure::EndOfStream, Remedy::Retry);
-            attempts.try_again_at(at(1), &config, &mut rng);
-            assert_eq!(attempts.begin(at(2)).endpoint, endpoint);
+        let others = [Remedy::RetryElsewhere, Remedy::NoLeader, Remedy::Reauthenticate, Remedy::TooLarge];
+        for before in [Remedy::Retry].into_iter().chain(others) {
+            let mut attempts = Attempts::default();
+            let mut fail = |attempts: &mut Attempts, remedy| {
+                attempts.failed(at(1), &Failure::EndOfStream, remedy);
+                attempts.try_again_at(at(1), &config, &mut rng);
+                attempts.begin(at(2)).endpoint
+            };
+            fail(&mut attempts, before);
+            assert_eq!(fail(&mut attempts, Remedy::Retry), EndpointHint::Another, "after {before:?}");
+            attempts.reset();
+            assert_eq!(fail(&mut attempts, Remedy::Retry), EndpointHint::Any, "{before:?} is forgotten");
+            assert_eq!(fail(&mut attempts, Remedy::Retry), EndpointHint::Another);
         }
-        attempts.reset();
-        attempts.failed(at(3), &Failure::EndOfStream, Remedy::Retry);
-        assert_eq!(attempts.begin(at(4)).endpoint, EndpointHint::Any);
     }
 
     #[test]

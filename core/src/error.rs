@@ -141,15 +141,20 @@ pub enum ServerMisbehaved {
         /// The id in the response.
         watch_id: i64,
     },
-    /// A response whose header has a revision below 0.
-    #[error("a response at revision {revision}")]
-    InvalidHeader {
-        /// The revision in the header.
+    /// A response at a revision, or compacted up to one, that no store has: below 0, or the largest number there is, after
+    /// which no change could come.
+    #[error("a response with revision {revision}, which no store has")]
+    InvalidRevision {
+        /// The revision.
         revision: i64,
     },
-    /// An event without a key, with a revision below 1, or that is neither a put nor a delete.
-    #[error("an event without a key or a revision, or of an unknown kind")]
+    /// An event without a key, at a revision that no change has, or that is neither a put nor a delete; or a put with a
+    /// version below 1, or that was created below revision 1 or after its own revision.
+    #[error("an event that no change of a key makes")]
     InvalidEvent,
+    /// A fragment of a response that has no event.
+    #[error("a fragment without events")]
+    EmptyFragment,
     /// An event whose key lies outside the watch's range.
     #[error("an event for a key outside the range of watch id {watch_id}")]
     ForeignKey {

@@ -18,14 +18,11 @@ const PROTOX: &str = "0.9.1";
 
 /// Builds the programs and measures; `arguments` are those of the program `bench`. Without `with_peers` only programs of
 /// this workspace are compared.
-pub(crate) fn measure(mut with_peers: bool, arguments: &[String]) -> Result<()> {
+pub(crate) fn measure(with_peers: bool, arguments: &[String]) -> Result<()> {
     // It may also stand among the arguments of the program.
-    let arguments = arguments.iter().filter(|argument| {
-        let is_no_peers = *argument == "--no-peers";
-        with_peers &= !is_no_peers;
-        !is_no_peers
-    });
-    let arguments: Vec<&String> = arguments.collect();
+    let (no_peers, arguments): (Vec<&String>, Vec<&String>) =
+        arguments.iter().partition(|argument| *argument == "--no-peers");
+    let with_peers = with_peers && no_peers.is_empty();
     etcd::run(&[])?;
     for package in ["etcd-watch-bench", "etcd-watch-bench-scrape"] {
         // Each by itself: together they would share features, and the bench's clients are to be without metrics.

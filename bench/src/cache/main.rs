@@ -70,11 +70,11 @@ fn main() -> Result<()> {
     };
     let mut cache = CacheByHand::new(&client, KeyRange::prefix(feed::PREFIX));
 
-    let before = usize::try_from(usage::rss()?)?;
+    let before = usage::rss()?;
     let listing = list(&mut feed, &mut cache)?;
     let beyond = |cache: &Cache| -> Result<usize> {
         let data = cache.snapshot().bytes();
-        Ok(usize::try_from(usage::rss()?)?.saturating_sub(before + data) / keys)
+        Ok(usage::rss()?.saturating_sub(before + data) / keys)
     };
     let of_list = beyond(cache.cache())?;
     let mut times = update(&mut feed, &mut cache, updates)?;

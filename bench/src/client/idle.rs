@@ -16,8 +16,8 @@ const ASKED: usize = 21;
 #[derive(Serialize)]
 pub(crate) struct Idle {
     /// Memory of the process before the watches and with them, in bytes.
-    rss_before: u64,
-    rss_after: u64,
+    rss_before: usize,
+    rss_after: usize,
     /// A call of `Client::stats`, and one of `Client::watch_stats`, in seconds.
     stats_seconds: f64,
     watch_stats_seconds: f64,

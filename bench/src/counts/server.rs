@@ -36,7 +36,7 @@ fn with_puts(watch_id: i64, revision: i64, events: u32, value_bytes: usize) -> W
         Event {
             kv: Some(KeyValue {
                 key: format!("{PREFIX}{index:08}").into(),
-                create_revision: revision - 1000,
+                create_revision: (revision - 1000).max(1),
                 mod_revision: revision,
                 version: 3,
                 value: vec![b'v'; value_bytes].into(),

@@ -97,7 +97,7 @@ fn client(runtime: &tokio::runtime::Runtime, count: usize) -> Result<usize> {
         let handle = size_of::<Watch>();
         let asked_for = per_watch(ALLOCATOR.current_usage(), allocated) + handle;
         // The handles' pages are touched as they are filled.
-        let of_process = per_watch(usize::try_from(usage::rss()?)?, usize::try_from(resident)?);
+        let of_process = per_watch(usage::rss()?, resident);
         println!(
             "a client with {count} watches: {asked_for} bytes for each, {handle} of them the handle; \
              {of_process} in the process's memory"

@@ -299,3 +299,27 @@ async fn retried<T, F: Future<Output = Result<T, CallError>>>(
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_failure_that_a_call_says_may_pass_is_waited_out() {
+        let refused = |code, message: &str| {
+            Err(CallError::Refused { method: "Txn", code, message: message.to_owned() })
+        };
+        let mut answers = vec![
+            refused(Code::PermissionDenied, "etcdserver: permission denied"),
+            refused(Code::Unknown, "etcdserver: too many requests"),
+            Ok(7),
+            refused(Code::FailedPrecondition, "etcdserver: rpc not supported for learner"),
+        ];
+        let mut next = || std::future::ready(answers.pop().expect("there is another"));
+        assert_eq!(retried(&mut next).await, Ok(7));
+        assert!(matches!(
+            retried(&mut next).await,
+            Err(CallError::Refused { code: Code::PermissionDenied, .. })
+        ));
+    }
+}

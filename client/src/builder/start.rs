@@ -54,7 +54,7 @@ impl ClientBuilder {
             watch_config: self.watch,
             max_message_bytes: self.max_message_bytes,
             elsewhere: Elsewhere::default(),
-            auth: Authenticator::new(self.user.or(self.token), seeds.backoff(auth::PACE)),
+            auth: Arc::new(Authenticator::new(self.user.or(self.token), seeds.backoff(auth::PACE))),
             seeds,
             pulse: Arc::new(Pulse::new(runtime.now())),
         });

@@ -53,8 +53,8 @@ pub(super) const TOKENS_PER_CALL: u32 = 4;
 pub(super) struct Prepared {
     pooled: Pooled,
     token: Option<Token>,
-    /// Whose token it is, if it is for an endpoint that is not the client's.
-    elsewhere: Option<Arc<Authenticator>>,
+    /// Whose token it is, unless the application gave it.
+    auth: Arc<Authenticator>,
 }
 
 impl Prepared {
@@ -188,23 +188,25 @@ impl Calls {
         };
         match identity {
             Identity::OfClient => self.with_token(pooled, limits).await,
-            Identity::OfRequest => Ok(Prepared { pooled, token: None, elsewhere: None }),
+            Identity::OfRequest => {
+                let auth = self.pool.dialer.auth.clone();
+                Ok(Prepared { pooled, token: None, auth })
+            }
         }
     }
 
     pub(super) async fn with_token(&self, pooled: Pooled, limits: &Limits) -> Result<Prepared, Unsent> {
-        if let Some(token) = self.carried.token() {
-            return Ok(Prepared { pooled, token: Some(token.clone()), elsewhere: None });
-        }
         let dialer = &self.pool.dialer;
+        if let Some(token) = self.carried.token() {
+            return Ok(Prepared { pooled, token: Some(token.clone()), auth: dialer.auth.clone() });
+        }
         // The connections of the pool go to the client's endpoints.
-        let elsewhere = if pooled.is_apart() { dialer.auth_elsewhere(pooled.endpoint()) } else { None };
-        let auth = elsewhere.as_deref().unwrap_or(&dialer.auth);
+        let auth = if pooled.is_apart() { dialer.auth_at(pooled.endpoint()) } else { dialer.auth.clone() };
         let limit = limits.sending_limit(self.now());
         let late = || Failure::connection(format!("no auth token within {limit:?}"));
         let token = auth.token(&**self.runtime(), pooled.connection(), pooled.endpoint());
         match self.while_open(limit, token).await {
-            Ok(Some(Ok(token))) => Ok(Prepared { pooled, token, elsewhere }),
+            Ok(Some(Ok(token))) => Ok(Prepared { pooled, token, auth }),
             Ok(Some(Err(error))) => Err(Unsent::Failed { at: Some(pooled), error }),
             Ok(None) => Err(Unsent::Failed { at: Some(pooled), error: late().into() }),
             Err(end) => Err(Unsent::Ended(end)),
@@ -251,12 +253,11 @@ impl Calls {
         }
         let Some(token) = &prepared.token else {
             // It was sent before the client had credentials.
-            let has_credentials = self.pool.dialer.auth.has_credentials();
+            let has_credentials = prepared.auth.has_credentials();
             let fate = if has_credentials { Fate::TokenRefused } else { failed.fate };
             return CallFailure { fate, ..failed };
         };
-        let auth = prepared.elsewhere.as_deref().unwrap_or(&self.pool.dialer.auth);
-        let refused = |generation| auth.refused(self.now(), generation);
+        let refused = |generation| prepared.auth.refused(self.now(), generation);
         let fate = match token.generation().map_or(AfterRefusal::Same, refused) {
             AfterRefusal::Another => Fate::TokenRefused,
             AfterRefusal::Same => Fate::GivenTokenRefused,

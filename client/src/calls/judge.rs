@@ -97,7 +97,10 @@ pub(crate) fn error(method: &'static str, repeat: Repeat, failed: AttemptError) 
         {
             CallError::MaybeExecuted { method, failure: failed }
         }
-        Failure::ResponseTooLarge { bytes, limit } => CallError::ResponseTooLarge { method, bytes, limit },
+        Failure::ResponseTooLarge { bytes, limit } => {
+            let executed = repeat == Repeat::IfNotExecuted;
+            CallError::ResponseTooLarge { method, bytes, limit, executed }
+        }
         Failure::Status { code, message }
             if repeat == Repeat::Freely
                 || surely_refused(code)
@@ -164,6 +167,15 @@ mod tests {
         assert!(matches!(of(Repeat::IfNotExecuted, answer_of_the_c_core), CallError::MaybeExecuted { .. }));
         assert!(matches!(of(Repeat::IfNotExecuted, request), CallError::Refused { .. }));
         assert!(matches!(of(Repeat::Freely, answer), CallError::Refused { .. }));
+    }
+
+    #[test]
+    fn only_a_write_whose_answer_is_too_large_has_been_executed() {
+        for (repeat, is_write) in [(Repeat::Freely, false), (Repeat::IfNotExecuted, true)] {
+            let error = error("Any", repeat, Failure::ResponseTooLarge { bytes: 9, limit: 8 }.into());
+            assert!(matches!(error, CallError::ResponseTooLarge { bytes: 9, limit: 8, .. }), "{error}");
+            assert_eq!(error.may_have_executed(), is_write);
+        }
     }
 
     #[test]

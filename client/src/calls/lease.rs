@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use etcd_watch_core::Failure;
 use etcd_watch_proto::etcdserverpb::{LeaseGrantRequest, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse};
 
 use crate::{
@@ -10,7 +11,7 @@ use crate::{
     calls::{
         attempts::Calls,
         keeper,
-        term::{MAX_TTL, Term, seconds},
+        term::{MAX_TTL, Term, check_id, seconds},
     },
     runtime::Moment,
 };
@@ -155,13 +156,17 @@ pub struct LeaseStatus {
 }
 
 impl LeaseStatus {
-    /// `None` if there is no such lease.
-    pub(crate) fn read(answer: LeaseTimeToLiveResponse) -> Option<Self> {
-        (answer.ttl >= 0).then(|| Self {
+    /// What an answer tells about the lease with this id; `None` if there is no such lease.
+    ///
+    /// # Errors
+    /// The answer is about another one.
+    pub(crate) fn read(id: i64, answer: LeaseTimeToLiveResponse) -> Result<Option<Self>, Failure> {
+        check_id(id, answer.id)?;
+        Ok((answer.ttl >= 0).then(|| Self {
             remaining: seconds(answer.ttl),
             granted_ttl: seconds(answer.granted_ttl),
             keys: answer.keys,
-        })
+        }))
     }
 }
 
@@ -181,6 +186,16 @@ mod tests {
         assert_eq!(refused(Duration::MAX.into()), "ttl");
         assert_eq!(refused(LeaseGrant::new(Duration::from_secs(5)).id(0)), "id");
         assert_eq!(refused(LeaseGrant::new(Duration::from_secs(5)).id(-1)), "id");
+    }
+
+    #[test]
+    fn what_is_told_of_another_lease_is_no_status() {
+        let answer = |id, ttl| LeaseTimeToLiveResponse { id, ttl, granted_ttl: 9, ..Default::default() };
+        let read =
+            |id, ttl| LeaseStatus::read(7, answer(id, ttl)).map(|status| status.map(|at| at.remaining));
+        assert_eq!(read(7, 5), Ok(Some(Duration::from_secs(5))));
+        assert_eq!(read(7, -1), Ok(None));
+        assert!(read(8, 5).is_err() && read(8, -1).is_err() && read(0, 5).is_err());
     }
 
     #[test]

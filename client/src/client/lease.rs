@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use etcd_watch_core::{Code, Failure, Header};
+use etcd_watch_core::{Failure, Header};
 use etcd_watch_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest};
 
 use crate::{
     CallError, Client, Lease, LeaseGrant, LeaseKeeper, LeaseStatus, LeaseTimeToLive,
     calls::{
         keeper,
-        term::{Renewed, Term, believable, judge, seconds},
+        term::{Renewed, Term, judge, judge_grant},
     },
     runtime::Moment,
     transport::wire::header,
@@ -20,20 +20,14 @@ impl Client {
     ///
     /// # Errors
     /// A time shorter than 1 s or longer than etcd grants, an id that is not positive, the server's refusal, or an
-    /// answer that didn't come.
+    /// answer that didn't come. An answer with an id that is not positive, or another than was asked for, is no answer of
+    /// etcd's: [`MaybeExecuted`](CallError::MaybeExecuted).
     pub async fn lease_grant(&self, grant: impl Into<LeaseGrant>) -> Result<Lease, CallError> {
         let request = grant.into().into_request()?;
-        let (asked, asked_id) = (seconds(request.ttl), request.id);
         let since = Moment::now(self.runtime());
         let answer = self.calls().call(request).await?;
-        // etcd takes lease 0 for no lease: keys that are put with it never expire.
-        if answer.id <= 0 || (asked_id != 0 && answer.id != asked_id) {
-            let problem = format!("the answer grants lease {:x}, which was not asked for", answer.id);
-            let failure = Failure::status(Code::Internal, problem).into();
-            return Err(CallError::MaybeExecuted { method: "LeaseGrant", failure });
-        }
-        // A server that says nonsense is held to what it was asked for.
-        let ttl = believable(answer.ttl).unwrap_or(asked);
+        let ttl = judge_grant(&request, &answer)
+            .map_err(|failure| CallError::MaybeExecuted { method: "LeaseGrant", failure: failure.into() })?;
         Ok(Lease::new(self.calls(), answer.id, Term { since, ttl }))
     }
 
@@ -68,25 +62,31 @@ impl Client {
         match judge(id, &answer) {
             Ok(Renewed::For(ttl)) => Ok(Some(Lease::new(self.calls(), id, Term { since, ttl }))),
             Ok(Renewed::NotFound) => Ok(None),
-            Err(last) => {
-                let after = Moment::now(self.runtime()).since(since);
-                Err(CallError::Timeout { method: "LeaseKeepAlive", after, last: Some(last.into()) })
-            }
+            Err(last) => Err(self.no_answer_of_use("LeaseKeepAlive", since, last)),
         }
+    }
+
+    /// A call that changes nothing was answered with nonsense.
+    fn no_answer_of_use(&self, method: &'static str, since: Moment, last: Failure) -> CallError {
+        let after = Moment::now(self.runtime()).since(since);
+        CallError::Timeout { method, after, last: Some(last.into()) }
     }
 
     /// How long a lease has left and, if [asked for](LeaseTimeToLive::keys), the keys on it; `None` if there is no such
     /// lease. Doesn't renew it.
     ///
     /// # Errors
-    /// The server's refusal, or no answer in time.
+    /// The server's refusal, or no answer of use in time: one about another lease is none.
     pub async fn lease_time_to_live(
         &self,
         request: impl Into<LeaseTimeToLive>,
     ) -> Result<Option<LeaseStatus>, CallError> {
-        match self.call(request.into().into_request()).await {
+        let request = request.into().into_request();
+        let (id, since) = (request.id, Moment::now(self.runtime()));
+        match self.call(request).await {
             Err(error) if error.is_lease_not_found() => Ok(None),
-            answer => Ok(LeaseStatus::read(answer?)),
+            answer => LeaseStatus::read(id, answer?)
+                .map_err(|last| self.no_answer_of_use("LeaseTimeToLive", since, last)),
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Dialer {
     pub(crate) watch_config: WatchConfig,
     pub(crate) max_message_bytes: usize,
     /// The client's credentials and their token.
-    pub(crate) auth: Authenticator,
+    pub(crate) auth: Arc<Authenticator>,
     /// Tokens for endpoints that are not the client's.
     pub(crate) elsewhere: Elsewhere,
     /// For every jitter of the client.
@@ -121,10 +121,12 @@ impl Dialer {
         self.auth.token(self.runtime(), connection, endpoint).await
     }
 
-    /// Whose tokens requests to this endpoint carry, if it is not one of the client's.
-    pub(crate) fn auth_elsewhere(&self, endpoint: &Endpoint) -> Option<Arc<Authenticator>> {
-        let is_outside = self.auth.has_credentials() && !self.endpoints.contains(endpoint);
-        is_outside.then(|| self.elsewhere.at(endpoint, || self.auth.fork(self.seeds.backoff(auth::PACE))))
+    /// Whose tokens requests to this endpoint carry: those of the client, or its own if it is not one of the client's.
+    pub(crate) fn auth_at(&self, endpoint: &Endpoint) -> Arc<Authenticator> {
+        if !self.auth.has_credentials() || self.endpoints.contains(endpoint) {
+            return self.auth.clone();
+        }
+        self.elsewhere.at(endpoint, || self.auth.fork(self.seeds.backoff(auth::PACE)))
     }
 
     /// The client has these credentials from now on. Whether they are others.

@@ -9,7 +9,7 @@ use std::{
 use etcd_watch_core::Instant;
 
 use super::{
-    list::{Given, List, Synced},
+    list::{Before, Given, List, Synced},
     member_list::News,
 };
 use crate::{AttemptError, Endpoint, sync::lock};
@@ -162,9 +162,15 @@ impl Endpoints {
 
     /// The endpoint answered.
     pub(crate) fn answered(&self, endpoint: &Endpoint) {
-        let was_down = lock(&self.list).answered(endpoint);
-        if was_down {
-            tracing::info!(name: "endpoint_answers", %endpoint, "etcd endpoint answers again");
+        let before = lock(&self.list).answered(endpoint);
+        match before {
+            Before::Up => {}
+            Before::Down => {
+                tracing::info!(name: "endpoint_answers", %endpoint, "etcd endpoint answers again");
+            }
+            Before::DownUnsaid => {
+                tracing::debug!(name: "endpoint_answers_again", %endpoint, "etcd endpoint answers again");
+            }
         }
     }
 }

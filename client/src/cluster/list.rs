@@ -33,6 +33,8 @@ struct Entry {
     is_in_use: bool,
     is_down: bool,
     warned: Option<Instant>,
+    /// Whether that it is down now was warned of.
+    is_warned_of: bool,
     /// How the last connection to it failed, or the last call on one, if it has not answered since.
     failure: Option<AttemptError>,
 }
@@ -42,6 +44,16 @@ struct Entry {
 pub(crate) struct Given {
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     generation: u64,
+}
+
+/// What an endpoint that answers was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    Up,
+    /// Down, and warned of.
+    Down,
+    /// Down for the moment, soon after the last warning.
+    DownUnsaid,
 }
 
 /// What a member list has come to.
@@ -73,6 +85,7 @@ impl Entry {
             is_in_use: true,
             is_down: false,
             warned: None,
+            is_warned_of: false,
             failure: None,
         }
     }
@@ -150,6 +163,7 @@ impl List {
             is_in_use: true,
             is_down: false,
             warned: None,
+            is_warned_of: false,
             failure: None,
         }));
         self.entries.retain(|entry| entry.is_given || entry.is_in_use);
@@ -317,17 +331,22 @@ impl List {
         let due = entry.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY);
         if due {
             entry.warned = Some(now);
+            entry.is_warned_of = true;
         }
         due
     }
 
-    /// The endpoint is up; whether it was down.
-    pub(super) fn answered(&mut self, endpoint: &Endpoint) -> bool {
+    /// The endpoint is up.
+    pub(super) fn answered(&mut self, endpoint: &Endpoint) -> Before {
         let entry = self.entries.iter_mut().find(|entry| *entry.endpoint == *endpoint);
-        entry.is_some_and(|entry| {
-            entry.failure = None;
-            std::mem::take(&mut entry.is_down)
-        })
+        let Some(entry) = entry else { return Before::Up };
+        entry.failure = None;
+        let (was_down, was_warned_of) = (&mut entry.is_down, &mut entry.is_warned_of);
+        match (std::mem::take(was_down), std::mem::take(was_warned_of)) {
+            (false, _) => Before::Up,
+            (true, true) => Before::Down,
+            (true, false) => Before::DownUnsaid,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! | file | owns |
 //! |---|---|
 //! | `dialer` | connects to the first endpoint that is up |
+//! | `aside` | connections to members without a leader, to be used again |
 //! | `pool` | the connection that calls share |
 //! | `pulse` | what was heard of the members last |
 //! | `list` | the endpoints that are tried, and in which order |
@@ -11,6 +12,7 @@
 //! | `member_list` | what is read of the member list, and what is left out |
 
 pub(crate) mod advertised;
+pub(crate) mod aside;
 pub(crate) mod dialer;
 pub(crate) mod endpoints;
 pub(crate) mod list;

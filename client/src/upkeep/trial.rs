@@ -126,8 +126,7 @@ pub(super) async fn ask_on<Q: Unary>(
     let dialer = &calls.pool.dialer;
     let mut metadata = wire::metadata(request.needs_leader());
     if with_token {
-        let elsewhere = dialer.auth_elsewhere(endpoint);
-        let auth = elsewhere.as_deref().unwrap_or(&dialer.auth);
+        let auth = dialer.auth_at(endpoint);
         if let Some(token) = auth.token(&**dialer.runtime(), &connection, endpoint).await? {
             token.attach(&mut metadata);
         }

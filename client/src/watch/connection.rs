@@ -28,7 +28,10 @@ use tracing::Span;
 use crate::{
     AttemptError, BoxError, Endpoint,
     auth::{AfterRefusal, Authenticator, Generation, Token},
-    cluster::dialer::{Dialed, Dialer},
+    cluster::{
+        aside::{Aside, Tried},
+        dialer::{Dialed, Dialer},
+    },
     runtime::{BoxFuture, timeout},
     transport::{answer::Answer, connection::Connection, rpc, wire},
     watch::codec::Frames,
@@ -47,7 +50,9 @@ pub(crate) struct StreamConnection {
     /// What it is to be connected to first.
     first: Arc<Endpoint>,
     /// What it has been connected to.
-    dialed: Arc<OnceLock<Dialed>>,
+    tried: Arc<OnceLock<Tried>>,
+    /// The stream's connections to members without a leader.
+    aside: Arc<Aside>,
     pub(crate) span: Span,
     phase: Phase,
     outbox: Outbox,
@@ -71,6 +76,16 @@ enum Phase {
     Open(Frames<Answer>),
     /// It has failed; `None` once that was told. Frames that came before are told first.
     Failed(Option<Failure>),
+}
+
+/// What is to be connected, and to what.
+struct Connecting {
+    candidates: Vec<Arc<Endpoint>>,
+    aside: Arc<Aside>,
+    /// Where it is told what it has been connected to.
+    tried: Arc<OnceLock<Tried>>,
+    options: Arc<StreamOptions>,
+    requests: Requests,
 }
 
 struct Connected {
@@ -118,21 +133,25 @@ impl StreamConnection {
     pub(crate) fn open(
         dialer: &Arc<Dialer>,
         candidates: Vec<Arc<Endpoint>>,
+        aside: Arc<Aside>,
         key: StreamKey,
         options: Arc<StreamOptions>,
     ) -> Self {
         let first = candidates[0].clone();
-        let dialed = Arc::new(OnceLock::new());
+        let tried = Arc::new(OnceLock::new());
         let span = log::stream_span(key, &first);
         let (outbox, requests) = outbox();
         let has_own_token = wire::has_token(&options);
-        let connecting = connect(dialer.clone(), candidates, dialed.clone(), span.clone(), options, requests);
+        let connecting =
+            Connecting { candidates, aside: aside.clone(), tried: tried.clone(), options, requests };
+        let connecting = connect(dialer.clone(), connecting, span.clone());
         let phase = Phase::Connecting(Box::pin(connecting));
         let max_message_bytes = dialer.max_message_bytes;
         Self {
             key,
             first,
-            dialed,
+            tried,
+            aside,
             span,
             phase,
             outbox,
@@ -152,18 +171,24 @@ impl StreamConnection {
 
     /// The endpoint that it goes to; until it is connected, the one that is tried first.
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
-        self.dialed.get().map_or(&self.first, |dialed| &dialed.endpoint)
+        self.tried.get().map_or(&self.first, |tried| &tried.dialed.endpoint)
     }
 
     /// Whether some endpoint could be connected to.
     pub(crate) fn is_connected(&self) -> bool {
-        self.dialed.get().is_some()
+        self.tried.get().is_some()
     }
 
-    /// The member is of no use: the next connection to the endpoint tries another of its addresses first.
-    pub(crate) fn blame(&self) {
-        if let Some(dialed) = self.dialed.get() {
-            dialed.connection.blame();
+    /// The member is of no use: the next connection to the endpoint tries another of its addresses first. One to a member
+    /// that has no leader is used again instead.
+    pub(crate) fn blame(&self, dialer: &Dialer, has_no_leader: bool) {
+        let Some(tried) = self.tried.get() else { return };
+        // What has been heard came from a member with a leader.
+        let leaderless = if self.heard.is_some() { 0 } else { tried.leaderless };
+        let again = Tried { leaderless, ..tried.clone() };
+        match again.found_no_leader(dialer).filter(|_| has_no_leader) {
+            Some(again) => self.aside.put(again),
+            None => tried.dialed.connection.blame(),
         }
     }
 
@@ -189,6 +214,9 @@ impl StreamConnection {
 
     /// A frame has come.
     pub(crate) fn hear(&mut self, now: Instant) {
+        if self.heard.is_none() {
+            self.aside.clear();
+        }
         self.heard = Some(now);
     }
 
@@ -267,14 +295,8 @@ const KEEPS_ITS_VERSION: ServerVersion = ServerVersion::new(3, 5, 28);
 /// Connects, gets an auth token if one is needed, and asks the member for its version on the same
 /// connection. A member that looks at the token then saves the stream from being opened with one that has
 /// expired.
-async fn connect(
-    dialer: Arc<Dialer>,
-    candidates: Vec<Arc<Endpoint>>,
-    dialed: Arc<OnceLock<Dialed>>,
-    span: Span,
-    options: Arc<StreamOptions>,
-    requests: Requests,
-) -> Result<Connected, Failure> {
+async fn connect(dialer: Arc<Dialer>, connecting: Connecting, span: Span) -> Result<Connected, Failure> {
+    let Connecting { candidates, aside, tried: connected_to, options, requests } = connecting;
     let extra = || options.metadata.iter().map(|(name, value)| (&name[..], &value[..]));
     let has_own_token = wire::has_token(&options);
     if !has_own_token {
@@ -283,11 +305,13 @@ async fn connect(
     }
     let mut metadata = wire::metadata_with(options.require_leader, extra())?;
     let first = candidates[0].clone();
-    let Dialed { endpoint, connection } = dialer.dial_any(candidates).await.map_err(AttemptError::from)?;
+    let dial = |candidates| dialer.dial_any(candidates);
+    let tried = aside.connect(candidates, dial).await.map_err(AttemptError::from)?;
+    let Dialed { endpoint, connection } = tried.dialed.clone();
     if endpoint != first {
         span.record("endpoint", tracing::field::display(&endpoint));
     }
-    let _ = dialed.set(Dialed { endpoint: endpoint.clone(), connection: connection.clone() });
+    let _ = connected_to.set(tried);
     let ask = async |token: &Option<Token>| {
         let mut metadata = wire::metadata_with(false, extra())?;
         if let Some(token) = token {

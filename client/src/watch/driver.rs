@@ -15,7 +15,7 @@ use std::{
 };
 
 use etcd_watch_core::{
-    Action, EndpointHint, Failure, Instant, RangeDone, RangeKey, Remedy, Request, StreamEnd, StreamId,
+    Action, Code, EndpointHint, Failure, Instant, RangeDone, RangeKey, Remedy, Request, StreamEnd, StreamId,
     StreamKey, remedy,
 };
 
@@ -23,12 +23,13 @@ use crate::{
     Endpoint,
     auth::Generation,
     calls::{attempts::Calls, lists::Asked},
+    cluster::aside::Aside,
     runtime::BoxFuture,
     sync::wake_all,
     watch::connection::{Batch, StreamConnection},
     watch::connections::Connections,
     watch::hub::{Hub, Parked, State},
-    watch::log::{self, Backoff, Slow, SlowConsumers},
+    watch::log::{self, Backoff, Replacements, Slow, SlowConsumers},
     watch::reading::{Extent, Reading},
 };
 
@@ -47,12 +48,11 @@ pub(crate) struct Driver {
     connections: Connections,
     reads: Vec<Read>,
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
-    /// The endpoint that each of the machine's streams was last opened on.
-    last_endpoints: BTreeMap<StreamId, Arc<Endpoint>>,
-    /// The auth token that each of them last carried.
-    last_tokens: BTreeMap<StreamId, Generation>,
+    /// What the next connection of each of the machine's streams has to know of those before.
+    before: BTreeMap<StreamId, Before>,
     last_read: Option<Arc<Endpoint>>,
     slow: SlowConsumers,
+    replaced: Replacements,
     /// Whether the hub knows that some stream is not being read.
     paused: bool,
     actions: Vec<Action>,
@@ -61,6 +61,17 @@ pub(crate) struct Driver {
     wanted: Vec<bool>,
     batch: Batch,
     wake: Vec<Waker>,
+}
+
+/// A stream's connections before the present one.
+#[derive(Default)]
+struct Before {
+    /// The endpoint that it was last opened on.
+    endpoint: Option<Arc<Endpoint>>,
+    /// The auth token that it last carried.
+    token: Option<Generation>,
+    /// Its connections to members without a leader.
+    aside: Arc<Aside>,
 }
 
 /// A read of the machine's that is under way.
@@ -88,10 +99,10 @@ impl Driver {
             connections: Connections::default(),
             reads: Vec::new(),
             timer: None,
-            last_endpoints: BTreeMap::new(),
-            last_tokens: BTreeMap::new(),
+            before: BTreeMap::new(),
             last_read: None,
             slow,
+            replaced: Replacements::default(),
             paused: false,
             actions: Vec::new(),
             ready: Vec::new(),
@@ -156,15 +167,17 @@ impl Driver {
     fn perform_one(&mut self, action: Action) {
         match action {
             Action::Open { stream, options, endpoint, fresh_token } => {
-                if fresh_token && let Some(&token) = self.last_tokens.get(&stream.stream()) {
-                    self.calls.pool.dialer.token_refused(token);
-                }
-                let last = self.last_endpoints.get(&stream.stream());
+                let streams = self.streams();
                 let dialer = &self.calls.pool.dialer;
-                let avoid = avoid(endpoint, last).map(|endpoint| &**endpoint);
-                let candidates = dialer.endpoints.candidates_for_stream(avoid, &self.streams());
-                let connection = StreamConnection::open(dialer, candidates, stream, options);
-                self.last_endpoints.insert(stream.stream(), connection.endpoint().clone());
+                let before = self.before.entry(stream.stream()).or_default();
+                if fresh_token && let Some(token) = before.token {
+                    dialer.token_refused(token);
+                }
+                let avoid = avoid(endpoint, before.endpoint.as_ref()).map(|endpoint| &**endpoint);
+                let candidates = dialer.endpoints.candidates_for_stream(avoid, &streams);
+                let connection =
+                    StreamConnection::open(dialer, candidates, before.aside.clone(), stream, options);
+                before.endpoint = Some(connection.endpoint().clone());
                 log::opening(stream, connection.endpoint());
                 let now = self.hub.now();
                 self.hub.lock().links.opening(stream.stream(), now);
@@ -243,15 +256,20 @@ impl Driver {
         self.remember(connection);
         let endpoints = &self.calls.pool.dialer.endpoints;
         let (stream, endpoint) = (connection.key, connection.endpoint());
-        log::closing(stream, endpoint, reason, self.backoff(stream));
+        let (now, backoff) = (self.hub.now(), self.backoff(stream));
+        match reason {
+            StreamEnd::Misbehaved(_) | StreamEnd::Lagging { .. } | StreamEnd::Deaf { .. } => {
+                self.replaced.tell(now, stream, endpoint, reason, backoff);
+            }
+            _ => log::closing(stream, endpoint, reason, backoff),
+        }
         self.unlink(connection, is_trouble(reason).then(|| Arc::new(reason.clone()) as Arc<_>));
         if is_members_fault(reason) {
-            connection.blame();
-            endpoints.failed(endpoint, self.hub.now(), reason);
+            connection.blame(&self.calls.pool.dialer, says_no_leader(reason));
+            endpoints.failed(endpoint, now, reason);
         }
         if *reason == StreamEnd::Idle {
-            self.last_endpoints.remove(&stream.stream());
-            self.last_tokens.remove(&stream.stream());
+            self.before.remove(&stream.stream());
         }
     }
 
@@ -316,20 +334,18 @@ impl Driver {
             }
             streams
         };
-        if self.last_endpoints.len() > 2 * streams + SPARE_MEMORIES {
+        if self.before.len() > 2 * streams + SPARE_MEMORIES {
             let connected: BTreeSet<StreamId> =
                 self.connections.iter().map(|each| each.key.stream()).collect();
-            self.last_endpoints.retain(|stream, _| connected.contains(stream));
-            self.last_tokens.retain(|stream, _| connected.contains(stream));
+            self.before.retain(|stream, _| connected.contains(stream));
         }
     }
 
     /// What the stream's next connection has to know of this one.
     fn remember(&mut self, connection: &StreamConnection) {
-        self.last_endpoints.insert(connection.key.stream(), connection.endpoint().clone());
-        if let Some(token) = connection.token() {
-            self.last_tokens.insert(connection.key.stream(), token);
-        }
+        let before = self.before.entry(connection.key.stream()).or_default();
+        before.endpoint = Some(connection.endpoint().clone());
+        before.token = connection.token().or(before.token);
     }
 
     fn failed(&mut self, connection: &StreamConnection, failure: Failure) {
@@ -337,10 +353,10 @@ impl Driver {
         let endpoints = &self.calls.pool.dialer.endpoints;
         let (stream, endpoint) = (connection.key, connection.endpoint());
         let now = self.hub.now();
+        let remedy = remedy(&failure);
         // What could not even be connected to, the dialer has noted.
-        if connection.is_connected() && matches!(remedy(&failure), Remedy::RetryElsewhere | Remedy::NoLeader)
-        {
-            connection.blame();
+        if connection.is_connected() && matches!(remedy, Remedy::RetryElsewhere | Remedy::NoLeader) {
+            connection.blame(&self.calls.pool.dialer, remedy == Remedy::NoLeader);
             endpoints.failed(endpoint, now, &failure);
         }
         self.hub.lock().machine.handle_failed(now, stream, failure.clone());
@@ -428,6 +444,12 @@ fn is_members_fault(reason: &StreamEnd) -> bool {
     )
 }
 
+/// Whether the member has sent a watch away because it has no leader.
+fn says_no_leader(reason: &StreamEnd) -> bool {
+    let StreamEnd::Unavailable { message } = reason else { return false };
+    remedy(&Failure::status(Code::Unknown, message)) == Remedy::NoLeader
+}
+
 /// Whether something is wrong, rather than the stream not needed, or not there.
 fn is_trouble(reason: &StreamEnd) -> bool {
     !matches!(reason, StreamEnd::Idle | StreamEnd::Moved | StreamEnd::ShutDown)
@@ -464,3 +486,7 @@ impl Drop for Driver {
         self.wake_consumers();
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

@@ -1,7 +1,12 @@
 //! What the log hears of watches and their streams: every event of theirs is here, so that names and
 //! fields are stable and alike. `lib.rs` lists them for users.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem::{Discriminant, discriminant},
+    sync::Arc,
+    time::Duration,
+};
 
 use etcd_watch_core::{
     Creates, Failure, Instant, KeyRange, Overflow, ServerVersion, StreamEnd, StreamKey, WatchKey,
@@ -56,13 +61,41 @@ fn is_alarming(failures: u32) -> bool {
 
 pub(crate) fn closing(stream: StreamKey, endpoint: &Endpoint, reason: &StreamEnd, backoff: Backoff) {
     let Backoff { wait, failures } = backoff;
-    match reason {
-        StreamEnd::Misbehaved(_) | StreamEnd::Lagging { .. } | StreamEnd::Deaf { .. } => {
-            tracing::warn!(name: "stream_replaced", ?stream, %endpoint, %reason, backoff = ?wait, failures, "replacing a watch stream");
+    tracing::debug!(name: "stream_closed", ?stream, %endpoint, %reason, backoff = ?wait, failures, "closing a watch stream");
+}
+
+/// An endpoint at which no stream had to be replaced for so long is well again.
+const WELL_AFTER: Duration = Duration::from_secs(60);
+
+/// Streams that are replaced for what their members do: of each endpoint and kind of trouble, how many in a row.
+#[derive(Debug, Default)]
+pub(crate) struct Replacements(HashMap<(Arc<Endpoint>, Discriminant<StreamEnd>), (u32, Instant)>);
+
+impl Replacements {
+    /// A stream is replaced for what its member did.
+    pub(crate) fn tell(
+        &mut self,
+        now: Instant,
+        stream: StreamKey,
+        endpoint: &Arc<Endpoint>,
+        reason: &StreamEnd,
+        backoff: Backoff,
+    ) {
+        let Backoff { wait, failures } = backoff;
+        let in_a_row = self.count(now, endpoint, reason);
+        if in_a_row == 1 || is_alarming(in_a_row) {
+            tracing::warn!(name: "stream_replaced", ?stream, %endpoint, %reason, backoff = ?wait, failures, in_a_row, "replacing a watch stream");
+        } else {
+            tracing::debug!(name: "stream_replaced_again", ?stream, %endpoint, %reason, backoff = ?wait, failures, in_a_row, "replacing a watch stream again");
         }
-        reason => {
-            tracing::debug!(name: "stream_closed", ?stream, %endpoint, %reason, backoff = ?wait, failures, "closing a watch stream");
-        }
+    }
+
+    /// How many in a row there are now at this endpoint.
+    fn count(&mut self, now: Instant, endpoint: &Arc<Endpoint>, reason: &StreamEnd) -> u32 {
+        self.0.retain(|_, (_, last)| now.since(*last) < WELL_AFTER);
+        let (count, last) = self.0.entry((endpoint.clone(), discriminant(reason))).or_insert((0, now));
+        (*count, *last) = (count.saturating_add(1), now);
+        *count
     }
 }
 
@@ -154,6 +187,21 @@ mod tests {
         assert_eq!(due, [true, false, false, true, false]);
         assert!(slow.is_due(at(31), watches[1]), "each has its own");
         assert!(!SlowConsumers::new(None).is_due(at(0), watches[0]));
+    }
+
+    #[test]
+    fn replaced_streams_are_counted_by_endpoint_and_trouble_until_a_minute_has_passed_without_one() {
+        let endpoint = |name: &str| Arc::new(name.parse::<Endpoint>().unwrap());
+        let (one, other) = (endpoint("http://one:2379"), endpoint("http://other:2379"));
+        let lagging = |revision| StreamEnd::Lagging { revision, known: 9 };
+        let mut replaced = Replacements::default();
+        assert_eq!(replaced.count(at(0), &one, &lagging(1)), 1);
+        assert_eq!(replaced.count(at(59), &one, &lagging(2)), 2, "of the same kind");
+        assert_eq!(replaced.count(at(59), &other, &lagging(2)), 1);
+        assert_eq!(replaced.count(at(60), &one, &StreamEnd::Idle), 1, "of another kind");
+        assert_eq!(replaced.count(at(118), &one, &lagging(3)), 3);
+        assert_eq!(replaced.count(at(178), &one, &lagging(4)), 1);
+        assert_eq!(replaced.0.len(), 1, "the others are forgotten");
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub(crate) const TOKEN_LIMIT: u32 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Remedy {
-    /// Try again; any endpoint will do, and the second time in a row another one.
+    /// Try again. Any endpoint will do, unless the attempt before failed too, for whatever reason: then another one.
     Retry,
     /// Try again on another endpoint.
     RetryElsewhere,

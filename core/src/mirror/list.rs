@@ -418,14 +418,22 @@ fn rest_of(range: &KeyRange, after: Option<&[u8]>) -> Option<KeyRange> {
 
 /// What is wrong with a page, so that nothing can be made of it.
 fn flaw_of(page: &Page, range: &KeyRange, position: &Position) -> Option<&'static str> {
-    if page.revision <= 0 {
+    if page.revision == 0 {
         return Some("the endpoint leaves the revision out of its responses");
+    }
+    if let Some(flaw) = flaw_of_revision(page.revision) {
+        return Some(flaw);
     }
     if page.more && page.kvs.is_empty() {
         return Some("the endpoint says that there are more keys, and returns none");
     }
     let revision = if position.revision == 0 { page.revision } else { position.revision };
     flaw_of_pairs(&page.kvs, range, position, revision)
+}
+
+/// What is wrong with the revision in a header, where there is one.
+pub(super) fn flaw_of_revision(revision: i64) -> Option<&'static str> {
+    (!Header::may_be_revision(revision)).then_some("the endpoint answers at a revision that no store has")
 }
 
 /// What is wrong with pairs that are listed at a revision.

@@ -15,7 +15,7 @@
 
 use super::{
     ListKey, Mirror, MirrorAction, Page, Pairs, Phase,
-    list::{Ask, flaw_of_pairs},
+    list::{Ask, flaw_of_pairs, flaw_of_revision},
 };
 use crate::{
     Code, Failure, Instant,
@@ -105,7 +105,10 @@ impl Mirror {
 
     fn chunk(&mut self, now: Instant, streaming: Streaming, chunk: Page) {
         let Phase::Listing(position) = &self.phase else { return };
-        if let Some(flaw) = flaw_of_pairs(&chunk.kvs, &self.request.range, position, position.revision) {
+        // Only the last chunk has a header.
+        let flaw = flaw_of_revision(chunk.revision)
+            .or_else(|| flaw_of_pairs(&chunk.kvs, &self.request.range, position, position.revision));
+        if let Some(flaw) = flaw {
             self.lister.streams.barren += 1;
             self.close_stream();
             return self.list_flawed(now, flaw);

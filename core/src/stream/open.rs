@@ -70,6 +70,25 @@ pub(crate) enum Standing {
     Proven,
 }
 
+/// Whether a frame makes sense, whomever it concerns.
+///
+/// # Errors
+/// When the protocol doesn't allow it.
+pub(crate) fn check(frame: &Frame) -> Result<(), ServerMisbehaved> {
+    let Frame { header, compact_revision, .. } = frame;
+    // The gRPC proxy makes `created` up, with the revision that was asked for.
+    let is_made_up = frame.created && header.cluster_id == 0 && header.revision == i64::MAX;
+    let revisions = [if is_made_up { 0 } else { header.revision }, *compact_revision];
+    if let Some(revision) = revisions.into_iter().find(|&revision| !Header::may_be_revision(revision)) {
+        return Err(ServerMisbehaved::InvalidRevision { revision });
+    }
+    if frame.fragment && frame.events.is_empty() {
+        // It would pass for progress.
+        return Err(ServerMisbehaved::EmptyFragment);
+    }
+    Ok(())
+}
+
 /// One connection of a stream, while it is open.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
@@ -147,10 +166,6 @@ impl Connection {
     /// When the protocol doesn't allow it.
     pub(crate) fn hear(&mut self, now: Instant, frame: &Frame) -> Result<Heard, ServerMisbehaved> {
         let id = frame.watch_id;
-        let revision = frame.header.revision;
-        if revision < 0 {
-            return Err(ServerMisbehaved::InvalidHeader { revision });
-        }
         if frame.created {
             let routes = &self.routes;
             let answer = self.creates.answer(now, frame, |id| routes.contains(id))?;
@@ -170,7 +185,7 @@ impl Connection {
         }
         match self.routes.get(id) {
             // etcd holds on to a compacted watch until it is cancelled, for which its route is kept.
-            Some(&Route::Live(watch)) if frame.canceled && frame.compact_revision <= 0 => {
+            Some(&Route::Live(watch)) if frame.canceled && frame.compact_revision == 0 => {
                 self.routes.remove(id);
                 self.progress.remove(watch);
                 Ok(Heard::Canceled { watch })

@@ -2,7 +2,7 @@
 
 use super::{State, Watch};
 use crate::{
-    Frame, Header, ServerMisbehaved, WatchResponse,
+    EventKind, Frame, Header, ServerMisbehaved, WatchResponse,
     stream::progress::Progress,
     watch::{
         keys::Keys,
@@ -124,6 +124,19 @@ fn extend(response: &mut Option<WatchResponse>, chunk: Chunk, header: Header) {
     }
 }
 
+/// Whether a change of a key can have made such an event.
+fn is_lawful(EventIndex { kv, kind, .. }: &EventIndex) -> bool {
+    // After the largest revision there could be no next one to resume at.
+    let has_place = !kv.key.is_empty() && (1..i64::MAX).contains(&kv.mod_revision);
+    has_place
+        && match EventKind::from_wire(*kind) {
+            Some(EventKind::Put) => kv.version >= 1 && (1..=kv.mod_revision).contains(&kv.create_revision),
+            // It tells no more than the key and the revision.
+            Some(EventKind::Delete) => true,
+            None => false,
+        }
+}
+
 struct Survey {
     stale: usize,
     overtaken: usize,
@@ -139,12 +152,12 @@ fn survey(
 ) -> Result<Survey, ServerMisbehaved> {
     let mut survey = Survey { stale: 0, overtaken: 0 };
     let mut previous = 0;
-    for EventIndex { kv, kind, .. } in &frame.events[..] {
-        let revision = kv.mod_revision;
-        // After the largest revision there could be no next one to resume at.
-        if kv.key.is_empty() || revision < 1 || revision == i64::MAX || !matches!(*kind, 0 | 1) {
+    for event in &frame.events[..] {
+        if !is_lawful(event) {
             return Err(ServerMisbehaved::InvalidEvent);
         }
+        let kv = &event.kv;
+        let revision = kv.mod_revision;
         if revision < previous {
             return Err(ServerMisbehaved::RevisionsBackwards { previous, next: revision });
         }

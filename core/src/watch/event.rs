@@ -27,6 +27,18 @@ pub enum EventKind {
     Delete,
 }
 
+impl EventKind {
+    /// The kind with this number in etcd's protocol; `None` for a number that it doesn't have.
+    #[inline]
+    pub(crate) fn from_wire(number: i32) -> Option<Self> {
+        match number {
+            0 => Some(Self::Put),
+            1 => Some(Self::Delete),
+            _ => None,
+        }
+    }
+}
+
 /// One change of one key. Borrows from its [`WatchResponse`](crate::WatchResponse).
 #[derive(Clone, Copy)]
 pub struct Event<'a> {
@@ -44,7 +56,8 @@ impl<'a> Event<'a> {
     #[must_use]
     #[inline]
     pub fn kind(&self) -> EventKind {
-        if self.index.kind == 1 { EventKind::Delete } else { EventKind::Put }
+        // A frame with events of other kinds is refused.
+        EventKind::from_wire(self.index.kind).unwrap_or(EventKind::Put)
     }
 
     /// The key-value pair after the change; of a delete only the key and the modification revision mean

@@ -33,6 +33,7 @@ mod stats;
 pub(crate) mod table;
 
 use alloc::{boxed::Box, string::String, sync::Arc};
+use core::time::Duration;
 
 pub(crate) use refusal::{Refusal, Verdict};
 
@@ -233,6 +234,11 @@ impl Watch {
     /// Whether what its consumer takes, or that it takes nothing, lets it go on.
     pub(crate) fn waits_for_consumer(&self) -> bool {
         self.is_overflowed() || self.is_holding()
+    }
+
+    /// Whether the server has shown that it serves the watch: by what it has brought, or by not having ended it for long.
+    pub(crate) fn is_served_well(&self, now: Instant, long: Duration) -> bool {
+        self.live().is_some_and(|live| live.heard || now.since(self.counts.since) >= long)
     }
 
     /// Its id on the server, while it runs there.

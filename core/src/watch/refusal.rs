@@ -1,6 +1,6 @@
 //! What it comes to when the server says no: it refuses to create a watch, or ends one that was running.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 
 use super::Watch;
 use crate::{CloseReason, Instant, Remedy, StreamEnd, WatchConfig, failure::TOKEN_LIMIT};
@@ -12,6 +12,9 @@ const REFUSAL_LIMIT: u8 = 8;
 /// How often in a row a watch may be refused before a denial is taken for what it says.
 const DENIAL_LIMIT: u8 = 3;
 
+/// What is said of a member that gives no reason.
+const UNSAID: &str = "it sends watches away and does not say why";
+
 /// What the machine must do about a watch, or because of it.
 #[derive(Debug)]
 pub(crate) enum Verdict {
@@ -21,6 +24,14 @@ pub(crate) enum Verdict {
     Recreate {
         /// How often in a row the server had sent it away before this time.
         before: u32,
+    },
+    /// Replace the connection, since another member may do better; if this one serves other watches well, create the
+    /// watch again there.
+    TryElsewhere {
+        /// How often in a row the server had sent it away before this time.
+        before: u32,
+        /// What the log is told.
+        end: StreamEnd,
     },
     /// Find out whether the denial stands.
     LookInto {
@@ -69,7 +80,16 @@ impl Watch {
         let times = if is_running { &mut self.cancels } else { &mut self.refusals };
         *times = times.saturating_add(1);
         let times = *times;
-        let is_final = times >= REFUSAL_LIMIT;
+        // Without a reason, or with one that says nothing against the watch.
+        let is_groundless = remedy == Some(Remedy::Retry) || (remedy.is_none() && message.is_empty());
+        if is_groundless && times < REFUSAL_LIMIT {
+            let before = u32::from(times) - 1;
+            if before == 0 {
+                return Verdict::Recreate { before };
+            }
+            let message = if message.is_empty() { UNSAID.to_string() } else { message };
+            return Verdict::TryElsewhere { before, end: StreamEnd::Unavailable { message } };
+        }
         // Other watches of the stream may do well with its tokens.
         let is_alone = u32::from(times) > TOKEN_LIMIT && !is_last_token;
         match remedy {
@@ -82,8 +102,6 @@ impl Watch {
                 Verdict::End(CloseReason::TokenRefused { tokens: TOKEN_LIMIT, message })
             }
             Some(Remedy::Reauthenticate) => Verdict::TokenRefused { message },
-            Some(Remedy::Retry) if !is_final => Verdict::Recreate { before: u32::from(times) - 1 },
-            None if message.is_empty() && !is_final => Verdict::Recreate { before: u32::from(times) - 1 },
             None if is_running => Verdict::End(CloseReason::CancelledByServer { message }),
             _ => Verdict::End(CloseReason::Refused { message }),
         }

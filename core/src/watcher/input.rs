@@ -21,7 +21,7 @@ use crate::{
     stream::{
         Stream,
         creates::{NO_WATCH, is_refused},
-        open::{Connection, Heard},
+        open::{self, Connection, Heard},
     },
     watch::{
         Refusal,
@@ -88,6 +88,7 @@ impl Watcher {
 
     /// Whether the frame brought events that were accepted.
     fn take_in(&mut self, now: Instant, id: StreamId, frame: &mut Frame) -> Result<bool, ServerMisbehaved> {
+        open::check(frame)?;
         let Some(stream) = self.streams.get_untouched(id) else { return Ok(false) };
         // The gRPC proxy makes `created` up, with the revision that was asked for: it may not exist yet.
         if !frame.created || frame.header.cluster_id != 0 {
@@ -336,6 +337,7 @@ impl Watcher {
     /// The answer to [`Action::Range`](crate::Action::Range). An answer nobody waits for is ignored.
     pub fn handle_range_done(&mut self, now: Instant, range: RangeKey, result: Result<RangeDone, Failure>) {
         let now = self.advance(now);
+        let result = result.and_then(believed);
         let (group, purpose) = match range.asker {
             Asker::Group(group, purpose) => (group, purpose),
             Asker::Stream(stream) => {
@@ -441,6 +443,17 @@ impl Watcher {
             }
             Denied::Unknown(failure) => self.retry_read(now, id, Purpose::Denial, watches, &failure),
         }
+    }
+}
+
+/// The answer to a read, if a store can have given it. A member that gives another one is as good as none.
+fn believed(done: RangeDone) -> Result<RangeDone, Failure> {
+    let RangeDone { revision, mod_revision, .. } = done;
+    match [revision, mod_revision].into_iter().find(|&revision| !Header::may_be_revision(revision)) {
+        Some(revision) => Err(Failure::connection(alloc::format!(
+            "the endpoint answers with revision {revision}, which no store has"
+        ))),
+        None => Ok(done),
     }
 }
 

@@ -84,6 +84,12 @@ impl Header {
         *self != Self::default()
     }
 
+    /// Whether a store may be at this revision; 0 says nothing. At the largest number there is it could have no other
+    /// change: whoever believed it would wait for ever.
+    pub(crate) fn may_be_revision(revision: i64) -> bool {
+        (0..i64::MAX).contains(&revision)
+    }
+
     /// Whether two ids may be of one cluster. An id of 0 says nothing.
     pub(crate) fn may_be_same_cluster(one: u64, other: u64) -> bool {
         one == 0 || other == 0 || one == other

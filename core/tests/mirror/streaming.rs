@@ -302,3 +302,19 @@ fn a_stream_that_is_not_wanted_any_more_is_reset_though_the_mirror_is_cancelled_
     assert_eq!(hand.events(), [MirrorEvent::Closed(CloseReason::Cancelled)]);
     assert!(hand.is_idle());
 }
+
+#[test]
+fn an_answer_at_a_revision_that_no_store_has_is_of_no_use() {
+    for revision in [-9, i64::MAX] {
+        let (mut hand, list) = streaming();
+        hand.chunk(list, page(revision, &[("k2", 4)], false));
+        assert_eq!(hand.told(), "", "{revision}");
+        hand.closes(list);
+        let request = hand.asked_later();
+        assert_eq!((request.endpoint, request.revision), (EndpointHint::Another, 9));
+        let mut hand = Hand::of_k();
+        hand.answer(Ok(page(revision, &[("k1", 3)], false)));
+        assert_eq!(hand.told(), "", "{revision}");
+        assert_eq!(hand.asked_later().endpoint, EndpointHint::Another);
+    }
+}

@@ -1,7 +1,7 @@
 //! Creates: the first alone, then together; refusals.
 
 use etcd_watch_core::{
-    CloseReason, Delivery, Failure, ServerMisbehaved, StreamEnd, TimeoutReason, WatchConfig,
+    CloseReason, Delivery, Failure, ServerMisbehaved, StreamEnd, StreamKey, TimeoutReason, WatchConfig,
 };
 
 use etcd_watch_proto::etcdserverpb::WatchResponse as Frame;
@@ -206,12 +206,19 @@ fn a_member_that_does_not_know_the_user_ends_the_watch_as_not_authenticated() {
     assert_eq!(driver.stats().streams, 0);
 }
 
+/// A stream that serves a watch well.
+fn serving_another(driver: &mut Driver) -> StreamKey {
+    let (_, stream, id) = driver.running(all_from(3));
+    driver.frame(stream, events(id, &[3]));
+    stream
+}
+
 #[test]
 fn a_duplicate_id_and_a_refusal_without_reason_are_tried_again_a_limited_number_of_times() {
     for reason in ["mvcc: duplicate watch ID provided on the WatchStream", ""] {
         let mut driver = Driver::new(WatchConfig::default());
+        let stream = serving_another(&mut driver);
         let watch = driver.watch(all_from(3));
-        let stream = driver.open(TRUSTED);
         let mut last = 0;
         for before in 0..8 {
             if before > 1 {
@@ -235,8 +242,8 @@ fn the_first_pause_before_a_watch_is_created_again_is_the_base_of_the_backoff() 
     // A floor as high as the base leaves nothing to chance.
     let base = ms(40);
     let mut driver = Driver::new(WatchConfig::default().backoff(base, base, ms(5_000)));
+    let stream = serving_another(&mut driver);
     driver.watch(all_from(3));
-    let stream = driver.open(TRUSTED);
     for _ in 0..2 {
         assert_eq!(driver.creates().len(), 1, "at once, the first time");
         driver.frame(stream, refused(-1, ""));

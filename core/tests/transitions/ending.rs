@@ -1,6 +1,9 @@
 //! Ends: compaction, cancels in every state, shutdown, misuse.
 
-use etcd_watch_core::{ApiMisuse, CloseReason, RequestError, StreamEnd, TimeoutReason, WatchConfig};
+use etcd_watch_core::{
+    ApiMisuse, CloseReason, EndpointHint, RequestError, StreamEnd, TimeoutReason, WatchConfig,
+};
+use etcd_watch_proto::etcdserverpb::WatchResponse as Frame;
 
 use crate::support::*;
 
@@ -103,6 +106,80 @@ fn a_server_cancel_with_a_reason_ends_the_watch_and_one_without_creates_it_again
     driver.frame(stream, canceled(create.watch_id, "maintenance"));
     assert_eq!(driver.cancels(), [], "the server has ended both itself");
     assert_eq!(driver.closed(watch), CloseReason::CancelledByServer { message: "maintenance".into() });
+}
+
+const ABORTED: &str = "rpc error: code = Aborted desc = restarting";
+
+#[test]
+fn a_watch_that_is_sent_away_twice_without_a_cause_goes_to_another_endpoint() {
+    for reason in ["", ABORTED] {
+        let mut driver = Driver::new(WatchConfig::default());
+        let (watch, stream, id) = driver.running(all_from(3));
+        driver.frame(stream, canceled(id, reason));
+        let id = driver.create_one(stream);
+        assert_eq!(driver.closes(), [], "the first time it is created there again");
+        driver.frame(stream, canceled(id, reason));
+        let closes = driver.closes();
+        let [(closed, StreamEnd::Unavailable { message })] = &closes[..] else { panic!("{closes:?}") };
+        assert!(*closed == stream && !message.is_empty() && message.contains(reason), "{message}");
+        driver.sleep_to_timeout();
+        let open = driver.opens().remove(0);
+        assert_eq!(open.endpoint, EndpointHint::Another);
+        driver.opened(open.stream, TRUSTED);
+        let id = driver.create_one(open.stream);
+        driver.frame(open.stream, events(id, &[3]));
+        assert_eq!(driver.revisions(watch), [3]);
+    }
+}
+
+#[test]
+fn a_watch_that_is_sent_away_everywhere_without_a_cause_ends_at_the_eighth_time() {
+    type Answer = fn(i64, &str) -> Frame;
+    let ways: [(&str, Answer, bool); 4] =
+        [("", canceled, true), ("", refused, false), (ABORTED, canceled, false), (ABORTED, refused, false)];
+    for (reason, answer, is_cancelled) in ways {
+        let mut driver = Driver::new(WatchConfig::default());
+        let watch = driver.watch(all_from(3));
+        let mut stream = driver.open(TRUSTED);
+        let mut places = 1;
+        for time in 1..=8 {
+            let create = driver.creates().remove(0);
+            if !answer(1, "").created {
+                driver.frame(stream, created(create.watch_id));
+            }
+            driver.frame(stream, answer(create.watch_id, reason));
+            if time < 8 && !driver.closes().is_empty() {
+                stream = driver.reopen(TRUSTED);
+                places += 1;
+            }
+        }
+        let message = reason.to_owned();
+        let end = if is_cancelled {
+            CloseReason::CancelledByServer { message }
+        } else {
+            CloseReason::Refused { message }
+        };
+        assert_eq!((driver.closed(watch), places), (end, 7), "{reason:?}");
+    }
+}
+
+#[test]
+fn a_watch_that_is_sent_away_without_a_cause_leaves_a_connection_in_peace_that_serves_others() {
+    let mut driver = Driver::new(WatchConfig::default());
+    let (other, stream, first) = driver.running(all_from(3));
+    driver.frame(stream, events(first, &[3]));
+    let watch = driver.watch(all_from(3));
+    for time in 1..=8 {
+        let id = driver.create_one(stream);
+        driver.frame(stream, canceled(id, ""));
+        if (2..8).contains(&time) {
+            assert_eq!(driver.watcher.timeout_reason(), Some(TimeoutReason::Create));
+            driver.sleep_to_timeout();
+        }
+    }
+    assert_eq!(driver.closes(), []);
+    assert_eq!(driver.closed(watch), CloseReason::CancelledByServer { message: String::new() });
+    assert_eq!(driver.revisions(other), [3]);
 }
 
 #[test]

@@ -192,3 +192,21 @@ fn members_without_a_leader_have_a_deadline_of_their_own() {
     let reason = driver.closed(watch);
     assert!(matches!(reason, CloseReason::NoLeader { .. }), "{reason:?}");
 }
+
+#[test]
+fn a_read_that_answers_with_a_revision_that_no_store_has_is_made_again_elsewhere() {
+    for (revision, mod_revision) in [(-1, 0), (i64::MAX, 0), (41, -1), (41, i64::MAX)] {
+        let mut driver = Driver::new(WatchConfig::default());
+        let watch = driver.watch(from_now("a"));
+        driver.open(TRUSTED);
+        let read = driver.ranges().remove(0);
+        driver.range_found(read.range, revision, mod_revision);
+        assert_eq!(driver.watcher.resume_revision(watch), Some(0), "{revision} {mod_revision}");
+        assert_eq!(driver.watcher.timeout_reason(), Some(TimeoutReason::RetryRange));
+        driver.sleep_to_timeout();
+        let read = driver.ranges().remove(0);
+        assert_eq!(read.endpoint, EndpointHint::Another);
+        driver.range_done(read.range, 41);
+        assert_eq!(driver.watcher.resume_revision(watch), Some(42));
+    }
+}

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use etcd_watch_core::{CloseReason, DecodeError, Failure, ServerMisbehaved, StreamEnd, WatchConfig};
 use etcd_watch_proto::{
     etcdserverpb::{ResponseHeader, WatchResponse},
-    mvccpb::Event,
+    mvccpb::{Event, KeyValue},
 };
 use prost::Message;
 
@@ -49,7 +49,34 @@ fn every_breach_replaces_the_stream_and_is_named() {
     }
     let below_zero = ResponseHeader { revision: -7, ..ResponseHeader::default() };
     let what = replaced_by(|id| bytes(WatchResponse { header: Some(below_zero), ..events(id, &[5]) }));
-    assert_eq!(what, ServerMisbehaved::InvalidHeader { revision: -7 });
+    assert_eq!(what, ServerMisbehaved::InvalidRevision { revision: -7 });
+    for revision in [-1, i64::MAX] {
+        let what = replaced_by(|id| bytes(progress(id, revision)));
+        assert_eq!(what, ServerMisbehaved::InvalidRevision { revision }, "progress");
+        let what = replaced_by(|_| bytes(manual_progress(revision)));
+        assert_eq!(what, ServerMisbehaved::InvalidRevision { revision }, "progress of the stream");
+        let what = replaced_by(|id| bytes(compacted(id, revision)));
+        assert_eq!(what, ServerMisbehaved::InvalidRevision { revision }, "a compaction");
+    }
+    let put_of = |change: fn(&mut KeyValue)| {
+        let mut event = put(5, "k");
+        event.kv.iter_mut().for_each(change);
+        replaced_by(|id| bytes(batch(id, vec![event])))
+    };
+    let puts: [fn(&mut KeyValue); 5] = [
+        |kv| kv.version = 0,
+        |kv| kv.version = -1,
+        |kv| kv.create_revision = 6,
+        |kv| kv.create_revision = 0,
+        |kv| kv.create_revision = -4,
+    ];
+    for (at, change) in puts.into_iter().enumerate() {
+        assert_eq!(put_of(change), ServerMisbehaved::InvalidEvent, "put {at}");
+    }
+    for id in [None, Some(-1)] {
+        let what = replaced_by(|own| bytes(fragment(id.unwrap_or(own), Vec::new())));
+        assert_eq!(what, ServerMisbehaved::EmptyFragment);
+    }
     let what = replaced_by(|id| bytes(events(id, &[6, 5])));
     assert_eq!(what, ServerMisbehaved::RevisionsBackwards { previous: 6, next: 5 });
     let mut foreign = 0;
@@ -167,12 +194,24 @@ fn a_watch_that_nothing_has_come_for_is_suspected_before_those_that_were_heard_o
 }
 
 #[test]
-fn a_cancel_that_is_said_twice_with_a_compaction_below_zero_creates_a_watch_once() {
+fn a_cancel_that_is_said_twice_creates_a_watch_once() {
     let mut driver = Driver::new(WatchConfig::default());
     let (_, stream, id) = driver.running(all_from(1));
-    driver.frame(stream, compacted(id, -1));
-    driver.frame(stream, compacted(id, -1));
+    driver.frame(stream, canceled(id, ""));
+    driver.frame(stream, canceled(id, ""));
     assert_eq!(driver.creates().len(), 1);
+}
+
+#[test]
+fn what_a_stream_has_shown_is_not_raised_by_a_revision_that_no_store_has() {
+    let mut driver = Driver::new(WatchConfig::default());
+    let (_, stream, id) = driver.running(all_from(1));
+    driver.frame(stream, events(id, &[4]));
+    driver.frame(stream, progress(id, i64::MAX));
+    let watch = driver.watch(from_now("other"));
+    let read = driver.ranges().remove(0);
+    driver.range_done(read.range, 100);
+    assert_eq!(driver.watcher.resume_revision(watch), Some(101), "the answer is not behind");
 }
 
 #[test]

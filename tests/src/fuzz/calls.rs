@@ -331,7 +331,14 @@ impl World {
         };
         let size = [0, 10, 900, 3000][usize::from(step >> 1 & 3)];
         let key = Bytes::from_static(input.pick(&KEYS));
-        let kv = KeyValue { key, value: vec![b'v'; size].into(), mod_revision, ..KeyValue::default() };
+        let kv = KeyValue {
+            key,
+            value: vec![b'v'; size].into(),
+            create_revision: mod_revision,
+            mod_revision,
+            version: 1,
+            lease: 0,
+        };
         let prev_kv = (step & 8 != 0).then(|| kv.clone());
         let kv = (step & 0x30 != 0x30).then_some(kv);
         Event { r#type: i32::from(step >> 6 & 1), kv, prev_kv }

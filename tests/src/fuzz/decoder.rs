@@ -56,9 +56,14 @@ fn both(bytes: &[u8]) {
 /// Holds what a frame came to against what its fields, by prost, have to come to.
 fn check(frame: &Frame, id: i64, outcome: &Outcome) {
     let watch_id = frame.watch_id;
-    let revision = frame.header.unwrap_or_default().revision;
-    if revision < 0 {
-        return assert_misbehaved(outcome, &ServerMisbehaved::InvalidHeader { revision });
+    let header = frame.header.unwrap_or_default();
+    let is_made_up = frame.created && header.cluster_id == 0 && header.revision == i64::MAX;
+    let revisions = [if is_made_up { 0 } else { header.revision }, frame.compact_revision];
+    if let Some(revision) = revisions.into_iter().find(|revision| !(0..i64::MAX).contains(revision)) {
+        return assert_misbehaved(outcome, &ServerMisbehaved::InvalidRevision { revision });
+    }
+    if frame.fragment && frame.events.is_empty() {
+        return assert_misbehaved(outcome, &ServerMisbehaved::EmptyFragment);
     }
     if frame.created {
         return assert_misbehaved(outcome, &ServerMisbehaved::UnexpectedCreated { watch_id });
@@ -70,7 +75,6 @@ fn check(frame: &Frame, id: i64, outcome: &Outcome) {
     if frame.canceled {
         return check_end(frame, outcome);
     }
-    let header = frame.header.unwrap_or_default();
     if frame.events.is_empty() {
         if header.revision > 0 {
             let Outcome::Delivered(Delivery::Response(response)) = outcome else { panic!("{outcome:?}") };
@@ -100,7 +104,7 @@ fn check_end(frame: &Frame, outcome: &Outcome) {
         )) => message,
         other => panic!("{other:?} of {frame:?}"),
     };
-    assert!(frame.compact_revision <= 0);
+    assert_eq!(frame.compact_revision, 0);
     assert_eq!(*text, frame.cancel_reason);
 }
 
@@ -155,7 +159,13 @@ fn flaw_of(events: &[Event]) -> Option<ServerMisbehaved> {
     for event in events {
         let Some(kv) = &event.kv else { return Some(ServerMisbehaved::InvalidEvent) };
         let next = kv.mod_revision;
-        if kv.key.is_empty() || !(1..i64::MAX).contains(&next) || !matches!(event.r#type, 0 | 1) {
+        let is_of_put = kv.version > 0 && (1..=next).contains(&kv.create_revision);
+        let is_lawful = match event.r#type {
+            0 => is_of_put,
+            1 => true,
+            _ => false,
+        };
+        if kv.key.is_empty() || !(1..i64::MAX).contains(&next) || !is_lawful {
             return Some(ServerMisbehaved::InvalidEvent);
         }
         if next < previous {

@@ -271,9 +271,11 @@ impl World {
                 let mod_revision = self.some_revision(input);
                 let kv = KeyValue {
                     key: key.into(),
-                    mod_revision,
                     value: vec![0; 50].into(),
-                    ..KeyValue::default()
+                    create_revision: mod_revision,
+                    mod_revision,
+                    version: 1,
+                    lease: 0,
                 };
                 Event { r#type: i32::from(input.flag()), kv: Some(kv), prev_kv: None }
             })

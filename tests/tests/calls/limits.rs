@@ -158,6 +158,54 @@ async fn a_stream_that_the_server_refuses_is_made_again() {
     assert_eq!((etcd.requests(), etcd.connections()), (4, 1), "the connection is good");
 }
 
+/// A lease with the id 7 and 3 s to live: what a grant is answered with, and a renewal.
+const LEASE: Answer = Answer::Message(&[0x10, 7, 0x18, 3]);
+
+/// No keys, at revision 5.
+const NO_KEYS: Answer = Answer::Message(&[0x0a, 2, 0x18, 5]);
+
+#[tokio::test]
+async fn a_renewal_whose_stream_the_server_refuses_is_made_again_over_the_same_connection() {
+    let etcd = Scripted::start(|n| if n == 1 { Answer::Refusal } else { LEASE }).await;
+    let client = client([etcd.endpoint()]);
+    let lease = client.lease_grant(3 * SECOND).await.expect("it is granted");
+    let _keeper = lease.keep_alive();
+    wait_until("it is renewed", DEADLINE, || etcd.requests() >= 3).await;
+    assert_eq!(etcd.connections(), 1, "the connection is good");
+}
+
+#[tokio::test]
+async fn a_page_whose_stream_the_server_refuses_is_asked_for_again_over_the_same_connection() {
+    // The page twice, and then its watch asks for the member's version.
+    let answers = [Answer::Refusal, NO_KEYS];
+    let etcd = Scripted::start(move |n| answers.get(n).copied().unwrap_or(Answer::Silence)).await;
+    let client = client([etcd.endpoint()]);
+    let mut mirror = client.mirror(KeyRange::prefix("key")).expect("it is valid");
+    let consumer =
+        tokio::spawn(async move { while mirror.try_next().await.is_ok_and(|event| event.is_some()) {} });
+    wait_until("it is listed", DEADLINE, || etcd.requests() >= 3).await;
+    assert_eq!(etcd.connections(), 2, "the watch has one of its own");
+    consumer.abort();
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_once_the_client_is_closed_is_not_held_against_the_endpoint() {
+    let logged = Logged::here();
+    let hanging = Scripted::start(|_| Answer::Silence).await;
+    let (endpoint, client) = (hanging.endpoint(), client([hanging.endpoint()]));
+    let call = tokio::spawn({
+        let client = client.clone();
+        async move { client.put("key", "value").await }
+    });
+    wait_until("it is sent", DEADLINE, || hanging.requests() == 1).await;
+    client.close().await;
+    hanging.stop().await;
+    let error = call.await.expect("it does not panic").expect_err("nobody answers");
+    assert!(error.may_have_executed(), "{error}");
+    let events = logged.of(&endpoint);
+    assert!(!events.contains(&"endpoint_failed"), "{events:?}");
+}
+
 /// Ends every connection with a GOAWAY that names no stream as processed, once a request has come.
 async fn going_away(mut socket: TcpStream) -> std::io::Result<()> {
     const HEADERS: u8 = 1;

@@ -22,9 +22,6 @@ enum Step {
     Reset,
 }
 
-/// A stream that is opened and then replaced logs that it is, and why.
-const REPLACED: Bounds = Bounds { lines: 90, ..Bounds::USUAL };
-
 type Steps = Arc<dyn Fn(i64) -> Vec<Step> + Send + Sync>;
 
 /// Answers the creation of a watch with these steps, which are given the watch's id.
@@ -34,7 +31,6 @@ fn says(name: &str, steps: impl Fn(i64) -> Vec<Step> + Send + Sync + 'static) ->
         let steps = steps.clone();
         async move { serve(socket, |call| answer(call, steps.clone())).await }
     })
-    .bounds(REPLACED)
 }
 
 /// The same behind a lawful `Created`.
@@ -119,7 +115,7 @@ fn creations() -> Vec<Case> {
         with("Created without a header", |_, response| response.header = None).quiet(),
         with("Created at revision 0", |_, response| response.header = Some(header(0))).quiet(),
         with("Created at a revision below 0", |_, response| response.header = Some(header(-7))),
-        with("Created in a fragment", |_, response| response.fragment = true).quiet(),
+        with("Created in a fragment", |_, response| response.fragment = true),
         with("Created with an event", |_, response| response.events = vec![put("k", 3)]).quiet(),
         with("Created of another cluster", |_, response| {
             response.header.as_mut().expect("it has one").cluster_id ^= 99;
@@ -130,7 +126,7 @@ fn creations() -> Vec<Case> {
             response.header.as_mut().expect("it has one").cluster_id = 0;
         })
         .quiet(),
-        with("Created and canceled", |_, response| response.canceled = true).ends("Refused"),
+        with("Created and canceled", |_, response| response.canceled = true).ends_alone("Refused"),
     ];
     let wrong = |wrong| says(&format!("Created with id {wrong}"), move |_| vec![Step::Say(created(wrong))]);
     table.extend([-1, -2, i64::MIN].map(wrong));
@@ -159,10 +155,10 @@ fn foreign_events() -> Vec<Case> {
         lie("an event beyond the header's revision", put("k", REVISION + 1)).believed(),
         lie("an event of a kind nobody knows", Event { r#type: 7, ..put("k", 3) }),
         lie("an event of a negative kind", Event { r#type: -1, ..put("k", 3) }),
-        kv("a pair that was created later", |pair| pair.create_revision = 4).believed(),
-        kv("a pair that was created below 0", |pair| pair.create_revision = -4).believed(),
-        kv("a pair of version 0", |pair| pair.version = 0).believed(),
-        kv("a pair of a version below 0", |pair| pair.version = -1).believed(),
+        kv("a pair that was created later", |pair| pair.create_revision = 4),
+        kv("a pair that was created below 0", |pair| pair.create_revision = -4),
+        kv("a pair of version 0", |pair| pair.version = 0),
+        kv("a pair of a version below 0", |pair| pair.version = -1),
         kv("a pair of the largest version", |pair| pair.version = i64::MAX).believed(),
         created_then("backwards in a response", |id| {
             vec![Step::Say(events(id, vec![put("k", 4), put("k", 3)]))]
@@ -181,7 +177,7 @@ fn foreign_events() -> Vec<Case> {
         created_then("100,000 empty events", |id| {
             vec![Step::Say(events(id, vec![Event::default(); 100_000]))]
         })
-        .bounds(Bounds { bytes: 32 << 20, ..REPLACED }),
+        .bounds(Bounds { bytes: 32 << 20, ..Bounds::USUAL }),
         created_then("empty events without end", |id| {
             vec![Step::Flood(1, events(id, vec![Event::default(); 1_000]))]
         }),
@@ -190,18 +186,16 @@ fn foreign_events() -> Vec<Case> {
             vec![Step::Flood(100, nothing)]
         })
         .quiet()
-        .bounds(Bounds { polls: 20_000, ..REPLACED }),
+        .bounds(Bounds { polls: 20_000, ..Bounds::USUAL }),
         created_then("fragments of one revision without end", |id| {
             let part = events(id, vec![put("k", 3); 100]);
             vec![Step::Flood(1, WatchResponse { fragment: true, ..part })]
         })
         .quiet()
-        .bounds(Bounds { bytes: 16 << 20, polls: 20_000, ..REPLACED }),
+        .bounds(Bounds { bytes: 16 << 20, polls: 20_000, ..Bounds::USUAL }),
         created_then("empty fragments without end", |id| {
             vec![Step::Flood(100, WatchResponse { fragment: true, ..response(id) })]
-        })
-        .believed()
-        .bounds(Bounds { polls: 20_000, ..REPLACED }),
+        }),
         created_then("half a fragment, then the end", |id| {
             let part = events(id, vec![put("k", 3)]);
             vec![Step::Say(WatchResponse { fragment: true, ..part }), Step::End(0, "")]
@@ -218,23 +212,37 @@ fn progress() -> Vec<Case> {
         created_then("progress of the stream at the largest revision, then a reset", move |_| {
             vec![Step::Say(at(-1, i64::MAX)), Step::Reset]
         }),
-        created_then("progress at the largest revision", move |id| vec![Step::Say(at(id, i64::MAX))])
-            .quiet()
-            .ends_after("StoreRegressed"),
+        created_then("progress at the largest revision", move |id| vec![Step::Say(at(id, i64::MAX))]),
+        created_then("progress of the stream at the largest revision", move |_| {
+            vec![Step::Say(at(-1, i64::MAX))]
+        }),
+        // A lawful store may be as far.
+        created_then("progress at the largest revision but one", move |id| {
+            vec![Step::Say(at(id, i64::MAX - 1))]
+        })
+        .quiet()
+        .ends_after("StoreRegressed"),
         created_then("progress below 0", move |id| vec![Step::Say(at(id, -1))]),
         created_then("progress backwards", move |id| vec![Step::Say(at(id, 5)), Step::Say(at(id, 4))])
             .believed(),
         created_then("progress of a watch that isn't there", move |id| vec![Step::Say(at(id + 1, 6))]),
         created_then("progress without end", move |_| vec![Step::Flood(100, at(-1, 0))])
             .quiet()
-            .bounds(Bounds { polls: 20_000, ..REPLACED }),
+            .bounds(Bounds { polls: 20_000, ..Bounds::USUAL }),
     ]
 }
 
+/// How a case says that a watch ends.
+type Ends = fn(Case, &'static str) -> Case;
+
 fn cancels() -> Vec<Case> {
     // The text, and how a watch ends whose creation is refused with it, and one that is running.
+    let groundless = [
+        ("", ("Refused", "CancelledByServer")),
+        ("mvcc: duplicate watch ID provided on the WatchStream", ("Refused", "Refused")),
+        ("rpc error: code = Aborted desc = restarting", ("Refused", "Refused")),
+    ];
     let reasons = [
-        ("", Some(("Refused", "CancelledByServer"))),
         ("no", Some(("Refused", "CancelledByServer"))),
         ("\u{1b}[31mred\r\n\0", Some(("Refused", "CancelledByServer"))),
         // etcd tells that by `compact_revision`.
@@ -242,19 +250,20 @@ fn cancels() -> Vec<Case> {
         ("etcdserver: permission denied", Some(("PermissionDenied", "PermissionDenied"))),
         ("etcdserver: invalid auth token", Some(("TokenRefused", "TokenRefused"))),
         ("etcdserver: user name is empty", Some(("TokenRefused", "TokenRefused"))),
-        ("mvcc: duplicate watch ID provided on the WatchStream", Some(("Refused", "Refused"))),
-        ("rpc error: code = Aborted desc = restarting", Some(("Refused", "Refused"))),
         ("rpc error: code = Unavailable desc = etcdserver: server stopped", None),
         ("etcdserver: no leader", None),
         ("etcdserver: too many requests", None),
         ("etcdserver: server stopped", None),
     ];
-    let ends = |case: Case, reason| match reason {
-        Some(reason) => case.ends(reason),
-        None => case,
-    };
+    // Another member may have no such reason.
+    let groundless = groundless.map(|(text, reason)| (text, Some(reason), Case::ends_alone as Ends));
+    let reasons = reasons.map(|(text, reason)| (text, reason, Case::ends as Ends));
     let mut table = Vec::new();
-    for (text, reason) in reasons {
+    for (text, reason, ending) in groundless.into_iter().chain(reasons) {
+        let ends = |case: Case, reason| match reason {
+            Some(reason) => ending(case, reason),
+            None => case,
+        };
         let shown = text.escape_debug().to_string();
         let refused = reason.map(|(refused, _)| refused);
         table.push(ends(
@@ -275,12 +284,11 @@ fn cancels() -> Vec<Case> {
         ));
     }
     for compact_revision in [1, 7, i64::MAX, -1] {
-        table.push(
-            created_then(&format!("compacted at {compact_revision}"), move |id| {
-                vec![Step::Say(WatchResponse { compact_revision, ..canceled(id, "") })]
-            })
-            .ends(if compact_revision > 0 { "Compacted" } else { "CancelledByServer" }),
-        );
+        let compacted = created_then(&format!("compacted at {compact_revision}"), move |id| {
+            vec![Step::Say(WatchResponse { compact_revision, ..canceled(id, "") })]
+        });
+        let is_possible = (0..i64::MAX).contains(&compact_revision);
+        table.push(if is_possible { compacted.ends("Compacted") } else { compacted });
     }
     table.push(created_then("cancels of others without end", |id| {
         vec![Step::Flood(100, canceled(id + 1, "no"))]
@@ -288,7 +296,7 @@ fn cancels() -> Vec<Case> {
     table.push(
         created_then("a reason of 1 MiB", |id| vec![Step::Say(canceled(id, &"no".repeat(1 << 19)))])
             .ends("CancelledByServer")
-            .bounds(Bounds { bytes: 16 << 20, ..REPLACED }),
+            .bounds(Bounds { bytes: 16 << 20, ..Bounds::USUAL }),
     );
     table
 }

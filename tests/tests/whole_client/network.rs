@@ -68,6 +68,30 @@ fn the_only_member_that_is_up_is_not_connected_to_again_for_each_attempt() {
 }
 
 #[test]
+fn watch_streams_go_on_over_the_connections_they_have_while_there_is_no_leader() {
+    for runs_before in [false, true] {
+        let report = Sim::new().run(1, |world| async move {
+            let client = world.client().connect().await?;
+            let mut watch = client.watch(WatchRequest::new(KeyRange::key("k")).start_revision(1))?;
+            let mut took = 0;
+            if runs_before {
+                world.etcd().put("k", "before");
+                took += watch.try_next().await?.map_or(0, |response| response.len());
+            }
+            let leaderless = world.etcd().lose_leader();
+            world.sleep(60 * SECOND).await;
+            drop(leaderless);
+            world.etcd().put("k", "after");
+            took += watch.try_next().await?.map_or(0, |response| response.len());
+            if took == usize::from(runs_before) + 1 { Ok(()) } else { Err(format!("{took} events").into()) }
+        });
+        let connections = report.unwrap_or_else(|failure| panic!("{failure}")).counts.connections;
+        // Some thirty attempts are made, four at most on a connection.
+        assert!(connections <= 14, "{connections} connections; runs before: {runs_before}");
+    }
+}
+
+#[test]
 fn a_connection_is_cut_at_any_byte() {
     let mut done = [0; 2];
     for bytes in (1..700).step_by(9) {

@@ -8,11 +8,14 @@ mod streams;
 
 use super::Watcher;
 use crate::{
-    Action, CloseReason, Code, Failure, Header, Instant, StreamEnd, StreamId, WatchKey,
+    Action, CloseReason, Code, Failure, Header, Instant, Remedy, StreamEnd, StreamId, WatchKey,
     attempts::Backoff,
     key::Purpose,
     watch::{Verdict, Watch},
 };
+
+/// How many watches of a stream are looked at to find out how its member serves them.
+const SAMPLE: usize = 64;
 
 impl Watcher {
     /// Does what was found to be right for a watch, or because of it.
@@ -21,6 +24,12 @@ impl Watcher {
         match verdict {
             Verdict::End(reason) => self.close(key, reason),
             Verdict::Recreate { before } => self.recreate(now, key, before),
+            Verdict::TryElsewhere { before, .. } if self.serves_another_well(now, id, key) => {
+                self.recreate(now, key, before);
+            }
+            Verdict::TryElsewhere { end, .. } => {
+                self.leave_member(now, id, Remedy::RetryElsewhere, end);
+            }
             Verdict::LookInto { message } => {
                 let Some(stream) = self.streams.known_mut(id) else { return };
                 let (connection, group) = (stream.key().connection, stream.group());
@@ -30,15 +39,30 @@ impl Watcher {
             Verdict::TokenRefused { message } => {
                 self.token_refused(now, id, message, Some(StreamEnd::TokenExpired));
             }
-            Verdict::Replace { remedy, end } => {
-                if let (Some(stream), StreamEnd::Unavailable { message }) = (self.streams.get_mut(id), &end) {
-                    let failure = Failure::status(Code::Unavailable as i32, message.clone());
-                    stream.attempts_mut().failed(now, &failure, remedy);
-                }
-                self.replace(now, id, remedy, Some(end));
-                self.give_up_if_due(now, id);
-            }
+            Verdict::Replace { remedy, end } => self.leave_member(now, id, remedy, end),
         }
+    }
+
+    /// Replaces the connection to a member that is of no use.
+    fn leave_member(&mut self, now: Instant, id: StreamId, remedy: Remedy, end: StreamEnd) {
+        if let (Some(stream), StreamEnd::Unavailable { message }) = (self.streams.get_mut(id), &end) {
+            let failure = Failure::status(Code::Unavailable as i32, message.clone());
+            stream.attempts_mut().failed(now, &failure, remedy);
+        }
+        self.replace(now, id, remedy, Some(end));
+        self.give_up_if_due(now, id);
+    }
+
+    /// Whether the connection of a stream serves another watch than this one well: it is left in peace then. A few
+    /// others stand for all.
+    fn serves_another_well(&self, now: Instant, id: StreamId, key: WatchKey) -> bool {
+        let is_well = |other| {
+            self.watches
+                .get(other)
+                .is_some_and(|watch| watch.is_served_well(now, self.config.backoff_ceiling))
+        };
+        let watches = self.streams.get(id).into_iter().flat_map(|stream| stream.watches().iter());
+        watches.filter(|&other| other != key).take(SAMPLE).any(is_well)
     }
 
     /// Has a watch created again: at once, or after a pause that grows with the number of times in a row that it was

@@ -254,6 +254,18 @@ fn the_server_can_cancel_a_watch_with_a_reason() {
 }
 
 #[test]
+fn the_server_says_the_end_of_a_watch_behind_what_is_on_its_way() {
+    let mut etcd = etcd();
+    let stream = etcd.open_watch_stream();
+    created(&mut etcd, stream, WatchCreateRequest { watch_id: 7, ..watch("a", "") });
+    put(&mut etcd, "a", "");
+    assert!(etcd.cancel_watch(stream, 7, "because"));
+    let responses = drain(&mut etcd, stream);
+    let said: Vec<_> = responses.iter().map(|said| (said.events.len(), said.canceled)).collect();
+    assert_eq!(said, [(1, false), (0, true)]);
+}
+
+#[test]
 fn late_events_of_a_cancelled_watch_reach_a_new_one_with_its_id() {
     let mut etcd = etcd();
     let stream = etcd.open_watch_stream();
