@@ -8,8 +8,10 @@ use bytes::Bytes;
 use etcd_watch_client::proto::etcdserverpb::{WatchRequest, WatchResponse, watch_request::RequestUnion};
 use etcd_watch_client::proto::mvccpb::{Event, KeyValue};
 
-use crate::case::{Bounds, Case, run_all};
+use crate::case::Case;
+use crate::figures::Bounds;
 use crate::grpc::{Call, REVISION, framed, headed, header, message, serve};
+use crate::peer::run_all;
 
 /// What a watch stream does once a watch is asked for.
 enum Step {
@@ -22,7 +24,7 @@ enum Step {
     Reset,
 }
 
-/// A stream that is opened and then replaced logs that it is, and why.
+/// The log says that a stream was opened, and why it was replaced.
 const REPLACED: Bounds = Bounds { lines: 90, ..Bounds::USUAL };
 
 type Steps = Arc<dyn Fn(i64) -> Vec<Step> + Send + Sync>;
