@@ -370,11 +370,11 @@ impl Mirror {
     /// The list has other keys than were counted. Which of the answers is wrong is not known, so it begins again.
     pub(super) fn list_contradicted(&mut self, now: Instant) {
         let Phase::Listing(position) = &self.phase else { return };
-        if position.after.is_some() {
-            self.list_again(now, ListReason::Interrupted);
-            self.lister.streams.avoid();
+        if position.after.is_none() {
+            return self.list_flawed(now, MISCOUNTED);
         }
-        self.list_flawed(now, MISCOUNTED);
+        self.list_elsewhere(now, ListReason::Interrupted);
+        self.lister.streams.avoid();
     }
 
     pub(super) fn list_failed(&mut self, now: Instant, failure: &Failure) {

@@ -345,7 +345,7 @@ fn a_stream_that_is_at_odds_with_the_count_has_the_list_begun_again_by_pages() {
         } else {
             hand.closes(list);
         }
-        let request = hand.asked_later();
+        let (_, request) = hand.asked();
         assert_eq!((request.revision, request.endpoint), (0, EndpointHint::Another));
     }
 }

@@ -15,7 +15,7 @@ use etcd_watch_testkit::sim::{Sim, World};
 
 use crate::figures::Bounds;
 use crate::grpc::{Call, REVISION, framed, headed, header, message, serve};
-use crate::peer::{Peer, Scenario, Script, run_all, script};
+use crate::peer::{Peer, Scenario, Script, alone_in_process, run_all, script};
 
 /// A call's time limit by default, and what it takes to notice.
 const LIMIT: Duration = Duration::from_secs(11);
@@ -186,8 +186,8 @@ impl Scenario for Case {
 
 #[test]
 fn calls_that_are_answered_with_nonsense() {
-    let cases = CALLS.iter().flat_map(|called| answers().into_iter().map(|answer| Case::new(called, answer)));
-    run_all(&cases.collect::<Vec<_>>());
+    let cases = |called| answers().into_iter().map(move |answer| Case::new(called, answer));
+    run_all(|| CALLS.iter().flat_map(cases).collect());
 }
 
 fn granted(change: impl Fn(&mut LeaseGrantResponse)) -> Answer {
@@ -208,11 +208,12 @@ fn leases_that_are_granted_wrongly() {
         ("the largest id", granted(|granted| granted.id = i64::MAX)),
         ("no message but a header", granted(|granted| (granted.id, granted.ttl) = (0, 0))),
     ];
-    run_all(&answers.map(|answer| Case::new(&CALLS[3], answer)));
+    run_all(|| answers.map(|answer| Case::new(&CALLS[3], answer)).into());
 }
 
 #[test]
 fn leases_whose_time_is_nonsense_have_the_time_that_was_asked_for() {
+    let _running = alone_in_process();
     for ttl in [0, -1, i64::MIN, i64::MAX, 1 << 40] {
         let answered = granted(|granted| granted.ttl = ttl);
         let report = Sim::new().members(1).run(7, |world| async move {

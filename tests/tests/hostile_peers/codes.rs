@@ -146,25 +146,25 @@ fn etcd_statuses() -> Vec<Case> {
 
 #[test]
 fn statuses_with_the_words_of_etcd() {
-    run_all(&etcd_statuses());
+    run_all(etcd_statuses);
 }
 
 #[test]
 fn goaway_with_every_code() {
-    run_all(&goaways());
+    run_all(goaways);
 }
 
 #[test]
 fn rst_stream_with_every_code() {
-    run_all(&resets());
+    run_all(resets);
 }
 
 #[test]
 fn every_http_status() {
-    run_all(&http_statuses());
+    run_all(http_statuses);
 }
 
 #[test]
 fn every_grpc_status() {
-    run_all(&grpc_statuses());
+    run_all(grpc_statuses);
 }

@@ -128,6 +128,16 @@ impl Call {
         stream.send_trailers(trailers).map_err(io::Error::other)
     }
 
+    /// Refuses the call: there is nothing but a status.
+    pub(crate) fn refuse(&mut self, code: u32, text: &str) -> io::Result<()> {
+        let answer = Response::builder()
+            .header("content-type", "application/grpc")
+            .header("grpc-status", code)
+            .header("grpc-message", text);
+        let answer = answer.body(()).map_err(io::Error::other)?;
+        self.respond.send_response(answer, true).map(drop).map_err(io::Error::other)
+    }
+
     /// Answers with one message.
     pub(crate) async fn answer(&mut self, answer: &impl Message) -> io::Result<()> {
         self.send(message(answer)).await?;

@@ -27,7 +27,7 @@ pub(crate) async fn answer(mut call: Call, etcd: &Etcd) -> io::Result<()> {
         "MemberList" => call.answer(&etcd.with_model(|model| model.member_list())).await,
         method => {
             let text = format!("unknown method {method}");
-            call.end(12, &text).await
+            call.refuse(12, &text)
         }
     }
 }

@@ -154,9 +154,9 @@ impl Case {
         self
     }
 
-    /// The mirror ends for this reason, with a lawful member beside the peer too.
+    /// The mirror ends for this reason. Beside a lawful member that depends on which of the two is asked first.
     pub(crate) fn ends(mut self, reason: &'static str) -> Self {
-        (self.alone, self.beside) = (Then::Ends(reason), Then::Ends(reason));
+        (self.alone, self.beside) = (Then::Ends(reason), Then::Believes);
         self
     }
 
@@ -411,9 +411,10 @@ impl List {
         if held == stored(etcd, revision)? {
             return Ok(());
         }
-        let keys: Vec<_> =
-            held.iter().map(|(key, value)| (key.escape_ascii(), value.escape_ascii())).collect();
-        Err(format!("at revision {revision} it has {keys:?}").into())
+        let show =
+            |(key, value): (&Vec<u8>, &Vec<u8>)| format!("{}={}", key.escape_ascii(), value.escape_ascii());
+        let pairs: Vec<String> = held.iter().map(show).collect();
+        Err(format!("at revision {revision} it has {} keys: {}", pairs.len(), pairs.join(" ")).into())
     }
 
     /// Takes what comes next.

@@ -122,21 +122,22 @@ pub(crate) trait Scenario {
 }
 
 /// Memory is counted for the process: one test runs at a time.
-fn alone_in_process() -> MutexGuard<'static, ()> {
+pub(crate) fn alone_in_process() -> MutexGuard<'static, ()> {
     static RUNNING: Mutex<()> = Mutex::new(());
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs all cases of a table.
-pub(crate) fn run_all<S: Scenario>(table: &[S]) {
+/// Runs all cases of a table, which is made when no other test runs.
+pub(crate) fn run_all<S: Scenario>(table: impl FnOnce() -> Vec<S>) {
     let _running = alone_in_process();
+    let table = table();
     let only = env::var("HOSTILE_PEERS_ONLY").unwrap_or_default();
     let prints = env::var_os("HOSTILE_PEERS_FIGURES").is_some();
     let mut failures = Vec::new();
     let mut most = Figures::default();
     let mut count = 0;
     // A case that runs alone has the seed that it has among all.
-    for (seed, case) in (1..).zip(table).filter(|(_, case)| case.name().contains(&only)) {
+    for (seed, case) in (1..).zip(&table).filter(|(_, case)| case.name().contains(&only)) {
         count += 1;
         let figures = alone(case, seed).unwrap_or_else(|failure| {
             failures.push(failure);

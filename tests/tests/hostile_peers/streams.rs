@@ -164,20 +164,20 @@ fn without_end() -> Vec<Case> {
 
 #[test]
 fn streams_with_other_keys_than_they_say() {
-    run_all(&by_both(contents()));
+    run_all(|| by_both(contents()));
 }
 
 #[test]
 fn streams_with_headers_that_do_not_fit() {
-    run_all(&by_both(headers()));
+    run_all(|| by_both(headers()));
 }
 
 #[test]
 fn streams_that_end_as_no_stream_does() {
-    run_all(&by_both(ends()));
+    run_all(|| by_both(ends()));
 }
 
 #[test]
 fn streams_without_an_end() {
-    run_all(&by_both(without_end()));
+    run_all(|| by_both(without_end()));
 }

@@ -100,15 +100,15 @@ fn floods() -> Vec<Case> {
 
 #[test]
 fn a_peer_that_is_silent_or_gone() {
-    run_all(&silence());
+    run_all(silence);
 }
 
 #[test]
 fn a_peer_that_speaks_something_else() {
-    run_all(&others());
+    run_all(others);
 }
 
 #[test]
 fn a_peer_that_floods() {
-    run_all(&floods());
+    run_all(floods);
 }

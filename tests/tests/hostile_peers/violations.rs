@@ -208,15 +208,15 @@ fn all_floods() -> Vec<Case> {
 
 #[test]
 fn a_peer_that_begins_badly() {
-    run_all(&beginnings());
+    run_all(beginnings);
 }
 
 #[test]
 fn a_peer_that_answers_badly() {
-    run_all(&bad_answers());
+    run_all(bad_answers);
 }
 
 #[test]
 fn a_peer_that_floods_with_frames() {
-    run_all(&all_floods());
+    run_all(all_floods);
 }

@@ -331,25 +331,25 @@ fn frames() -> Vec<Case> {
 
 #[test]
 fn watches_that_are_created_wrongly() {
-    run_all(&creations());
+    run_all(creations);
 }
 
 #[test]
 fn events_that_history_does_not_have() {
-    run_all(&foreign_events());
+    run_all(foreign_events);
 }
 
 #[test]
 fn progress_that_is_made_up() {
-    run_all(&progress());
+    run_all(progress);
 }
 
 #[test]
 fn watches_that_are_refused_and_cancelled() {
-    run_all(&cancels());
+    run_all(cancels);
 }
 
 #[test]
 fn messages_that_are_none() {
-    run_all(&frames());
+    run_all(frames);
 }
