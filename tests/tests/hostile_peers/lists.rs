@@ -384,11 +384,13 @@ impl List {
             if matches!(then, Then::Waits | Then::Syncs) {
                 self.compare(world.etcd())?;
             }
-            match until {
-                Until::Minute => {}
-                Until::Synced => break,
-                Until::Marker if held.contains_key(MARKER.as_bytes()) => break,
-                Until::Marker => {}
+            let is_over = match until {
+                Until::Minute => false,
+                Until::Synced => true,
+                Until::Marker => held.contains_key(MARKER.as_bytes()),
+            };
+            if is_over {
+                break;
             }
         }
         Ok(seen)
