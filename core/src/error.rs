@@ -275,6 +275,12 @@ pub enum CloseReason {
         /// The limit, in bytes; 0 if it was not told.
         limit: usize,
     },
+    /// A mirror has more keys than it may have.
+    #[error("the range has more than {limit} keys: raise the mirror's max_keys, or mirror a smaller range")]
+    TooManyKeys {
+        /// The limit.
+        limit: u64,
+    },
     /// Another cluster answers at the endpoints: what was delivered is not this store's history.
     #[error("the store changed: cluster id {before:x} became {after:x}; list the keys again")]
     StoreChanged {

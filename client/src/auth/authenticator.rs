@@ -228,7 +228,7 @@ impl Authenticator {
             }
             Some(Err(failed)) => {
                 tracing::debug!(name: "token_not_fetched", %endpoint, user = %name, reason = %failed.error, "got no auth token");
-                Err(failed.error)
+                Err(not_of_the_call(failed.error))
             }
             None => {
                 lock(&self.state).silent = Some((runtime.now(), endpoint.clone()));
@@ -256,6 +256,18 @@ impl Authenticator {
 fn fetched_header(token: String) -> Result<AsciiMetadataValue, Failure> {
     let invalid = || Failure::status(Code::Internal, "the server's auth token is no valid header");
     token_header(&token).ok_or_else(invalid)
+}
+
+/// An answer over the limit is the password's, and not that of the call which needs the token.
+fn not_of_the_call(error: AttemptError) -> AttemptError {
+    match error.failure() {
+        Failure::ResponseTooLarge { .. } => Failure::status(
+            Code::Internal,
+            format!("the server's auth token is over {MAX_ANSWER_BYTES} bytes"),
+        )
+        .into(),
+        _ => error,
+    }
 }
 
 fn says_not_enabled(failure: &Failure) -> bool {

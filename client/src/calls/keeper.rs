@@ -286,7 +286,9 @@ pub(crate) fn start(calls: Arc<Calls>, id: i64, term: Term) -> LeaseKeeper {
         async move {
             let pace = Pace::new(RETRY_FLOOR, RETRY_BASE, term.ttl / 10);
             let backoff = calls.backoff(pace);
-            let keeper = Keeper { calls: &calls, shared: &keeping.0, kept: &kept, avoid: None, backoff };
+            let granted = term.ttl;
+            let keeper =
+                Keeper { calls: &calls, shared: &keeping.0, kept: &kept, granted, avoid: None, backoff };
             let reason = keeper.keep().await;
             // Whoever waits is told before a recorder or a subscriber takes its time.
             keeping.0.lose(reason.clone());
@@ -307,6 +309,8 @@ struct Keeper<'a> {
     calls: &'a Calls,
     shared: &'a Shared,
     kept: &'a KeptLease,
+    /// The time that the lease was granted for.
+    granted: Duration,
     /// The endpoint that the last attempt failed at.
     avoid: Option<Arc<Endpoint>>,
     backoff: Backoff,
@@ -337,6 +341,8 @@ impl Keeper<'_> {
                     self.avoid = None;
                     self.backoff.reset();
                     self.kept.renewed();
+                    // A renewal is for the time that was granted, so one that is said to last longer is not believed to.
+                    let ttl = ttl.min(self.granted);
                     self.shared.renewed(Term { since, ttl }, &at);
                     pause = ttl / 3;
                 }

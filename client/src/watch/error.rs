@@ -47,8 +47,8 @@ pub enum Recovery {
     ListAgain,
     /// It would end in the same way again until the program or its settings change; the error's text says what.
     ///
-    /// After [`TooLarge`](CloseReason::TooLarge) and [`KeyTooLarge`](CloseReason::KeyTooLarge) (raise the limit, or
-    /// watch fewer keys), [`AuthenticationFailed`](CloseReason::AuthenticationFailed) (build a client with the right
+    /// After [`TooLarge`](CloseReason::TooLarge), [`KeyTooLarge`](CloseReason::KeyTooLarge) and
+    /// [`TooManyKeys`](CloseReason::TooManyKeys) (raise the limit, or watch fewer keys), [`AuthenticationFailed`](CloseReason::AuthenticationFailed) (build a client with the right
     /// name and password), [`Refused`](CloseReason::Refused) (the server's text says why) and
     /// [`Unsupported`](CloseReason::Unsupported) (check the endpoints: they are not etcd's).
     FixProgram,
@@ -123,6 +123,7 @@ impl WatchError {
             | CloseReason::StoreRegressed { .. } => Recovery::ListAgain,
             CloseReason::TooLarge { .. }
             | CloseReason::KeyTooLarge { .. }
+            | CloseReason::TooManyKeys { .. }
             | CloseReason::AuthenticationFailed { .. }
             | CloseReason::Refused { .. }
             | CloseReason::Unsupported { .. } => Recovery::FixProgram,

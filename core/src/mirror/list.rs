@@ -37,18 +37,34 @@ pub(super) struct Position {
     pub(super) revision: i64,
     /// The last key listed.
     after: Option<Bytes>,
+    /// How many keys have been listed.
+    keys: u64,
+    /// How many keys there are, by the first page.
+    count: Option<u64>,
 }
 
 impl Position {
     pub(super) fn first(reason: ListReason) -> Self {
-        Self { reason: Some(reason), revision: 0, after: None }
+        Self { reason: Some(reason), revision: 0, after: None, keys: 0, count: None }
     }
 
     /// The first list of a mirror, at this revision if it is not 0.
     pub(super) fn at(revision: i64) -> Self {
         Self { revision, ..Self::first(ListReason::First) }
     }
+
+    /// Whether the number of keys is another one than the first page has said, if so many more come, and those are the last.
+    pub(super) fn contradicts(&self, more: usize, is_end: bool) -> bool {
+        let keys = self.keys.saturating_add(more as u64);
+        self.count.is_some_and(|count| keys > count || (is_end && keys < count))
+    }
 }
+
+/// What is wrong with a list that has other keys than its first page has counted.
+const MISCOUNTED: &str = "the endpoint lists more keys or fewer than it counts";
+
+/// What is wrong with an answer whose header is of an earlier revision than its keys.
+pub(super) const BEHIND: &str = "the endpoint lists keys at a revision that it has not come to";
 
 /// Where the asking for pages stands.
 #[derive(Clone, Copy, Debug)]
@@ -186,28 +202,44 @@ impl Mirror {
         }
     }
 
-    fn page(&mut self, now: Instant, mut page: Page) {
-        let Phase::Listing(position) = &self.phase else { return };
+    fn page(&mut self, now: Instant, page: Page) {
+        let Phase::Listing(position) = &mut self.phase else { return };
         if let Some(flaw) = flaw_of(&page, &self.request.range, position) {
             return self.list_flawed(now, flaw);
         }
-        self.lister.answered();
-        let is_first = position.revision == 0;
-        if let Some(reason) = self.changed_store(page.cluster_id) {
-            if !is_first {
-                return self.list_again(now, reason);
-            }
-            self.other_store(reason);
-        } else if is_first && page.revision < self.known {
-            if self.wait_for_others(now) {
-                return;
-            }
-            self.other_store(ListReason::StoreRegressed { known: self.known, revision: page.revision });
+        if position.after.is_none() {
+            position.count = u64::try_from(page.count).ok().filter(|&count| count > 0);
         }
+        let last = page.kvs.last().map(|kv| kv.key());
+        let has_more = page.more && rest_of(&self.request.range, last).is_some();
+        let is_miscounted = position.contradicts(page.kvs.len(), !has_more);
+        let is_first = position.revision == 0;
+        match self.changed_store(page.cluster_id) {
+            Some(reason) if !is_first => {
+                self.lister.answered();
+                return self.list_elsewhere(now, reason);
+            }
+            _ if is_miscounted => return self.list_contradicted(now),
+            Some(reason) => self.other_store(reason),
+            None if is_first && page.revision < self.known => {
+                self.lister.answered();
+                if self.wait_for_others(now) {
+                    return;
+                }
+                self.other_store(ListReason::StoreRegressed { known: self.known, revision: page.revision });
+            }
+            None => {}
+        }
+        self.lister.answered();
         self.lister.proven();
+        self.take_page(page, has_more);
+    }
+
+    /// A page is what was asked for.
+    fn take_page(&mut self, page: Page, has_more: bool) {
         self.learn(page.cluster_id, page.revision);
         let Phase::Listing(position) = &mut self.phase else { return };
-        if is_first {
+        if position.revision == 0 {
             position.revision = page.revision;
             self.progress = ListProgress::default();
         }
@@ -220,23 +252,22 @@ impl Mirror {
         let left = u64::try_from(page.count).ok().filter(|&left| left > 0);
         self.progress.total =
             left.map(|left| self.progress.keys.saturating_add(left)).or(self.progress.total);
-        let kvs = core::mem::take(&mut page.kvs);
-        let last = kvs.last().map(|kv| kv.key());
-        let has_more = page.more && rest_of(&self.request.range, last).is_some();
         if has_more {
             if page.cluster_id != 0 {
                 self.lister.streams.open();
             }
-            self.listed(kvs);
+            self.listed(page.kvs);
         } else {
-            self.list_ends(revision, kvs);
+            self.list_ends(revision, page.kvs);
         }
     }
 
     /// Pairs have been listed, and are not the last.
     pub(super) fn listed(&mut self, kvs: Pairs) {
+        if !self.has_room(kvs.len()) {
+            return;
+        }
         let Phase::Listing(position) = &mut self.phase else { return };
-        self.progress.keys += kvs.len() as u64;
         // A copy: a slice would keep the whole page alive.
         let Some(last) = kvs.last().map(|kv| Bytes::copy_from_slice(kv.key())) else { return };
         let before = position.after.replace(last.clone());
@@ -246,11 +277,26 @@ impl Mirror {
 
     /// The list's last pairs have been listed, if there were more.
     pub(super) fn list_ends(&mut self, revision: i64, kvs: Pairs) {
+        if !self.has_room(kvs.len()) {
+            return;
+        }
         let Phase::Listing(position) = &mut self.phase else { return };
-        self.progress.keys += kvs.len() as u64;
         self.merges.push_back(Merge::new(kvs, position.after.take(), None, Some(revision)));
         self.watch_from(revision);
         self.fill();
+    }
+
+    /// Counts keys that have been listed. False is the end: there are more than there may be.
+    fn has_room(&mut self, keys: usize) -> bool {
+        let Phase::Listing(position) = &mut self.phase else { return false };
+        position.keys = position.keys.saturating_add(keys as u64);
+        self.progress.keys = position.keys;
+        let limit = self.request.max_keys;
+        let has_room = position.keys <= limit;
+        if !has_room {
+            self.close(CloseReason::TooManyKeys { limit });
+        }
+        has_room
     }
 
     /// Whether it is another cluster that answers.
@@ -315,6 +361,22 @@ impl Mirror {
         };
     }
 
+    /// Begins the list again at another endpoint: this one is at odds with what was listed before.
+    pub(super) fn list_elsewhere(&mut self, now: Instant, reason: ListReason) {
+        self.list_again(now, reason);
+        self.lister.attempts.go_elsewhere();
+    }
+
+    /// The list has other keys than were counted. Which of the answers is wrong is not known, so it begins again.
+    pub(super) fn list_contradicted(&mut self, now: Instant) {
+        let Phase::Listing(position) = &self.phase else { return };
+        if position.after.is_none() {
+            return self.list_flawed(now, MISCOUNTED);
+        }
+        self.list_elsewhere(now, ListReason::Interrupted);
+        self.lister.streams.avoid();
+    }
+
     pub(super) fn list_failed(&mut self, now: Instant, failure: &Failure) {
         let Phase::Listing(position) = &self.phase else { return };
         let is_pinned = position.revision != 0;
@@ -322,7 +384,12 @@ impl Mirror {
             let has_begun = position.reason.is_none();
             let reason = if has_begun { ListReason::Interrupted } else { ListReason::Compacted };
             self.lister.answered();
-            return self.list_again(now, reason);
+            // A member that says so of each list must not keep the others from being asked.
+            return if self.restarts.failures() > 0 {
+                self.list_elsewhere(now, reason)
+            } else {
+                self.list_again(now, reason)
+            };
         }
         if is_pinned && is_future_revision(failure) {
             self.lister.answered();
@@ -423,6 +490,9 @@ fn flaw_of(page: &Page, range: &KeyRange, position: &Position) -> Option<&'stati
     }
     if let Some(flaw) = flaw_of_revision(page.revision) {
         return Some(flaw);
+    }
+    if page.revision < position.revision {
+        return Some(BEHIND);
     }
     if page.more && page.kvs.is_empty() {
         return Some("the endpoint says that there are more keys, and returns none");

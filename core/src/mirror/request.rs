@@ -26,6 +26,7 @@ pub struct MirrorRequest {
     pub(super) page_bytes: Option<usize>,
     pub(super) keys_only: bool,
     pub(super) keep_index: bool,
+    pub(super) max_keys: u64,
     pub(super) list_revision: i64,
     pub(super) resume: Option<Checkpoint>,
     pub(super) prev_kv: bool,
@@ -36,6 +37,10 @@ pub struct MirrorRequest {
 }
 
 impl MirrorRequest {
+    /// The most keys that a mirror may have by default, 134,217,728: more than an etcd of 8 GiB has room for, the largest
+    /// quota that etcd suggests.
+    pub const MAX_KEYS: u64 = 1 << 27;
+
     /// A mirror of a key or a range, with every option at its default.
     pub fn new(range: impl Into<KeyRange>) -> Self {
         Self {
@@ -43,6 +48,7 @@ impl MirrorRequest {
             page_bytes: None,
             keys_only: false,
             keep_index: true,
+            max_keys: Self::MAX_KEYS,
             list_revision: 0,
             resume: None,
             prev_kv: false,
@@ -74,6 +80,14 @@ impl MirrorRequest {
     /// [`SnapshotPart`](crate::SnapshotPart) for what it then does with one.
     pub fn keep_index(mut self, on: bool) -> Self {
         self.keep_index = on;
+        self
+    }
+
+    /// The most keys that a list may bring, and an [index](Self::keep_index) may have. A mirror that would have more ends
+    /// with [`TooManyKeys`](crate::CloseReason::TooManyKeys), so that what it takes has a limit whatever a server says.
+    /// Default: [`MAX_KEYS`](Self::MAX_KEYS).
+    pub fn max_keys(mut self, keys: u64) -> Self {
+        self.max_keys = keys;
         self
     }
 

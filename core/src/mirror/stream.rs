@@ -15,15 +15,18 @@
 
 use super::{
     ListKey, Mirror, MirrorAction, Page, Pairs, Phase,
-    list::{Ask, flaw_of_pairs, flaw_of_revision},
+    list::{Ask, BEHIND, Position, flaw_of_pairs, flaw_of_revision},
 };
 use crate::{
-    Code, Failure, Instant,
+    Code, Failure, Instant, KeyRange,
     failure::{is_compacted, is_future_revision, oversize},
 };
 
 /// After so many failures of streams without a pair between them, the list is read by pages.
 const BARREN: u8 = 2;
+
+/// The most messages of a stream without a pair. Lawful streams have one: the last, where all pairs came before.
+const EMPTY: u8 = 2;
 
 /// A stream that is being read.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,16 @@ pub(super) struct Streaming {
     has_header: bool,
     /// Whether it said that there are more keys than it brings.
     has_more: bool,
+    /// Whether it has brought a pair.
+    has_pairs: bool,
+    /// Messages without a pair.
+    empty: u8,
+}
+
+impl Streaming {
+    fn new(list: ListKey) -> Self {
+        Self { list, has_header: false, has_more: false, has_pairs: false, empty: 0 }
+    }
 }
 
 /// Whether a list may be read by a stream.
@@ -57,6 +70,11 @@ impl Streams {
     /// A page has shown whose it is, and there is more.
     pub(super) fn open(&mut self) {
         self.is_open = true;
+    }
+
+    /// The rest of the list comes by pages.
+    pub(super) fn avoid(&mut self) {
+        self.barren = BARREN;
     }
 
     /// What was asked for has been answered.
@@ -97,7 +115,7 @@ impl Mirror {
         match self.lister.ask {
             Ask::Streaming(streaming) => Some(streaming).filter(|streaming| streaming.list == list),
             Ask::InFlight(asked) if asked == list && self.lister.streams.asked == Some(list) => {
-                Some(Streaming { list, has_header: false, has_more: false })
+                Some(Streaming::new(list))
             }
             _ => None,
         }
@@ -105,23 +123,27 @@ impl Mirror {
 
     fn chunk(&mut self, now: Instant, streaming: Streaming, chunk: Page) {
         let Phase::Listing(position) = &self.phase else { return };
-        // Only the last chunk has a header.
-        let flaw = flaw_of_revision(chunk.revision)
-            .or_else(|| flaw_of_pairs(&chunk.kvs, &self.request.range, position, position.revision));
-        if let Some(flaw) = flaw {
+        let empty = streaming.empty + u8::from(chunk.kvs.is_empty());
+        if let Some(flaw) = flaw_of_chunk(&chunk, empty, &self.request.range, position) {
             self.lister.streams.barren += 1;
             self.close_stream();
             return self.list_flawed(now, flaw);
         }
+        if position.contradicts(chunk.kvs.len(), false) {
+            return self.list_contradicted(now);
+        }
         self.lister.answered();
         if let Some(reason) = self.changed_store(chunk.cluster_id) {
-            return self.list_again(now, reason);
+            self.list_elsewhere(now, reason);
+            return self.lister.streams.avoid();
         }
         self.learn(chunk.cluster_id, chunk.revision);
         self.lister.proven();
         self.lister.ask = Ask::Streaming(Streaming {
             has_header: streaming.has_header || chunk.revision > 0,
             has_more: streaming.has_more || chunk.more,
+            has_pairs: streaming.has_pairs || !chunk.kvs.is_empty(),
+            empty,
             ..streaming
         });
         if !chunk.kvs.is_empty() {
@@ -132,9 +154,14 @@ impl Mirror {
 
     fn stream_ended(&mut self, now: Instant, streaming: Streaming, failure: &Failure) {
         let Phase::Listing(position) = &self.phase else { return };
-        let (Streaming { has_header, has_more, .. }, revision) = (streaming, position.revision);
+        let (Streaming { has_header, has_more, has_pairs, .. }, revision) = (streaming, position.revision);
         match failure {
-            Failure::EndOfStream if has_header && has_more => {}
+            Failure::EndOfStream if has_header && has_more => {
+                self.lister.streams.barren += u8::from(!has_pairs);
+            }
+            Failure::EndOfStream if has_header && position.contradicts(0, true) => {
+                self.list_contradicted(now)
+            }
             Failure::EndOfStream if has_header => self.list_ends(revision, Pairs::default()),
             Failure::EndOfStream => {
                 self.lister.streams.barren += 1;
@@ -167,4 +194,19 @@ impl Mirror {
             self.lister.ask = Ask::Due;
         }
     }
+}
+
+/// What is wrong with a message of a stream, of which so many had no pair.
+fn flaw_of_chunk(chunk: &Page, empty: u8, range: &KeyRange, position: &Position) -> Option<&'static str> {
+    if empty > EMPTY {
+        return Some("the stream of a list goes on, and brings nothing");
+    }
+    if let Some(flaw) = flaw_of_revision(chunk.revision) {
+        return Some(flaw);
+    }
+    // Only the last chunk has a header.
+    if chunk.revision != 0 && chunk.revision < position.revision {
+        return Some(BEHIND);
+    }
+    flaw_of_pairs(&chunk.kvs, range, position, position.revision)
 }

@@ -1,6 +1,6 @@
 //! What the watch delivers.
 
-use super::{ListReason, Mirror, MirrorEvent, Phase};
+use super::{ListReason, Mirror, MirrorAction, MirrorEvent, Phase};
 use crate::{CloseReason, Delivery, EventKind, Instant, ResponseKind, WatchResponse};
 
 impl Mirror {
@@ -46,6 +46,11 @@ impl Mirror {
                         }
                     }
                 }
+                let limit = self.request.max_keys;
+                if self.index_keys() as u64 > limit {
+                    self.actions.push_back(MirrorAction::Cancel);
+                    return self.close(CloseReason::TooManyKeys { limit });
+                }
                 self.events.push_back(MirrorEvent::Changes(response));
             }
             ResponseKind::Progress if revision >= self.synced => {
@@ -76,6 +81,7 @@ impl Mirror {
             | CloseReason::CancelledByServer { .. }
             | CloseReason::Unsupported { .. }
             | CloseReason::KeyTooLarge { .. }
+            | CloseReason::TooManyKeys { .. }
             | CloseReason::NoLeader { .. }
             | CloseReason::Unreachable { .. } => return self.close(reason),
         };
@@ -97,7 +103,7 @@ fn shown_by(reason: &CloseReason) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Header, KeyRange, MirrorAction, MirrorRequest, Page, WatchConfig};
+    use crate::{Header, KeyRange, MirrorRequest, Page, WatchConfig};
 
     #[test]
     fn progress_below_what_was_announced_is_not_announced() {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use etcd_watch_core::{
-    ApiMisuse, KeyRange, ListReason, Mirror, MirrorAction, MirrorEvent, MirrorRequest, RequestError, StartAt,
-    TimeoutReason, WatchConfig,
+    ApiMisuse, CloseReason, EndpointHint, KeyRange, ListReason, Mirror, MirrorAction, MirrorEvent,
+    MirrorRequest, Page, RequestError, StartAt, TimeoutReason, WatchConfig,
 };
 
-use crate::hand::{Hand, compacted, of_k, page};
+use crate::hand::{CLUSTER, Hand, compacted, of_k, page};
 
 #[test]
 fn bad_requests_and_configurations_are_refused() {
@@ -164,5 +164,62 @@ fn reasons_to_list_are_told_in_words() {
         let text = reason.to_string();
         assert!(text.contains(expected), "{text}");
         assert_eq!(reason.is_other_store(), text.contains("the store"), "{text}");
+    }
+}
+
+/// Pages that have other keys, all in all, than the first of them counts.
+#[test]
+fn a_list_that_is_at_odds_with_its_count_is_begun_again_elsewhere() {
+    let first = || Page { count: 3, ..page(9, &[("k1", 3)], true) };
+    let more = page(9, &[("k2", 3), ("k3", 3), ("k4", 3)], true);
+    for (second, what) in [(page(9, &[("k2", 3)], false), "too few"), (more, "too many")] {
+        let mut hand = Hand::of_k();
+        hand.answer(Ok(first()));
+        hand.answer(Ok(second));
+        assert_eq!(hand.told(), "=9 +k1", "{what}");
+        let again = hand.answer(Ok(Page { count: 1, ..page(9, &[("k2", 3)], false) }));
+        assert_eq!((again.revision, again.endpoint), (0, EndpointHint::Another), "{what}");
+        assert_eq!(hand.told(), "=9 -k1 +k2 !9", "{what}");
+    }
+}
+
+#[test]
+fn a_first_page_that_is_at_odds_with_its_own_count_is_not_handed_out() {
+    for (count, more) in [(2, false), (3, false), (0, true)] {
+        let mut hand = Hand::of_k();
+        let kvs: &[_] = if count == 3 { &[("k1", 3), ("k2", 3)] } else { &[("k1", 3)] };
+        hand.answer(Ok(Page { count, ..page(9, kvs, more) }));
+        let told = if count == 0 { "=9 +k1" } else { "" };
+        assert_eq!(hand.told(), told, "a count of 0 is none");
+    }
+}
+
+#[test]
+fn a_list_of_more_keys_than_there_may_be_ends_the_mirror() {
+    let mut hand = Hand::new(&WatchConfig::default(), of_k().max_keys(2));
+    hand.answer(Ok(page(9, &[("k1", 3), ("k2", 4)], true)));
+    assert_eq!(hand.told(), "=9 +k1 +k2");
+    hand.answer(Ok(page(9, &[("k3", 5)], false)));
+    assert_eq!(hand.events(), [MirrorEvent::Closed(CloseReason::TooManyKeys { limit: 2 })]);
+    assert!(hand.is_idle() && hand.mirror.is_closed());
+}
+
+#[test]
+fn a_page_of_another_cluster_or_before_the_lists_revision_has_another_endpoint_asked() {
+    let other = Page { cluster_id: CLUSTER + 1, ..page(9, &[("k2", 3)], false) };
+    for (second, from) in [(other, 0), (page(8, &[("k2", 3)], false), 9)] {
+        let mut hand = Hand::of_k();
+        hand.answer(Ok(page(9, &[("k1", 3)], true)));
+        assert_eq!(hand.told(), "=9 +k1");
+        hand.answer(Ok(second));
+        if hand.mirror.poll_timeout().is_some() {
+            hand.sleep_to_timeout();
+        }
+        let again = hand.answer(Ok(page(9, &[("k2", 3)], true)));
+        assert_eq!((again.revision, again.endpoint), (from, EndpointHint::Another));
+        assert_eq!(hand.told(), if from == 0 { "=9 -k1 +k2" } else { "+k2" });
+        let more = hand.answer(Ok(page(9, &[("k3", 3)], false)));
+        assert_eq!((more.revision, more.endpoint), (9, EndpointHint::Any));
+        assert_eq!(hand.told(), "+k3 !9");
     }
 }

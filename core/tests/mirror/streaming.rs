@@ -318,3 +318,50 @@ fn an_answer_at_a_revision_that_no_store_has_is_of_no_use() {
         assert_eq!(hand.asked_later().endpoint, EndpointHint::Another);
     }
 }
+
+#[test]
+fn a_stream_that_goes_on_and_brings_nothing_is_given_up() {
+    let (mut hand, list) = streaming();
+    for _ in 0..2 {
+        hand.chunk(list, chunk(&[]));
+    }
+    hand.chunk(list, chunk(&[]));
+    hand.closes(list);
+    let request = hand.asked_later();
+    assert_eq!((request.revision, request.endpoint), (9, EndpointHint::Another));
+}
+
+#[test]
+fn streams_that_end_with_more_to_come_and_brought_nothing_are_given_up_after_two() {
+    let (mut hand, mut list) = streaming();
+    for may_stream in [true, false] {
+        hand.chunk(list, page(9, &[], true));
+        hand.stream_ends(list, Failure::EndOfStream);
+        if may_stream {
+            hand.answer(Ok(page(9, &[("k2", 3)], true)));
+            assert_eq!(hand.told(), "+k2");
+        }
+        let (next, request) = hand.asked();
+        assert_eq!(request.may_stream, may_stream);
+        list = next;
+    }
+}
+
+#[test]
+fn a_stream_that_is_at_odds_with_the_count_has_the_list_begun_again_by_pages() {
+    for keys in [&[("k2", 4)][..], &[("k2", 4), ("k3", 4), ("k4", 4)]] {
+        let mut hand = Hand::of_k();
+        hand.answer(Ok(Page { count: 3, ..page(9, &[("k1", 3)], true) }));
+        assert_eq!(hand.told(), "=9 +k1");
+        let (list, _) = hand.asked();
+        hand.chunk(list, page(9, keys, false));
+        if keys.len() == 1 {
+            assert_eq!(hand.told(), "+k2");
+            hand.stream_ends(list, Failure::EndOfStream);
+        } else {
+            hand.closes(list);
+        }
+        let (_, request) = hand.asked();
+        assert_eq!((request.revision, request.endpoint), (0, EndpointHint::Another));
+    }
+}

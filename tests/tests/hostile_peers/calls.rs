@@ -6,19 +6,16 @@
 use std::future::pending;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use etcd_watch_client::proto::etcdserverpb::LeaseGrantResponse;
-use etcd_watch_client::{CallError, Client, LeaseGrant};
-use etcd_watch_testkit::sim::Sim;
+use etcd_watch_client::{BoxError, CallError, Client, LeaseGrant};
+use etcd_watch_testkit::sim::{Sim, World};
 
-use crate::ALLOCATOR;
-use crate::case::alone_in_process;
+use crate::figures::Bounds;
 use crate::grpc::{Call, REVISION, framed, headed, header, message, serve};
-use crate::log;
+use crate::peer::{Peer, Scenario, Script, alone_in_process, run_all, script};
 
 /// A call's time limit by default, and what it takes to notice.
 const LIMIT: Duration = Duration::from_secs(11);
@@ -33,7 +30,7 @@ struct Called {
     make: fn(Client) -> Done,
 }
 
-const CALLS: [Called; 6] = [
+static CALLS: [Called; 6] = [
     Called {
         name: "get",
         is_write: false,
@@ -130,73 +127,79 @@ fn answers() -> Vec<(String, Answer)> {
     answers
 }
 
-/// Makes a call of a peer that answers so, then of a lawful member.
-fn run(seed: u64, called: &Called, name: &str, answered: &Answer) -> Result<(), String> {
-    log::begin();
-    let before = ALLOCATOR.current_usage();
-    ALLOCATOR.reset_peak_usage();
-    let report = Sim::new().members(1).run(seed, |world| async move {
-        let is_lawful = Arc::new(AtomicBool::new(false));
-        let (etcd, lawful, scripted) = (world.etcd().clone(), is_lawful.clone(), answered.clone());
-        let server = world.listen(move |socket| -> Pin<Box<dyn Future<Output = ()> + Send>> {
-            let scripted = scripted.clone();
-            if lawful.load(Ordering::Acquire) {
-                Box::pin(etcd.serve_on(socket))
-            } else {
-                Box::pin(serve(socket, move |call| answer(call, scripted.clone())))
-            }
-        });
-        let client = world.client().endpoints([server.endpoint()]).connect_lazy()?;
-        let error = match (called.make)(client.clone()).await {
+/// A call, and how the peer answers it.
+struct Case {
+    name: String,
+    called: &'static Called,
+    answer: Answer,
+}
+
+impl Case {
+    fn new(called: &'static Called, (name, answer): (impl AsRef<str>, Answer)) -> Self {
+        Self { name: format!("{}, {}", called.name, name.as_ref()), called, answer }
+    }
+}
+
+impl Scenario for Case {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { attempts: 40, lines: 20, debug_lines: 100, ..Bounds::USUAL }
+    }
+
+    fn script(&self, _world: &World) -> Script {
+        let answered = self.answer.clone();
+        script(move |socket| {
+            let answered = answered.clone();
+            serve(socket, move |call| answer(call, answered.clone()))
+        })
+    }
+
+    /// The call is made of the peer, and then of a lawful member.
+    async fn alone(&self, world: &World, peer: &Peer, client: Client) -> Result<(), BoxError> {
+        let error = match (self.called.make)(client.clone()).await {
             Ok(()) => return Err("it went well".into()),
             Err(error) => error,
         };
         let took = world.now();
-        let bytes = ALLOCATOR.peak_usage().saturating_sub(before);
-        let (attempts, lines) = (server.attempts(), log::lines());
-        // Whoever has sent an answer may have executed the call.
-        let is_sent =
-            matches!(answered, Answer::Bytes(_) | Answer::Open(_) | Answer::Reset(_) | Answer::Never);
-        if called.is_write && is_sent && !error.may_have_executed() {
+        // A peer that has sent something may have executed the call.
+        let is_sent = !matches!(self.answer, Answer::Status(..));
+        if self.called.is_write && is_sent && !error.may_have_executed() {
             return Err(format!("surely was not executed: {error}").into());
         }
-        if took > LIMIT || attempts > 40 || lines.told > 20 || lines.debug > 100 || bytes > 1 << 20 {
-            let took = format!("{took:?}, {attempts} attempts, {lines:?}, {} KiB", bytes / 1024);
-            return Err(format!("over its bounds: {took}: {error}").into());
+        if took > LIMIT {
+            return Err(format!("it took {took:?}: {error}").into());
         }
-        is_lawful.store(true, Ordering::Release);
-        server.crash();
+        peer.give_way();
         // A connection that is ending may still take a write.
         world.sleep(Duration::from_secs(1)).await;
-        (called.make)(client).await?;
+        (self.called.make)(client).await?;
         Ok(())
-    });
-    report.map(|_| ()).map_err(|failure| format!("{}, {name}: {failure}", called.name))
+    }
+
+    fn has_beside(&self) -> bool {
+        false
+    }
 }
 
 #[test]
 fn calls_that_are_answered_with_nonsense() {
-    let _running = alone_in_process();
-    let mut failures = Vec::new();
-    let answers = answers();
-    for (seed, called) in (1..).zip(&CALLS) {
-        for (name, answer) in &answers {
-            failures.extend(run(seed, called, name, answer).err());
-        }
-    }
-    assert!(failures.is_empty(), "{} runs failed:\n{}", failures.len(), failures.join("\n"));
+    let cases = |called| answers().into_iter().map(move |answer| Case::new(called, answer));
+    run_all(|| CALLS.iter().flat_map(cases).collect());
+}
+
+fn granted(change: impl Fn(&mut LeaseGrantResponse)) -> Answer {
+    let mut granted =
+        LeaseGrantResponse { header: Some(header(REVISION)), id: 77, ttl: 60, error: String::new() };
+    change(&mut granted);
+    Answer::Bytes(message(&granted))
 }
 
 /// What a lease is not granted with.
 #[test]
 fn leases_that_are_granted_wrongly() {
-    let _running = alone_in_process();
-    let granted = |change: fn(&mut LeaseGrantResponse)| {
-        let mut granted =
-            LeaseGrantResponse { header: Some(header(REVISION)), id: 77, ttl: 60, error: String::new() };
-        change(&mut granted);
-        Answer::Bytes(message(&granted))
-    };
     let answers = [
         ("id 0", granted(|granted| granted.id = 0)),
         ("an id below 0", granted(|granted| granted.id = -77)),
@@ -205,25 +208,18 @@ fn leases_that_are_granted_wrongly() {
         ("the largest id", granted(|granted| granted.id = i64::MAX)),
         ("no message but a header", granted(|granted| (granted.id, granted.ttl) = (0, 0))),
     ];
-    let grant = &CALLS[3];
-    let failures: Vec<String> =
-        answers.iter().filter_map(|(name, answer)| run(7, grant, name, answer).err()).collect();
-    assert!(failures.is_empty(), "{} runs failed:\n{}", failures.len(), failures.join("\n"));
+    run_all(|| answers.map(|answer| Case::new(&CALLS[3], answer)).into());
 }
 
 #[test]
 fn leases_whose_time_is_nonsense_have_the_time_that_was_asked_for() {
     let _running = alone_in_process();
     for ttl in [0, -1, i64::MIN, i64::MAX, 1 << 40] {
-        let granted =
-            LeaseGrantResponse { header: Some(header(REVISION)), id: 77, ttl, error: String::new() };
-        let answered = Answer::Bytes(message(&granted));
+        let answered = granted(|granted| granted.ttl = ttl);
         let report = Sim::new().members(1).run(7, |world| async move {
             let server = world.listen(move |socket| {
-                serve(socket, {
-                    let answered = answered.clone();
-                    move |call| answer(call, answered.clone())
-                })
+                let answered = answered.clone();
+                serve(socket, move |call| answer(call, answered.clone()))
             });
             let client = world.client().endpoints([server.endpoint()]).connect_lazy()?;
             let lease = client.lease_grant(LeaseGrant::new(Duration::from_secs(60)).id(77)).await?;

@@ -1,26 +1,18 @@
-//! A case, and how it is run.
+//! A peer that a watch meets.
 
-use std::env;
-use std::fmt;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use etcd_watch_client::proto::mvccpb::Event;
-use etcd_watch_client::{BoxError, KeyRange, OwnedEvent, Watch, WatchRequest};
-use etcd_watch_testkit::sim::{Server, Sim, Socket, World};
+use etcd_watch_client::{BoxError, Client, KeyRange, OwnedEvent, Watch, WatchRequest};
+use etcd_watch_testkit::sim::{Etcd, Socket, World};
 
-use crate::ALLOCATOR;
-use crate::log::{self, Lines};
+use crate::figures::Bounds;
+use crate::peer::{MINUTE, Peer, Scenario, Script, script};
 
-/// What the peer does with a connection.
-pub(crate) type Script = Arc<dyn Fn(Socket) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
-
-/// For so long the peer is hostile, and so long the client may take to come right.
-const MINUTE: Duration = Duration::from_secs(60);
 /// The changes that the lawful store has.
 const CHANGES: u8 = 5;
+/// So long nothing more may come, once all has come.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// What becomes of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,25 +25,7 @@ pub(crate) enum Then {
     Ends(&'static str),
 }
 
-/// The most that a minute may take, and that may be held.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) attempts: u64,
-    /// Of level info and above.
-    pub(crate) lines: u64,
-    pub(crate) debug_lines: u64,
-    /// How often tasks of the client are polled, in all.
-    pub(crate) polls: u64,
-    /// Of the peer, the network and the lawful member too.
-    pub(crate) bytes: usize,
-}
-
-impl Bounds {
-    pub(crate) const USUAL: Self =
-        Self { attempts: 45, lines: 55, debug_lines: 250, polls: 2_500, bytes: 1 << 20 };
-}
-
-/// A peer that is no lawful etcd.
+/// A peer that a watch meets, and what becomes of the watch.
 #[derive(Clone)]
 pub(crate) struct Case {
     name: String,
@@ -66,14 +40,14 @@ pub(crate) struct Case {
 
 impl Case {
     /// One that every watch survives, within the usual bounds.
-    pub(crate) fn new<F, S>(name: impl Into<String>, script: F) -> Self
+    pub(crate) fn new<F, S>(name: impl Into<String>, serve: F) -> Self
     where
         F: Fn(Socket) -> S + Send + Sync + 'static,
-        S: Future<Output = ()> + Send + 'static,
+        S: Future + Send + 'static,
     {
         Self {
             name: name.into(),
-            script: Arc::new(move |socket| Box::pin(script(socket))),
+            script: script(serve),
             alone: Then::GoesOn,
             after: Then::GoesOn,
             beside: Then::GoesOn,
@@ -121,186 +95,93 @@ impl Case {
     }
 }
 
-/// What a minute took.
-#[derive(Clone, Copy, Debug, Default)]
-struct Figures {
-    attempts: u64,
-    lines: Lines,
-    polls: u64,
-    bytes: usize,
-}
-
-impl fmt::Display for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { attempts, lines, polls, bytes } = self;
-        write!(f, "{attempts} attempts, {} lines + {} debug, {polls} polls", lines.told, lines.debug)?;
-        write!(f, ", {} KiB", bytes / 1024)
-    }
-}
-
-impl Figures {
-    /// What is over the bounds.
-    fn over(&self, bounds: &Bounds) -> Vec<&'static str> {
-        let all = [
-            ("attempts", self.attempts > bounds.attempts),
-            ("log lines", self.lines.told > bounds.lines),
-            ("debug lines", self.lines.debug > bounds.debug_lines),
-            ("polls", self.polls > bounds.polls),
-            ("bytes", self.bytes > bounds.bytes),
-        ];
-        all.into_iter().filter_map(|(what, is_over)| is_over.then_some(what)).collect()
+impl Scenario for Case {
+    fn name(&self) -> &str {
+        &self.name
     }
 
-    fn most(&self, other: &Self) -> Self {
-        Self {
-            attempts: self.attempts.max(other.attempts),
-            lines: Lines {
-                told: self.lines.told.max(other.lines.told),
-                debug: self.lines.debug.max(other.lines.debug),
-            },
-            polls: self.polls.max(other.polls),
-            bytes: self.bytes.max(other.bytes),
+    fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    fn fill(&self, etcd: &Etcd) {
+        for change in 1..=CHANGES {
+            etcd.put("k", vec![change]);
         }
     }
-}
 
-/// Memory is counted for the process: one test runs at a time.
-pub(crate) fn alone_in_process() -> MutexGuard<'static, ()> {
-    static RUNNING: Mutex<()> = Mutex::new(());
-    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs all cases of a table.
-pub(crate) fn run_all(table: &[Case]) {
-    let _running = alone_in_process();
-    let only = env::var("HOSTILE_PEERS_ONLY").unwrap_or_default();
-    let prints = env::var_os("HOSTILE_PEERS_FIGURES").is_some();
-    let mut failures = Vec::new();
-    let mut most = Figures::default();
-    let mut count = 0;
-    // A case that runs alone has the seed that it has among all.
-    for (seed, case) in (1..).zip(table).filter(|(_, case)| case.name.contains(&only)) {
-        count += 1;
-        let figures = alone(case, seed).unwrap_or_else(|failure| {
-            failures.push(failure);
-            Figures::default()
-        });
-        if prints {
-            println!("{}: {figures}", case.name);
-        }
-        most = most.most(&figures);
-        if !case.is_believed
-            && let Err(failure) = beside(case, seed)
-        {
-            failures.push(failure);
-        }
+    fn script(&self, _world: &World) -> Script {
+        self.script.clone()
     }
-    println!("{count} of {} cases; at most {most} in a minute", table.len());
-    assert!(failures.is_empty(), "{} runs failed:\n{}", failures.len(), failures.join("\n"));
-}
 
-/// The peer is hostile for a minute; then a lawful member is in its place.
-fn alone(case: &Case, seed: u64) -> Result<Figures, String> {
-    let mut figures = Figures::default();
-    let found = &mut figures;
-    log::begin();
-    let before = ALLOCATOR.current_usage();
-    ALLOCATOR.reset_peak_usage();
-    let report = world().run(seed, |world| async move {
-        let is_lawful = Arc::new(AtomicBool::new(false));
-        let server = listen(&world, case, &is_lawful);
-        let client = world.client().endpoints([server.endpoint()]).connect_lazy()?;
+    /// The peer is hostile for a minute; then a lawful member is in its place.
+    async fn alone(&self, world: &World, peer: &Peer, client: Client) -> Result<(), BoxError> {
         let mut watch = client.watch(request())?;
         let mut received = Vec::new();
-        let ended = receive(&mut watch, &mut received, MINUTE).await;
-        found.bytes = ALLOCATOR.peak_usage().saturating_sub(before);
-        found.attempts = server.attempts();
-        found.lines = log::lines();
-        if case.is_believed {
+        let ended = receive(&mut watch, &mut received).await;
+        if self.is_believed {
             return Ok(());
         }
-        hold(&world, &received)?;
-        if !ends_as(case.alone, ended)? {
-            is_lawful.store(true, Ordering::Release);
-            server.crash();
-            let ended = receive(&mut watch, &mut received, MINUTE).await;
-            hold(&world, &received)?;
-            if !ends_as(case.after, ended)? {
-                come_right(&received)?;
-            }
+        hold(world, &received)?;
+        if ends_as(self.alone, ended)? {
+            return Ok(());
         }
-        Ok(())
-    });
-    let report = report.map_err(|failure| format!("{}, alone: {failure}", case.name))?;
-    figures.polls = report.counts.polls;
-    match figures.over(&case.bounds)[..] {
-        [] => Ok(figures),
-        ref over => Err(format!("{}, alone: over its bounds in {over:?}: {figures}", case.name)),
+        peer.give_way();
+        let ended = receive(&mut watch, &mut received).await;
+        hold(world, &received)?;
+        if ends_as(self.after, ended)? { Ok(()) } else { come_right(&received) }
     }
-}
 
-/// The peer is hostile, and a lawful member is there beside it.
-fn beside(case: &Case, seed: u64) -> Result<(), String> {
-    log::begin();
-    let report = world().run(seed, |world| async move {
-        let server = listen(&world, case, &Arc::default());
-        let endpoints = [vec![server.endpoint()], world.etcd().endpoints()].concat();
-        let client = world.client().endpoints(endpoints).connect_lazy()?;
+    fn has_beside(&self) -> bool {
+        !self.is_believed
+    }
+
+    async fn beside(&self, world: &World, client: Client) -> Result<(), BoxError> {
         let mut watch = client.watch(request())?;
         let mut received = Vec::new();
-        let ended = receive(&mut watch, &mut received, MINUTE).await;
-        hold(&world, &received)?;
-        if !ends_as(case.beside, ended)? {
-            if case.beside == Then::Waits {
-                return if received.is_empty() { Ok(()) } else { Err("it doesn't wait".into()) };
-            }
-            come_right(&received)?;
-            if case.alone == Then::GoesOn {
-                let read = client.get("k").await?;
-                if read.first().map(|kv| kv.value.clone()) != Some(vec![CHANGES].into()) {
-                    return Err(format!("read {read:?}").into());
-                }
+        let ended = receive(&mut watch, &mut received).await;
+        hold(world, &received)?;
+        if ends_as(self.beside, ended)? {
+            return Ok(());
+        }
+        if self.beside == Then::Waits {
+            return if received.is_empty() { Ok(()) } else { Err("it doesn't wait".into()) };
+        }
+        come_right(&received)?;
+        if self.alone == Then::GoesOn {
+            let read = client.get("k").await?;
+            if read.first().map(|kv| kv.value.clone()) != Some(vec![CHANGES].into()) {
+                return Err(format!("read {read:?}").into());
             }
         }
         Ok(())
-    });
-    report.map(|_| ()).map_err(|failure| format!("{}, beside a member: {failure}", case.name))
-}
-
-fn world() -> Sim {
-    Sim::new().members(1)
+    }
 }
 
 fn request() -> WatchRequest {
     WatchRequest::new(KeyRange::prefix("k")).start_revision(1)
 }
 
-fn listen(world: &World, case: &Case, is_lawful: &Arc<AtomicBool>) -> Server {
-    for change in 1..=CHANGES {
-        world.etcd().put("k", vec![change]);
-    }
-    let (script, etcd, is_lawful) = (case.script.clone(), world.etcd().clone(), is_lawful.clone());
-    world.listen(move |socket| -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        if is_lawful.load(Ordering::Acquire) { Box::pin(etcd.serve_on(socket)) } else { script(socket) }
-    })
-}
-
-/// Takes what comes, for so long or until all of the history has come; how the watch ended, if it did.
-async fn receive(watch: &mut Watch, received: &mut Vec<OwnedEvent>, time: Duration) -> Option<String> {
-    let end = tokio::time::sleep(time);
+/// Takes what comes for a minute, or until all of the history has come and nothing else for a while; how the watch ended,
+/// if it did.
+async fn receive(watch: &mut Watch, received: &mut Vec<OwnedEvent>) -> Option<String> {
+    let end = tokio::time::sleep(MINUTE);
     tokio::pin!(end);
-    while received.len() < usize::from(CHANGES) {
-        tokio::select! {
+    loop {
+        let response = tokio::select! {
             biased;
-            response = watch.try_next() => match response {
-                Ok(Some(response)) => received.extend(response.events().map(|event| event.to_owned())),
-                Ok(None) => return Some("without a reason".into()),
-                Err(error) => return Some(format!("{:?}", error.reason())),
-            },
-            () = &mut end => break,
+            response = watch.try_next() => response,
+            () = &mut end => return None,
+        };
+        match response {
+            Ok(Some(response)) => received.extend(response.events().map(|event| event.to_owned())),
+            Ok(None) => return Some("without a reason".into()),
+            Err(error) => return Some(format!("{:?}", error.reason())),
+        }
+        if received.len() == usize::from(CHANGES) {
+            end.as_mut().reset(tokio::time::Instant::now() + QUIET);
         }
     }
-    None
 }
 
 /// Nothing was delivered but the history from its beginning on.

@@ -1,31 +1,11 @@
 //! Peers that answer with every code there is.
 
-use std::io;
-
-use etcd_watch_testkit::sim::Socket;
-
-use crate::case::{Case, run_all};
+use crate::case::Case;
+use crate::peer::run_all;
 use crate::raw::{
-    Connection, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, begin, frame, headers, settings,
-    status,
+    Connection, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, RST_STREAM, answers, begin, frame, headers,
+    settings, status,
 };
-
-async fn answer_all(socket: Socket, answer: impl Fn(u32) -> Vec<u8>) -> io::Result<()> {
-    let mut connection = Connection::open(socket, &settings(&[])).await?;
-    loop {
-        let stream = connection.next_stream().await?;
-        connection.send(&answer(stream)).await?;
-    }
-}
-
-fn answers(name: String, answer: impl Fn(u32) -> Vec<u8> + Clone + Send + Sync + 'static) -> Case {
-    Case::new(name, move |socket| {
-        let answer = answer.clone();
-        async move {
-            let _gone = answer_all(socket, answer).await;
-        }
-    })
-}
 
 /// Those of HTTP/2, and some that it doesn't have.
 fn http2_codes() -> impl Iterator<Item = u32> {
@@ -40,11 +20,8 @@ fn goaway(last: u32, code: u32) -> Vec<u8> {
 fn goaways() -> Vec<Case> {
     let at_once = |code| {
         Case::new(format!("GOAWAY {code} at once"), move |socket| async move {
-            let served = async {
-                let first = [settings(&[]), goaway(0, code)].concat();
-                Connection::open(socket, &first).await?.stay().await
-            };
-            let _gone: io::Result<()> = served.await;
+            let first = [settings(&[]), goaway(0, code)].concat();
+            Connection::open(socket, &first).await?.stay().await
         })
     };
     let in_place_of = |code| answers(format!("GOAWAY {code} for an answer"), move |_| goaway(0, code));
@@ -130,7 +107,8 @@ fn grpc_statuses() -> Vec<Case> {
         .collect()
 }
 
-/// Statuses with etcd's own texts, and how a watch ends that they are said of; the last ones only quote etcd.
+/// Statuses with texts of etcd's, each with the reason that a watch ends for. The last three end none: a text of etcd's is
+/// within another text, or comes with a code that etcd does not send it with.
 fn etcd_statuses() -> Vec<Case> {
     let statuses = [
         ("14", "etcdserver: no leader", None),
@@ -168,25 +146,25 @@ fn etcd_statuses() -> Vec<Case> {
 
 #[test]
 fn statuses_with_the_words_of_etcd() {
-    run_all(&etcd_statuses());
+    run_all(etcd_statuses);
 }
 
 #[test]
 fn goaway_with_every_code() {
-    run_all(&goaways());
+    run_all(goaways);
 }
 
 #[test]
 fn rst_stream_with_every_code() {
-    run_all(&resets());
+    run_all(resets);
 }
 
 #[test]
 fn every_http_status() {
-    run_all(&http_statuses());
+    run_all(http_statuses);
 }
 
 #[test]
 fn every_grpc_status() {
-    run_all(&grpc_statuses());
+    run_all(grpc_statuses);
 }

@@ -1,5 +1,6 @@
 //! gRPC on lawful HTTP/2, with scripted answers.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 
@@ -12,7 +13,21 @@ use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use prost::Message;
 
-/// The revision of the lawful store.
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Begins to count the calls from zero on this thread.
+pub(crate) fn begin() {
+    CALLS.set(0);
+}
+
+/// The calls that peers were asked for since then.
+pub(crate) fn calls() -> u64 {
+    CALLS.get()
+}
+
+/// The revision of the store that watches are of.
 pub(crate) const REVISION: i64 = 6;
 
 /// A header as lawful members have it.
@@ -50,6 +65,8 @@ pub(crate) fn headed(flag: u8, length: u32, bytes: &[u8]) -> Bytes {
 pub(crate) struct Call {
     /// Such as `Watch`.
     pub(crate) method: String,
+    /// The auth token that it carries.
+    pub(crate) token: Option<String>,
     body: RecvStream,
     read: BytesMut,
     respond: SendResponse<Bytes>,
@@ -59,7 +76,9 @@ pub(crate) struct Call {
 impl Call {
     fn new(request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
-        Self { method, body: request.into_body(), read: BytesMut::new(), respond, stream: None }
+        let token = request.headers().get("token");
+        let token = token.map(|token| String::from_utf8_lossy(token.as_bytes()).into_owned());
+        Self { method, token, body: request.into_body(), read: BytesMut::new(), respond, stream: None }
     }
 
     /// The next message that the client sends; `None` once it sends no more.
@@ -109,6 +128,16 @@ impl Call {
         stream.send_trailers(trailers).map_err(io::Error::other)
     }
 
+    /// Refuses the call: there is nothing but a status.
+    pub(crate) fn refuse(&mut self, code: u32, text: &str) -> io::Result<()> {
+        let answer = Response::builder()
+            .header("content-type", "application/grpc")
+            .header("grpc-status", code)
+            .header("grpc-message", text);
+        let answer = answer.body(()).map_err(io::Error::other)?;
+        self.respond.send_response(answer, true).map(drop).map_err(io::Error::other)
+    }
+
     /// Answers with one message.
     pub(crate) async fn answer(&mut self, answer: &impl Message) -> io::Result<()> {
         self.send(message(answer)).await?;
@@ -148,6 +177,7 @@ where
 {
     let Ok(mut connection) = h2::server::handshake(socket).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
+        CALLS.set(CALLS.get() + 1);
         let answer = handle(Call::new(request, respond));
         tokio::spawn(async move {
             let _gone = answer.await;

@@ -6,6 +6,8 @@ use std::time::Duration;
 use etcd_watch_testkit::sim::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::case::Case;
+
 /// What clients say first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -160,5 +162,21 @@ pub(crate) async fn flood(socket: &mut Socket, bytes: &[u8]) -> io::Result<()> {
     loop {
         socket.write_all(bytes).await?;
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A peer that answers each stream with these bytes.
+pub(crate) fn answers(
+    name: impl Into<String>,
+    answer: impl Fn(u32) -> Vec<u8> + Clone + Send + Sync + 'static,
+) -> Case {
+    Case::new(name, move |socket| answer_all(socket, answer.clone()))
+}
+
+async fn answer_all(socket: Socket, answer: impl Fn(u32) -> Vec<u8>) -> io::Result<()> {
+    let mut connection = Connection::open(socket, &settings(&[])).await?;
+    loop {
+        let stream = connection.next_stream().await?;
+        connection.send(&answer(stream)).await?;
     }
 }

@@ -1,10 +1,9 @@
 //! Peers that break HTTP/2, or use it to the client's harm.
 
-use std::io;
-
-use etcd_watch_testkit::sim::Socket;
-
-use crate::case::{Bounds, Case, run_all};
+use crate::case::Case;
+use crate::figures::Bounds;
+use crate::peer::run_all;
+use crate::raw;
 use crate::raw::{
     ACK, CONTINUATION, Connection, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PRIORITY,
     PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, begin, frame, headed, header, headers, settings,
@@ -14,45 +13,33 @@ use crate::raw::{
 fn first(name: &str, bytes: Vec<u8>) -> Case {
     Case::new(format!("first {name}"), move |socket| {
         let bytes = bytes.clone();
-        async move {
-            let served = async {
-                let mut connection = Connection::open(socket, &bytes).await?;
-                connection.stay().await
-            };
-            let _gone: io::Result<()> = served.await;
-        }
+        async move { Connection::open(socket, &bytes).await?.stay().await }
     })
 }
 
 /// Answers each stream with these bytes.
 fn answers(name: &str, answer: impl Fn(u32) -> Vec<u8> + Send + Sync + Clone + 'static) -> Case {
-    Case::new(format!("answers {name}"), move |socket| {
-        let answer = answer.clone();
-        async move {
-            let _gone = answer_all(socket, answer).await;
-        }
-    })
-}
-
-async fn answer_all(socket: Socket, answer: impl Fn(u32) -> Vec<u8>) -> io::Result<()> {
-    let mut connection = Connection::open(socket, &settings(&[])).await?;
-    loop {
-        let stream = connection.next_stream().await?;
-        connection.send(&answer(stream)).await?;
-    }
+    raw::answers(format!("answers {name}"), answer)
 }
 
 /// Once there is a stream, sends the same without end.
 fn floods(name: &str, flood: impl Fn(u32) -> Vec<u8> + Send + Sync + Clone + 'static) -> Case {
+    floods_behind(name, |_| Vec::new(), flood)
+}
+
+/// Once there is a stream, sends the first bytes, and then others without end.
+fn floods_behind(
+    name: &str,
+    first: impl Fn(u32) -> Vec<u8> + Send + Sync + Clone + 'static,
+    flood: impl Fn(u32) -> Vec<u8> + Send + Sync + Clone + 'static,
+) -> Case {
     Case::new(format!("a flood of {name}"), move |socket| {
-        let flood = flood.clone();
+        let (first, flood) = (first.clone(), flood.clone());
         async move {
-            let served = async {
-                let mut connection = Connection::open(socket, &settings(&[])).await?;
-                let stream = connection.next_stream().await?;
-                connection.flood(&flood(stream)).await
-            };
-            let _gone: io::Result<()> = served.await;
+            let mut connection = Connection::open(socket, &settings(&[])).await?;
+            let stream = connection.next_stream().await?;
+            connection.send(&first(stream)).await?;
+            connection.flood(&flood(stream)).await
         }
     })
 }
@@ -203,50 +190,33 @@ fn all_floods() -> Vec<Case> {
         }),
         floods("answers", |stream| begin(stream).repeat(100)),
         floods("DATA before an answer", |stream| frame(DATA, 0, stream, &[0; 1000]).repeat(10)),
-        Case::new("a flood of CONTINUATION", |socket| async move {
-            let served = async {
-                let mut connection = Connection::open(socket, &settings(&[])).await?;
-                let stream = connection.next_stream().await?;
-                connection.send(&frame(HEADERS, 0, stream, &[0x88])).await?;
-                connection.flood(&frame(CONTINUATION, 0, stream, &header("a", "b")).repeat(100)).await
-            };
-            let _gone: io::Result<()> = served.await;
-        }),
-        Case::new("a flood of empty DATA", |socket| async move {
-            let served = async {
-                let mut connection = Connection::open(socket, &settings(&[])).await?;
-                let stream = connection.next_stream().await?;
-                connection.send(&begin(stream)).await?;
-                connection.flood(&frame(DATA, 0, stream, &[]).repeat(100)).await
-            };
-            let _gone: io::Result<()> = served.await;
-        }),
-        Case::new("a flood of DATA beyond the window", |socket| async move {
-            let served = async {
-                let mut connection = Connection::open(socket, &settings(&[])).await?;
-                let stream = connection.next_stream().await?;
-                connection.send(&begin(stream)).await?;
-                // A message of 16 MiB, which is under the client's limit.
-                connection.send(&frame(DATA, 0, stream, &[0, 1, 0, 0, 0])).await?;
-                connection.flood(&frame(DATA, 0, stream, &[0; 16_000]).repeat(20)).await
-            };
-            let _gone: io::Result<()> = served.await;
-        })
+        floods_behind(
+            "CONTINUATION",
+            |stream| frame(HEADERS, 0, stream, &[0x88]),
+            |stream| frame(CONTINUATION, 0, stream, &header("a", "b")).repeat(100),
+        ),
+        floods_behind("empty DATA", begin, |stream| frame(DATA, 0, stream, &[]).repeat(100)),
+        floods_behind(
+            "DATA beyond the window",
+            // A message of 16 MiB, which is under the client's limit.
+            |stream| [begin(stream), frame(DATA, 0, stream, &[0, 1, 0, 0, 0])].concat(),
+            |stream| frame(DATA, 0, stream, &[0; 16_000]).repeat(20),
+        )
         .bounds(Bounds { bytes: 24 << 20, polls: 10_000, ..Bounds::USUAL }),
     ]
 }
 
 #[test]
 fn a_peer_that_begins_badly() {
-    run_all(&beginnings());
+    run_all(beginnings);
 }
 
 #[test]
 fn a_peer_that_answers_badly() {
-    run_all(&bad_answers());
+    run_all(bad_answers);
 }
 
 #[test]
 fn a_peer_that_floods_with_frames() {
-    run_all(&all_floods());
+    run_all(all_floods);
 }

@@ -8,8 +8,10 @@ use bytes::Bytes;
 use etcd_watch_client::proto::etcdserverpb::{WatchRequest, WatchResponse, watch_request::RequestUnion};
 use etcd_watch_client::proto::mvccpb::{Event, KeyValue};
 
-use crate::case::{Bounds, Case, run_all};
+use crate::case::Case;
+use crate::figures::Bounds;
 use crate::grpc::{Call, REVISION, framed, headed, header, message, serve};
+use crate::peer::run_all;
 
 /// What a watch stream does once a watch is asked for.
 enum Step {
@@ -337,25 +339,25 @@ fn frames() -> Vec<Case> {
 
 #[test]
 fn watches_that_are_created_wrongly() {
-    run_all(&creations());
+    run_all(creations);
 }
 
 #[test]
 fn events_that_history_does_not_have() {
-    run_all(&foreign_events());
+    run_all(foreign_events);
 }
 
 #[test]
 fn progress_that_is_made_up() {
-    run_all(&progress());
+    run_all(progress);
 }
 
 #[test]
 fn watches_that_are_refused_and_cancelled() {
-    run_all(&cancels());
+    run_all(cancels);
 }
 
 #[test]
 fn messages_that_are_none() {
-    run_all(&frames());
+    run_all(frames);
 }

@@ -6,17 +6,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use etcd_watch_core::{Instant, MirrorEvent};
+use etcd_watch_core::{CloseReason, Instant, MirrorEvent};
 use futures_core::Stream;
 
 use super::{
     catch_up::{CatchUp, Proof},
     error::CacheError,
     fold::Fold,
-    request::Make,
     shared::Shared,
 };
-use crate::{BoxFuture, CallError, Client, Get, GetResponse, Mirror, SortBy, SortOrder};
+use crate::{BoxFuture, CallError, Client, Get, GetResponse, Mirror, SortBy, SortOrder, WatchError};
 
 /// How many of the mirror's events are taken in one go, before other tasks have their turn.
 const TURN: usize = 32;
@@ -27,6 +26,7 @@ pub(super) struct Follower<P> {
     client: Client,
     mirror: Mirror,
     fold: Fold<P>,
+    max_keys: u64,
     shared: Arc<Shared<P>>,
     catch_up: CatchUp,
     /// The cluster that the watch speaks for; 0 while it is not known.
@@ -43,12 +43,13 @@ pub(super) struct Follower<P> {
 }
 
 impl<P> Follower<P> {
-    pub(super) fn new(client: Client, mirror: Mirror, shared: Arc<Shared<P>>, make: Make<P>) -> Self {
+    pub(super) fn new(client: Client, mirror: Mirror, fold: Fold<P>, max_keys: u64) -> Self {
         Self {
             client,
             mirror,
-            fold: Fold::new(shared.clone(), make),
-            shared,
+            shared: fold.shared.clone(),
+            fold,
+            max_keys,
             catch_up: CatchUp::default(),
             cluster_id: 0,
             revision_read: None,
@@ -105,7 +106,7 @@ impl<P> Follower<P> {
     fn poll_mirror(&mut self, cx: &mut Context<'_>) -> Result<(), CacheError> {
         for _ in 0..TURN {
             match std::pin::Pin::new(&mut self.mirror).poll_next(cx) {
-                Poll::Ready(Some(Ok(event))) => self.event(&event),
+                Poll::Ready(Some(Ok(event))) => self.event(&event)?,
                 Poll::Ready(Some(Err(error))) => return Err(error.into()),
                 Poll::Ready(None) => return Err(CacheError::Closed),
                 Poll::Pending => return Ok(()),
@@ -115,7 +116,7 @@ impl<P> Follower<P> {
         Ok(())
     }
 
-    fn event(&mut self, event: &MirrorEvent) {
+    fn event(&mut self, event: &MirrorEvent) -> Result<(), CacheError> {
         match event {
             MirrorEvent::Listing { reason, .. } => {
                 if reason.is_other_store() {
@@ -131,6 +132,10 @@ impl<P> Follower<P> {
             _ => {}
         }
         self.fold.take(event);
+        // A list has a limit of its own.
+        let limit = self.max_keys;
+        let has_room = self.fold.at().is_none_or(|(_, keys)| keys as u64 <= limit);
+        if has_room { Ok(()) } else { Err(WatchError::of_mirror(CloseReason::TooManyKeys { limit }).into()) }
     }
 
     /// Reads the store's revision for those who want to be as new as it.

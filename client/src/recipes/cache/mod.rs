@@ -105,6 +105,7 @@ use std::{fmt, sync::Arc};
 use etcd_watch_core::KeyRange;
 
 use crate::{Client, Verdict, toolkit::Moment};
+use fold::Fold;
 use follower::Follower;
 use shared::Shared;
 use waiters::Wants;
@@ -149,7 +150,8 @@ impl<P: Send + Sync + 'static> Cache<P> {
             mirror.monitor(),
             client.runtime().clone(),
         ));
-        let follower = Follower::new(client.clone(), mirror, shared.clone(), request.make);
+        let fold = Fold::new(shared.clone(), request.make);
+        let follower = Follower::new(client.clone(), mirror, fold, request.max_keys);
         #[cfg(feature = "metrics")]
         let follower = follower.exporting(&request.name, crate::Monitor::new(shared.clone()));
         client.runtime().spawn(Box::pin(follower.run()));

@@ -34,6 +34,7 @@ pub struct CacheRequest<P = ()> {
     pub(super) history: usize,
     pub(super) unready_after: Option<Duration>,
     buffer_bytes: Option<usize>,
+    pub(super) max_keys: u64,
     stream: StreamOptions,
     #[cfg(feature = "metrics")]
     pub(super) name: String,
@@ -52,6 +53,7 @@ impl CacheRequest {
             history: 64,
             unready_after: Some(UNREADY_AFTER),
             buffer_bytes: None,
+            max_keys: MirrorRequest::MAX_KEYS,
             stream: StreamOptions::default(),
             make: Arc::new(|_, _, _| ()),
         }
@@ -91,6 +93,7 @@ impl CacheRequest {
             history: self.history,
             unready_after: self.unready_after,
             buffer_bytes: self.buffer_bytes,
+            max_keys: self.max_keys,
             stream: self.stream,
             #[cfg(feature = "metrics")]
             name: self.name,
@@ -132,6 +135,13 @@ impl<P> CacheRequest<P> {
         self
     }
 
+    /// The most keys that the cache may have. One that would have more ends with
+    /// [`TooManyKeys`](etcd_watch_core::CloseReason::TooManyKeys). Default: [`MirrorRequest::MAX_KEYS`].
+    pub fn max_keys(mut self, keys: u64) -> Self {
+        self.max_keys = keys;
+        self
+    }
+
     /// The stream the watch travels on; the lists carry the same metadata. Default: the one shared by all
     /// watches without options of their own.
     pub fn stream_options(mut self, options: StreamOptions) -> Self {
@@ -158,8 +168,10 @@ impl<P> CacheRequest<P> {
         let out_of_range = |(field, value, allowed)| CacheRequestError::OutOfRange { field, value, allowed };
         check_count("history", self.history).map_err(out_of_range)?;
         // The cache has the keys in order itself.
-        let mut mirror =
-            MirrorRequest::new(self.range.clone()).keep_index(false).stream_options(self.stream.clone());
+        let mut mirror = MirrorRequest::new(self.range.clone())
+            .keep_index(false)
+            .max_keys(self.max_keys)
+            .stream_options(self.stream.clone());
         let in_range = |field, bytes: usize| {
             let is_in = bytes > 0 && isize::try_from(bytes).is_ok();
             let refused = || out_of_range((field, bytes.to_string(), "from 1 to isize::MAX"));
@@ -189,6 +201,7 @@ impl<P> Clone for CacheRequest<P> {
             history: self.history,
             unready_after: self.unready_after,
             buffer_bytes: self.buffer_bytes,
+            max_keys: self.max_keys,
             stream: self.stream.clone(),
             #[cfg(feature = "metrics")]
             name: self.name.clone(),

@@ -71,6 +71,7 @@ pub(super) fn ends_for_good(reason: &CloseReason) -> bool {
             | CloseReason::Unsupported { .. }
             | CloseReason::TooLarge { .. }
             | CloseReason::KeyTooLarge { .. }
+            | CloseReason::TooManyKeys { .. }
     )
 }
 
