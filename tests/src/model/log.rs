@@ -65,22 +65,25 @@ impl ModelEtcd {
     /// A follower that has done all that this member has done. Its leases end when those of its leader do.
     #[must_use]
     pub fn follower(&self, config: ModelConfig) -> Self {
-        let (store, mut lessor) = (self.store.clone(), self.lessor.clone());
-        lessor.demote();
-        Self { store, lessor, now: self.now, ..Self::new(config) }
+        let mut follower = Self::new(config);
+        (follower.store, follower.lessor, follower.now) = (self.store.clone(), self.lessor.clone(), self.now);
+        follower.lessor.demote();
+        follower
     }
 
     /// Does what the leader has done. Every entry of its log is to come once, in order.
     pub fn follow(&mut self, entry: &Entry) {
         match &*entry.0 {
             Step::Write(changes) => self.repeat(changes),
-            // What the leader was not refused, its followers aren't.
+            // The leader was not refused any of these, so its followers aren't.
             Step::Compact(revision) => {
-                drop(self.store.compact(*revision, self.config.quirks.lose_deletes));
+                let _compacted = self.store.compact(*revision, self.config.quirks.lose_deletes);
             }
-            Step::Grant { id, ttl } => drop(self.lessor.grant(*id, *ttl, self.now)),
+            Step::Grant { id, ttl } => {
+                let _granted = self.lessor.grant(*id, *ttl, self.now);
+            }
             Step::Revoke { id, changes } => {
-                drop(self.lessor.revoke(*id));
+                let _keys = self.lessor.revoke(*id);
                 self.repeat(changes);
             }
         }

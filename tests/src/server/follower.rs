@@ -133,16 +133,19 @@ impl Applier {
     }
 
     /// The member applies nothing, until [`go_on`](Self::go_on) is called as often.
+    #[cfg(feature = "sim")]
     pub(super) fn lag(&self) {
         self.with(|state| state.lags += 1);
     }
 
+    #[cfg(feature = "sim")]
     pub(super) fn go_on(&self) {
         self.with(|state| state.lags -= 1);
         self.timer.notify_one();
     }
 
     /// The member has all there is: it was given the leader's store.
+    #[cfg(feature = "sim")]
     pub(super) fn skip(&self) {
         self.with(|state| {
             state.waiting.clear();

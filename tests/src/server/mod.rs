@@ -20,6 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use etcd_watch_proto::etcdserverpb::cluster_server::ClusterServer;
 use etcd_watch_proto::etcdserverpb::kv_server::KvServer;
@@ -308,7 +309,7 @@ async fn accept(listener: TcpListener, routes: Routes) {
                     connections.spawn(serve_connection(socket, routes.clone(), std::future::pending()));
                 }
                 // Out of file descriptors, say: others may be closed soon.
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
         }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use etcd_watch_client::cache::CacheRequest;
 use etcd_watch_client::concurrency::Session;
-use etcd_watch_client::{BoxError, CallOptions, Client, CloseReason, Get, KeyRange, Put, Watch, WatchRequest};
+use etcd_watch_client::{
+    BoxError, CallOptions, Client, CloseReason, Get, KeyRange, Put, Watch, WatchRequest,
+};
 use etcd_watch_testkit::checks::{Received, Watched, check};
 use etcd_watch_testkit::sim::{Etcd, Fault, World};
 
@@ -56,11 +58,11 @@ fn a_serializable_read_of_a_member_that_lags_is_old_and_a_linearizable_one_waits
         let lag = etcd.lag(1);
         etcd.put("k", "new");
         let old = client.get(Get::key("k").serializable(true)).await?;
-        assert_eq!((old.revision(), old.first().expect("a key").value()), (before, &b"old"[..]));
+        assert_eq!((old.revision(), old.first().expect("a key").value.clone()), (before, "old".into()));
         tokio::spawn(lag.lasting(4 * SECOND));
         let began = world.now();
         let new = client.get("k").await?;
-        assert_eq!((new.revision(), new.first().expect("a key").value()), (before + 1, &b"new"[..]));
+        assert_eq!((new.revision(), new.first().expect("a key").value.clone()), (before + 1, "new".into()));
         assert!(world.now() - began >= 4 * SECOND, "{:?}", world.now() - began);
         let now = client.get(Get::key("k").serializable(true)).await?;
         assert_eq!(now.revision(), before + 1);
@@ -106,7 +108,7 @@ fn a_watch_on_a_member_that_lags_is_told_everything_late() {
         let began = world.now();
         tokio::spawn(lag.lasting(30 * SECOND));
         for value in 1..10_u8 {
-            etcd.put("k", [value]);
+            etcd.put("k", vec![value]);
             world.sleep(SECOND).await;
         }
         for value in 1..10_u8 {
@@ -138,7 +140,7 @@ async fn fail_over(world: &World) -> Result<Fault, BoxError> {
         tokio::spawn(etcd.lag(member).lasting(15 * SECOND));
     }
     for value in 0..10_u8 {
-        etcd.put("k", [value]);
+        etcd.put("k", vec![value]);
         world.sleep(SECOND / 20).await;
     }
     let stopped = etcd.stop(first);
@@ -165,8 +167,8 @@ fn a_watch_that_comes_from_an_up_to_date_member_to_those_that_lag_gets_everythin
             assert!(world.now() >= 15 * SECOND, "{:?}", world.now());
             let watched =
                 Watched { from: 1, through: last, prev_kv: true, ..Watched::range(&KeyRange::key("k")) };
-            check(&world.etcd().history(), &watched, &received)
-                .map_err(|broken| broken[0].to_string().into())
+            check(&world.etcd().history(), &watched, &received).map_err(|broken| broken[0].to_string())?;
+            Ok(())
         });
     }
 }
@@ -241,11 +243,8 @@ fn a_cache_on_a_member_that_lags_waits_for_what_it_is_asked_for() {
             assert!(cache.snapshot().revision() < revision, "the member can't have told");
             tokio::spawn(lag.lasting(6 * SECOND));
             let began = world.now();
-            let snapshot = if wait_for_revision {
-                cache.wait_for(revision).await?
-            } else {
-                cache.consistent().await?
-            };
+            let snapshot =
+                if wait_for_revision { cache.wait_for(revision).await? } else { cache.consistent().await? };
             assert!(snapshot.revision() >= revision);
             assert_eq!(snapshot.get("k").expect("a key").mod_revision(), revision);
             assert!(world.now() - began >= 6 * SECOND, "{:?}", world.now() - began);
@@ -351,7 +350,7 @@ fn a_session_lives_on_a_member_that_lags_and_its_keys_stay_there_when_it_is_over
         assert!(session.is_lost());
         assert!(etcd.with_model(|model| model.lease_leases().leases.is_empty()));
         let old = client.get(Get::key("k").serializable(true)).await?;
-        assert_eq!(old.first().expect("its end is not applied").lease(), session.id());
+        assert_eq!(old.first().expect("its end is not applied").lease, session.id());
         drop(lag);
         assert!(client.get(Get::key("k").serializable(true)).await?.first().is_none());
         Ok(())

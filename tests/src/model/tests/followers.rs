@@ -32,14 +32,16 @@ fn random_step(etcd: &mut ModelEtcd, rng: &mut fastrand::Rng, now: Duration) {
         count => leases[rng.usize(..count)].id,
     };
     match rng.u8(..9) {
-        0 => drop(delete(etcd, &key, "k9")),
-        1 => drop(delete(etcd, &key, "")),
-        2 => drop(put_all(etcd, &["k1", "k7"])),
-        3 => {
-            etcd.lease_grant(&LeaseGrantRequest { id: 0, ttl: rng.i64(2..30) }, now).expect("a lease");
+        0 => _ = delete(etcd, &key, "k9"),
+        1 => _ = delete(etcd, &key, ""),
+        2 => _ = put_all(etcd, &["k1", "k7"]),
+        3 => _ = etcd.lease_grant(&LeaseGrantRequest { id: 0, ttl: rng.i64(2..30) }, now).expect("a lease"),
+        // This and the next may be refused.
+        4 => _ = etcd.lease_revoke(&LeaseRevokeRequest { id: lease }),
+        5 => {
+            let revision = rng.i64(1..=etcd.revision());
+            _ = etcd.compact(&CompactionRequest { revision, physical: false });
         }
-        4 => drop(etcd.lease_revoke(&LeaseRevokeRequest { id: lease })),
-        5 => drop(etcd.compact(&CompactionRequest { revision: rng.i64(..=etcd.revision()), physical: false })),
         6 => etcd.handle_timeout(now),
         _ => {
             let put = PutRequest { key: key.into(), value: "v".into(), lease, ..PutRequest::default() };
@@ -50,11 +52,11 @@ fn random_step(etcd: &mut ModelEtcd, rng: &mut fastrand::Rng, now: Duration) {
 
 #[test]
 fn a_follower_that_has_done_everything_shows_what_its_leader_shows() {
-    for seed in 0..50 {
+    for seed in 0..20 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let (mut leader, mut follower) = cluster();
         let (mut log, mut were) = (Vec::new(), vec![seen(&leader)]);
-        for step in 0..200 {
+        for step in 0..100 {
             random_step(&mut leader, &mut rng, SECOND * step);
             let entries = leader.take_log();
             // What ends several leases makes several entries at once, and what it is in between isn't seen here.
@@ -71,7 +73,7 @@ fn a_follower_that_has_done_everything_shows_what_its_leader_shows() {
             assert!(was.is_empty() || seen(&follower) == *was, "seed {seed}: {entry:?}");
         }
         assert_eq!(follower.history(), leader.history(), "seed {seed}");
-        assert!(log.len() > 80, "seed {seed}: {} entries", log.len());
+        assert!(log.len() > 40, "seed {seed}: {} entries", log.len());
     }
 }
 
@@ -105,7 +107,7 @@ fn a_lease_ends_on_a_follower_when_it_has_ended_on_the_leader() {
     assert_eq!(log.len(), 1, "the lease and its key go at once: {log:?}");
     follower.follow(&log[0]);
     assert_eq!(seen(&follower), seen(&leader));
-    assert_eq!(follower.lease_leases().leases, []);
+    assert!(follower.lease_leases().leases.is_empty());
 }
 
 #[test]
@@ -122,7 +124,7 @@ fn a_watch_on_a_follower_is_told_what_the_follower_has_done_and_begins_where_it_
     assert_eq!(revision(&reply), 2);
     request_progress(&mut follower, stream);
     follower.follow(&log[1]);
-    assert_eq!(drain(&mut follower, stream), []);
+    assert!(drain(&mut follower, stream).is_empty());
     follower.follow(&log[2]);
     assert_eq!(events(&drain(&mut follower, stream)), owned(&[(4, "k")]));
     follower.follow(&log[3]);
