@@ -19,6 +19,7 @@ use super::error::ModelError;
 use super::history::HistoryEvent;
 use super::key_range::KeyRange;
 use super::lease::{Lessor, MAX_TTL};
+use super::log::{Log, Step};
 use super::store::{Change, Store, WriteTxn};
 use super::watch_service::{ModelStream, WatchService};
 use super::watch_stream::{Context, WatchStream};
@@ -54,11 +55,12 @@ use super::{range, txn};
 /// ```
 #[derive(Debug, Clone)]
 pub struct ModelEtcd {
-    config: ModelConfig,
-    store: Store,
-    lessor: Lessor,
+    pub(super) config: ModelConfig,
+    pub(super) store: Store,
+    pub(super) lessor: Lessor,
     watches: WatchService,
-    now: Duration,
+    pub(super) now: Duration,
+    pub(super) log: Log,
 }
 
 /// Keys and values.
@@ -71,6 +73,7 @@ impl ModelEtcd {
             lessor: Lessor::new(config.min_lease_ttl),
             watches: WatchService::default(),
             now: Duration::ZERO,
+            log: Log::default(),
             config,
         }
     }
@@ -191,10 +194,11 @@ impl ModelEtcd {
     /// A revision that is compacted already or in the future.
     pub fn compact(&mut self, request: &CompactionRequest) -> Result<CompactionResponse, ModelError> {
         self.store.compact(request.revision, self.config.quirks.lose_deletes)?;
+        self.log.record(|| Step::Compact(request.revision));
         Ok(CompactionResponse { header: self.header() })
     }
 
-    fn header(&self) -> Option<ResponseHeader> {
+    pub(crate) fn header(&self) -> Option<ResponseHeader> {
         Some(self.config.header(self.store.revision()))
     }
 
@@ -210,14 +214,22 @@ impl ModelEtcd {
     fn write<T>(&mut self, write: impl FnOnce(&mut WriteTxn<'_>) -> T) -> T {
         let mut txn = self.store.begin();
         let result = write(&mut txn);
-        let changes: Vec<Change> = txn.commit();
+        let changes = txn.commit();
+        self.tell(&changes);
         if !changes.is_empty() {
-            self.lessor.follow(&changes);
-            let context = Context { store: &self.store, config: &self.config };
-            self.watches.notify(&changes, context);
-            self.watches.schedule(self.now, self.config.sync_interval);
+            self.log.record(|| Step::Write(changes));
         }
         result
+    }
+
+    /// Lets leases and watches follow the changes of a revision, if there are any.
+    pub(super) fn tell(&mut self, changes: &[Change]) {
+        if !changes.is_empty() {
+            self.lessor.follow(changes);
+            let context = Context { store: &self.store, config: &self.config };
+            self.watches.notify(changes, context);
+            self.watches.schedule(self.now, self.config.sync_interval);
+        }
     }
 }
 
@@ -235,6 +247,7 @@ impl ModelEtcd {
     ) -> Result<LeaseGrantResponse, ModelError> {
         let now = self.advance(now);
         let (id, ttl) = self.lessor.grant(request.id, request.ttl, now)?;
+        self.log.record(|| Step::Grant { id, ttl });
         Ok(LeaseGrantResponse { header: self.header(), id, ttl, error: String::new() })
     }
 
@@ -288,11 +301,13 @@ impl ModelEtcd {
 
     fn end_lease(&mut self, id: i64) -> Result<(), ModelError> {
         let keys = self.lessor.revoke(id)?;
-        self.write(|txn| {
-            for key in keys {
-                txn.delete(&KeyRange::One(key));
-            }
-        });
+        let mut txn = self.store.begin();
+        for key in keys {
+            txn.delete(&KeyRange::One(key));
+        }
+        let changes = txn.commit();
+        self.tell(&changes);
+        self.log.record(|| Step::Revoke { id, changes });
         Ok(())
     }
 }

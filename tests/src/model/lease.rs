@@ -23,6 +23,8 @@ pub(super) struct Lessor {
     attached: BTreeMap<Bytes, i64>,
     next_id: i64,
     min_ttl: i64,
+    /// Whether leases end by themselves: on a follower they end when the leader says so.
+    is_primary: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -41,7 +43,13 @@ impl Lessor {
             // Large, as etcd's are, so that nobody takes them for small numbers.
             next_id: 0x0e7c_d000_0000_0001,
             min_ttl,
+            is_primary: true,
         }
+    }
+
+    /// From now on no lease ends by itself.
+    pub(super) fn demote(&mut self) {
+        self.is_primary = false;
     }
 
     /// Begins a lease and returns its id and its time to live in seconds. An id of 0 lets us choose.
@@ -103,12 +111,16 @@ impl Lessor {
 
     /// The first lease that has ended by `now`, if any.
     pub(super) fn expired(&self, now: Duration) -> Option<i64> {
-        self.expiries.first().filter(|(expires, _)| *expires <= now).map(|(_, id)| *id)
+        self.next().filter(|(expires, _)| *expires <= now).map(|(_, id)| id)
     }
 
     /// When the next lease ends.
     pub(super) fn next_expiry(&self) -> Option<Duration> {
-        self.expiries.first().map(|(expires, _)| *expires)
+        self.next().map(|(expires, _)| expires)
+    }
+
+    fn next(&self) -> Option<(Duration, i64)> {
+        self.expiries.first().copied().filter(|_| self.is_primary)
     }
 
     /// Follows what happened to the keys: every change takes a key off its lease, a put may hang it on one.

@@ -11,6 +11,7 @@
 //! | `range_stream` | a read that comes in chunks |
 //! | `txn` | puts, deletes, transactions and their conditions |
 //! | `lease` | leases and the keys on them |
+//! | `log` | what a member has done, for those that follow it |
 //! | `watcher` | one watch: what it wants and how far it is |
 //! | `watch_stream` | one stream: its queues, catching up, progress |
 //! | `watch_service` | all streams, and which watch sees which key |
@@ -23,6 +24,7 @@ mod fragment;
 mod history;
 mod key_range;
 mod lease;
+mod log;
 mod range;
 mod range_stream;
 mod store;
@@ -38,5 +40,6 @@ pub use config::{ModelConfig, ProgressMode, Quirks, TxnChecks};
 pub use error::ModelError;
 pub use etcd::ModelEtcd;
 pub use history::{EventKind, HistoryEvent};
+pub use log::Entry;
 pub use range_stream::RangeStream;
 pub use watch_service::ModelStream;

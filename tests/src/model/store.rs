@@ -129,6 +129,15 @@ impl Store {
         WriteTxn { revision: self.revision + 1, store: self, changes: Vec::new() }
     }
 
+    /// Makes the changes of one revision that another store has made.
+    pub(super) fn repeat(&mut self, changes: &[Change]) {
+        for change in changes {
+            self.versions.entry(change.key.clone()).or_default().push(Arc::clone(change));
+            self.revision = change.revision;
+        }
+        self.history.extend(changes.iter().cloned());
+    }
+
     /// Forgets what isn't needed to read at `revision` or later, and with `loses_deletes` a little more.
     pub(super) fn compact(&mut self, revision: i64, loses_deletes: bool) -> Result<(), ModelError> {
         if revision <= self.compact_revision {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use etcd_watch_proto::etcdserverpb::kv_server::Kv;
 use etcd_watch_proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use etcd_watch_proto::etcdserverpb::request_op::Request as Operation;
 use etcd_watch_proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
@@ -27,6 +28,9 @@ pub(super) struct KvService(pub(super) Arc<Shared>);
 impl Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
         self.0.admit()?;
+        if !request.get_ref().serializable {
+            self.0.catch_up().await;
+        }
         let response = self.0.with_model(|model| model.range(request.get_ref()));
         response.map(Response::new).map_err(status)
     }
@@ -55,13 +59,15 @@ impl Kv for KvService {
             return Err(Status::unimplemented("RangeStream does not support revision filters"));
         }
         counters.begun.fetch_add(1, Ordering::Relaxed);
+        if !request.serializable {
+            self.0.catch_up().await;
+        }
         Ok(Response::new(Chunks { shared: self.0.clone(), range: RangeStream::new(request) }))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         self.0.admit()?;
-        let response = self.0.with_model(|model| model.put(request.get_ref()));
-        response.map(Response::new).map_err(status)
+        self.0.write(|model| model.put(request.get_ref())).await.map(Response::new)
     }
 
     async fn delete_range(
@@ -69,14 +75,19 @@ impl Kv for KvService {
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
         self.0.admit()?;
-        let response = self.0.with_model(|model| model.delete_range(request.get_ref()));
-        response.map(Response::new).map_err(status)
+        self.0.write(|model| model.delete_range(request.get_ref())).await.map(Response::new)
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         self.0.admit()?;
-        let response = self.0.with_model(|model| model.txn(request.get_ref()));
-        response.map(Response::new).map_err(status)
+        let txn = request.get_ref();
+        if !reads(txn, |_| true) {
+            return self.0.write(|model| model.txn(txn)).await.map(Response::new);
+        }
+        if !reads(txn, |range| range.serializable) {
+            self.0.catch_up().await;
+        }
+        self.0.with_model(|model| model.txn(txn)).map(Response::new).map_err(status)
     }
 
     async fn compact(
@@ -84,9 +95,17 @@ impl Kv for KvService {
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
         self.0.admit()?;
-        let response = self.0.with_model(|model| model.compact(request.get_ref()));
-        response.map(Response::new).map_err(status)
+        self.0.write(|model| model.compact(request.get_ref())).await.map(Response::new)
     }
+}
+
+/// Whether a transaction, whatever its conditions, does nothing but such reads. Then etcd doesn't put it into its log, and
+/// doesn't look into transactions inside it.
+fn reads(txn: &TxnRequest, is_such: impl Fn(&RangeRequest) -> bool) -> bool {
+    txn.success.iter().chain(&txn.failure).all(|operation| match &operation.request {
+        Some(Operation::RequestRange(range)) => is_such(range),
+        _ => false,
+    })
 }
 
 /// The chunks of a range, each read from the model when the one before has left.

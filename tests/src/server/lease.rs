@@ -12,7 +12,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::replies::{Replies, replies};
 use super::shared::Shared;
-use super::status::status;
 
 /// The lease service.
 #[derive(Debug)]
@@ -26,8 +25,7 @@ impl Lease for LeaseService {
     ) -> Result<Response<LeaseGrantResponse>, Status> {
         self.0.check_leader()?;
         let now = self.0.now();
-        let response = self.0.with_model(|model| model.lease_grant(request.get_ref(), now));
-        response.map(Response::new).map_err(status)
+        self.0.write(|model| model.lease_grant(request.get_ref(), now)).await.map(Response::new)
     }
 
     async fn lease_revoke(
@@ -35,8 +33,7 @@ impl Lease for LeaseService {
         request: Request<LeaseRevokeRequest>,
     ) -> Result<Response<LeaseRevokeResponse>, Status> {
         self.0.check_leader()?;
-        let response = self.0.with_model(|model| model.lease_revoke(request.get_ref()));
-        response.map(Response::new).map_err(status)
+        self.0.write(|model| model.lease_revoke(request.get_ref())).await.map(Response::new)
     }
 
     type LeaseKeepAliveStream = Replies<LeaseKeepAliveResponse>;
@@ -51,11 +48,7 @@ impl Lease for LeaseService {
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
-                let now = shared.now();
-                let reply = match shared.check_leader() {
-                    Ok(()) => Ok(shared.with_model(|model| model.lease_keep_alive(&request, now))),
-                    Err(refused) => Err(refused),
-                };
+                let reply = shared.check_leader().map(|()| keep_alive(&shared, &request));
                 let is_last = reply.is_err();
                 if answers.send(reply).await.is_err() || is_last {
                     break;
@@ -71,8 +64,9 @@ impl Lease for LeaseService {
     ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
         self.0.check_leader()?;
         let now = self.0.now();
-        let response = self.0.with_model(|model| model.lease_time_to_live(request.get_ref(), now));
-        Ok(Response::new(response))
+        let response = self.0.with_leader(|model| model.lease_time_to_live(request.get_ref(), now));
+        let header = self.0.with_model(|model| model.header());
+        Ok(Response::new(LeaseTimeToLiveResponse { header, ..response }))
     }
 
     async fn lease_leases(
@@ -81,4 +75,12 @@ impl Lease for LeaseService {
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
         Ok(Response::new(self.0.with_model(|model| model.lease_leases())))
     }
+}
+
+/// The leader renews a lease; the header is this member's own, and no newer than the renewal.
+fn keep_alive(shared: &Shared, request: &LeaseKeepAliveRequest) -> LeaseKeepAliveResponse {
+    let header = shared.with_model(|model| model.header());
+    let now = shared.now();
+    let response = shared.with_leader(|model| model.lease_keep_alive(request, now));
+    LeaseKeepAliveResponse { header, ..response }
 }

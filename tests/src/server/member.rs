@@ -37,7 +37,7 @@ pub(super) struct MaintenanceService(pub(super) Arc<Shared>);
 #[tonic::async_trait]
 impl Maintenance for MaintenanceService {
     async fn status(&self, _request: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
-        Ok(Response::new(self.0.with_model(|model| model.status())))
+        Ok(Response::new(self.0.status()))
     }
 
     type SnapshotStream = BoxStream<pb::SnapshotResponse>;
@@ -63,7 +63,7 @@ impl Cluster for ClusterService {
         &self,
         _request: Request<MemberListRequest>,
     ) -> Result<Response<MemberListResponse>, Status> {
-        Ok(Response::new(self.0.with_model(|model| model.member_list())))
+        Ok(Response::new(self.0.member_list()))
     }
 
     unknown! {

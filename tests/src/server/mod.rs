@@ -3,6 +3,7 @@
 //! It speaks enough of etcd's API for clients, and for `etcdctl`: KV, Watch, Lease, the status of the
 //! member and the list of members.
 
+mod follower;
 mod kv;
 mod lease;
 mod member;
@@ -19,6 +20,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use etcd_watch_proto::etcdserverpb::cluster_server::ClusterServer;
 use etcd_watch_proto::etcdserverpb::kv_server::KvServer;
@@ -111,7 +113,40 @@ impl EmbeddedEtcd {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn unbound(model: ModelEtcd) -> Self {
-        let shared = Arc::new(Shared::new(model));
+        Self::unbound_to(Shared::new(model))
+    }
+
+    /// Another member of a cluster that this one leads, with this configuration; it listens nowhere either. It applies
+    /// what the leader does, each change `slowest` later at most; how much later is random. Its writes are done by the
+    /// leader and answered when the member has applied them; a linearizable read waits until the member has applied what
+    /// the leader has done by then; a serializable read and a watch have what the member has applied. Leases are the
+    /// leader's. [`with_model`](Self::with_model) is for looking at it only.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new().expect("starts").block_on(async {
+    /// use etcd_watch_proto::etcdserverpb::PutRequest;
+    /// use etcd_watch_testkit::model::{ModelConfig, ModelEtcd};
+    /// use etcd_watch_testkit::server::EmbeddedEtcd;
+    /// use std::time::Duration;
+    ///
+    /// let leader = EmbeddedEtcd::unbound(ModelEtcd::new(ModelConfig::default()));
+    /// let config = ModelConfig { member_id: 2, ..ModelConfig::default() };
+    /// let follower = leader.follower(config, Duration::ZERO, fastrand::Rng::with_seed(7));
+    /// let put = PutRequest { key: "k".into(), ..PutRequest::default() };
+    /// leader.with_model(|model| model.put(&put)).expect("a lawful put");
+    /// assert_eq!(follower.with_model(|model| model.revision()), 2);
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn follower(&self, config: ModelConfig, slowest: Duration, rng: fastrand::Rng) -> Self {
+        Self::unbound_to(Shared::following(&self.shared, config, slowest, rng))
+    }
+
+    fn unbound_to(shared: Shared) -> Self {
+        let shared = Arc::new(shared);
         let timer = Arc::clone(&shared);
         let server = Some(tokio::spawn(async move { timer.run_timer().await }));
         Self { shared, address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), server }
@@ -154,10 +189,26 @@ impl EmbeddedEtcd {
         self.shared.has_readers()
     }
 
-    /// From now on there is a leader, or none: then watch streams end and KV and lease requests are refused.
+    /// From now on there is a leader with this id, or none: then watch streams end and KV and lease requests are refused.
     #[cfg(feature = "sim")]
-    pub(crate) fn set_leaderless(&self, is_leaderless: bool) {
-        self.shared.set_leaderless(is_leaderless);
+    pub(crate) fn set_leader(&self, id: Option<u64>) {
+        self.shared.set_leader(id);
+    }
+
+    /// A follower applies nothing, or, if not `lags`, one such fault less keeps it from that.
+    #[cfg(feature = "sim")]
+    pub(crate) fn set_lagging(&self, lags: bool) {
+        match self.shared.applier() {
+            Some(applier) if lags => applier.lag(),
+            Some(applier) => applier.go_on(),
+            None => {}
+        }
+    }
+
+    /// Gives a follower the store that its leader has now, as if it had never had another.
+    #[cfg(feature = "sim")]
+    pub(crate) fn copy_leader(&self) {
+        self.shared.copy_leader();
     }
 
     /// Where clients reach it, such as `http://127.0.0.1:40123`.
@@ -258,7 +309,7 @@ async fn accept(listener: TcpListener, routes: Routes) {
                     connections.spawn(serve_connection(socket, routes.clone(), std::future::pending()));
                 }
                 // Out of file descriptors, say: others may be closed soon.
-                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
         }

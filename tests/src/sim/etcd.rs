@@ -27,10 +27,12 @@ pub(super) fn name_of(member: usize) -> String {
     format!("etcd-{member}")
 }
 
-/// The cluster: one store, served by members that can be reached, stopped and cut off one by one. Cheap to clone.
+/// The cluster: members that can be reached, stopped, slowed down and cut off one by one. Cheap to clone.
 ///
-/// All members answer from the same store: none of them lags behind. Without a majority of its members the cluster has
-/// no leader, and answers nothing but that.
+/// What is written is committed to the store, and each member applies it in its own time: within the network's latency,
+/// if nothing is wrong. A member answers a write when it has applied it, and a linearizable read when it has applied all
+/// that was committed before. Serializable reads and watches have what the member has applied. Leases are the store's
+/// own. Without a majority of its members the cluster has no leader, and answers nothing but that.
 #[derive(Clone)]
 pub struct Etcd {
     inner: Arc<Inner>,
@@ -38,7 +40,10 @@ pub struct Etcd {
 
 struct Inner {
     core: Arc<Core>,
-    server: EmbeddedEtcd,
+    /// What is committed.
+    store: EmbeddedEtcd,
+    /// What each member has applied of it.
+    members: Vec<EmbeddedEtcd>,
     state: Mutex<State>,
 }
 
@@ -47,7 +52,7 @@ struct State {
     members: Vec<Member>,
     /// How many faults have taken the leader away.
     leaderless: u32,
-    is_leaderless: bool,
+    leader: Option<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +73,15 @@ impl State {
     fn up(&self) -> usize {
         self.members.iter().filter(|member| member.stopped == 0).count()
     }
+
+    /// The leader that nothing keeps the members from having: the same for as long as it can be.
+    fn elected(&self) -> Option<usize> {
+        if self.leaderless > 0 || self.up() * 2 <= self.members.len() {
+            return None;
+        }
+        let is_up = |member: &usize| self.members[*member].stopped == 0;
+        self.leader.filter(is_up).or_else(|| (0..self.members.len()).find(is_up))
+    }
 }
 
 /// A copy of the store to go back to.
@@ -78,17 +92,20 @@ impl Etcd {
     /// In the runtime of the run.
     pub(super) fn new(core: &Arc<Core>, members: usize, config: ModelConfig) -> Self {
         let client_urls = (0..members).map(url).collect();
-        let model = ModelEtcd::new(ModelConfig { client_urls, ..config });
-        let members = (0..members).map(|_| Member::default()).collect();
-        let state = State { members, leaderless: 0, is_leaderless: false };
-        let server = EmbeddedEtcd::unbound(model);
-        Self { inner: Arc::new(Inner { core: core.clone(), server, state: Mutex::new(state) }) }
+        let config = ModelConfig { client_urls, ..config };
+        let store = EmbeddedEtcd::unbound(ModelEtcd::new(config.clone()));
+        let follower = |member| store.follower(config_of(member, &config), core.latency, core.rng());
+        let (servers, members) = (0..members).map(|member| (follower(member), Member::default())).unzip();
+        let state = Mutex::new(State { members, leaderless: 0, leader: None });
+        let etcd = Self { inner: Arc::new(Inner { core: core.clone(), store, members: servers, state }) };
+        etcd.elect();
+        etcd
     }
 
     /// How many members it has.
     #[must_use]
     pub fn members(&self) -> usize {
-        lock(&self.inner.state).members.len()
+        self.inner.members.len()
     }
 
     /// The members' endpoints: `http://etcd-0:2379` and so on.
@@ -119,17 +136,17 @@ impl Etcd {
         Ok(ours)
     }
 
-    /// Serves a connection as a member does, until it ends: for a [server](super::World::listen) that passes some of its
-    /// connections on. No fault of a member hits it.
+    /// Serves a connection as a member does that applies everything at once, until it ends: for a
+    /// [server](super::World::listen) that passes some of its connections on. No fault of a member hits it.
     pub fn serve_on(&self, socket: Socket) -> impl Future<Output = ()> + Send + use<> {
-        self.inner.server.serve_until(socket, std::future::pending())
+        self.inner.store.serve_until(socket, std::future::pending())
     }
 
     fn serve(&self, member: usize, id: u64, socket: Socket) {
         let drain = Arc::new(Notify::new());
         let drained = drain.clone();
         lock(&self.inner.state).members[member].connections.insert(id, Served { task: None, drain });
-        let serving = self.inner.server.serve_until(socket, async move { drained.notified().await });
+        let serving = self.inner.members[member].serve_until(socket, async move { drained.notified().await });
         let inner = Arc::downgrade(&self.inner);
         let task = self.inner.core.handle.spawn(async move {
             serving.await;
@@ -142,8 +159,8 @@ impl Etcd {
         }
     }
 
-    /// Stops a member as a crash does: its connections end, new ones are refused. It starts again when the fault ends.
-    /// If it was the last one, leases get their full time again then.
+    /// Stops a member as a crash does: its connections end, new ones are refused. It starts again when the fault ends,
+    /// with all that was committed meanwhile. If it was the last one, leases get their full time again then.
     ///
     /// # Panics
     /// There is no such member.
@@ -159,8 +176,9 @@ impl Etcd {
                 task.abort();
             }
         }
+        self.inner.members[member].halt();
         if none_is_up {
-            self.inner.server.halt();
+            self.inner.store.halt();
         }
         self.elect();
         let etcd = self.clone();
@@ -172,12 +190,31 @@ impl Etcd {
         let mut state = lock(&self.inner.state);
         let none_was_up = state.up() == 0;
         state.members[member].stopped -= 1;
-        let is_first = none_was_up && state.up() > 0;
+        let is_up = state.members[member].stopped == 0;
         drop(state);
-        if is_first {
-            self.inner.server.resume();
+        if is_up {
+            if none_was_up {
+                self.inner.store.resume();
+            }
+            self.inner.members[member].resume();
         }
         self.elect();
+    }
+
+    /// A member applies nothing until the fault ends, and then all at once, as one whose disk hangs. Writes and linearizable
+    /// reads that it is asked for wait until then; writes are given up after 7 s, though they are done. Its watches are told
+    /// nothing, and its serializable reads are old.
+    ///
+    /// # Panics
+    /// There is no such member.
+    pub fn lag(&self, member: usize) -> Fault {
+        self.inner.core.fault(&name_of(member), format_args!("lags"));
+        self.inner.members[member].set_lagging(true);
+        let etcd = self.clone();
+        Fault::new(move || {
+            etcd.inner.core.note(&name_of(member), format_args!("goes on"));
+            etcd.inner.members[member].set_lagging(false);
+        })
     }
 
     /// Takes the leader away: watch streams end, and calls are refused until the fault ends.
@@ -193,16 +230,21 @@ impl Etcd {
         })
     }
 
-    /// There is a leader if nothing keeps the members from it.
+    /// There is a leader if nothing keeps the members from it; each has a term of its own.
     fn elect(&self) {
-        let mut state = lock(&self.inner.state);
-        let up = state.up();
-        let is_leaderless = state.leaderless > 0 || (up > 0 && up * 2 <= state.members.len());
-        let changed = std::mem::replace(&mut state.is_leaderless, is_leaderless) != is_leaderless;
+        let Inner { state, store, members, .. } = &*self.inner;
+        let mut state = lock(state);
+        let leader = state.elected();
+        let changed = std::mem::replace(&mut state.leader, leader) != leader;
         drop(state);
-        if changed {
-            self.inner.server.set_leaderless(is_leaderless);
+        if !changed {
+            return;
         }
+        if leader.is_some() {
+            self.with_model(|model| model.config_mut().raft_term += 1);
+        }
+        let id = leader.map(|leader| members[leader].with_model(|model| model.config().member_id));
+        members.iter().chain([store]).for_each(|server| server.set_leader(id));
     }
 
     /// Sends GOAWAY on the open connections of a member, as a server or a load balancer does before it goes: calls that
@@ -238,7 +280,8 @@ impl Etcd {
     /// the backup's. Leases get their full time again.
     pub async fn restore(&self, backup: &Backup) {
         let stopped: Vec<Fault> = (0..self.members()).map(|member| self.stop(member)).collect();
-        while self.inner.server.has_readers() {
+        let Inner { store, members, .. } = &*self.inner;
+        while members.iter().chain([store]).any(EmbeddedEtcd::has_readers) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.with_model(|model| {
@@ -248,6 +291,7 @@ impl Etcd {
             restored.config_mut().cluster_id += 1;
             *model = restored;
         });
+        members.iter().for_each(EmbeddedEtcd::copy_leader);
         self.inner.core.fault("etcd", format_args!("is restored at {}", self.revision()));
         drop(stopped);
     }
@@ -284,10 +328,35 @@ impl Etcd {
         self.with_model(|model| model.history().iter().map(told).collect())
     }
 
-    /// Works on the store. What that changes reaches clients as if one of them had done it.
+    /// Works on the store. What that changes reaches clients as if one of them had done it. A change of the
+    /// [configuration](ModelEtcd::config_mut) is one of all members, but for what they are called and where they are.
     pub fn with_model<T>(&self, work: impl FnOnce(&mut ModelEtcd) -> T) -> T {
-        self.inner.server.with_model(work)
+        let (result, changed) = self.inner.store.with_model(|model| {
+            let before = model.config().clone();
+            let result = work(model);
+            (result, Some(model.config().clone()).filter(|config| *config != before))
+        });
+        for (server, member) in self.inner.members.iter().zip(0..) {
+            if let Some(config) = &changed {
+                server.with_model(|model| *model.config_mut() = config_of(member, config));
+            }
+        }
+        result
     }
+
+    /// Looks at what a member has applied.
+    ///
+    /// # Panics
+    /// There is no such member.
+    pub fn with_member<T>(&self, member: usize, look: impl FnOnce(&ModelEtcd) -> T) -> T {
+        self.inner.members[member].with_model(|model| look(model))
+    }
+}
+
+/// A member is like the store, but for what it is called and where it is.
+fn config_of(member: usize, store: &ModelConfig) -> ModelConfig {
+    let member_id = store.member_id + member as u64;
+    ModelConfig { member_id, name: name_of(member), client_urls: vec![url(member)], ..store.clone() }
 }
 
 fn url(member: usize) -> String {

@@ -30,6 +30,8 @@ pub enum FaultKind {
     Restart,
     /// A member sends GOAWAY.
     Drain,
+    /// A member applies nothing.
+    Lag,
     /// The leader is lost.
     LeaderLoss,
     /// History is compacted, up to the store's revision.
@@ -42,7 +44,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Cut,
         Self::HalfOpen,
         Self::Partition,
@@ -51,6 +53,7 @@ impl FaultKind {
         Self::Refuse,
         Self::Restart,
         Self::Drain,
+        Self::Lag,
         Self::LeaderLoss,
         Self::Compaction,
         Self::Freeze,
@@ -155,6 +158,7 @@ impl Storm {
             FaultKind::Throttle => link.throttle(self.between(100, 1_000_000)),
             FaultKind::Refuse => link.refuse(),
             FaultKind::Restart => self.etcd.stop(member),
+            FaultKind::Lag => self.etcd.lag(member),
             FaultKind::LeaderLoss => self.etcd.lose_leader(),
             FaultKind::Freeze => host.freeze(),
             FaultKind::Suspend => host.suspend(),

@@ -67,7 +67,8 @@ fn a_suspended_hosts_clock_stands_still_but_for_its_boot_time() {
 fn a_killed_process_is_gone_with_its_connections_and_the_next_one_is_whole() {
     well(3, |world| async move {
         let host = world.host("a");
-        let open_streams = || world.etcd().with_model(|model| model.watch_streams().len());
+        let streams_of = |member| world.etcd().with_member(member, |model| model.watch_streams().len());
+        let open_streams = || (0..3).map(streams_of).sum::<usize>();
         let process = async |world: &World| {
             let client = world.host("a").client().connect().await?;
             let mut watch = client.watch(KeyRange::key("k"))?;

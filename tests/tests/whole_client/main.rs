@@ -7,6 +7,7 @@
 
 mod failures;
 mod hosts;
+mod lag;
 mod mended;
 mod network;
 mod planted;

@@ -1,5 +1,6 @@
 //! The model against etcd's rules, from outside.
 
+mod followers;
 mod history;
 mod keys;
 mod leases;
