@@ -82,7 +82,7 @@ impl fmt::Display for Counted {
             writeln!(f, "| call | {head}allocations |\n|---|{}--:|", "--:|".repeat(sizes.len()))?;
             for call in unique(counts.iter().map(|count| &*count.call)) {
                 let of: Vec<&&Count> = counts.iter().filter(|count| count.call == call).collect();
-                let at = |size| of.iter().find(|count| count.size == size);
+                let at = |size: &str| of.iter().find(|count| count.size == size);
                 let cell =
                     |size| at(size).map_or_else(String::new, |count| format!("{:.0}", count.instructions));
                 let cells: Vec<String> = sizes.iter().map(|&size| cell(size)).collect();

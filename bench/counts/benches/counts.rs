@@ -22,7 +22,7 @@ use gungraun::{
 /// What a call may take at most: instructions, and allocations in hundredths.
 fn limits(instructions: u64, allocations: u64) -> LibraryBenchmarkConfig {
     let entry = || EntryPoint::Custom(COUNTED.to_owned());
-    let mut callgrind = Callgrind::default();
+    let mut callgrind = Callgrind::with_args(["--cache-sim=no"]);
     callgrind.entry_point(entry()).hard_limits([(EventKind::Ir, instructions * CALLS)]);
     // An allocation counts if the counted call is among its callers, however deep.
     let mut dhat = Dhat::with_args(["--num-callers=100"]);

@@ -69,7 +69,7 @@ fn tokio_sleep(time: Duration) -> Task {
 }
 
 fn smol_sleep(time: Duration) -> Task {
-    Box::pin(async move { drop(smol::Timer::after(time).await) })
+    Box::pin(async move { _ = smol::Timer::after(time).await })
 }
 
 async fn connect(builder: ClientBuilder, endpoint: &str, per_stream: usize) -> Result<Client> {
