@@ -45,6 +45,7 @@ pub(crate) struct Times {
 struct Quantiles {
     count: u64,
     p50: Duration,
+    p999: Duration,
     p9999: Duration,
     longest: Duration,
 }
@@ -96,7 +97,7 @@ impl Histogram {
         let longest = Duration::from_nanos(self.longest.swap(0, Ordering::Relaxed));
         let count = steps.iter().sum();
         let at = |share: f64| Duration::from_nanos(quantile(&steps, share)).min(longest);
-        Quantiles { count, p50: at(0.5), p9999: at(0.9999), longest }
+        Quantiles { count, p50: at(0.5), p999: at(0.999), p9999: at(0.9999), longest }
     }
 }
 
@@ -124,7 +125,8 @@ impl fmt::Display for Times {
 
 impl fmt::Display for Quantiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [p50, p9999, longest] = [self.p50, self.p9999, self.longest].map(|time| time.as_secs_f64() * 1e6);
-        write!(f, "{p50:.1} us p50, {p9999:.1} us p99.99, {longest:.1} us longest")
+        let [p50, p999, p9999, longest] =
+            [self.p50, self.p999, self.p9999, self.longest].map(|time| time.as_secs_f64() * 1e6);
+        write!(f, "{p50:.1} us p50, {p999:.1} us p99.9, {p9999:.1} us p99.99, {longest:.1} us longest")
     }
 }

@@ -55,9 +55,13 @@ fn main() -> Result<()> {
     let mut runs = vec![Vec::new(); scenarios.len()];
     for _ in 0..rounds {
         for (scenario, runs) in scenarios.iter().zip(&mut runs) {
-            runs.push(take(*scenario, frames)?);
             #[cfg(etcd_watch_lock_times)]
-            println!("{scenario:?}: {}", held::times());
+            {
+                // The end of the run before is not part of this one.
+                held::times();
+                println!("{scenario:?}");
+            }
+            runs.push(take(*scenario, frames)?);
         }
     }
     println!("| events a frame | watches | consumers | CPU of an event | events/s |\n|--:|--:|--:|--:|--:|");

@@ -3,7 +3,7 @@
 use std::{
     env,
     io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -14,6 +14,8 @@ use crate::Scenario;
 pub(crate) struct Server {
     pub(crate) endpoint: String,
     child: Child,
+    /// Held open: it prints what it has sent.
+    _output: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -31,11 +33,10 @@ impl Server {
             command.args([name, &number.to_string()]);
         }
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let output = child.stdout.take().context("the server has an output")?;
-        let mut server = Self { endpoint: String::new(), child };
-        BufReader::new(output).read_line(&mut server.endpoint)?;
-        server.endpoint.truncate(server.endpoint.trim_end().len());
-        Ok(server)
+        let mut output = BufReader::new(child.stdout.take().context("the server has an output")?);
+        let mut endpoint = String::new();
+        output.read_line(&mut endpoint)?;
+        Ok(Self { endpoint: endpoint.trim_end().to_owned(), child, _output: output })
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use etcd_watch_bench::{PREFIX, usage};
 use etcd_watch_tokio::{KeyRange, Watch, WatchConfig, WatchError, WatchResponse};
 use futures_util::{StreamExt, stream::select_all};
@@ -49,13 +49,13 @@ async fn take_from(endpoint: &str, scenario: Scenario, expected: u64) -> Result<
     let config = WatchConfig::default().max_watches_per_stream(watches);
     let client = etcd_watch_tokio::builder().endpoints([endpoint]).watch_config(config).connect().await?;
     let opened = (0..watches).map(|_| client.watch(KeyRange::prefix(PREFIX)));
-    let mut opened: Vec<Watch> = opened.collect::<Result<_, _>>()?;
+    let opened: Vec<Watch> = opened.collect::<Result<_, _>>()?;
     let meter = Arc::new(Meter::new(expected));
     let (failed, mut failure) = mpsc::unbounded_channel();
     let share = watches.div_ceil(scenario.consumers as usize);
-    while !opened.is_empty() {
-        let rest = opened.split_off(share.min(opened.len()));
-        let (watches, meter, failed) = (std::mem::replace(&mut opened, rest), meter.clone(), failed.clone());
+    let mut opened = opened.into_iter();
+    while opened.len() > 0 {
+        let (watches, meter, failed) = (opened.by_ref().take(share).collect(), meter.clone(), failed.clone());
         tokio::spawn(async move {
             let _ = failed.send(consume(watches, &meter).await);
         });
@@ -107,7 +107,9 @@ impl Meter {
     fn taken(&self) -> Result<Taken> {
         let &(begun, cpu) = self.begun.get().context("a watch ended before any event came")?;
         let events = self.taken.load(Ordering::Relaxed);
-        anyhow::ensure!(events == self.expected, "{events} events were taken of {}", self.expected);
+        ensure!(events == self.expected, "{events} events were taken of {}", self.expected);
+        #[cfg(etcd_watch_lock_times)]
+        println!("taking: {}", crate::held::times());
         Ok(Taken { events, wall: begun.elapsed(), cpu: usage::cpu() - cpu })
     }
 }
