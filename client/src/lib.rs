@@ -169,6 +169,9 @@ pub use transport::{
     proxy::{Proxy, ProxyError},
 };
 pub use upkeep::sync::SyncError;
+#[cfg(etcd_watch_lock_times)]
+#[doc(hidden)]
+pub use watch::lock_times;
 pub use watch::{
     error::{Recovery, WatchError},
     handle::Watch,

@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    circles, codegen,
+    bench, circles, codegen, counts,
     needs::Needs,
     nextest::Nextest,
     run::{cargo, program, run, seconds, workspace},
@@ -75,6 +75,8 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
         run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     steps.step("core without std", check_core_without_std)?;
+    steps.step("bench of etcd-client", bench::check_peers)?;
+    steps.step("counts", check_counts)?;
     let nextest = steps.step("nextest", Nextest::provide)?;
     steps.step("servers and Go client", || test::fetch(Needs::EVERYTHING))?;
     steps.step("tests", || test::run_with(&nextest, Servers::Some, &[]))?;
@@ -122,6 +124,17 @@ fn clippy_by_features() -> Result<()> {
             ["clippy", "--package", package, "--features", features, "--examples", "--", "-D", "warnings"];
         run(&mut cargo(&check))?;
     }
+    Ok(())
+}
+
+/// Valgrind is no part of what builds and tests need, so machines without it pass.
+fn check_counts() -> Result<()> {
+    if counts::has_valgrind() {
+        return counts::count(&[]);
+    }
+    println!(
+        "NOT CHECKED: the core's counts of instructions and allocations, because valgrind is not installed"
+    );
     Ok(())
 }
 

@@ -7,6 +7,7 @@ mod bench;
 mod ci;
 mod circles;
 mod codegen;
+mod counted;
 mod counts;
 mod etcd;
 mod fuzz;
@@ -97,12 +98,10 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
-    /// Count the instructions of the core's hot paths under valgrind, and fail if they are too many.
-    ///
-    /// The ceilings are those of one compiler and C library, and valgrind is needed, so `ci` leaves this out.
-    /// `--markdown` prints the tables of docs/performance.md; `-- --help` lists the other arguments.
+    /// Count the instructions and allocations of the core's hot paths under valgrind, print the tables of
+    /// docs/performance.md, and fail if a count is above its limit.
     Counts {
-        /// Arguments for the program `counts`; `--check` if there are none.
+        /// Arguments for gungraun, such as a filter: `'*decode*'`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

@@ -67,7 +67,8 @@ const BUDGETS: &[Budget] = &[
     at_most("latency at 1,000 events/s, p99", "latency/1000/p99", 1.10, "x tonic + prost"),
     at_most("latency at 20,000 events/s, p50", "latency/20000/p50", 10.0, "us over tonic + prost"),
     at_most("latency at 20,000 events/s, p99", "latency/20000/p99", 1.10, "x tonic + prost"),
-    at_most("an idle watch of 100,000", "idle/bytes", 512.0, "B"),
+    at_most("an idle watch of 100,000, tokio", "idle/bytes/etcd-watch-tokio, one thread", 512.0, "B"),
+    at_most("an idle watch of 100,000, smol", "idle/bytes/etcd-watch-smol, one thread", 512.0, "B"),
     at_most("a scrape with 100,000 watches", "idle/scrape", 1.0, "ms"),
 ];
 

@@ -28,34 +28,46 @@ struct Scrape {
     seconds: f64,
 }
 
+/// On one thread each.
+const CLIENTS: [Program; 2] = [Program::Tokio, Program::Smol];
+
 /// Measures each number of watches once: memory doesn't differ from run to run.
 pub(crate) fn measure(programs: &Programs, results: &mut Results) -> Result<()> {
-    let head = ["watches", "memory of each", "stats", "watch_stats", "scrape"];
+    let head = ["watches", "client", "memory of each", "stats", "watch_stats", "scrape"];
     let mut table = Table::new("idle", head);
     for watches in WATCHES {
-        // No responses: the watches are created, and that is all.
-        let load = Load { watches, ..Load::new(1, 256, 0) };
-        let (_server, endpoint) = programs.serve(&load)?;
-        let mut command = programs.task("idle", Program::Tokio, &endpoint, watches)?;
-        let idle: Idle = Process::start(&mut command, CLIENT)?.end()?;
-        let each = idle.rss_after.saturating_sub(idle.rss_before) as f64 / watches as f64;
-        let scrape = scrape(programs, watches)?;
-        let millis = |seconds: f64| format!("{:.3} ms", seconds * 1e3);
-        table.row([
-            watches.to_string(),
-            format!("{each:.0} B"),
-            millis(idle.stats_seconds),
-            millis(idle.watch_stats_seconds),
-            scrape.map_or_else(String::new, millis),
-        ]);
-        // The last ones are those of the budgets.
-        results.set("idle/bytes", each);
-        if let Some(seconds) = scrape {
-            results.set("idle/scrape", seconds * 1e3);
+        for client in CLIENTS {
+            let idle = of_client(programs, client, watches)?;
+            let each = idle.rss_after.saturating_sub(idle.rss_before) as f64 / watches as f64;
+            // The program that scrapes is on tokio.
+            let scrape = if client == Program::Tokio { scrape(programs, watches)? } else { None };
+            let millis = |seconds: f64| format!("{:.3} ms", seconds * 1e3);
+            table.row([
+                watches.to_string(),
+                client.name().to_owned(),
+                format!("{each:.0} B"),
+                millis(idle.stats_seconds),
+                millis(idle.watch_stats_seconds),
+                scrape.map_or_else(String::new, millis),
+            ]);
+            // The last ones are those of the budgets.
+            results.set(format!("idle/bytes/{}", client.name()), each);
+            if let Some(seconds) = scrape {
+                results.set("idle/scrape", seconds * 1e3);
+            }
         }
     }
     results.add(table);
     Ok(())
+}
+
+/// What a client tells of so many watches.
+fn of_client(programs: &Programs, client: Program, watches: u64) -> Result<Idle> {
+    // No responses: the watches are created, and that is all.
+    let load = Load { watches, ..Load::new(1, 256, 0) };
+    let (_server, endpoint) = programs.serve(&load)?;
+    let mut command = programs.task("idle", client, &endpoint, watches)?;
+    Process::start(&mut command, CLIENT)?.end()
 }
 
 /// The seconds that a scrape of the metrics takes.

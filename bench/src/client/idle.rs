@@ -25,10 +25,10 @@ pub(crate) struct Idle {
 
 pub(crate) async fn measure(session: Session<'_>, watches: usize) -> Result<Idle> {
     // The first watch allocates what is allocated once; it isn't counted.
-    all_run(&open(&session.client, 1)?).await?;
+    all_run(&open(&session.client, 1)?, session.sleep).await?;
     let rss_before = usage::rss()?;
     let opened = open(&session.client, watches)?;
-    all_run(&opened).await?;
+    all_run(&opened, session.sleep).await?;
     let rss_after = usage::rss()?;
     let client = &session.client;
     let idle = Idle {

@@ -21,10 +21,11 @@ const UNREACHABLE: Duration = Duration::from_secs(5);
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// A client, and what spawns tasks beside it.
+/// A client, and what spawns tasks beside it and sleeps.
 pub(crate) struct Session<'a> {
     pub(crate) client: Client,
     spawn: &'a dyn Fn(Task),
+    pub(crate) sleep: fn(Duration) -> Task,
 }
 
 impl Session<'_> {
@@ -44,22 +45,31 @@ impl On {
         match self {
             Self::Tokio(runtime) => runtime.block_on(async {
                 let client = connect(etcd_watch_tokio::builder(), endpoint, per_stream).await?;
-                task(Session { client, spawn: &|task| drop(tokio::spawn(task)) }).await
+                task(Session { client, spawn: &|task| drop(tokio::spawn(task)), sleep: tokio_sleep }).await
             }),
             Self::Smol => {
                 let executor = Arc::new(Executor::new());
                 smol::block_on(executor.run(async {
                     let builder = ClientBuilder::on(SmolRuntime::on(executor.clone()));
                     let client = connect(builder, endpoint, per_stream).await?;
-                    task(Session { client, spawn: &|task| executor.spawn(task).detach() }).await
+                    task(Session { client, spawn: &|task| executor.spawn(task).detach(), sleep: smol_sleep })
+                        .await
                 }))
             }
             Self::SmolGlobal => smol::block_on(async {
                 let client = connect(etcd_watch_smol::builder(), endpoint, per_stream).await?;
-                task(Session { client, spawn: &|task| smol::spawn(task).detach() }).await
+                task(Session { client, spawn: &|task| smol::spawn(task).detach(), sleep: smol_sleep }).await
             }),
         }
     }
+}
+
+fn tokio_sleep(time: Duration) -> Task {
+    Box::pin(tokio::time::sleep(time))
+}
+
+fn smol_sleep(time: Duration) -> Task {
+    Box::pin(async move { _ = smol::Timer::after(time).await })
 }
 
 async fn connect(builder: ClientBuilder, endpoint: &str, per_stream: usize) -> Result<Client> {

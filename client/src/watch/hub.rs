@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
     task::{Context, Waker},
 };
 
@@ -125,8 +125,16 @@ impl Hub {
         (self.clock)()
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    #[cfg(not(etcd_watch_lock_times))]
+    pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         lock(&self.state)
+    }
+
+    /// For the bench: how long the lock is held is measured.
+    #[cfg(etcd_watch_lock_times)]
+    #[track_caller]
+    pub(crate) fn lock(&self) -> crate::watch::lock_times::Timed<'_, State> {
+        crate::watch::lock_times::Timed::new(lock(&self.state))
     }
 
     /// A command of a handle; the driver performs what comes of it. What the command returns is dropped

@@ -9,6 +9,8 @@ pub(crate) mod error;
 pub(crate) mod handle;
 pub(crate) mod hub;
 pub(crate) mod links;
+#[cfg(etcd_watch_lock_times)]
+pub mod lock_times;
 pub(crate) mod log;
 #[cfg(feature = "metrics")]
 pub(crate) mod metrics;

@@ -3,113 +3,26 @@
 use std::hint::black_box;
 
 use bytes::Bytes;
-use etcd_watch_core::{Action, Delivery, Frame, Stats, StreamKey, WatchKey, WatchRequest, WatchStats};
+use etcd_watch_core::{
+    Action, Delivery, Frame, Stats, StreamKey, WatchKey, WatchRequest, WatchState, WatchStats,
+};
 
 use crate::{
     server::{Created, Machine, Running, request},
-    workload::{Run, Section, Unit, Workload},
+    workload::Run,
 };
-
-/// Calls whose cost must not depend on the number of watches. All are on one stream.
-pub(crate) const OF_WATCHES: Section = Section {
-    of: ["watch", "watches"],
-    sizes: &[1, 1_000, 100_000],
-    workloads: &[
-        Workload {
-            name: "take in a frame of 1 put",
-            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 2_180 }],
-            allocations: 2.1,
-            start: |watches| Box::new(TakeIn::of(Machine::with(watches, PER_STREAM))),
-        },
-        Workload {
-            name: "decode a frame of 1 put, take it in, and next twice",
-            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 3_306 }],
-            allocations: 2.1,
-            start: |watches| Box::new(Whole::of(Machine::with(watches, PER_STREAM))),
-        },
-        Workload {
-            name: "next that gets 1 response",
-            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 324 }],
-            allocations: 0.1,
-            start: |watches| Box::new(Take::of(Machine::with(watches, PER_STREAM), 1)),
-        },
-        Workload {
-            name: "next that gets nothing",
-            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 155 }],
-            allocations: 0.1,
-            start: |watches| Box::new(Take::of(Machine::with(watches, PER_STREAM), 0)),
-        },
-        Workload {
-            name: "take in a manual progress reply",
-            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 1_410 }],
-            allocations: 0.1,
-            start: |watches| Box::new(Progress::of(Machine::with(watches, PER_STREAM))),
-        },
-        Workload {
-            name: "watch, up to its create request",
-            units: &[Unit { name: "watch", of: 1, goal: None, ceiling: 3_810 }],
-            allocations: 4.5,
-            start: |watches| Box::new(Open::of(Machine::with(watches, PER_STREAM))),
-        },
-        Workload {
-            name: "take in a Created frame",
-            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 2_258 }],
-            allocations: 0.5,
-            start: |watches| Box::new(TakeInCreated::of(Machine::with(watches, PER_STREAM))),
-        },
-        Workload {
-            name: "watch_stats of 1 watch",
-            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 249 }],
-            allocations: 0.1,
-            start: |watches| Box::new(AskStats::of(Machine::with(watches, PER_STREAM))),
-        },
-        Workload {
-            name: "stats and max_lag, as an export of metrics asks for them",
-            units: &[Unit { name: "export", of: 1, goal: None, ceiling: 162 }],
-            allocations: 0.1,
-            start: |watches| Box::new(Export::of(Machine::with(watches, PER_STREAM))),
-        },
-    ],
-};
-
-/// Calls whose cost must not depend on the number of streams. Each has one watch.
-pub(crate) const OF_STREAMS: Section = Section {
-    of: ["stream", "streams"],
-    sizes: &[1, 1_000, 10_000],
-    workloads: &[
-        Workload {
-            name: "poll_timeout",
-            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 9 }],
-            allocations: 0.1,
-            start: |streams| Box::new(PollTimeout::of(Machine::with(streams, 1))),
-        },
-        Workload {
-            name: "take in a frame of 1 put",
-            units: &[Unit { name: "frame", of: 1, goal: None, ceiling: 2_412 }],
-            allocations: 2.1,
-            start: |streams| Box::new(TakeIn::of(Machine::with(streams, 1))),
-        },
-        Workload {
-            name: "next that gets 1 response",
-            units: &[Unit { name: "call", of: 1, goal: None, ceiling: 324 }],
-            allocations: 0.1,
-            start: |streams| Box::new(Take::of(Machine::with(streams, 1), 1)),
-        },
-    ],
-};
-
-/// One stream has room for all watches of a workload.
-const PER_STREAM: usize = 1_000_000;
 
 /// Hands in a frame with one event, and takes the action that comes of it.
-struct TakeIn {
+pub struct TakeIn {
     machine: Machine,
     frame: Option<(Running, Frame)>,
     told: Option<WatchKey>,
 }
 
 impl TakeIn {
-    fn of(machine: Machine) -> Self {
+    /// In this machine.
+    #[must_use]
+    pub fn of(machine: Machine) -> Self {
         Self { machine, frame: None, told: None }
     }
 }
@@ -142,14 +55,16 @@ impl Run for TakeIn {
 }
 
 /// Takes a frame with one event all the way from its bytes to the consumer, which looks whether there is more.
-struct Whole {
+pub struct Whole {
     machine: Machine,
     frame: Option<(Running, Bytes)>,
     taken: Option<Delivery>,
 }
 
 impl Whole {
-    fn of(machine: Machine) -> Self {
+    /// In this machine.
+    #[must_use]
+    pub fn of(machine: Machine) -> Self {
         Self { machine, frame: None, taken: None }
     }
 }
@@ -179,18 +94,18 @@ impl Run for Whole {
     }
 }
 
-/// Takes what a watch has, in a call that is the first after an event, or the second.
-struct Take {
+/// Takes the one response that a watch has.
+pub struct Take {
     machine: Machine,
-    /// How many responses the call gets: 1 or 0.
-    gets: usize,
     watch: Option<WatchKey>,
     taken: Option<Delivery>,
 }
 
 impl Take {
-    fn of(machine: Machine, gets: usize) -> Self {
-        Self { machine, gets, watch: None, taken: None }
+    /// In this machine.
+    #[must_use]
+    pub fn of(machine: Machine) -> Self {
+        Self { machine, watch: None, taken: None }
     }
 }
 
@@ -201,15 +116,7 @@ impl Run for Take {
         if let Some(watch) = self.watch {
             assert!(machine.watcher.next(machine.now, watch).is_none(), "nothing is left");
         }
-        machine.tick();
-        let running = machine.any();
-        let event = machine.event(running);
-        machine.watcher.handle_frame(machine.now, running.stream, Ok(event));
-        while machine.watcher.poll_action().is_some() {}
-        if self.gets == 0 {
-            assert!(machine.watcher.next(machine.now, running.watch).is_some(), "the event is there");
-        }
-        self.watch = Some(running.watch);
+        self.watch = Some(machine.receive().watch);
     }
 
     fn call(&mut self) {
@@ -218,23 +125,54 @@ impl Run for Take {
     }
 
     fn check(&self) {
-        let taken = match &self.taken {
-            Some(Delivery::Response(response)) => response.len(),
-            _ => 0,
-        };
-        assert_eq!(taken, self.gets, "as many events are taken as there are");
+        assert!(matches!(&self.taken, Some(Delivery::Response(response)) if response.len() == 1));
+    }
+}
+
+/// Looks for more after the one response that a watch had.
+pub struct TakeNothing {
+    machine: Machine,
+    watch: Option<WatchKey>,
+    found: bool,
+}
+
+impl TakeNothing {
+    /// In this machine.
+    #[must_use]
+    pub fn of(machine: Machine) -> Self {
+        Self { machine, watch: None, found: true }
+    }
+}
+
+impl Run for TakeNothing {
+    fn prepare(&mut self) {
+        let machine = &mut self.machine;
+        let watch = machine.receive().watch;
+        assert!(machine.watcher.next(machine.now, watch).is_some(), "the event is there");
+        (self.watch, self.found) = (Some(watch), true);
+    }
+
+    fn call(&mut self) {
+        let Some(watch) = self.watch else { return };
+        self.found = self.machine.watcher.next(self.machine.now, watch).is_some();
+    }
+
+    fn check(&self) {
+        assert!(!self.found, "there is no more");
     }
 }
 
 /// Hands in a reply to a manual progress request, which no consumer wants to hear of.
-struct Progress {
+pub struct Progress {
     machine: Machine,
     frame: Option<Frame>,
     seen: u64,
 }
 
 impl Progress {
-    fn of(machine: Machine) -> Self {
+    /// In this machine.
+    #[must_use]
+    pub fn of(machine: Machine) -> Self {
         Self { machine, frame: None, seen: 0 }
     }
 }
@@ -260,14 +198,16 @@ impl Run for Progress {
 }
 
 /// Opens one more watch, and takes the actions up to its create request.
-struct Open {
+pub struct Open {
     machine: Machine,
     request: Option<WatchRequest>,
     sent: Option<Action>,
 }
 
 impl Open {
-    fn of(machine: Machine) -> Self {
+    /// In this machine.
+    #[must_use]
+    pub fn of(machine: Machine) -> Self {
         Self { machine, request: None, sent: None }
     }
 }
@@ -300,13 +240,15 @@ impl Run for Open {
 }
 
 /// Hands in the server's answer to a create.
-struct TakeInCreated {
+pub struct TakeInCreated {
     machine: Machine,
     frame: Option<(StreamKey, Frame)>,
 }
 
 impl TakeInCreated {
-    fn of(machine: Machine) -> Self {
+    /// In this machine.
+    #[must_use]
+    pub fn of(machine: Machine) -> Self {
         Self { machine, frame: None }
     }
 }
@@ -333,19 +275,21 @@ impl Run for TakeInCreated {
     fn check(&self) {
         let newest =
             self.machine.running.last().and_then(|last| self.machine.watcher.watch_stats(last.watch));
-        assert!(newest.is_some_and(|stats| stats.state == etcd_watch_core::WatchState::Active));
+        assert!(newest.is_some_and(|stats| stats.state == WatchState::Active));
     }
 }
 
 /// Asks how one watch is doing.
-struct AskStats {
+pub struct AskStats {
     machine: Machine,
     running: Option<Running>,
     stats: Option<WatchStats>,
 }
 
 impl AskStats {
-    fn of(machine: Machine) -> Self {
+    /// In this machine.
+    #[must_use]
+    pub fn of(machine: Machine) -> Self {
         Self { machine, running: None, stats: None }
     }
 }
@@ -366,17 +310,16 @@ impl Run for AskStats {
 }
 
 /// Asks for what is exported as metrics, while nothing waits for a consumer but one.
-struct Export {
+pub struct Export {
     machine: Machine,
     exported: Option<(Stats, u64)>,
 }
 
 impl Export {
-    fn of(mut machine: Machine) -> Self {
-        let running = machine.any();
-        let event = machine.event(running);
-        machine.watcher.handle_frame(machine.now, running.stream, Ok(event));
-        while machine.watcher.poll_action().is_some() {}
+    /// In this machine.
+    #[must_use]
+    pub fn of(mut machine: Machine) -> Self {
+        machine.receive();
         Self { machine, exported: None }
     }
 }
@@ -393,12 +336,14 @@ impl Run for Export {
 }
 
 /// Asks when the machine wants to be called.
-struct PollTimeout {
+pub struct PollTimeout {
     machine: Machine,
 }
 
 impl PollTimeout {
-    fn of(machine: Machine) -> Self {
+    /// In this machine.
+    #[must_use]
+    pub fn of(machine: Machine) -> Self {
         Self { machine }
     }
 }

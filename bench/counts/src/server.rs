@@ -1,7 +1,6 @@
 //! A server that says what a workload wants it to say, and the machine that it serves.
 
 use bytes::Bytes;
-use etcd_watch_bench::PREFIX;
 use etcd_watch_core::{
     Action, Frame, Instant, KeyRange, Opened, Request, ServerVersion, StreamKey, WatchConfig, WatchKey,
     WatchRequest, Watcher,
@@ -11,6 +10,11 @@ use etcd_watch_proto::{
     mvccpb::{Event, KeyValue},
     prost::Message,
 };
+
+use crate::workload::CALLS;
+
+/// What the keys of all events begin with.
+const PREFIX: &str = "/registry/pods/";
 
 /// The ids that etcd gives a cluster of one; like most, they take ten bytes each.
 const CLUSTER_ID: u64 = 0xcdf8_1819_4e3a_8c32;
@@ -62,7 +66,7 @@ pub(crate) struct Running {
 }
 
 /// A machine, and its server.
-pub(crate) struct Machine {
+pub struct Machine {
     pub(crate) watcher: Watcher,
     pub(crate) now: Instant,
     pub(crate) running: Vec<Running>,
@@ -70,9 +74,21 @@ pub(crate) struct Machine {
     turns: usize,
 }
 
+/// A machine with so many watches, all on one stream.
+#[must_use]
+pub fn of_watches(watches: usize) -> Machine {
+    Machine::with(watches, watches + usize::try_from(2 * CALLS).unwrap_or(usize::MAX))
+}
+
+/// A machine with so many streams, of one watch each.
+#[must_use]
+pub fn of_streams(streams: usize) -> Machine {
+    Machine::with(streams, 1)
+}
+
 impl Machine {
     /// A machine with `watches` running watches on streams of at most `per_stream`.
-    pub(crate) fn with(watches: usize, per_stream: usize) -> Self {
+    fn with(watches: usize, per_stream: usize) -> Self {
         let config = WatchConfig::default().max_watches_per_stream(per_stream);
         let watcher = Watcher::new(config, 1).expect("a valid configuration");
         let now = Instant::from_nanos(1_000_000_000);
@@ -98,6 +114,16 @@ impl Machine {
     pub(crate) fn any(&mut self) -> Running {
         self.turns += 7_919;
         self.running[self.turns % self.running.len()]
+    }
+
+    /// Some watch receives an event, after a while.
+    pub(crate) fn receive(&mut self) -> Running {
+        self.tick();
+        let running = self.any();
+        let event = self.event(running);
+        self.watcher.handle_frame(self.now, running.stream, Ok(event));
+        while self.watcher.poll_action().is_some() {}
+        running
     }
 
     /// The next event for a watch, of 256 bytes.
