@@ -87,7 +87,8 @@ fn one(seed: u64, arguments: &Arguments) -> bool {
 fn many(arguments: &Arguments) -> bool {
     let (begun, settings, mut total) = (Instant::now(), arguments.settings(), Counts::default());
     let result = arguments.seeds.run(|seed| simulate(seed, settings), |counts| total += &counts);
-    if let Err((seed, failure)) = &result {
+    let is_well = result.is_ok();
+    if let Err((seed, failure)) = result {
         println!("seed {seed} fails after {:.1?}: {}", begun.elapsed(), failure.what);
         println!("{}", failure.shrink());
     }
@@ -97,7 +98,7 @@ fn many(arguments: &Arguments) -> bool {
         "{seconds:.0} s on {jobs} threads: {:.0} watch-seconds a second on each",
         total.watch_time.as_secs_f64() / seconds / jobs.get() as f64
     );
-    result.is_ok()
+    is_well
 }
 
 /// The first seed by which each planted bug is found.

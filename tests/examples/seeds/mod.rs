@@ -19,7 +19,7 @@ pub(crate) struct Seeds {
     pub(crate) seeds: Option<u64>,
     /// No seed is begun after so many minutes.
     #[arg(long, value_name = "N")]
-    minutes: Option<NonZeroU64>,
+    pub(crate) minutes: Option<NonZeroU64>,
     /// How many threads run seeds.
     #[arg(long, value_name = "N", default_value_t = NonZeroUsize::MIN)]
     pub(crate) jobs: NonZeroUsize,
