@@ -36,13 +36,10 @@ impl Seeds {
         run: impl Fn(u64) -> Result<T, E> + Sync,
         add: impl FnMut(T) + Send,
     ) -> Result<(), (u64, E)> {
+        let unless_given = if self.minutes.is_some() { u64::MAX } else { 1000 };
         let all = Run {
             next: AtomicU64::new(self.first),
-            last: self.first.saturating_add(self.seeds.unwrap_or(if self.minutes.is_some() {
-                u64::MAX
-            } else {
-                1000
-            })),
+            last: self.first.saturating_add(self.seeds.unwrap_or(unless_given)),
             ends: self.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes.get())),
             has_failed: AtomicBool::new(false),
             failures: Mutex::new(Vec::new()),
