@@ -65,7 +65,7 @@ pub(super) async fn linearizable(world: World, puts: Puts) -> Result<(), BoxErro
 pub(super) async fn cache(world: World) -> Result<(), BoxError> {
     play(world, Faults::all().every(Duration::from_secs(2)), 2 * SHORT, |stage| {
         let client = stage.site("reader")?.client;
-        Ok(vec![Box::pin(caches::always_the_store_at_one_revision(stage.clone(), client, 500))])
+        Ok(vec![Box::pin(caches::always_the_store_at_one_revision(stage.clone(), client, 500, 10))])
     })
     .await
 }
@@ -75,7 +75,7 @@ pub(super) async fn session(world: World, lasts: Duration, service: Service) -> 
         let sites = stage.sites(&["a", "b", "c", "d"])?;
         let naps = sites.iter().map(|site| Box::pin(sessions::nap(stage.clone(), site.host.clone())) as Part);
         let mut parts: Vec<Part> = naps.collect();
-        let services = Services { sites, ttl: 2..15, pause: 30_000, least: 10, service };
+        let services = Services { sites, ttl: 2..15, pause: 30_000, least: 4, service };
         let told = sessions::are_told_in_time(stage.clone(), services);
         parts.push(Box::pin(told));
         Ok(parts)
@@ -122,7 +122,7 @@ pub(super) async fn config(world: World, lasts: Duration, how: Reader) -> Result
     play(world, on_the_way().every(Duration::from_secs(3)), lasts, |stage| {
         let site = stage.site("reader")?;
         let sleeper = stand_still_in_turn(stage.clone(), vec![site.host.clone()]);
-        let reader = configs::are_the_last_good_value(stage.clone(), site, 1000, how);
+        let reader = configs::are_the_last_good_value(stage.clone(), site, 1000, 10, how);
         Ok(vec![Box::pin(reader), Box::pin(sleeper)])
     })
     .await

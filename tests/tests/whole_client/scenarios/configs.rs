@@ -81,11 +81,12 @@ fn write(etcd: &Etcd, a: &str, b: &str) {
 }
 
 /// A configuration is read whenever it changes, while it is written, spoilt and deleted, up to `pause` milliseconds after
-/// each other.
+/// each other. It has to be read `least` times.
 pub(super) async fn are_the_last_good_value(
     stage: Stage,
     site: Site,
     pause: u64,
+    least: u64,
     how: Reader,
 ) -> Result<(), BoxError> {
     let world = stage.world();
@@ -108,7 +109,7 @@ pub(super) async fn are_the_last_good_value(
     let last = u64::MAX.to_string();
     write(world.etcd(), &last, &last);
     let reads = soon("the last value", reading).await?.ok_or("the reader has died")??;
-    if reads < 10 { Err("hardly anything was read".into()) } else { Ok(()) }
+    if reads < least { Err("hardly anything was read".into()) } else { Ok(()) }
 }
 
 /// Until the last value has come; how many there were.
