@@ -1,77 +1,61 @@
 //! Simulates until it is told to stop, or a promise is broken:
 //!
 //! ```sh
-//! cargo run --release -p etcd-watch-testkit --example simulate -- --seeds 10000
-//! cargo run --release -p etcd-watch-testkit --example simulate -- --minutes 10 --jobs 2
-//! cargo run --release -p etcd-watch-testkit --example simulate -- --seed 42 --transcript
-//! cargo run --release -p etcd-watch-testkit --example simulate -- --planted
+//! cargo xtask simulate --seeds 10000
+//! cargo xtask simulate --minutes 10 --jobs 2
+//! cargo xtask simulate --seed 42 --transcript
+//! cargo xtask simulate --planted
 //! ```
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it is what the program is for")]
 
+mod seeds;
+
+use std::num::NonZeroU64;
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use etcd_watch_testkit::machines::{Counts, Failure, Plan, Planted, Settings, run, simulate};
 
+use seeds::Seeds;
+
+/// Simulates clusters and clients in virtual time until a promise is broken.
+#[derive(Parser)]
 struct Arguments {
-    first: u64,
-    seeds: Option<u64>,
-    minutes: Option<u64>,
-    jobs: usize,
-    settings: Settings,
+    #[command(flatten)]
+    seeds: Seeds,
+    /// How long a run lasts, in seconds of virtual time.
+    #[arg(long, value_name = "N")]
+    seconds: Option<u64>,
+    /// The mean time between two steps, in milliseconds.
+    #[arg(long, value_name = "MS")]
+    pace: Option<NonZeroU64>,
+    /// Only this seed.
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["first", "seeds", "minutes", "jobs", "planted"])]
     seed: Option<u64>,
+    /// Print what happens, step by step.
+    #[arg(long)]
     transcript: bool,
+    /// Say by which seed each planted bug is found, and by how few steps.
+    #[arg(long, conflicts_with_all = ["minutes", "jobs"])]
     planted: bool,
 }
 
-fn arguments() -> Result<Arguments, String> {
-    let mut arguments = Arguments {
-        first: 0,
-        seeds: None,
-        minutes: None,
-        jobs: 1,
-        settings: Settings::default(),
-        seed: None,
-        transcript: false,
-        planted: false,
-    };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut number = || {
-            let value = words.next().ok_or_else(|| format!("{word} needs a number"))?;
-            value.parse::<u64>().map_err(|_| format!("{word} {value}: not a number"))
-        };
-        match word.as_str() {
-            "--first" => arguments.first = number()?,
-            "--seeds" => arguments.seeds = Some(number()?),
-            "--minutes" => arguments.minutes = Some(number()?),
-            "--jobs" => arguments.jobs = usize::try_from(number()?).unwrap_or(1).max(1),
-            "--seconds" => arguments.settings.duration = Duration::from_secs(number()?),
-            "--pace" => arguments.settings.pace = Duration::from_millis(number()?.max(1)),
-            "--seed" => arguments.seed = Some(number()?),
-            "--transcript" => arguments.transcript = true,
-            "--planted" => arguments.planted = true,
-            _ => {
-                return Err(format!(
-                    "{word}: use --first N, --seeds N, --minutes N, --jobs N, --seconds N (simulated, of a run), \
-                     --pace MS (between two steps), --seed N [--transcript], or --planted"
-                ));
-            }
+impl Arguments {
+    fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        if let Some(seconds) = self.seconds {
+            settings.duration = Duration::from_secs(seconds);
         }
+        if let Some(pace) = self.pace {
+            settings.pace = Duration::from_millis(pace.get());
+        }
+        settings
     }
-    Ok(arguments)
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments() {
-        Ok(arguments) => arguments,
-        Err(what) => {
-            println!("{what}");
-            return ExitCode::from(2);
-        }
-    };
+    let arguments = Arguments::parse();
     let is_well = if arguments.planted {
         find_planted(&arguments)
     } else if let Some(seed) = arguments.seed {
@@ -83,10 +67,10 @@ fn main() -> ExitCode {
 }
 
 fn one(seed: u64, arguments: &Arguments) -> bool {
-    match simulate(seed, arguments.settings) {
+    match simulate(seed, arguments.settings()) {
         Ok(counts) => {
             if arguments.transcript {
-                let plan = Plan::generate(seed, arguments.settings);
+                let plan = Plan::generate(seed, arguments.settings());
                 let all = Failure { plan, what: String::new() }.transcript();
                 all.iter().for_each(|line| println!("{line}"));
             }
@@ -101,69 +85,35 @@ fn one(seed: u64, arguments: &Arguments) -> bool {
 }
 
 fn many(arguments: &Arguments) -> bool {
-    let begun = Instant::now();
-    let next = AtomicU64::new(arguments.first);
-    let unless_given = if arguments.minutes.is_some() { u64::MAX / 2 } else { 1_000 };
-    let last = arguments.first + arguments.seeds.unwrap_or(unless_given);
-    let ends = arguments.minutes.map(|minutes| begun + Duration::from_secs(60 * minutes));
-    let total = Mutex::new(Counts::default());
-    let failed = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..arguments.jobs {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let is_over = seed >= last || ends.is_some_and(|end| Instant::now() >= end);
-                    if is_over || failed.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    match simulate(seed, arguments.settings) {
-                        Ok(counts) => {
-                            let mut total = total.lock().expect("no one panics with it");
-                            *total += &counts;
-                            if total.runs.is_multiple_of(50_000) {
-                                println!(
-                                    "after {:.0?}, {}",
-                                    begun.elapsed(),
-                                    total.to_string().lines().next().unwrap_or("")
-                                );
-                            }
-                        }
-                        Err(failure) => {
-                            if !failed.swap(true, Ordering::Relaxed) {
-                                println!("seed {seed} fails after {:.1?}: {}", begun.elapsed(), failure.what);
-                                println!("{}", failure.shrink());
-                            }
-                        }
-                    }
-                }
-            });
-        }
-    });
-    let total = total.into_inner().expect("no one panicked with it");
-    let seconds = begun.elapsed().as_secs_f64();
+    let (begun, settings, mut total) = (Instant::now(), arguments.settings(), Counts::default());
+    let result = arguments.seeds.run(|seed| simulate(seed, settings), |counts| total += &counts);
+    let is_well = result.is_ok();
+    if let Err((seed, failure)) = result {
+        println!("seed {seed} fails after {:.1?}: {}", begun.elapsed(), failure.what);
+        println!("{}", failure.shrink());
+    }
+    let (seconds, jobs) = (begun.elapsed().as_secs_f64(), arguments.seeds.jobs);
     println!("{total}");
     println!(
-        "{:.0} s on {} threads: {:.0} watch-seconds a second on each",
-        seconds,
-        arguments.jobs,
-        total.watch_time.as_secs_f64() / seconds / arguments.jobs as f64
+        "{seconds:.0} s on {jobs} threads: {:.0} watch-seconds a second on each",
+        total.watch_time.as_secs_f64() / seconds / jobs.get() as f64
     );
-    !failed.into_inner()
+    is_well
 }
 
 /// The first seed by which each planted bug is found.
 fn find_planted(arguments: &Arguments) -> bool {
     let mut all_found = true;
+    let (first, settings) = (arguments.seeds.first, arguments.settings());
     for planted in Planted::ALL {
         let failure =
-            (arguments.first..arguments.first + arguments.seeds.unwrap_or(1_000)).find_map(|seed| {
-                let plan = Plan { planted: Some(planted), ..Plan::generate(seed, arguments.settings) };
+            (first..first.saturating_add(arguments.seeds.seeds.unwrap_or(1_000))).find_map(|seed| {
+                let plan = Plan { planted: Some(planted), ..Plan::generate(seed, settings) };
                 run(&plan).err()
             });
         match failure {
             Some(failure) => {
-                let seeds = failure.plan.seed - arguments.first + 1;
+                let seeds = failure.plan.seed - first + 1;
                 let smallest = failure.shrink();
                 println!(
                     "{planted:?}: found with seed {seeds} of these, {} steps: {}",

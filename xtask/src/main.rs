@@ -130,6 +130,16 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Simulate services with the whole client in them in virtual time, with everything that can go wrong, and check every
+    /// promise.
+    ///
+    /// For example `--minutes 10 --jobs 2`, `--first 42 --seeds 1 --only queue`, or `--planted 100` for bugs planted on
+    /// purpose.
+    SimulateClient {
+        /// Arguments for the simulator; `-- --help` lists them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Break a real cluster of three for as long as you like, and check everything that clients are delivered.
     ///
     /// `cargo xtask soak --minutes 60 --version 3.5.30 --svg soak.svg`; `--help` after `--` tells all of it.
@@ -154,7 +164,8 @@ fn main() -> anyhow::Result<()> {
         Chore::Counts { arguments } => counts::count(&arguments),
         Chore::Bench { no_peers, arguments } => bench::measure(!no_peers, &arguments),
         Chore::PublicApi { check } => public_api::run(check),
-        Chore::Simulate { arguments } => simulate::run_seeds(&arguments),
+        Chore::Simulate { arguments } => simulate::simulate_machines(&arguments),
+        Chore::SimulateClient { arguments } => simulate::simulate_client(&arguments),
         Chore::Soak { arguments } => soak::soak(&arguments),
         Chore::Ci => ci::run_all(),
     }

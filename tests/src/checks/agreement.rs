@@ -20,6 +20,8 @@ pub struct WatchLog {
     name: String,
     watched: Watched,
     received: Vec<Received>,
+    /// The last revision of which something has come, or that a bookmark has passed.
+    last: i64,
     /// It is known where it begins.
     has_begun: bool,
     has_ended: bool,
@@ -29,7 +31,7 @@ impl WatchLog {
     /// Of a watch that begins at [`Watched::from`](field@Watched::from). The name tells it from others where they disagree.
     #[must_use]
     pub fn new(name: impl Into<String>, watched: Watched) -> Self {
-        Self { name: name.into(), watched, received: Vec::new(), has_begun: true, has_ended: false }
+        Self { name: name.into(), watched, received: Vec::new(), last: 0, has_begun: true, has_ended: false }
     }
 
     /// Of a watch from now on: it begins after the bookmark of its first response, which is that of its creation.
@@ -45,6 +47,8 @@ impl WatchLog {
             self.watched.from = response.bookmark.map(|bookmark| bookmark + 1).or(event).unwrap_or_default();
             self.has_begun = true;
         }
+        let events = response.events.iter().map(|event| Change::from(event).revision());
+        self.last = events.chain(response.bookmark).fold(self.last, i64::max);
         self.received.push(response);
     }
 
@@ -80,13 +84,7 @@ impl WatchLog {
     /// Everything that it has to receive up to this revision has come, as far as it knows; 0 before it has begun.
     #[must_use]
     pub fn reached(&self) -> i64 {
-        if !self.has_begun {
-            return 0;
-        }
-        let events = self.received.iter().flat_map(|response| &response.events);
-        let events = events.map(|event| Change::from(event).revision());
-        let bookmarks = self.received.iter().filter_map(|response| response.bookmark);
-        events.chain(bookmarks).chain([self.watched.from - 1]).max().unwrap_or_default()
+        if self.has_begun { self.last.max(self.watched.from - 1) } else { 0 }
     }
 
     /// Whether it has come to a revision, or need not.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use etcd_watch_client::cache::{Cache, CacheError, Snapshot};
-use etcd_watch_proto::{etcdserverpb::RangeRequest, mvccpb::KeyValue};
+use etcd_watch_proto::mvccpb::KeyValue;
 
 use super::{
     history::{Demand, Outcome, Request},
     recorder::{RecordedClient, range_answer},
+    translate::range_request,
 };
 
 /// The reads return what the cache's own do. A read is of all that the cache has.
@@ -44,12 +45,7 @@ impl RecordedClient {
         demand: Demand,
         read: impl Future<Output = Result<Snapshot, CacheError>>,
     ) -> Result<Snapshot, CacheError> {
-        let range = cache.key_range();
-        let range = RangeRequest {
-            key: range.start().clone(),
-            range_end: range.end().clone(),
-            ..RangeRequest::default()
-        };
+        let range = range_request(cache.key_range());
         let operation = self.recorder().begin(self.number(), Request::Cached(range, demand));
         let result = read.await;
         let outcome = match &result {

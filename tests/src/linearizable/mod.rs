@@ -65,7 +65,7 @@ pub use checked::Checked;
 pub use checker::check;
 pub use history::{Answer, Demand, Operation, Outcome, Request};
 pub use recorder::{RecordedClient, Recorder};
-pub use translate::range_response;
+pub use translate::{range_request, range_response};
 pub use truth::Truth;
 pub use workload::{Kinds, Workload};
 

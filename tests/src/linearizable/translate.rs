@@ -25,6 +25,13 @@ pub(super) fn key_range(key: &Bytes, range_end: &Bytes) -> KeyRange {
     }
 }
 
+/// A read of these keys, with every option at its default, as it is on the wire.
+#[must_use]
+pub fn range_request(range: &KeyRange) -> pb::RangeRequest {
+    let (key, range_end) = (range.start().clone(), range.end().clone());
+    pb::RangeRequest { key, range_end, ..pb::RangeRequest::default() }
+}
+
 pub(super) fn get(range: &pb::RangeRequest) -> Get {
     let get = Get::new(key_range(&range.key, &range.range_end))
         .limit(range.limit)

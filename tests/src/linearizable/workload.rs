@@ -12,7 +12,7 @@ use etcd_watch_proto::etcdserverpb::{
 };
 use fastrand::Rng;
 
-use super::recorder::RecordedClient;
+use super::{recorder::RecordedClient, translate::range_request};
 
 /// How long the shortest leases live, in seconds: etcd gives no less.
 const TTL: u32 = 2;
@@ -218,12 +218,7 @@ impl Workload {
 
     /// Reads of all keys around puts of several, none twice, or around a delete.
     fn branch(&mut self) -> Vec<RequestOp> {
-        let all = KeyRange::prefix(self.prefix.clone());
-        let read = RangeRequest {
-            key: all.start().clone(),
-            range_end: all.end().clone(),
-            ..RangeRequest::default()
-        };
+        let read = range_request(&KeyRange::prefix(self.prefix.clone()));
         let mut ops = vec![Op::RequestRange(read.clone())];
         match self.random.u32(..4) {
             0 => {}

@@ -128,6 +128,12 @@ impl ModelEtcd {
         Some(self.store.compact_revision()).filter(|revision| *revision >= 0)
     }
 
+    /// Every revision at which history was compacted, in order.
+    #[must_use]
+    pub fn compactions(&self) -> &[i64] {
+        self.store.compactions()
+    }
+
     /// Every change there ever was, in order, compacted ones too: what watches are checked against. Of a store that was
     /// [started at a revision](Self::starting_at), first the last change of each pair.
     #[must_use]

@@ -19,6 +19,8 @@ pub(super) struct Store {
     revision: i64,
     /// -1 until the first compaction, as in etcd.
     compact_revision: i64,
+    /// Every revision at which it was compacted, in order.
+    compactions: Vec<i64>,
     /// Keys whose delete at that very revision is lost.
     lost: BTreeSet<Bytes>,
     /// Each key's changes in order; compaction prunes them.
@@ -32,6 +34,7 @@ impl Store {
         Self {
             revision: 1,
             compact_revision: -1,
+            compactions: Vec::new(),
             lost: BTreeSet::new(),
             versions: BTreeMap::new(),
             history: Vec::new(),
@@ -66,6 +69,10 @@ impl Store {
 
     pub(super) fn compact_revision(&self) -> i64 {
         self.compact_revision
+    }
+
+    pub(super) fn compactions(&self) -> &[i64] {
+        &self.compactions
     }
 
     pub(super) fn history(&self) -> &[Change] {
@@ -147,6 +154,7 @@ impl Store {
             return Err(ModelError::FutureRevision);
         }
         self.compact_revision = revision;
+        self.compactions.push(revision);
         let lost = &mut self.lost;
         lost.clear();
         self.versions.retain(|key, versions| {
@@ -372,6 +380,7 @@ mod tests {
         put(&mut store, "a");
         store.compact(3, false).expect("in the past");
         assert_eq!(store.history().len(), 2);
+        assert_eq!(store.compactions(), [3]);
     }
 
     #[test]

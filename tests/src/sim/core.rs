@@ -34,6 +34,8 @@ pub(super) struct Core {
     pub(super) servers: Mutex<Vec<Arc<ServerState>>>,
     cause: Mutex<Option<Cause>>,
     failed: Notify,
+    /// How long clients lived that are gone.
+    client_time: Mutex<Duration>,
     /// The run has ended: nothing may be started any more.
     is_over: AtomicBool,
     polls: Mutex<Polls>,
@@ -62,6 +64,7 @@ impl Core {
             servers: Mutex::default(),
             cause: Mutex::default(),
             failed: Notify::new(),
+            client_time: Mutex::default(),
             is_over: AtomicBool::new(false),
             polls: Mutex::default(),
             connections: AtomicU64::new(0),
@@ -133,9 +136,27 @@ impl Core {
         lock(&self.cause).take()
     }
 
-    /// Completes when the run has failed.
-    pub(super) async fn failed(&self) {
-        self.failed.notified().await;
+    /// Completes when the run has failed, with the cause.
+    pub(super) async fn failed(&self) -> Cause {
+        loop {
+            let failed = self.failed.notified();
+            if let Some(cause) = self.take_cause() {
+                return cause;
+            }
+            failed.await;
+        }
+    }
+
+    /// A client is gone that lived for so long.
+    pub(super) fn client_lived(&self, time: Duration) {
+        *lock(&self.client_time) += time;
+    }
+
+    /// How long all clients have lived together.
+    pub(super) fn client_time(&self) -> Duration {
+        let now = self.now();
+        let alive: Duration = lock(&self.hosts).values().map(|host| host.client_time(now)).sum();
+        *lock(&self.client_time) + alive
     }
 
     pub(super) fn is_over(&self) -> bool {

@@ -32,6 +32,11 @@ struct State {
     since: Duration,
     /// How long it was suspended before that.
     slept: Duration,
+    /// Since when it runs, if it does.
+    runs_since: Duration,
+    /// When its process's clients were made, by its clock.
+    clients: BTreeMap<u64, Duration>,
+    next_client: u64,
     /// How many of its processes were killed.
     life: u64,
     /// Its tasks.
@@ -89,10 +94,37 @@ impl HostState {
         running.saturating_sub(state.slept)
     }
 
-    /// Changes what it is doing, and wakes its tasks if they may run again, or are to end.
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    /// A client is made; its number.
+    fn enter_client(&self, now: Duration) -> u64 {
+        let began = self.clock(now);
         let mut state = lock(&self.state);
+        state.next_client += 1;
+        let id = state.next_client;
+        state.clients.insert(id, began);
+        id
+    }
+
+    /// The client is gone; how long it lived, unless its process was killed before.
+    fn leave_client(&self, id: u64, now: Duration) -> Duration {
+        let clock = self.clock(now);
+        let began = lock(&self.state).clients.remove(&id);
+        began.map_or(Duration::ZERO, |began| clock.saturating_sub(began))
+    }
+
+    /// How long the clients of its process have lived together.
+    pub(super) fn client_time(&self, now: Duration) -> Duration {
+        let clock = self.clock(now);
+        lock(&self.state).clients.values().map(|began| clock.saturating_sub(*began)).sum()
+    }
+
+    /// Changes what it is doing, and wakes its tasks if they may run again, or are to end.
+    fn change(&self, now: Duration, change: impl FnOnce(&mut State)) {
+        let mut state = lock(&self.state);
+        let was_stopped = state.is_stopped();
         change(&mut state);
+        if was_stopped && !state.is_stopped() {
+            state.runs_since = now;
+        }
         // A killed process's tasks end even on a host that stands still.
         let wakers: Vec<Waker> = state.gates.values().flatten().cloned().collect();
         drop(state);
@@ -136,7 +168,8 @@ impl Host {
     /// environment.
     pub fn client(&self) -> ClientBuilder {
         let seed = self.core.rng().u64(..);
-        ClientBuilder::on(self.runtime()).endpoints(self.etcd.endpoints()).no_proxy().seed(seed)
+        let runtime = self.runtime().of_client(Presence::new(&self.core, &self.state));
+        ClientBuilder::on(runtime).endpoints(self.etcd.endpoints()).no_proxy().seed(seed)
     }
 
     /// The runtime of the process that is on this host now, for what is not a client but needs one.
@@ -164,11 +197,11 @@ impl Host {
     /// at once.
     pub fn freeze(&self) -> Fault {
         self.core.fault(self.name(), format_args!("is frozen"));
-        self.state.change(|state| state.frozen += 1);
+        self.state.change(self.core.now(), |state| state.frozen += 1);
         let Self { core, state, .. } = self.clone();
         Fault::new(move || {
             core.note(&state.name, format_args!("goes on"));
-            state.change(|state| state.frozen -= 1);
+            state.change(core.now(), |state| state.frozen -= 1);
         })
     }
 
@@ -177,7 +210,7 @@ impl Host {
     pub fn suspend(&self) -> Fault {
         self.core.fault(self.name(), format_args!("is suspended"));
         let now = self.core.now();
-        self.state.change(|state| {
+        self.state.change(now, |state| {
             if state.suspended == 0 {
                 state.since = now;
             }
@@ -187,7 +220,7 @@ impl Host {
         Fault::new(move || {
             core.note(&state.name, format_args!("wakes up"));
             let now = core.now();
-            state.change(|state| {
+            state.change(now, |state| {
                 state.suspended -= 1;
                 if state.suspended == 0 {
                     state.slept += now.saturating_sub(state.since);
@@ -200,13 +233,49 @@ impl Host {
     /// clients that are built afterwards, are of another process.
     pub fn kill(&self) {
         self.core.fault(self.name(), format_args!("its process is killed"));
-        self.state.change(|state| state.life += 1);
+        let now = self.core.now();
+        self.core.client_lived(self.state.client_time(now));
+        self.state.change(now, |state| {
+            state.life += 1;
+            state.clients.clear();
+        });
+    }
+
+    /// For how long it has been running, neither frozen nor suspended; `None` while it stands still.
+    #[must_use]
+    pub fn running_for(&self) -> Option<Duration> {
+        let state = lock(&self.state.state);
+        (!state.is_stopped()).then(|| self.core.now().saturating_sub(state.runs_since))
     }
 }
 
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Host").field("name", &self.state.name).finish_non_exhaustive()
+    }
+}
+
+/// A client on a host, from its making until nothing of it is left: its time is counted.
+pub(super) struct Presence {
+    core: Arc<Core>,
+    host: Arc<HostState>,
+    id: u64,
+}
+
+impl Presence {
+    fn new(core: &Arc<Core>, host: &Arc<HostState>) -> Self {
+        let id = host.enter_client(core.now());
+        Self { core: core.clone(), host: host.clone(), id }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        // Once the run has ended, its time is in the report.
+        if !self.core.is_over() {
+            let lived = self.host.leave_client(self.id, self.core.now());
+            self.core.client_lived(lived);
+        }
     }
 }
 

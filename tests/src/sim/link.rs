@@ -59,7 +59,7 @@ struct State {
     connections: BTreeMap<u64, Weak<Connection>>,
 }
 
-/// What is true of bytes that are sent now.
+/// How the link treats bytes that are written to it at this moment.
 pub(super) struct Terms {
     pub(super) delay: Duration,
     pub(super) rate: Option<u64>,
@@ -81,7 +81,7 @@ impl LinkState {
         lock(&self.state).refusing > 0
     }
 
-    /// What is true of `bytes` that are sent now.
+    /// How the link treats so many bytes that are written to it at this moment.
     pub(super) fn terms(&self, bytes: usize) -> Terms {
         let mut state = lock(&self.state);
         let delay = state.delays.values().sum();

@@ -171,7 +171,7 @@ impl Sim {
             (core, ended)
         };
         // The virtual clock is only to be had in the runtime.
-        let at = runtime.block_on(async { core.now() });
+        let (at, client_time) = runtime.block_on(async { (core.now(), core.client_time()) });
         let cause = match ended {
             Ok(Ok(())) => None,
             Ok(Err(cause)) => Some(core.take_cause().unwrap_or(cause)),
@@ -184,7 +184,8 @@ impl Sim {
                 None => {
                     let mut counts = transcript.counts.clone();
                     counts.polls = core.polls();
-                    Ok(Report { runs: 1, virtual_time: at, wall_time: Duration::ZERO, counts, hash })
+                    let wall_time = Duration::ZERO;
+                    Ok(Report { runs: 1, virtual_time: at, client_time, wall_time, counts, hash })
                 }
                 Some(cause) => {
                     let (transcript, left_out) = transcript.take_lines();
@@ -204,7 +205,7 @@ impl Sim {
     ) -> Result<(), Cause> {
         tokio::select! {
             biased;
-            () = core.failed() => Err(Cause::Livelock),
+            cause = core.failed() => Err(cause),
             result = scenario => result.map_err(|error| Cause::Error(told(&*error))),
             () = tokio::time::sleep(self.limit) => {
                 let last_event = core.transcript().last_at();

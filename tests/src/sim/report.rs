@@ -12,12 +12,15 @@ pub struct Report {
     pub runs: u64,
     /// Virtual time.
     pub virtual_time: Duration,
+    /// How long clients lived, by the clocks of their hosts: two clients in a run of an hour have two hours, but for the
+    /// time for which a host was suspended.
+    pub client_time: Duration,
     /// Real time.
     pub wall_time: Duration,
     /// What was counted.
     pub counts: Counts,
     /// A number that follows from every line of the transcript and every byte on the network, with their virtual times:
-    /// two runs with the same one were the same. Of several runs, all of theirs combined.
+    /// two runs with the same one were the same. Of several runs, the sum of theirs, in whatever order they ran.
     pub hash: u64,
 }
 
@@ -51,8 +54,9 @@ impl AddAssign<&Self> for Report {
     fn add_assign(&mut self, other: &Self) {
         self.runs += other.runs;
         self.virtual_time += other.virtual_time;
+        self.client_time += other.client_time;
         self.wall_time += other.wall_time;
-        self.hash = self.hash.rotate_left(1) ^ other.hash;
+        self.hash = self.hash.wrapping_add(other.hash);
         self.counts.connections += other.counts.connections;
         self.counts.chunks += other.counts.chunks;
         self.counts.bytes += other.counts.bytes;
@@ -64,13 +68,14 @@ impl AddAssign<&Self> for Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { runs, virtual_time, wall_time, counts, hash } = self;
+        let Self { runs, virtual_time, client_time, wall_time, counts, hash } = self;
         let Counts { connections, chunks, bytes, polls, lines: _, faults } = counts;
         write!(
             f,
-            "{runs} runs, {:.1} simulated hours in {:.1} s ({:.0} s in a second): {faults} faults, {connections} \
-             connections, {bytes} bytes in {chunks} pieces, {polls} polls; hash {hash:016x}",
+            "{runs} runs, {:.1} simulated hours and {:.1} client-hours in {:.1} s ({:.0} s in a second): {faults} faults, \
+             {connections} connections, {bytes} bytes in {chunks} pieces, {polls} polls; hash {hash:016x}",
             virtual_time.as_secs_f64() / 3600.0,
+            client_time.as_secs_f64() / 3600.0,
             wall_time.as_secs_f64(),
             self.rate(),
         )
@@ -142,3 +147,27 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_of_runs_does_not_depend_on_their_order() {
+        let run = |seed: u64| Report {
+            runs: 1,
+            virtual_time: Duration::from_secs(seed),
+            client_time: Duration::from_secs(2 * seed),
+            hash: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            ..Report::default()
+        };
+        let sum = |seeds: [u64; 3]| {
+            let mut sum = Report::default();
+            seeds.into_iter().for_each(|seed| sum += &run(seed));
+            sum
+        };
+        assert_eq!(sum([1, 2, 3]), sum([3, 1, 2]));
+        assert_ne!(sum([1, 2, 3]).hash, sum([1, 2, 4]).hash);
+        assert!(sum([1, 2, 3600]).to_string().contains(" and 2.0 client-hours "), "{}", sum([1, 2, 3600]));
+    }
+}

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use super::core::Core;
 use super::etcd::{Etcd, PORT};
 use super::gate::Gate;
-use super::host::HostState;
+use super::host::{HostState, Presence};
 use super::server;
 
 /// A [`Runtime`] in virtual time: the tasks, timers and clocks of one process on one [`Host`](super::Host), and the
@@ -25,12 +25,19 @@ pub struct SimRuntime {
     host: Arc<HostState>,
     etcd: Etcd,
     life: u64,
+    /// Counts the time of the client that has this runtime.
+    _presence: Option<Arc<Presence>>,
 }
 
 impl SimRuntime {
     pub(super) fn new(core: Arc<Core>, host: Arc<HostState>, etcd: Etcd) -> Self {
         let life = host.life();
-        Self { core, host, etcd, life }
+        Self { core, host, etcd, life, _presence: None }
+    }
+
+    /// That of a client.
+    pub(super) fn of_client(self, presence: Presence) -> Self {
+        Self { _presence: Some(Arc::new(presence)), ..self }
     }
 
     fn is_gone(&self) -> bool {

@@ -136,7 +136,7 @@ impl Connection {
     }
 
     fn write(&self, direction: Direction, bytes: &[u8], waker: &Waker) -> Poll<io::Result<usize>> {
-        // Who can't hear of the end goes on writing.
+        // A writer goes on as long as news of the connection's end can't reach it.
         let is_silent = self.is_silent(direction.reverse());
         let mut pipe = lock(self.pipe(direction));
         if pipe.is_reset && !is_silent {

@@ -12,7 +12,7 @@ const KEPT: usize = 200;
 /// What happened: every line and every byte is in the hash, the last lines are kept.
 #[derive(Debug)]
 pub(super) struct Transcript {
-    hash: Fnv,
+    hash: Hash,
     lines: VecDeque<String>,
     left_out: u64,
     last_at: Duration,
@@ -21,8 +21,8 @@ pub(super) struct Transcript {
 
 impl Transcript {
     pub(super) fn new(seed: u64) -> Self {
-        let mut hash = Fnv::new();
-        hash.write(&seed.to_le_bytes());
+        let mut hash = Hash::new();
+        hash.word(seed);
         Self { hash, lines: VecDeque::new(), left_out: 0, last_at: Duration::ZERO, counts: Counts::default() }
     }
 
@@ -41,9 +41,8 @@ impl Transcript {
 
     /// Adds bytes that were sent on a connection. They are no line.
     pub(super) fn sent(&mut self, at: Duration, connection: u64, to_member: bool, bytes: &[u8]) {
-        self.hash.write(&at.as_nanos().to_le_bytes());
-        self.hash.write(&connection.to_le_bytes());
-        self.hash.write(&[u8::from(to_member)]);
+        self.hash.word(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
+        self.hash.word(connection << 1 | u64::from(to_member));
         self.hash.write(bytes);
         self.last_at = at;
         self.counts.chunks += 1;
@@ -65,18 +64,52 @@ impl Transcript {
     }
 }
 
-/// FNV-1a: the same in every process, unlike the standard library's hashes.
+/// FxHash over words of eight bytes: quick, and the same in every process, unlike the standard library's hashes.
 #[derive(Debug)]
-struct Fnv(u64);
+struct Hash(u64);
 
-impl Fnv {
+impl Hash {
     const fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
+    fn word(&mut self, word: u64) {
+        // The product's upper bits depend on all lower ones, and are rotated to where they reach the others next.
+        self.0 = (self.0.rotate_left(26) ^ word).wrapping_mul(0xf135_7aea_2e62_a9c5);
+    }
+
     fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        self.word(bytes.len() as u64);
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.word(u64::from_le_bytes(*word));
         }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.word(u64::from_le_bytes(last));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(pieces: &[&[u8]]) -> u64 {
+        let mut hash = Hash::new();
+        pieces.iter().for_each(|piece| hash.write(piece));
+        hash.0
+    }
+
+    #[test]
+    fn each_byte_and_each_border_between_pieces_is_in_the_hash() {
+        let bytes: Vec<u8> = (0..21).collect();
+        let whole = hash(&[&bytes]);
+        for at in 0..bytes.len() {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert_ne!(hash(&[&other]), whole, "byte {at}");
+            assert_ne!(hash(&[&bytes[..at], &bytes[at..]]), whole, "a border at {at}");
+        }
+        assert_ne!(hash(&[&[0; 7]]), hash(&[&[0; 8]]));
     }
 }

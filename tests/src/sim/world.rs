@@ -109,8 +109,8 @@ impl World {
         Server::new(&self.core, serve)
     }
 
-    /// Lets faults come by themselves, in the place of those that came before, until [`calm`](Self::calm). They hit the
-    /// hosts that there are when they come.
+    /// Lets faults come by themselves, in the place of those that came before, until [`calm`](Self::calm). Each fault
+    /// hits one of the hosts that exist at its moment.
     pub async fn faults(&self, faults: Faults) {
         self.end_storm().await;
         let storm = Storm::new(&self.core, &self.etcd, faults);

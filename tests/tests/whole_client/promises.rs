@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use crate::scenarios::register::{self, Holder};
+use crate::scenarios::register::{self, Additions, Holder};
 use crate::{scenarios, seeds};
 
 /// How long faults come in the scenarios that go on for as long as they are told to: an hour by `simulate-client`.
 const LASTS: Duration = Duration::from_secs(120);
 
 fn hold(name: &str, count: u64) {
-    match scenarios::run(name, LASTS, seeds(count)) {
+    let (_, scenario) = scenarios::ALL.into_iter().find(|(known, _)| *known == name).expect("a scenario");
+    match scenarios::run(scenario, LASTS, seeds(count)) {
         Ok(report) => println!("{name}: {report}"),
         Err(failure) => panic!("{name}: {failure}"),
     }
@@ -36,11 +37,6 @@ fn calls_and_reads_of_caches_are_those_of_one_store() {
 }
 
 #[test]
-fn a_lock_has_one_holder_at_a_time_and_everybody_gets_it() {
-    hold("lock", 4);
-}
-
-#[test]
 fn a_holder_that_has_slept_knows_that_its_lock_is_lost() {
     hold("sleeper", 6);
 }
@@ -56,7 +52,7 @@ fn a_session_is_told_of_its_loss_no_later_than_the_server_ends_its_lease() {
 }
 
 #[test]
-fn a_lock_is_given_to_one_after_the_other_in_the_order_in_which_they_came() {
+fn a_lock_has_one_holder_at_a_time_in_the_order_in_which_they_came() {
     hold("queue", 1);
 }
 
@@ -76,8 +72,24 @@ fn an_endpoint_is_listed_while_its_lease_is_there_and_gone_soon_after_its_proces
 }
 
 #[test]
+fn all_promises_hold_at_the_same_time() {
+    hold("everything", 4);
+}
+
+#[test]
+fn a_consumer_that_saves_whole_revisions_sees_everything() {
+    hold("consumer", 4);
+}
+
+#[test]
 fn additions_are_lost_under_a_lock_unless_the_fencing_token_is_checked() {
-    let run = |holder| register::run(holder, LASTS, seeds(2)).unwrap_or_else(|failure| panic!("{failure}"));
+    let run = |holder| {
+        let mut all = Additions::default();
+        for seed in seeds(2) {
+            all += register::run(holder, LASTS, seed).unwrap_or_else(|failure| panic!("{failure}"));
+        }
+        all
+    };
     let (believes, asks, fenced) = (run(Holder::Believes), run(Holder::Asks), run(Holder::Fenced));
     println!("no check: {believes:?}\nis_held: {asks:?}\nfencing token: {fenced:?}");
     assert!(believes.lost > 0, "holders that stand still do no harm: {believes:?}");

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use etcd_watch_core::KeyRange;
 use etcd_watch_proto::{
     etcdserverpb::{
         DeleteRangeRequest, LeaseGrantRequest, LeaseRevokeRequest, PutRequest, RangeRequest, RequestOp,
@@ -10,7 +11,9 @@ use etcd_watch_proto::{
     mvccpb::Event,
 };
 
-use super::super::{Answer, Checked, Demand, Operation, Outcome, Request, Rule, Truth, Violation, check};
+use super::super::{
+    Answer, Checked, Demand, Operation, Outcome, Request, Rule, Truth, Violation, check, range_request,
+};
 use crate::model::{ModelConfig, ModelEtcd};
 
 /// How long each operation takes, and how long nobody asks anything after it.
@@ -154,10 +157,8 @@ pub(super) fn put_request(key: &str, value: &str, lease: i64) -> PutRequest {
 
 /// Of one key, or of all if it is empty.
 pub(super) fn get(key: &str) -> Request {
-    let all = || bytes::Bytes::from_static(b"\0");
-    let (key, range_end) =
-        if key.is_empty() { (all(), all()) } else { (key.to_owned().into(), bytes::Bytes::new()) };
-    Request::Range(RangeRequest { key, range_end, ..RangeRequest::default() })
+    let range = if key.is_empty() { KeyRange::all() } else { KeyRange::key(key.to_owned()) };
+    Request::Range(range_request(&range))
 }
 
 pub(super) fn serializable(key: &str) -> Request {

@@ -15,12 +15,12 @@ use etcd_watch_proto::etcdserverpb::{
 };
 use etcd_watch_testkit::checks::{Change, Checker, Received, Verdict, WatchLog, Watched, agree};
 use etcd_watch_testkit::model::ModelConfig;
-use etcd_watch_testkit::sim::{FaultKind, Faults, World};
+use etcd_watch_testkit::sim::{Task, World};
 
+use super::stage::{Site, Stage};
 use super::told::Told;
+use super::trouble::up_to;
 
-const HOSTS: [&str; 3] = ["a", "b", "c"];
-const WATCHES_PER_HOST: usize = 4;
 /// After faults have stopped, each watch is at the store's revision within this time, if something is written now and then:
 /// after a reconnect to a quiet store a watch begins beyond its revision, and etcd tells no progress on its stream.
 const BOUND: Duration = Duration::from_secs(60);
@@ -73,10 +73,10 @@ struct Plan {
 fn plan(name: String, rng: &mut fastrand::Rng) -> Plan {
     let range = match rng.u8(..6) {
         0 => KeyRange::all(),
-        1 => KeyRange::key("k3"),
-        2 => KeyRange::from_key("k4"),
-        3 => KeyRange::range("k2", "k6").unwrap_or_else(|_| KeyRange::all()),
-        _ => KeyRange::prefix("k"),
+        1 => KeyRange::key("watched/3"),
+        2 => KeyRange::from_key("watched/4"),
+        3 => KeyRange::range("watched/2", "watched/6").unwrap_or_else(|_| KeyRange::all()),
+        _ => KeyRange::prefix("watched/"),
     };
     let filters = Filters { no_put: rng.u8(..6) == 0, no_delete: rng.u8(..6) == 0 };
     let filters = if filters.no_put && filters.no_delete { Filters::default() } else { filters };
@@ -167,7 +167,7 @@ fn write(world: &World, rng: &mut fastrand::Rng) {
     rng.shuffle(&mut keys);
     keys.truncate(rng.usize(1..4));
     let mut op = |digit: u8| {
-        let key = vec![b'k', digit].into();
+        let key = [b"watched/", &[digit][..]].concat().into();
         let request = match rng.u8(..4) {
             0 => Request::RequestDeleteRange(DeleteRangeRequest { key, ..DeleteRangeRequest::default() }),
             _ => {
@@ -194,53 +194,48 @@ fn set_up(world: &World, rng: &mut fastrand::Rng) {
     });
 }
 
+/// Watches on several hosts.
+pub(super) struct Watches {
+    pub(super) sites: Vec<Site>,
+    pub(super) per_site: usize,
+    /// The longest pause between two writes, in milliseconds.
+    pub(super) pause: u64,
+    /// Less than so many events that two watches have in common is too little to say that they agree.
+    pub(super) least: usize,
+    /// What is told of the first one.
+    pub(super) told: Told,
+}
+
 /// Watches of the same and of overlapping ranges, on several hosts and streams and with options at random, are told of
-/// the same history under a storm, and each is at the store's revision within a minute of calm.
-pub(crate) async fn watches_agree(world: World, told: Told) -> Result<(), BoxError> {
-    let (mut rng, logs) = (world.rng(), Logs::default());
-    set_up(&world, &mut rng);
-    (0..30).for_each(|_| write(&world, &mut rng));
-    let hosts = HOSTS.map(|name| world.host(name));
-    // What was sent through a narrow link goes on trickling after calm, for minutes.
-    world.faults(Faults::all().without(FaultKind::Throttle).every(Duration::from_secs(2))).await;
+/// the same history, and each is at the store's revision within a minute of calm.
+pub(super) async fn watches_agree(stage: Stage, watches: Watches) -> Result<(), BoxError> {
+    let Watches { sites, per_site, pause, least, told } = watches;
+    let (world, mut rng, logs) = (stage.world(), stage.world().rng(), Logs::default());
+    set_up(world, &mut rng);
+    (0..30).for_each(|_| write(world, &mut rng));
+    let count = sites.len() * per_site;
     let (mut tasks, mut told, mut told_at_the_end) = (Vec::new(), Some(told), Vec::new());
-    for host in &hosts {
-        let client = host.client().connect_lazy()?;
-        for number in 0..WATCHES_PER_HOST {
-            let plan = plan(format!("{}{number}", host.name()), &mut rng);
-            told_at_the_end.push(format!("{}: {:?}", plan.name, plan.request));
-            // Only the first one has the bug.
-            let told = told.take().unwrap_or(Told::Truly);
-            let (client, logs, world, mut rng) = (client.clone(), logs.clone(), world.clone(), world.rng());
-            tasks.push(host.spawn(async move {
-                tokio::time::sleep(plan.later).await;
-                let revision = world.etcd().revision();
-                let start = match rng.u8(..4) {
-                    0 => 0,
-                    1 => 1,
-                    2 => rng.i64(1..=revision),
-                    // Not there yet.
-                    _ => revision + rng.i64(1..20),
-                };
-                follow(world, client, plan, start, logs, told).await
-            }));
-        }
+    for (site, number) in sites.iter().flat_map(|site| (0..per_site).map(move |number| (site, number))) {
+        let plan = plan(format!("{}{number}", site.host.name()), &mut rng);
+        told_at_the_end.push(format!("{}: {:?}", plan.name, plan.request));
+        // Only the first one has the bug.
+        let told = told.take().unwrap_or(Told::Truly);
+        tasks.push(site.host.spawn(begin(world.clone(), site.client.clone(), plan, logs.clone(), told)));
     }
-    for _ in 0..150 {
-        write(&world, &mut rng);
-        world.sleep(Duration::from_millis(rng.u64(..800))).await;
+    while !stage.is_calm() {
+        write(world, &mut rng);
+        world.sleep(up_to(&mut rng, pause)).await;
     }
-    world.calm().await;
     // Hosts that were asleep may open a watch that begins in the future only now.
     for _ in 0..50 {
-        write(&world, &mut rng);
+        write(world, &mut rng);
         world.sleep(Duration::from_millis(50)).await;
     }
     let (calm, target) = (world.now(), world.etcd().revision());
     logs.target.store(target, Ordering::Relaxed);
     let is_through = |logs: &mut Vec<WatchLog>| {
         let going_on = logs.iter().filter(|log| !log.has_ended()).count();
-        going_on == tasks.len() && logs.iter().all(|log| log.is_through(target))
+        going_on == count && logs.iter().all(|log| log.is_through(target))
     };
     while !logs.with(is_through) && world.now() < calm + BOUND {
         world.etcd().put("elsewhere", "");
@@ -248,24 +243,39 @@ pub(crate) async fn watches_agree(world: World, told: Told) -> Result<(), BoxErr
     }
     told_at_the_end.iter().for_each(|plan| world.note(plan));
     world.note(format_args!("all watches took {:?} in calm", world.now().saturating_sub(calm)));
-    tasks.iter().for_each(etcd_watch_testkit::sim::Task::abort);
+    tasks.iter().for_each(Task::abort);
     for task in tasks {
         // One that goes on has been aborted.
         task.await.transpose()?;
     }
     let logs = logs.with(std::mem::take);
     let going_on = logs.iter().filter(|log| !log.has_ended()).count();
-    if going_on < HOSTS.len() * WATCHES_PER_HOST {
+    if going_on < count {
         return Err(format!("unknown whether watches agree: {going_on} have begun").into());
     }
     match agree(&logs, target) {
-        Verdict::Agreed { pairs, events } if pairs >= 10 && events >= 500 => {}
+        Verdict::Agreed { events, .. } if events >= least => {}
         Verdict::Agreed { pairs, events } => {
             return Err(format!("too little in common: {events} events in {pairs} pairs").into());
         }
         verdict => return Err(verdict.to_string().into()),
     }
-    hold_against_the_store(&world, &logs)
+    hold_against_the_store(world, &logs)
+}
+
+/// Begins a watch at a revision at random, and follows it.
+async fn begin(world: World, client: Client, plan: Plan, logs: Logs, told: Told) -> Result<(), BoxError> {
+    let mut rng = world.rng();
+    tokio::time::sleep(plan.later).await;
+    let revision = world.etcd().revision();
+    let start = match rng.u8(..4) {
+        0 => 0,
+        1 => 1,
+        2 => rng.i64(1..=revision),
+        // Not there yet.
+        _ => revision + rng.i64(1..20),
+    };
+    follow(world, client, plan, start, logs, told).await
 }
 
 /// That they agree would say little if all were told the same wrong history.

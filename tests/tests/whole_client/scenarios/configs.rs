@@ -1,15 +1,13 @@
 //! A configuration is the last good one there was, whole.
 
-use std::time::Duration;
-
 use etcd_watch_client::config::Config;
 use etcd_watch_client::{BoxError, Client};
 use etcd_watch_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
 use etcd_watch_testkit::checks::StateAt;
 use etcd_watch_testkit::sim::{Etcd, World};
 
-use super::soon;
-use super::trouble::{on_the_way, stand_still, up_to};
+use super::stage::{Site, Stage, soon};
+use super::trouble::up_to;
 
 /// How a service reads its configuration.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,18 +80,19 @@ fn write(etcd: &Etcd, a: &str, b: &str) {
     etcd.with_model(|model| model.txn(&txn)).expect("a lawful transaction");
 }
 
-/// A configuration is read whenever it changes, and in between, while it is written, spoilt, deleted and compacted.
+/// A configuration is read whenever it changes, while it is written, spoilt and deleted, up to `pause` milliseconds after
+/// each other. It has to be read `least` times.
 pub(super) async fn are_the_last_good_value(
-    world: World,
-    lasts: Duration,
+    stage: Stage,
+    site: Site,
+    pause: u64,
+    least: u64,
     how: Reader,
 ) -> Result<(), BoxError> {
-    let host = world.host("reader");
-    let client = host.client().connect_lazy()?;
-    let reading = host.spawn(read(world.clone(), client, how));
-    world.faults(on_the_way().every(Duration::from_secs(3))).await;
-    let (end, mut rng, mut count) = (world.now() + lasts, world.rng(), 0_u64);
-    while world.now() < end {
+    let world = stage.world();
+    let reading = site.host.spawn(read(world.clone(), site.client, how));
+    let (mut rng, mut count) = (world.rng(), 0_u64);
+    while !stage.is_calm() {
         count += 1;
         let number = count.to_string();
         match rng.u8(..8) {
@@ -105,16 +104,12 @@ pub(super) async fn are_the_last_good_value(
             2 => drop(world.etcd().put("elsewhere", number)),
             _ => write(world.etcd(), &number, &number),
         }
-        if rng.u8(..20) == 0 {
-            stand_still(&world, &host, &mut rng, 20_000).await;
-        }
-        world.sleep(up_to(&mut rng, 1000)).await;
+        world.sleep(up_to(&mut rng, pause)).await;
     }
-    world.calm().await;
     let last = u64::MAX.to_string();
     write(world.etcd(), &last, &last);
     let reads = soon("the last value", reading).await?.ok_or("the reader has died")??;
-    if reads < 10 { Err("hardly anything was read".into()) } else { Ok(()) }
+    if reads < least { Err("hardly anything was read".into()) } else { Ok(()) }
 }
 
 /// Until the last value has come; how many there were.

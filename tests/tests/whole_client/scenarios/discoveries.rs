@@ -13,11 +13,10 @@ use etcd_watch_client::{BoxError, Client, Put};
 use etcd_watch_testkit::checks::StateAt;
 use etcd_watch_testkit::sim::{Etcd, FaultKind, Faults, Host, World};
 
-use super::soon;
+use super::stage::{Site, Stage, soon};
 use super::trouble::{stand_still, up_to};
 use super::truth::keys;
 
-const TTL: Duration = Duration::from_secs(5);
 /// A renewal that was under way when the process died may arrive so much later.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 
@@ -45,35 +44,45 @@ fn listed(etcd: &Etcd) -> BTreeSet<String> {
     keys(etcd, "svc/").iter().map(|kv| address_of(&kv.value)).collect()
 }
 
-/// Instances come, go, die, sleep and are deleted by others, while somebody follows them.
-pub(super) async fn follow_the_leases(world: World, lasts: Duration, how: Instance) -> Result<(), BoxError> {
-    let (alive, is_over) = (Alive::default(), Arc::new(AtomicBool::new(false)));
-    let client = world.host("client");
-    let following = client.spawn(follow(world.clone(), client.client().connect_lazy()?, how));
-    let mut hosts = Vec::new();
-    for number in 0..5 {
-        let host = world.host(&format!("host-{number}"));
-        hosts.push(tokio::spawn(supervise(world.clone(), host, alive.clone(), is_over.clone(), how)));
-    }
-    // Nothing that holds bytes back for long, or lets the store's time stand still: the bound is exact.
+/// A storm that holds no bytes back for long, and doesn't let the store's time stand still: under it an address is gone
+/// within the registration's time to live and five seconds of its process.
+pub(super) fn without_delays() -> Faults {
     let faults = [FaultKind::Cut, FaultKind::HalfOpen, FaultKind::Refuse, FaultKind::Drain];
-    world
-        .faults(Faults::only(faults.into_iter().chain([FaultKind::LeaderLoss, FaultKind::Compaction])))
-        .await;
-    let (end, mut rng) = (world.now() + lasts, world.rng());
-    while world.now() < end {
-        world.sleep(up_to(&mut rng, 20_000)).await;
-        match rng.u8(..3) {
-            0 => drop(world.etcd().delete(format!("svc/host-{}", rng.u8(..5)))),
-            1 => stand_still(&world, &client, &mut rng, 15_000).await,
-            _ => {}
-        }
+    Faults::only(faults.into_iter().chain([FaultKind::LeaderLoss, FaultKind::Compaction]))
+}
+
+/// Instances, one after the other on each of some hosts, and somebody who follows them.
+pub(super) struct Instances {
+    pub(super) hosts: Vec<Host>,
+    pub(super) follower: Site,
+    /// The time to live of registrations.
+    pub(super) ttl: Duration,
+    /// The storm is one [without delays](without_delays): then it is known when an address has to be gone.
+    pub(super) without_delays: bool,
+    pub(super) how: Instance,
+}
+
+/// Instances come, go, die, sleep and are deleted by others, while somebody follows them.
+pub(super) async fn follow_the_leases(stage: Stage, instances: Instances) -> Result<(), BoxError> {
+    let Instances { hosts, follower, ttl, without_delays, how } = instances;
+    let (world, alive) = (stage.world(), Alive::default());
+    let following = follower.host.spawn(follow(world.clone(), follower.client, how));
+    let supervise = |host: &Host| {
+        let (stage, host, alive) = (stage.clone(), host.clone(), alive.clone());
+        let gone_within = without_delays.then_some(ttl + UNDER_WAY);
+        let supervisor = Supervisor { stage, host, alive, ttl, gone_within, how };
+        tokio::spawn(supervisor.run())
+    };
+    let supervisors: Vec<_> = hosts.iter().map(supervise).collect();
+    let mut rng = world.rng();
+    while !stage.is_calm() {
+        world.sleep(up_to(&mut rng, 60_000)).await;
+        let host = &hosts[rng.usize(..hosts.len())];
+        world.etcd().delete(format!("svc/{}", host.name()));
     }
-    is_over.store(true, Ordering::Relaxed);
-    for host in hosts {
-        host.await??;
+    for supervisor in supervisors {
+        supervisor.await??;
     }
-    world.calm().await;
     world.sleep(Duration::from_secs(60)).await;
     let (listed, alive) =
         (listed(world.etcd()), alive.lock().unwrap_or_else(PoisonError::into_inner).clone());
@@ -85,64 +94,80 @@ pub(super) async fn follow_the_leases(world: World, lasts: Duration, how: Instan
     if told < last { Err("it has ended early".into()) } else { Ok(()) }
 }
 
-async fn supervise(
-    world: World,
+/// Runs one instance after the other on a host.
+struct Supervisor {
+    stage: Stage,
     host: Host,
     alive: Alive,
-    is_over: Arc<AtomicBool>,
+    ttl: Duration,
+    /// After the end of its process, an address is gone so much later.
+    gone_within: Option<Duration>,
     how: Instance,
-) -> Result<(), BoxError> {
-    let mut rng = world.rng();
-    for process in 0.. {
-        let address = format!("{}:{process}", host.name());
-        let client = host.client().connect_lazy()?;
-        let leaving = Arc::new(AtomicBool::new(false));
-        let run = register(host.clone(), client, address.clone(), leaving.clone(), how);
-        let running = host.spawn(run);
-        let mutate = |work: &dyn Fn(&mut BTreeSet<String>) -> bool| {
-            work(&mut alive.lock().unwrap_or_else(PoisonError::into_inner))
-        };
-        mutate(&|alive| alive.insert(address.clone()));
-        let lives = world.now() + Duration::from_secs(rng.u64(5..60));
-        while world.now() < lives {
-            world.sleep(up_to(&mut rng, 5_000)).await;
-            if rng.u8(..4) == 0 {
-                stand_still(&world, &host, &mut rng, 20_000).await;
-            }
-            if is_over.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-        }
-        mutate(&|alive| alive.remove(&address));
-        if rng.bool() {
-            leaving.store(true, Ordering::Relaxed);
-            let is_gone = running.await.ok_or("an instance has died")??;
-            if is_gone && listed(world.etcd()).contains(&address) {
-                return Err(format!("{address} is listed after it was deregistered").into());
-            }
-            if !is_gone {
-                world.sleep(TTL + UNDER_WAY).await;
-            }
-            host.kill();
-        } else {
-            host.kill();
-            world.sleep(TTL + UNDER_WAY).await;
-        }
-        if listed(world.etcd()).contains(&address) {
-            return Err(format!("{address} is listed {:?} after its end", TTL + UNDER_WAY).into());
-        }
-    }
-    Ok(())
 }
 
-/// Whether it was taken out for sure.
-async fn register(
+impl Supervisor {
+    /// Until all is calm: the last instance goes on then.
+    async fn run(self) -> Result<(), BoxError> {
+        let (world, mut rng) = (self.stage.world(), self.stage.world().rng());
+        for process in 0.. {
+            let address = format!("{}:{process}", self.host.name());
+            let client = self.host.client().connect_lazy()?;
+            let leaving = Arc::new(AtomicBool::new(false));
+            let registered = Registered {
+                host: self.host.clone(),
+                client,
+                address: address.clone(),
+                ttl: self.ttl,
+                leaving: leaving.clone(),
+            };
+            let running = self.host.spawn(register(registered, self.how));
+            self.with_alive(|alive| alive.insert(address.clone()));
+            let lives = world.now() + Duration::from_secs(rng.u64(5..60));
+            while world.now() < lives {
+                world.sleep(up_to(&mut rng, 5_000)).await;
+                if rng.u8(..4) == 0 {
+                    stand_still(world, &self.host, &mut rng, 20_000).await;
+                }
+                if self.stage.is_calm() {
+                    return Ok(());
+                }
+            }
+            self.with_alive(|alive| alive.remove(&address));
+            if rng.bool() {
+                leaving.store(true, Ordering::Relaxed);
+                let is_gone = running.await.ok_or("an instance has died")??;
+                if is_gone && listed(world.etcd()).contains(&address) {
+                    return Err(format!("{address} is listed after it was deregistered").into());
+                }
+            }
+            self.host.kill();
+            if let Some(time) = self.gone_within {
+                world.sleep(time).await;
+                if listed(world.etcd()).contains(&address) {
+                    return Err(format!("{address} is listed {time:?} after its end").into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn with_alive(&self, change: impl FnOnce(&mut BTreeSet<String>) -> bool) {
+        change(&mut self.alive.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// One instance.
+struct Registered {
     host: Host,
     client: Client,
     address: String,
+    ttl: Duration,
     leaving: Arc<AtomicBool>,
-    how: Instance,
-) -> Result<bool, BoxError> {
+}
+
+/// Whether it was taken out for sure.
+async fn register(registered: Registered, how: Instance) -> Result<bool, BoxError> {
+    let Registered { host, client, address, ttl, leaving } = registered;
     let discovery = Discovery::new(&client, "svc")?;
     let endpoint = ServiceEndpoint::new(address);
     let until_it_leaves = async {
@@ -151,7 +176,7 @@ async fn register(
         }
     };
     if how == Instance::Sound || how == Instance::OnlyAdded {
-        let registration = discovery.register_with_ttl(host.name(), endpoint, TTL)?;
+        let registration = discovery.register_with_ttl(host.name(), endpoint, ttl)?;
         until_it_leaves.await;
         return Ok(registration.deregister().await.is_ok());
     }
@@ -161,7 +186,7 @@ async fn register(
         return Ok(discovery.delete(host.name()).await.is_ok());
     }
     let lease = loop {
-        if let Ok(lease) = client.lease_grant(TTL).await {
+        if let Ok(lease) = client.lease_grant(ttl).await {
             break lease;
         }
     };
@@ -195,7 +220,7 @@ async fn follow(world: World, client: Client, how: Instance) -> Result<i64, BoxE
             state.keys().iter().map(|(key, put)| (name(key), address_of(&put.value))).collect();
         if known != stored {
             let at = update.revision();
-            return Err(format!("at revision {at} {known:?} are known: {stored:?} are listed").into());
+            return Err(format!("at revision {at} {known:?} are known: {stored:?} are in the store").into());
         }
         if known.contains_key("last") {
             return Ok(update.revision());

@@ -1,20 +1,15 @@
 //! One leader in each term of its key, and observers that see every leader and every value.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
 use std::time::Duration;
 
-use etcd_watch_client::concurrency::{Election, Leader, Name, Session, leader, observe};
+use bytes::Bytes;
+use etcd_watch_client::concurrency::{Election, Leader, Name, leader, observe};
 use etcd_watch_client::{BoxError, Client, Put, Txn};
-use etcd_watch_testkit::sim::{FaultKind, Host, World};
+use etcd_watch_testkit::sim::{Host, Task};
 
-use super::soon;
-use super::trouble::{on_the_way, stand_still, supervise, up_to};
+use super::stage::{Site, Stage, soon};
+use super::trouble::{Running, open_session, up_to};
 use super::truth::{Queue, keys};
-
-const TTL: Duration = Duration::from_secs(5);
 
 /// How candidates and observers go about it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,63 +23,101 @@ pub(super) enum Candidate {
     Polled,
 }
 
-/// Candidates lead in turn under a storm; observers on hosts that sleep follow them.
-pub(super) async fn are_seen(world: World, lasts: Duration, how: Candidate) -> Result<(), BoxError> {
-    let is_over = Arc::new(AtomicBool::new(false));
-    let mut observers = Vec::new();
-    for name in ["observer-0", "observer-1"] {
-        let host = world.host(name);
-        let client = host.client().connect_lazy()?;
-        observers.push(host.spawn(follow(host.clone(), client, how)));
-    }
-    let mut hosts = Vec::new();
-    for number in 0..4 {
-        let host = world.host(&format!("host-{number}"));
-        let started = (world.clone(), host.clone(), is_over.clone());
-        let start = move |client: Client| {
-            let (world, host, is_over) = &started;
-            let one =
-                |_| host.spawn(campaign(world.clone(), host.clone(), client.clone(), is_over.clone(), how));
-            (0..2).map(one).collect()
-        };
-        hosts.push(tokio::spawn(supervise(world.clone(), host, is_over.clone(), 60, start)));
-    }
-    // Where history was compacted, an observer goes on with who leads then.
-    world.faults(on_the_way().without(FaultKind::Compaction)).await;
-    let (end, mut rng) = (world.now() + lasts, world.rng());
-    while world.now() < end {
-        world.sleep(up_to(&mut rng, 20_000)).await;
-        let host = world.host(if rng.bool() { "observer-0" } else { "observer-1" });
-        stand_still(&world, &host, &mut rng, 20_000).await;
-    }
-    world.calm().await;
-    is_over.store(true, Ordering::Relaxed);
-    for host in hosts {
-        soon("everybody has led", host).await???;
-    }
-    world.sleep(TTL + Duration::from_secs(15)).await;
-    world.etcd().put("elected/last", "last");
-    let queue = Queue::of(world.etcd(), "elected/");
+/// An observer and what it has seen, once it has seen the last leader.
+pub(super) type Observer = Task<Result<Vec<Leader>, BoxError>>;
+
+/// An observer on each of these hosts.
+pub(super) fn watch_from(sites: &[Site], how: Candidate) -> Vec<Observer> {
+    let one = |Site { host, client }: &Site| host.spawn(follow(host.clone(), client.clone(), how));
+    sites.iter().map(one).collect()
+}
+
+/// The candidates of a process.
+#[derive(Clone, Copy)]
+pub(super) struct Candidates {
+    pub(super) count: usize,
+    /// The time to live of their sessions.
+    pub(super) ttl: Duration,
+    /// The longest pause between two terms, in milliseconds.
+    pub(super) pause: u64,
+    pub(super) how: Candidate,
+}
+
+/// Candidates in a process of a host.
+pub(super) fn stand(stage: &Stage, host: &Host, client: &Client, candidates: Candidates) -> Vec<Running> {
+    let one = |_| host.spawn(campaign(stage.clone(), host.clone(), client.clone(), candidates));
+    (0..candidates.count).map(one).collect()
+}
+
+/// What there has to be.
+pub(super) struct Limits {
+    /// The time to live of the candidates' sessions.
+    pub(super) ttl: Duration,
+    /// Fewer terms are too few to say that observers see each of them.
+    pub(super) terms: usize,
+    /// So many leaders may come before the first that an observer sees.
+    pub(super) late: usize,
+}
+
+/// What has to be true once all candidates have come to their end.
+pub(super) async fn check(stage: &Stage, observers: Vec<Observer>, limits: &Limits) -> Result<(), BoxError> {
+    let etcd = stage.world().etcd();
+    stage.world().sleep(limits.ttl + Duration::from_secs(15)).await;
+    etcd.put("elected/last", "last");
+    let queue = Queue::of(etcd, "elected/");
     queue.check_places_are_kept()?;
     if let Some(stray) = queue.firsts().find(|put| put.lease == 0 && put.key != "elected/last") {
         return Err(format!("a leader without a lease: {:?}", stray.key).into());
     }
-    let writes = queue.check_log(world.etcd(), "log")?;
-    let truth: Vec<_> = queue.firsts().map(|put| (put.create_revision, put.revision, &put.value)).collect();
-    if writes < 5 || truth.len() < 10 {
+    let writes = queue.check_log(etcd, "election-log")?;
+    let truth: Vec<Seen> =
+        queue.firsts().map(|put| (put.create_revision, put.revision, &put.value)).collect();
+    if truth.len().min(writes) < limits.terms {
         return Err(format!("hardly anybody ever led: {} terms, {writes} writes", truth.len()).into());
     }
+    let compactions = etcd.with_model(|model| model.compactions().to_vec());
     for observer in observers {
         let seen = soon("the last leader is seen", observer).await?.ok_or("an observer has died")??;
-        let seen: Vec<_> =
+        let seen: Vec<Seen> =
             seen.iter().map(|leader| (leader.create_revision, leader.mod_revision, &leader.value)).collect();
-        let missed = truth.len().saturating_sub(seen.len());
-        // It begins with who leads at first.
-        if seen[..] != truth[missed..] || missed > 3 {
-            return Err(format!("an observer has missed a leader: {seen:?} of {truth:?}").into());
-        }
+        check_seen(&seen, &truth, &compactions, limits.late)?;
     }
     Ok(())
+}
+
+/// A leader with a value: the key's create revision, its mod revision, and the value.
+type Seen<'a> = (i64, i64, &'a Bytes);
+
+/// An observer has seen every leader and every value, in order, after up to `late` that came before it. It may have missed
+/// some over a compaction: then it goes on with the leader of that moment.
+fn check_seen(
+    seen: &[Seen<'_>],
+    truth: &[Seen<'_>],
+    compactions: &[i64],
+    late: usize,
+) -> Result<(), BoxError> {
+    let missed =
+        || format!("an observer has missed a leader: {seen:?} of {truth:?}, compacted at {compactions:?}");
+    let (mut next, mut last_seen) = (0, None);
+    for leader in seen {
+        let found = truth[next..].iter().position(|there| there == leader);
+        let at = next + found.ok_or_else(missed)?;
+        let is_whole = match last_seen {
+            // An observer begins with the leader of its first look.
+            None => at <= late,
+            Some(_) if at == next => true,
+            // The watch was behind a compaction, and the new list has found this leader before the next one came.
+            Some(revision) => {
+                let until = truth.get(at + 1).map_or(i64::MAX, |(_, revision, _)| *revision);
+                compactions.iter().any(|compaction| (revision + 1..until).contains(compaction))
+            }
+        };
+        if !is_whole {
+            return Err(missed().into());
+        }
+        (next, last_seen) = (at + 1, Some(leader.1));
+    }
+    if next == truth.len() { Ok(()) } else { Err(missed().into()) }
 }
 
 async fn follow(host: Host, client: Client, how: Candidate) -> Result<Vec<Leader>, BoxError> {
@@ -105,22 +138,14 @@ async fn follow(host: Host, client: Client, how: Candidate) -> Result<Vec<Leader
     Ok(seen)
 }
 
-async fn campaign(
-    world: World,
-    host: Host,
-    client: Client,
-    is_over: Arc<AtomicBool>,
-    how: Candidate,
-) -> Result<(), BoxError> {
-    let mut rng = world.rng();
+async fn campaign(stage: Stage, host: Host, client: Client, candidates: Candidates) -> Result<(), BoxError> {
+    let Candidates { ttl, pause, how, .. } = candidates;
+    let (world, mut rng) = (stage.world(), stage.world().rng());
     loop {
-        let Ok(session) = Session::builder(&client).ttl(TTL).open().await else {
-            host.sleep(Duration::from_millis(500)).await;
-            continue;
-        };
+        let session = open_session(&host, &client, ttl).await;
         let election = Election::new(&session, Name::new("elected")?);
         while let Ok(leadership) = election.campaign(rng.u32(..).to_string()).await {
-            let is_last = is_over.load(Ordering::Relaxed);
+            let is_last = stage.is_calm();
             for _ in 0..rng.u8(1..4) {
                 let (token, believes) = (leadership.fencing_token(), leadership.is_held());
                 let candidates = keys(world.etcd(), "elected/");
@@ -132,7 +157,7 @@ async fn campaign(
                 } else {
                     let _ = leadership.proclaim(value).await;
                 }
-                let write = Txn::new().and_then(Put::new("log", token.to_string()));
+                let write = Txn::new().and_then(Put::new("election-log", token.to_string()));
                 let is_owner = leadership.is_owner();
                 let write = if how == Candidate::Unconditional { write } else { write.when(is_owner) };
                 let _ = client.txn(write).await;
@@ -142,7 +167,7 @@ async fn campaign(
             if is_last {
                 return Ok(());
             }
-            host.sleep(up_to(&mut rng, 2000)).await;
+            host.sleep(up_to(&mut rng, pause)).await;
         }
     }
 }

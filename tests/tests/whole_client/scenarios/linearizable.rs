@@ -2,33 +2,28 @@
 
 use std::time::Duration;
 
-use etcd_watch_client::cache::CacheRequest;
+use etcd_watch_client::cache::{Cache, CacheRequest};
 use etcd_watch_client::{BoxError, CallError, Client, KeyRange, Put, PutResponse};
-use etcd_watch_proto::etcdserverpb::{PutRequest, PutResponse as WirePut, RangeRequest, ResponseHeader};
+use etcd_watch_proto::etcdserverpb::{PutRequest, PutResponse as WirePut, ResponseHeader};
 use etcd_watch_testkit::linearizable::{
-    Answer, Checked, Kinds, RecordedClient, Recorder, Request, Truth, Workload, check,
+    Answer, Checked, Kinds, RecordedClient, Recorder, Request, Truth, Workload, check, range_request,
 };
-use etcd_watch_testkit::sim::{Faults, World};
+use etcd_watch_testkit::sim::World;
 
-use super::soon;
+use super::stage::{Site, Stage, soon};
+use super::trouble::up_to;
 
-const HOSTS: [&str; 3] = ["a", "b", "c"];
-/// Calls at a time on each host, beside its puts.
-const WORKLOADS: usize = 2;
-const CALLS: u32 = 80;
-const PUTS: u32 = 40;
 /// The keys: few, so that operations meet.
-const PREFIX: &str = "k/";
+const PREFIX: &str = "calls/";
 const KEYS: u32 = 5;
-/// Many faults last longer: some calls are answered late, and the client gives others up.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+/// What a put that is denied tells of its time.
+const DENIED_AFTER: Duration = Duration::from_secs(3);
 /// A read of a cache has no time limit of its own.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a client makes its puts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "bugs are planted by the tests, and not by the example that runs the scenarios")]
-pub(crate) enum Puts {
+pub(super) enum Puts {
     /// As they are.
     AsTheyAre,
     /// Again, if they may have been executed.
@@ -41,7 +36,7 @@ async fn put(client: &Client, put: Put, puts: Puts) -> Result<PutResponse, CallE
     match client.put_with(put.clone()).await {
         Err(error) if error.may_have_executed() && puts == Puts::Repeated => client.put_with(put).await,
         Err(error) if error.may_have_executed() && puts == Puts::Denied => {
-            Err(CallError::Timeout { method: "Put", after: REQUEST_TIMEOUT, last: None })
+            Err(CallError::Timeout { method: "Put", after: DENIED_AFTER, last: None })
         }
         answer => answer,
     }
@@ -61,60 +56,67 @@ async fn recorded_put(recorded: &RecordedClient, key: u32, puts: Puts) {
     let _answer = recorded.record(Request::Put(request), made, |put| Answer::Put(put.clone())).await;
 }
 
-/// Hosts make calls at random and read caches under a storm; each call is written down. In calm every host reads the
-/// store once more. All of it is held against the store's history.
-pub(crate) async fn calls_are_those_of_one_store(world: World, puts: Puts) -> Result<(), BoxError> {
-    let clock = world.clone();
+/// Calls on several hosts.
+pub(super) struct Calls {
+    pub(super) sites: Vec<Site>,
+    /// How many tasks of a host make calls of all kinds, beside one that puts.
+    pub(super) per_site: usize,
+    /// The longest pause of a task between two calls, in milliseconds.
+    pub(super) pause: u64,
+    /// Less than so many reads, or so many writes, is too little to say that they are one store's.
+    pub(super) least: usize,
+    pub(super) puts: Puts,
+}
+
+/// Hosts make calls at random and read caches; each call is written down. In calm every host reads the store once more.
+/// All of it is held against the store's history. The clients have to give calls up after a few seconds: many faults last
+/// longer, so some calls are answered late.
+pub(super) async fn calls_are_those_of_one_store(stage: Stage, calls: Calls) -> Result<(), BoxError> {
+    let Calls { sites, per_site, pause, least, puts } = calls;
+    let clock = stage.world().clone();
     let recorder = Recorder::with_clock(move || clock.now());
-    let hosts = HOSTS.map(|name| world.host(name));
-    let kinds = Kinds { leases: true, renewals: true, past: true, given_up: 25 };
-    world.faults(Faults::all().every(Duration::from_secs(1))).await;
-    let (mut tasks, mut clients) = (Vec::new(), Vec::new());
-    for host in &hosts {
-        let client = host.client().request_timeout(REQUEST_TIMEOUT).connect_lazy()?;
+    let mut tasks = Vec::new();
+    for Site { host, client } in &sites {
         let cache = client.cache(CacheRequest::new(KeyRange::prefix(PREFIX)))?;
-        for _ in 0..WORKLOADS {
-            let mut rng = world.rng();
+        for _ in 0..per_site {
             let recorded = recorder.client(client.clone());
-            let mut workload = Workload::new(recorded, PREFIX, KEYS, kinds, rng.u64(..));
-            let cache = cache.clone();
-            tasks.push(host.spawn(async move {
-                for _ in 0..CALLS {
-                    let _gone_by = tokio::time::timeout(PATIENCE, workload.step(Some(&cache))).await;
-                    tokio::time::sleep(Duration::from_millis(rng.u64(..500))).await;
-                }
-            }));
+            tasks.push(host.spawn(call(stage.clone(), recorded, cache.clone(), pause)));
         }
-        let (recorded, mut rng) = (recorder.client(client), world.rng());
-        clients.push(recorded.clone());
-        tasks.push(host.spawn(async move {
-            for _ in 0..PUTS {
-                recorded_put(&recorded, rng.u32(..KEYS), puts).await;
-                tokio::time::sleep(Duration::from_millis(rng.u64(..1000))).await;
-            }
-        }));
+        tasks.push(host.spawn(put_all_the_time(stage.clone(), recorder.client(client.clone()), pause, puts)));
     }
-    world.sleep(Duration::from_secs(60)).await;
-    world.calm().await;
+    stage.calm().await;
     for task in tasks {
         soon("the end of the calls", task).await?.ok_or("a host's calls have died")?;
     }
-    for (host, client) in hosts.iter().zip(clients) {
-        let all = KeyRange::prefix(PREFIX);
-        let read = RangeRequest {
-            key: all.start().clone(),
-            range_end: all.end().clone(),
-            ..RangeRequest::default()
-        };
+    for Site { host, client } in sites {
+        let (client, read) = (recorder.client(client), range_request(&KeyRange::prefix(PREFIX)));
         // The first ones may go out on a connection that is half-open.
         let reading = host.spawn(async move { while client.get(read.clone()).await.is_err() {} });
         soon("a read in calm", reading).await?.ok_or("a host's read has died")?;
     }
-    hold_against_the_store(&world, &recorder)
+    hold_against_the_store(stage.world(), &recorder, least)
 }
 
-fn hold_against_the_store(world: &World, recorder: &Recorder) -> Result<(), BoxError> {
-    let mut truth = Truth::of_all();
+async fn call(stage: Stage, recorded: RecordedClient, cache: Cache, pause: u64) {
+    let mut rng = stage.world().rng();
+    let kinds = Kinds { leases: true, renewals: true, past: true, given_up: 25 };
+    let mut workload = Workload::new(recorded, PREFIX, KEYS, kinds, rng.u64(..));
+    while !stage.is_calm() {
+        let _gone_by = tokio::time::timeout(PATIENCE, workload.step(Some(&cache))).await;
+        tokio::time::sleep(up_to(&mut rng, pause)).await;
+    }
+}
+
+async fn put_all_the_time(stage: Stage, recorded: RecordedClient, pause: u64, puts: Puts) {
+    let mut rng = stage.world().rng();
+    while !stage.is_calm() {
+        recorded_put(&recorded, rng.u32(..KEYS), puts).await;
+        tokio::time::sleep(up_to(&mut rng, 2 * pause)).await;
+    }
+}
+
+fn hold_against_the_store(world: &World, recorder: &Recorder, least: usize) -> Result<(), BoxError> {
+    let mut truth = Truth::starting_at(1, Vec::new(), KeyRange::prefix(PREFIX));
     truth.extend(&world.etcd().history());
     let config = world.etcd().with_model(|model| model.config().clone());
     let history = recorder.history();
@@ -124,7 +126,7 @@ fn hold_against_the_store(world: &World, recorder: &Recorder) -> Result<(), BoxE
         format!("{} rules of calls were broken; the first: {violation}{whose}", violations.len())
     })?;
     world.note(format_args!("{checked:?}"));
-    if checked.writes < 50 || checked.reads < 50 || checked.unverified > 0 {
+    if checked.writes < least || checked.reads < least || checked.unverified > 0 {
         return Err(format!("too little was checked: {checked:?}").into());
     }
     Ok(())

@@ -1,25 +1,17 @@
 //! Dozens wait for a lock on hosts that are killed, suspended, starved and cut off: one holder at a time, first come,
 //! first served, and everybody's turn comes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
 use std::time::Duration;
 
 use etcd_watch_client::concurrency::{Mutex, MutexGuard, Name, Session};
 use etcd_watch_client::{
     BoxError, Client, Compare, EventKind, Get, KeyRange, Put, SortBy, SortOrder, Txn, WatchRequest,
 };
-use etcd_watch_testkit::sim::{Host, World};
+use etcd_watch_testkit::sim::Host;
 
-use super::soon;
-use super::trouble::{on_the_way, supervise, up_to};
+use super::stage::Stage;
+use super::trouble::{Running, open_session, up_to};
 use super::truth::{Queue, keys};
-
-const HOSTS: usize = 6;
-const CONTENDERS: usize = 5;
-const TTL: Duration = Duration::from_secs(5);
 
 /// How contenders go about it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,56 +44,55 @@ impl Held {
     }
 }
 
-/// Contenders take turns under a storm while their hosts come and go.
-pub(super) async fn is_fair(world: World, lasts: Duration, how: Contender) -> Result<(), BoxError> {
-    let is_over = Arc::new(AtomicBool::new(false));
-    let mut hosts = Vec::new();
-    for number in 0..HOSTS {
-        let host = world.host(&format!("host-{number}"));
-        let started = (world.clone(), host.clone(), is_over.clone());
-        let start = move |client: Client| {
-            let (world, host, is_over) = &started;
-            let one =
-                |_| host.spawn(contend(world.clone(), host.clone(), client.clone(), is_over.clone(), how));
-            (0..CONTENDERS).map(one).collect()
-        };
-        hosts.push(tokio::spawn(supervise(world.clone(), host, is_over.clone(), 90, start)));
-    }
-    world.faults(on_the_way()).await;
-    world.sleep(lasts).await;
-    world.calm().await;
-    is_over.store(true, Ordering::Relaxed);
-    for host in hosts {
-        soon("everybody has had the lock", host).await???;
-    }
-    // The last ones leave, and so does whatever a lost answer has left.
-    world.sleep(TTL + Duration::from_secs(15)).await;
-    let queue = Queue::of(world.etcd(), "lock/");
+/// The contenders of a process.
+#[derive(Clone, Copy)]
+pub(super) struct Contenders {
+    pub(super) count: usize,
+    /// The time to live of their sessions.
+    pub(super) ttl: Duration,
+    /// The longest pause between two turns, in milliseconds.
+    pub(super) pause: u64,
+    pub(super) how: Contender,
+}
+
+/// Contenders in a process of a host.
+pub(super) fn contend(stage: &Stage, host: &Host, client: &Client, contenders: Contenders) -> Vec<Running> {
+    let one = |_| host.spawn(take_turns(stage.clone(), host.clone(), client.clone(), contenders));
+    (0..contenders.count).map(one).collect()
+}
+
+/// What has to be true once all contenders, whose sessions had this time to live, have come to their end. Less than `least`
+/// holders is too few to say so.
+pub(super) async fn check(stage: &Stage, ttl: Duration, least: usize) -> Result<(), BoxError> {
+    // The last contenders leave. An entry whose answer was lost is removed too, or ends with its lease.
+    stage.world().sleep(ttl + Duration::from_secs(15)).await;
+    let etcd = stage.world().etcd();
+    let queue = Queue::of(etcd, "lock/");
     queue.check_places_are_kept()?;
-    let writes = queue.check_log(world.etcd(), "log")?;
+    let writes = queue.check_log(etcd, "lock-log")?;
     if let Some(left) = queue.places.iter().find(|place| place.deleted.is_none()) {
         return Err(format!("left behind: {:?}", left.key).into());
     }
     let holders = queue.places.iter().filter(|place| place.was_first).count();
-    if holders < 5 || writes < 5 { Err("hardly anybody ever had the lock".into()) } else { Ok(()) }
+    if holders.min(writes) < least {
+        return Err(format!("hardly anybody ever had the lock: {holders} holders, {writes} writes").into());
+    }
+    Ok(())
 }
 
-async fn contend(
-    world: World,
+async fn take_turns(
+    stage: Stage,
     host: Host,
     client: Client,
-    is_over: Arc<AtomicBool>,
-    how: Contender,
+    contenders: Contenders,
 ) -> Result<(), BoxError> {
-    let mut rng = world.rng();
+    let Contenders { ttl, pause, how, .. } = contenders;
+    let (world, mut rng) = (stage.world(), stage.world().rng());
     loop {
-        let Ok(session) = Session::builder(&client).ttl(TTL).open().await else {
-            host.sleep(Duration::from_millis(500)).await;
-            continue;
-        };
+        let session = open_session(&host, &client, ttl).await;
         while let Some(held) = lock(&host, &session, how).await {
-            let is_last = is_over.load(Ordering::Relaxed);
-            // Whoever came before has left: that stays true, so a moment's look is enough.
+            let is_last = stage.is_calm();
+            // A claim that was before this one never comes back, so one look is enough.
             let before = keys(world.etcd(), "lock/").into_iter().find(|kv| kv.create_revision < held.token);
             let holder = &held.key;
             assert!(before.is_none(), "{holder} holds the lock before its turn: {before:?} was before it");
@@ -110,7 +101,7 @@ async fn contend(
                 let is_there =
                     keys(world.etcd(), &held.key).iter().any(|kv| kv.create_revision == held.token);
                 assert!(is_there || !believes, "{holder} believes in a lock that it has lost");
-                let write = Txn::new().and_then(Put::new("log", held.token.to_string()));
+                let write = Txn::new().and_then(Put::new("lock-log", held.token.to_string()));
                 let write = if how == Contender::Unconditional { write } else { write.when(held.is_owner()) };
                 // Refused once the lock is lost.
                 let _ = client.txn(write).await;
@@ -124,7 +115,7 @@ async fn contend(
             if is_last {
                 return Ok(());
             }
-            host.sleep(up_to(&mut rng, 2000)).await;
+            host.sleep(up_to(&mut rng, pause)).await;
         }
     }
 }

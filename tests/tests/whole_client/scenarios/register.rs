@@ -1,14 +1,15 @@
 //! The experiment of Jepsen's analyses of etcd: contenders add to a register under a lock while holders stand still. How
 //! many additions are lost depends on how the holder makes sure that it still has the lock.
 
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::ops::AddAssign;
 use std::time::Duration;
 
-use etcd_watch_client::concurrency::{Mutex, Name, Session};
+use etcd_watch_client::concurrency::{Mutex, Name};
 use etcd_watch_client::{BoxError, Client, Get, Put, Txn};
-use etcd_watch_testkit::sim::{Failure, Faults, Host, Sim, World};
+use etcd_watch_testkit::sim::{Failure, Host, World};
 
-use super::trouble::{on_the_way, stand_still, up_to};
+use super::stage::sim;
+use super::trouble::{on_the_way, open_session, stand_still, up_to};
 use super::truth::history;
 
 const TTL: Duration = Duration::from_secs(3);
@@ -33,26 +34,32 @@ pub(crate) struct Additions {
     pub(crate) lost: u64,
 }
 
-/// Runs the experiment with seeds, for so long each.
-pub(crate) fn run(
-    holder: Holder,
-    lasts: Duration,
-    seeds: impl IntoIterator<Item = u64>,
-) -> Result<Additions, Box<Failure>> {
-    let all = Arc::new(StdMutex::new(Additions::default()));
-    let sim = Sim::new().limit(Duration::from_secs(7 * 86_400));
-    sim.run_seeds(seeds, |world| {
-        let all = all.clone();
-        async move {
-            let run = add_up(world, lasts, holder).await?;
-            let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-            all.executed += run.executed;
-            all.lost += run.lost;
-            Ok(())
-        }
+impl AddAssign for Additions {
+    fn add_assign(&mut self, other: Self) {
+        self.executed += other.executed;
+        self.lost += other.lost;
+    }
+}
+
+/// Runs the experiment with a seed, for so long.
+pub(crate) fn run(holder: Holder, lasts: Duration, seed: u64) -> Result<Additions, Box<Failure>> {
+    let mut additions = Additions::default();
+    let told = &mut additions;
+    sim().run(seed, move |world| async move {
+        *told = add_up(world, lasts, holder).await?;
+        Ok(())
     })?;
-    let all = *all.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(all)
+    Ok(additions)
+}
+
+/// The experiment as a promise: nothing is lost.
+pub(super) async fn nothing_is_lost(world: World, lasts: Duration, holder: Holder) -> Result<(), BoxError> {
+    let Additions { executed, lost } = add_up(world, lasts, holder).await?;
+    match lost {
+        0 if executed < 10 => Err(format!("hardly anything was added: {executed} times").into()),
+        0 => Ok(()),
+        lost => Err(format!("{lost} of {executed} additions are lost").into()),
+    }
 }
 
 async fn add_up(world: World, lasts: Duration, holder: Holder) -> Result<Additions, BoxError> {
@@ -67,8 +74,7 @@ async fn add_up(world: World, lasts: Duration, holder: Holder) -> Result<Additio
             }
         });
     }
-    let faults: Faults = on_the_way().every(Duration::from_secs(10));
-    world.faults(faults).await;
+    world.faults(on_the_way().every(Duration::from_secs(10))).await;
     world.sleep(lasts).await;
     let (mut executed, mut last) = (0, 0);
     for put in history(world.etcd()).iter().filter(|change| change.key == "register") {
@@ -81,10 +87,7 @@ async fn add_up(world: World, lasts: Duration, holder: Holder) -> Result<Additio
 async fn add(world: World, host: Host, client: Client, holder: Holder) -> Result<(), BoxError> {
     let mut rng = world.rng();
     loop {
-        let Ok(session) = Session::builder(&client).ttl(TTL).open().await else {
-            host.sleep(Duration::from_millis(500)).await;
-            continue;
-        };
+        let session = open_session(&host, &client, TTL).await;
         let mutex = Mutex::new(&session, Name::new("lock")?);
         while let Ok(guard) = mutex.lock().await {
             let Ok(read) = client.get(Get::key("register")).await else { continue };

@@ -1,18 +1,17 @@
 //! A session is told of its loss before the server ends its lease, or as soon as its host runs again.
 
 use std::collections::BTreeMap;
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
-};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_watch_client::concurrency::{Session, SessionLost};
-use etcd_watch_client::{BoxError, Client, LeaseLost, Runtime as _};
+use etcd_watch_client::{BoxError, LeaseLost, Runtime as _};
 use etcd_watch_proto::etcdserverpb::LeaseRevokeRequest;
-use etcd_watch_testkit::sim::{Fault, Host, World};
+use etcd_watch_testkit::sim::{Host, World};
 
-use super::trouble::{on_the_way, up_to};
+use super::stage::{Site, Stage};
+use super::trouble::{open_session, up_to};
 use super::truth::has_lease;
 
 /// The keeper looks so often whether the machine has slept (`LOOK_EVERY` in `calls/keeper.rs`), and it takes a moment.
@@ -30,84 +29,99 @@ pub(super) enum Service {
     Timer,
 }
 
-/// The leases that somebody has revoked, and when.
-type Revoked = Arc<Mutex<BTreeMap<i64, Duration>>>;
+/// What has become of the sessions of all hosts.
+#[derive(Clone, Default)]
+struct Sessions(Arc<Mutex<BTreeMap<i64, Fate>>>);
 
-/// What a host's second session, which is only waited for, has told.
-#[derive(Default)]
-struct Told {
-    lease: AtomicI64,
-    is_lost: AtomicBool,
-    /// When its host has stood still last, in milliseconds.
-    woke: AtomicU64,
+/// What has become of a session.
+#[derive(Clone, Copy, Debug, Default)]
+struct Fate {
+    /// When somebody has revoked its lease.
+    revoked: Option<Duration>,
+    is_lost: bool,
 }
 
-fn was_revoked(revoked: &Revoked, id: i64) -> Option<Duration> {
-    revoked.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
+impl Sessions {
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<i64, Fate>) -> T) -> T {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn open(&self, site: &Site, ttl: Duration) -> Session {
+        let session = open_session(&site.host, &site.client, ttl).await;
+        self.with(|sessions| sessions.insert(session.id(), Fate::default()));
+        session
+    }
+
+    fn lose(&self, id: i64) {
+        self.with(|sessions| sessions.entry(id).or_default().is_lost = true);
+    }
+
+    fn fate(&self, id: i64) -> Fate {
+        self.with(|sessions| sessions.get(&id).copied().unwrap_or_default())
+    }
+
+    /// How many were opened, and how many are lost.
+    fn count(&self) -> (usize, usize) {
+        self.with(|sessions| (sessions.len(), sessions.values().filter(|fate| fate.is_lost).count()))
+    }
+
+    /// One that is not known to be lost.
+    fn any(&self, rng: &mut fastrand::Rng) -> Option<i64> {
+        let alive = |(id, fate): (&i64, &Fate)| (!fate.is_lost).then_some(*id);
+        let alive: Vec<i64> = self.with(|sessions| sessions.iter().filter_map(alive).collect());
+        rng.choice(alive)
+    }
 }
 
-/// Sessions under a storm, on hosts that sleep and starve, with leases that are revoked.
-pub(super) async fn are_told_in_time(
-    world: World,
-    lasts: Duration,
-    service: Service,
-) -> Result<(), BoxError> {
-    let revoked = Revoked::default();
-    let mut checks = Vec::new();
-    for name in ["a", "b", "c", "d"] {
-        let host = world.host(name);
-        let client = host.client().connect_lazy()?;
-        host.spawn(ask(world.clone(), host.clone(), client.clone(), revoked.clone(), service));
-        let told = Arc::new(Told::default());
-        host.spawn(wait(world.clone(), host.clone(), client, told.clone(), revoked.clone(), service));
-        checks.push(tokio::spawn(nap(world.clone(), host, told)));
+/// Services with a session on several hosts.
+pub(super) struct Services {
+    pub(super) sites: Vec<Site>,
+    /// The times to live of sessions, in seconds.
+    pub(super) ttl: Range<u64>,
+    /// The longest pause between two leases that are revoked, in milliseconds.
+    pub(super) pause: u64,
+    /// So many sessions have to be lost before calm.
+    pub(super) least: usize,
+    pub(super) service: Service,
+}
+
+/// Two services on each host, one that asks whether its session is lost and one that waits for it; leases are revoked.
+pub(super) async fn are_told_in_time(stage: Stage, services: Services) -> Result<(), BoxError> {
+    let Services { sites, ttl, pause, least, service } = services;
+    let (world, sessions) = (stage.world(), Sessions::default());
+    for site in sites {
+        let host = site.host.clone();
+        host.spawn(ask(world.clone(), site.clone(), sessions.clone(), ttl.clone(), service));
+        host.spawn(wait(world.clone(), site, sessions.clone(), ttl.clone(), service));
     }
-    world.faults(on_the_way()).await;
-    let (end, mut rng) = (world.now() + lasts, world.rng());
-    while world.now() < end {
-        world.sleep(up_to(&mut rng, 30_000)).await;
-        let leases = world.etcd().with_model(|model| model.lease_leases().leases);
-        if leases.is_empty() {
-            continue;
-        }
-        let id = leases[rng.usize(..leases.len())].id;
-        revoked.lock().unwrap_or_else(PoisonError::into_inner).insert(id, world.now());
-        world.etcd().with_model(|model| model.lease_revoke(&LeaseRevokeRequest { id }))?;
-    }
-    for check in checks {
-        if check.is_finished() {
-            check.await??;
-        } else {
-            check.abort();
+    let mut rng = world.rng();
+    while !stage.is_calm() {
+        world.sleep(up_to(&mut rng, pause)).await;
+        if let Some(id) = sessions.any(&mut rng).filter(|id| has_lease(world.etcd(), *id)) {
+            sessions.with(|sessions| sessions.entry(id).or_default().revoked = Some(world.now()));
+            world.etcd().with_model(|model| model.lease_revoke(&LeaseRevokeRequest { id }))?;
         }
     }
-    world.calm().await;
-    // In calm no session is lost.
+    // Connections that are half-open take some time to be noticed. After that no session is lost in calm.
     world.sleep(Duration::from_secs(60)).await;
-    let before = world.etcd().with_model(|model| model.lease_leases().leases);
-    world.sleep(Duration::from_secs(120)).await;
-    let after = world.etcd().with_model(|model| model.lease_leases().leases);
-    if before.is_empty() || !before.iter().all(|lease| after.contains(lease)) {
-        return Err("a session was lost in calm".into());
+    let (before, lost_before) = sessions.count();
+    world.sleep(Duration::from_secs(60)).await;
+    let (after, lost_after) = sessions.count();
+    if (before, lost_before) != (after, lost_after) || before == lost_before {
+        return Err(format!("{} sessions were lost in calm", lost_after - lost_before).into());
+    }
+    if lost_before < least {
+        return Err(format!("too little has happened: {lost_before} of {before} sessions were lost").into());
     }
     Ok(())
 }
 
-async fn open(host: &Host, client: &Client, seconds: u64) -> Session {
-    loop {
-        match Session::builder(client).ttl(Duration::from_secs(seconds)).open().await {
-            Ok(session) => return session,
-            Err(_) => host.sleep(Duration::from_millis(300)).await,
-        }
-    }
-}
-
 /// Asks all the time whether the session is lost: whenever it isn't, the server has the lease.
-async fn ask(world: World, host: Host, client: Client, revoked: Revoked, service: Service) {
+async fn ask(world: World, site: Site, sessions: Sessions, ttl: Range<u64>, service: Service) {
     let mut rng = world.rng();
     loop {
-        let session = open(&host, &client, rng.u64(2..15)).await;
-        let runtime = host.runtime();
+        let session = sessions.open(&site, Duration::from_secs(rng.u64(ttl.clone()))).await;
+        let runtime = site.host.runtime();
         let mut looked = (runtime.now(), session.remaining());
         loop {
             let since = runtime.now().since(looked.0);
@@ -122,41 +136,54 @@ async fn ask(world: World, host: Host, client: Client, revoked: Revoked, service
             if is_lost {
                 break;
             }
-            let id = session.id();
-            if !has_lease(world.etcd(), id) {
-                let by = was_revoked(&revoked, id).expect("it believes in a lease that has ended");
+            if !has_lease(world.etcd(), session.id()) {
+                let revoked = sessions.fate(session.id()).revoked;
+                let revoked = revoked.expect("it believes in a lease that has ended");
                 assert!(
-                    world.now() <= by + session.ttl(),
+                    world.now() <= revoked + session.ttl(),
                     "it believes in a lease that was revoked long ago"
                 );
             }
-            host.sleep(Duration::from_millis(100)).await;
+            site.host.sleep(Duration::from_millis(200)).await;
         }
+        sessions.lose(session.id());
     }
 }
 
-/// Waits for the loss. A host that runs is told of it before the server ends the lease.
-async fn wait(world: World, host: Host, client: Client, told: Arc<Told>, revoked: Revoked, service: Service) {
+/// Whoever waits for the loss is told once the lease has ended, if the host has been running for a second.
+async fn watch_over(world: World, site: Site, id: i64, sessions: Sessions) {
     loop {
-        let session = open(&host, &client, 6).await;
-        told.lease.store(session.id(), Ordering::Relaxed);
-        told.is_lost.store(false, Ordering::Relaxed);
-        let reason = if service == Service::Timer {
+        world.sleep(Duration::from_millis(500)).await;
+        let is_awake = site.host.running_for().is_some_and(|time| time > LOOKS);
+        let Fate { revoked, is_lost } = sessions.fate(id);
+        let has_ended = revoked.is_none() && !has_lease(world.etcd(), id);
+        assert!(is_lost || !has_ended || !is_awake, "not told yet, though the lease had ended");
+    }
+}
+
+/// Waits for the loss. A host that runs is told of it before the server ends the lease; one that has stood still for longer
+/// than the lease lasts is told within a second of its waking.
+async fn wait(world: World, site: Site, sessions: Sessions, ttl: Range<u64>, service: Service) {
+    let mut rng = world.rng();
+    loop {
+        let session = sessions.open(&site, Duration::from_secs(rng.u64(ttl.clone()))).await;
+        let watching = watch_over(world.clone(), site.clone(), session.id(), sessions.clone());
+        let watching = site.host.spawn(watching);
+        if service == Service::Timer {
             while !session.remaining().is_zero() {
-                host.sleep(session.remaining()).await;
+                site.host.sleep(session.remaining()).await;
             }
-            session.lost().await
-        } else {
-            session.lost().await
-        };
-        told.is_lost.store(true, Ordering::Relaxed);
-        let has_run_since = Duration::from_millis(told.woke.load(Ordering::Relaxed)) + LOOKS;
+        }
+        let reason = session.lost().await;
+        sessions.lose(session.id());
+        watching.abort();
+        let was_awake = site.host.running_for().is_some_and(|time| time > LOOKS);
         match reason {
             SessionLost::Lease(LeaseLost::NotFound { id }) => {
                 assert!(!has_lease(world.etcd(), id), "a lease that exists was told to be gone");
             }
-            SessionLost::Lease(LeaseLost::Expired { id, .. }) if world.now() > has_run_since => {
-                let is_in_time = has_lease(world.etcd(), id) || was_revoked(&revoked, id).is_some();
+            SessionLost::Lease(LeaseLost::Expired { id, .. }) if was_awake => {
+                let is_in_time = has_lease(world.etcd(), id) || sessions.fate(id).revoked.is_some();
                 assert!(is_in_time, "told after the lease had ended");
             }
             _ => {}
@@ -164,42 +191,16 @@ async fn wait(world: World, host: Host, client: Client, told: Arc<Told>, revoked
     }
 }
 
-/// Notes when a host runs again, also when the nap is aborted.
-struct Standstill<'a> {
-    world: &'a World,
-    told: &'a Told,
-    _fault: Fault,
-}
-
-impl Drop for Standstill<'_> {
-    /// Before the host runs: the fault is dropped next.
-    fn drop(&mut self) {
-        let woke = u64::try_from(self.world.now().as_millis()).unwrap_or(u64::MAX);
-        self.told.woke.store(woke, Ordering::Relaxed);
-    }
-}
-
-/// The host sleeps and starves. When it runs again, it is told of a lease that has ended meanwhile within a second.
-/// While it runs, it is told before the lease ends for want of renewals, or a third of its time after it was revoked,
-/// if a member can be reached: `ask` sees to that.
-async fn nap(world: World, host: Host, told: Arc<Told>) -> Result<(), String> {
-    let mut rng = world.rng();
-    loop {
-        world.sleep(up_to(&mut rng, 20_000)).await;
+/// The host is suspended or starved again and again, for up to some minutes.
+pub(super) async fn nap(stage: Stage, host: Host) -> Result<(), BoxError> {
+    let mut rng = stage.world().rng();
+    while !stage.is_calm() {
+        stage.world().sleep(up_to(&mut rng, 20_000)).await;
         let time = Duration::from_millis(1 << rng.u32(8..18));
         let fault = if rng.bool() { host.suspend() } else { host.freeze() };
-        let standstill = Standstill { world: &world, told: &told, _fault: fault };
-        world.sleep(time).await;
-        drop(standstill);
-        let lease = told.lease.load(Ordering::Relaxed);
-        // After six seconds its time is over, whatever the network does now.
-        if lease == 0 || time < Duration::from_secs(6) || told.is_lost.load(Ordering::Relaxed) {
-            continue;
-        }
-        host.sleep(LOOKS).await;
-        let is_same = told.lease.load(Ordering::Relaxed) == lease;
-        if is_same && !told.is_lost.load(Ordering::Relaxed) {
-            return Err(format!("slept for {time:?}, and was not told of the loss within a second"));
-        }
+        // Calm ends it.
+        let _calm = tokio::time::timeout(time, stage.calm()).await;
+        drop(fault);
     }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use etcd_watch_client::BoxError;
 use etcd_watch_client::concurrency::{Mutex, Name, Session};
 use etcd_watch_testkit::sim::World;
 
-use super::soon;
+use super::stage::soon;
 
 /// A host with a lock is suspended for a random time. Whenever it runs and believes to hold the lock, the lease is
 /// there; if it slept for longer than the lease lasts, it knows at once that the lock is lost, and another has it.

@@ -4,8 +4,7 @@ use etcd_watch_testkit::checks::{Change, Received};
 
 /// What becomes of what one of the watches has received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(dead_code, reason = "bugs are planted by the tests, and not by the example that runs the scenarios")]
-pub(crate) enum Told {
+pub(super) enum Told {
     /// All of it is told as it is.
     Truly,
     /// One event is left out.

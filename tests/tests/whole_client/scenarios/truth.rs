@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use etcd_watch_client::BoxError;
-use etcd_watch_proto::etcdserverpb::RangeRequest;
+use etcd_watch_client::{BoxError, KeyRange};
 use etcd_watch_proto::mvccpb::KeyValue;
+use etcd_watch_testkit::linearizable::range_request;
 use etcd_watch_testkit::model::{EventKind, HistoryEvent};
 use etcd_watch_testkit::sim::Etcd;
 
@@ -17,16 +17,8 @@ pub(super) fn history(etcd: &Etcd) -> Vec<Arc<HistoryEvent>> {
 
 /// The keys with a prefix at this moment.
 pub(super) fn keys(etcd: &Etcd, prefix: &str) -> Vec<KeyValue> {
-    let mut end = prefix.as_bytes().to_vec();
-    if let Some(last) = end.last_mut() {
-        *last += 1;
-    }
-    let request = RangeRequest {
-        key: Bytes::copy_from_slice(prefix.as_bytes()),
-        range_end: end.into(),
-        ..RangeRequest::default()
-    };
-    etcd.with_model(|model| model.range(&request)).expect("a lawful range").kvs
+    let read = range_request(&KeyRange::prefix(prefix.to_owned()));
+    etcd.with_model(|model| model.range(&read)).expect("a lawful range").kvs
 }
 
 /// Whether the lease exists at this moment.

@@ -1,0 +1,108 @@
+//! Where the parts of a scenario act: a world with a storm, and a calm after it.
+//!
+//! A part is a future. It brings its actors onto hosts, which act while there is a storm; in calm it checks what has come
+//! of it. A scenario is one part or several, in one world and under one storm.
+
+use std::time::Duration;
+
+use etcd_watch_client::{BoxError, BoxFuture, Client};
+use etcd_watch_testkit::sim::{Faults, Host, Sim, World};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// A part of a scenario.
+pub(super) type Part = BoxFuture<'static, Result<(), BoxError>>;
+
+/// A world with a storm that ends.
+#[derive(Clone)]
+pub(super) struct Stage {
+    world: World,
+    is_calm: watch::Receiver<bool>,
+}
+
+impl Stage {
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub(super) fn is_calm(&self) -> bool {
+        *self.is_calm.borrow()
+    }
+
+    /// Waits until the storm is over.
+    pub(super) async fn calm(&self) {
+        let mut is_calm = self.is_calm.clone();
+        // It fails only once all parts are dropped.
+        let _ = is_calm.wait_for(|is_calm| *is_calm).await;
+    }
+
+    /// A host with a client.
+    pub(super) fn site(&self, name: &str) -> Result<Site, BoxError> {
+        let host = self.world.host(name);
+        let client = host.client().connect_lazy()?;
+        Ok(Site { host, client })
+    }
+
+    /// Hosts, each with a client.
+    pub(super) fn sites(&self, names: &[&str]) -> Result<Vec<Site>, BoxError> {
+        names.iter().map(|name| self.site(name)).collect()
+    }
+
+    /// Hosts, each with a client that gives a call up after so long.
+    pub(super) fn sites_within(&self, timeout: Duration, names: &[&str]) -> Result<Vec<Site>, BoxError> {
+        let site = |name: &&str| {
+            let host = self.world.host(name);
+            let client = host.client().request_timeout(timeout).connect_lazy()?;
+            Ok(Site { host, client })
+        };
+        names.iter().map(site).collect()
+    }
+}
+
+/// A host with a client, which everything on the host shares.
+#[derive(Clone)]
+pub(super) struct Site {
+    pub(super) host: Host,
+    pub(super) client: Client,
+}
+
+/// A simulation that goes on for as long as any scenario needs: hosts may be suspended for an hour at a time.
+pub(super) fn sim() -> Sim {
+    Sim::new().limit(Duration::from_secs(7 * 86_400))
+}
+
+/// Plays all parts under one storm, which lasts for so long, and in the calm after it.
+pub(super) async fn play(
+    world: World,
+    faults: Faults,
+    lasts: Duration,
+    parts: impl FnOnce(&Stage) -> Result<Vec<Part>, BoxError>,
+) -> Result<(), BoxError> {
+    let (announce, is_calm) = watch::channel(false);
+    let stage = Stage { world: world.clone(), is_calm };
+    let mut running = JoinSet::new();
+    for part in parts(&stage)? {
+        running.spawn(part);
+    }
+    world.faults(faults).await;
+    let mut storm = std::pin::pin!(tokio::time::sleep(lasts));
+    loop {
+        tokio::select! {
+            biased;
+            ended = running.join_next() => match ended {
+                Some(ended) => ended.unwrap_or_else(|died| std::panic::resume_unwind(died.into_panic()))?,
+                None => return Ok(()),
+            },
+            () = &mut storm, if !stage.is_calm() => {
+                world.calm().await;
+                announce.send_replace(true);
+            }
+        }
+    }
+}
+
+/// Waits for what has to come once all is well.
+pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T, BoxError> {
+    let waited = tokio::time::timeout(Duration::from_secs(300), future).await;
+    waited.map_err(|_| format!("not within five minutes of calm: {what}").into())
+}
