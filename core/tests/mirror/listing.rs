@@ -175,8 +175,9 @@ fn a_list_that_is_at_odds_with_its_count_is_begun_again_elsewhere() {
     for (second, what) in [(page(9, &[("k2", 3)], false), "too few"), (more, "too many")] {
         let mut hand = Hand::of_k();
         hand.answer(Ok(first()));
-        hand.answer(Ok(second));
         assert_eq!(hand.told(), "=9 +k1", "{what}");
+        hand.answer(Ok(second));
+        assert_eq!(hand.told(), "", "{what}");
         let again = hand.answer(Ok(Page { count: 1, ..page(9, &[("k2", 3)], false) }));
         assert_eq!((again.revision, again.endpoint), (0, EndpointHint::Another), "{what}");
         assert_eq!(hand.told(), "=9 +k2 -k1 !9", "{what}");
