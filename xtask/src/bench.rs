@@ -3,7 +3,6 @@
 use std::{
     env,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use anyhow::{Context, Result};
@@ -47,26 +46,16 @@ fn executable(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}{}", env::consts::EXE_SUFFIX))
 }
 
-/// Builds the program around the crate etcd-client.
+/// Builds the program around the crate etcd-client, whose build needs protoc.
 fn peers() -> Result<PathBuf> {
     let folder = target_dir().join("peers");
-    run(&mut cargo_in_peers(&["build", "--release"], &folder)?)?;
-    Ok(executable(&folder.join("release"), "etcd-watch-bench-peers"))
-}
-
-/// Checks that it compiles, as `cargo xtask ci` does: it is a workspace of its own, which nothing else builds.
-pub(crate) fn check_peers() -> Result<()> {
-    run(&mut cargo_in_peers(&["check"], &target_dir().join("peers"))?)
-}
-
-/// Cargo on the workspace around the crate etcd-client, whose build needs protoc.
-fn cargo_in_peers(arguments: &[&str], folder: &Path) -> Result<Command> {
-    let mut command = cargo(arguments);
-    command.args(["--locked", "--manifest-path", "bench/peers/Cargo.toml", "--target-dir"]).arg(folder);
+    let mut build = cargo(&["build", "--release", "--locked", "--manifest-path", "bench/peers/Cargo.toml"]);
+    build.arg("--target-dir").arg(&folder);
     if env::var_os("PROTOC").is_none() && !succeeds(program("protoc", &[]).arg("--version")) {
-        command.env("PROTOC", protox()?);
+        build.env("PROTOC", protox()?);
     }
-    Ok(command)
+    run(&mut build)?;
+    Ok(executable(&folder.join("release"), "etcd-watch-bench-peers"))
 }
 
 /// A compiler of .proto files in Rust, that takes the arguments of protoc. Built once.
@@ -76,10 +65,7 @@ fn protox() -> Result<PathBuf> {
     if !path.exists() {
         println!("protoc is not installed; building protox {PROTOX}");
         let mut install = cargo(&["install", "protox", "--locked", "--features", "bin", "--version"]);
-        install.arg(format!("={PROTOX}")).arg("--root").arg(&root);
-        // It has a few files to compile.
-        install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
-        run(&mut install)?;
+        run(install.arg(format!("={PROTOX}")).arg("--root").arg(&root))?;
     }
     Ok(path)
 }

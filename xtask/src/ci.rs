@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    bench, circles, codegen, counts,
+    circles, codegen, counts,
     needs::Needs,
     nextest::Nextest,
     run::{cargo, program, run, seconds, workspace},
@@ -75,7 +75,6 @@ fn run_steps(steps: &mut Steps) -> Result<()> {
         run(cargo(&["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings"))
     })?;
     steps.step("core without std", check_core_without_std)?;
-    steps.step("bench of etcd-client", bench::check_peers)?;
     steps.step("counts", check_counts)?;
     let nextest = steps.step("nextest", Nextest::provide)?;
     steps.step("servers and Go client", || test::fetch(Needs::EVERYTHING))?;
