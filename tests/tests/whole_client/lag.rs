@@ -303,7 +303,9 @@ fn a_restored_store_is_that_of_all_members_whatever_they_had_yet_to_apply() {
         let etcd = world.etcd();
         let backup = etcd.backup();
         let lag = etcd.lag(1);
-        (0..5).for_each(|_| drop(etcd.put("k", "lost")));
+        for _ in 0..5 {
+            etcd.put("k", "lost");
+        }
         etcd.restore(&backup).await;
         drop(lag);
         etcd.put("k", "kept");
@@ -323,7 +325,9 @@ fn history_is_there_on_a_member_until_it_has_applied_the_compaction() {
     well(11, |world| async move {
         let etcd = world.etcd().clone();
         let client = client_of(&world, 1).await?;
-        (0..10).for_each(|_| drop(etcd.put("k", "v")));
+        for _ in 0..10 {
+            etcd.put("k", "v");
+        }
         world.sleep(SECOND).await;
         let lag = etcd.lag(1);
         etcd.compact(9)?;
