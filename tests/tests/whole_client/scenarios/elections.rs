@@ -66,12 +66,12 @@ pub(super) async fn check(stage: &Stage, observers: Vec<Observer>, limits: &Limi
     etcd.put("elected/last", "last");
     let queue = Queue::of(etcd, "elected/");
     queue.check_places_are_kept()?;
-    if let Some(stray) = queue.firsts().find(|put| put.lease == 0 && put.key != "elected/last") {
+    if let Some((_, stray)) = queue.firsts().find(|(_, put)| put.lease == 0 && put.key != "elected/last") {
         return Err(format!("a leader without a lease: {:?}", stray.key).into());
     }
     let writes = queue.check_log(etcd, "election-log")?;
-    let truth: Vec<Seen> =
-        queue.firsts().map(|put| (put.create_revision, put.revision, &put.value)).collect();
+    let truth: Vec<(i64, Seen)> =
+        queue.firsts().map(|(since, put)| (since, (put.create_revision, put.revision, &put.value))).collect();
     if truth.len().min(writes) < limits.terms {
         return Err(format!("hardly anybody ever led: {} terms, {writes} writes", truth.len()).into());
     }
@@ -88,11 +88,12 @@ pub(super) async fn check(stage: &Stage, observers: Vec<Observer>, limits: &Limi
 /// A leader with a value: the key's create revision, its mod revision, and the value.
 type Seen<'a> = (i64, i64, &'a Bytes);
 
-/// An observer has seen every leader and every value, in order, after up to `late` that came before it. It may have missed
-/// some over a compaction: then it goes on with the leader of that moment.
+/// An observer has seen every leader and every value, in order, after up to `late` that came before its first. It may have
+/// missed some over a compaction: then it goes on with the leader of that moment. `truth` has all of them, each with the
+/// revision since which it leads with that value.
 fn check_seen(
     seen: &[Seen<'_>],
-    truth: &[Seen<'_>],
+    truth: &[(i64, Seen<'_>)],
     compactions: &[i64],
     late: usize,
 ) -> Result<(), BoxError> {
@@ -100,7 +101,7 @@ fn check_seen(
         || format!("an observer has missed a leader: {seen:?} of {truth:?}, compacted at {compactions:?}");
     let (mut next, mut last_seen) = (0, None);
     for leader in seen {
-        let found = truth[next..].iter().position(|there| there == leader);
+        let found = truth[next..].iter().position(|(_, there)| there == leader);
         let at = next + found.ok_or_else(missed)?;
         let is_whole = match last_seen {
             // An observer begins with the leader of its first look.
@@ -108,7 +109,7 @@ fn check_seen(
             Some(_) if at == next => true,
             // The watch was behind a compaction, and the new list has found this leader before the next one came.
             Some(revision) => {
-                let until = truth.get(at + 1).map_or(i64::MAX, |(_, revision, _)| *revision);
+                let until = truth.get(at + 1).map_or(i64::MAX, |(since, _)| *since);
                 compactions.iter().any(|compaction| (revision + 1..until).contains(compaction))
             }
         };

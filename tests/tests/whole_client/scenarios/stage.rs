@@ -3,11 +3,13 @@
 //! A part is a future. It brings its actors onto hosts, which act while there is a storm; in calm it checks what has come
 //! of it. A scenario is one part or several, in one world and under one storm.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use etcd_watch_client::{BoxError, BoxFuture, Client};
 use etcd_watch_testkit::sim::{Faults, Host, Sim, World};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 /// A part of a scenario.
@@ -17,7 +19,14 @@ pub(super) type Part = BoxFuture<'static, Result<(), BoxError>>;
 #[derive(Clone)]
 pub(super) struct Stage {
     world: World,
-    is_calm: watch::Receiver<bool>,
+    calm: Arc<Calm>,
+}
+
+/// Whether the storm is over. Tokio's own channel for this wakes its receivers in an order that no seed decides.
+#[derive(Default)]
+struct Calm {
+    has_come: AtomicBool,
+    comes: Notify,
 }
 
 impl Stage {
@@ -26,14 +35,15 @@ impl Stage {
     }
 
     pub(super) fn is_calm(&self) -> bool {
-        *self.is_calm.borrow()
+        self.calm.has_come.load(Ordering::Relaxed)
     }
 
     /// Waits until the storm is over.
     pub(super) async fn calm(&self) {
-        let mut is_calm = self.is_calm.clone();
-        // It fails only once all parts are dropped.
-        let _ = is_calm.wait_for(|is_calm| *is_calm).await;
+        let comes = self.calm.comes.notified();
+        if !self.is_calm() {
+            comes.await;
+        }
     }
 
     /// A host with a client.
@@ -78,8 +88,7 @@ pub(super) async fn play(
     lasts: Duration,
     parts: impl FnOnce(&Stage) -> Result<Vec<Part>, BoxError>,
 ) -> Result<(), BoxError> {
-    let (announce, is_calm) = watch::channel(false);
-    let stage = Stage { world: world.clone(), is_calm };
+    let stage = Stage { world: world.clone(), calm: Arc::default() };
     let mut running = JoinSet::new();
     for part in parts(&stage)? {
         running.spawn(part);
@@ -95,7 +104,8 @@ pub(super) async fn play(
             },
             () = &mut storm, if !stage.is_calm() => {
                 world.calm().await;
-                announce.send_replace(true);
+                stage.calm.has_come.store(true, Ordering::Relaxed);
+                stage.calm.comes.notify_waiters();
             }
         }
     }

@@ -79,9 +79,9 @@ impl Queue {
         self.heads.get(after.checked_sub(1)?)?.1.as_ref()
     }
 
-    /// Every first, and every value of it, in order.
-    pub(super) fn firsts(&self) -> impl Iterator<Item = &Arc<HistoryEvent>> {
-        self.heads.iter().filter_map(|(_, head)| head.as_ref())
+    /// Every first, and every value of it, in order, with the revision since which it is that.
+    pub(super) fn firsts(&self) -> impl Iterator<Item = (i64, &Arc<HistoryEvent>)> {
+        self.heads.iter().filter_map(|(since, head)| Some((*since, head.as_ref()?)))
     }
 
     /// Each put of the key `log` has the token of whoever was the first when it was executed. How many there were.
