@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 
 use crate::model::RangeStream;
 
+use super::guard::permit;
 use super::shared::Shared;
 use super::status::status;
 
@@ -26,6 +27,7 @@ pub(super) struct KvService(pub(super) Arc<Shared>);
 #[tonic::async_trait]
 impl Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         let response = self.0.with_model(|model| model.range(request.get_ref()));
         response.map(Response::new).map_err(status)
@@ -34,6 +36,7 @@ impl Kv for KvService {
     type RangeStreamStream = Chunks;
 
     async fn range_stream(&self, request: Request<RangeRequest>) -> Result<Response<Chunks>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         let request = request.into_inner();
         let counters = &self.0.range_streams;
@@ -59,6 +62,7 @@ impl Kv for KvService {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         let response = self.0.with_model(|model| model.put(request.get_ref()));
         response.map(Response::new).map_err(status)
@@ -68,12 +72,14 @@ impl Kv for KvService {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         let response = self.0.with_model(|model| model.delete_range(request.get_ref()));
         response.map(Response::new).map_err(status)
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         let response = self.0.with_model(|model| model.txn(request.get_ref()));
         response.map(Response::new).map_err(status)
@@ -83,6 +89,7 @@ impl Kv for KvService {
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         let response = self.0.with_model(|model| model.compact(request.get_ref()));
         response.map(Response::new).map_err(status)

@@ -15,7 +15,7 @@ use etcd_watch_proto::etcdserverpb::{
 };
 use etcd_watch_testkit::checks::{Change, Checker, Received, Verdict, WatchLog, Watched, agree};
 use etcd_watch_testkit::model::ModelConfig;
-use etcd_watch_testkit::sim::{FaultKind, Faults, World};
+use etcd_watch_testkit::sim::{Faults, World};
 
 use super::told::Told;
 
@@ -201,8 +201,7 @@ pub(crate) async fn watches_agree(world: World, told: Told) -> Result<(), BoxErr
     set_up(&world, &mut rng);
     (0..30).for_each(|_| write(&world, &mut rng));
     let hosts = HOSTS.map(|name| world.host(name));
-    // What was sent through a narrow link goes on trickling after calm, for minutes.
-    world.faults(Faults::all().without(FaultKind::Throttle).every(Duration::from_secs(2))).await;
+    world.faults(Faults::all().every(Duration::from_secs(2))).await;
     let (mut tasks, mut told, mut told_at_the_end) = (Vec::new(), Some(told), Vec::new());
     for host in &hosts {
         let client = host.client().connect_lazy()?;

@@ -99,7 +99,7 @@ pub(crate) const PLANTED: [(&str, &str, Scenario); 15] = [
     }),
 ];
 
-fn sim() -> Sim {
+pub(crate) fn sim() -> Sim {
     // Hosts may be suspended for an hour at a time.
     Sim::new().limit(Duration::from_secs(7 * 86_400))
 }
@@ -110,8 +110,18 @@ pub(crate) fn run(
     lasts: Duration,
     seeds: impl IntoIterator<Item = u64>,
 ) -> Result<Report, Box<Failure>> {
+    run_in(&sim(), name, lasts, seeds)
+}
+
+/// The same, in a world with other settings.
+pub(crate) fn run_in(
+    sim: &Sim,
+    name: &str,
+    lasts: Duration,
+    seeds: impl IntoIterator<Item = u64>,
+) -> Result<Report, Box<Failure>> {
     let (_, scenario) = ALL.into_iter().find(|(known, _)| *known == name).expect("a scenario");
-    sim().run_seeds(seeds, |world| scenario(world, lasts))
+    sim.run_seeds(seeds, |world| scenario(world, lasts))
 }
 
 /// The first of these seeds that finds a bug, and what it tells; `None` if none does.
