@@ -40,6 +40,8 @@ pub mod machines;
 pub mod model;
 pub mod proxy;
 pub mod server;
+#[cfg(any(feature = "machines", feature = "sim"))]
+mod shrinking;
 #[cfg(feature = "sim")]
 pub mod sim;
 

@@ -48,9 +48,10 @@ pub enum Recovery {
     /// It would end in the same way again until the program or its settings change; the error's text says what.
     ///
     /// After [`TooLarge`](CloseReason::TooLarge), [`KeyTooLarge`](CloseReason::KeyTooLarge) and
-    /// [`TooManyKeys`](CloseReason::TooManyKeys) (raise the limit, or watch fewer keys), [`AuthenticationFailed`](CloseReason::AuthenticationFailed) (build a client with the right
-    /// name and password), [`Refused`](CloseReason::Refused) (the server's text says why) and
-    /// [`Unsupported`](CloseReason::Unsupported) (check the endpoints: they are not etcd's).
+    /// [`TooManyKeys`](CloseReason::TooManyKeys) (raise the limit, or watch fewer keys),
+    /// [`AuthenticationFailed`](CloseReason::AuthenticationFailed) (build a client with the right name and password),
+    /// [`Refused`](CloseReason::Refused) (the server's text says why) and [`Unsupported`](CloseReason::Unsupported) (check
+    /// the endpoints: they are not etcd's).
     FixProgram,
     /// It would end in the same way again until the cluster's settings change; the error's text says what.
     ///

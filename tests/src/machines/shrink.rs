@@ -1,6 +1,7 @@
 //! Making a failing plan shorter.
 
 use super::{Failure, plan::Plan, run};
+use crate::shrinking::shortest;
 
 /// Runs that shrinking may take.
 const RUNS: usize = 3_000;
@@ -10,34 +11,11 @@ impl Failure {
     /// one. What remains fails too, perhaps in another way.
     #[must_use]
     pub fn shrink(self) -> Self {
-        let mut smallest = self;
-        let mut runs = 0;
-        let mut chunk = smallest.plan.steps.len().div_ceil(2).max(1);
-        while runs < RUNS {
-            let mut at = 0;
-            let mut has_shrunk = false;
-            while at < smallest.plan.steps.len() && runs < RUNS {
-                runs += 1;
-                match run(&without(&smallest.plan, at, chunk)) {
-                    Err(smaller) => {
-                        smallest = *smaller;
-                        has_shrunk = true;
-                    }
-                    Ok(_) => at += chunk,
-                }
-            }
-            if chunk > 1 {
-                chunk = chunk.div_ceil(2);
-            } else if !has_shrunk {
-                break;
-            }
-        }
-        smallest
+        let plan = self.plan.clone();
+        let again = |steps: &[_]| {
+            let shorter = Plan { steps: steps.to_vec(), ..plan.clone() };
+            run(&shorter).err().map(|failure| *failure)
+        };
+        shortest(self.plan.steps.clone(), self, RUNS, again).1
     }
-}
-
-fn without(plan: &Plan, at: usize, count: usize) -> Plan {
-    let mut plan = plan.clone();
-    plan.steps.drain(at..(at + count).min(plan.steps.len()));
-    plan
 }

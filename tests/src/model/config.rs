@@ -157,7 +157,7 @@ impl ModelConfig {
     }
 
     /// The header of a response at a revision.
-    pub(super) fn header(&self, revision: i64) -> ResponseHeader {
+    pub(crate) fn header(&self, revision: i64) -> ResponseHeader {
         ResponseHeader {
             cluster_id: self.cluster_id,
             member_id: self.member_id,

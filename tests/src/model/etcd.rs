@@ -421,7 +421,14 @@ impl ModelEtcd {
     /// Handles what a client sent. Nothing happens on a stream that is closed or failed.
     pub fn handle_watch_request(&mut self, stream: ModelStream, request: WatchRequest) {
         let context = Context { store: &self.store, config: &self.config };
-        self.watches.handle_request(stream, request, context);
+        self.watches.handle_request(stream, request, None, context);
+        self.watches.schedule(self.now, self.config.sync_interval);
+    }
+
+    /// Refuses a watch that a client has asked for, with this reason. Other requests are handled.
+    pub fn refuse_watch_request(&mut self, stream: ModelStream, request: WatchRequest, reason: &str) {
+        let context = Context { store: &self.store, config: &self.config };
+        self.watches.handle_request(stream, request, Some(reason), context);
         self.watches.schedule(self.now, self.config.sync_interval);
     }
 

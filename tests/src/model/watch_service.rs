@@ -94,6 +94,7 @@ impl WatchService {
         &mut self,
         stream: ModelStream,
         request: WatchRequest,
+        refused: Option<&str>,
         context: Context<'_>,
     ) {
         let Some(target) = self.streams.get_mut(&stream) else { return };
@@ -104,7 +105,7 @@ impl WatchService {
             Some(RequestUnion::CreateRequest(create)) => {
                 let range = requested_range(&create);
                 let denied = self.denied.iter().find(|(denied, _)| denied.overlaps(&range));
-                let denied = denied.map(|(_, reason)| reason.as_str());
+                let denied = refused.or_else(|| denied.map(|(_, reason)| reason.as_str()));
                 if let Some((id, range)) = target.create(&create, denied, context) {
                     self.index.insert((stream, id), range);
                 }

@@ -17,6 +17,7 @@ use tonic::{Request, Response, Status};
 
 use crate::model::RangeStream;
 
+use super::guard::permit;
 use super::shared::Shared;
 use super::status::status;
 
@@ -27,6 +28,7 @@ pub(super) struct KvService(pub(super) Arc<Shared>);
 #[tonic::async_trait]
 impl Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         if !request.get_ref().serializable {
             self.0.catch_up().await;
@@ -38,6 +40,7 @@ impl Kv for KvService {
     type RangeStreamStream = Chunks;
 
     async fn range_stream(&self, request: Request<RangeRequest>) -> Result<Response<Chunks>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         let request = request.into_inner();
         let counters = &self.0.range_streams;
@@ -66,6 +69,7 @@ impl Kv for KvService {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         self.0.write(|model| model.put(request.get_ref())).await.map(Response::new)
     }
@@ -74,11 +78,13 @@ impl Kv for KvService {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         self.0.write(|model| model.delete_range(request.get_ref())).await.map(Response::new)
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         let txn = request.get_ref();
         if !reads(txn, |_| true) {
@@ -94,6 +100,7 @@ impl Kv for KvService {
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
+        permit(&request)?;
         self.0.admit()?;
         self.0.write(|model| model.compact(request.get_ref())).await.map(Response::new)
     }

@@ -10,6 +10,7 @@ use etcd_watch_proto::etcdserverpb::{
 };
 use tonic::{Request, Response, Status, Streaming};
 
+use super::guard::caller;
 use super::replies::{Replies, replies};
 use super::shared::Shared;
 
@@ -43,12 +44,14 @@ impl Lease for LeaseService {
         request: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         self.0.check_leader()?;
+        let caller = caller(&request);
         let mut requests = request.into_inner();
         let (answers, outbound) = tokio::sync::mpsc::channel(1);
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
-                let reply = shared.check_leader().map(|()| keep_alive(&shared, &request));
+                let admitted = caller.as_ref().map_or(Ok(()), |caller| caller.rights().map(|_| ()));
+                let reply = shared.check_leader().and(admitted).map(|()| keep_alive(&shared, &request));
                 let is_last = reply.is_err();
                 if answers.send(reply).await.is_err() || is_last {
                     break;

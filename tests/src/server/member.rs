@@ -30,6 +30,8 @@ macro_rules! unknown {
     )*};
 }
 
+pub(super) use unknown;
+
 /// The maintenance service.
 #[derive(Debug)]
 pub(super) struct MaintenanceService(pub(super) Arc<Shared>);

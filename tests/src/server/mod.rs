@@ -4,12 +4,18 @@
 //! member and the list of members.
 
 mod follower;
+mod guard;
+#[cfg(feature = "sim")]
+mod http2;
 mod kv;
 mod lease;
 mod member;
+#[cfg(feature = "sim")]
+mod orders;
 mod replies;
 mod shared;
 mod status;
+mod users;
 mod watch;
 
 #[cfg(test)]
@@ -17,26 +23,31 @@ mod tests;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use etcd_watch_proto::etcdserverpb::auth_server::AuthServer;
 use etcd_watch_proto::etcdserverpb::cluster_server::ClusterServer;
 use etcd_watch_proto::etcdserverpb::kv_server::KvServer;
 use etcd_watch_proto::etcdserverpb::lease_server::LeaseServer;
 use etcd_watch_proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use etcd_watch_proto::etcdserverpb::watch_server::WatchServer;
-use hyper::server::conn::http2;
+use hyper::server::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
-use tonic::service::Routes;
+use tonic::service::{Routes, interceptor::InterceptedService};
 
 use crate::model::{ModelConfig, ModelEtcd};
+use guard::Guard;
 use shared::Shared;
+
+#[cfg(feature = "sim")]
+pub(crate) use orders::Orders;
+pub use users::Users;
 
 /// How much larger than the largest request a message may be.
 const OVERHEAD_BYTES: usize = 512 * 1024;
@@ -62,6 +73,7 @@ const OVERHEAD_BYTES: usize = 512 * 1024;
 #[derive(Debug)]
 pub struct EmbeddedEtcd {
     shared: Arc<Shared>,
+    guard: Arc<Guard>,
     address: SocketAddr,
     server: Option<JoinHandle<()>>,
 }
@@ -100,7 +112,8 @@ impl EmbeddedEtcd {
         if urls.is_empty() {
             urls.push(format!("http://{address}"));
         }
-        let mut etcd = Self { shared: Arc::new(Shared::new(model)), address, server: None };
+        let (shared, guard) = (Arc::new(Shared::new(model)), Arc::new(Guard::new()));
+        let mut etcd = Self { shared, guard, address, server: None };
         etcd.serve(listener);
         Ok(etcd)
     }
@@ -113,7 +126,7 @@ impl EmbeddedEtcd {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn unbound(model: ModelEtcd) -> Self {
-        Self::unbound_to(Shared::new(model))
+        Self::unbound_to(Shared::new(model), Arc::new(Guard::new()))
     }
 
     /// Another member of a cluster that this one leads, with this configuration; it listens nowhere either. It applies
@@ -142,14 +155,26 @@ impl EmbeddedEtcd {
     /// ```
     #[must_use]
     pub fn follower(&self, config: ModelConfig, slowest: Duration, rng: fastrand::Rng) -> Self {
-        Self::unbound_to(Shared::following(&self.shared, config, slowest, rng))
+        Self::unbound_to(Shared::following(&self.shared, config, slowest, rng), self.guard.clone())
     }
 
-    fn unbound_to(shared: Shared) -> Self {
+    fn unbound_to(shared: Shared, guard: Arc<Guard>) -> Self {
         let shared = Arc::new(shared);
         let timer = Arc::clone(&shared);
         let server = Some(tokio::spawn(async move { timer.run_timer().await }));
-        Self { shared, address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), server }
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Self { shared, guard, address, server }
+    }
+
+    /// From now on lets nobody in but these users, if there are any.
+    pub fn set_users(&self, users: Users) {
+        self.guard.set_users(users);
+    }
+
+    /// A member forgets all tokens, or all members do.
+    #[cfg(feature = "sim")]
+    pub(crate) fn forget_tokens(&self, member: Option<usize>) {
+        self.guard.forget_tokens(member);
     }
 
     /// Serves one connection, until it ends: one of a simulated network, say.
@@ -157,17 +182,20 @@ impl EmbeddedEtcd {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        serve_connection(socket, routes(&self.shared), std::future::pending())
+        serve_connection(socket, routes(&self.shared, &self.guard))
     }
 
-    /// The same, until `drain` completes: then HTTP/2's GOAWAY goes out, and the connection ends with its last stream.
+    /// The same, by a member that follows orders.
     #[cfg(feature = "sim")]
-    pub(crate) fn serve_until<S, D>(&self, socket: S, drain: D) -> impl Future<Output = ()> + Send + use<S, D>
+    pub(crate) fn serve_by<S>(
+        &self,
+        socket: S,
+        orders: &Arc<Orders>,
+    ) -> impl Future<Output = ()> + Send + use<S>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        D: Future<Output = ()> + Send,
     {
-        serve_connection(socket, routes(&self.shared), drain)
+        http2::serve(socket, routes(&self.shared, &self.guard), orders.clone())
     }
 
     /// Ends the watch streams, and lets the store's time stand still until [`resume`](Self::resume): for one that is
@@ -209,6 +237,12 @@ impl EmbeddedEtcd {
     #[cfg(feature = "sim")]
     pub(crate) fn copy_leader(&self) {
         self.shared.copy_leader();
+    }
+
+    /// How many tokens were made.
+    #[cfg(feature = "sim")]
+    pub(crate) fn logins(&self) -> u64 {
+        self.guard.logins()
     }
 
     /// Where clients reach it, such as `http://127.0.0.1:40123`.
@@ -277,7 +311,7 @@ impl EmbeddedEtcd {
 
     fn serve(&mut self, listener: TcpListener) {
         let shared = Arc::clone(&self.shared);
-        let routes = routes(&shared);
+        let routes = routes(&shared, &self.guard);
         self.server = Some(tokio::spawn(async move {
             tokio::select! {
                 biased;
@@ -306,7 +340,7 @@ async fn accept(listener: TcpListener, routes: Routes) {
                 Ok((socket, _)) => {
                     // Small responses aren't to wait for company.
                     let _best_effort = socket.set_nodelay(true);
-                    connections.spawn(serve_connection(socket, routes.clone(), std::future::pending()));
+                    connections.spawn(serve_connection(socket, routes.clone()));
                 }
                 // Out of file descriptors, say: others may be closed soon.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -316,34 +350,37 @@ async fn accept(listener: TcpListener, routes: Routes) {
     }
 }
 
-async fn serve_connection(
-    socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    routes: Routes,
-    drain: impl Future<Output = ()>,
-) {
-    let mut http = http2::Builder::new(TokioExecutor::new());
+async fn serve_connection(socket: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, routes: Routes) {
+    let mut http = Builder::new(TokioExecutor::new());
     // As many streams at once as a client likes, as in etcd.
     http.max_concurrent_streams(u32::MAX);
     // etcd sends none either, and its bytes would tell one run of a simulation from another.
     http.auto_date_header(false);
-    let connection = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes));
-    let mut connection = pin!(connection);
     // How a connection ends says nothing that a test would want to know from here.
-    tokio::select! {
-        biased;
-        _ended = &mut connection => return,
-        () = drain => connection.as_mut().graceful_shutdown(),
-    }
-    let _ended = connection.await;
+    let _ended = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(routes)).await;
 }
 
-fn routes(shared: &Arc<Shared>) -> Routes {
+fn routes(shared: &Arc<Shared>, guard: &Arc<Guard>) -> Routes {
     let limit = shared.with_model(|model| model.config().max_request_bytes) + OVERHEAD_BYTES;
     let kv = KvServer::new(kv::KvService(Arc::clone(shared))).max_decoding_message_size(limit);
-    Routes::new(kv)
-        .add_service(WatchServer::new(watch::WatchService(Arc::clone(shared))))
-        .add_service(LeaseServer::new(lease::LeaseService(Arc::clone(shared))))
-        .add_service(MaintenanceServer::new(member::MaintenanceService(Arc::clone(shared))))
-        .add_service(ClusterServer::new(member::ClusterService(Arc::clone(shared))))
+    let watch = WatchServer::new(watch::WatchService(Arc::clone(shared)));
+    let auth = guard::AuthService { shared: Arc::clone(shared), guard: Arc::clone(guard) };
+    let introduce = {
+        let guard = Arc::clone(guard);
+        move |request| Ok(guard.introduce(request))
+    };
+    let admit = {
+        let guard = Arc::clone(guard);
+        move |request| guard.admit(request)
+    };
+    Routes::new(InterceptedService::new(kv, introduce.clone()))
+        .add_service(InterceptedService::new(watch, introduce))
+        .add_service(LeaseServer::with_interceptor(lease::LeaseService(Arc::clone(shared)), admit.clone()))
+        .add_service(MaintenanceServer::with_interceptor(
+            member::MaintenanceService(Arc::clone(shared)),
+            admit.clone(),
+        ))
+        .add_service(ClusterServer::with_interceptor(member::ClusterService(Arc::clone(shared)), admit))
+        .add_service(AuthServer::new(auth))
         .prepare()
 }

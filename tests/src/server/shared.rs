@@ -294,6 +294,6 @@ impl Shared {
 }
 
 /// A panic in a test's closure says enough; it needn't become a second one here.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

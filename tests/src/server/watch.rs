@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::guard::{Caller, caller};
 use super::replies::{Replies, replies};
 use super::shared::Shared;
 use super::status::status;
@@ -28,7 +29,8 @@ impl Watch for WatchService {
         self.0.check_leader()?;
         // One response at a time: what the client doesn't take has to wait in the model, which bounds it.
         let (responses, outbound) = mpsc::channel(1);
-        tokio::spawn(serve(Arc::clone(&self.0), request.into_inner(), responses));
+        let caller = caller(&request);
+        tokio::spawn(serve(Arc::clone(&self.0), caller, request.into_inner(), responses));
         replies(outbound).await
     }
 }
@@ -36,12 +38,17 @@ impl Watch for WatchService {
 type Responses = mpsc::Sender<Result<WatchResponse, Status>>;
 
 /// Serves one stream until its client or its member is gone.
-async fn serve(shared: Arc<Shared>, requests: Streaming<WatchRequest>, responses: Responses) {
+async fn serve(
+    shared: Arc<Shared>,
+    caller: Option<Caller>,
+    requests: Streaming<WatchRequest>,
+    responses: Responses,
+) {
     let (stream, output) = shared.open_watch_stream();
     let room = Notify::new();
     tokio::select! {
         biased;
-        () = receive(&shared, stream, requests, &room) => {}
+        () = receive(&shared, caller.as_ref(), stream, requests, &room) => {}
         () = send(&shared, stream, &output, &room, &responses) => {}
         () = responses.closed() => {}
     }
@@ -49,13 +56,25 @@ async fn serve(shared: Arc<Shared>, requests: Streaming<WatchRequest>, responses
 }
 
 /// Reads requests while there is room for the replies. A client that has said its last goes on listening.
-async fn receive(shared: &Shared, stream: ModelStream, mut requests: Streaming<WatchRequest>, room: &Notify) {
+async fn receive(
+    shared: &Shared,
+    caller: Option<&Caller>,
+    stream: ModelStream,
+    mut requests: Streaming<WatchRequest>,
+    room: &Notify,
+) {
     loop {
         while !shared.with_model(|model| model.wants_watch_request(stream)) {
             room.notified().await;
         }
         match requests.message().await {
-            Ok(Some(request)) => shared.with_model(|model| model.handle_watch_request(stream, request)),
+            Ok(Some(request)) => {
+                let refusal = caller.and_then(|caller| caller.refusal(&request));
+                shared.with_model(|model| match refusal {
+                    Some(reason) => model.refuse_watch_request(stream, request, &reason),
+                    None => model.handle_watch_request(stream, request),
+                });
+            }
             Ok(None) => return std::future::pending().await,
             Err(_) => return,
         }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::host::HostState;
 use super::link::LinkState;
+use super::plan::Plan;
 use super::report::Cause;
 use super::server::ServerState;
 use super::transcript::Transcript;
@@ -32,6 +33,8 @@ pub(super) struct Core {
     pub(super) links: Mutex<BTreeMap<(String, usize), Arc<LinkState>>>,
     /// Servers of the scenario's own.
     pub(super) servers: Mutex<Vec<Arc<ServerState>>>,
+    /// What the storms bring.
+    pub(super) plan: Mutex<Plan>,
     cause: Mutex<Option<Cause>>,
     failed: Notify,
     /// How long clients lived that are gone.
@@ -62,6 +65,7 @@ impl Core {
             hosts: Mutex::default(),
             links: Mutex::default(),
             servers: Mutex::default(),
+            plan: Mutex::default(),
             cause: Mutex::default(),
             failed: Notify::new(),
             client_time: Mutex::default(),

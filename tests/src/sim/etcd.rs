@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use etcd_watch_proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, PutRequest};
 use etcd_watch_proto::mvccpb::Event;
-use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::core::{Core, lock};
@@ -17,7 +16,7 @@ use super::fault::Fault;
 use super::link::Link;
 use super::socket::{Connection, Socket};
 use crate::model::{HistoryEvent, ModelConfig, ModelError, ModelEtcd};
-use crate::server::EmbeddedEtcd;
+use crate::server::{EmbeddedEtcd, Orders, Users};
 
 /// The port of every member.
 pub(super) const PORT: u16 = 2379;
@@ -44,6 +43,7 @@ struct Inner {
     store: EmbeddedEtcd,
     /// What each member has applied of it.
     members: Vec<EmbeddedEtcd>,
+    users: Users,
     state: Mutex<State>,
 }
 
@@ -66,7 +66,7 @@ struct Member {
 #[derive(Debug)]
 struct Served {
     task: Option<AbortHandle>,
-    drain: Arc<Notify>,
+    orders: Arc<Orders>,
 }
 
 impl State {
@@ -90,14 +90,15 @@ pub struct Backup(ModelEtcd);
 
 impl Etcd {
     /// In the runtime of the run.
-    pub(super) fn new(core: &Arc<Core>, members: usize, config: ModelConfig) -> Self {
+    pub(super) fn new(core: &Arc<Core>, members: usize, config: ModelConfig, users: Users) -> Self {
         let client_urls = (0..members).map(url).collect();
         let config = ModelConfig { client_urls, ..config };
         let store = EmbeddedEtcd::unbound(ModelEtcd::new(config.clone()));
+        store.set_users(users.clone());
         let follower = |member| store.follower(config_of(member, &config), core.latency, core.rng());
         let (servers, members) = (0..members).map(|member| (follower(member), Member::default())).unzip();
         let state = Mutex::new(State { members, leaderless: 0, leader: None });
-        let etcd = Self { inner: Arc::new(Inner { core: core.clone(), store, members: servers, state }) };
+        let etcd = Self { inner: Arc::new(Inner { core: core.clone(), store, members: servers, users, state }) };
         etcd.elect();
         etcd
     }
@@ -139,14 +140,13 @@ impl Etcd {
     /// Serves a connection as a member does that applies everything at once, until it ends: for a
     /// [server](super::World::listen) that passes some of its connections on. No fault of a member hits it.
     pub fn serve_on(&self, socket: Socket) -> impl Future<Output = ()> + Send + use<> {
-        self.inner.store.serve_until(socket, std::future::pending())
+        self.inner.store.serve_by(socket, &Orders::of_member(0))
     }
 
     fn serve(&self, member: usize, id: u64, socket: Socket) {
-        let drain = Arc::new(Notify::new());
-        let drained = drain.clone();
-        lock(&self.inner.state).members[member].connections.insert(id, Served { task: None, drain });
-        let serving = self.inner.members[member].serve_until(socket, async move { drained.notified().await });
+        let orders = socket.take_orders(member);
+        let serving = self.inner.members[member].serve_by(socket, &orders);
+        lock(&self.inner.state).members[member].connections.insert(id, Served { task: None, orders });
         let inner = Arc::downgrade(&self.inner);
         let task = self.inner.core.handle.spawn(async move {
             serving.await;
@@ -255,8 +255,43 @@ impl Etcd {
     pub fn drain(&self, member: usize) {
         self.inner.core.fault(&name_of(member), format_args!("sends GOAWAY"));
         for served in lock(&self.inner.state).members[member].connections.values() {
-            served.drain.notify_one();
+            served.orders.drain();
         }
+    }
+
+    /// Sends GOAWAY with an error code of HTTP/2's on the open connections of a member, and ends them, as a server does that
+    /// finds a connection faulty.
+    ///
+    /// # Panics
+    /// There is no such member.
+    pub fn go_away(&self, member: usize, code: u32) {
+        self.inner.core.fault(&name_of(member), format_args!("sends GOAWAY with code {code}"));
+        for served in lock(&self.inner.state).members[member].connections.values() {
+            served.orders.go_away(code);
+        }
+    }
+
+    /// All tokens are unknown from now on, as after they have expired; nothing happens in a cluster without users.
+    pub fn expire_tokens(&self) {
+        self.forget_tokens(None);
+    }
+
+    /// How many tokens it has made.
+    #[must_use]
+    pub fn logins(&self) -> u64 {
+        self.inner.store.logins()
+    }
+
+    /// A member forgets all tokens, or all members do.
+    pub(super) fn forget_tokens(&self, member: Option<usize>) {
+        let who = member.map_or_else(|| "etcd".to_owned(), name_of);
+        self.inner.core.fault(&who, format_args!("forgets all tokens"));
+        self.inner.store.forget_tokens(member);
+    }
+
+    /// Those who are let in.
+    pub(super) fn users(&self) -> &Users {
+        &self.inner.users
     }
 
     /// Forgets the history before a revision.

@@ -164,12 +164,16 @@ impl Host {
         &self.state.name
     }
 
-    /// A client on this host, of all members, with a seed that follows from the run's. It takes no proxy from the
-    /// environment.
+    /// A client on this host, of all members, with a seed that follows from the run's, and as the first user if there are
+    /// [users](super::Sim::users). It takes no proxy from the environment.
     pub fn client(&self) -> ClientBuilder {
         let seed = self.core.rng().u64(..);
         let runtime = self.runtime().of_client(Presence::new(&self.core, &self.state));
-        ClientBuilder::on(runtime).endpoints(self.etcd.endpoints()).no_proxy().seed(seed)
+        let builder = ClientBuilder::on(runtime).endpoints(self.etcd.endpoints()).no_proxy().seed(seed);
+        match self.etcd.users().first() {
+            Some((name, password)) => builder.user(name, password),
+            None => builder,
+        }
     }
 
     /// The runtime of the process that is on this host now, for what is not a client but needs one.

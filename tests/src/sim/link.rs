@@ -12,6 +12,7 @@ use super::etcd::name_of;
 use super::fault::Fault;
 use super::server::name_at;
 use super::socket::Connection;
+use crate::server::Orders;
 
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub(super) struct LinkState {
 struct State {
     held: [u32; 2],
     refusing: u32,
+    stalled: u32,
     delays: BTreeMap<u64, Duration>,
     /// In bytes a second.
     rates: BTreeMap<u64, u64>,
@@ -63,9 +65,13 @@ struct State {
 pub(super) struct Terms {
     pub(super) delay: Duration,
     pub(super) rate: Option<u64>,
-    /// So many are sent; then the connection is cut, if so.
-    pub(super) bytes: usize,
-    pub(super) is_cut: bool,
+}
+
+/// How many bytes may be sent before a cut.
+pub(super) struct Cut {
+    pub(super) after: usize,
+    /// The connection is cut then.
+    pub(super) is_now: bool,
 }
 
 impl LinkState {
@@ -81,16 +87,24 @@ impl LinkState {
         lock(&self.state).refusing > 0
     }
 
-    /// How the link treats so many bytes that are written to it at this moment.
-    pub(super) fn terms(&self, bytes: usize) -> Terms {
+    pub(super) fn is_stalled(&self) -> bool {
+        lock(&self.state).stalled > 0
+    }
+
+    /// What is true of bytes that are sent now.
+    pub(super) fn terms(&self) -> Terms {
+        let state = lock(&self.state);
+        Terms { delay: state.delays.values().sum(), rate: state.rates.values().min().copied() }
+    }
+
+    /// Counts bytes that are about to be sent, as far as a cut lets them.
+    pub(super) fn count(&self, bytes: usize) -> Cut {
         let mut state = lock(&self.state);
-        let delay = state.delays.values().sum();
-        let rate = state.rates.values().min().copied();
-        let Some(left) = state.cut_after else { return Terms { delay, rate, bytes, is_cut: false } };
+        let Some(left) = state.cut_after else { return Cut { after: bytes, is_now: false } };
         let most = usize::try_from(left).unwrap_or(usize::MAX);
-        let is_cut = bytes >= most;
-        state.cut_after = (!is_cut).then(|| left - bytes as u64);
-        Terms { delay, rate, bytes: bytes.min(most), is_cut }
+        let is_now = bytes >= most;
+        state.cut_after = (!is_now).then(|| left - bytes as u64);
+        Cut { after: bytes.min(most), is_now }
     }
 
     pub(super) fn add(&self, id: u64, connection: &Arc<Connection>) {
@@ -124,9 +138,13 @@ impl LinkState {
         self.healed.notify_waiters();
     }
 
-    /// Forgets a cut that has not come yet.
+    /// Forgets what has not come yet: a cut, calls that are to be refused, answers that are to be lost.
     pub(super) fn spare(&self) {
         lock(&self.state).cut_after = None;
+        for orders in self.connections().iter().filter_map(|connection| connection.orders()) {
+            orders.refuse_calls(0);
+            orders.lose_answers(0);
+        }
     }
 }
 
@@ -203,7 +221,7 @@ impl Link {
     }
 
     /// Lets no more than so many bytes a second through, each way. What waits for that fills the buffers, and then the
-    /// sender can't write: to a member, its client is a slow reader.
+    /// sender can't write: to a member, its client is a slow reader. When this ends, what waits arrives at once.
     pub fn throttle(&self, bytes_per_second: u64) -> Fault {
         self.fault(format_args!("throttled to {bytes_per_second} bytes/s"));
         let id = self.number();
@@ -211,6 +229,8 @@ impl Link {
         let state = self.state.clone();
         Fault::new(move || {
             lock(&state.state).rates.remove(&id);
+            let terms = state.terms();
+            state.connections().iter().for_each(|connection| connection.hasten(&terms));
         })
     }
 
@@ -231,6 +251,60 @@ impl Link {
     pub fn cut_after(&self, bytes: u64) {
         self.fault(format_args!("to be cut after {bytes} bytes"));
         lock(&self.state.state).cut_after = Some(bytes);
+    }
+
+    /// Resets the streams that are open now, with an error code of HTTP/2's, as a proxy does that loses its server. What
+    /// they asked for may have been done: so the code should not be `REFUSED_STREAM` (7), which says the opposite.
+    pub fn reset_streams(&self, code: u32) {
+        self.fault(format_args!("streams are reset with code {code}"));
+        self.reset(None, code);
+    }
+
+    /// Resets one of the streams that are open now on each connection: the nth, in the order in which they were opened, and
+    /// beginning again after the last.
+    pub fn reset_stream(&self, nth: usize, code: u32) {
+        self.fault(format_args!("stream {nth} is reset with code {code}"));
+        self.reset(Some(nth), code);
+    }
+
+    fn reset(&self, nth: Option<usize>, code: u32) {
+        self.each_member(|orders| {
+            orders.reset(nth, code);
+        });
+    }
+
+    /// Has the member refuse the next so many calls on each open connection, by `REFUSED_STREAM`: nothing is done for them.
+    pub fn refuse_calls(&self, calls: u32) {
+        self.fault(format_args!("refuses {calls} calls"));
+        self.each_member(|orders| orders.refuse_calls(calls));
+    }
+
+    /// Has the member do what the next so many calls on each open connection ask for, and reset their streams in place of
+    /// the answers.
+    pub fn lose_answers(&self, answers: u32) {
+        self.fault(format_args!("{answers} answers are to be lost"));
+        self.each_member(|orders| orders.lose_answers(answers));
+    }
+
+    /// Has the member withhold its windows: it takes calls and answers pings, but leaves no room for what the host sends in
+    /// its streams, as one that doesn't keep up. New connections are concerned as soon as they are open.
+    pub fn stall(&self) -> Fault {
+        self.fault(format_args!("windows are withheld"));
+        lock(&self.state.state).stalled += 1;
+        self.each_member(|orders| orders.stall(true));
+        let link = self.clone();
+        Fault::new(move || {
+            link.core.note(&link.to_string(), format_args!("windows are open"));
+            lock(&link.state.state).stalled -= 1;
+            let is_stalled = link.state.is_stalled();
+            link.each_member(|orders| orders.stall(is_stalled));
+        })
+    }
+
+    /// For the open connections to members of the cluster.
+    fn each_member(&self, work: impl Fn(&Orders)) {
+        let connections = self.state.connections();
+        connections.iter().filter_map(|connection| connection.orders()).for_each(|orders| work(orders));
     }
 
     /// Leaves the open connections half-open, for good: whatever is sent on them is lost, and neither end is told, as

@@ -44,6 +44,7 @@
 //! | `world`, `etcd`, `host`, `link` | what a scenario works with |
 //! | `server` | servers of a scenario's own, beside the cluster |
 //! | `storm`, `fault` | faults that come by themselves, and that last |
+//! | `plan`, `shrink` | the faults of a storm, and fewer of them |
 //! | `runtime`, `gate` | the client's runtime; tasks that are frozen and killed |
 //! | `socket` | bytes under way |
 //! | `core`, `transcript`, `report` | what all share; what is told of a run |
@@ -54,9 +55,11 @@ mod fault;
 mod gate;
 mod host;
 mod link;
+mod plan;
 mod report;
 mod runtime;
 mod server;
+mod shrink;
 mod socket;
 mod storm;
 mod transcript;
@@ -71,13 +74,16 @@ use tokio::runtime::Builder;
 
 use crate::model::ModelConfig;
 
+pub use crate::server::Users;
 pub use etcd::{Backup, Etcd};
 pub use fault::Fault;
 pub use host::{Host, Task};
 pub use link::{Direction, Link};
+pub use plan::PlannedFault;
 pub use report::{Cause, Counts, Failure, Report};
 pub use runtime::SimRuntime;
 pub use server::Server;
+pub use shrink::Shrunk;
 pub use socket::Socket;
 pub use storm::{FaultKind, Faults};
 pub use world::World;
@@ -105,12 +111,14 @@ pub struct Sim {
     model: ModelConfig,
     limit: Duration,
     latency: Duration,
+    users: Users,
 }
 
 impl Default for Sim {
     fn default() -> Self {
         let limit = Duration::from_secs(3600);
-        Self { members: 3, model: ModelConfig::default(), limit, latency: Duration::from_millis(3) }
+        let (model, users, latency) = (ModelConfig::default(), Users::new(), Duration::from_millis(3));
+        Self { members: 3, model, limit, latency, users }
     }
 }
 
@@ -144,6 +152,12 @@ impl Sim {
         self
     }
 
+    /// Who is let into the cluster, with a token. Default: everybody, without one.
+    pub fn users(mut self, users: Users) -> Self {
+        self.users = users;
+        self
+    }
+
     /// Runs a scenario.
     ///
     /// # Errors
@@ -156,6 +170,20 @@ impl Sim {
         F: FnOnce(World) -> S,
         S: Future<Output = Result<(), BoxError>>,
     {
+        self.run_planned(seed, plan::Plan::default(), scenario).0
+    }
+
+    /// The same, with the storms as planned; also returns what they have brought.
+    fn run_planned<F, S>(
+        &self,
+        seed: u64,
+        plan: plan::Plan,
+        scenario: F,
+    ) -> (Result<Report, Box<Failure>>, Vec<PlannedFault>)
+    where
+        F: FnOnce(World) -> S,
+        S: Future<Output = Result<(), BoxError>>,
+    {
         let began = time::Instant::now();
         fastrand::seed(seed);
         let mut builder = Builder::new_current_thread();
@@ -164,7 +192,8 @@ impl Sim {
         let (core, ended) = {
             let _entered = runtime.enter();
             let core = Arc::new(core::Core::new(seed, self.latency));
-            let etcd = Etcd::new(&core, self.members, self.model.clone());
+            *core::lock(&core.plan) = plan;
+            let etcd = Etcd::new(&core, self.members, self.model.clone(), self.users.clone());
             let world = World::new(core.clone(), etcd);
             let ended =
                 catch_unwind(AssertUnwindSafe(|| runtime.block_on(self.play(&core, scenario(world)))));
@@ -195,7 +224,8 @@ impl Sim {
         };
         core.end();
         drop(runtime);
-        result.map(|report| Report { wall_time: began.elapsed(), ..report })
+        let drawn = std::mem::take(&mut core::lock(&core.plan).drawn);
+        (result.map(|report| Report { wall_time: began.elapsed(), ..report }), drawn)
     }
 
     async fn play(

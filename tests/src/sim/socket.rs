@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use super::core::{Core, lock};
-use super::link::{Direction, LinkState};
+use super::link::{Direction, LinkState, Terms};
+use crate::server::Orders;
 
 /// So much is under way at most, each way, before a writer has to wait.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -28,6 +29,8 @@ pub(super) struct Connection {
     pipes: [Mutex<Pipe>; 2],
     /// It is half-open for good.
     is_swallowed: AtomicBool,
+    /// What its member is told to do wrong, if it is one of the cluster.
+    orders: OnceLock<Arc<Orders>>,
 }
 
 /// One way of a connection.
@@ -79,6 +82,7 @@ impl Connection {
             id,
             pipes: [pipe(), pipe()],
             is_swallowed: AtomicBool::new(false),
+            orders: OnceLock::new(),
         });
         link.add(id, &connection);
         let end = |writes| Socket { connection: connection.clone(), writes, timer: None };
@@ -102,6 +106,19 @@ impl Connection {
         self.is_swallowed.store(true, Ordering::Release);
     }
 
+    /// What its member is told to do wrong, if it is one of the cluster.
+    pub(super) fn orders(&self) -> Option<&Arc<Orders>> {
+        self.orders.get()
+    }
+
+    /// What is under way arrives as if it had been sent now, if that is sooner: under these terms.
+    pub(super) fn hasten(&self, terms: &Terms) {
+        for pipe in &self.pipes {
+            lock(pipe).hasten(self.core.latency + terms.delay, terms.rate);
+        }
+        self.wake();
+    }
+
     /// Something may have become possible.
     pub(super) fn wake(&self) {
         for pipe in &self.pipes {
@@ -122,7 +139,8 @@ impl Connection {
         let mut pipe = lock(self.pipe(direction));
         let found = if is_silent { Found::Nothing } else { pipe.look(most) };
         match found {
-            Found::Nothing => pipe.reader = Some(waker.clone()),
+            // What comes later may come sooner than it is due now.
+            Found::Nothing | Found::Later(_) => pipe.reader = Some(waker.clone()),
             Found::Bytes(_) => {
                 let writer = pipe.writer.take();
                 drop(pipe);
@@ -130,7 +148,7 @@ impl Connection {
                     writer.wake();
                 }
             }
-            _ => {}
+            Found::End | Found::Reset => {}
         }
         found
     }
@@ -150,8 +168,8 @@ impl Connection {
             pipe.writer = Some(waker.clone());
             return Poll::Pending;
         }
-        let terms = self.link.terms(bytes.len().min(room));
-        let sent = &bytes[..terms.bytes];
+        let (terms, cut) = (self.link.terms(), self.link.count(bytes.len().min(room)));
+        let sent = &bytes[..cut.after];
         pipe.send(sent, self.core.latency, terms.delay, terms.rate);
         let reader = pipe.reader.take();
         drop(pipe);
@@ -160,7 +178,7 @@ impl Connection {
         }
         let to_member = direction == Direction::ToMember;
         self.core.transcript().sent(self.core.now(), self.id, to_member, sent);
-        if terms.is_cut {
+        if cut.is_now {
             self.core.note(&self.name(), format_args!("cut after {} bytes {direction:?}", sent.len()));
             self.reset();
             if sent.is_empty() && !bytes.is_empty() {
@@ -239,14 +257,26 @@ impl Pipe {
             let most = if self.rng.u8(..) < 16 { bytes.len().min(12) } else { bytes.len() };
             let size = if self.rng.bool() { most } else { self.rng.usize(1..=most) };
             let (piece, rest) = bytes.split_at(size);
-            let transfer = rate.map_or(Duration::ZERO, |rate| {
-                Duration::from_micros((size as u64).saturating_mul(1_000_000) / rate)
-            });
-            self.last_due = self.due(latency + delay) + transfer;
+            self.last_due = self.due(latency + delay) + transfer(size, rate);
             self.under_way.push_back((self.last_due, Bytes::copy_from_slice(piece)));
             bytes = rest;
         }
     }
+
+    /// Lets what is under way arrive no later than if it were sent now, in the same order.
+    fn hasten(&mut self, delay: Duration, rate: Option<u64>) {
+        let mut latest = Instant::now() + delay;
+        for (due, bytes) in &mut self.under_way {
+            latest += transfer(bytes.len(), rate);
+            *due = latest.min(*due);
+        }
+        self.last_due = latest.min(self.last_due);
+    }
+}
+
+/// How long so many bytes take.
+fn transfer(bytes: usize, rate: Option<u64>) -> Duration {
+    rate.map_or(Duration::ZERO, |rate| Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / rate))
 }
 
 impl fmt::Debug for Connection {
@@ -265,6 +295,13 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// What a member of the cluster is told to do wrong on this connection from now on.
+    pub(super) fn take_orders(&self, member: usize) -> Arc<Orders> {
+        let orders = self.connection.orders.get_or_init(|| Orders::of_member(member));
+        orders.stall(self.connection.link.is_stalled());
+        orders.clone()
+    }
+
     /// Resets the connection: the other end reads what is under way, and then an error.
     pub fn reset(self) {
         self.connection.reset();

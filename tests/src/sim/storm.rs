@@ -9,6 +9,7 @@ use super::etcd::Etcd;
 use super::fault::Fault;
 use super::host::Host;
 use super::link::{Direction, Link};
+use super::plan::PlannedFault;
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,11 +41,24 @@ pub enum FaultKind {
     Freeze,
     /// A host is suspended, for up to an hour.
     Suspend,
+    /// The streams of a connection are reset, or one of them.
+    Reset,
+    /// A member refuses some calls before it does anything for them.
+    RefusedCalls,
+    /// A member does what some calls ask for, and their answers are lost.
+    LostAnswers,
+    /// A member withholds its windows.
+    Stall,
+    /// A member sends GOAWAY with an error code.
+    GoAway,
+    /// A member forgets all tokens, or all members do. It never comes to a cluster without
+    /// [users](super::Sim::users).
+    TokenExpiry,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 19] = [
         Self::Cut,
         Self::HalfOpen,
         Self::Partition,
@@ -58,8 +72,65 @@ impl FaultKind {
         Self::Compaction,
         Self::Freeze,
         Self::Suspend,
+        Self::Reset,
+        Self::RefusedCalls,
+        Self::LostAnswers,
+        Self::Stall,
+        Self::GoAway,
+        Self::TokenExpiry,
     ];
+
+    /// Whether it lasts for a time.
+    pub(super) fn lasts(self) -> bool {
+        match self {
+            Self::Partition
+            | Self::Delay
+            | Self::Throttle
+            | Self::Refuse
+            | Self::Restart
+            | Self::Lag
+            | Self::LeaderLoss
+            | Self::Freeze
+            | Self::Suspend
+            | Self::Stall => true,
+            Self::Cut
+            | Self::HalfOpen
+            | Self::Drain
+            | Self::Compaction
+            | Self::Reset
+            | Self::RefusedCalls
+            | Self::LostAnswers
+            | Self::GoAway
+            | Self::TokenExpiry => false,
+        }
+    }
+
+    /// How much of it there is, at random.
+    fn value(self, rng: &mut fastrand::Rng) -> u64 {
+        match self {
+            Self::Cut => between(rng, 1, 20_000),
+            Self::Delay => between(rng, 1, 3_000),
+            Self::Throttle => between(rng, 100, 1_000_000),
+            Self::Compaction => rng.u64(0..20),
+            Self::Partition | Self::TokenExpiry => rng.u64(0..4),
+            Self::RefusedCalls | Self::LostAnswers => rng.u64(1..4),
+            Self::GoAway => code(rng),
+            Self::Reset => 100 * rng.u64(0..10) + code(rng),
+            Self::HalfOpen
+            | Self::Refuse
+            | Self::Restart
+            | Self::Drain
+            | Self::Lag
+            | Self::LeaderLoss
+            | Self::Freeze
+            | Self::Suspend
+            | Self::Stall => 0,
+        }
+    }
 }
+
+/// HTTP/2's error codes. `REFUSED_STREAM` is for calls that nothing was done for.
+const CODES: [u64; 13] = [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13];
 
 /// Which faults come by themselves, and how often. Each is of a random kind, and between a random host and member; how
 /// long it lasts is random too, from milliseconds to half a minute.
@@ -98,79 +169,151 @@ impl Faults {
 pub(super) struct Storm {
     core: Arc<Core>,
     etcd: Etcd,
-    kinds: Vec<FaultKind>,
-    every: Duration,
-    rng: fastrand::Rng,
+    number: usize,
+    source: Source,
     /// What is wrong at the moment, and until when.
     active: Vec<(Duration, Fault)>,
 }
 
+/// Where faults come from.
+enum Source {
+    /// They are drawn.
+    Random { kinds: Vec<FaultKind>, every: Duration, rng: fastrand::Rng, next: Duration },
+    /// They are given, the last one first.
+    Given(Vec<PlannedFault>),
+}
+
 impl Storm {
     pub(super) fn new(core: &Arc<Core>, etcd: &Etcd, faults: Faults) -> Self {
-        let kinds = faults.kinds.into_iter().collect();
-        let (rng, every) = (core.rng(), faults.every.max(Duration::from_millis(1)));
-        Self { core: core.clone(), etcd: etcd.clone(), kinds, every, rng, active: Vec::new() }
+        let has_users = !etcd.users().is_empty();
+        let kinds = faults.kinds.into_iter().filter(|kind| has_users || *kind != FaultKind::TokenExpiry);
+        // Drawn in any case, so that a given plan changes nothing else.
+        let rng = core.rng();
+        let (number, given) = lock(&core.plan).begin_storm();
+        let source = match given {
+            Some(given) => Source::Given(given),
+            None => Source::Random {
+                kinds: kinds.collect(),
+                every: faults.every.max(Duration::from_millis(1)),
+                rng,
+                next: core.now(),
+            },
+        };
+        Self { core: core.clone(), etcd: etcd.clone(), number, source, active: Vec::new() }
     }
 
     /// Goes on until it is dropped; what it has broken is mended with it.
     pub(super) async fn run(mut self) {
-        let mut next = self.core.now();
         loop {
-            let wake = self.active.iter().map(|(until, _)| *until).chain([next]).min().unwrap_or(next);
-            tokio::time::sleep_until(self.core.at(wake)).await;
+            let ends = self.active.iter().map(|(until, _)| *until);
+            match ends.chain(self.source.next_at()).min() {
+                Some(wake) => tokio::time::sleep_until(self.core.at(wake)).await,
+                None => std::future::pending().await,
+            }
             let now = self.core.now();
             self.active.retain(|(until, _)| *until > now);
-            if next <= now {
-                if !self.kinds.is_empty() {
-                    let kind = self.kinds[self.rng.usize(..self.kinds.len())];
-                    self.inject(kind);
-                }
-                next = now + self.every.mul_f64(2.0 * self.rng.f64()) + Duration::from_millis(1);
+            if self.source.next_at().is_some_and(|next| next <= now)
+                && let Some(fault) = self.draw(now)
+            {
+                self.inject(&fault);
+                lock(&self.core.plan).drawn.push(fault);
             }
         }
     }
 
-    fn inject(&mut self, kind: FaultKind) {
+    /// The fault that is due. Each has random numbers of its own.
+    fn draw(&mut self, now: Duration) -> Option<PlannedFault> {
+        let (kinds, mut rng) = match &mut self.source {
+            Source::Given(given) => return given.pop(),
+            Source::Random { kinds, every, rng, next } => {
+                let mut rng = rng.fork();
+                *next = now + every.mul_f64(2.0 * rng.f64()) + Duration::from_millis(1);
+                (kinds, rng)
+            }
+        };
         let names: Vec<String> = lock(&self.core.hosts).keys().cloned().collect();
-        if names.is_empty() {
+        if names.is_empty() || kinds.is_empty() {
+            return None;
+        }
+        let kind = kinds[rng.usize(..kinds.len())];
+        let longest = if kind == FaultKind::Suspend { 3_600_000 } else { 30_000 };
+        Some(PlannedFault {
+            storm: self.number,
+            at: now,
+            kind,
+            host: names[rng.usize(..names.len())].clone(),
+            member: rng.usize(..self.etcd.members()),
+            lasts: Duration::from_millis(between(&mut rng, 5, longest)),
+            value: kind.value(&mut rng),
+        })
+    }
+
+    fn inject(&mut self, planned: &PlannedFault) {
+        let &PlannedFault { kind, ref host, member, lasts, value, .. } = planned;
+        // Without the faults before it, a run may take another course.
+        if !lock(&self.core.hosts).contains_key(host) {
             return;
         }
-        let name = &names[self.rng.usize(..names.len())];
-        let member = self.rng.usize(..self.etcd.members());
-        let host = Host::named(&self.core, &self.etcd, name);
-        let link = Link::between(&self.core, name, member);
+        let (machine, link) =
+            (Host::named(&self.core, &self.etcd, host), Link::between(&self.core, host, member));
+        let small = u32::try_from(value).unwrap_or(u32::MAX);
         let fault = match kind {
-            FaultKind::Cut => return link.cut_after(self.between(1, 20_000)),
+            FaultKind::Cut => return link.cut_after(value),
             FaultKind::HalfOpen => return link.forget_connections(),
             FaultKind::Drain => return self.etcd.drain(member),
             FaultKind::Compaction => {
-                let revision = self.etcd.revision() - self.rng.i64(0..20);
+                let behind = i64::try_from(value).unwrap_or(i64::MAX);
                 // What is compacted already needn't be compacted again.
-                let _ = self.etcd.compact(revision);
+                let _ = self.etcd.compact(self.etcd.revision() - behind);
                 return;
             }
-            FaultKind::Partition => match self.rng.u8(..4) {
+            FaultKind::Reset => return reset(&link, small),
+            FaultKind::RefusedCalls => return link.refuse_calls(small),
+            FaultKind::LostAnswers => return link.lose_answers(small),
+            FaultKind::GoAway => return self.etcd.go_away(member, small),
+            FaultKind::TokenExpiry => return self.etcd.forget_tokens((value > 1).then_some(member)),
+            FaultKind::Partition => match value {
                 0 => link.hold(Direction::ToMember),
                 1 => link.hold(Direction::ToHost),
                 _ => link.partition(),
             },
-            FaultKind::Delay => link.delay(Duration::from_millis(self.between(1, 3_000))),
-            FaultKind::Throttle => link.throttle(self.between(100, 1_000_000)),
+            FaultKind::Delay => link.delay(Duration::from_millis(value)),
+            FaultKind::Throttle => link.throttle(value),
             FaultKind::Refuse => link.refuse(),
             FaultKind::Restart => self.etcd.stop(member),
             FaultKind::Lag => self.etcd.lag(member),
             FaultKind::LeaderLoss => self.etcd.lose_leader(),
-            FaultKind::Freeze => host.freeze(),
-            FaultKind::Suspend => host.suspend(),
+            FaultKind::Freeze => machine.freeze(),
+            FaultKind::Suspend => machine.suspend(),
+            FaultKind::Stall => link.stall(),
         };
-        let longest = if kind == FaultKind::Suspend { 3_600_000 } else { 30_000 };
-        let until = self.core.now() + Duration::from_millis(self.between(5, longest));
-        self.active.push((until, fault));
+        self.active.push((self.core.now() + lasts, fault));
     }
+}
 
-    /// A random number of a random size.
-    fn between(&mut self, least: u64, most: u64) -> u64 {
-        let bits = self.rng.u32(least.max(1).ilog2()..=most.ilog2());
-        self.rng.u64(..=(1_u64 << bits)).saturating_add(least).min(most)
+impl Source {
+    fn next_at(&self) -> Option<Duration> {
+        match self {
+            Self::Random { next, .. } => Some(*next),
+            Self::Given(given) => given.last().map(|fault| fault.at),
+        }
     }
+}
+
+/// The last two digits are the code, those before say which stream; from 5 on, all of them.
+fn reset(link: &Link, value: u32) {
+    match (value / 100, value % 100) {
+        (stream @ 0..5, code) => link.reset_stream(stream as usize, code),
+        (_, code) => link.reset_streams(code),
+    }
+}
+
+fn code(rng: &mut fastrand::Rng) -> u64 {
+    CODES[rng.usize(..CODES.len())]
+}
+
+/// A random number of a random size.
+fn between(rng: &mut fastrand::Rng, least: u64, most: u64) -> u64 {
+    let bits = rng.u32(least.max(1).ilog2()..=most.ilog2());
+    rng.u64(..=(1_u64 << bits)).saturating_add(least).min(most)
 }

@@ -14,6 +14,9 @@ mod planted;
 mod promises;
 mod repeatable;
 mod scenarios;
+mod shrinking;
+mod streams;
+mod users;
 
 use std::env;
 use std::ops::Range;

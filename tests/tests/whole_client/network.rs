@@ -193,6 +193,38 @@ fn what_is_slow_comes_late_and_all_of_it() {
 }
 
 #[test]
+fn what_waits_in_a_throttled_link_arrives_when_that_ends() {
+    well(4, |world| async move {
+        let client = world.client().connect().await?;
+        let host = world.host("client");
+        let mut watch = client.watch(WatchRequest::new(KeyRange::key("k")).start_revision(1))?;
+        world.sleep(SECOND).await;
+        let throttle =
+            |rate| (0..3).map(|member| world.link(&host, member).throttle(rate)).collect::<Vec<_>>();
+        // Which would take a quarter of an hour.
+        let (slow, faster) = (throttle(10), throttle(20));
+        world.etcd().put("k", vec![0; 10_000]);
+        world.sleep(SECOND).await;
+        drop((slow, faster));
+        let ended = world.now();
+        let response = watch.try_next().await?.expect("it goes on");
+        assert_eq!(response.events().next().expect("the put").value().len(), 10_000);
+        assert!(world.now() - ended <= SECOND / 100, "{:?}", world.now() - ended);
+        // While another throttle goes on, it is that one's rate.
+        let (slow, faster) = (throttle(10), throttle(1_000));
+        world.etcd().put("k", vec![0; 10_000]);
+        world.sleep(SECOND).await;
+        drop(slow);
+        let ended = world.now();
+        watch.try_next().await?.expect("it goes on");
+        let took = world.now() - ended;
+        assert!((9 * SECOND..11 * SECOND).contains(&took), "{took:?}");
+        drop(faster);
+        Ok(())
+    });
+}
+
+#[test]
 fn goaway_ends_a_connection_and_no_watch() {
     well(5, |world| async move {
         let client = world.client().connect().await?;

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use etcd_watch_core::KeyRange;
+use etcd_watch_core::{CloseReason, KeyRange};
 
 use crate::{CallError, OpenError, WatchError};
 
@@ -15,7 +15,14 @@ pub enum CacheError {
     Closed,
     /// The mirror ended for good: a permission was denied, the client was closed.
     #[error("the cache ended: {0}")]
-    Ended(#[from] WatchError),
+    Ended(#[source] WatchError),
+    /// The range has more keys than [`CacheRequest::max_keys`](super::CacheRequest::max_keys) allows. Raise it, or cache
+    /// fewer keys.
+    #[error("the range has more than {limit} keys, the limit of the cache: raise max_keys, or cache fewer keys")]
+    TooManyKeys {
+        /// The limit.
+        limit: u64,
+    },
     /// Its task is gone: the runtime was shut down, or the decoder panicked.
     #[error("the cache's task is gone: its runtime was shut down, or its decoder panicked")]
     Stopped,
@@ -50,6 +57,15 @@ pub enum CacheError {
         "the answer has no header that tells the store's revision: read by way of the members, not of this proxy"
     )]
     NoRevision,
+}
+
+impl From<WatchError> for CacheError {
+    fn from(ended: WatchError) -> Self {
+        match *ended.reason() {
+            CloseReason::TooManyKeys { limit } => Self::TooManyKeys { limit },
+            _ => Self::Ended(ended),
+        }
+    }
 }
 
 /// A cache can't be made as asked for.

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use etcd_watch_core::{CloseReason, Instant, MirrorEvent};
+use etcd_watch_core::{Instant, MirrorEvent};
 use futures_core::Stream;
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     fold::Fold,
     shared::Shared,
 };
-use crate::{BoxFuture, CallError, Client, Get, GetResponse, Mirror, SortBy, SortOrder, WatchError};
+use crate::{BoxFuture, CallError, Client, Get, GetResponse, Mirror, SortBy, SortOrder};
 
 /// How many of the mirror's events are taken in one go, before other tasks have their turn.
 const TURN: usize = 32;
@@ -135,7 +135,7 @@ impl<P> Follower<P> {
         // A list has a limit of its own.
         let limit = self.max_keys;
         let has_room = self.fold.at().is_none_or(|(_, keys)| keys as u64 <= limit);
-        if has_room { Ok(()) } else { Err(WatchError::of_mirror(CloseReason::TooManyKeys { limit }).into()) }
+        if has_room { Ok(()) } else { Err(CacheError::TooManyKeys { limit }) }
     }
 
     /// Reads the store's revision for those who want to be as new as it.

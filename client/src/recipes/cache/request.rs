@@ -136,7 +136,7 @@ impl<P> CacheRequest<P> {
     }
 
     /// The most keys that the cache may have. One that would have more ends with
-    /// [`TooManyKeys`](etcd_watch_core::CloseReason::TooManyKeys). Default: [`MirrorRequest::MAX_KEYS`].
+    /// [`TooManyKeys`](super::CacheError::TooManyKeys). Default: [`MirrorRequest::MAX_KEYS`].
     pub fn max_keys(mut self, keys: u64) -> Self {
         self.max_keys = keys;
         self

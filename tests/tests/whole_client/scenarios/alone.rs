@@ -35,9 +35,7 @@ pub(super) async fn watch(world: World) -> Result<(), BoxError> {
 }
 
 pub(super) async fn agreement(world: World, told: Told) -> Result<(), BoxError> {
-    // What was sent through a narrow link goes on trickling after calm, for minutes.
-    let faults = Faults::all().without(FaultKind::Throttle).every(Duration::from_secs(2));
-    play(world, faults, SHORT, |stage| {
+    play(world, Faults::all().every(Duration::from_secs(2)), SHORT, |stage| {
         let sites = stage.sites(&["a", "b", "c"])?;
         let watches = Watches { sites, per_site: 4, pause: 800, least: 500, told };
         Ok(vec![Box::pin(agreement::watches_agree(stage.clone(), watches))])

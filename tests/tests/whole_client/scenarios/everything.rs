@@ -25,10 +25,10 @@ use super::trouble::{run_processes, stand_still_in_turn};
 /// The time to live of sessions and registrations.
 const TTL: Duration = Duration::from_secs(12);
 
-/// All faults but two: what was sent through a narrow link goes on trickling after calm, for minutes; and a host that is
-/// suspended for an hour does nothing while the storm lasts, so hosts are suspended by parts, for less.
+/// All faults but one: a host that is suspended for an hour does nothing while the storm lasts, so hosts are suspended by
+/// parts, for less.
 fn storm() -> Faults {
-    Faults::all().without(FaultKind::Throttle).without(FaultKind::Suspend).every(Duration::from_secs(3))
+    Faults::all().without(FaultKind::Suspend).every(Duration::from_secs(3))
 }
 
 /// All promises hold at the same time, under a storm that lasts for so long.
