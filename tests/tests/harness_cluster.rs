@@ -108,7 +108,7 @@ async fn members_join_get_their_vote_and_go_and_the_first_ones_come_back_by_a_re
         let mut cluster = EtcdCluster::builder(version).members(1).spares(2).start_async().await?;
         assert_eq!((cluster.numbers(), cluster.free_numbers()), (vec![0], vec![1, 2]));
         cluster.etcdctl()?.run(["put", "key", "one"]).await?;
-        let directory = tempfile::tempdir()?;
+        let directory = tempfile::tempdir().expect("a directory can be made");
         let snapshot = directory.path().join("snapshot.db");
         cluster.member(0).snapshot(&snapshot).await?;
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{INTERVAL, Storm};
-use crate::{error::SoakError, faults::Deck};
+use crate::error::SoakError;
 
 /// How large the disk is: a log of etcd's takes 64 MiB of it, and the one that comes next as much.
 const SIZE: &str = "size=512m";
@@ -38,14 +38,14 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Moves data, which nobody may use, to a small disk. With holes, writing to what is there takes space too.
-    fn under(data: &Path, with_holes: bool) -> Result<Self, SoakError> {
+    /// Moves data, which nobody may use, to a small disk.
+    fn under(data: &Path) -> Result<Self, SoakError> {
         let aside = data.with_extension("aside");
         fs::rename(data, &aside).map_err(SoakError::io("put a member's data aside"))?;
         fs::create_dir(data).map_err(SoakError::io("make a directory"))?;
         mount(data)?;
         let disk = Self { data: data.to_owned(), aside, is_mounted: true };
-        copy(&disk.aside, &disk.data, with_holes)?;
+        copy(&disk.aside, &disk.data)?;
         Ok(disk)
     }
 
@@ -76,7 +76,7 @@ impl SmallDisk {
     fn take_away(mut self) -> Result<(), SoakError> {
         fs::remove_file(self.ballast()).map_err(SoakError::io("make space on a disk"))?;
         fs::remove_dir_all(&self.aside).map_err(SoakError::io("remove what is out of date"))?;
-        copy(&self.data, &self.aside, true)?;
+        copy(&self.data, &self.aside)?;
         self.is_mounted = false;
         unmount(&self.data)?;
         fs::remove_dir(&self.data).map_err(SoakError::io("remove a directory"))?;
@@ -98,13 +98,11 @@ impl Storm {
         &self,
         member: usize,
         lasts: Duration,
-        deck: &mut Deck,
     ) -> Result<Option<String>, SoakError> {
         let mut disk = None;
-        let with_holes = deck.random().bool();
         self.restart_as(member, false, |server| {
             let data = server.working_directory().join("data");
-            disk = Some(tokio::task::block_in_place(|| SmallDisk::under(&data, with_holes))?);
+            disk = Some(tokio::task::block_in_place(|| SmallDisk::under(&data))?);
             Ok(())
         })
         .await?;
@@ -139,9 +137,9 @@ fn unmount(path: &Path) -> Result<(), SoakError> {
     run(Command::new("umount").arg("--lazy").arg(path))
 }
 
-fn copy(from: &Path, to: &Path, with_holes: bool) -> Result<(), SoakError> {
-    let holes = if with_holes { "--sparse=always" } else { "--sparse=never" };
-    run(Command::new("cp").args(["--archive", holes, "--no-target-directory"]).args([from, to]))
+fn copy(from: &Path, to: &Path) -> Result<(), SoakError> {
+    // The end of a log is nothing but zeros.
+    run(Command::new("cp").args(["--archive", "--sparse=always", "--no-target-directory"]).args([from, to]))
 }
 
 fn run(command: &mut Command) -> Result<(), SoakError> {

@@ -142,7 +142,7 @@ impl Storm {
             Fault::Downgrade => self.downgrade(deck).await?,
             Fault::OtherClock => self.other_clock(member, lasts, deck).await?,
             Fault::Defragment => self.defragment(member).await?,
-            Fault::DiskFull => self.fill_disk(member, lasts, deck).await?,
+            Fault::DiskFull => self.fill_disk(member, lasts).await?,
             Fault::NoSpace => self.use_up_space(member, lasts, deck).await?,
             Fault::Loss => self.lose_packets(member, lasts, deck).await?,
             Fault::Compact | Fault::Restore => self.compact(deck).await,
@@ -181,10 +181,10 @@ impl Storm {
     }
 
     /// Tries something until it has come about, or patience is at its end.
-    async fn until<T, E: Display>(
+    async fn until<T, E: Display, F: Future<Output = Result<T, E>>>(
         &self,
         what: &'static str,
-        attempt: impl AsyncFn() -> Result<T, E>,
+        attempt: impl Fn() -> F,
     ) -> Result<T, SoakError> {
         let end = Instant::now() + self.settings.patience;
         loop {

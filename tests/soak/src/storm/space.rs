@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use etcd_watch_client::{CallError, Put, Refusal, admin::AlarmKind};
+use etcd_watch_client::{Put, Refusal, admin::AlarmKind};
 
 use super::Storm;
 use crate::{error::SoakError, faults::Deck};
@@ -27,14 +27,16 @@ impl Storm {
         let quota = Some((size + SLACK).to_string());
         self.restart_as(member, false, |server| Ok(server.set_flag(QUOTA, quota))).await?;
         let writes = self.fill().await?;
-        self.until("the alarm is raised", async || match self.direct.maintenance().alarms().await {
-            Ok(alarms) if alarms.iter().any(|alarm| alarm.kind() == AlarmKind::NoSpace) => Ok(()),
-            other => Err(format!("{other:?}")),
+        self.until("the alarm is raised", || async {
+            match self.direct.maintenance().alarms().await {
+                Ok(alarms) if alarms.iter().any(|alarm| alarm.kind() == AlarmKind::NoSpace) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
         })
         .await?;
         let since = Instant::now();
         self.meanwhile(lasts, deck).await;
-        self.until("a put is refused for want of space", async || self.is_refused().await).await?;
+        self.until("a put is refused for want of space", || self.is_refused()).await?;
         let refused = since.elapsed();
         self.make_room(deck).await?;
         self.restart_as(member, false, |server| Ok(server.set_flag(QUOTA, None))).await?;
@@ -68,7 +70,7 @@ impl Storm {
 
     /// As an operator does it.
     async fn make_room(&self, deck: &mut Deck) -> Result<(), SoakError> {
-        let deleted = self.until("the filler is deleted", async || self.direct.delete(FILLER).await).await?;
+        let deleted = self.until("the filler is deleted", || self.direct.delete(FILLER)).await?;
         let revision = deleted.revision();
         if !self.recorder.wait_for(revision, self.settings.patience).await {
             let last = format!("it is at {}", self.recorder.recorded());
@@ -86,7 +88,7 @@ impl Storm {
 
     /// Disarms until a put is taken: whoever is still out of space raises the alarm again.
     async fn disarm(&self) -> Result<(), SoakError> {
-        self.until("there is space again", async || {
+        self.until("there is space again", || async {
             let disarmed = self.direct.maintenance().disarm_all().await.map_err(|error| error.to_string())?;
             self.journal.note(format!("disarmed {disarmed:?}"));
             self.direct.put(FILLER, "").await.map_err(|error| error.to_string())
@@ -98,16 +100,13 @@ impl Storm {
     async fn shrink(&self, member: usize) -> Result<(), SoakError> {
         let endpoint = &self.world.endpoints[member];
         let maintenance = self.direct.maintenance();
-        self.until("a database is defragmented", async || maintenance.defragment(endpoint).await)
-            .await
-            .map(drop)
+        self.until("a database is defragmented", || maintenance.defragment(endpoint)).await.map(drop)
     }
 
     async fn size(&self, member: usize) -> Result<u64, SoakError> {
         let endpoint = &self.world.endpoints[member];
-        let status = self.until("a member tells its size", async || -> Result<_, CallError> {
-            self.direct.maintenance().status(endpoint).await
-        });
+        let status = self
+            .until("a member tells its size", || async { self.direct.maintenance().status(endpoint).await });
         Ok(status.await?.db_size())
     }
 }

@@ -87,7 +87,7 @@ impl Storm {
         }
         let target = first_of_line(low.version, 0);
         // One that was begun by a call whose answer was lost is begun.
-        self.until("a downgrade is begun", async || {
+        self.until("a downgrade is begun", || async {
             match self.direct.maintenance().downgrade_enable(&target).await {
                 Err(error) if error.refusal() == Some(Refusal::DowngradeInProgress) => Ok(()),
                 begun => begun.map(drop),
@@ -104,7 +104,7 @@ impl Storm {
     /// Waits until every member's data can be read by a version.
     async fn migrate(&self, target: &str) -> Result<(), SoakError> {
         for number in self.world.numbers().await {
-            self.until("a member's data is migrated for a downgrade", async || {
+            self.until("a member's data is migrated for a downgrade", || async {
                 let status = self.direct.maintenance().status(&self.world.endpoints[number]).await;
                 match status.map(|status| status.storage_version().map(str::to_owned)) {
                     Ok(Some(version)) if version == target => Ok(()),
@@ -130,7 +130,7 @@ impl Storm {
     /// Waits until the cluster is of a version as a whole, and no downgrade is under way.
     async fn agree(&self, version: Version) -> Result<(), SoakError> {
         let (line, before) = (format!("{}.{}", version.major, version.minor), first_of_line(version, 1));
-        self.until("the cluster is of the version of its members", async || {
+        self.until("the cluster is of the version of its members", || async {
             match self.direct.maintenance().downgrade_validate(&before).await {
                 Ok(valid) if valid.cluster_version().starts_with(&line) => Ok(()),
                 Ok(valid) => Err(format!("it is of {}, not of {line}", valid.cluster_version())),
