@@ -9,9 +9,9 @@ use crate::{error::SoakError, faults::Deck};
 
 /// Before all keys that anybody watches but the recorder.
 const FILLER: &str = "filler";
-const LARGE: usize = 32 << 10;
-/// How much the database may grow before the quota is used up.
-const SLACK: u64 = 256 << 10;
+const LARGE: usize = 64 << 10;
+/// How much the database may grow before the quota is used up. The load is not to do so while the member starts.
+const SLACK: u64 = 4 << 20;
 
 impl Storm {
     /// A member gets a quota that is used up soon, and the store takes no puts, until history was compacted, every
@@ -39,10 +39,13 @@ impl Storm {
         self.until("a put is refused for want of space", || self.is_refused()).await?;
         let refused = since.elapsed();
         self.make_room(deck).await?;
-        self.restart_as(member, false, |server| Ok(server.set_flag(QUOTA, None))).await?;
+        // Nobody else raises the alarm again, and no member is healthy while it is raised.
+        self.world.set_down(member, true);
+        self.world.cluster.write().await.member_mut(member).kill();
         self.disarm().await?;
+        self.restart_as(member, false, |server| Ok(server.set_flag(QUOTA, None))).await?;
         Ok(Some(format!(
-            "member {member} with a quota of {} KiB, used up by {writes} puts of 32 KiB; no puts for {:.1} s",
+            "member {member} with a quota of {} KiB, used up by {writes} puts of 64 KiB; no puts for {:.1} s",
             (size + SLACK) >> 10,
             refused.as_secs_f64()
         )))
@@ -86,7 +89,7 @@ impl Storm {
         Ok(())
     }
 
-    /// Disarms until a put is taken: whoever is still out of space raises the alarm again.
+    /// Disarms until a put is taken.
     async fn disarm(&self) -> Result<(), SoakError> {
         self.until("there is space again", || async {
             let disarmed = self.direct.maintenance().disarm_all().await.map_err(|error| error.to_string())?;
