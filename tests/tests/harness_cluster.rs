@@ -103,6 +103,52 @@ async fn a_member_whose_majority_is_down_restarts_and_waits_for_it() -> Result {
 }
 
 #[tokio::test]
+async fn members_join_get_their_vote_and_go_and_the_first_ones_come_back_by_a_restore() -> Result {
+    for version in versions()? {
+        let mut cluster = EtcdCluster::builder(version).members(1).spares(2).start_async().await?;
+        assert_eq!((cluster.numbers(), cluster.free_numbers()), (vec![0], vec![1, 2]));
+        cluster.etcdctl()?.run(["put", "key", "one"]).await?;
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let snapshot = directory.path().join("snapshot.db");
+        cluster.member(0).snapshot(&snapshot).await?;
+
+        cluster.add_learner(1).await?;
+        let refused = linearizable_get(cluster.member(1)).await.expect_err("it has no vote");
+        assert!(refused.message().contains("learner"), "{refused:?}");
+        cluster.promote(1).await?;
+        assert_eq!(value_at(&cluster.etcdctl()?, cluster.member(1).endpoint()).await?, "one");
+        cluster.add(2).await?;
+        cluster.member(2).wait_until_healthy().await?;
+        assert_eq!((cluster.size(), cluster.endpoints().len()), (3, 3));
+
+        // Who has joined is known: it can be cut off.
+        let others = cluster.all_but(2);
+        cluster.partition(&[2]);
+        cluster.wait_until_leaderless(2).await?;
+        cluster.wait_for_leader_among(&others).await?;
+        cluster.heal();
+        cluster.wait_for_leader().await?;
+
+        cluster.remove(0).await?;
+        assert_eq!((cluster.numbers(), cluster.free_numbers()), (vec![1, 2], vec![0]));
+        assert!(!cluster.member_mut(0).has_process()?);
+        // One that is down can go, and come back with no data.
+        cluster.add(0).await?;
+        cluster.member_mut(0).kill();
+        cluster.remove(0).await?;
+        cluster.etcdctl()?.run(["put", "key", "two"]).await?;
+        cluster.add(0).await?;
+        cluster.member(0).wait_until_healthy().await?;
+        assert_eq!(value_at(&cluster.etcdctl()?, cluster.member(0).endpoint()).await?, "two");
+
+        cluster.restore(&snapshot, RestoreAs::SameCluster).await?;
+        assert_eq!((cluster.numbers(), cluster.free_numbers()), (vec![0], vec![1, 2]));
+        assert_eq!(value_at(&cluster.etcdctl()?, cluster.member(0).endpoint()).await?, "one");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_leader_that_is_cut_off_steps_down_and_comes_back_when_the_partition_heals() -> Result {
     for version in versions()? {
         let cluster = EtcdCluster::builder(version).start_async().await?;

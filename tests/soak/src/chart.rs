@@ -59,7 +59,7 @@ pub(crate) fn draw(report: &Report) -> String {
     let times = Times { end: report.lasted.as_secs_f64().max(1.0) };
     let panels = panels(report);
     let rows_top = TOP + panels.len() as f64 * (PANEL + GAP);
-    let rows_bottom = rows_top + Fault::ALL.len() as f64 * ROW;
+    let rows_bottom = rows_top + report.faults_by_kind().len() as f64 * ROW;
     let mut svg = Svg::new(WIDTH, rows_bottom + BOTTOM);
     heading(&mut svg, report);
     for restore in report.faults.iter().filter(|done| done.fault == Fault::Restore) {
@@ -276,11 +276,9 @@ fn fault_rows(svg: &mut Svg, report: &Report, times: Times, top: f64) {
         13.0,
         "Faults, from their beginning until all was whole again",
     );
-    let counts = report.faults_by_kind();
-    for (number, fault) in Fault::ALL.into_iter().enumerate() {
+    for (number, (fault, count)) in report.faults_by_kind().into_iter().enumerate() {
         let y = top + number as f64 * ROW;
         svg.line((LEFT, y + ROW), (WIDTH - RIGHT, y + ROW), GRID, 1.0);
-        let count = counts.get(&fault).copied().unwrap_or(0);
         svg.text((LEFT - 8.0, y + ROW - 5.0), Anchor::End, 11.0, &format!("{fault} ({count})"));
         for done in report.faults.iter().filter(|done| done.fault == fault) {
             let (from, to) = (times.x(done.from.as_secs_f64()), times.x(done.to.as_secs_f64()));

@@ -15,6 +15,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// After a fault streams have come together on the members that were left.
 const SPREAD: Duration = Duration::from_secs(20);
 
+/// How often one client asks for the member list, and follows it.
+const SYNC: Duration = Duration::from_secs(2);
+
 /// How long a quiet stream is left alone, and how long it may take to answer then.
 const PROBE: Duration = Duration::from_secs(4);
 
@@ -25,8 +28,9 @@ pub(crate) struct NamedClient {
     pub(crate) client: Client,
 }
 
-/// The clients that watch and write, on both runtimes.
-pub(crate) fn clients(endpoints: &[String]) -> Result<Vec<NamedClient>, SoakError> {
+/// The clients that watch and write, on both runtimes. The endpoints are those of members there are or may be. One client
+/// knows only the first so many, and follows the member list.
+pub(crate) fn clients(endpoints: &[String], first: usize) -> Result<Vec<NamedClient>, SoakError> {
     let config = || {
         WatchConfig::default()
             .backoff(Duration::from_millis(10), Duration::from_millis(50), Duration::from_secs(1))
@@ -37,8 +41,12 @@ pub(crate) fn clients(endpoints: &[String]) -> Result<Vec<NamedClient>, SoakErro
     Ok(vec![
         NamedClient { name: "tokio", client: build(etcd_watch_tokio::builder(), endpoints, config())? },
         NamedClient {
-            name: "tokio, spread",
-            client: build(etcd_watch_tokio::builder(), endpoints, config().streams(3))?,
+            name: "tokio, spread, following",
+            client: build(
+                etcd_watch_tokio::builder().sync_endpoints_every(SYNC),
+                &endpoints[..first.min(endpoints.len())],
+                config().streams(3),
+            )?,
         },
         NamedClient { name: "smol", client: build(etcd_watch_smol::builder(), endpoints, config())? },
         NamedClient {

@@ -47,6 +47,22 @@ pub enum SoakError {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// What had to come about did not.
+    #[error("waited in vain until {what}: {last}")]
+    Waited {
+        /// What was waited for.
+        what: &'static str,
+        /// What was seen last.
+        last: String,
+    },
+    /// A program that a fault needs has failed.
+    #[error("`{command}` failed: {output}")]
+    Command {
+        /// The program and its arguments.
+        command: String,
+        /// What it wrote.
+        output: String,
+    },
     /// It could not go on to its end.
     #[error("{source}; what happened before is in {}", .transcript.display())]
     CutShort {

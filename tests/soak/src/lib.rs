@@ -2,9 +2,10 @@
 //! deliver checked against what really happened.
 //!
 //! Writers put, delete and let leases run out, by way of the clients that watch. Hundreds of watches of every class
-//! come and go, with consumers that are eager, slow or stall; mirrors and caches stay. Meanwhile members are killed,
-//! frozen, partitioned and defragmented, connections are cut, held and delayed, history is compacted, and now and then
-//! all members go back to a snapshot.
+//! come and go, with consumers that are eager, slow or stall; mirrors and caches stay. Sessions contend for a lock and for
+//! an election. Meanwhile members are killed, frozen, partitioned and defragmented; others are added, and removed or lost
+//! with their data; all are upgraded to the next line and go back; a quota is used up, and a disk is full; connections are
+//! cut, held and delayed, and packets lost; history is compacted, and now and then all members go back to a snapshot.
 //!
 //! What really happened is written down by a watch of everything over the generated stubs, with none of our client in
 //! it, and proves itself: no revision may be missing, and every change has to fit what was there before. History is
@@ -17,7 +18,11 @@
 //! | a watch ends only if history is compacted, it was to end when its consumer lags, or the store went back | by its reason |
 //! | mirrors and caches are exact at the revision they say | each second, key by key |
 //! | calls are linearizable, and what says that it was not executed was not | when everything comes to rest, by [`linearizable`](etcd_watch_testkit::linearizable) |
+//! | one owner of a lock and one leader at a time; whoever waits keeps its place | each write under that condition is held against the queue as it was then |
+//! | who asks whether it holds the lock, or leads, hears so no longer than its key is there | against what was recorded, at each write |
+//! | an observer is told of every leader and every value, in order | but of those that were compacted |
 //! | nothing hangs | all have to come to a mark, a write of everything, within [`Settings::patience`] |
+//! | everybody's turn comes | when the faults are over, within [`Settings::patience`] |
 //! | after a restore all watches end, and all copies are the store again | key by key |
 //! | nothing is left behind | in the end neither clients nor members hold a watch |
 //!
@@ -28,9 +33,10 @@
 //! | `clients` | the clients |
 //! | `keys`, `writers` | what is written |
 //! | `calls` | calls that are written down |
+//! | `contenders`, `turns` | who contends, and whose turn it was |
 //! | `classes`, `observer`, `watches` | what is watched |
 //! | `replicas` | mirrors and caches |
-//! | `faults`, `storm` | what is broken |
+//! | `faults`, `storm` | what is broken, and how |
 //! | `recorder`, `ledger`, `clock` | what really happened, and when |
 //! | `checking`, `finding`, `sabotage` | what is compared with what |
 //! | `soak`, `rest` | the order of it all |
@@ -45,6 +51,7 @@ mod checking;
 mod classes;
 mod clients;
 mod clock;
+mod contenders;
 mod error;
 mod faults;
 mod finding;
@@ -63,12 +70,14 @@ mod settings;
 mod soak;
 mod storm;
 mod svg;
+mod turns;
 mod watches;
 mod world;
 mod writers;
 
 use tokio::sync::watch;
 
+pub use contenders::Contended;
 pub use error::SoakError;
 pub use faults::{Done, Fault, Target};
 pub use finding::Finding;

@@ -31,6 +31,7 @@ use crate::{
     error::SoakError,
     keys::calls,
     ledger::{Ledger, State, Unsound},
+    turns::Turns,
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -52,6 +53,7 @@ struct Shared {
     ledger: Mutex<Ledger>,
     /// What happened to the keys of calls, all of it.
     calls: Mutex<Truth>,
+    turns: Mutex<Turns>,
     recorded: watch::Sender<i64>,
     /// Why it can't go on.
     trouble: Mutex<Option<String>>,
@@ -72,6 +74,7 @@ impl Recorder {
         let (revision, state) = read_any(&endpoints).await?;
         let shared = Arc::new(Shared {
             calls: Mutex::new(Truth::starting_at(revision, state.values().cloned().collect(), calls())),
+            turns: Mutex::new(Turns::starting_at(revision, &state)),
             ledger: Mutex::new(Ledger::starting_at(revision, state)),
             recorded: watch::Sender::new(revision),
             trouble: Mutex::new(None),
@@ -88,6 +91,11 @@ impl Recorder {
     /// What happened to the keys of calls since it began.
     pub(crate) fn calls(&self) -> Truth {
         lock(&self.shared.calls).clone()
+    }
+
+    /// Whose turn it was among those who contend, since it began.
+    pub(crate) fn turns(&self) -> MutexGuard<'_, Turns> {
+        lock(&self.shared.turns)
     }
 
     /// The revision up to which everything is written down.
@@ -174,6 +182,7 @@ impl Shared {
     fn write_down(&self, events: Vec<Event>) -> Result<(), Unsound> {
         let mut ledger = lock(&self.ledger);
         lock(&self.calls).extend(&events);
+        lock(&self.turns).record(&events);
         ledger.record(events)?;
         self.recorded.send_replace(ledger.recorded());
         Ok(())

@@ -7,6 +7,7 @@ use etcd_watch_testkit::linearizable::Checked;
 
 use crate::{
     chart,
+    contenders::Contended,
     faults::{Done, Fault},
     finding::Finding,
     lags::Worst,
@@ -31,6 +32,10 @@ pub struct Report {
     pub writes: Writes,
     /// What was called and checked, beside what was written.
     pub calls: Checked,
+    /// What sessions that contended have come to.
+    pub contended: Contended,
+    /// The kinds of faults that could not be had, and why.
+    pub unavailable: BTreeMap<Fault, String>,
     /// What was watched and checked.
     pub watches: Counts,
     /// Events delivered to consumers of watches.
@@ -68,10 +73,11 @@ impl Report {
         self.findings.is_empty()
     }
 
-    /// How often each kind of fault was done.
+    /// How often each kind of fault was done that was wanted and could be had.
     #[must_use]
     pub fn faults_by_kind(&self) -> BTreeMap<Fault, usize> {
-        let mut kinds: BTreeMap<Fault, usize> = Fault::ALL.into_iter().map(|fault| (fault, 0)).collect();
+        let wanted = self.settings.faults.iter().filter(|fault| !self.unavailable.contains_key(fault));
+        let mut kinds: BTreeMap<Fault, usize> = wanted.map(|&fault| (fault, 0)).collect();
         for done in &self.faults {
             *kinds.entry(done.fault).or_default() += 1;
         }
@@ -136,6 +142,12 @@ impl fmt::Display for Report {
             calls.executed,
             calls.expired
         )?;
+        let Contended { locks, terms, writes, lost, seen } = self.contended;
+        writeln!(
+            f,
+            "turns         {locks} of a lock, {terms} of leaders, {writes} writes in them; {lost} sessions lost; \
+             {seen} leaders and values seen"
+        )?;
         let counts = self.watches;
         let rate = self.delivered as f64 / self.lasted.as_secs_f64().max(1.0);
         writeln!(
@@ -173,6 +185,9 @@ impl fmt::Display for Report {
         let kinds: Vec<String> =
             self.faults_by_kind().into_iter().map(|(fault, count)| format!("{fault} {count}")).collect();
         writeln!(f, "faults        {} in all: {}", self.faults.len(), kinds.join(", "))?;
+        for (fault, why) in &self.unavailable {
+            writeln!(f, "NOT USED      {fault}, which is not to be had here: {why}")?;
+        }
         writeln!(f, "\n{:<28} {:>12} {:>12} {:>12}", "class of watch", "deliveries", "worst lag", "at")?;
         for (class, worst) in &self.worst {
             let (lag, at) = (worst.lag.as_secs_f64(), worst.at.as_secs_f64());

@@ -116,7 +116,7 @@ impl Soak {
     /// Saves the store, and waits until it has gone on from there.
     pub(crate) async fn save(&self, epoch: &Epoch) -> Result<PathBuf, Stop> {
         let path = self.journal.path(&format!("snapshot-{}.db", self.restores));
-        self.world.cluster.read().await.member(0).snapshot(&path).await?;
+        self.world.save(&path).await?;
         let saved = epoch.clock.newest();
         let end = Instant::now() + self.settings.patience;
         while epoch.clock.newest() < saved + GOES_BACK {

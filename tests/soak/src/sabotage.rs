@@ -1,4 +1,4 @@
-//! What shows that the checks notice: deliveries and calls that are tampered with on purpose.
+//! What shows that the checks notice: deliveries, calls and contenders that are tampered with on purpose.
 
 use std::sync::{
     Arc,
@@ -9,7 +9,8 @@ use etcd_watch_testkit::{checks::Received, linearizable::Operation};
 
 use crate::settings::Sabotage;
 
-/// Tampers with what consumers receive and with what is written down of calls, if it was told to. Its clones count together.
+/// Tampers with what consumers receive, with what is written down of calls and with what contenders do, if it was told to.
+/// Its clones count together.
 #[derive(Clone, Debug)]
 pub(crate) struct Saboteur {
     sabotage: Option<Sabotage>,
@@ -21,7 +22,7 @@ impl Saboteur {
     pub(crate) fn new(sabotage: Option<Sabotage>, seed: u64) -> Self {
         let first = match sabotage {
             Some(Sabotage::DropEvent(every)) => fastrand::Rng::with_seed(seed).u64(..every.max(1)),
-            Some(Sabotage::ForgetCall(_)) | None => 0,
+            _ => 0,
         };
         Self { sabotage, seen: Arc::new(AtomicU64::new(first)) }
     }
@@ -35,8 +36,31 @@ impl Saboteur {
 
     pub(crate) fn meddle(&self, received: &mut Received) {
         if let Some(Sabotage::DropEvent(every)) = self.sabotage {
-            let is_lost = |seen: u64| seen.is_multiple_of(every.max(1));
-            received.events.retain(|_| !is_lost(self.seen.fetch_add(1, Ordering::Relaxed) + 1));
+            received.events.retain(|_| !self.is_one_in(every));
         }
+    }
+
+    /// Whether a contender writes, after its turn, without the condition that it is its turn.
+    pub(crate) fn writes_without_condition(&self) -> bool {
+        self.sabotage == Some(Sabotage::WriteUnfenced)
+    }
+
+    /// Whether a contender takes the lock without waiting for its turn.
+    pub(crate) fn jumps_the_queue(&self) -> bool {
+        self.sabotage == Some(Sabotage::JumpQueue)
+    }
+
+    /// Whether a contender believes in its turn, whatever it hears.
+    pub(crate) fn believes(&self) -> bool {
+        self.sabotage == Some(Sabotage::Believe)
+    }
+
+    /// Whether an observer is not told of this leader.
+    pub(crate) fn misses_a_leader(&self) -> bool {
+        matches!(self.sabotage, Some(Sabotage::MissLeader(every)) if self.is_one_in(every))
+    }
+
+    fn is_one_in(&self, every: u64) -> bool {
+        (self.seen.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(every.max(1))
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use etcd_watch_testkit::harness::EtcdVersion;
 
+use crate::faults::Fault;
+
 /// What a soak is to be like. Start from [`Settings::new`].
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -23,9 +25,14 @@ pub struct Settings {
     pub peace: (Duration, Duration),
     /// How often all members go back to a snapshot; the first time is when every other fault has been used.
     pub restore_every: Duration,
+    /// The kinds of faults: each is used. One that can't be had on this machine, or with this server, is left out and told of
+    /// in the report.
+    pub faults: Vec<Fault>,
+    /// Whether this process has a network and mounts of its own: some kinds of faults need them.
+    pub is_apart: bool,
     /// How long anything may take before it counts as hanging.
     pub patience: Duration,
-    /// What is done to deliveries before they are checked, to show that the checks notice.
+    /// What is done to deliveries, calls or contenders before they are checked, to show that the checks notice.
     pub sabotage: Option<Sabotage>,
 }
 
@@ -36,6 +43,14 @@ pub enum Sabotage {
     DropEvent(u64),
     /// One call in so many is not written down, as if its client had made it in secret.
     ForgetCall(u64),
+    /// Contenders write once more after they have left, without the condition that they hold the lock.
+    WriteUnfenced,
+    /// Contenders write before their turn, by the condition that their key is there.
+    JumpQueue,
+    /// Contenders believe in their turn though their lease was taken away.
+    Believe,
+    /// One leader in so many, over all observers, is not seen.
+    MissLeader(u64),
 }
 
 impl Settings {
@@ -51,6 +66,8 @@ impl Settings {
             fault: (Duration::from_millis(500), Duration::from_secs(8)),
             peace: (Duration::from_millis(500), Duration::from_secs(4)),
             restore_every: Duration::from_secs(240),
+            faults: Fault::ALL.to_vec(),
+            is_apart: false,
             patience: Duration::from_secs(120),
             sabotage: None,
         }

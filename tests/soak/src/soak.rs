@@ -20,8 +20,9 @@ use crate::{
     calls::Callers,
     clients::{self, NamedClient},
     clock::Clock,
+    contenders::{Contended, Contenders},
     error::SoakError,
-    faults::Deck,
+    faults::{Deck, Fault},
     finding::Finding,
     journal::Journal,
     observer::Surroundings,
@@ -34,7 +35,7 @@ use crate::{
     settings::Settings,
     storm::{Chance, Over, Schedule, Storm},
     watches::Watches,
-    world::World,
+    world::{MEMBERS, World},
     writers::{Gate, Writers, Writes, write_mark},
 };
 
@@ -94,6 +95,9 @@ pub(crate) struct Soak {
     writes: Writes,
     pub(crate) callers: Option<Callers>,
     pub(crate) calls: Checked,
+    pub(crate) contenders: Option<Contenders>,
+    pub(crate) contended: Contended,
+    pub(crate) saboteur: Saboteur,
     pub(crate) watches: Watches,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) hurry: watch::Sender<bool>,
@@ -119,15 +123,19 @@ impl Soak {
         let start = Instant::now();
         let journal = Journal::new(start)?;
         let settings = Arc::new(settings);
-        let world = Arc::new(World::start(settings.version.clone(), settings.patience).await?);
+        let world = Arc::new(World::start(&settings).await?);
         journal.note(format!("{} serves at {:?}; seed {}", world.version, world.endpoints, settings.seed));
-        let clients = clients::clients(&world.link_endpoints())?;
+        for (fault, why) in &world.unavailable {
+            journal.note(format!("{fault} is not to be had here: {why}"));
+        }
+        let clients = clients::clients(&world.link_endpoints(), MEMBERS)?;
         let direct = clients::direct(&world.endpoints)?;
         let (hurry, hurried) = watch::channel(false);
         let clock = Arc::new(Clock::default());
+        let saboteur = Saboteur::new(settings.sabotage, settings.seed);
         let around = Surroundings {
             clock: clock.clone(),
-            saboteur: Saboteur::new(settings.sabotage, settings.seed),
+            saboteur: saboteur.clone(),
             hurry: hurried,
             delivered: Arc::new(AtomicU64::new(0)),
         };
@@ -145,6 +153,9 @@ impl Soak {
             writes: Writes::default(),
             callers: None,
             calls: Checked::default(),
+            contenders: None,
+            contended: Contended::default(),
+            saboteur,
             watches,
             replicas: Vec::new(),
             hurry,
@@ -159,11 +170,7 @@ impl Soak {
 
     /// All of it.
     pub(crate) async fn run(&mut self, stop: &watch::Receiver<bool>) -> Result<(), Stop> {
-        let now = Instant::now();
-        let mut chance = Chance {
-            deck: Deck::new(self.settings.seed),
-            schedule: Schedule::new(now + self.settings.duration, now + self.settings.restore_every),
-        };
+        let mut chance = self.chance();
         self.replicas = replicas::open(&self.clients)?;
         // Nobody writes before the recorder has read where it begins.
         let mut peace = self.gate.clone().write_owned().await;
@@ -184,6 +191,7 @@ impl Soak {
             drop(peace);
             let epoch = Epoch { clock, recorder };
             self.journal.note(format!("an epoch begins at revision {}", epoch.recorder.recorded()));
+            self.contenders = Some(Contenders::start(&self.clients, &self.settings, &self.saboteur, &epoch));
             let gone_by = self.storm_and_rest(&epoch, chance, stop).await;
             self.recorder_connections += epoch.recorder.connections();
             let snapshot;
@@ -195,7 +203,31 @@ impl Soak {
         self.writes = self.writers.take().map(|writers| writers.counts()).unwrap_or_default();
         self.callers = None;
         drop(peace);
-        self.leave_nothing_behind().await
+        self.leave_nothing_behind().await?;
+        self.look_for_the_unused(&chance.schedule, stop)
+    }
+
+    /// The kinds of faults, and when they come.
+    fn chance(&self) -> Chance {
+        let now = Instant::now();
+        let is_available = |fault: &Fault| !self.world.unavailable.contains_key(fault);
+        let kinds: Vec<Fault> = self.settings.faults.iter().copied().filter(is_available).collect();
+        let (end, restore) = (now + self.settings.duration, now + self.settings.restore_every);
+        Chance {
+            deck: Deck::new(self.settings.seed, kinds.iter().copied()),
+            schedule: Schedule::new(end, restore, kinds),
+        }
+    }
+
+    /// A kind of fault that was to be used and was not has shown nothing; but for runs that were told to end.
+    fn look_for_the_unused(&self, schedule: &Schedule, stop: &watch::Receiver<bool>) -> Result<(), Stop> {
+        if *stop.borrow() {
+            return Ok(());
+        }
+        let unused =
+            schedule.left().iter().map(|fault| Finding::of("the soak", format!("{fault} was not used")));
+        let unused: Vec<Finding> = unused.collect();
+        if unused.is_empty() { Ok(()) } else { Err(unused.into()) }
     }
 
     /// A storm, and the rest behind it; with a snapshot to go back to, if it is time for that.
@@ -207,6 +239,9 @@ impl Soak {
     ) -> Result<(Peace, Chance, Option<PathBuf>), Stop> {
         let (over, chance) = self.weather(epoch, chance, stop).await?;
         self.world.settle().await?;
+        if let Some(contenders) = self.contenders.take() {
+            self.contended += contenders.finish(self.settings.patience).await?;
+        }
         let snapshot = if over == Over::Restore { Some(self.save(epoch).await?) } else { None };
         let peace = self.come_to_rest(epoch).await?;
         Ok((peace, chance, snapshot))
@@ -283,6 +318,9 @@ impl Soak {
         if let Some(reason) = epoch.recorder.trouble() {
             return Err(SoakError::Recorder { reason }.into());
         }
+        if let Some(contenders) = &mut self.contenders {
+            contenders.look()?;
+        }
         let mut ledger = epoch.recorder.ledger();
         self.watches.check(&ledger)?;
         let mut states = BTreeMap::new();
@@ -358,6 +396,10 @@ impl Soak {
             kept.push(self.journal.keep().display().to_string());
             kept.extend(self.world.keep().await);
         }
+        let mut contended = self.contended;
+        if let Some(contenders) = &self.contenders {
+            contended += contenders.contended();
+        }
         let stats = self.clients.iter().map(|client| (client.name, client.client.stats())).collect();
         Ok(Report {
             version: self.world.version.to_string(),
@@ -366,6 +408,8 @@ impl Soak {
             faults: self.journal.faults(),
             writes: self.writers.as_ref().map_or(self.writes, Writers::counts),
             calls: self.calls,
+            contended,
+            unavailable: self.world.unavailable.clone(),
             watches: self.watches.counts(),
             delivered: self.watches.delivered(),
             lists: self.replicas_lists(),

@@ -1,51 +1,74 @@
 //! The cluster, and a fault proxy between the clients and each member.
 
 use std::{
+    collections::BTreeMap,
     path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use etcd_watch_testkit::{
-    harness::{EtcdCluster, EtcdVersion, RestoreAs, binaries::Version},
+    harness::{EtcdCluster, RestoreAs, binaries::Version},
     proxy::FaultProxy,
 };
 use tokio::sync::RwLock;
 
-use crate::error::SoakError;
+use crate::{
+    error::SoakError,
+    faults::Fault,
+    settings::Settings,
+    storm::{clocks, disk, packets, versions::Lines},
+};
 
 /// How often watches that want to know hear how far they are.
 const PROGRESS: Duration = Duration::from_secs(1);
+/// How many members there are, but while one is added.
+pub(crate) const MEMBERS: usize = 3;
+/// How many may be added at a time.
+const SPARES: usize = 1;
 
-/// The cluster, and a fault proxy between the clients and each member.
+/// The cluster, and a fault proxy between the clients and each member, of those to come too.
 pub(crate) struct World {
     pub(crate) cluster: RwLock<EtcdCluster>,
     pub(crate) links: Vec<FaultProxy>,
     /// Past the proxies.
     pub(crate) endpoints: Vec<String>,
+    /// What members are of when it begins.
     pub(crate) version: Version,
+    pub(crate) lines: Lines,
+    /// The kinds of faults that can't be had, and why.
+    pub(crate) unavailable: BTreeMap<Fault, String>,
     /// Members that can't be asked anything now.
     down: Vec<AtomicBool>,
 }
 
 impl World {
-    pub(crate) async fn start(version: EtcdVersion, patience: Duration) -> Result<Self, SoakError> {
-        let cluster = EtcdCluster::builder(version)
-            .each(|member| member.progress_notify_interval(PROGRESS).ready_within(patience));
-        let cluster = cluster.start_async().await?;
+    pub(crate) async fn start(settings: &Settings) -> Result<Self, SoakError> {
         let mut links = Vec::new();
-        for member in cluster.members() {
-            links.push(
-                FaultProxy::start(member.endpoint()).await.map_err(SoakError::io("start a fault proxy"))?,
-            );
+        for _ in 0..MEMBERS + SPARES {
+            // Nobody is there yet.
+            let link = FaultProxy::start("127.0.0.1:1").await;
+            links.push(link.map_err(SoakError::io("start a fault proxy"))?);
         }
-        let endpoints = cluster.endpoints();
-        let down = endpoints.iter().map(|_| AtomicBool::new(false)).collect();
+        let cluster = EtcdCluster::builder(settings.version.clone())
+            .members(MEMBERS)
+            .spares(SPARES)
+            .advertise_to_clients(links.iter().map(FaultProxy::endpoint).collect())
+            .each(|member| member.progress_notify_interval(PROGRESS).ready_within(settings.patience));
+        let cluster = cluster.start_async().await?;
+        let endpoints: Vec<String> =
+            (0..links.len()).map(|number| cluster.member(number).endpoint()).collect();
+        for (link, endpoint) in links.iter().zip(&endpoints) {
+            link.set_upstream(endpoint);
+        }
+        let lines = Lines::of(cluster.member(0).binary());
         Ok(Self {
             version: cluster.member(0).version(),
+            unavailable: unavailable(settings, &lines),
+            lines,
+            down: endpoints.iter().map(|_| AtomicBool::new(false)).collect(),
             endpoints,
             links,
-            down,
             cluster: RwLock::new(cluster),
         })
     }
@@ -55,8 +78,9 @@ impl World {
         self.links.iter().map(FaultProxy::endpoint).collect()
     }
 
-    pub(crate) fn size(&self) -> usize {
-        self.endpoints.len()
+    /// The numbers of all members.
+    pub(crate) async fn numbers(&self) -> Vec<usize> {
+        self.cluster.read().await.numbers()
     }
 
     pub(crate) fn set_down(&self, member: usize, down: bool) {
@@ -85,17 +109,38 @@ impl World {
         })
     }
 
+    /// Saves the store as it is.
+    pub(crate) async fn save(&self, path: &Path) -> Result<(), SoakError> {
+        let cluster = self.cluster.read().await;
+        let Some(&first) = cluster.numbers().first() else { return Ok(()) };
+        Ok(cluster.member(first).snapshot(path).await?)
+    }
+
     /// Lets all members go back to a snapshot.
     pub(crate) async fn restore(&self, snapshot: &Path, identity: RestoreAs) -> Result<(), SoakError> {
-        (0..self.size()).for_each(|member| self.set_down(member, true));
+        (0..self.links.len()).for_each(|member| self.set_down(member, true));
         self.cluster.write().await.restore(snapshot, identity).await?;
-        (0..self.size()).for_each(|member| self.set_down(member, false));
+        (0..self.links.len()).for_each(|member| self.set_down(member, false));
         Ok(())
     }
 
     /// Kills all members, and keeps what they have on disk; where that is.
     pub(crate) async fn keep(&self) -> Vec<String> {
         let mut cluster = self.cluster.write().await;
-        (0..self.size()).map(|number| cluster.member_mut(number).keep().display().to_string()).collect()
+        let numbers = cluster.numbers();
+        numbers.into_iter().map(|number| cluster.member_mut(number).keep().display().to_string()).collect()
     }
+}
+
+/// Which of the kinds that are wanted can't be had, and why.
+fn unavailable(settings: &Settings, lines: &Lines) -> BTreeMap<Fault, String> {
+    let lack = |fault: Fault| match fault {
+        Fault::Upgrade => lines.no_upgrade(),
+        Fault::Downgrade => lines.no_downgrade(),
+        Fault::OtherClock => clocks::lack(),
+        Fault::Loss => packets::lack(settings.is_apart),
+        Fault::DiskFull => disk::lack(settings.is_apart),
+        _ => None,
+    };
+    settings.faults.iter().filter_map(|&fault| Some((fault, lack(fault)?))).collect()
 }

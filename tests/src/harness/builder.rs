@@ -158,6 +158,7 @@ impl EtcdServerBuilder {
                 has_ipv6: self.has_ipv6,
                 membership,
                 ready_within: self.ready_within,
+                launcher: Vec::new(),
             },
             ports,
             Log::new(directory.path().join("etcd.log")),

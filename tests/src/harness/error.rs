@@ -63,6 +63,14 @@ pub enum HarnessError {
         /// What each of them said last.
         views: String,
     },
+    /// A cluster was asked for a change of its members again and again, and did not make it.
+    #[error("the cluster has not changed its members within {waited:?}: {members}")]
+    NotChanged {
+        /// How long it was given.
+        waited: Duration,
+        /// Its members.
+        members: String,
+    },
     /// The server did not write to disk in time.
     #[error("etcd has committed nothing to its database within {waited:?}")]
     NotFlushed {

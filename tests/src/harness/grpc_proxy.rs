@@ -53,7 +53,7 @@ impl GrpcProxy {
             // 3.5's is a client of its own by this address, and ends if it can't reach itself.
             format!("--advertise-client-url={address}"),
         ];
-        let started = Process::start(&server.binary().server, &flags, directory.path(), &log);
+        let started = Process::start(&server.binary().server, &[], &flags, directory.path(), &log);
         let process = started.map_err(HarnessError::io("start a gRPC proxy"))?;
         let proxy = Self { _process: process, log, address, _directory: directory };
         wait_until("the gRPC proxy listens", READY_WITHIN, || TcpStream::connect(address).is_ok()).await;

@@ -29,10 +29,24 @@ const GUARD: &str = r#"read -r _; kill -9 "$1"; rm -rf -- "$2""#;
 const OWN_GROUP: i32 = 0;
 
 impl Process {
-    /// Starts `program` in a directory; what it writes is appended to `log`.
-    pub(super) fn start(program: &Path, flags: &[String], directory: &Path, log: &Log) -> io::Result<Self> {
+    /// Starts `program` in a directory, by the program `launcher` if there is one; what it writes is appended to `log`.
+    pub(super) fn start(
+        program: &Path,
+        launcher: &[String],
+        flags: &[String],
+        directory: &Path,
+        log: &Log,
+    ) -> io::Result<Self> {
         let output = fs::OpenOptions::new().create(true).append(true).open(&log.path)?;
-        let mut command = Command::new(program_from_here(program)?);
+        let program = program_from_here(program)?;
+        let mut command = match launcher {
+            [] => Command::new(program),
+            [launcher, arguments @ ..] => {
+                let mut command = Command::new(launcher);
+                command.args(arguments).arg(program);
+                command
+            }
+        };
         command
             .current_dir(directory)
             .args(flags)
@@ -182,7 +196,7 @@ mod tests {
 
     fn sleeper(directory: &Path) -> Process {
         let log = Log::new(directory.join("log"));
-        Process::start(Path::new("sleep"), &["600".to_owned()], directory, &log).unwrap()
+        Process::start(Path::new("sleep"), &[], &["600".to_owned()], directory, &log).unwrap()
     }
 
     fn state(process: &Process) -> char {
@@ -214,7 +228,7 @@ mod tests {
         let log = Log::new(directory.path().join("log"));
         let script = "trap '' TERM; echo ready; while true; do sleep 1; done".to_owned();
         let mut process =
-            Process::start(Path::new("sh"), &["-c".to_owned(), script], directory.path(), &log).unwrap();
+            Process::start(Path::new("sh"), &[], &["-c".to_owned(), script], directory.path(), &log).unwrap();
         super::super::wait_until_blocking("it ignores SIGTERM", Duration::from_secs(10), || log.length() > 0);
         assert!(process.terminate(Duration::from_millis(100)).unwrap().is_none());
         assert!(process.ended().unwrap().is_some());

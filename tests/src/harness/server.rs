@@ -61,6 +61,8 @@ pub(super) struct Member {
     /// `None` if it is alone.
     pub(super) membership: Option<Membership>,
     pub(super) ready_within: Duration,
+    /// A program that it is started by, with arguments; none if empty.
+    pub(super) launcher: Vec<String>,
 }
 
 /// What a member of a cluster is told of the others.
@@ -71,6 +73,10 @@ pub(super) struct Membership {
     pub(super) advertised: SocketAddr,
     /// All members, as `--initial-cluster` has them.
     pub(super) initial_cluster: String,
+    /// Whether the others are there already.
+    pub(super) joins: bool,
+    /// Where it says that clients reach it, if that is not where it listens.
+    pub(super) client_url: Option<String>,
 }
 
 impl EtcdServer {
@@ -114,6 +120,12 @@ impl EtcdServer {
         self.ports.client_address()
     }
 
+    /// The TCP address it listens on for the other members of its cluster. In an [`EtcdCluster`](super::EtcdCluster) they
+    /// reach it by way of a proxy.
+    pub fn peer_address(&self) -> SocketAddr {
+        self.ports.peer_address()
+    }
+
     /// Where `/metrics` and `/health` are, without TLS. On a port of their own they answer even while a member of a
     /// cluster doesn't serve clients.
     pub(super) fn pages_address(&self) -> SocketAddr {
@@ -149,6 +161,15 @@ impl EtcdServer {
     /// The id of its process, if it runs.
     pub fn pid(&self) -> Option<u32> {
         self.process.as_ref().map(Process::id)
+    }
+
+    /// Whether its process runs; one that ended by itself doesn't.
+    ///
+    /// # Errors
+    /// If the system doesn't tell.
+    pub fn has_process(&mut self) -> Result<bool, HarnessError> {
+        let ended = self.process.as_mut().map(Process::ended).transpose();
+        Ok(ended.map_err(HarnessError::io("look at etcd's process"))?.is_some_and(|ended| ended.is_none()))
     }
 
     /// The file that everything it wrote is in; gone when the server is dropped.
@@ -229,6 +250,19 @@ impl EtcdServer {
         Ok(())
     }
 
+    /// From its next start on it has this flag, with this value or as `etcd` has it by itself; see
+    /// [`EtcdServerBuilder::flag`].
+    pub fn set_flag(&mut self, name: &str, value: Option<String>) {
+        self.member.flags.retain(|(other, _)| other != name);
+        self.member.flags.extend(value.map(|value| (name.to_owned(), value)));
+    }
+
+    /// From its next start on it is started by this program, which gets etcd's path and flags as its last arguments and has
+    /// to become etcd in its place; by none if it is empty.
+    pub fn set_launcher(&mut self, launcher: Vec<String>) {
+        self.member.launcher = launcher;
+    }
+
     /// Kills it if it runs, starts it again on the same ports with its data, and waits, blocking the thread, until
     /// it serves. A member of a cluster need only be up: it may wait for the others before it serves.
     ///
@@ -284,9 +318,9 @@ impl EtcdServer {
             remove(fs::remove_file(self.directory.path().join(SOCKET)), "remove a server's socket")?;
         }
         let flags = self.launch_flags();
-        let server = &self.member.binary.server;
-        let started = Process::start(server, &flags, self.directory.path(), &self.log);
-        self.process = Some(started.map_err(HarnessError::io(format!("start {}", server.display())))?);
+        let Member { binary, launcher, .. } = &*self.member;
+        let started = Process::start(&binary.server, launcher, &flags, self.directory.path(), &self.log);
+        self.process = Some(started.map_err(HarnessError::io(format!("start {}", binary.server.display())))?);
         Ok(())
     }
 
@@ -302,11 +336,13 @@ impl EtcdServer {
             listening.push_str(&format!(",{scheme}://[::1]:{}", self.address().port()));
         }
         let (peer, initial_cluster) = (self.advertised_peer_url(), self.initial_cluster());
+        let membership = self.member.membership.as_ref();
+        let advertised = membership.and_then(|membership| membership.client_url.as_ref()).unwrap_or(&client);
         let mut flags = vec![
             format!("--name={}", self.name),
             format!("--data-dir={}", self.data_directory().display()),
             format!("--listen-client-urls={listening}"),
-            format!("--advertise-client-urls={client}"),
+            format!("--advertise-client-urls={advertised}"),
             format!("--listen-peer-urls=http://{}", self.ports.peer_address()),
             format!("--initial-advertise-peer-urls={peer}"),
             format!("--initial-cluster={initial_cluster}"),
@@ -314,6 +350,9 @@ impl EtcdServer {
             "--logger=zap".to_owned(),
             "--log-outputs=stderr".to_owned(),
         ];
+        if membership.is_some_and(|membership| membership.joins) {
+            flags.push("--initial-cluster-state=existing".to_owned());
+        }
         if self.has_pages_port() {
             flags.push(format!("--listen-metrics-urls=http://{}", self.ports.pages_address()));
         }
@@ -323,6 +362,13 @@ impl EtcdServer {
         }
         flags.extend(self.member.flags.iter().map(|(name, value)| format!("--{name}={value}")));
         flags
+    }
+
+    /// What it is told of the others at its next start without data.
+    pub(super) fn set_membership(&mut self, initial_cluster: String, joins: bool) {
+        if let Some(membership) = &mut self.member.membership {
+            (membership.initial_cluster, membership.joins) = (initial_cluster, joins);
+        }
     }
 
     pub(super) fn advertised_peer_url(&self) -> String {

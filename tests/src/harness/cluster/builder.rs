@@ -1,6 +1,6 @@
 //! What a cluster is to be like, and its first start.
 
-use std::{fmt::Display, io, net::SocketAddr, sync::Arc};
+use std::{fmt::Display, io, net::SocketAddr};
 
 use super::{EtcdCluster, network::PeerNetwork};
 use crate::harness::{
@@ -16,6 +16,8 @@ use crate::harness::{
 pub struct EtcdClusterBuilder {
     member: EtcdServerBuilder,
     members: usize,
+    spares: usize,
+    client_urls: Vec<String>,
 }
 
 impl EtcdClusterBuilder {
@@ -24,12 +26,24 @@ impl EtcdClusterBuilder {
         // half a second.
         let member =
             EtcdServer::builder(version).flag("heartbeat-interval", 60).flag("election-timeout", 600);
-        Self { member, members: 3 }
+        Self { member, members: 3, spares: 0, client_urls: Vec::new() }
     }
 
     /// How many members it has. Default: 3.
     pub fn members(mut self, members: usize) -> Self {
         self.members = members;
+        self
+    }
+
+    /// How many places it has for members that [join](EtcdCluster::add_learner) later. Default: 0.
+    pub fn spares(mut self, spares: usize) -> Self {
+        self.spares = spares;
+        self
+    }
+
+    /// Where members say that clients reach them, by number: proxies in front of them, say. Default: where they listen.
+    pub fn advertise_to_clients(mut self, urls: Vec<String>) -> Self {
+        self.client_urls = urls;
         self
     }
 
@@ -69,23 +83,36 @@ impl EtcdClusterBuilder {
             .into_iter()
             .map(|(ports, membership)| self.member.clone().build(ports, Some(membership)))
             .collect::<Result<Vec<_>, _>>()?;
-        let mut cluster = EtcdCluster { members, network: plan.network };
+        let mut cluster = EtcdCluster {
+            members,
+            free: (self.members..self.members + self.spares).collect(),
+            first: (0..self.members).collect(),
+            network: plan.network,
+        };
         cluster.start_all().await?;
         Ok(cluster)
     }
 
     /// Who is where.
     fn plan(&self) -> io::Result<Plan> {
-        let all_ports = (0..self.members).map(|_| Ports::free()).collect::<io::Result<Vec<_>>>()?;
+        let places = self.members + self.spares;
+        let all_ports = (0..places).map(|_| Ports::free()).collect::<io::Result<Vec<_>>>()?;
         let proxies = all_ports.iter().map(|ports| Ok((free_listener()?, ports.peer_address())));
         let network = PeerNetwork::start(proxies.collect::<io::Result<_>>()?)?;
         let known: Vec<(String, SocketAddr)> =
-            (0..self.members).map(|number| (unique_name(), network.address(number))).collect();
-        let urls: Vec<String> = known.iter().map(|(name, peer)| format!("{name}=http://{peer}")).collect();
+            (0..places).map(|number| (unique_name(), network.address(number))).collect();
+        let first = known.iter().take(self.members);
+        let urls: Vec<String> = first.map(|(name, peer)| format!("{name}=http://{peer}")).collect();
         let initial_cluster = urls.join(",");
-        let membership =
-            |(name, advertised)| Membership { name, advertised, initial_cluster: initial_cluster.clone() };
-        let members = all_ports.into_iter().zip(known.into_iter().map(membership)).collect();
+        let mut client_urls = self.client_urls.iter().cloned();
+        let memberships = known.into_iter().map(|(name, advertised)| Membership {
+            name,
+            advertised,
+            initial_cluster: initial_cluster.clone(),
+            joins: false,
+            client_url: client_urls.next(),
+        });
+        let members = all_ports.into_iter().zip(memberships).collect();
         Ok(Plan { members, network })
     }
 }
@@ -99,17 +126,16 @@ impl EtcdCluster {
     /// Starts members that are all down, as a cluster needs it: none of them serves before a majority is there.
     pub(super) async fn start_all(&mut self) -> Result<(), HarnessError> {
         let mut starts = Vec::new();
-        for member in &mut self.members {
-            starts.push(Start::new(member)?);
+        for number in self.numbers() {
+            starts.push((number, Start::new(&mut self.members[number])?));
         }
-        for (member, start) in self.members.iter_mut().zip(starts) {
-            member.finish_start(start).await?;
+        for (number, start) in starts {
+            self.members[number].finish_start(start).await?;
         }
-        for member in &self.members {
+        for member in self.members() {
             member.wait_until_healthy().await?;
         }
-        let ids: Arc<[u64]> = self.read_member_ids()?.into();
-        self.network.change(|rules| rules.ids = ids);
+        self.learn_ids()?;
         self.wait_for_leader().await.map(|_| ())
     }
 }

@@ -27,7 +27,7 @@ impl EtcdCluster {
     /// # Errors
     /// If the members can't be asked.
     pub async fn leader(&self) -> Result<Option<usize>, HarnessError> {
-        let all: Vec<usize> = (0..self.size()).collect();
+        let all = self.numbers();
         Ok(agreed(&all, &self.views(&all).await?))
     }
 
@@ -36,7 +36,7 @@ impl EtcdCluster {
     /// # Errors
     /// If they don't within 30 s.
     pub async fn wait_for_leader(&self) -> Result<usize, HarnessError> {
-        let all: Vec<usize> = (0..self.size()).collect();
+        let all = self.numbers();
         self.wait_for_leader_among(&all).await
     }
 

@@ -25,6 +25,7 @@
 //! |---|---|
 //! | `builder` | what a cluster is to be like, and its start |
 //! | `leader` | who leads |
+//! | `membership` | members that come and go |
 //! | `network` | the proxies, and who may talk to whom |
 //! | `link` | one connection between two members |
 //! | `head` | who sends, from the heads of requests |
@@ -33,23 +34,27 @@ mod builder;
 mod head;
 mod leader;
 mod link;
+mod membership;
 mod network;
 
-use std::{io, path::Path};
-
-use serde_json::Value;
+use std::{collections::BTreeSet, path::Path};
 
 pub use builder::EtcdClusterBuilder;
 use network::PeerNetwork;
 
-use super::{EtcdServer, EtcdVersion, Etcdctl, HarnessError, RestoreAs, http, start::PAGE_TIMEOUT};
+use super::{EtcdServer, EtcdVersion, Etcdctl, HarnessError, RestoreAs};
 
 /// A real etcd cluster on this machine; its members are killed and removed when it is dropped.
 ///
 /// If it is dropped by a panic, the end of every member's log is printed to standard error.
 pub struct EtcdCluster {
     // Before the network: a member that is dropped doesn't need it.
+    /// By number: who is a member, and who may become one.
     members: Vec<EtcdServer>,
+    /// The numbers that no member has.
+    free: BTreeSet<usize>,
+    /// Who its first members were; its id is made of theirs.
+    first: Vec<usize>,
     network: PeerNetwork,
 }
 
@@ -61,13 +66,24 @@ impl EtcdCluster {
 
     /// How many members it has, running or not.
     pub fn size(&self) -> usize {
-        self.members.len()
+        self.numbers().len()
     }
 
-    /// A member, by its number from 0 on.
+    /// The numbers of all members, in order.
+    pub fn numbers(&self) -> Vec<usize> {
+        (0..self.members.len()).filter(|number| !self.free.contains(number)).collect()
+    }
+
+    /// The numbers that no member has: of [spares](EtcdClusterBuilder::spares) that have not joined, and of members that
+    /// were removed.
+    pub fn free_numbers(&self) -> Vec<usize> {
+        self.free.iter().copied().collect()
+    }
+
+    /// A member, by its number from 0 on; or what will be one.
     ///
     /// # Panics
-    /// If there is no such member.
+    /// If there is no such number.
     pub fn member(&self, number: usize) -> &EtcdServer {
         &self.members[number]
     }
@@ -83,17 +99,17 @@ impl EtcdCluster {
 
     /// All members, by their numbers.
     pub fn members(&self) -> impl Iterator<Item = &EtcdServer> {
-        self.members.iter()
+        self.numbers().into_iter().map(|number| &self.members[number])
     }
 
     /// The numbers of all members but one.
     pub fn all_but(&self, number: usize) -> Vec<usize> {
-        (0..self.size()).filter(|&other| other != number).collect()
+        self.numbers().into_iter().filter(|&other| other != number).collect()
     }
 
     /// Where clients reach the members, in the order of their numbers.
     pub fn endpoints(&self) -> Vec<String> {
-        self.members.iter().map(EtcdServer::endpoint).collect()
+        self.members().map(EtcdServer::endpoint).collect()
     }
 
     /// An `etcdctl` aimed at all members.
@@ -101,7 +117,7 @@ impl EtcdCluster {
     /// # Errors
     /// If no `etcdctl` came with the server and there is none on `PATH`.
     pub fn etcdctl(&self) -> Result<Etcdctl, HarnessError> {
-        let first = self.members.first().ok_or(HarnessError::NotRunning { action: "run etcdctl" })?;
+        let first = self.members().next().ok_or(HarnessError::NotRunning { action: "run etcdctl" })?;
         Ok(first.etcdctl()?.with_endpoint(self.endpoints().join(",")))
     }
 
@@ -113,7 +129,7 @@ impl EtcdCluster {
     /// # Panics
     /// If there is no such member.
     pub fn partition(&self, side: &[usize]) {
-        assert!(side.iter().all(|&number| number < self.size()), "no such member among {side:?}");
+        assert!(side.iter().all(|number| self.numbers().contains(number)), "no such member among {side:?}");
         self.network.change(|rules| rules.side = Some(side.to_vec()));
     }
 
@@ -123,49 +139,33 @@ impl EtcdCluster {
     }
 
     /// Kills all members and starts them again on the store of a snapshot, as
-    /// [`EtcdServer::restore`] does for one that is alone.
+    /// [`EtcdServer::restore`] does for one that is alone. Only a cluster with the members that it had at first can be the
+    /// same: those are its members then, whoever was added or removed since.
     ///
     /// # Errors
     /// If `etcdctl` can't read the snapshot, or a member doesn't start on it.
     pub async fn restore(&mut self, path: &Path, identity: RestoreAs) -> Result<(), HarnessError> {
-        let Some(token) = self.members.first().map(|member| identity.token(&member.token)) else {
+        let Some(token) = self.members().next().map(|member| identity.token(&member.token)) else {
             return Ok(());
         };
-        for member in &mut self.members {
-            member.kill();
+        let binary = self.members().next().map(|member| member.member.binary.clone());
+        self.members.iter_mut().for_each(EtcdServer::kill);
+        if identity == RestoreAs::AnotherCluster {
+            self.first = self.numbers();
         }
-        for member in &mut self.members {
+        self.free = (0..self.members.len()).filter(|number| !self.first.contains(number)).collect();
+        let initial_cluster = self.initial_cluster();
+        for (number, member) in self.members.iter_mut().enumerate() {
+            if self.free.contains(&number) {
+                member.remove_data()?;
+                continue;
+            }
+            if let Some(binary) = &binary {
+                member.member.binary = binary.clone();
+            }
+            member.set_membership(initial_cluster.clone(), false);
             member.restore_data(path, token.clone()).await?;
         }
         self.start_all().await
-    }
-
-    /// The members' ids, in the order of their numbers.
-    fn read_member_ids(&self) -> Result<Vec<u64>, HarnessError> {
-        let Some(first) = self.members.first() else { return Ok(Vec::new()) };
-        let page = http::get(first.ports.peer_address(), "/members", PAGE_TIMEOUT);
-        let page = page.map_err(HarnessError::io("read the cluster's members"))?;
-        let ids = self.members.iter().map(|member| id_of(&page, &member.name)).collect::<Option<Vec<_>>>();
-        ids.ok_or_else(|| HarnessError::io("find all members in the cluster's list")(io::Error::other(page)))
-    }
-}
-
-/// A member's id, from the list that the peer port shows.
-fn id_of(page: &str, name: &str) -> Option<u64> {
-    let list: Value = serde_json::from_str(page).ok()?;
-    list.as_array()?.iter().find(|member| member["name"] == name)?["id"].as_u64()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_members_id_is_read_to_its_last_bit() {
-        let page = r#"[{"id":10276657743932975437,"peerURLs":["http://a"],"name":"one","clientURLs":[]},
-                       {"id":2,"peerURLs":["http://b"],"name":"two","clientURLs":["http://c"]}]"#;
-        assert_eq!(id_of(page, "one"), Some(0x8e9e_05c5_2164_694d));
-        assert_eq!(id_of(page, "two"), Some(2));
-        assert_eq!(id_of(page, "three"), None);
     }
 }
