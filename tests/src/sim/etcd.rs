@@ -98,7 +98,8 @@ impl Etcd {
         let follower = |member| store.follower(config_of(member, &config), core.latency, core.rng());
         let (servers, members) = (0..members).map(|member| (follower(member), Member::default())).unzip();
         let state = Mutex::new(State { members, leaderless: 0, leader: None });
-        let etcd = Self { inner: Arc::new(Inner { core: core.clone(), store, members: servers, users, state }) };
+        let etcd =
+            Self { inner: Arc::new(Inner { core: core.clone(), store, members: servers, users, state }) };
         etcd.elect();
         etcd
     }

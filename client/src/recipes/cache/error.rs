@@ -18,7 +18,9 @@ pub enum CacheError {
     Ended(#[source] WatchError),
     /// The range has more keys than [`CacheRequest::max_keys`](super::CacheRequest::max_keys) allows. Raise it, or cache
     /// fewer keys.
-    #[error("the range has more than {limit} keys, the limit of the cache: raise max_keys, or cache fewer keys")]
+    #[error(
+        "the range has more than {limit} keys, the limit of the cache: raise max_keys, or cache fewer keys"
+    )]
     TooManyKeys {
         /// The limit.
         limit: u64,
