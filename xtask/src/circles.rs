@@ -2,7 +2,7 @@
 //!
 //! The arrows are read from the sources: what a file imports by `use`, and the paths from `crate::` and `super::` in its
 //! code. A re-export (`pub use`) is only a name: whoever uses the name uses the file that it stands for. Tests don't
-//! count.
+//! count, nor do files of tests (`driver_tests.rs`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -60,7 +60,7 @@ fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<String, String>) ->
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_dir() {
             collect(&path, &format!("{prefix}{name}/"), files)?;
-        } else if name.ends_with(".rs") {
+        } else if name.ends_with(".rs") && !name.ends_with("_tests.rs") {
             let text = fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
             files.insert(format!("{prefix}{name}"), text);
         }
