@@ -149,7 +149,7 @@ pub enum ServerMisbehaved {
         revision: i64,
     },
     /// An event without a key, at a revision that no change has, or that is neither a put nor a delete; or a put with a
-    /// version below 1, or that was created below revision 1 or after its own revision.
+    /// version below 0, or that was created below revision 1 or after its own revision.
     #[error("an event that no change of a key makes")]
     InvalidEvent,
     /// A fragment of a response that has no event.

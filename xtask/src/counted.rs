@@ -30,7 +30,9 @@ impl Counted {
     pub(crate) fn read(output: &str) -> Result<Self> {
         let counts: Result<Vec<Count>> =
             output.lines().filter(|line| line.starts_with('{')).map(Count::read).collect();
-        Ok(Self(counts?))
+        let counts = counts?;
+        ensure!(!counts.is_empty(), "nothing was counted: is there a workload of this name?");
+        Ok(Self(counts))
     }
 
     /// The kinds, in the order in which they come first.
@@ -100,7 +102,10 @@ mod tests {
     use super::*;
 
     fn line(function: &str, id: &str, instructions: u64, allocations: u64) -> String {
-        let profile = |tool: &str, metric: &str, value: u64| serde_json::json!({"tool": tool, "data": {"total": {"metrics": {metric: {"values": {"new": value, "old": 1}}}}}});
+        let profile = |tool: &str, metric: &str, value: u64| {
+            let values = serde_json::json!({"values": {"new": value, "old": 1}});
+            serde_json::json!({"tool": tool, "data": {"total": {"metrics": {metric: values}}}})
+        };
         let profiles =
             [profile("Callgrind", "Ir", instructions), profile("DHAT", "TotalBlocks", allocations)];
         serde_json::json!({"function_name": function, "id": id, "profiles": profiles}).to_string()

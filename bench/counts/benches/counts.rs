@@ -2,7 +2,8 @@
 //!
 //! Each workload says what one call may take at most: 1.15 times a measured count, which leaves room for another C library
 //! and for small changes, or a goal. About ten instructions of each count are those of the counting itself. The limit is the
-//! same for every number of watches or streams, so that a call that takes longer among many fails. The names of functions and ids are what `cargo xtask counts` makes its tables of.
+//! same for every number of watches or streams, so that a call that takes longer among many fails. The names of functions
+//! and ids are what `cargo xtask counts` makes its tables of.
 
 #![allow(missing_docs)] // Of what the macros make.
 
@@ -33,15 +34,15 @@ fn limits(instructions: u64, allocations: u64) -> LibraryBenchmarkConfig {
 }
 
 #[library_benchmark]
-#[bench::puts_100(args = (100, 32), config = limits(21_742, 110))]
-#[bench::puts_1(args = (1, 256), config = limits(662, 10))]
+#[bench::puts_100(args = (100, 32), config = limits(22_617, 110))]
+#[bench::puts_1(args = (1, 256), config = limits(680, 10))]
 fn decode(events: u32, value_bytes: usize) {
     run(Decode::of(events, value_bytes));
 }
 
 #[library_benchmark]
-#[bench::puts_100(args = (100, 32), config = limits(21_965, 110))]
-#[bench::puts_1(args = (1, 256), config = limits(697, 10))]
+#[bench::puts_100(args = (100, 32), config = limits(23_049, 110))]
+#[bench::puts_1(args = (1, 256), config = limits(716, 10))]
 fn decode_and_drop(events: u32, value_bytes: usize) {
     run(Decode::of(events, value_bytes).and_drop());
 }
@@ -55,7 +56,7 @@ fn decode_without_a_header(events: u32, value_bytes: usize) {
 
 library_benchmark_group!(name = frames, benchmarks = [decode, decode_and_drop, decode_without_a_header]);
 
-#[library_benchmark(config = limits(2_180, 210))]
+#[library_benchmark(config = limits(2_123, 210))]
 #[bench::watches_1(1)]
 #[bench::watches_1_000(1_000)]
 #[bench::watches_100_000(100_000)]
@@ -63,7 +64,7 @@ fn take_in_a_frame_of_1_put(watches: usize) {
     run(TakeIn::of(of_watches(watches)));
 }
 
-#[library_benchmark(config = limits(3_306, 210))]
+#[library_benchmark(config = limits(3_257, 210))]
 #[bench::watches_1(1)]
 #[bench::watches_1_000(1_000)]
 #[bench::watches_100_000(100_000)]
@@ -71,7 +72,7 @@ fn decode_a_frame_of_1_put_take_it_in_and_next_twice(watches: usize) {
     run(Whole::of(of_watches(watches)));
 }
 
-#[library_benchmark(config = limits(324, 10))]
+#[library_benchmark(config = limits(345, 10))]
 #[bench::watches_1(1)]
 #[bench::watches_1_000(1_000)]
 #[bench::watches_100_000(100_000)]
@@ -79,7 +80,7 @@ fn next_that_gets_1_response(watches: usize) {
     run(Take::of(of_watches(watches)));
 }
 
-#[library_benchmark(config = limits(155, 10))]
+#[library_benchmark(config = limits(164, 10))]
 #[bench::watches_1(1)]
 #[bench::watches_1_000(1_000)]
 #[bench::watches_100_000(100_000)]
@@ -87,7 +88,7 @@ fn next_that_gets_nothing(watches: usize) {
     run(TakeNothing::of(of_watches(watches)));
 }
 
-#[library_benchmark(config = limits(1_410, 10))]
+#[library_benchmark(config = limits(1_544, 10))]
 #[bench::watches_1(1)]
 #[bench::watches_1_000(1_000)]
 #[bench::watches_100_000(100_000)]
@@ -95,7 +96,7 @@ fn take_in_a_manual_progress_reply(watches: usize) {
     run(Progress::of(of_watches(watches)));
 }
 
-#[library_benchmark(config = limits(3_810, 450))]
+#[library_benchmark(config = limits(3_974, 450))]
 #[bench::watches_1(1)]
 #[bench::watches_1_000(1_000)]
 #[bench::watches_100_000(100_000)]
@@ -103,7 +104,7 @@ fn watch_up_to_its_create_request(watches: usize) {
     run(Open::of(of_watches(watches)));
 }
 
-#[library_benchmark(config = limits(2_258, 50))]
+#[library_benchmark(config = limits(2_352, 50))]
 #[bench::watches_1(1)]
 #[bench::watches_1_000(1_000)]
 #[bench::watches_100_000(100_000)]
@@ -111,7 +112,7 @@ fn take_in_a_created_frame(watches: usize) {
     run(TakeInCreated::of(of_watches(watches)));
 }
 
-#[library_benchmark(config = limits(249, 10))]
+#[library_benchmark(config = limits(271, 10))]
 #[bench::watches_1(1)]
 #[bench::watches_1_000(1_000)]
 #[bench::watches_100_000(100_000)]
@@ -119,7 +120,7 @@ fn watch_stats_of_1_watch(watches: usize) {
     run(AskStats::of(of_watches(watches)));
 }
 
-#[library_benchmark(config = limits(162, 10))]
+#[library_benchmark(config = limits(173, 10))]
 #[bench::watches_1(1)]
 #[bench::watches_1_000(1_000)]
 #[bench::watches_100_000(100_000)]
@@ -151,7 +152,7 @@ fn poll_timeout(streams: usize) {
 }
 
 // Each frame is the first with events on its stream, except with one stream.
-#[library_benchmark(config = limits(2_412, 210))]
+#[library_benchmark(config = limits(2_592, 210))]
 #[bench::streams_1(1)]
 #[bench::streams_1_000(1_000)]
 #[bench::streams_10_000(10_000)]
@@ -159,7 +160,7 @@ fn take_in_a_frame_of_1_put_on_one_of_many_streams(streams: usize) {
     run(TakeIn::of(of_streams(streams)));
 }
 
-#[library_benchmark(config = limits(324, 10))]
+#[library_benchmark(config = limits(345, 10))]
 #[bench::streams_1(1)]
 #[bench::streams_1_000(1_000)]
 #[bench::streams_10_000(10_000)]

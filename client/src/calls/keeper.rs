@@ -271,7 +271,8 @@ impl fmt::Debug for Shared {
     }
 }
 
-pub(crate) fn start(calls: Arc<Calls>, id: i64, term: Term) -> LeaseKeeper {
+/// `granted` is what the server has granted the lease for, if that is known.
+pub(crate) fn start(calls: Arc<Calls>, id: i64, term: Term, granted: Option<Duration>) -> LeaseKeeper {
     let runtime = calls.runtime().clone();
     let state = State { term, contact: Contact::default(), away: None, last: None, lost: None };
     let shared = Arc::new(Shared {
@@ -286,7 +287,6 @@ pub(crate) fn start(calls: Arc<Calls>, id: i64, term: Term) -> LeaseKeeper {
         async move {
             let pace = Pace::new(RETRY_FLOOR, RETRY_BASE, term.ttl / 10);
             let backoff = calls.backoff(pace);
-            let granted = term.ttl;
             let keeper =
                 Keeper { calls: &calls, shared: &keeping.0, kept: &kept, granted, avoid: None, backoff };
             let reason = keeper.keep().await;
@@ -309,8 +309,8 @@ struct Keeper<'a> {
     calls: &'a Calls,
     shared: &'a Shared,
     kept: &'a KeptLease,
-    /// The time that the lease was granted for.
-    granted: Duration,
+    /// The time that the lease was granted for, as the server has said; every renewal is for it.
+    granted: Option<Duration>,
     /// The endpoint that the last attempt failed at.
     avoid: Option<Arc<Endpoint>>,
     backoff: Backoff,
@@ -341,8 +341,8 @@ impl Keeper<'_> {
                     self.avoid = None;
                     self.backoff.reset();
                     self.kept.renewed();
-                    // A renewal is for the time that was granted, so one that is said to last longer is not believed to.
-                    let ttl = ttl.min(self.granted);
+                    // One that is said to last longer than was granted is not believed to.
+                    let ttl = ttl.min(*self.granted.get_or_insert(ttl));
                     self.shared.renewed(Term { since, ttl }, &at);
                     pause = ttl / 3;
                 }

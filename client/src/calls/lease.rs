@@ -97,7 +97,7 @@ impl Lease {
 
     /// Keeps it alive in the background until the keeper is dropped.
     pub fn keep_alive(&self) -> LeaseKeeper {
-        keeper::start(self.calls.clone(), self.id, self.term)
+        keeper::start(self.calls.clone(), self.id, self.term, Some(self.term.ttl))
     }
 }
 

@@ -102,6 +102,7 @@ impl Client {
             return Err(CallError::InvalidArgument { method: "LeaseKeepAlive", field: "ttl", problem });
         }
         let term = Term { since: Moment::now(self.runtime()), ttl };
-        Ok(keeper::start(self.calls().clone(), id, term))
+        // Somebody else may know it for less than it was granted for: the first renewal tells.
+        Ok(keeper::start(self.calls().clone(), id, term, None))
     }
 }

@@ -12,9 +12,6 @@ use crate::{
     sync::lock,
 };
 
-/// At most so many connections are kept.
-const MOST: usize = 8;
-
 /// After this many attempts in a row that found no leader a connection is replaced: an endpoint may lead to several members.
 const MOST_LEADERLESS: u32 = 4;
 
@@ -39,8 +36,12 @@ impl Tried {
 }
 
 /// Connections to members without a leader.
-#[derive(Debug, Default)]
-pub(crate) struct Aside(Mutex<Kept>);
+#[derive(Debug)]
+pub(crate) struct Aside {
+    /// At most so many connections are kept.
+    most: usize,
+    kept: Mutex<Kept>,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -52,15 +53,18 @@ struct Kept {
 
 impl Kept {
     /// Returns what there is no place for.
-    fn put(&mut self, tried: Tried) -> Option<Tried> {
+    fn put(&mut self, tried: Tried, most: usize) -> Option<Tried> {
         if self.is_closed {
             return Some(tried);
         }
-        let same = self.connections.iter().position(|other| other.dialed.endpoint == tried.dialed.endpoint);
-        let outdated = if self.connections.len() == MOST { same.or(Some(0)) } else { same };
-        let surplus = outdated.map(|at| self.connections.remove(at));
+        let surplus = (self.connections.len() == most).then(|| self.connections.remove(0));
         self.connections.push(tried);
         surplus
+    }
+
+    /// The connections that have ended meanwhile: those of a member that was restarted, say.
+    fn take_ended(&mut self) -> Vec<Tried> {
+        self.connections.extract_if(.., |tried| tried.dialed.connection.is_closed()).collect()
     }
 
     /// The connection to the best of the candidates with one, if there is any; only the candidates that are better are
@@ -77,9 +81,14 @@ impl Kept {
 }
 
 impl Aside {
+    /// Keeps so many connections at most.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, kept: Mutex::default() }
+    }
+
     /// Keeps a connection.
     pub(crate) fn put(&self, tried: Tried) {
-        let surplus = lock(&self.0).put(tried);
+        let surplus = lock(&self.kept).put(tried, self.most);
         drop(surplus);
     }
 
@@ -93,7 +102,9 @@ impl Aside {
         mut candidates: Vec<Arc<Endpoint>>,
         dial: impl FnOnce(Vec<Arc<Endpoint>>) -> F,
     ) -> Result<Tried, Unreached> {
-        let kept = lock(&self.0).take(&mut candidates);
+        let ended = lock(&self.kept).take_ended();
+        drop(ended);
+        let kept = lock(&self.kept).take(&mut candidates);
         let Some(kept) = kept else { return Ok(Tried::new(dial(candidates).await?)) };
         if candidates.is_empty() {
             return Ok(kept);
@@ -110,13 +121,13 @@ impl Aside {
 
     /// A member with a leader has answered: others are connected to again when they are needed.
     pub(crate) fn clear(&self) {
-        let connections = std::mem::take(&mut lock(&self.0).connections);
+        let connections = std::mem::take(&mut lock(&self.kept).connections);
         drop(connections);
     }
 
     /// Keeps no connection any more.
     pub(crate) fn close(&self) {
-        lock(&self.0).is_closed = true;
+        lock(&self.kept).is_closed = true;
         self.clear();
     }
 }

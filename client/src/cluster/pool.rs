@@ -54,6 +54,9 @@ impl Pooled {
 /// The connections of the pool are counted from 1.
 const APART: u64 = 0;
 
+/// So many connections to members without a leader are kept.
+const MOST_ASIDE: usize = 8;
+
 /// One connection, made when it is needed, replaced when it has failed. Connections to members that have no leader are put
 /// aside until a member with a leader answers.
 pub(crate) struct Pool {
@@ -77,7 +80,13 @@ impl Pool {
     pub(crate) fn new(dialer: Arc<Dialer>) -> Self {
         let slot = Mutex::new(Slot { current: None, serial: 0, is_closed: false });
         let has_aside = AtomicBool::new(false);
-        Self { dialer, slot, aside: Aside::default(), has_aside, dialing: futures_util::lock::Mutex::new(()) }
+        Self {
+            dialer,
+            slot,
+            aside: Aside::new(MOST_ASIDE),
+            has_aside,
+            dialing: futures_util::lock::Mutex::new(()),
+        }
     }
 
     /// The connection there is, or a new one to the first endpoint that is up, best first; to `avoid` only if no
@@ -153,8 +162,9 @@ impl Pool {
         let current = lock(&self.slot).current.take_if(|current| current.serial == failed.serial);
         if current.is_some() {
             if let Some(kept) = kept {
-                self.has_aside.store(true, Ordering::Relaxed);
                 self.aside.put(kept);
+                // Afterwards, so that whoever sees it finds the connection.
+                self.has_aside.store(true, Ordering::Release);
             }
             self.dialer.pulse.disconnected(failed.serial, self.dialer.runtime().now());
         }
@@ -163,8 +173,7 @@ impl Pool {
 
     /// A call was answered that only a member with a leader answers: others are connected to again when they are needed.
     pub(crate) fn found_leader(&self) {
-        if self.has_aside.load(Ordering::Relaxed) {
-            self.has_aside.store(false, Ordering::Relaxed);
+        if self.has_aside.load(Ordering::Relaxed) && self.has_aside.swap(false, Ordering::Acquire) {
             let mut slot = lock(&self.slot);
             if let Some(current) = &mut slot.current {
                 current.tried.leaderless = 0;

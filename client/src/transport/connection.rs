@@ -102,6 +102,11 @@ impl Connection {
         self.lacks_streams.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it is known to have ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
     /// The member at the other end is of no use: the next connection to the endpoint goes to another of its
     /// addresses, if it has several.
     pub(crate) fn blame(&self) {

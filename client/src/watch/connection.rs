@@ -44,14 +44,14 @@ use crate::{
 /// replies are not believed then, that is all.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// One connection of a watch stream. Dropping it resets the call and closes the connection.
+/// One connection of a watch stream. Dropping it resets the call, and closes the connection unless that was put aside.
 pub(crate) struct StreamConnection {
     pub(crate) key: StreamKey,
     /// What it is to be connected to first.
     first: Arc<Endpoint>,
     /// What it has been connected to.
     tried: Arc<OnceLock<Tried>>,
-    /// The stream's connections to members without a leader.
+    /// The connections of all streams to members without a leader.
     aside: Arc<Aside>,
     pub(crate) span: Span,
     phase: Phase,
@@ -181,7 +181,7 @@ impl StreamConnection {
 
     /// The member is of no use: the next connection to the endpoint tries another of its addresses first. One to a member
     /// that has no leader is used again instead.
-    pub(crate) fn blame(&self, dialer: &Dialer, has_no_leader: bool) {
+    pub(crate) fn leave(&self, dialer: &Dialer, has_no_leader: bool) {
         let Some(tried) = self.tried.get() else { return };
         // What has been heard came from a member with a leader.
         let leaderless = if self.heard.is_some() { 0 } else { tried.leaderless };

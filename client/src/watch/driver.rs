@@ -39,6 +39,9 @@ const ACTIONS_AT_ONCE: usize = 256;
 /// Of how many ended streams something may be remembered.
 const SPARE_MEMORIES: usize = 64;
 
+/// So many connections of streams to members without a leader are kept.
+const MOST_ASIDE: usize = 64;
+
 /// Rounds of a turn before the task yields in any case.
 const ROUNDS_PER_TURN: usize = 32;
 
@@ -50,6 +53,8 @@ pub(crate) struct Driver {
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
     /// What the next connection of each of the machine's streams has to know of those before.
     before: BTreeMap<StreamId, Before>,
+    /// The streams' connections to members without a leader.
+    aside: Arc<Aside>,
     last_read: Option<Arc<Endpoint>>,
     slow: SlowConsumers,
     replaced: Replacements,
@@ -70,8 +75,6 @@ struct Before {
     endpoint: Option<Arc<Endpoint>>,
     /// The auth token that it last carried.
     token: Option<Generation>,
-    /// Its connections to members without a leader.
-    aside: Arc<Aside>,
 }
 
 /// A read of the machine's that is under way.
@@ -100,6 +103,7 @@ impl Driver {
             reads: Vec::new(),
             timer: None,
             before: BTreeMap::new(),
+            aside: Arc::new(Aside::new(MOST_ASIDE)),
             last_read: None,
             slow,
             replaced: Replacements::default(),
@@ -176,7 +180,7 @@ impl Driver {
                 let avoid = avoid(endpoint, before.endpoint.as_ref()).map(|endpoint| &**endpoint);
                 let candidates = dialer.endpoints.candidates_for_stream(avoid, &streams);
                 let connection =
-                    StreamConnection::open(dialer, candidates, before.aside.clone(), stream, options);
+                    StreamConnection::open(dialer, candidates, self.aside.clone(), stream, options);
                 before.endpoint = Some(connection.endpoint().clone());
                 log::opening(stream, connection.endpoint());
                 let now = self.hub.now();
@@ -265,7 +269,7 @@ impl Driver {
         }
         self.unlink(connection, is_trouble(reason).then(|| Arc::new(reason.clone()) as Arc<_>));
         if is_members_fault(reason) {
-            connection.blame(&self.calls.pool.dialer, says_no_leader(reason));
+            connection.leave(&self.calls.pool.dialer, says_no_leader(reason));
             endpoints.failed(endpoint, now, reason);
         }
         if *reason == StreamEnd::Idle {
@@ -356,7 +360,7 @@ impl Driver {
         let remedy = remedy(&failure);
         // What could not even be connected to, the dialer has noted.
         if connection.is_connected() && matches!(remedy, Remedy::RetryElsewhere | Remedy::NoLeader) {
-            connection.blame(&self.calls.pool.dialer, remedy == Remedy::NoLeader);
+            connection.leave(&self.calls.pool.dialer, remedy == Remedy::NoLeader);
             endpoints.failed(endpoint, now, &failure);
         }
         self.hub.lock().machine.handle_failed(now, stream, failure.clone());

@@ -373,6 +373,7 @@ impl Mirror {
         if position.after.is_none() {
             return self.list_flawed(now, MISCOUNTED);
         }
+        self.lister.answered();
         self.list_elsewhere(now, ListReason::Interrupted);
         self.lister.streams.avoid();
     }

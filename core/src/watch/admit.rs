@@ -130,7 +130,8 @@ fn is_lawful(EventIndex { kv, kind, .. }: &EventIndex) -> bool {
     let has_place = !kv.key.is_empty() && (1..i64::MAX).contains(&kv.mod_revision);
     has_place
         && match EventKind::from_wire(*kind) {
-            Some(EventKind::Put) => kv.version >= 1 && (1..=kv.mod_revision).contains(&kv.create_revision),
+            // kine leaves the version out.
+            Some(EventKind::Put) => kv.version >= 0 && (1..=kv.mod_revision).contains(&kv.create_revision),
             // It tells no more than the key and the revision.
             Some(EventKind::Delete) => true,
             None => false,

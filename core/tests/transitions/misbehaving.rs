@@ -63,8 +63,7 @@ fn every_breach_replaces_the_stream_and_is_named() {
         event.kv.iter_mut().for_each(change);
         replaced_by(|id| bytes(batch(id, vec![event])))
     };
-    let puts: [fn(&mut KeyValue); 5] = [
-        |kv| kv.version = 0,
+    let puts: [fn(&mut KeyValue); 4] = [
         |kv| kv.version = -1,
         |kv| kv.create_revision = 6,
         |kv| kv.create_revision = 0,

@@ -25,8 +25,8 @@ pub struct Settings {
     pub peace: (Duration, Duration),
     /// How often all members go back to a snapshot; the first time is when every other fault has been used.
     pub restore_every: Duration,
-    /// The kinds of faults: each is used. One that can't be had on this machine, or with this server, is left out and told of
-    /// in the report.
+    /// The kinds of faults: each is used. One that can't be had on this machine, or with this server, is left out, and the
+    /// report tells of it.
     pub faults: Vec<Fault>,
     /// Whether this process has a network and mounts of its own: some kinds of faults need them.
     pub is_apart: bool,

@@ -139,7 +139,7 @@ impl Etcd {
     }
 
     /// Serves a connection as a member does that applies everything at once, until it ends: for a
-    /// [server](super::World::listen) that passes some of its connections on. No fault of a member hits it.
+    /// [server](super::World::listen) that passes some of its connections on. No fault of one member hits it.
     pub fn serve_on(&self, socket: Socket) -> impl Future<Output = ()> + Send + use<> {
         self.inner.store.serve_by(socket, &Orders::of_member(0))
     }
@@ -194,6 +194,8 @@ impl Etcd {
         let is_up = state.members[member].stopped == 0;
         drop(state);
         if is_up {
+            // They are in memory only.
+            self.inner.store.forget_tokens(Some(member));
             if none_was_up {
                 self.inner.store.resume();
             }

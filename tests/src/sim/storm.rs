@@ -39,7 +39,7 @@ pub enum FaultKind {
     Compaction,
     /// A host's tasks are starved.
     Freeze,
-    /// A host is suspended, for up to an hour.
+    /// A host is suspended, for up to half an hour.
     Suspend,
     /// The streams of a connection are reset, or one of them.
     Reset,
@@ -133,7 +133,7 @@ impl FaultKind {
 const CODES: [u64; 13] = [0, 1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13];
 
 /// Which faults come by themselves, and how often. Each is of a random kind, and between a random host and member; how
-/// long it lasts is random too, from milliseconds to half a minute.
+/// long it lasts is random too, from milliseconds to 16 s.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Faults {

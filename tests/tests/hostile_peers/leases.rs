@@ -186,6 +186,7 @@ async fn follow(world: &World, session: &Session) -> Result<Option<(Duration, Se
             return Err(format!("it is believed to last for {:?}", session.remaining()).into());
         }
         tokio::select! {
+            biased;
             lost = session.lost() => return Ok(Some((world.now() - opened, lost))),
             () = world.sleep(Duration::from_millis(500)) => {}
         }

@@ -222,6 +222,10 @@ impl Scenario for Case {
         world.etcd().put(MARKER, "");
         let seen = list.follow(world, self.alone, Until::Marker).await?;
         judge(self.after, &seen)?;
+        let has_marker = list.held().is_some_and(|(_, held)| held.contains_key(MARKER.as_bytes()));
+        if self.after == Then::Syncs && !has_marker {
+            return Err("it isn't told of what the lawful member has".into());
+        }
         list.compare(world.etcd())
     }
 
@@ -437,6 +441,7 @@ impl List {
             },
             Self::Cache(cache) => {
                 tokio::select! {
+                    biased;
                     error = cache.closed() => seen.ended = Some(format!("{error:?}")),
                     () = tokio::time::sleep(LOOK_EVERY) => {}
                 }

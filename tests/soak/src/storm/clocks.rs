@@ -22,9 +22,11 @@ pub(crate) fn lack() -> Option<String> {
     let launcher = launcher(DAY);
     let output = Command::new(&launcher[0]).args(&launcher[1..]).args(["cat", "/proc/uptime"]).output();
     let uptime = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    let is_ahead = |uptime: &str| {
-        let seconds = uptime.split('.').next().and_then(|seconds| seconds.parse::<u64>().ok());
-        seconds.is_some_and(|seconds| seconds >= DAY)
+    let seconds = |uptime: &str| uptime.split('.').next().and_then(|seconds| seconds.parse::<u64>().ok());
+    let here = std::fs::read_to_string("/proc/uptime").ok().and_then(|uptime| seconds(&uptime));
+    let is_ahead = |uptime: &str| match (here, seconds(uptime)) {
+        (Some(here), Some(there)) => there + 60 >= here + DAY,
+        _ => false,
     };
     match uptime {
         Ok(uptime) if is_ahead(&uptime) => None,

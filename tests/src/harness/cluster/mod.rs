@@ -145,7 +145,9 @@ impl EtcdCluster {
     /// # Errors
     /// If `etcdctl` can't read the snapshot, or a member doesn't start on it.
     pub async fn restore(&mut self, path: &Path, identity: RestoreAs) -> Result<(), HarnessError> {
-        let Some(token) = self.members().next().map(|member| identity.token(&member.token)) else {
+        // Members that came later don't have the cluster's token.
+        let Some(token) = self.first.first().map(|&number| identity.token(&self.members[number].token))
+        else {
             return Ok(());
         };
         let binary = self.members().next().map(|member| member.member.binary.clone());

@@ -35,10 +35,12 @@ pub(super) async fn always_the_store_at_one_revision(
             _ => etcd.put(key, vec![b'v'; rng.usize(..1000)]),
         };
         stage.world().sleep(up_to(&mut rng, pause)).await;
-        if cache.snapshot().revision() > state.revision() {
-            compare(etcd, &mut state, &cache.snapshot())?;
-            compared += 1;
+        let (before, snapshot) = (state.revision(), cache.snapshot());
+        if snapshot.revision() < before {
+            return Err(format!("from revision {before} back to {}", snapshot.revision()).into());
         }
+        compare(etcd, &mut state, &snapshot)?;
+        compared += usize::from(snapshot.revision() > before);
     }
     let last = etcd.put("elsewhere", "");
     let snapshot = soon("the last revision", cache.consistent()).await??;
