@@ -42,9 +42,17 @@ impl Storm {
     ) -> Result<Option<String>, SoakError> {
         let days = deck.random().u64(1..1000);
         let launcher = launcher(days * DAY);
-        self.restart_as(member, false, |server| Ok(server.set_launcher(launcher))).await?;
+        self.restart_as(member, false, |server| {
+            server.set_launcher(launcher);
+            Ok(())
+        })
+        .await?;
         self.meanwhile(lasts, deck).await;
-        self.restart_as(member, false, |server| Ok(server.set_launcher(Vec::new()))).await?;
+        self.restart_as(member, false, |server| {
+            server.set_launcher(Vec::new());
+            Ok(())
+        })
+        .await?;
         Ok(Some(format!("member {member}, {days} days ahead for {:.1} s", lasts.as_secs_f64())))
     }
 }

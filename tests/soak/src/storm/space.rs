@@ -25,7 +25,11 @@ impl Storm {
         self.shrink(member).await?;
         let size = self.size(member).await?;
         let quota = Some((size + SLACK).to_string());
-        self.restart_as(member, false, |server| Ok(server.set_flag(QUOTA, quota))).await?;
+        self.restart_as(member, false, |server| {
+            server.set_flag(QUOTA, quota);
+            Ok(())
+        })
+        .await?;
         let writes = self.fill().await?;
         self.until("the alarm is raised", || async {
             match self.direct.maintenance().alarms().await {
@@ -43,7 +47,11 @@ impl Storm {
         self.world.set_down(member, true);
         self.world.cluster.write().await.member_mut(member).kill();
         self.disarm().await?;
-        self.restart_as(member, false, |server| Ok(server.set_flag(QUOTA, None))).await?;
+        self.restart_as(member, false, |server| {
+            server.set_flag(QUOTA, None);
+            Ok(())
+        })
+        .await?;
         Ok(Some(format!(
             "member {member} with a quota of {} KiB, used up by {writes} puts of 64 KiB; no puts for {:.1} s",
             (size + SLACK) >> 10,
