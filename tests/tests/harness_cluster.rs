@@ -55,6 +55,13 @@ async fn value_at(etcdctl: &Etcdctl, endpoint: String) -> Result<String> {
         .to_owned())
 }
 
+/// In words of `etcdctl`.
+async fn cluster_id(cluster: &EtcdCluster) -> Result<String> {
+    let status = cluster.etcdctl()?.run(["endpoint", "status", "-w", "json"]).await?;
+    let (_, id) = status.split_once("\"cluster_id\":").expect("it is told");
+    Ok(id.split(',').next().unwrap_or_default().to_owned())
+}
+
 fn versions() -> Result<Vec<EtcdVersion>> {
     Ok(EtcdVersion::under_test()?)
 }
@@ -132,6 +139,8 @@ async fn members_join_get_their_vote_and_go_and_the_first_ones_come_back_by_a_re
         cluster.remove(0).await?;
         assert_eq!((cluster.numbers(), cluster.free_numbers()), (vec![1, 2], vec![0]));
         assert!(!cluster.member_mut(0).has_process()?);
+        cluster.restore(&snapshot, RestoreAs::AnotherCluster).await?;
+        let id = cluster_id(&cluster).await?;
         // One that is down can go, and come back with no data.
         cluster.add(0).await?;
         cluster.member_mut(0).kill();
@@ -142,8 +151,9 @@ async fn members_join_get_their_vote_and_go_and_the_first_ones_come_back_by_a_re
         assert_eq!(value_at(&cluster.etcdctl()?, cluster.member(0).endpoint()).await?, "two");
 
         cluster.restore(&snapshot, RestoreAs::SameCluster).await?;
-        assert_eq!((cluster.numbers(), cluster.free_numbers()), (vec![0], vec![1, 2]));
-        assert_eq!(value_at(&cluster.etcdctl()?, cluster.member(0).endpoint()).await?, "one");
+        assert_eq!((cluster.numbers(), cluster.free_numbers()), (vec![1, 2], vec![0]));
+        assert_eq!(value_at(&cluster.etcdctl()?, cluster.member(1).endpoint()).await?, "one");
+        assert_eq!(cluster_id(&cluster).await?, id);
     }
     Ok(())
 }

@@ -132,6 +132,12 @@ impl EtcdServer {
         if self.has_pages_port() { self.ports.pages_address() } else { self.address() }
     }
 
+    /// Where `/health` is on the port for clients, which a healthy member opens only once it has told the others its name; with
+    /// TLS where its other pages are.
+    pub(super) fn health_address(&self) -> SocketAddr {
+        if self.member.tls.is_some() { self.pages_address() } else { self.address() }
+    }
+
     fn has_pages_port(&self) -> bool {
         self.member.tls.is_some() || self.member.membership.is_some()
     }

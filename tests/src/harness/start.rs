@@ -89,7 +89,7 @@ impl Probe {
     /// For the end of a start. A member of a cluster is not healthy without a majority of the others, and those may
     /// be down.
     pub(super) fn of_start(server: &EtcdServer) -> Self {
-        let health = server.member.membership.is_none().then(|| server.pages_address());
+        let health = server.member.membership.is_none().then(|| server.health_address());
         Self { health, ..Self::of(server) }
     }
 
@@ -98,7 +98,7 @@ impl Probe {
         Self {
             name: server.name.clone(),
             peer: server.ports.peer_address(),
-            health: Some(server.pages_address()),
+            health: Some(server.health_address()),
         }
     }
 

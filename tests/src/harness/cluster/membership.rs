@@ -58,12 +58,14 @@ impl EtcdCluster {
         command.extend(flags.iter().map(|&flag| flag.to_owned()));
         let is_there = |list: &[Listed]| find(list, &url).is_some();
         self.change(number, is_there, |_| command.clone()).await?;
-        let binary = self.members().next().map(|other| other.member.binary.clone());
+        let like = self.members().next().map(|other| (other.member.binary.clone(), other.token.clone()));
         self.free.remove(&number);
         let initial_cluster = self.initial_cluster();
         self.learn_ids()?;
         let member = &mut self.members[number];
-        member.member.binary = binary.unwrap_or_else(|| member.member.binary.clone());
+        if let Some(like) = like {
+            (member.member.binary, member.token) = like;
+        }
         member.set_membership(initial_cluster, true);
         member.remove_data()?;
         member.restart_async().await
