@@ -62,11 +62,14 @@ mod tests {
             run(machine::Take::of(machine()));
             run(machine::TakeNothing::of(machine()));
             run(machine::Progress::of(machine()));
-            run(machine::Open::of(machine()));
-            run(machine::TakeInCreated::of(machine()));
             run(machine::AskStats::of(machine()));
             run(machine::Export::of(machine()));
             run(machine::PollTimeout::of(machine()));
+        }
+        // On a stream that is open.
+        for machine in [|| of_watches(1), || of_watches(1000)] {
+            run(machine::Open::of(machine()));
+            run(machine::TakeInCreated::of(machine()));
         }
     }
 }
