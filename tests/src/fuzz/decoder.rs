@@ -159,7 +159,7 @@ fn flaw_of(events: &[Event]) -> Option<ServerMisbehaved> {
     for event in events {
         let Some(kv) = &event.kv else { return Some(ServerMisbehaved::InvalidEvent) };
         let next = kv.mod_revision;
-        let is_of_put = kv.version > 0 && (1..=next).contains(&kv.create_revision);
+        let is_of_put = kv.version >= 0 && (1..=next).contains(&kv.create_revision);
         let is_lawful = match event.r#type {
             0 => is_of_put,
             1 => true,

@@ -77,14 +77,15 @@ pub(crate) async fn a_snapshot_is_streamed_saved_and_restored(setup: Setup) {
     }
     assert_eq!((bytes.len() as u64, snapshot.remaining_bytes()), (total, 0));
 
-    // Of the same size as etcdctl's, and good for the tool that restores.
+    // Of about the size of etcdctl's (etcd writes pages in between), and good for the tool that restores.
     let (ours, theirs) = (directory.path().join("ours"), directory.path().join("theirs"));
     let saved = client.maintenance().snapshot_of(server.endpoint()).await.expect("it begins");
     let saved = saved.save(&ours).await.expect("it is saved");
     assert_eq!((saved.path(), saved.endpoint().to_string()), (ours.as_path(), server.endpoint()));
     assert_eq!(fs::metadata(&ours).expect("it is there").len(), saved.bytes());
     server.snapshot(&theirs).await.expect("etcdctl saves one");
-    assert_eq!(fs::metadata(&theirs).expect("it is there").len(), saved.bytes());
+    let difference = fs::metadata(&theirs).expect("it is there").len().abs_diff(saved.bytes());
+    assert!(difference <= 64 << 10, "{difference} bytes");
     client.delete_prefix("key-").await.expect("they are deleted");
     server.restore(&ours, RestoreAs::SameCluster).await.expect("etcd takes it");
     let restored = client.get("key-7").await.expect("it is read").into_first().expect("it is there again");
