@@ -16,7 +16,7 @@ enum Told {
 
 /// Each key is put once: it is in the history once if that went well, never if it surely did not, and never twice.
 pub(super) async fn tell_what_became_of_them(stage: Stage, sites: Vec<Site>) -> Result<(), BoxError> {
-    let mut tasks = Vec::new();
+    let (mut tasks, mut count) = (Vec::new(), 0);
     for Site { host, client } in sites {
         let puts = put_once_each(stage.clone(), host.name().to_owned(), client.clone());
         tasks.push((client, host.spawn(puts)));
@@ -27,12 +27,11 @@ pub(super) async fn tell_what_became_of_them(stage: Stage, sites: Vec<Site>) -> 
         // The first ones may go out on a connection that is half-open.
         let put = async { while client.put("calm", "").await.is_err() {} };
         soon("a put in calm", put).await?;
-        if told.len() < 10 {
-            return Err(format!("hardly anything was put: {told:?}").into());
-        }
         check(stage.world().etcd(), &told)?;
+        count += told.len();
     }
-    Ok(())
+    // A host may be suspended for nearly all of the time.
+    if count < 10 { Err(format!("hardly anything was put: {count} keys").into()) } else { Ok(()) }
 }
 
 async fn put_once_each(stage: Stage, name: String, client: Client) -> Vec<(String, Told)> {
