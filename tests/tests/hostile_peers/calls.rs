@@ -14,8 +14,8 @@ use etcd_watch_client::{BoxError, CallError, Client, LeaseGrant};
 use etcd_watch_testkit::sim::{Sim, World};
 
 use crate::figures::Bounds;
-use crate::grpc::{Call, REVISION, framed, headed, header, message, serve};
-use crate::peer::{Peer, Scenario, Script, alone_in_process, run_all, script};
+use crate::grpc::{Call, REVISION, framed, headed, header, message};
+use crate::peer::{Peer, Scenario, Script, alone_in_process, answered, run_all};
 
 /// A call's time limit by default, and what it takes to notice.
 const LIMIT: Duration = Duration::from_secs(11);
@@ -150,11 +150,7 @@ impl Scenario for Case {
     }
 
     fn script(&self, _world: &World) -> Script {
-        let answered = self.answer.clone();
-        script(move |socket| {
-            let answered = answered.clone();
-            serve(socket, move |call| answer(call, answered.clone()))
-        })
+        answered(self.answer.clone(), answer)
     }
 
     /// The call is made of the peer, and then of a lawful member.
@@ -215,12 +211,10 @@ fn leases_that_are_granted_wrongly() {
 fn leases_whose_time_is_nonsense_have_the_time_that_was_asked_for() {
     let _running = alone_in_process();
     for ttl in [0, -1, i64::MIN, i64::MAX, 1 << 40] {
-        let answered = granted(|granted| granted.ttl = ttl);
+        let nonsense = granted(|granted| granted.ttl = ttl);
         let report = Sim::new().members(1).run(7, |world| async move {
-            let server = world.listen(move |socket| {
-                let answered = answered.clone();
-                serve(socket, move |call| answer(call, answered.clone()))
-            });
+            let script = answered(nonsense, answer);
+            let server = world.listen(move |socket| script(socket));
             let client = world.client().endpoints([server.endpoint()]).connect_lazy()?;
             let lease = client.lease_grant(LeaseGrant::new(Duration::from_secs(60)).id(77)).await?;
             assert_eq!((lease.id(), lease.ttl()), (77, Duration::from_secs(60)), "{ttl}");

@@ -7,10 +7,9 @@ use etcd_watch_client::{BoxError, Client, KeyRange, OwnedEvent, Watch, WatchRequ
 use etcd_watch_testkit::sim::{Etcd, Socket, World};
 
 use crate::figures::Bounds;
+use crate::lawful::{self, CHANGES};
 use crate::peer::{MINUTE, Peer, Scenario, Script, script};
 
-/// The changes that the lawful store has.
-const CHANGES: u8 = 5;
 /// So long nothing more may come, once all has come.
 const QUIET: Duration = Duration::from_secs(10);
 
@@ -105,9 +104,7 @@ impl Scenario for Case {
     }
 
     fn fill(&self, etcd: &Etcd) {
-        for change in 1..=CHANGES {
-            etcd.put("k", vec![change]);
-        }
+        lawful::put_changes(etcd);
     }
 
     fn script(&self, _world: &World) -> Script {

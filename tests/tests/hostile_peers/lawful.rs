@@ -12,6 +12,16 @@ use etcd_watch_testkit::sim::Etcd;
 
 use crate::grpc::{Call, header, message};
 
+/// How often the key `k` is put.
+pub(crate) const CHANGES: u8 = 5;
+
+/// Puts the key `k`, each time with the number of the change as its value.
+pub(crate) fn put_changes(etcd: &Etcd) {
+    for change in 1..=CHANGES {
+        etcd.put("k", vec![change]);
+    }
+}
+
 /// Answers as a member does. Of the calls it has those that change nothing.
 pub(crate) async fn answer(mut call: Call, etcd: &Etcd) -> io::Result<()> {
     match &*call.method {

@@ -13,9 +13,9 @@ use etcd_watch_client::{BoxError, Client, LeaseLost};
 use etcd_watch_testkit::sim::{Etcd, World};
 
 use crate::figures::Bounds;
-use crate::grpc::{Call, REVISION, framed, headed, header, message, serve};
+use crate::grpc::{Call, REVISION, framed, headed, header, message};
 use crate::lawful;
-use crate::peer::{MINUTE, Peer, Scenario, Script, run_all, script};
+use crate::peer::{MINUTE, Peer, Scenario, Script, answered, run_all};
 
 /// The lease that the peer grants.
 const LEASE: i64 = 77;
@@ -114,11 +114,7 @@ impl Scenario for Case {
     }
 
     fn script(&self, world: &World) -> Script {
-        let (etcd, steps) = (world.etcd().clone(), self.steps.clone());
-        script(move |socket| {
-            let (etcd, steps) = (etcd.clone(), steps.clone());
-            serve(socket, move |call| answer(call, etcd.clone(), steps.clone()))
-        })
+        answered((world.etcd().clone(), self.steps.clone()), answer)
     }
 
     async fn alone(&self, world: &World, peer: &Peer, client: Client) -> Result<(), BoxError> {
@@ -140,7 +136,7 @@ async fn open(client: &Client) -> Result<Session, BoxError> {
     Ok(Session::builder(client).ttl(TTL).open().await?)
 }
 
-async fn answer(mut call: Call, etcd: Etcd, steps: Steps) -> io::Result<()> {
+async fn answer(mut call: Call, (etcd, steps): (Etcd, Steps)) -> io::Result<()> {
     match &*call.method {
         "LeaseGrant" => {
             let granted = LeaseGrantResponse {

@@ -17,9 +17,9 @@ use etcd_watch_testkit::model::ModelConfig;
 use etcd_watch_testkit::sim::{Etcd, Sim, World};
 
 use crate::figures::Bounds;
-use crate::grpc::{Call, header, message, serve};
+use crate::grpc::{Call, header, message};
 use crate::lawful;
-use crate::peer::{MINUTE, Peer, Scenario, Script, script};
+use crate::peer::{MINUTE, Peer, Scenario, Script, answered};
 
 /// The keys that are listed, each put once.
 const KEYS: i64 = 40;
@@ -204,11 +204,7 @@ impl Scenario for Case {
     }
 
     fn script(&self, world: &World) -> Script {
-        let (etcd, case) = (world.etcd().clone(), self.clone());
-        script(move |socket| {
-            let (etcd, case) = (etcd.clone(), case.clone());
-            serve(socket, move |call| answer(call, etcd.clone(), case.clone()))
-        })
+        answered((world.etcd().clone(), self.clone()), answer)
     }
 
     async fn alone(&self, world: &World, peer: &Peer, client: Client) -> Result<(), BoxError> {
@@ -239,7 +235,7 @@ impl Scenario for Case {
     }
 }
 
-async fn answer(mut call: Call, etcd: Etcd, case: Case) -> io::Result<()> {
+async fn answer(mut call: Call, (etcd, case): (Etcd, Case)) -> io::Result<()> {
     match &*call.method {
         "Watch" if case.grows => grow(call).await,
         "Range" => {

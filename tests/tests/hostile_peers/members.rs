@@ -12,7 +12,7 @@ use etcd_watch_testkit::sim::{Etcd, World};
 use crate::figures::Bounds;
 use crate::grpc::{Call, REVISION, framed, headed, header, serve};
 use crate::lawful;
-use crate::peer::{Peer, Scenario, Script, run_all, script};
+use crate::peer::{Peer, Scenario, Script, answered, run_all};
 
 /// What a call, and then asking the addresses, may take.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -88,11 +88,7 @@ impl Scenario for Case {
     }
 
     fn script(&self, world: &World) -> Script {
-        let (etcd, list) = (world.etcd().clone(), self.list.clone());
-        script(move |socket| {
-            let (etcd, list) = (etcd.clone(), list.clone());
-            serve(socket, move |call| answer(call, etcd.clone(), list()))
-        })
+        answered((world.etcd().clone(), self.list.clone()), answer)
     }
 
     async fn alone(&self, world: &World, peer: &Peer, client: Client) -> Result<(), BoxError> {
@@ -136,11 +132,14 @@ async fn read(client: &Client) -> Result<(), BoxError> {
     if read.first().is_some_and(|kv| &kv.value[..] == b"v") { Ok(()) } else { Err("it reads nothing".into()) }
 }
 
-async fn answer(mut call: Call, etcd: Etcd, list: Answer) -> io::Result<()> {
+async fn answer(
+    mut call: Call,
+    (etcd, list): (Etcd, Arc<dyn Fn() -> Answer + Send + Sync>),
+) -> io::Result<()> {
     if call.method != "MemberList" {
         return lawful::answer(call, &etcd).await;
     }
-    match list {
+    match list() {
         Answer::List(list) => call.answer(&list).await,
         Answer::Bytes(bytes) => {
             call.send(bytes).await?;

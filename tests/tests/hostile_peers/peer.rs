@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::env;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +12,7 @@ use etcd_watch_client::{BoxError, Client, ClientBuilder};
 use etcd_watch_testkit::sim::{Etcd, Server, Sim, Socket, World};
 
 use crate::figures::{Bounds, Figures};
+use crate::grpc::{Call, serve};
 use crate::{ALLOCATOR, grpc, log};
 
 /// For so long the peer is hostile, and so long the client may take to come right.
@@ -32,6 +34,18 @@ where
         Box::pin(async move {
             let _gone = serving.await;
         })
+    })
+}
+
+/// A script that answers each call with a copy of the same state.
+pub(crate) fn answered<T, F>(state: T, answer: fn(Call, T) -> F) -> Script
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    script(move |socket| {
+        let state = state.clone();
+        serve(socket, move |call| answer(call, state.clone()))
     })
 }
 

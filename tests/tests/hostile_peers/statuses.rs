@@ -10,12 +10,10 @@ use etcd_watch_client::{BoxError, Client, ClientBuilder, KeyRange, WatchRequest}
 use etcd_watch_testkit::sim::{Etcd, World};
 
 use crate::figures::Bounds;
-use crate::grpc::{Call, framed, headed, serve, status};
-use crate::lawful;
-use crate::peer::{MINUTE, Peer, Scenario, Script, run_all, script};
+use crate::grpc::{Call, framed, headed, status};
+use crate::lawful::{self, CHANGES};
+use crate::peer::{MINUTE, Peer, Scenario, Script, answered, run_all};
 
-/// The changes that the store has.
-const CHANGES: u8 = 5;
 /// How often the client asks members how they are.
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -84,17 +82,11 @@ impl Scenario for Case {
     }
 
     fn fill(&self, etcd: &Etcd) {
-        for change in 1..=CHANGES {
-            etcd.put("k", vec![change]);
-        }
+        lawful::put_changes(etcd);
     }
 
     fn script(&self, world: &World) -> Script {
-        let (etcd, status) = (world.etcd().clone(), self.status.clone());
-        script(move |socket| {
-            let (etcd, status) = (etcd.clone(), status.clone());
-            serve(socket, move |call| answer(call, etcd.clone(), status.clone()))
-        })
+        answered((world.etcd().clone(), self.status.clone()), answer)
     }
 
     fn build(&self, builder: ClientBuilder) -> ClientBuilder {
@@ -160,7 +152,10 @@ async fn read(client: &Client) -> Result<(), BoxError> {
     }
 }
 
-async fn answer(mut call: Call, etcd: Etcd, status: Arc<dyn Fn() -> Answer + Send + Sync>) -> io::Result<()> {
+async fn answer(
+    mut call: Call,
+    (etcd, status): (Etcd, Arc<dyn Fn() -> Answer + Send + Sync>),
+) -> io::Result<()> {
     if call.method != "Status" {
         return lawful::answer(call, &etcd).await;
     }

@@ -11,12 +11,10 @@ use etcd_watch_client::{BoxError, Client, ClientBuilder, KeyRange, Watch, WatchR
 use etcd_watch_testkit::sim::{Etcd, World};
 
 use crate::figures::Bounds;
-use crate::grpc::{Call, REVISION, framed, headed, header, serve};
-use crate::lawful;
-use crate::peer::{MINUTE, Peer, Scenario, Script, run_all, script};
+use crate::grpc::{Call, REVISION, framed, headed, header};
+use crate::lawful::{self, CHANGES};
+use crate::peer::{MINUTE, Peer, Scenario, Script, answered, run_all};
 
-/// The changes that the lawful store has.
-const CHANGES: u8 = 5;
 /// How often the key is read in the minute.
 const READS: u32 = 4;
 /// Refusals of a token, in etcd's words.
@@ -134,9 +132,7 @@ impl Scenario for Case {
     }
 
     fn fill(&self, etcd: &Etcd) {
-        for change in 1..=CHANGES {
-            etcd.put("k", vec![change]);
-        }
+        lawful::put_changes(etcd);
     }
 
     fn script(&self, world: &World) -> Script {
@@ -146,11 +142,7 @@ impl Scenario for Case {
 
     /// The model has no users: a lawful member is scripted too.
     fn lawful(&self, world: &World) -> Script {
-        let etcd = world.etcd().clone();
-        script(move |socket| {
-            let etcd = etcd.clone();
-            serve(socket, move |call| checked(call, etcd.clone()))
-        })
+        answered(world.etcd().clone(), checked)
     }
 
     fn build(&self, builder: ClientBuilder) -> ClientBuilder {
@@ -228,21 +220,17 @@ fn request() -> WatchRequest {
     WatchRequest::new(KeyRange::prefix("k")).start_revision(1)
 }
 
-/// A member that has given these tokens, in this order.
+/// The tokens that calls came with.
+type Used = Arc<Mutex<Vec<Option<String>>>>;
+
+/// A member that answers the password so, and lets in whom `admits` says.
 fn member(etcd: Etcd, password: Answer, admits: Admits) -> Script {
-    let given = Arc::new(Mutex::new(Vec::new()));
-    script(move |socket| {
-        let (etcd, password, given) = (etcd.clone(), password.clone(), given.clone());
-        serve(socket, move |call| answer(call, etcd.clone(), password.clone(), admits, given.clone()))
-    })
+    answered((etcd, password, admits, Arc::default()), answer)
 }
 
 async fn answer(
     mut call: Call,
-    etcd: Etcd,
-    password: Answer,
-    admits: Admits,
-    used: Arc<Mutex<Vec<Option<String>>>>,
+    (etcd, password, admits, used): (Etcd, Answer, Admits, Used),
 ) -> io::Result<()> {
     if call.method == "Authenticate" {
         return authenticate(call, password).await;
