@@ -6,6 +6,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use etcd_watch_core::Remedy;
+
 use crate::{
     Endpoint,
     cluster::dialer::{Dialed, Dialer, Unreached},
@@ -27,8 +29,11 @@ impl Tried {
         Self { dialed, leaderless: 0 }
     }
 
-    /// The same after another attempt that found no leader; `None` if it is not to be used again.
-    pub(crate) fn found_no_leader(self, dialer: &Dialer) -> Option<Self> {
+    /// Counts one more attempt, which failed so. `None` if the connection must not be used again.
+    pub(crate) fn again(self, remedy: Remedy, dialer: &Dialer) -> Option<Self> {
+        if remedy != Remedy::NoLeader {
+            return None;
+        }
         let leaderless = self.leaderless + 1;
         let is_kept = leaderless < MOST_LEADERLESS && dialer.endpoints.has_other_than(&self.dialed.endpoint);
         is_kept.then_some(Self { leaderless, ..self })
@@ -67,8 +72,7 @@ impl Kept {
         self.connections.extract_if(.., |tried| tried.dialed.connection.is_closed()).collect()
     }
 
-    /// The connection to the best of the candidates with one, if there is any; only the candidates that are better are
-    /// left then.
+    /// Takes the connection to the first candidate that has one. Leaves only the candidates before it in the list.
     fn take(&mut self, candidates: &mut Vec<Arc<Endpoint>>) -> Option<Tried> {
         let connections = &mut self.connections;
         let place = |endpoint: &Arc<Endpoint>| {
@@ -92,8 +96,8 @@ impl Aside {
         drop(surplus);
     }
 
-    /// Connects to the first of the candidates that is up, over the connection that is kept to it, if there is one; by
-    /// `dial` otherwise.
+    /// Connects to the first of the candidates that is up. Uses the connection that is kept to a candidate; `dial` connects to
+    /// the candidates before it, or to all if none is kept.
     ///
     /// # Errors
     /// When none is up.
@@ -102,14 +106,16 @@ impl Aside {
         mut candidates: Vec<Arc<Endpoint>>,
         dial: impl FnOnce(Vec<Arc<Endpoint>>) -> F,
     ) -> Result<Tried, Unreached> {
-        let ended = lock(&self.kept).take_ended();
+        let (ended, kept) = {
+            let mut all = lock(&self.kept);
+            (all.take_ended(), all.take(&mut candidates))
+        };
         drop(ended);
-        let kept = lock(&self.kept).take(&mut candidates);
         let Some(kept) = kept else { return Ok(Tried::new(dial(candidates).await?)) };
         if candidates.is_empty() {
             return Ok(kept);
         }
-        // Those that come before it may be up again.
+        // Better candidates may be up again: they are tried first.
         match dial(candidates).await {
             Ok(dialed) => {
                 self.put(kept);
@@ -117,6 +123,11 @@ impl Aside {
             }
             Err(_) => Ok(kept),
         }
+    }
+
+    /// Whether no connection is kept.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.kept).connections.is_empty()
     }
 
     /// A member with a leader has answered: others are connected to again when they are needed.

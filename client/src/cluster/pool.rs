@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use etcd_watch_core::{Remedy, remedy};
+use etcd_watch_core::remedy;
 
 use crate::{
     AttemptError, Endpoint,
@@ -54,7 +54,7 @@ impl Pooled {
 /// The connections of the pool are counted from 1.
 const APART: u64 = 0;
 
-/// So many connections to members without a leader are kept.
+/// At most this many connections to members without a leader are kept.
 const MOST_ASIDE: usize = 8;
 
 /// One connection, made when it is needed, replaced when it has failed. Connections to members that have no leader are put
@@ -153,8 +153,7 @@ impl Pool {
 
     /// The connection has failed, or its member can't serve: the next caller gets another.
     pub(crate) fn discard(&self, failed: &Pooled, error: &AttemptError) {
-        let finds_no_leader = remedy(error.failure()) == Remedy::NoLeader;
-        let kept = if finds_no_leader { failed.tried.clone().found_no_leader(&self.dialer) } else { None };
+        let kept = failed.tried.clone().again(remedy(error.failure()), &self.dialer);
         match kept {
             Some(_) => self.dialer.failed(failed.endpoint(), error),
             None => self.dialer.blame(&failed.tried.dialed, error),

@@ -62,6 +62,10 @@ pub(crate) struct StreamConnection {
     answered: bool,
     /// When the last frame came.
     heard: Option<Instant>,
+    /// Whether only a member with a leader serves the stream.
+    requires_leader: bool,
+    /// Whether the member has been seen to have a leader.
+    found_leader: bool,
     /// Which of the client's auth tokens the stream carries.
     token: Option<Generation>,
     /// Whether it carries a token of its options instead.
@@ -82,7 +86,7 @@ enum Phase {
 struct Connecting {
     candidates: Vec<Arc<Endpoint>>,
     aside: Arc<Aside>,
-    /// Where it is told what it has been connected to.
+    /// Set to the connection once there is one.
     tried: Arc<OnceLock<Tried>>,
     options: Arc<StreamOptions>,
     requests: Requests,
@@ -141,7 +145,7 @@ impl StreamConnection {
         let tried = Arc::new(OnceLock::new());
         let span = log::stream_span(key, &first);
         let (outbox, requests) = outbox();
-        let has_own_token = wire::has_token(&options);
+        let (has_own_token, requires_leader) = (wire::has_token(&options), options.require_leader);
         let connecting =
             Connecting { candidates, aside: aside.clone(), tried: tried.clone(), options, requests };
         let connecting = connect(dialer.clone(), connecting, span.clone());
@@ -159,6 +163,8 @@ impl StreamConnection {
             opened: false,
             answered: false,
             heard: None,
+            requires_leader,
+            found_leader: false,
             token: None,
             has_own_token,
             left: VecDeque::new(),
@@ -179,14 +185,12 @@ impl StreamConnection {
         self.tried.get().is_some()
     }
 
-    /// The member is of no use: the next connection to the endpoint tries another of its addresses first. One to a member
-    /// that has no leader is used again instead.
-    pub(crate) fn leave(&self, dialer: &Dialer, has_no_leader: bool) {
+    /// The stream leaves its member. If the member has no leader, the connection is put aside and used again, as long as
+    /// [`Tried`] allows it. Otherwise the next connection to the endpoint tries another of its addresses first.
+    pub(crate) fn leave(&self, dialer: &Dialer, remedy: Remedy) {
         let Some(tried) = self.tried.get() else { return };
-        // What has been heard came from a member with a leader.
-        let leaderless = if self.heard.is_some() { 0 } else { tried.leaderless };
-        let again = Tried { leaderless, ..tried.clone() };
-        match again.found_no_leader(dialer).filter(|_| has_no_leader) {
+        let leaderless = if self.found_leader { 0 } else { tried.leaderless };
+        match (Tried { leaderless, ..tried.clone() }).again(remedy, dialer) {
             Some(again) => self.aside.put(again),
             None => tried.dialed.connection.blame(),
         }
@@ -214,10 +218,14 @@ impl StreamConnection {
 
     /// A frame has come.
     pub(crate) fn hear(&mut self, now: Instant) {
-        if self.heard.is_none() {
+        self.heard = Some(now);
+    }
+
+    /// The member serves the stream. If that takes a leader, other members are connected to again when they are needed.
+    pub(crate) fn serves(&mut self) {
+        if self.requires_leader && !std::mem::replace(&mut self.found_leader, true) {
             self.aside.clear();
         }
-        self.heard = Some(now);
     }
 
     /// When the last frame came.

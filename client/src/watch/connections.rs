@@ -97,6 +97,10 @@ impl Connections {
         self.slots.get(&key).map(|slot| &slot.connection)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &StreamConnection> {
         self.slots.values().map(|slot| &slot.connection)
     }

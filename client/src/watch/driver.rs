@@ -39,7 +39,7 @@ const ACTIONS_AT_ONCE: usize = 256;
 /// Of how many ended streams something may be remembered.
 const SPARE_MEMORIES: usize = 64;
 
-/// So many connections of streams to members without a leader are kept.
+/// At most this many connections of streams to members without a leader are kept.
 const MOST_ASIDE: usize = 64;
 
 /// Rounds of a turn before the task yields in any case.
@@ -51,7 +51,7 @@ pub(crate) struct Driver {
     connections: Connections,
     reads: Vec<Read>,
     timer: Option<(Instant, BoxFuture<'static, ()>)>,
-    /// What the next connection of each of the machine's streams has to know of those before.
+    /// What the next connection of each of the machine's streams must know about the last one.
     before: BTreeMap<StreamId, Before>,
     /// The streams' connections to members without a leader.
     aside: Arc<Aside>,
@@ -68,7 +68,7 @@ pub(crate) struct Driver {
     wake: Vec<Waker>,
 }
 
-/// A stream's connections before the present one.
+/// What is known of a stream's last connection.
 #[derive(Default)]
 struct Before {
     /// The endpoint that it was last opened on.
@@ -136,7 +136,7 @@ impl Driver {
             match round {
                 Round::Full => break,
                 Round::Busy => {}
-                Round::Quiet => match self.hub.park(cx, self.connections.paused().iter().copied()) {
+                Round::Quiet => match self.park(cx) {
                     Parked::MoreToDo => {}
                     Parked::Until(timeout) if self.wait(cx, timeout) => {}
                     Parked::Until(_) => return Poll::Pending,
@@ -145,6 +145,16 @@ impl Driver {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Goes to sleep, unless there is more to do.
+    fn park(&self, cx: &Context<'_>) -> Parked {
+        let is_idle = self.connections.is_empty() && !self.aside.is_empty();
+        if is_idle && self.hub.lock().machine.stats().streams == 0 {
+            // No stream is left that could use them.
+            self.aside.clear();
+        }
+        self.hub.park(cx, self.connections.paused().iter().copied())
     }
 
     /// Performs the actions that the round has begun with, and all others there are if there may be `more`.
@@ -269,7 +279,7 @@ impl Driver {
         }
         self.unlink(connection, is_trouble(reason).then(|| Arc::new(reason.clone()) as Arc<_>));
         if is_members_fault(reason) {
-            connection.leave(&self.calls.pool.dialer, says_no_leader(reason));
+            connection.leave(&self.calls.pool.dialer, remedy_of(reason));
             endpoints.failed(endpoint, now, reason);
         }
         if *reason == StreamEnd::Idle {
@@ -360,7 +370,7 @@ impl Driver {
         let remedy = remedy(&failure);
         // What could not even be connected to, the dialer has noted.
         if connection.is_connected() && matches!(remedy, Remedy::RetryElsewhere | Remedy::NoLeader) {
-            connection.leave(&self.calls.pool.dialer, remedy == Remedy::NoLeader);
+            connection.leave(&self.calls.pool.dialer, remedy);
             endpoints.failed(endpoint, now, &failure);
         }
         self.hub.lock().machine.handle_failed(now, stream, failure.clone());
@@ -448,10 +458,12 @@ fn is_members_fault(reason: &StreamEnd) -> bool {
     )
 }
 
-/// Whether the member has sent a watch away because it has no leader.
-fn says_no_leader(reason: &StreamEnd) -> bool {
-    let StreamEnd::Unavailable { message } = reason else { return false };
-    remedy(&Failure::status(Code::Unknown, message)) == Remedy::NoLeader
+/// What the end of a stream, which is the member's fault, asks for. Only a member that has sent a watch away says why.
+fn remedy_of(reason: &StreamEnd) -> Remedy {
+    match reason {
+        StreamEnd::Unavailable { message } => remedy(&Failure::status(Code::Unknown, message)),
+        _ => Remedy::RetryElsewhere,
+    }
 }
 
 /// Whether something is wrong, rather than the stream not needed, or not there.

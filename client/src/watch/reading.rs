@@ -115,7 +115,12 @@ impl Reading<'_> {
             state.machine.handle_frame(now, stream, frame);
             wanted = state.machine.wants_frame(stream);
         }
+        // A frame may also say that the member has no leader: then the connection has ended for the machine.
+        let serves = state.machine.last_frame(stream).is_some();
         drop(state);
+        if serves {
+            connection.serves();
+        }
         connection.take_back(&mut batch.frames);
         wanted
     }

@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use etcd_watch_client::proto::etcdserverpb::{WatchRequest, WatchResponse, watch_request::RequestUnion};
 use etcd_watch_client::proto::mvccpb::{Event, KeyValue};
+use etcd_watch_client::{KeyRange, WatchRequest as WatchOptions};
+use etcd_watch_testkit::sim::Sim;
 
 use crate::case::Case;
 use crate::figures::Bounds;
 use crate::grpc::{Call, REVISION, framed, headed, header, message, serve};
-use crate::peer::run_all;
+use crate::peer::{MINUTE, alone_in_process, answered, run_all};
 
 /// What a watch stream does once a watch is asked for.
 enum Step {
@@ -360,4 +362,26 @@ fn watches_that_are_refused_and_cancelled() {
 #[test]
 fn messages_that_are_none() {
     run_all(frames);
+}
+
+/// A member without a leader ends watches by a frame, too, and not only their stream.
+#[test]
+fn members_that_say_in_a_frame_that_there_is_no_leader_are_not_connected_to_for_each_attempt() {
+    let _running = alone_in_process();
+    let report = Sim::new().members(1).run(7, |world| async move {
+        let steps: Steps =
+            Arc::new(|id| vec![Step::Say(created(id)), Step::Say(canceled(id, "etcdserver: no leader"))]);
+        let script = answered(steps, answer);
+        let servers = [script.clone(), script].map(|script| world.listen(move |socket| script(socket)));
+        let endpoints = servers.each_ref().map(|server| server.endpoint());
+        let client = world.client().endpoints(endpoints).connect_lazy()?;
+        let _watch = client.watch(WatchOptions::new(KeyRange::key("k")).start_revision(1))?;
+        world.sleep(MINUTE).await;
+        let attempts: u64 = servers.iter().map(|server| server.attempts()).sum();
+        println!("{attempts} connections in a minute");
+        // Some sixteen attempts are made, four at most on a connection.
+        assert!((1..=8).contains(&attempts), "{attempts} connections");
+        Ok(())
+    });
+    report.unwrap_or_else(|failure| panic!("{failure}"));
 }
