@@ -192,4 +192,5 @@ fn in_flags(text: &str, flags: Flags) -> String {
         .replace("(proxy)", "(--proxy)")
         .replace("leave proxy out or except the endpoint from it", "leave --proxy out")
         .replace("in NO_PROXY, or set no_proxy", "in NO_PROXY, or give --no-proxy")
+        .replace("raise the mirror's max_keys, or mirror a smaller range", "ask for fewer keys")
 }

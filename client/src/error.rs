@@ -100,7 +100,7 @@ pub enum CallError {
         bytes: usize,
         /// The limit in bytes.
         limit: usize,
-        /// Whether the call was one that changes something: it has been executed nonetheless.
+        /// `true` for a write: it has been executed. `false` for a read.
         executed: bool,
     },
     /// The endpoint of the member that was to be asked can't be used. Fix it; nothing was sent.

@@ -36,7 +36,7 @@
 //! | `stream_lost` | info | `stream`, `endpoint`, `reason`, `backoff`, `failures` (in a row) |
 //! | `stream_failed` | debug | the same, for one that could not be opened |
 //! | `stream_failing` | warn | the same, after 8 failures in a row, 16, 32, ... |
-//! | `stream_replaced` | warn | the same, for one whose server broke the protocol or lags, or on which a proxy has lost a watch; and `in_a_row`, how many there were at that endpoint without a minute between them. After the first the 8th, the 16th, the 32nd, ... |
+//! | `stream_replaced` | warn | the same, for one whose server broke the protocol or lags, or on which a proxy has lost a watch; and `in_a_row`, how many there were at that endpoint without a minute between them. Reported for the first in a row, then for the 8th, the 16th, the 32nd, ... |
 //! | `stream_replaced_again` | debug | the same, in between |
 //! | `stream_closed` | debug | the same, for one that is not needed any more |
 //! | `revision_not_read` | debug | `range`, `reason`; the current revision, for watches from now on, or whether a watch behind a proxy has missed something |

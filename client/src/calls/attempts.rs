@@ -53,7 +53,7 @@ pub(super) const TOKENS_PER_CALL: u32 = 4;
 pub(super) struct Prepared {
     pooled: Pooled,
     token: Option<Token>,
-    /// Whose token it is, unless the application gave it.
+    /// Makes and replaces the token. For a token of the application, and for requests without one, it is the client's.
     auth: Arc<Authenticator>,
 }
 

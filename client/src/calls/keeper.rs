@@ -271,7 +271,7 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// `granted` is what the server has granted the lease for, if that is known.
+/// `granted` is the lease's granted time to live; `None` if it is not known.
 pub(crate) fn start(calls: Arc<Calls>, id: i64, term: Term, granted: Option<Duration>) -> LeaseKeeper {
     let runtime = calls.runtime().clone();
     let state = State { term, contact: Contact::default(), away: None, last: None, lost: None };
@@ -309,7 +309,7 @@ struct Keeper<'a> {
     calls: &'a Calls,
     shared: &'a Shared,
     kept: &'a KeptLease,
-    /// The time that the lease was granted for, as the server has said; every renewal is for it.
+    /// The lease's granted time to live. If it is not known, the first renewal tells it: etcd renews for this time.
     granted: Option<Duration>,
     /// The endpoint that the last attempt failed at.
     avoid: Option<Arc<Endpoint>>,
@@ -341,7 +341,7 @@ impl Keeper<'_> {
                     self.avoid = None;
                     self.backoff.reset();
                     self.kept.renewed();
-                    // One that is said to last longer than was granted is not believed to.
+                    // A renewal for longer than the granted time is not believed.
                     let ttl = ttl.min(*self.granted.get_or_insert(ttl));
                     self.shared.renewed(Term { since, ttl }, &at);
                     pause = ttl / 3;

@@ -42,7 +42,7 @@ pub(crate) fn judge(id: i64, answer: &LeaseKeepAliveResponse) -> Result<Renewed,
     }
 }
 
-/// Reads the answer to a grant of a lease for so many seconds, with this id if it is not 0: how long the lease lasts.
+/// Reads the answer to `request`. Returns how long the lease lasts.
 ///
 /// # Errors
 /// Another lease was granted than was asked for. etcd takes lease 0 for no lease: keys that are put with it never expire.
@@ -56,7 +56,7 @@ pub(crate) fn judge_grant(
     if request.id != 0 {
         check_id(request.id, answer.id)?;
     }
-    // A server that says nonsense is held to what it was asked for.
+    // If the time makes no sense, the time that was asked for is taken.
     Ok(believable(answer.ttl).unwrap_or_else(|| seconds(request.ttl)))
 }
 

@@ -102,7 +102,7 @@ impl Client {
             return Err(CallError::InvalidArgument { method: "LeaseKeepAlive", field: "ttl", problem });
         }
         let term = Term { since: Moment::now(self.runtime()), ttl };
-        // Somebody else may know it for less than it was granted for: the first renewal tells.
+        // `ttl` may be shorter than the granted time, which the first renewal tells.
         Ok(keeper::start(self.calls().clone(), id, term, None))
     }
 }

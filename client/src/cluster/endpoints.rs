@@ -9,7 +9,7 @@ use std::{
 use etcd_watch_core::Instant;
 
 use super::{
-    list::{Before, Given, List, Synced},
+    list::{Given, List, Standing, Synced},
     member_list::News,
 };
 use crate::{AttemptError, Endpoint, sync::lock};
@@ -164,11 +164,11 @@ impl Endpoints {
     pub(crate) fn answered(&self, endpoint: &Endpoint) {
         let before = lock(&self.list).answered(endpoint);
         match before {
-            Before::Up => {}
-            Before::Down => {
+            Standing::Up => {}
+            Standing::Down => {
                 tracing::info!(name: "endpoint_answers", %endpoint, "etcd endpoint answers again");
             }
-            Before::DownUnsaid => {
+            Standing::DownUnsaid => {
                 tracing::debug!(name: "endpoint_answers_again", %endpoint, "etcd endpoint answers again");
             }
         }

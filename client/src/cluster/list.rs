@@ -31,10 +31,9 @@ struct Entry {
     endpoint: Arc<Endpoint>,
     is_given: bool,
     is_in_use: bool,
-    is_down: bool,
+    standing: Standing,
+    /// When it was last warned of.
     warned: Option<Instant>,
-    /// Whether that it is down now was warned of.
-    is_warned_of: bool,
     /// How the last connection to it failed, or the last call on one, if it has not answered since.
     failure: Option<AttemptError>,
 }
@@ -46,13 +45,13 @@ pub(crate) struct Given {
     generation: u64,
 }
 
-/// What an endpoint that answers was before.
+/// Whether an endpoint is up, and whether a warning has said so if not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Before {
+pub(super) enum Standing {
     Up,
-    /// Down, and warned of.
+    /// Down, and a warning was logged for it.
     Down,
-    /// Down for the moment, soon after the last warning.
+    /// Down, and no warning was logged for it.
     DownUnsaid,
 }
 
@@ -78,20 +77,16 @@ enum Rank {
 }
 
 impl Entry {
-    fn given(endpoint: Endpoint) -> Self {
-        Self {
-            endpoint: Arc::new(endpoint),
-            is_given: true,
-            is_in_use: true,
-            is_down: false,
-            warned: None,
-            is_warned_of: false,
-            failure: None,
-        }
+    fn new(endpoint: Arc<Endpoint>, is_given: bool) -> Self {
+        Self { endpoint, is_given, is_in_use: true, standing: Standing::Up, warned: None, failure: None }
+    }
+
+    fn is_down(&self) -> bool {
+        self.standing != Standing::Up
     }
 
     fn rank(&self) -> Rank {
-        match (self.is_down, self.is_in_use) {
+        match (self.is_down(), self.is_in_use) {
             (true, _) => Rank::Down,
             (false, true) => Rank::Up,
             (false, false) => Rank::LastResort,
@@ -121,7 +116,7 @@ impl List {
             if seen.insert(endpoint.clone()) {
                 let entry = match known.remove(&endpoint) {
                     Some(entry) => Entry { is_given: true, is_in_use: true, ..entry },
-                    None => Entry::given(endpoint),
+                    None => Entry::new(Arc::new(endpoint), true),
                 };
                 self.entries.push(entry);
             }
@@ -141,7 +136,7 @@ impl List {
             return Synced::Outdated;
         }
         let listed: HashSet<&Arc<Endpoint>> = listed.iter().collect();
-        let is_up = |entry: &Entry| entry.is_in_use && !entry.is_down && listed.contains(&entry.endpoint);
+        let is_up = |entry: &Entry| entry.is_in_use && !entry.is_down() && listed.contains(&entry.endpoint);
         if answered.is_empty() && !self.entries.iter().any(is_up) {
             return Synced::NoneUp;
         }
@@ -157,15 +152,7 @@ impl List {
         // In the order of their names, so that the order doesn't depend on a hash.
         let mut joining: Vec<&Arc<Endpoint>> = joining.into_iter().collect();
         joining.sort_by_cached_key(|endpoint| endpoint.to_string());
-        self.entries.extend(joining.into_iter().map(|endpoint| Entry {
-            endpoint: endpoint.clone(),
-            is_given: false,
-            is_in_use: true,
-            is_down: false,
-            warned: None,
-            is_warned_of: false,
-            failure: None,
-        }));
+        self.entries.extend(joining.into_iter().map(|endpoint| Entry::new(endpoint.clone(), false)));
         self.entries.retain(|entry| entry.is_given || entry.is_in_use);
         if changed { Synced::Changed } else { Synced::Same }
     }
@@ -229,7 +216,7 @@ impl List {
 
     /// Whether there is another endpoint that is not known to be down.
     pub(super) fn another_is_up(&self, endpoint: &Endpoint) -> bool {
-        self.entries.iter().any(|other| *other.endpoint != *endpoint && !other.is_down)
+        self.entries.iter().any(|other| *other.endpoint != *endpoint && !other.is_down())
     }
 
     /// Whether another endpoint is tried now.
@@ -250,7 +237,7 @@ impl List {
     ) -> Vec<Arc<Endpoint>> {
         // Where all are down, the one that failed first.
         let on = |entry: &Entry| {
-            if entry.is_down { 0 } else { streams.get(&entry.endpoint).copied().unwrap_or(0) }
+            if entry.is_down() { 0 } else { streams.get(&entry.endpoint).copied().unwrap_or(0) }
         };
         self.in_order(avoid, on)
     }
@@ -287,7 +274,9 @@ impl List {
         let at = self.entries.iter().position(|entry| *entry.endpoint == *endpoint)?;
         self.entries[at..].rotate_left(1);
         let entry = self.entries.last_mut()?;
-        entry.is_down = true;
+        if !entry.is_down() {
+            entry.standing = Standing::DownUnsaid;
+        }
         Some(entry)
     }
 
@@ -331,22 +320,17 @@ impl List {
         let due = entry.warned.is_none_or(|warned| now.since(warned) >= WARN_EVERY);
         if due {
             entry.warned = Some(now);
-            entry.is_warned_of = true;
+            entry.standing = Standing::Down;
         }
         due
     }
 
-    /// The endpoint is up.
-    pub(super) fn answered(&mut self, endpoint: &Endpoint) -> Before {
+    /// The endpoint is up; what it was before.
+    pub(super) fn answered(&mut self, endpoint: &Endpoint) -> Standing {
         let entry = self.entries.iter_mut().find(|entry| *entry.endpoint == *endpoint);
-        let Some(entry) = entry else { return Before::Up };
+        let Some(entry) = entry else { return Standing::Up };
         entry.failure = None;
-        let (was_down, was_warned_of) = (&mut entry.is_down, &mut entry.is_warned_of);
-        match (std::mem::take(was_down), std::mem::take(was_warned_of)) {
-            (false, _) => Before::Up,
-            (true, true) => Before::Down,
-            (true, false) => Before::DownUnsaid,
-        }
+        std::mem::replace(&mut entry.standing, Standing::Up)
     }
 }
 

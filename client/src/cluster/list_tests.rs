@@ -74,10 +74,10 @@ fn an_endpoint_that_stays_down_is_warned_of_every_ten_seconds() {
     let warned: Vec<_> = [0, 1, 9, 10, 11, 20].map(|seconds| list.failed(&endpoint(1), at(seconds))).into();
     assert_eq!(warned, [true, false, false, true, false, true]);
     assert!(list.failed(&endpoint(2), at(11)), "each has its own");
-    assert_eq!(list.answered(&endpoint(1)), Before::Down);
+    assert_eq!(list.answered(&endpoint(1)), Standing::Down);
     assert!(!list.failed(&endpoint(1), at(21)), "one that comes and goes is no news either");
-    assert_eq!(list.answered(&endpoint(1)), Before::DownUnsaid, "nor is that it answers again");
-    assert_eq!(list.answered(&endpoint(1)), Before::Up);
+    assert_eq!(list.answered(&endpoint(1)), Standing::DownUnsaid, "nor is that it answers again");
+    assert_eq!(list.answered(&endpoint(1)), Standing::Up);
     assert!(!list.failed(&endpoint(3), at(21)), "it is not in the list");
 }
 
@@ -181,7 +181,7 @@ fn the_given_endpoints_are_the_last_resort() {
     assert_eq!(list.misplaced(&[endpoint(2), endpoint(1)]), [0]);
     fail(&mut list, 1);
     assert_eq!((pick(&list, None), tried(&list)), (2, vec![2, 3, 1]));
-    assert_ne!(list.answered(&endpoint(3)), Before::Up);
+    assert_ne!(list.answered(&endpoint(3)), Standing::Up);
     assert_eq!((pick(&list, None), tried(&list)), (3, vec![3, 2]));
     assert_eq!(list.misplaced(&[endpoint(3), endpoint(1)]), [1]);
     // They may be listed again.
@@ -217,6 +217,6 @@ fn one_that_was_overtaken_is_tried_last_until_it_is_up() {
     assert_eq!(order(&list, Some(2)), [3, 1, 2]);
     let streams = HashMap::from([(endpoint(2), 1), (endpoint(3), 1)]);
     assert_eq!(port(&list.candidates_for_stream(None, &streams)[0]), 2, "no stream goes to it");
-    assert_ne!(list.answered(&endpoint(1)), Before::Up);
+    assert_ne!(list.answered(&endpoint(1)), Standing::Up);
     assert_eq!(port(&list.candidates_for_stream(None, &streams)[0]), 1);
 }

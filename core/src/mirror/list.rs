@@ -361,7 +361,7 @@ impl Mirror {
         };
     }
 
-    /// Begins the list again at another endpoint: this one is at odds with what was listed before.
+    /// Begins the list again, at another endpoint.
     pub(super) fn list_elsewhere(&mut self, now: Instant, reason: ListReason) {
         self.list_again(now, reason);
         self.lister.attempts.go_elsewhere();

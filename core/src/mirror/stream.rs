@@ -72,7 +72,7 @@ impl Streams {
         self.is_open = true;
     }
 
-    /// The rest of the list comes by pages.
+    /// The list is read by pages from here on.
     pub(super) fn avoid(&mut self) {
         self.barren = BARREN;
     }
@@ -169,7 +169,7 @@ impl Mirror {
             }
             // The member can be reached, and has pages: one is asked for at once.
             Failure::Status { code: Code::Unimplemented, .. } => {
-                self.lister.streams.barren = BARREN;
+                self.lister.streams.avoid();
                 self.lister.reached();
             }
             _ if oversize(failure).is_some() => {

@@ -70,7 +70,7 @@ pub(crate) struct Creates {
 
 /// Whether a `created` response says that nothing was created. (With an id, a compacted watch was.)
 pub(crate) fn is_refused(frame: &Frame) -> bool {
-    frame.canceled && (frame.compact_revision <= 0 || frame.watch_id == NO_WATCH)
+    frame.canceled && (frame.compact_revision == 0 || frame.watch_id == NO_WATCH)
 }
 
 impl Creates {

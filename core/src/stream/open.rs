@@ -70,15 +70,20 @@ pub(crate) enum Standing {
     Proven,
 }
 
+/// Whether the gRPC proxy made the frame up: it answers a create itself, with the revision that was asked for, which may not
+/// exist yet.
+pub(crate) fn is_made_up(frame: &Frame) -> bool {
+    frame.created && frame.header.cluster_id == 0
+}
+
 /// Whether a frame makes sense, whomever it concerns.
 ///
 /// # Errors
 /// When the protocol doesn't allow it.
 pub(crate) fn check(frame: &Frame) -> Result<(), ServerMisbehaved> {
     let Frame { header, compact_revision, .. } = frame;
-    // The gRPC proxy makes `created` up, with the revision that was asked for.
-    let is_made_up = frame.created && header.cluster_id == 0 && header.revision == i64::MAX;
-    let revisions = [if is_made_up { 0 } else { header.revision }, *compact_revision];
+    let is_told = !(is_made_up(frame) && header.revision == i64::MAX);
+    let revisions = [if is_told { header.revision } else { 0 }, *compact_revision];
     if let Some(revision) = revisions.into_iter().find(|&revision| !Header::may_be_revision(revision)) {
         return Err(ServerMisbehaved::InvalidRevision { revision });
     }

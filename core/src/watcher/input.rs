@@ -90,8 +90,7 @@ impl Watcher {
     fn take_in(&mut self, now: Instant, id: StreamId, frame: &mut Frame) -> Result<bool, ServerMisbehaved> {
         open::check(frame)?;
         let Some(stream) = self.streams.get_untouched(id) else { return Ok(false) };
-        // The gRPC proxy makes `created` up, with the revision that was asked for: it may not exist yet.
-        if !frame.created || frame.header.cluster_id != 0 {
+        if !open::is_made_up(frame) {
             let watches = &self.watches;
             let is_queued = |key| watches.get(key).is_some_and(|watch| watch.is_queued());
             stream.follow(now, frame.header.cluster_id, frame.header.revision, is_queued);

@@ -46,7 +46,7 @@ impl Watcher {
     /// Replaces the connection to a member that is of no use.
     fn leave_member(&mut self, now: Instant, id: StreamId, remedy: Remedy, end: StreamEnd) {
         if let (Some(stream), StreamEnd::Unavailable { message }) = (self.streams.get_mut(id), &end) {
-            let failure = Failure::status(Code::Unavailable as i32, message.clone());
+            let failure = Failure::status(Code::Unavailable, message.clone());
             stream.attempts_mut().failed(now, &failure, remedy);
         }
         self.replace(now, id, remedy, Some(end));
