@@ -79,7 +79,8 @@ use crate::{
 /// let varint = [id[0] | 0x80, (create.watch_id >> 7) as u8 | 0x80, (create.watch_id >> 14) as u8];
 /// let created = [&[0x10], &varint[..], &[0x18, 1]].concat();
 /// watcher.handle_frame(now, stream, Frame::decode(Bytes::from(created)));
-/// let put = [&[0x10], &varint[..], &[0x5a, 7, 0x12, 5, 0x0a, 1, b'k', 0x18, 7]].concat();
+/// let key_value = [0x0a, 1, b'k', 0x10, 7, 0x18, 7, 0x20, 1];
+/// let put = [&[0x10], &varint[..], &[0x5a, 11, 0x12, 9], &key_value].concat();
 /// watcher.handle_frame(now, stream, Frame::decode(Bytes::from(put)));
 ///
 /// // It has something for the watch.
