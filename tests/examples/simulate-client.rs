@@ -87,9 +87,9 @@ fn run_scenarios(arguments: &Arguments) -> bool {
 /// Says by which seed each planted bug is found.
 fn find_planted(arguments: &Arguments, seeds: u64) -> bool {
     let mut are_found = true;
+    let seeds = Seeds { seeds: Some(seeds), ..arguments.seeds };
     for (what, told, scenario) in scenarios::PLANTED {
-        let seeds = arguments.seeds.first..arguments.seeds.first.saturating_add(seeds);
-        match scenarios::run(scenario, arguments.lasts(), seeds) {
+        match scenarios::run(scenario, arguments.lasts(), seeds.range()) {
             Err(failure) => {
                 are_found &= failure.cause.to_string().contains(told);
                 println!("{what}: seed {}: {}", failure.seed, failure.cause);

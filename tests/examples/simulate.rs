@@ -106,11 +106,10 @@ fn find_planted(arguments: &Arguments) -> bool {
     let mut all_found = true;
     let (first, settings) = (arguments.seeds.first, arguments.settings());
     for planted in Planted::ALL {
-        let failure =
-            (first..first.saturating_add(arguments.seeds.seeds.unwrap_or(1_000))).find_map(|seed| {
-                let plan = Plan { planted: Some(planted), ..Plan::generate(seed, settings) };
-                run(&plan).err()
-            });
+        let failure = arguments.seeds.range().find_map(|seed| {
+            let plan = Plan { planted: Some(planted), ..Plan::generate(seed, settings) };
+            run(&plan).err()
+        });
         match failure {
             Some(failure) => {
                 let seeds = failure.plan.seed - first + 1;

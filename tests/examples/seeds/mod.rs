@@ -1,6 +1,7 @@
 //! Runs of many seeds on several threads, as the simulators' examples take them from their command lines.
 
 use std::num::{NonZeroU64, NonZeroUsize};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,6 +27,12 @@ pub(crate) struct Seeds {
 }
 
 impl Seeds {
+    /// All of them.
+    pub(crate) fn range(&self) -> Range<u64> {
+        let unless_given = if self.minutes.is_some() { u64::MAX } else { 1000 };
+        self.first..self.first.saturating_add(self.seeds.unwrap_or(unless_given))
+    }
+
     /// Runs each seed until one fails, and adds up what comes of them in the order in which they end. No seed is begun
     /// after one that has failed.
     ///
@@ -36,10 +43,10 @@ impl Seeds {
         run: impl Fn(u64) -> Result<T, E> + Sync,
         add: impl FnMut(T) + Send,
     ) -> Result<(), (u64, E)> {
-        let unless_given = if self.minutes.is_some() { u64::MAX } else { 1000 };
+        let Range { start, end } = self.range();
         let all = Run {
-            next: AtomicU64::new(self.first),
-            last: self.first.saturating_add(self.seeds.unwrap_or(unless_given)),
+            next: AtomicU64::new(start),
+            last: end,
             ends: self.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes.get())),
             has_failed: AtomicBool::new(false),
             failures: Mutex::new(Vec::new()),

@@ -132,8 +132,8 @@ impl EtcdServer {
         if self.has_pages_port() { self.ports.pages_address() } else { self.address() }
     }
 
-    /// Where `/health` is on the port for clients, which a healthy member opens only once it has told the others its name; with
-    /// TLS where its other pages are.
+    /// The address of `/health`. A member opens its client port only after it has published its name to the others. With TLS,
+    /// it is the address of its other pages.
     pub(super) fn health_address(&self) -> SocketAddr {
         if self.member.tls.is_some() { self.pages_address() } else { self.address() }
     }

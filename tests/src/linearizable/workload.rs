@@ -29,6 +29,9 @@ pub struct Kinds {
     pub renewals: bool,
     /// Reads at revisions of the past, which a compaction may have taken.
     pub past: bool,
+    /// Reads of keys without their values: 3.7 and the lines before tell different things of those, and a cluster may have
+    /// members of both.
+    pub bare_reads: bool,
     /// One call in so many is given up before it has ended; 0 for none.
     pub given_up: u32,
 }
@@ -46,7 +49,6 @@ pub struct Workload {
     heard: BTreeMap<Bytes, i64>,
     newest: i64,
     lease: i64,
-    has_bare_reads: bool,
 }
 
 impl Workload {
@@ -68,15 +70,7 @@ impl Workload {
             heard: BTreeMap::new(),
             newest: 0,
             lease: 0,
-            has_bare_reads: true,
         }
-    }
-
-    /// No reads of keys without their values: 3.7 and the lines before tell different things of those, and a cluster may have
-    /// members of both.
-    #[must_use]
-    pub fn without_bare_reads(self) -> Self {
-        Self { has_bare_reads: false, ..self }
     }
 
     /// The client.
@@ -156,7 +150,7 @@ impl Workload {
             range_end,
             limit: if self.random.u32(..4) == 0 { self.random.i64(1..4) } else { 0 },
             count_only: self.random.u32(..8) == 0,
-            keys_only: self.has_bare_reads && self.random.u32(..8) == 0,
+            keys_only: self.kinds.bare_reads && self.random.u32(..8) == 0,
             ..RangeRequest::default()
         }
     }

@@ -1,14 +1,14 @@
 //! Members that apply what their leader has committed, each in its own time.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use etcd_watch_proto::etcdserverpb::Member;
 use tokio::sync::Notify;
 use tonic::Status;
 
-use super::shared::Shared;
+use super::shared::{Shared, lock};
 use crate::model::{Entry, ModelEtcd};
 
 /// How long a member waits until it has applied a write that it was asked for, as etcd does with its default election
@@ -25,7 +25,7 @@ pub(super) struct Follower {
 impl Follower {
     /// Waits until all that is committed by now is applied.
     pub(super) async fn catch_up(&self) {
-        let goal = self.applier.with(|state| state.committed);
+        let goal = self.applier.with(|state| state.committed());
         loop {
             let advanced = self.applier.advanced.notified();
             if self.applier.with(|state| state.applied) >= goal {
@@ -35,7 +35,7 @@ impl Follower {
         }
     }
 
-    /// The same for a write that was committed just now.
+    /// Like [`catch_up`](Self::catch_up), but gives up after etcd's time limit for a write.
     ///
     /// # Errors
     /// It takes too long.
@@ -65,8 +65,7 @@ struct State {
     waiting: VecDeque<(Duration, Entry)>,
     /// When the last entry is to be applied.
     last_due: Duration,
-    /// How many entries there were in all, and how many of them are applied.
-    committed: u64,
+    /// How many entries are applied.
     applied: u64,
     /// Nothing is applied while this is above 0.
     lags: u32,
@@ -74,6 +73,11 @@ struct State {
 }
 
 impl State {
+    /// How many entries there were in all.
+    fn committed(&self) -> u64 {
+        self.applied + self.waiting.len() as u64
+    }
+
     fn next_due(&self) -> Option<Duration> {
         self.waiting.front().filter(|_| self.lags == 0).map(|(due, _)| *due)
     }
@@ -81,20 +85,13 @@ impl State {
 
 impl Applier {
     pub(super) fn new(member: Member, timer: Arc<Notify>, slowest: Duration, rng: fastrand::Rng) -> Self {
-        let state = State {
-            waiting: VecDeque::new(),
-            last_due: Duration::ZERO,
-            committed: 0,
-            applied: 0,
-            lags: 0,
-            rng,
-        };
+        let state = State { waiting: VecDeque::new(), last_due: Duration::ZERO, applied: 0, lags: 0, rng };
         let slowest = u64::try_from(slowest.as_millis()).unwrap_or(u64::MAX);
         Self { member, timer, advanced: Notify::new(), slowest, state: Mutex::new(state) }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(&self.state))
     }
 
     /// The leader has committed entries.
@@ -104,7 +101,6 @@ impl Applier {
                 let due = now + Duration::from_millis(state.rng.u64(..=self.slowest));
                 state.last_due = state.last_due.max(due);
                 state.waiting.push_back((state.last_due, entry.clone()));
-                state.committed += 1;
             }
         });
         self.timer.notify_one();
@@ -148,8 +144,8 @@ impl Applier {
     #[cfg(feature = "sim")]
     pub(super) fn skip(&self) {
         self.with(|state| {
+            state.applied = state.committed();
             state.waiting.clear();
-            state.applied = state.committed;
         });
         self.advanced.notify_waiters();
     }

@@ -1,8 +1,8 @@
-//! Who may in: users, and the simple tokens that they are known by.
+//! Users of a cluster, and the simple tokens that identify them.
 //!
-//! As in etcd from 3.5.28 on, a cluster that has users answers nobody but them. Each member counts for itself how long it
-//! has not seen a token. A token is looked at when a call is made, when a watch is created, and when a lease is kept alive;
-//! a watch that runs goes on without it.
+//! As in etcd from 3.5.28 on, a cluster that has users answers only them. A token expires at a member that has not seen it
+//! for its time to live; each member counts by itself. A token is looked at when a call is made, when a watch is created,
+//! and when a lease is kept alive; a watch that runs goes on without it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -88,10 +88,10 @@ impl Guard {
     /// The same, for a call that every user may make.
     ///
     /// # Errors
-    /// It is nobody's.
+    /// The token is missing or unknown.
     pub(super) fn admit(self: &Arc<Self>, request: Request<()>) -> Result<Request<()>, Status> {
         let request = self.introduce(request);
-        caller(&request).map_or(Ok(()), |caller| caller.rights().map(|_| ()))?;
+        caller(&request).rights()?;
         Ok(request)
     }
 
@@ -108,7 +108,7 @@ impl Guard {
         Some(text)
     }
 
-    /// What the user may do that a member knows by this token. The member has seen the token then.
+    /// What the owner of this token may do. The call counts as a use of the token at this member.
     ///
     /// # Errors
     /// What etcd says of a token that is missing or unknown.
@@ -136,9 +136,12 @@ pub(super) struct Caller {
     member: usize,
 }
 
-/// Who makes a call, if somebody has been introduced.
-pub(super) fn caller<T>(request: &Request<T>) -> Option<Caller> {
-    request.extensions().get::<Caller>().cloned()
+/// Who makes a call.
+///
+/// # Panics
+/// The service is not behind [`introduce`](Guard::introduce).
+pub(super) fn caller<T>(request: &Request<T>) -> Caller {
+    request.extensions().get::<Caller>().cloned().expect("every service with callers introduces them")
 }
 
 /// Whether the caller may do this.
@@ -146,7 +149,7 @@ pub(super) fn caller<T>(request: &Request<T>) -> Option<Caller> {
 /// # Errors
 /// What etcd says if not.
 pub(super) fn permit<T: NeedsRights>(request: &Request<T>) -> Result<(), Status> {
-    caller(request).map_or(Ok(()), |caller| caller.permit(request.get_ref()))
+    caller(request).permit(request.get_ref())
 }
 
 impl Caller {

@@ -20,16 +20,27 @@ use crate::model::RangeStream;
 use super::guard::permit;
 use super::shared::Shared;
 use super::status::status;
+use super::users::NeedsRights;
 
 /// The KV service.
 #[derive(Debug)]
 pub(super) struct KvService(pub(super) Arc<Shared>);
 
+impl KvService {
+    /// Whether a request is served: its caller may make it, and the member takes it.
+    ///
+    /// # Errors
+    /// What etcd says if not.
+    fn admit<T: NeedsRights>(&self, request: &Request<T>) -> Result<(), Status> {
+        permit(request)?;
+        self.0.admit()
+    }
+}
+
 #[tonic::async_trait]
 impl Kv for KvService {
     async fn range(&self, request: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
-        permit(&request)?;
-        self.0.admit()?;
+        self.admit(&request)?;
         if !request.get_ref().serializable {
             self.0.catch_up().await;
         }
@@ -40,8 +51,7 @@ impl Kv for KvService {
     type RangeStreamStream = Chunks;
 
     async fn range_stream(&self, request: Request<RangeRequest>) -> Result<Response<Chunks>, Status> {
-        permit(&request)?;
-        self.0.admit()?;
+        self.admit(&request)?;
         let request = request.into_inner();
         let counters = &self.0.range_streams;
         if !self.0.with_model(|model| model.config().has_range_stream()) {
@@ -69,8 +79,7 @@ impl Kv for KvService {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        permit(&request)?;
-        self.0.admit()?;
+        self.admit(&request)?;
         self.0.write(|model| model.put(request.get_ref())).await.map(Response::new)
     }
 
@@ -78,14 +87,12 @@ impl Kv for KvService {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
-        permit(&request)?;
-        self.0.admit()?;
+        self.admit(&request)?;
         self.0.write(|model| model.delete_range(request.get_ref())).await.map(Response::new)
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        permit(&request)?;
-        self.0.admit()?;
+        self.admit(&request)?;
         let txn = request.get_ref();
         if !reads(txn, |_| true) {
             return self.0.write(|model| model.txn(txn)).await.map(Response::new);
@@ -100,8 +107,7 @@ impl Kv for KvService {
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
-        permit(&request)?;
-        self.0.admit()?;
+        self.admit(&request)?;
         self.0.write(|model| model.compact(request.get_ref())).await.map(Response::new)
     }
 }

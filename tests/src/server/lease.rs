@@ -50,7 +50,7 @@ impl Lease for LeaseService {
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
             while let Ok(Some(request)) = requests.message().await {
-                let admitted = caller.as_ref().map_or(Ok(()), |caller| caller.rights().map(|_| ()));
+                let admitted = caller.rights().map(|_| ());
                 let reply = shared.check_leader().and(admitted).map(|()| keep_alive(&shared, &request));
                 let is_last = reply.is_err();
                 if answers.send(reply).await.is_err() || is_last {

@@ -1,7 +1,7 @@
 //! An etcd to test against, in the process: a gRPC server around [`ModelEtcd`].
 //!
 //! It speaks enough of etcd's API for clients, and for `etcdctl`: KV, Watch, Lease, the status of the
-//! member and the list of members.
+//! member and the list of members, and `Authenticate`, if it has users; with followers it is one member of several.
 
 mod follower;
 mod guard;
@@ -47,6 +47,8 @@ use shared::Shared;
 
 #[cfg(feature = "sim")]
 pub(crate) use orders::Orders;
+#[cfg(feature = "sim")]
+pub(crate) use shared::lock;
 pub use users::Users;
 
 /// How much larger than the largest request a message may be.
@@ -185,7 +187,7 @@ impl EmbeddedEtcd {
         serve_connection(socket, routes(&self.shared, &self.guard))
     }
 
-    /// The same, by a member that follows orders.
+    /// Serves one connection, with the faults that `orders` asks for.
     #[cfg(feature = "sim")]
     pub(crate) fn serve_by<S>(
         &self,
@@ -223,7 +225,8 @@ impl EmbeddedEtcd {
         self.shared.set_leader(id);
     }
 
-    /// A follower applies nothing, or, if not `lags`, one such fault less keeps it from that.
+    /// Begins (`true`) or ends (`false`) one fault that keeps a follower from applying anything. It applies again when all
+    /// of them have ended.
     #[cfg(feature = "sim")]
     pub(crate) fn set_lagging(&self, lags: bool) {
         match self.shared.applier() {

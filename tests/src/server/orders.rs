@@ -18,9 +18,9 @@ pub(crate) struct Orders {
 struct State {
     farewell: Option<Farewell>,
     is_stalled: bool,
-    /// So many calls are still to be refused.
+    /// How many calls are still to be refused.
     refusals: u32,
-    /// So many answers are still to be lost.
+    /// How many answers are still to be lost.
     losses: u32,
     connection: Option<Waker>,
     /// The streams that are open, by their ids.
@@ -63,7 +63,7 @@ impl Orders {
         self.change(|state| state.farewell = Some(Farewell::Abrupt(code)));
     }
 
-    /// From now on the client may send nothing in its streams, or again.
+    /// Whether the client is kept from sending anything in its streams.
     pub(crate) fn stall(&self, is_stalled: bool) {
         self.change(|state| state.is_stalled = is_stalled);
     }
@@ -78,8 +78,8 @@ impl Orders {
         lock(&self.state).losses = answers;
     }
 
-    /// Resets the open streams with this code, or only the nth of them; how many that were.
-    pub(crate) fn reset(&self, nth: Option<usize>, code: u32) -> usize {
+    /// Resets the open streams with this code, or only the nth of them.
+    pub(crate) fn reset(&self, nth: Option<usize>, code: u32) {
         let mut state = lock(&self.state);
         let open = state.streams.len();
         let (skip, take) = match nth {
@@ -95,7 +95,6 @@ impl Orders {
             .collect();
         drop(state);
         wakers.into_iter().for_each(Waker::wake);
-        take
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

@@ -182,6 +182,7 @@ impl Shared {
                 model.handle_timeout(now);
             }
         }
+        // Before `work`, which may copy the model for a follower, with these entries in it, or replace it, with its log.
         self.commit(now, &model.take_log());
         let result = work(&mut model);
         self.commit(now, &model.take_log());
@@ -236,7 +237,7 @@ impl Shared {
         !lock(&self.readers).is_empty()
     }
 
-    /// A leader is found, or, without an id, lost, with the watch streams.
+    /// Sets the leader's member id. Without one, watch streams end.
     #[cfg(feature = "sim")]
     pub(super) fn set_leader(&self, id: Option<u64>) {
         self.is_leaderless.store(id.is_none(), Ordering::Release);
@@ -294,6 +295,6 @@ impl Shared {
 }
 
 /// A panic in a test's closure says enough; it needn't become a second one here.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use etcd_watch_core::KeyRange;
 use etcd_watch_proto::etcdserverpb::request_op::Request as Operation;
 use etcd_watch_proto::etcdserverpb::{
     CompactionRequest, DeleteRangeRequest, PutRequest, RangeRequest, TxnRequest, WatchCreateRequest,
@@ -121,24 +122,13 @@ impl Rights {
             [] => true,
             [0] => false,
             // The end itself is not in the range: that of the prefix, say.
-            end => end <= &*after(prefix),
+            end => match &KeyRange::prefix(prefix).end()[..] {
+                b"\0" => true,
+                last => end <= last,
+            },
         };
         key.starts_with(prefix) && ends_within
     }
-}
-
-/// What comes after all keys with this prefix.
-fn after(prefix: &[u8]) -> Vec<u8> {
-    let mut end = prefix.to_vec();
-    while end.last() == Some(&u8::MAX) {
-        end.pop();
-    }
-    match end.last_mut() {
-        Some(last) => *last += 1,
-        // There is no such key, but this one comes after all that anybody uses.
-        None => end = vec![u8::MAX; prefix.len() + 1],
-    }
-    end
 }
 
 /// A request that needs a right to its keys.

@@ -38,17 +38,12 @@ impl Watch for WatchService {
 type Responses = mpsc::Sender<Result<WatchResponse, Status>>;
 
 /// Serves one stream until its client or its member is gone.
-async fn serve(
-    shared: Arc<Shared>,
-    caller: Option<Caller>,
-    requests: Streaming<WatchRequest>,
-    responses: Responses,
-) {
+async fn serve(shared: Arc<Shared>, caller: Caller, requests: Streaming<WatchRequest>, responses: Responses) {
     let (stream, output) = shared.open_watch_stream();
     let room = Notify::new();
     tokio::select! {
         biased;
-        () = receive(&shared, caller.as_ref(), stream, requests, &room) => {}
+        () = receive(&shared, &caller, stream, requests, &room) => {}
         () = send(&shared, stream, &output, &room, &responses) => {}
         () = responses.closed() => {}
     }
@@ -58,7 +53,7 @@ async fn serve(
 /// Reads requests while there is room for the replies. A client that has said its last goes on listening.
 async fn receive(
     shared: &Shared,
-    caller: Option<&Caller>,
+    caller: &Caller,
     stream: ModelStream,
     mut requests: Streaming<WatchRequest>,
     room: &Notify,
@@ -69,7 +64,7 @@ async fn receive(
         }
         match requests.message().await {
             Ok(Some(request)) => {
-                let refusal = caller.and_then(|caller| caller.refusal(&request));
+                let refusal = caller.refusal(&request);
                 shared.with_model(|model| match refusal {
                     Some(reason) => model.refuse_watch_request(stream, request, &reason),
                     None => model.handle_watch_request(stream, request),

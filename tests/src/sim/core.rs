@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -16,6 +16,8 @@ use super::plan::Plan;
 use super::report::Cause;
 use super::server::ServerState;
 use super::transcript::Transcript;
+
+pub(super) use crate::server::lock;
 
 /// So many polls at one moment of virtual time are a livelock.
 const LIVELOCK_POLLS: u64 = 1_000_000;
@@ -37,7 +39,7 @@ pub(super) struct Core {
     pub(super) plan: Mutex<Plan>,
     cause: Mutex<Option<Cause>>,
     failed: Notify,
-    /// How long clients lived that are gone.
+    /// The sum of the lifetimes of clients that no longer exist.
     client_time: Mutex<Duration>,
     /// The run has ended: nothing may be started any more.
     is_over: AtomicBool,
@@ -54,7 +56,7 @@ struct Polls {
 
 impl Core {
     /// In the runtime of the run.
-    pub(super) fn new(seed: u64, latency: Duration) -> Self {
+    pub(super) fn new(seed: u64, latency: Duration, plan: Plan) -> Self {
         Self {
             seed,
             handle: Handle::current(),
@@ -65,7 +67,7 @@ impl Core {
             hosts: Mutex::default(),
             links: Mutex::default(),
             servers: Mutex::default(),
-            plan: Mutex::default(),
+            plan: Mutex::new(plan),
             cause: Mutex::default(),
             failed: Notify::new(),
             client_time: Mutex::default(),
@@ -176,11 +178,6 @@ impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core").field("seed", &self.seed).finish_non_exhaustive()
     }
-}
-
-/// A panic in a scenario says enough; it needn't become a second one here.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The words of a panic.

@@ -31,7 +31,7 @@ pub(super) fn name_of(member: usize) -> String {
 /// What is written is committed to the store, and each member applies it in its own time: within the network's latency,
 /// if nothing is wrong. A member answers a write when it has applied it, and a linearizable read when it has applied all
 /// that was committed before. Serializable reads and watches have what the member has applied. Leases are the store's
-/// own. Without a majority of its members the cluster has no leader, and answers nothing but that.
+/// own. Without a majority of its members the cluster has no leader: calls are refused and watch streams end.
 #[derive(Clone)]
 pub struct Etcd {
     inner: Arc<Inner>,
@@ -65,7 +65,7 @@ struct Member {
 /// A connection as a member has it.
 #[derive(Debug)]
 struct Served {
-    task: Option<AbortHandle>,
+    task: AbortHandle,
     orders: Arc<Orders>,
 }
 
@@ -147,17 +147,15 @@ impl Etcd {
     fn serve(&self, member: usize, id: u64, socket: Socket) {
         let orders = socket.take_orders(member);
         let serving = self.inner.members[member].serve_by(socket, &orders);
-        lock(&self.inner.state).members[member].connections.insert(id, Served { task: None, orders });
         let inner = Arc::downgrade(&self.inner);
+        let mut state = lock(&self.inner.state);
         let task = self.inner.core.handle.spawn(async move {
             serving.await;
             if let Some(inner) = inner.upgrade() {
                 lock(&inner.state).members[member].connections.remove(&id);
             }
         });
-        if let Some(served) = lock(&self.inner.state).members[member].connections.get_mut(&id) {
-            served.task = Some(task.abort_handle());
-        }
+        state.members[member].connections.insert(id, Served { task: task.abort_handle(), orders });
     }
 
     /// Stops a member as a crash does: its connections end, new ones are refused. It starts again when the fault ends,
@@ -172,11 +170,7 @@ impl Etcd {
         let ended = std::mem::take(&mut state.members[member].connections);
         let none_is_up = state.up() == 0;
         drop(state);
-        for served in ended.into_values() {
-            if let Some(task) = served.task {
-                task.abort();
-            }
-        }
+        ended.values().for_each(|served| served.task.abort());
         self.inner.members[member].halt();
         if none_is_up {
             self.inner.store.halt();
@@ -233,7 +227,7 @@ impl Etcd {
         })
     }
 
-    /// There is a leader if nothing keeps the members from it; each has a term of its own.
+    /// Elects a leader if faults allow one. Every new leader begins a new term.
     fn elect(&self) {
         let Inner { state, store, members, .. } = &*self.inner;
         let mut state = lock(state);
@@ -292,7 +286,7 @@ impl Etcd {
         self.inner.store.forget_tokens(member);
     }
 
-    /// Those who are let in.
+    /// The cluster's users.
     pub(super) fn users(&self) -> &Users {
         &self.inner.users
     }
@@ -367,16 +361,16 @@ impl Etcd {
     }
 
     /// Works on the store. What that changes reaches clients as if one of them had done it. A change of the
-    /// [configuration](ModelEtcd::config_mut) is one of all members, but for what they are called and where they are.
+    /// [configuration](ModelEtcd::config_mut) applies to all members, except their names, ids and URLs.
     pub fn with_model<T>(&self, work: impl FnOnce(&mut ModelEtcd) -> T) -> T {
         let (result, changed) = self.inner.store.with_model(|model| {
             let before = model.config().clone();
             let result = work(model);
-            (result, Some(model.config().clone()).filter(|config| *config != before))
+            (result, (*model.config() != before).then(|| model.config().clone()))
         });
-        for (server, member) in self.inner.members.iter().zip(0..) {
-            if let Some(config) = &changed {
-                server.with_model(|model| *model.config_mut() = config_of(member, config));
+        if let Some(config) = changed {
+            for (server, member) in self.inner.members.iter().zip(0..) {
+                server.with_model(|model| *model.config_mut() = config_of(member, &config));
             }
         }
         result
@@ -391,7 +385,7 @@ impl Etcd {
     }
 }
 
-/// A member is like the store, but for what it is called and where it is.
+/// The store's configuration applies to all members, except their names, ids and URLs.
 fn config_of(member: usize, store: &ModelConfig) -> ModelConfig {
     let member_id = store.member_id + member as u64;
     ModelConfig { member_id, name: name_of(member), client_urls: vec![url(member)], ..store.clone() }

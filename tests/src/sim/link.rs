@@ -268,9 +268,7 @@ impl Link {
     }
 
     fn reset(&self, nth: Option<usize>, code: u32) {
-        self.each_member(|orders| {
-            orders.reset(nth, code);
-        });
+        self.each_member(|orders| orders.reset(nth, code));
     }
 
     /// Has the member refuse the next so many calls on each open connection, by `REFUSED_STREAM`: nothing is done for them.

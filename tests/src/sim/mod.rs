@@ -44,7 +44,7 @@
 //! | `world`, `etcd`, `host`, `link` | what a scenario works with |
 //! | `server` | servers of a scenario's own, beside the cluster |
 //! | `storm`, `fault` | faults that come by themselves, and that last |
-//! | `plan`, `shrink` | the faults of a storm, and fewer of them |
+//! | `plan`, `shrink` | the faults that a storm has drawn; finding the few that a failure needs |
 //! | `runtime`, `gate` | the client's runtime; tasks that are frozen and killed |
 //! | `socket` | bytes under way |
 //! | `core`, `transcript`, `report` | what all share; what is told of a run |
@@ -191,8 +191,7 @@ impl Sim {
         let runtime = builder.enable_time().start_paused(true).build().expect("a runtime needs nothing");
         let (core, ended) = {
             let _entered = runtime.enter();
-            let core = Arc::new(core::Core::new(seed, self.latency));
-            *core::lock(&core.plan) = plan;
+            let core = Arc::new(core::Core::new(seed, self.latency, plan));
             let etcd = Etcd::new(&core, self.members, self.model.clone(), self.users.clone());
             let world = World::new(core.clone(), etcd);
             let ended =

@@ -79,10 +79,10 @@ impl Sim {
     {
         let (result, drawn) = self.run_planned(seed, Plan::default(), &mut scenario);
         let failure = *result.err()?;
-        let (of, reason) = (drawn.len(), reason(&failure.cause));
+        let (of, why) = (drawn.len(), reason(&failure.cause));
         let (faults, failure) = shortest(drawn, failure, runs, |faults| {
             let result = self.run_with_faults(seed, faults, &mut scenario);
-            result.err().map(|failure| *failure).filter(|failure| self::reason(&failure.cause) == reason)
+            result.err().map(|failure| *failure).filter(|failure| reason(&failure.cause) == why)
         });
         Some(Shrunk { faults, of, failure })
     }

@@ -39,7 +39,7 @@ pub enum FaultKind {
     Compaction,
     /// A host's tasks are starved.
     Freeze,
-    /// A host is suspended, for up to half an hour.
+    /// A host is suspended, for up to 35 minutes.
     Suspend,
     /// The streams of a connection are reset, or one of them.
     Reset,
@@ -312,7 +312,7 @@ fn code(rng: &mut fastrand::Rng) -> u64 {
     CODES[rng.usize(..CODES.len())]
 }
 
-/// A random number of a random size.
+/// A random number of a random size: from `least` to about the power of two at or below `most`.
 fn between(rng: &mut fastrand::Rng, least: u64, most: u64) -> u64 {
     let bits = rng.u32(least.max(1).ilog2()..=most.ilog2());
     rng.u64(..=(1_u64 << bits)).saturating_add(least).min(most)

@@ -171,7 +171,7 @@ pub(crate) struct Callers(JoinSet<()>);
 
 impl Callers {
     pub(crate) fn start(recorder: &Recorder, endpoints: &[String], seed: u64, lasts: Duration) -> Self {
-        let kinds = Kinds { leases: true, renewals: true, past: true, given_up: 25 };
+        let kinds = Kinds { leases: true, renewals: true, past: true, bare_reads: true, given_up: 25 };
         let end = Instant::now() + lasts;
         let mut tasks = JoinSet::new();
         for on in On::ALL {

@@ -4,12 +4,10 @@ use std::time::Duration;
 
 use etcd_watch_client::cache::CacheRequest;
 use etcd_watch_client::concurrency::Session;
-use etcd_watch_client::{
-    BoxError, CallOptions, Client, CloseReason, Get, KeyRange, Put, Watch, WatchRequest,
-};
-use etcd_watch_testkit::checks::{Received, Watched, check};
+use etcd_watch_client::{BoxError, CallOptions, Client, CloseReason, Get, KeyRange, Put, WatchRequest};
 use etcd_watch_testkit::sim::{Etcd, Fault, World};
 
+use crate::scenarios::watch::{is_the_history, until_last};
 use crate::well;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -122,18 +120,6 @@ fn a_watch_on_a_member_that_lags_is_told_everything_late() {
     });
 }
 
-/// Everything that a watch is told until the value `last`.
-async fn all(mut watch: Watch) -> Result<Vec<Received>, BoxError> {
-    let mut received = Vec::new();
-    while let Some(response) = watch.try_next().await? {
-        received.push(Received::from(&response));
-        if response.events().any(|event| event.value() == b"last") {
-            break;
-        }
-    }
-    Ok(received)
-}
-
 /// Makes the two members that don't serve the watch lag, lets the third one tell it more, and stops that one.
 async fn fail_over(world: &World) -> Result<Fault, BoxError> {
     let etcd = world.etcd().clone();
@@ -160,17 +146,14 @@ fn a_watch_that_comes_from_an_up_to_date_member_to_those_that_lag_gets_everythin
         well(seed, |world| async move {
             let client = world.client().connect().await?;
             let request = WatchRequest::new(KeyRange::key("k")).start_revision(1).prev_kv(true);
-            let watching = tokio::spawn(all(client.watch(request)?));
+            let watching = tokio::spawn(until_last(client.watch(request)?));
             world.etcd().put("k", "first");
             world.sleep(SECOND).await;
             let _stopped = fail_over(&world).await?;
             let last = world.etcd().put("k", "last");
             let received = watching.await??;
             assert!(world.now() >= 15 * SECOND, "{:?}", world.now());
-            let watched =
-                Watched { from: 1, through: last, prev_kv: true, ..Watched::range(&KeyRange::key("k")) };
-            check(&world.etcd().history(), &watched, &received).map_err(|broken| broken[0].to_string())?;
-            Ok(())
+            is_the_history(world.etcd(), &KeyRange::key("k"), last, &received)
         });
     }
 }

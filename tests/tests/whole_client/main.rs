@@ -20,9 +20,15 @@ mod users;
 
 use std::env;
 use std::ops::Range;
+use std::time::Duration;
 
 use etcd_watch_client::BoxError;
-use etcd_watch_testkit::sim::{self, World};
+use etcd_watch_testkit::sim::{self, Report, World};
+
+use scenarios::Scenario;
+
+/// How long faults come in the scenarios that go on for as long as they are told to: an hour by `simulate-client`.
+const LASTS: Duration = Duration::from_secs(120);
 
 fn number(variable: &str, default: u64) -> u64 {
     let Ok(value) = env::var(variable) else { return default };
@@ -35,7 +41,13 @@ fn seeds(count: u64) -> Range<u64> {
     first..first + number("WHOLE_CLIENT_SEEDS", count)
 }
 
+/// The scenario of that name.
+fn named(name: &str) -> Scenario {
+    let scenario = scenarios::ALL.into_iter().find(|(known, _)| *known == name);
+    scenario.expect("a scenario").1
+}
+
 /// A run that ends well.
-fn well<S: Future<Output = Result<(), BoxError>>>(seed: u64, scenario: impl FnOnce(World) -> S) {
-    sim::run(seed, scenario).unwrap_or_else(|failure| panic!("{failure}"));
+fn well<S: Future<Output = Result<(), BoxError>>>(seed: u64, scenario: impl FnOnce(World) -> S) -> Report {
+    sim::run(seed, scenario).unwrap_or_else(|failure| panic!("{failure}"))
 }

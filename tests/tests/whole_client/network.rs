@@ -35,7 +35,7 @@ fn a_partition_holds_everything_back_and_lets_it_through_afterwards() {
 
 #[test]
 fn members_without_a_leader_are_not_connected_to_again_for_each_attempt() {
-    let report = Sim::new().run(1, |world| async move {
+    let report = well(1, |world| async move {
         let client = world.client().connect().await?;
         let leaderless = world.etcd().lose_leader();
         let error = client.put("k", "v").await.expect_err("there is no leader");
@@ -45,14 +45,14 @@ fn members_without_a_leader_are_not_connected_to_again_for_each_attempt() {
         client.put("k", "v").await?;
         Ok(())
     });
-    let connections = report.unwrap_or_else(|failure| panic!("{failure}")).counts.connections;
+    let connections = report.counts.connections;
     // Some thirty attempts are made, four at most on a connection.
     assert!(connections <= 12, "{connections} connections");
 }
 
 #[test]
 fn the_only_member_that_is_up_is_not_connected_to_again_for_each_attempt() {
-    let report = Sim::new().run(1, |world| async move {
+    let report = well(1, |world| async move {
         let client = world.client().connect().await?;
         let etcd = world.etcd().clone();
         let stopped = [etcd.stop(1), etcd.stop(2)];
@@ -63,14 +63,14 @@ fn the_only_member_that_is_up_is_not_connected_to_again_for_each_attempt() {
         client.put("k", "v").await?;
         Ok(())
     });
-    let connections = report.unwrap_or_else(|failure| panic!("{failure}")).counts.connections;
+    let connections = report.counts.connections;
     assert!(connections <= 12, "{connections} connections");
 }
 
 #[test]
 fn watch_streams_go_on_over_the_connections_they_have_while_there_is_no_leader() {
     for runs_before in [false, true] {
-        let report = Sim::new().run(1, |world| async move {
+        let report = well(1, |world| async move {
             let client = world.client().connect().await?;
             let mut watch = client.watch(WatchRequest::new(KeyRange::key("k")).start_revision(1))?;
             let mut took = 0;
@@ -85,7 +85,7 @@ fn watch_streams_go_on_over_the_connections_they_have_while_there_is_no_leader()
             took += watch.try_next().await?.map_or(0, |response| response.len());
             if took == usize::from(runs_before) + 1 { Ok(()) } else { Err(format!("{took} events").into()) }
         });
-        let connections = report.unwrap_or_else(|failure| panic!("{failure}")).counts.connections;
+        let connections = report.counts.connections;
         // Some thirty attempts are made, four at most on a connection.
         assert!(connections <= 14, "{connections} connections; runs before: {runs_before}");
     }

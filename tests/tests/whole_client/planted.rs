@@ -1,13 +1,10 @@
 //! Services and clients with a bug that seeds have to find.
 
-use std::time::Duration;
-
-use crate::scenarios;
+use crate::{LASTS, scenarios};
 
 /// Each is found, for the right reason, by one of a few seeds.
 #[test]
 fn planted_bugs_are_found() {
-    const LASTS: Duration = Duration::from_secs(120);
     for (what, told, scenario) in scenarios::PLANTED {
         let failure = scenarios::run(scenario, LASTS, 0..20).err();
         let failure = failure.unwrap_or_else(|| panic!("{what}: not found"));

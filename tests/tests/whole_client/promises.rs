@@ -1,16 +1,10 @@
 //! What the client promises, under every fault, with a few seeds.
 
-use std::time::Duration;
-
 use crate::scenarios::register::{self, Additions, Holder};
-use crate::{scenarios, seeds};
-
-/// How long faults come in the scenarios that go on for as long as they are told to: an hour by `simulate-client`.
-const LASTS: Duration = Duration::from_secs(120);
+use crate::{LASTS, named, scenarios, seeds};
 
 fn hold(name: &str, count: u64) {
-    let (_, scenario) = scenarios::ALL.into_iter().find(|(known, _)| *known == name).expect("a scenario");
-    match scenarios::run(scenario, LASTS, seeds(count)) {
+    match scenarios::run(named(name), LASTS, seeds(count)) {
         Ok(report) => println!("{name}: {report}"),
         Err(failure) => panic!("{name}: {failure}"),
     }

@@ -6,7 +6,8 @@ use etcd_watch_client::concurrency::Session;
 use etcd_watch_client::{BoxError, CallError, CloseReason, Code, KeyRange, Put, Txn, WatchRequest};
 use etcd_watch_testkit::sim::{FaultKind, Faults, Report, Sim, Users, World};
 
-use crate::{scenarios, seeds};
+use crate::scenarios::sim;
+use crate::{LASTS, named, seeds, well};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -131,16 +132,13 @@ fn a_storm_expires_tokens_where_there_are_users_and_only_there() {
         Ok(())
     };
     assert!(run(5, storm).counts.faults > 5);
-    let without = Sim::new().run(5, storm).unwrap_or_else(|failure| panic!("{failure}"));
-    assert_eq!(without.counts.faults, 0);
+    assert_eq!(well(5, storm).counts.faults, 0);
 }
 
 fn hold(name: &str, count: u64) {
     let users = Users::new().user("root", "secret").token_ttl(5 * SECOND);
-    let (_, scenario) = scenarios::ALL.into_iter().find(|(known, _)| *known == name).expect("a scenario");
-    // Hosts may be suspended for an hour at a time.
-    let sim = Sim::new().limit(7 * 86_400 * SECOND).users(users);
-    match sim.run_seeds(seeds(count), |world| scenario(world, 120 * SECOND)) {
+    let scenario = named(name);
+    match sim().users(users).run_seeds(seeds(count), |world| scenario(world, LASTS)) {
         Ok(report) => println!("{name} with users: {report}"),
         Err(failure) => panic!("{name} with users: {failure}"),
     }

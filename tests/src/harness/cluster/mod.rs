@@ -53,7 +53,7 @@ pub struct EtcdCluster {
     members: Vec<EtcdServer>,
     /// The numbers that no member has.
     free: BTreeSet<usize>,
-    /// Who its first members were; its id is made of theirs.
+    /// The numbers of its first members. The cluster's id is computed from theirs.
     first: Vec<usize>,
     network: PeerNetwork,
 }

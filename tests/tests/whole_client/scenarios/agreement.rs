@@ -1,8 +1,8 @@
 //! Watches of the same keys agree on their history.
 
 use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicI64, Ordering},
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 use std::time::Duration;
 
@@ -10,16 +10,15 @@ use etcd_watch_binaries::Version;
 use etcd_watch_client::{
     BoxError, Client, Filters, KeyRange, Overflow, Recovery, StreamOptions, WatchRequest,
 };
-use etcd_watch_proto::etcdserverpb::{
-    DeleteRangeRequest, PutRequest, RequestOp, TxnRequest, request_op::Request,
-};
+use etcd_watch_proto::etcdserverpb::{DeleteRangeRequest, PutRequest, request_op::Request};
 use etcd_watch_testkit::checks::{Change, Checker, Received, Verdict, WatchLog, Watched, agree};
 use etcd_watch_testkit::model::ModelConfig;
 use etcd_watch_testkit::sim::{Task, World};
 
-use super::stage::{Site, Stage};
+use super::stage::{Site, Stage, lock};
 use super::told::Told;
 use super::trouble::up_to;
+use super::truth;
 
 /// After faults have stopped, each watch is at the store's revision within this time, if something is written now and then:
 /// after a reconnect to a quiet store a watch begins beyond its revision, and etcd tells no progress on its stream.
@@ -32,13 +31,13 @@ const ASKS_EVERY: Duration = Duration::from_secs(2);
 struct Logs {
     /// By watch; one that could not go on where it was has several, of which the last goes on.
     logs: Arc<Mutex<Vec<WatchLog>>>,
-    /// The revision that each has to reach, once faults have stopped.
-    target: Arc<AtomicI64>,
+    /// Whether faults have stopped.
+    is_calm: Arc<AtomicBool>,
 }
 
 impl Logs {
     fn with<T>(&self, work: impl FnOnce(&mut Vec<WatchLog>) -> T) -> T {
-        work(&mut self.logs.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(&self.logs))
     }
 
     /// Another log; its place.
@@ -55,7 +54,7 @@ impl Logs {
 
     /// Whether faults have stopped.
     fn is_calm(&self) -> bool {
-        self.target.load(Ordering::Relaxed) > 0
+        self.is_calm.load(Ordering::Relaxed)
     }
 }
 
@@ -166,22 +165,20 @@ fn write(world: &World, rng: &mut fastrand::Rng) {
     let mut keys: Vec<u8> = (b'0'..b'8').collect();
     rng.shuffle(&mut keys);
     keys.truncate(rng.usize(1..4));
-    let mut op = |digit: u8| {
+    let op = |digit: u8| {
         let key = [b"watched/", &[digit][..]].concat().into();
-        let request = match rng.u8(..4) {
+        match rng.u8(..4) {
             0 => Request::RequestDeleteRange(DeleteRangeRequest { key, ..DeleteRangeRequest::default() }),
             _ => {
                 let value = vec![b'v'; rng.usize(..2000)].into();
                 Request::RequestPut(PutRequest { key, value, ..PutRequest::default() })
             }
-        };
-        RequestOp { request: Some(request) }
+        }
     };
-    let txn = TxnRequest { success: keys.into_iter().map(&mut op).collect(), ..TxnRequest::default() };
-    world.etcd().with_model(|model| model.txn(&txn)).expect("a lawful transaction");
+    truth::write(world.etcd(), keys.into_iter().map(op));
 }
 
-/// The members are of a version at random, and cut responses into fragments.
+/// All members are of one version, chosen at random. They cut responses into fragments.
 fn set_up(world: &World, rng: &mut fastrand::Rng) {
     const VERSIONS: [Version; 4] =
         [Version::new(3, 4, 40), Version::new(3, 5, 30), Version::new(3, 6, 16), Version::new(3, 7, 3)];
@@ -232,7 +229,7 @@ pub(super) async fn watches_agree(stage: Stage, watches: Watches) -> Result<(), 
         world.sleep(Duration::from_millis(50)).await;
     }
     let (calm, target) = (world.now(), world.etcd().revision());
-    logs.target.store(target, Ordering::Relaxed);
+    logs.is_calm.store(true, Ordering::Relaxed);
     let is_through = |logs: &mut Vec<WatchLog>| {
         let going_on = logs.iter().filter(|log| !log.has_ended()).count();
         going_on == count && logs.iter().all(|log| log.is_through(target))

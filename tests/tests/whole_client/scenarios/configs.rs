@@ -2,12 +2,13 @@
 
 use etcd_watch_client::config::Config;
 use etcd_watch_client::{BoxError, Client};
-use etcd_watch_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
+use etcd_watch_proto::etcdserverpb::{PutRequest, request_op::Request};
 use etcd_watch_testkit::checks::StateAt;
 use etcd_watch_testkit::sim::{Etcd, World};
 
 use super::stage::{Site, Stage, soon};
 use super::trouble::up_to;
+use super::truth;
 
 /// How a service reads its configuration.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,11 +74,10 @@ impl Truth {
 
 fn write(etcd: &Etcd, a: &str, b: &str) {
     let put = |key: &'static str, value: &str| {
-        let put = PutRequest { key: key.into(), value: value.to_owned().into(), ..PutRequest::default() };
-        RequestOp { request: Some(Request::RequestPut(put)) }
+        let (key, value) = (key.into(), value.to_owned().into());
+        Request::RequestPut(PutRequest { key, value, ..PutRequest::default() })
     };
-    let txn = TxnRequest { success: vec![put("conf/a", a), put("conf/b", b)], ..TxnRequest::default() };
-    etcd.with_model(|model| model.txn(&txn)).expect("a lawful transaction");
+    truth::write(etcd, [put("conf/a", a), put("conf/b", b)]);
 }
 
 /// A configuration is read whenever it changes, while it is written, spoilt and deleted, up to `pause` milliseconds after

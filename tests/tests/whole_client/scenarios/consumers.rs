@@ -1,15 +1,16 @@
 //! A consumer whose process is killed again and again, and goes on behind its checkpoint.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use etcd_watch_client::{BoxError, Client, KeyRange, WatchRequest};
-use etcd_watch_proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
+use etcd_watch_proto::etcdserverpb::{PutRequest, request_op::Request};
 use etcd_watch_testkit::sim::{Etcd, Host};
 
-use super::stage::Stage;
+use super::stage::{Stage, lock};
 use super::trouble::up_to;
+use super::truth;
 
 /// When a consumer saves its checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,7 +31,7 @@ struct Disk {
 type Shared = Arc<Mutex<Disk>>;
 
 fn with<T>(disk: &Shared, work: impl FnOnce(&mut Disk) -> T) -> T {
-    work(&mut disk.lock().unwrap_or_else(PoisonError::into_inner))
+    work(&mut lock(disk))
 }
 
 /// The consumer's process is killed now and then; in the end it has seen everything. The storm must not compact.
@@ -65,9 +66,7 @@ pub(super) async fn everything_is_seen(stage: Stage, host: Host, saves: Saves) -
 /// Three keys at one revision.
 fn write(etcd: &Etcd) {
     let put = |key: u8| PutRequest { key: vec![b'k', b'0' + key].into(), ..PutRequest::default() };
-    let op = |key| RequestOp { request: Some(Request::RequestPut(put(key))) };
-    let txn = TxnRequest { success: (0..3).map(op).collect(), ..TxnRequest::default() };
-    etcd.with_model(|model| model.txn(&txn)).expect("a lawful transaction");
+    truth::write(etcd, (0..3).map(|key| Request::RequestPut(put(key))));
 }
 
 /// Works on events, and goes on behind the checkpoint.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{
-    Arc, Mutex, PoisonError,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
 use std::time::Duration;
@@ -13,7 +13,7 @@ use etcd_watch_client::{BoxError, Client, Put};
 use etcd_watch_testkit::checks::StateAt;
 use etcd_watch_testkit::sim::{Etcd, FaultKind, Faults, Host, World};
 
-use super::stage::{Site, Stage, soon};
+use super::stage::{Site, Stage, lock, soon};
 use super::trouble::{stand_still, up_to};
 use super::truth::keys;
 
@@ -84,8 +84,7 @@ pub(super) async fn follow_the_leases(stage: Stage, instances: Instances) -> Res
         supervisor.await??;
     }
     world.sleep(Duration::from_secs(60)).await;
-    let (listed, alive) =
-        (listed(world.etcd()), alive.lock().unwrap_or_else(PoisonError::into_inner).clone());
+    let (listed, alive) = (listed(world.etcd()), lock(&alive).clone());
     if listed != alive {
         return Err(format!("a minute after calm {listed:?} are listed: {alive:?} are alive").into());
     }
@@ -152,7 +151,7 @@ impl Supervisor {
     }
 
     fn with_alive(&self, change: impl FnOnce(&mut BTreeSet<String>) -> bool) {
-        change(&mut self.alive.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.alive));
     }
 }
 

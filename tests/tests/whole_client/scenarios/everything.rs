@@ -25,8 +25,8 @@ use super::trouble::{run_processes, stand_still_in_turn};
 /// The time to live of sessions and registrations.
 const TTL: Duration = Duration::from_secs(12);
 
-/// All faults but one: a host that is suspended for an hour does nothing while the storm lasts, so hosts are suspended by
-/// parts, for less.
+/// All faults but one: a storm suspends hosts for up to 35 minutes, which may be all of its own time. So hosts are suspended
+/// by parts, for less.
 fn storm() -> Faults {
     Faults::all().without(FaultKind::Suspend).every(Duration::from_secs(3))
 }

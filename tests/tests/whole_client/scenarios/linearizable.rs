@@ -99,7 +99,7 @@ pub(super) async fn calls_are_those_of_one_store(stage: Stage, calls: Calls) -> 
 
 async fn call(stage: Stage, recorded: RecordedClient, cache: Cache, pause: u64) {
     let mut rng = stage.world().rng();
-    let kinds = Kinds { leases: true, renewals: true, past: true, given_up: 25 };
+    let kinds = Kinds { leases: true, renewals: true, past: true, bare_reads: true, given_up: 25 };
     let mut workload = Workload::new(recorded, PREFIX, KEYS, kinds, rng.u64(..));
     while !stage.is_calm() {
         let _gone_by = tokio::time::timeout(PATIENCE, workload.step(Some(&cache))).await;

@@ -20,7 +20,7 @@ mod stage;
 mod told;
 mod trouble;
 mod truth;
-mod watch;
+pub(crate) mod watch;
 
 use std::time::Duration;
 
@@ -34,10 +34,10 @@ use elections::Candidate;
 use linearizable::Puts;
 use queue::Contender;
 use sessions::Service;
-use stage::sim;
 use told::Told;
 
 pub(crate) use planted::PLANTED;
+pub(crate) use stage::sim;
 
 /// A promise, and what checks it, under faults for so long.
 pub(crate) type Scenario = fn(World, Duration) -> BoxFuture<'static, Result<(), BoxError>>;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use etcd_watch_client::concurrency::{Session, SessionLost};
@@ -10,7 +10,7 @@ use etcd_watch_client::{BoxError, LeaseLost, Runtime as _};
 use etcd_watch_proto::etcdserverpb::LeaseRevokeRequest;
 use etcd_watch_testkit::sim::{Host, World};
 
-use super::stage::{Site, Stage};
+use super::stage::{Site, Stage, lock};
 use super::trouble::{open_session, up_to};
 use super::truth::has_lease;
 
@@ -43,7 +43,7 @@ struct Fate {
 
 impl Sessions {
     fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<i64, Fate>) -> T) -> T {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(&self.0))
     }
 
     async fn open(&self, site: &Site, ttl: Duration) -> Session {
@@ -108,7 +108,10 @@ pub(super) async fn are_told_in_time(stage: Stage, services: Services) -> Result
     world.sleep(Duration::from_secs(60)).await;
     let (after, lost_after) = sessions.count();
     if (before, lost_before) != (after, lost_after) || before == lost_before {
-        return Err(format!("{} sessions were lost in calm", lost_after - lost_before).into());
+        return Err(format!(
+            "after a minute of calm {lost_before} of {before} sessions were lost, after two {lost_after} of {after}"
+        )
+        .into());
     }
     if lost_before < least {
         return Err(format!("too little has happened: {lost_before} of {before} sessions were lost").into());

@@ -7,6 +7,7 @@ use etcd_watch_client::concurrency::{Mutex, Name, Session};
 use etcd_watch_testkit::sim::World;
 
 use super::stage::soon;
+use super::truth::has_lease;
 
 /// A host with a lock is suspended for a random time. Whenever it runs and believes to hold the lock, the lease is
 /// there; if it slept for longer than the lease lasts, it knows at once that the lock is lost, and another has it.
@@ -22,8 +23,7 @@ pub(super) async fn a_session_is_lost_when_its_host_wakes_up(world: World) -> Re
         let (laptop, world) = (laptop.clone(), world.clone());
         async move {
             while guard.is_held() {
-                let leases = etcd.with_model(|model| model.lease_leases().leases);
-                assert!(leases.iter().any(|held| held.id == lease), "believes to hold what has ended");
+                assert!(has_lease(&etcd, lease), "believes to hold what has ended");
                 laptop.sleep(Duration::from_millis(10)).await;
             }
             (world.now(), guard)

@@ -3,11 +3,11 @@
 //! A part is a future. It brings its actors onto hosts, which act while there is a storm; in calm it checks what has come
 //! of it. A scenario is one part or several, in one world and under one storm.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use etcd_watch_client::{BoxError, BoxFuture, Client};
+use etcd_watch_client::{BoxError, BoxFuture, Client, ClientBuilder};
 use etcd_watch_testkit::sim::{Faults, Host, Sim, World};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -48,8 +48,17 @@ impl Stage {
 
     /// A host with a client.
     pub(super) fn site(&self, name: &str) -> Result<Site, BoxError> {
+        self.site_with(name, |client| client)
+    }
+
+    /// A host with a client that has other settings.
+    fn site_with(
+        &self,
+        name: &str,
+        set: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Result<Site, BoxError> {
         let host = self.world.host(name);
-        let client = host.client().connect_lazy()?;
+        let client = set(host.client()).connect_lazy()?;
         Ok(Site { host, client })
     }
 
@@ -60,11 +69,7 @@ impl Stage {
 
     /// Hosts, each with a client that gives a call up after so long.
     pub(super) fn sites_within(&self, timeout: Duration, names: &[&str]) -> Result<Vec<Site>, BoxError> {
-        let site = |name: &&str| {
-            let host = self.world.host(name);
-            let client = host.client().request_timeout(timeout).connect_lazy()?;
-            Ok(Site { host, client })
-        };
+        let site = |name: &&str| self.site_with(name, |client| client.request_timeout(timeout));
         names.iter().map(site).collect()
     }
 }
@@ -76,8 +81,8 @@ pub(super) struct Site {
     pub(super) client: Client,
 }
 
-/// A simulation that goes on for as long as any scenario needs: hosts may be suspended for an hour at a time.
-pub(super) fn sim() -> Sim {
+/// A simulation that goes on for as long as any scenario needs: hosts may be suspended for up to 35 minutes at a time.
+pub(crate) fn sim() -> Sim {
     Sim::new().limit(Duration::from_secs(7 * 86_400))
 }
 
@@ -115,4 +120,9 @@ pub(super) async fn play(
 pub(super) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> Result<T, BoxError> {
     let waited = tokio::time::timeout(Duration::from_secs(300), future).await;
     waited.map_err(|_| format!("not within five minutes of calm: {what}").into())
+}
+
+/// A panic in a task says enough; it needn't become a second one here.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

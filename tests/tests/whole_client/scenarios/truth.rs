@@ -1,10 +1,11 @@
-//! What the store's history says of a queue of contenders, and what the store has at this moment.
+//! What the store's history says of a queue of contenders, what the store has at this moment, and writes at the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use etcd_watch_client::{BoxError, KeyRange};
+use etcd_watch_proto::etcdserverpb::{RequestOp, TxnRequest, request_op::Request};
 use etcd_watch_proto::mvccpb::KeyValue;
 use etcd_watch_testkit::linearizable::range_request;
 use etcd_watch_testkit::model::{EventKind, HistoryEvent};
@@ -24,6 +25,13 @@ pub(super) fn keys(etcd: &Etcd, prefix: &str) -> Vec<KeyValue> {
 /// Whether the lease exists at this moment.
 pub(super) fn has_lease(etcd: &Etcd, id: i64) -> bool {
     etcd.with_model(|model| model.lease_leases().leases).iter().any(|lease| lease.id == id)
+}
+
+/// Writes at the store itself, in one transaction.
+pub(super) fn write(etcd: &Etcd, requests: impl IntoIterator<Item = Request>) {
+    let op = |request| RequestOp { request: Some(request) };
+    let txn = TxnRequest { success: requests.into_iter().map(op).collect(), ..TxnRequest::default() };
+    etcd.with_model(|model| model.txn(&txn)).expect("a lawful transaction");
 }
 
 /// A claim in a queue, from its creation to its deletion.
