@@ -1,6 +1,7 @@
 //! What the programs of the bench share.
 
 pub mod meter;
+pub mod process;
 pub mod running;
 pub mod usage;
 

@@ -11,6 +11,7 @@ use etcd_watch_binaries::{GoTools, target_dir};
 use crate::{
     etcd,
     run::{cargo, program, run, succeeds},
+    tool::{Tool, tools},
 };
 
 /// Stands in for `protoc` where there is none.
@@ -60,12 +61,14 @@ fn peers() -> Result<PathBuf> {
 
 /// A compiler of .proto files in Rust, that takes the arguments of protoc. Built once.
 fn protox() -> Result<PathBuf> {
-    let root = target_dir().join("tools").join(format!("protox-{PROTOX}"));
-    let path = executable(&root.join("bin"), "protox");
-    if !path.exists() {
-        println!("protoc is not installed; building protox {PROTOX}");
-        let mut install = cargo(&["install", "protox", "--locked", "--features", "bin", "--version"]);
-        run(install.arg(format!("={PROTOX}")).arg("--root").arg(&root))?;
-    }
-    Ok(path)
+    let protox = Tool {
+        package: "protox",
+        executable: "protox",
+        // Older checkouts have a directory `protox` of another shape.
+        directory: "protox-cli",
+        version: PROTOX.to_owned(),
+        arguments: &["--features", "bin"],
+    };
+    println!("protoc is not installed: protox stands in for it");
+    protox.provide(&tools())
 }

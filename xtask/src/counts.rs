@@ -1,17 +1,13 @@
 //! `cargo xtask counts`: instructions and allocations of the core's hot paths, counted by gungraun under valgrind.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Instant,
-};
+use std::{path::PathBuf, process::Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use etcd_watch_binaries::{Staging, target_dir};
 
 use crate::{
     counted::Counted,
-    run::{cargo, program, run, seconds, succeeds},
+    run::{cargo, program, succeeds},
+    tool::{Tool, tools},
 };
 
 /// Counts, prints the tables of docs/performance.md, and fails if a count is above its limit. `arguments` are those of
@@ -39,16 +35,14 @@ pub(crate) fn has_valgrind() -> bool {
 
 /// The program that runs gungraun's benches, of the same version as the library that they are built with; built once.
 fn runner() -> Result<PathBuf> {
-    let version = library_version()?;
-    let tools = target_dir().join("tools");
-    let name = format!("gungraun-runner-{version}");
-    let executable = format!("gungraun-runner{}", std::env::consts::EXE_SUFFIX);
-    let path = tools.join(&name).join(&executable);
-    if !path.exists() {
-        println!("building gungraun-runner {version}");
-        build(&tools, &name, &executable, &version)?;
-    }
-    Ok(path)
+    let runner = Tool {
+        package: "gungraun-runner",
+        executable: "gungraun-runner",
+        directory: "gungraun-runner",
+        version: library_version()?,
+        arguments: &[],
+    };
+    runner.provide(&tools())
 }
 
 /// The version in `Cargo.lock`: the only place that says it.
@@ -64,23 +58,6 @@ fn library_version() -> Result<String> {
 /// The version in a package's id, such as `registry+https://github.com/rust-lang/crates.io-index#gungraun@0.20.0`.
 fn version_in(id: &str) -> Option<&str> {
     id.trim_end().rsplit_once('@').map(|(_, version)| version)
-}
-
-/// Builds the runner with Cargo, apart from everything else, and puts it where it is found in one step.
-fn build(tools: &Path, name: &str, executable: &str, version: &str) -> Result<()> {
-    let started = Instant::now();
-    // Removed at the end, with all that was built on the way.
-    let staging = Staging::new(tools)?;
-    let root = staging.dir("root")?;
-    let mut install = cargo(&["install", "gungraun-runner", "--locked", "--version"]);
-    install.arg(format!("={version}")).arg("--root").arg(&root);
-    install.arg("--target-dir").arg(staging.dir("build")?);
-    // It waits for valgrind, and has little to compute.
-    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
-    run(&mut install)?;
-    staging.publish_dir(&root.join("bin"), name, executable)?;
-    println!("built gungraun-runner {version} in {}", seconds(started.elapsed()));
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,16 +1,16 @@
 //! cargo-nextest, which runs the tests: the one of this machine, or else a pinned one that is built once.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
-    time::Instant,
 };
 
-use anyhow::{Context, Result, bail, ensure};
-use etcd_watch_binaries::{Staging, target_dir};
+use anyhow::{Context, Result, bail};
 
-use crate::run::{cargo, program, run, seconds};
+use crate::{
+    run::{cargo, program},
+    tool::{Tool, tools},
+};
 
 /// The version that is built where none is installed.
 const PINNED: Version = (0, 9, 151);
@@ -38,11 +38,10 @@ impl Nextest {
     /// # Errors
     /// If there is none and it can't be built; the error says what to do.
     pub(crate) fn provide() -> Result<Self> {
-        let tools = target_dir().join("tools");
         let installed = installed();
         let nextest = match installed {
             Some(version) if version >= OLDEST => Self::Installed(version),
-            _ => Self::Kept(kept(&tools, installed)?),
+            _ => Self::Kept(kept(&tools(), installed)?),
         };
         match &nextest {
             Self::Installed(version) => println!("using cargo-nextest {}, installed", dotted(*version)),
@@ -86,21 +85,25 @@ fn dotted((major, minor, patch): Version) -> String {
 
 /// The pinned one in the target directory; built now if it is not there yet.
 fn kept(tools: &Path, installed: Option<Version>) -> Result<PathBuf> {
-    let name = format!("nextest-{}", dotted(PINNED));
-    let executable = format!("cargo-nextest{}", std::env::consts::EXE_SUFFIX);
-    let path = tools.join(&name).join(&executable);
-    if !path.exists() {
+    let nextest = Tool {
+        package: "cargo-nextest",
+        executable: "cargo-nextest",
+        directory: "nextest",
+        version: dotted(PINNED),
+        // Without the default features: they include the one with which nextest replaces itself.
+        arguments: &["--no-default-features", "--features", "default-no-update"],
+    };
+    if !nextest.path(tools).exists() {
         match installed {
             Some(version) => println!(
-                "cargo-nextest {} is installed, but {} or newer is needed; building {}",
+                "cargo-nextest {} is installed, but {} or newer is needed",
                 dotted(version),
-                dotted(OLDEST),
-                dotted(PINNED)
+                dotted(OLDEST)
             ),
-            None => println!("cargo-nextest is not installed; building {}", dotted(PINNED)),
+            None => println!("cargo-nextest is not installed"),
         }
-        build(tools, &name, &executable).with_context(remedy)?;
     }
+    let path = nextest.provide(tools).with_context(remedy)?;
     match version_told_by(&mut program(&path, &["nextest", "--version"])) {
         Some(PINNED) => Ok(path),
         _ => bail!("{} doesn't run here: remove its directory, and it is built again", path.display()),
@@ -117,33 +120,10 @@ fn remedy() -> String {
     )
 }
 
-/// Builds the pinned one with Cargo, apart from everything else, and puts it where it is found in one step.
-fn build(tools: &Path, name: &str, executable: &str) -> Result<()> {
-    let started = Instant::now();
-    // Removed at the end, with all that was built on the way.
-    let staging = Staging::new(tools)?;
-    let root = staging.dir("root")?;
-    let mut install = cargo(&["install", "cargo-nextest", "--locked"]);
-    // Without the default features: they include the one with which nextest replaces itself.
-    install.arg("--version").arg(format!("={}", dotted(PINNED)));
-    install.args(["--no-default-features", "--features", "default-no-update"]);
-    install.arg("--root").arg(&root).arg("--target-dir").arg(staging.dir("build")?);
-    // Without optimizations it is built in 115 s of CPU time instead of 300 at level 1, and it has little to compute.
-    install.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
-    run(&mut install)?;
-
-    let publish = staging.dir("publish")?;
-    let built = root.join("bin").join(executable);
-    ensure!(built.exists(), "`cargo install` has not made {}", built.display());
-    fs::rename(&built, publish.join(executable))
-        .with_context(|| format!("can't move {}", built.display()))?;
-    staging.publish_dir(&publish, name, executable)?;
-    println!("built cargo-nextest {} in {}", dotted(PINNED), seconds(started.elapsed()));
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -49,7 +49,9 @@ const QUICK: [&[&str]; 2] = [
         "--test=whole_client",
         "--ignore-default-filter",
         "--filterset",
-        "(kind(lib) & not test(/::real_servers::|::command_line::/)) | (kind(test) & not binary(/^(conformance|linearizable)$/)) | test(/::model::/) | (binary(linearizable) & test(/^(model|planted)::/))",
+        "(kind(lib) & not test(/::real_servers::|::command_line::/)) \
+         | (kind(test) & not binary(/^(conformance|linearizable)$/)) | test(/::model::/) \
+         | (binary(linearizable) & test(/^(model|planted)::/))",
     ],
 ];
 

@@ -3,11 +3,11 @@
 use std::process::Command;
 
 use anyhow::Result;
+use etcd_watch_bench::process::Process;
 use serde::Deserialize;
 
 use crate::{
-    pinned::{CLIENT, Process},
-    programs::{Load, Program, Programs},
+    programs::{CLIENT, Load, Program, Programs},
     results::{Results, Table},
 };
 
@@ -67,7 +67,7 @@ fn of_client(programs: &Programs, client: Program, watches: u64) -> Result<Idle>
     let load = Load { watches, ..Load::new(1, 256, 0) };
     let (_server, endpoint) = programs.serve(&load)?;
     let mut command = programs.task("idle", client, &endpoint, watches)?;
-    Process::start(&mut command, CLIENT)?.end()
+    Process::start(&mut command, Some(CLIENT))?.end()
 }
 
 /// The seconds that a scrape of the metrics takes.
@@ -77,6 +77,6 @@ fn scrape(programs: &Programs, watches: u64) -> Result<Option<f64>> {
     let (_server, endpoint) = programs.serve(&load)?;
     let mut command = Command::new(program);
     command.args([endpoint, watches.to_string()]);
-    let scrape: Scrape = Process::start(&mut command, CLIENT)?.end()?;
+    let scrape: Scrape = Process::start(&mut command, Some(CLIENT))?.end()?;
     Ok(Some(scrape.seconds))
 }

@@ -12,7 +12,6 @@ mod events;
 mod idle;
 mod latency;
 mod opening;
-mod pinned;
 mod plot;
 mod programs;
 mod results;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use etcd_watch_bench::median;
+use etcd_watch_bench::{median, process::Process};
 use etcd_watch_testkit::{
     harness::{EtcdServer, EtcdVersion, binaries::Version},
     proxy::{Cut, FaultProxy},
@@ -13,8 +13,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Effort,
-    pinned::{CLIENT, Process},
-    programs::{Program, Programs},
+    programs::{CLIENT, Program, Programs},
     results::{Results, Table},
 };
 
@@ -100,14 +99,14 @@ impl Opening<'_> {
 
     fn create(&self, program: Program) -> Result<f64> {
         let mut command = self.command("create", program, &self.endpoint, PREFIX)?;
-        let took: Took = Process::start(&mut command, CLIENT)?.end()?;
+        let took: Took = Process::start(&mut command, Some(CLIENT))?.end()?;
         Ok(took.seconds)
     }
 
     fn resume(&self, program: Program) -> Result<f64> {
         let proxy = self.runtime.block_on(FaultProxy::start(self.endpoint.clone()))?;
         let mut command = self.command("resume", program, &proxy.endpoint(), KEY)?;
-        let mut client = Process::start(&mut command, CLIENT)?;
+        let mut client = Process::start(&mut command, Some(CLIENT))?;
         // It says that it is ready.
         client.line()?;
         self.runtime.block_on(async {

@@ -6,9 +6,12 @@ use anyhow::{Context, Result, ensure};
 use etcd_watch_bench::{
     PREFIX,
     meter::{Figures, Served},
+    process::{Process, beside},
 };
 
-use crate::pinned::{CLIENT, Process, SERVER};
+/// The processor of the client, and that of the server.
+pub(crate) const CLIENT: usize = 0;
+pub(crate) const SERVER: usize = 1;
 
 /// What takes events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,12 +132,6 @@ impl Programs {
         etcd_client: Option<PathBuf>,
         scrape: Option<PathBuf>,
     ) -> Result<Self> {
-        let own = std::env::current_exe()?;
-        let beside = |name: &str| -> Result<PathBuf> {
-            let path = own.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-            ensure!(path.exists(), "{} is missing: build the package etcd-watch-bench", path.display());
-            Ok(path)
-        };
         Ok(Self { client: beside("client")?, replay: beside("replay")?, interop, etcd_client, scrape })
     }
 
@@ -174,7 +171,7 @@ impl Programs {
         if let Some(rate) = load.rate {
             command.arg("--rate").arg(rate.to_string());
         }
-        let mut server = Process::start(&mut command, SERVER)?;
+        let mut server = Process::start(&mut command, Some(SERVER))?;
         let endpoint = server.line()?;
         Ok((server, endpoint))
     }
@@ -183,7 +180,7 @@ impl Programs {
     pub(crate) fn run(&self, program: Program, load: &Load) -> Result<Run> {
         let (server, endpoint) = self.serve(load)?;
         let mut command = self.taker(program, load, &endpoint)?;
-        let client: Figures = Process::start(&mut command, CLIENT)?.end()?;
+        let client: Figures = Process::start(&mut command, Some(CLIENT))?.end()?;
         let run = Run { client, server: server.end()? };
         run.check(load).with_context(|| format!("{} with {load:?}", program.name()))?;
         Ok(run)

@@ -7,8 +7,6 @@ use etcd_watch_bench::{median, running::all_run, usage};
 use etcd_watch_tokio::{Client, KeyRange, OpenError, Watch};
 use serde::Serialize;
 
-use crate::on::Session;
-
 /// How often statistics are asked for; the median counts.
 const ASKED: usize = 21;
 
@@ -23,14 +21,13 @@ pub(crate) struct Idle {
     watch_stats_seconds: f64,
 }
 
-pub(crate) async fn measure(session: Session<'_>, watches: usize) -> Result<Idle> {
+pub(crate) async fn measure(client: &Client, watches: usize) -> Result<Idle> {
     // The first watch allocates what is allocated once; it isn't counted.
-    all_run(&open(&session.client, 1)?, session.sleep).await?;
+    all_run(client, &open(client, 1)?).await?;
     let rss_before = usage::rss()?;
-    let opened = open(&session.client, watches)?;
-    all_run(&opened, session.sleep).await?;
+    let opened = open(client, watches)?;
+    all_run(client, &opened).await?;
     let rss_after = usage::rss()?;
-    let client = &session.client;
     let idle = Idle {
         rss_before,
         rss_after,

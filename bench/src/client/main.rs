@@ -15,9 +15,10 @@ mod transport;
 
 use anyhow::{Result, bail};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use etcd_watch_tokio::Client;
 use serde::Serialize;
 
-use crate::on::{On, Session};
+use crate::on::On;
 
 /// Watches a server, and tells what that has cost.
 #[derive(Parser)]
@@ -110,7 +111,7 @@ impl Arguments {
         let figures = match self.with {
             With::Raw => on::one_thread()?.block_on(raw::events(&self.endpoint, watches, events)),
             With::Transport => on::one_thread()?.block_on(transport::events(&self.endpoint, watches, events)),
-            _ => self.with_client(async |session| ours::events(session, watches, events).await),
+            _ => self.with_client(async |client| ours::events(client, watches, events).await),
         };
         tell(&figures?)
     }
@@ -119,24 +120,24 @@ impl Arguments {
         let watches = self.watches;
         let seconds = match self.with {
             With::Raw => on::one_thread()?.block_on(raw::create_all(&self.endpoint, watches)),
-            _ => self.with_client(async |session| opening::create(session, watches).await),
+            _ => self.with_client(async |client| opening::create(client, watches).await),
         };
         tell(&Took { seconds: seconds? })
     }
 
     fn resume(&self) -> Result<()> {
         let watches = self.watches;
-        let seconds = self.with_client(async |session| opening::resume(session, watches).await)?;
+        let seconds = self.with_client(async |client| opening::resume(client, watches).await)?;
         tell(&Took { seconds })
     }
 
     fn idle(&self) -> Result<()> {
         let watches = self.watches;
-        tell(&self.with_client(async |session| idle::measure(session, watches).await)?)
+        tell(&self.with_client(async |client| idle::measure(client, watches).await)?)
     }
 
     /// Runs a task with this project's client.
-    fn with_client<T>(&self, task: impl AsyncFnOnce(Session<'_>) -> Result<T>) -> Result<T> {
+    fn with_client<T>(&self, task: impl AsyncFnOnce(&Client) -> Result<T>) -> Result<T> {
         // All of them on one stream, unless told otherwise: that is what a frame meets.
         self.on()?.run(&self.endpoint, self.per_stream.unwrap_or(self.watches), task)
     }

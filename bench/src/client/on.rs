@@ -1,6 +1,6 @@
 //! What this project's client runs on.
 
-use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use anyhow::Result;
 use etcd_watch_smol::SmolRuntime;
@@ -19,57 +19,33 @@ pub(crate) enum On {
 /// How long a client tries to reach a server that is gone.
 const UNREACHABLE: Duration = Duration::from_secs(5);
 
-type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-/// A client, and what spawns tasks beside it and sleeps.
-pub(crate) struct Session<'a> {
-    pub(crate) client: Client,
-    spawn: &'a dyn Fn(Task),
-    pub(crate) sleep: fn(Duration) -> Task,
-}
-
-impl Session<'_> {
-    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        (self.spawn)(Box::pin(task));
-    }
-}
-
 impl On {
     /// Runs a task with a client that is connected and puts at most this many watches on a stream.
     pub(crate) fn run<T>(
         self,
         endpoint: &str,
         per_stream: usize,
-        task: impl AsyncFnOnce(Session<'_>) -> Result<T>,
+        task: impl AsyncFnOnce(&Client) -> Result<T>,
     ) -> Result<T> {
         match self {
             Self::Tokio(runtime) => runtime.block_on(async {
                 let client = connect(etcd_watch_tokio::builder(), endpoint, per_stream).await?;
-                task(Session { client, spawn: &|task| drop(tokio::spawn(task)), sleep: tokio_sleep }).await
+                task(&client).await
             }),
             Self::Smol => {
                 let executor = Arc::new(Executor::new());
                 smol::block_on(executor.run(async {
                     let builder = ClientBuilder::on(SmolRuntime::on(executor.clone()));
                     let client = connect(builder, endpoint, per_stream).await?;
-                    task(Session { client, spawn: &|task| executor.spawn(task).detach(), sleep: smol_sleep })
-                        .await
+                    task(&client).await
                 }))
             }
             Self::SmolGlobal => smol::block_on(async {
                 let client = connect(etcd_watch_smol::builder(), endpoint, per_stream).await?;
-                task(Session { client, spawn: &|task| smol::spawn(task).detach(), sleep: smol_sleep }).await
+                task(&client).await
             }),
         }
     }
-}
-
-fn tokio_sleep(time: Duration) -> Task {
-    Box::pin(tokio::time::sleep(time))
-}
-
-fn smol_sleep(time: Duration) -> Task {
-    Box::pin(async move { _ = smol::Timer::after(time).await })
 }
 
 async fn connect(builder: ClientBuilder, endpoint: &str, per_stream: usize) -> Result<Client> {

@@ -9,32 +9,30 @@ use anyhow::{Context, Result, anyhow};
 use etcd_watch_tokio::{Client, KeyRange, ResponseKind, Watch, WatchRequest};
 use tokio::sync::mpsc;
 
-use crate::on::Session;
-
 /// The key whose change the watches hear of when they have resumed.
 const KEY: &str = "bench/changed";
 
 /// The seconds until watches of a key each are created.
-pub(crate) async fn create(session: Session<'_>, watches: usize) -> Result<f64> {
+pub(crate) async fn create(client: &Client, watches: usize) -> Result<f64> {
     // The connection for calls is there before the time begins, as it is for others.
-    session.client.get("warm").await?;
+    client.get("warm").await?;
     let begun = Instant::now();
-    let opened = open(&session.client, watches, |index| format!("bench/{index}")).await?;
+    let opened = open(client, watches, |index| format!("bench/{index}")).await?;
     let seconds = begun.elapsed().as_secs_f64();
     drop(opened);
     Ok(seconds)
 }
 
 /// The seconds between the first watch that has resumed and the last.
-pub(crate) async fn resume(session: Session<'_>, watches: usize) -> Result<f64> {
+pub(crate) async fn resume(client: &Client, watches: usize) -> Result<f64> {
     let (told, mut heard) = mpsc::unbounded_channel();
-    for mut watch in open(&session.client, watches, |_| KEY.to_owned()).await? {
+    for mut watch in open(client, watches, |_| KEY.to_owned()).await? {
         let told = told.clone();
-        session.spawn(async move {
+        client.runtime().spawn(Box::pin(async move {
             let changed = changed(&mut watch).await.map(|()| Instant::now());
             // The watch lives on until all have heard.
             let _ = told.send((changed, watch));
-        });
+        }));
     }
     let mut output = stdout();
     writeln!(output, "ready")?;

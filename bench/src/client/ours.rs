@@ -7,36 +7,36 @@ use etcd_watch_bench::{
     PREFIX,
     meter::{Figures, Meter},
 };
-use etcd_watch_tokio::{KeyRange, Watch, WatchResponse};
+use etcd_watch_tokio::{Client, KeyRange, Watch, WatchResponse};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Events, on::Session};
+use crate::Events;
 
 /// Takes events with one consumer, or with one for each of several watches.
-pub(crate) async fn events(session: Session<'_>, watches: usize, task: &Events) -> Result<Figures> {
+pub(crate) async fn events(client: &Client, watches: usize, task: &Events) -> Result<Figures> {
     let meter = Meter::new(task.events, task.stamped);
     if watches == 1 {
-        let watch = session.client.watch(KeyRange::prefix(PREFIX))?;
+        let watch = client.watch(KeyRange::prefix(PREFIX))?;
         let (done, is_done) = oneshot::channel();
         // A task, as in a service: an executor of smol runs what it is blocked on only after 200 other tasks' turns.
-        session.spawn(async move {
+        client.runtime().spawn(Box::pin(async move {
             let _ = done.send(consume_alone(watch, meter).await);
-        });
+        }));
         return is_done.await.context("the consumer is gone")?;
     }
     let meter = Arc::new(Mutex::new(meter));
     let (done, mut is_done) = mpsc::unbounded_channel();
     let mut stuck = Vec::new();
     for index in 0..watches {
-        let watch = session.client.watch(KeyRange::prefix(PREFIX))?;
+        let watch = client.watch(KeyRange::prefix(PREFIX))?;
         if index < task.stuck {
             stuck.push(watch);
             continue;
         }
         let (meter, done) = (meter.clone(), done.clone());
-        session.spawn(async move {
+        client.runtime().spawn(Box::pin(async move {
             let _ = done.send(consume(watch, &meter).await);
-        });
+        }));
     }
     is_done.recv().await.context("the consumers are gone")??;
     let figures = meter.lock().unwrap_or_else(PoisonError::into_inner).figures();

@@ -101,7 +101,7 @@ impl Histogram {
     }
 }
 
-/// The end of the step that such a share of all is not above, in nanoseconds.
+/// The upper end, in nanoseconds, of the step that holds this quantile.
 fn quantile(steps: &[u64], share: f64) -> u64 {
     let rank = (steps.iter().sum::<u64>() as f64 * share).ceil() as u64;
     let mut below = 0;

@@ -1,29 +1,23 @@
 //! The server beside this program.
 
-use std::{
-    env,
-    io::{BufRead, BufReader},
-    process::{Child, ChildStdout, Command, Stdio},
-};
+use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
+use etcd_watch_bench::process::{Process, beside};
 
 use crate::Scenario;
 
 /// A `replay` of its own. Dropping this kills it.
 pub(crate) struct Server {
     pub(crate) endpoint: String,
-    child: Child,
-    /// Held open: it prints what it has sent.
-    _output: BufReader<ChildStdout>,
+    /// Held, with its output: it prints what it has sent.
+    _process: Process,
 }
 
 impl Server {
     /// One that sends so many frames in all.
     pub(crate) fn start(scenario: Scenario, frames: u64) -> Result<Self> {
-        let path = env::current_exe()?.with_file_name(format!("replay{}", env::consts::EXE_SUFFIX));
-        ensure!(path.exists(), "{} is missing: build the package etcd-watch-bench", path.display());
-        let mut command = Command::new(path);
+        let mut command = Command::new(beside("replay")?);
         let numbers = [
             ("--events", scenario.events_per_frame.into()),
             ("--watches", scenario.watches.into()),
@@ -32,17 +26,7 @@ impl Server {
         for (name, number) in numbers {
             command.args([name, &number.to_string()]);
         }
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let mut output = BufReader::new(child.stdout.take().context("the server has an output")?);
-        let mut endpoint = String::new();
-        output.read_line(&mut endpoint)?;
-        Ok(Self { endpoint: endpoint.trim_end().to_owned(), child, _output: output })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut process = Process::start(&mut command, None)?;
+        Ok(Self { endpoint: process.line()?, _process: process })
     }
 }

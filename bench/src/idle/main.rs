@@ -87,12 +87,12 @@ fn client(runtime: &tokio::runtime::Runtime, count: usize) -> Result<usize> {
         let client = builder.connect_lazy()?;
         let mut watches: Vec<Watch> = Vec::with_capacity(count + 1);
         watches.push(open(&client, count)?);
-        all_run(&watches, tokio::time::sleep).await?;
+        all_run(&client, &watches).await?;
         let (allocated, resident) = (ALLOCATOR.current_usage(), usage::rss()?);
         for index in 0..count {
             watches.push(open(&client, index)?);
         }
-        all_run(&watches, tokio::time::sleep).await?;
+        all_run(&client, &watches).await?;
         let per_watch = |after: usize, before: usize| after.saturating_sub(before) / count;
         let handle = size_of::<Watch>();
         let asked_for = per_watch(ALLOCATOR.current_usage(), allocated) + handle;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex as StdMutex, MutexGuard as StdGuard, PoisonError,
+        Arc, Mutex as StdMutex,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     clients::NamedClient,
     finding::Finding,
-    recorder::Recorder,
+    recorder::{Recorder, lock},
     sabotage::Saboteur,
     settings::Settings,
     soak::Epoch,
@@ -36,7 +36,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 const REST: Duration = Duration::from_millis(1500);
 const HOLD: Duration = Duration::from_millis(600);
 
-/// What contenders have come to.
+/// Totals of the contenders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Contended {
     /// How often a contender had the lock.
@@ -302,7 +302,7 @@ impl Contender {
         self.check_belief(turn);
     }
 
-    /// A lease that has taken its key along had ended for the client before: nobody but the holder takes the key away.
+    /// The client must have noticed the end of its lease before the key goes; nobody but the holder deletes the key otherwise.
     fn check_belief(&self, turn: &Turn<'_>) {
         let is_gone = (turn.queue)(&self.shared.recorder.turns()).is_gone(turn.token);
         if is_gone && (turn.is_held)() {
@@ -331,7 +331,7 @@ impl Contender {
         Ok(())
     }
 
-    /// Sabotage: its lease is taken away, and it does not want to know.
+    /// Sabotage: revokes the lease, and goes on as if it held the lock.
     async fn believe(&self, session: &Session, turn: &Turn<'_>) {
         let _ = self.client.lease_revoke(session.id()).await;
         let end = Instant::now() + TTL;
@@ -398,8 +398,4 @@ impl Drop for Observer {
     fn drop(&mut self) {
         self.observing.abort();
     }
-}
-
-fn lock<T>(mutex: &StdMutex<T>) -> StdGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,8 +19,8 @@
 //! | mirrors and caches are exact at the revision they say | each second, key by key |
 //! | calls are linearizable, and what says that it was not executed was not | when everything comes to rest, by [`linearizable`](etcd_watch_testkit::linearizable) |
 //! | one owner of a lock and one leader at a time; whoever waits keeps its place | each write under that condition is held against the queue as it was then |
-//! | who asks whether it holds the lock, or leads, hears so no longer than its key is there | against what was recorded, at each write |
-//! | an observer is told of every leader and every value, in order | but of those that were compacted |
+//! | `is_held` is false once the key of the lock or the leader is gone | against what was recorded, at each write |
+//! | an observer is told of every leader and every value, in order | against the recorded history, except for what was compacted |
 //! | nothing hangs | all have to come to a mark, a write of everything, within [`Settings::patience`] |
 //! | everybody's turn comes | when the faults are over, within [`Settings::patience`] |
 //! | after a restore all watches end, and all copies are the store again | key by key |

@@ -225,6 +225,7 @@ async fn channel(endpoint: &str) -> Result<Channel, tonic::transport::Error> {
     endpoint.connect().await
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// What a mutex protects, though whoever held it before may have panicked.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use crate::{
     finding::Finding,
     keys::{PREFIX, group},
     ledger::{State, part},
+    recorder::lock,
 };
 
 /// A slow mirror rests so long after each event.
@@ -274,8 +275,4 @@ impl Fold {
         }
         self.synced = self.synced.max(Some(response.revision()));
     }
-}
-
-fn lock(fold: &Mutex<Fold>) -> MutexGuard<'_, Fold> {
-    fold.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! Whose turn it was in the queues of a lock and of an election, and who wrote as the one whose turn it was: by what really
-//! happened.
+//! The queues of the lock and the election as they really were: who was first at each revision, and whether only the first
+//! wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ pub(crate) struct Queue {
     heads: Vec<Head>,
     /// The tokens of those that are gone.
     gone: BTreeSet<i64>,
-    /// The leases of those that left before their turn: they had ended.
+    /// Leases whose keys were deleted before they were first. Such a lease has ended, so it may not queue again.
     ended: BTreeSet<i64>,
     counts: Counts,
     broken: Vec<String>,

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{INTERVAL, Storm};
+use super::{INTERVAL, Storm, run};
 use crate::error::SoakError;
 
 /// How large the disk is: a log of etcd's takes 64 MiB of it, and the one that comes next as much.
@@ -38,7 +38,7 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Moves data, which nobody may use, to a small disk.
+    /// Moves a member's data to a small disk. The member must not run.
     fn under(data: &Path) -> Result<Self, SoakError> {
         let aside = data.with_extension("aside");
         fs::rename(data, &aside).map_err(SoakError::io("put a member's data aside"))?;
@@ -140,14 +140,4 @@ fn unmount(path: &Path) -> Result<(), SoakError> {
 fn copy(from: &Path, to: &Path) -> Result<(), SoakError> {
     // The end of a log is nothing but zeros.
     run(Command::new("cp").args(["--archive", "--sparse=always", "--no-target-directory"]).args([from, to]))
-}
-
-fn run(command: &mut Command) -> Result<(), SoakError> {
-    let shown = format!("{command:?}");
-    let output = command.output().map_err(SoakError::io(format!("run {shown}")))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let output = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(SoakError::Command { command: shown, output })
 }

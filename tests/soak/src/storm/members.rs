@@ -61,7 +61,9 @@ impl Storm {
         self.meanwhile(lasts / 2, deck).await;
         let members = world.numbers().await;
         let removed = members[deck.random().usize(..members.len())];
-        self.remove(removed).await?;
+        world.set_down(removed, true);
+        world.cluster.write().await.remove(removed).await?;
+        world.set_down(removed, false);
         Ok(Some(format!("member {added} was added, and member {removed} removed from {}", MEMBERS + 1)))
     }
 
@@ -76,8 +78,7 @@ impl Storm {
         world.set_down(member, true);
         world.cluster.write().await.member_mut(member).kill();
         self.meanwhile(lasts, deck).await;
-        self.remove(member).await?;
-        world.set_down(member, true);
+        world.cluster.write().await.remove(member).await?;
         let is_learner = deck.random().bool();
         {
             let mut cluster = world.cluster.write().await;
@@ -86,19 +87,12 @@ impl Storm {
                 cluster.promote(member).await?;
             } else {
                 cluster.add(member).await?;
+                cluster.member(member).wait_until_healthy().await?;
             }
-            cluster.member(member).wait_until_healthy().await?;
         }
         world.set_down(member, false);
         let how = if is_learner { "as a learner first" } else { "with a vote at once" };
         Ok(Some(format!("member {member}, {how}")))
-    }
-
-    async fn remove(&self, member: usize) -> Result<(), SoakError> {
-        self.world.set_down(member, true);
-        self.world.cluster.write().await.remove(member).await?;
-        self.world.set_down(member, false);
-        Ok(())
     }
 
     /// Changes what a member is like and starts it again; it is asked to end, or killed.

@@ -12,6 +12,7 @@ pub(crate) mod versions;
 use std::{
     collections::BTreeSet,
     fmt::Display,
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -149,11 +150,15 @@ impl Storm {
             _ if fault.target() == Target::Link => self.strike_link(fault, member, lasts, deck).await,
             _ => self.strike_member(fault, member, lasts, deck).await?,
         };
-        let is_done = what.is_some();
-        if let Some(what) = what {
-            self.journal.fault(Done { fault, from, to: self.journal.elapsed(), what });
-        }
-        Ok(is_done)
+        Ok(self.note(fault, from, what))
+    }
+
+    /// Writes down what a fault was, if it was done; whether it was.
+    fn note(&self, fault: Fault, from: Duration, what: Option<String>) -> bool {
+        let done = what.map(|what| Done { fault, from, to: self.journal.elapsed(), what });
+        let is_done = done.is_some();
+        done.into_iter().for_each(|done| self.journal.fault(done));
+        is_done
     }
 
     /// A fault goes on; more may come on top of it.
@@ -173,14 +178,12 @@ impl Storm {
                     self.strike_link(fault, member, Duration::ZERO, deck).await
                 }
             };
-            if let Some(what) = what {
-                self.journal.fault(Done { fault, from, to: self.journal.elapsed(), what });
-            }
+            self.note(fault, from, what);
         }
         tokio::time::sleep(lasts / 2).await;
     }
 
-    /// Tries something until it has come about, or patience is at its end.
+    /// Repeats an attempt until it succeeds or `settings.patience` has passed.
     async fn until<T, E: Display, F: Future<Output = Result<T, E>>>(
         &self,
         what: &'static str,
@@ -197,6 +200,17 @@ impl Storm {
             }
         }
     }
+}
+
+/// Runs a command to its end, which has to be a good one.
+fn run(command: &mut Command) -> Result<(), SoakError> {
+    let shown = format!("{command:?}");
+    let output = command.output().map_err(SoakError::io(format!("run {shown}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let output = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(SoakError::Command { command: shown, output })
 }
 
 #[cfg(test)]

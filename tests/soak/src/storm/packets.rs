@@ -2,7 +2,7 @@
 
 use std::{process::Command, time::Duration};
 
-use super::Storm;
+use super::{Storm, run};
 use crate::{error::SoakError, faults::Deck};
 
 const TABLE: &str = "add table inet soak";
@@ -63,11 +63,7 @@ impl Storm {
     }
 }
 
+/// Runs `nft`, which is part of nftables.
 fn nft(line: &str) -> Result<(), SoakError> {
-    let output = Command::new("nft").arg(line).output().map_err(SoakError::io("run `nft` of nftables"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let output = String::from_utf8_lossy(&output.stderr).into_owned();
-    Err(SoakError::Command { command: format!("nft {line}"), output })
+    run(Command::new("nft").arg(line))
 }

@@ -10,6 +10,8 @@ use crate::{error::SoakError, faults::Deck};
 /// Before all keys that anybody watches but the recorder.
 const FILLER: &str = "filler";
 const LARGE: usize = 64 << 10;
+/// The flag of etcd that says how large the database may get.
+const QUOTA: &str = "quota-backend-bytes";
 /// How much the database may grow before the quota is used up. The load is not to do so while the member starts.
 const SLACK: u64 = 4 << 20;
 
@@ -59,14 +61,16 @@ impl Storm {
         )))
     }
 
-    /// Puts until there is no space; how often.
+    /// Puts until there is no space; how many puts were taken.
     async fn fill(&self) -> Result<u32, SoakError> {
         let end = Instant::now() + self.settings.patience;
         let mut writes = 0;
         while Instant::now() < end {
             match self.direct.put_with(Put::new(FILLER, vec![b'x'; LARGE])).await {
                 Err(error) if error.refusal() == Some(Refusal::NoSpace) => return Ok(writes),
-                Ok(_) | Err(_) => writes += 1,
+                Ok(_) => writes += 1,
+                // It may have been taken all the same.
+                Err(_) => {}
             }
         }
         Err(SoakError::Waited { what: "the quota is used up", last: format!("{writes} puts") })
@@ -121,5 +125,3 @@ impl Storm {
         Ok(status.await?.db_size())
     }
 }
-
-const QUOTA: &str = "quota-backend-bytes";

@@ -14,7 +14,8 @@ use etcd_watch_testkit::{
 use super::Storm;
 use crate::{error::SoakError, faults::Deck};
 
-/// The two lines that members are of in turn: the one that it begins with, and the next one, or before 3.7 the one before.
+/// The two lines that members change between: the line that the soak begins with, and the next one; for 3.7, which is the
+/// newest, the one before it.
 #[derive(Debug)]
 pub(crate) struct Lines {
     low: Result<EtcdBinary, String>,
@@ -60,6 +61,10 @@ impl Lines {
     /// Both versions, once there is one to change to.
     fn both(&self) -> Option<(&EtcdBinary, &EtcdBinary)> {
         Some((self.low.as_ref().ok()?, self.high.as_ref().ok()?))
+    }
+
+    fn is_of_high(&self, version: Version) -> bool {
+        self.high.as_ref().is_ok_and(|high| high.version == version)
     }
 }
 
@@ -140,18 +145,13 @@ impl Storm {
         .await
     }
 
-    /// A downgrade that a lost answer hid, or that ended with its members on the version they had, is in the way.
+    /// Cancels a downgrade that is still under way, though the members run the higher version. Its start may have been
+    /// hidden by a lost answer.
     async fn over(&self, version: Version, error: CallError) -> String {
         if error.refusal() == Some(Refusal::DowngradeInProgress) && self.world.lines.is_of_high(version) {
             // Whether that was so is seen at the next look.
             let _ = self.direct.maintenance().downgrade_cancel().await;
         }
         error.to_string()
-    }
-}
-
-impl Lines {
-    fn is_of_high(&self, version: Version) -> bool {
-        self.high.as_ref().is_ok_and(|high| high.version == version)
     }
 }
