@@ -1,9 +1,11 @@
 //! What the faults of the network and of the members do.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_watch_client::{CallOptions, CloseReason, KeyRange, Runtime as _, WatchRequest};
-use etcd_watch_testkit::sim::{Direction, Sim};
+use etcd_watch_testkit::sim::{Direction, Server, Sim};
 
 use crate::well;
 
@@ -89,6 +91,35 @@ fn watch_streams_go_on_over_the_connections_they_have_while_there_is_no_leader()
         // Some thirty attempts are made, four at most on a connection.
         assert!(connections <= 14, "{connections} connections; runs before: {runs_before}");
     }
+}
+
+#[test]
+fn connections_that_wait_for_a_leader_end_with_the_last_watch() {
+    well(1, |world| async move {
+        let open = Arc::new(AtomicUsize::new(0));
+        let serve = |_| {
+            let (etcd, open) = (world.etcd().clone(), open.clone());
+            world.listen(move |socket| {
+                let (serving, open) = (etcd.serve_on(socket), open.clone());
+                async move {
+                    open.fetch_add(1, Ordering::Relaxed);
+                    serving.await;
+                    open.fetch_sub(1, Ordering::Relaxed);
+                }
+            })
+        };
+        let servers: Vec<_> = (0..2).map(serve).collect();
+        let client = world.client().endpoints(servers.iter().map(Server::endpoint)).connect_lazy()?;
+        let leaderless = world.etcd().lose_leader();
+        let watch = client.watch(WatchRequest::new(KeyRange::key("k")).start_revision(1))?;
+        world.sleep(10 * SECOND).await;
+        assert_eq!(open.load(Ordering::Relaxed), 2, "they are used again for each attempt");
+        drop(watch);
+        world.sleep(SECOND).await;
+        assert_eq!(open.load(Ordering::Relaxed), 0, "nobody needs them");
+        drop(leaderless);
+        Ok(())
+    });
 }
 
 #[test]

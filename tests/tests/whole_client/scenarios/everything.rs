@@ -25,18 +25,28 @@ use super::trouble::{run_processes, stand_still_in_turn};
 /// The time to live of sessions and registrations.
 const TTL: Duration = Duration::from_secs(12);
 
+/// The greatest pace.
+const SLOWEST: u64 = 16;
+
 /// All faults but one: a storm suspends hosts for up to 35 minutes, which may be all of its own time. So hosts are suspended
 /// by parts, for less.
-fn storm() -> Faults {
-    Faults::all().without(FaultKind::Suspend).every(Duration::from_secs(3))
+fn storm(pace: u64) -> Faults {
+    Faults::all().without(FaultKind::Suspend).every(Duration::from_secs(3 * pace))
 }
 
 /// All promises hold at the same time, under a storm that lasts for so long.
+///
+/// The times between faults, and between writes and calls, are multiplied by the pace of the world, a random number: in some
+/// worlds one fault meets what another has left behind, in others everything has come to rest before the next one.
 pub(super) async fn everything_holds(world: World, lasts: Duration) -> Result<(), BoxError> {
-    play(world, storm(), lasts, |stage| {
+    let pace = world.rng().u64(1..=SLOWEST);
+    world.note(format_args!("the pace is {pace}"));
+    play(world, storm(pace), lasts, |stage| {
         let sites = stage.sites_within(REQUEST_TIMEOUT, &["a", "b", "c"])?;
-        let watches = Watches { sites: sites.clone(), per_site: 2, pause: 4000, least: 1, told: Told::Truly };
-        let calls = Calls { sites: sites.clone(), per_site: 1, pause: 4000, least: 1, puts: Puts::AsTheyAre };
+        let watches =
+            Watches { sites: sites.clone(), per_site: 2, pause: 4000 * pace, least: 1, told: Told::Truly };
+        let calls =
+            Calls { sites: sites.clone(), per_site: 1, pause: 4000 * pace, least: 1, puts: Puts::AsTheyAre };
         let services = Services {
             sites: sites[..2].to_vec(),
             ttl: 6..18,
@@ -55,8 +65,13 @@ pub(super) async fn everything_holds(world: World, lasts: Duration) -> Result<()
         let parts: [Part; 8] = [
             Box::pin(watches_agree(stage.clone(), watches)),
             Box::pin(calls_are_those_of_one_store(stage.clone(), calls)),
-            Box::pin(always_the_store_at_one_revision(stage.clone(), sites[1].client.clone(), 4000, 1)),
-            Box::pin(are_the_last_good_value(stage.clone(), sites[2].clone(), 6000, 1, Reader::Sound)),
+            Box::pin(always_the_store_at_one_revision(
+                stage.clone(),
+                sites[1].client.clone(),
+                4000 * pace,
+                1,
+            )),
+            Box::pin(are_the_last_good_value(stage.clone(), sites[2].clone(), 6000 * pace, 1, Reader::Sound)),
             Box::pin(are_told_in_time(stage.clone(), services)),
             Box::pin(follow_the_leases(stage.clone(), instances)),
             Box::pin(contenders_and_candidates(stage.clone(), sites[2].clone())),
