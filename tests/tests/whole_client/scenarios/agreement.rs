@@ -17,7 +17,6 @@ use etcd_watch_testkit::sim::{Task, World};
 
 use super::stage::{Site, Stage, lock};
 use super::told::Told;
-use super::trouble::up_to;
 use super::truth;
 
 /// After faults have stopped, each watch is at the store's revision within this time, if something is written now and then:
@@ -221,7 +220,7 @@ pub(super) async fn watches_agree(stage: Stage, watches: Watches) -> Result<(), 
     }
     while !stage.is_calm() {
         write(world, &mut rng);
-        world.sleep(up_to(&mut rng, pause)).await;
+        stage.pause(&mut rng, pause).await;
     }
     // Hosts that were asleep may open a watch that begins in the future only now.
     for _ in 0..50 {

@@ -6,7 +6,6 @@ use etcd_watch_testkit::checks::StateAt;
 use etcd_watch_testkit::sim::Etcd;
 
 use super::stage::{Stage, soon};
-use super::trouble::up_to;
 
 /// Compares a snapshot with the store at its revision.
 fn compare(etcd: &Etcd, state: &mut StateAt, snapshot: &Snapshot) -> Result<(), BoxError> {
@@ -34,7 +33,7 @@ pub(super) async fn always_the_store_at_one_revision(
             0 => etcd.delete(key),
             _ => etcd.put(key, vec![b'v'; rng.usize(..1000)]),
         };
-        stage.world().sleep(up_to(&mut rng, pause)).await;
+        stage.pause(&mut rng, pause).await;
         let (before, snapshot) = (state.revision(), cache.snapshot());
         if snapshot.revision() < before {
             return Err(format!("from revision {before} back to {}", snapshot.revision()).into());

@@ -4,7 +4,6 @@ use etcd_watch_client::{BoxError, Client};
 use etcd_watch_testkit::sim::Etcd;
 
 use super::stage::{Site, Stage, soon};
-use super::trouble::up_to;
 
 /// What a put has told.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,7 +43,7 @@ async fn put_once_each(stage: Stage, name: String, client: Client) -> Vec<(Strin
             Err(_) => Told::NotDone,
         };
         told.push((key, became));
-        tokio::time::sleep(up_to(&mut rng, 500)).await;
+        stage.pause(&mut rng, 500).await;
     }
     told
 }

@@ -7,7 +7,6 @@ use etcd_watch_testkit::checks::StateAt;
 use etcd_watch_testkit::sim::{Etcd, World};
 
 use super::stage::{Site, Stage, soon};
-use super::trouble::up_to;
 use super::truth;
 
 /// How a service reads its configuration.
@@ -104,7 +103,7 @@ pub(super) async fn are_the_last_good_value(
             2 => drop(world.etcd().put("elsewhere", number)),
             _ => write(world.etcd(), &number, &number),
         }
-        world.sleep(up_to(&mut rng, pause)).await;
+        stage.pause(&mut rng, pause).await;
     }
     let last = u64::MAX.to_string();
     write(world.etcd(), &last, &last);

@@ -45,7 +45,7 @@ pub(super) async fn everything_is_seen(stage: Stage, host: Host, saves: Saves) -
     let mut dies = world.now() + up_to(&mut rng, 6000);
     while !stage.is_calm() {
         write(world.etcd());
-        world.sleep(up_to(&mut rng, 1000)).await;
+        stage.pause(&mut rng, 1000).await;
         if world.now() > dies {
             host.kill();
             assert!(process.await.is_none(), "it is killed");

@@ -14,7 +14,7 @@ use etcd_watch_testkit::checks::StateAt;
 use etcd_watch_testkit::sim::{Etcd, FaultKind, Faults, Host, World};
 
 use super::stage::{Site, Stage, lock, soon};
-use super::trouble::{stand_still, up_to};
+use super::trouble::stand_still;
 use super::truth::keys;
 
 /// A renewal that was under way when the process died may arrive so much later.
@@ -76,7 +76,7 @@ pub(super) async fn follow_the_leases(stage: Stage, instances: Instances) -> Res
     let supervisors: Vec<_> = hosts.iter().map(supervise).collect();
     let mut rng = world.rng();
     while !stage.is_calm() {
-        world.sleep(up_to(&mut rng, 60_000)).await;
+        stage.pause(&mut rng, 60_000).await;
         let host = &hosts[rng.usize(..hosts.len())];
         world.etcd().delete(format!("svc/{}", host.name()));
     }
@@ -121,9 +121,9 @@ impl Supervisor {
             };
             let running = self.host.spawn(register(registered, self.how));
             self.with_alive(|alive| alive.insert(address.clone()));
-            let lives = world.now() + Duration::from_secs(rng.u64(5..60));
+            let lives = world.now() + self.stage.at_pace(Duration::from_secs(rng.u64(5..60)));
             while world.now() < lives {
-                world.sleep(up_to(&mut rng, 5_000)).await;
+                self.stage.pause(&mut rng, 5_000).await;
                 if rng.u8(..4) == 0 {
                     stand_still(world, &self.host, &mut rng, 20_000).await;
                 }

@@ -18,7 +18,7 @@ use super::elections::{self, Candidate, Candidates, Limits};
 use super::linearizable::{Calls, Puts, calls_are_those_of_one_store};
 use super::queue::{self, Contender, Contenders};
 use super::sessions::{Service, Services, are_told_in_time};
-use super::stage::{Part, Site, Stage, play};
+use super::stage::{Part, Site, Stage, play_at};
 use super::told::Told;
 use super::trouble::{run_processes, stand_still_in_turn};
 
@@ -26,27 +26,25 @@ use super::trouble::{run_processes, stand_still_in_turn};
 const TTL: Duration = Duration::from_secs(12);
 
 /// The greatest pace.
-const SLOWEST: u64 = 16;
+const SLOWEST: u32 = 16;
 
 /// All faults but one: a storm suspends hosts for up to 35 minutes, which may be all of its own time. So hosts are suspended
 /// by parts, for less.
-fn storm(pace: u64) -> Faults {
-    Faults::all().without(FaultKind::Suspend).every(Duration::from_secs(3 * pace))
+fn storm(pace: u32) -> Faults {
+    Faults::all().without(FaultKind::Suspend).every(pace * Duration::from_secs(3))
 }
 
 /// All promises hold at the same time, under a storm that lasts for so long.
 ///
-/// The times between faults, and between writes and calls, are multiplied by the pace of the world, a random number: in some
-/// worlds one fault meets what another has left behind, in others everything has come to rest before the next one.
+/// The pace is random: in some worlds a fault meets what the last one has left behind, in others everything has come to rest
+/// before the next one.
 pub(super) async fn everything_holds(world: World, lasts: Duration) -> Result<(), BoxError> {
-    let pace = world.rng().u64(1..=SLOWEST);
+    let pace = world.rng().u32(1..=SLOWEST);
     world.note(format_args!("the pace is {pace}"));
-    play(world, storm(pace), lasts, |stage| {
+    play_at(pace, world, storm(pace), lasts, |stage| {
         let sites = stage.sites_within(REQUEST_TIMEOUT, &["a", "b", "c"])?;
-        let watches =
-            Watches { sites: sites.clone(), per_site: 2, pause: 4000 * pace, least: 1, told: Told::Truly };
-        let calls =
-            Calls { sites: sites.clone(), per_site: 1, pause: 4000 * pace, least: 1, puts: Puts::AsTheyAre };
+        let watches = Watches { sites: sites.clone(), per_site: 2, pause: 4000, least: 1, told: Told::Truly };
+        let calls = Calls { sites: sites.clone(), per_site: 1, pause: 4000, least: 1, puts: Puts::AsTheyAre };
         let services = Services {
             sites: sites[..2].to_vec(),
             ttl: 6..18,
@@ -61,20 +59,17 @@ pub(super) async fn everything_holds(world: World, lasts: Duration) -> Result<()
             without_delays: false,
             how: Instance::Sound,
         };
+        // Everybody's turn has to come soon after the storm.
+        let turns = 15_000 * u64::from(pace.min(4));
         let sleepers = sites.iter().map(|site| site.host.clone()).collect();
         let parts: [Part; 8] = [
             Box::pin(watches_agree(stage.clone(), watches)),
             Box::pin(calls_are_those_of_one_store(stage.clone(), calls)),
-            Box::pin(always_the_store_at_one_revision(
-                stage.clone(),
-                sites[1].client.clone(),
-                4000 * pace,
-                1,
-            )),
-            Box::pin(are_the_last_good_value(stage.clone(), sites[2].clone(), 6000 * pace, 1, Reader::Sound)),
+            Box::pin(always_the_store_at_one_revision(stage.clone(), sites[1].client.clone(), 4000, 1)),
+            Box::pin(are_the_last_good_value(stage.clone(), sites[2].clone(), 6000, 1, Reader::Sound)),
             Box::pin(are_told_in_time(stage.clone(), services)),
             Box::pin(follow_the_leases(stage.clone(), instances)),
-            Box::pin(contenders_and_candidates(stage.clone(), sites[2].clone())),
+            Box::pin(contenders_and_candidates(stage.clone(), sites[2].clone(), turns)),
             Box::pin(stand_still_in_turn(stage.clone(), sleepers)),
         ];
         Ok(parts.into())
@@ -82,12 +77,13 @@ pub(super) async fn everything_holds(world: World, lasts: Duration) -> Result<()
     .await
 }
 
-/// Contenders for a lock and candidates for an election, who share the clients of processes that are killed.
-async fn contenders_and_candidates(stage: Stage, observer: Site) -> Result<(), BoxError> {
+/// Contenders for a lock and candidates for an election, who share the clients of processes that are killed, and rest for up
+/// to `pause` milliseconds.
+async fn contenders_and_candidates(stage: Stage, observer: Site, pause: u64) -> Result<(), BoxError> {
     let hosts = ["service-0", "service-1", "service-2"].map(|name| stage.world().host(name));
     let observers = elections::watch_from(&[observer], Candidate::Sound);
-    let contenders = Contenders { count: 1, ttl: TTL, pause: 15_000, how: Contender::Sound };
-    let candidates = Candidates { count: 1, ttl: TTL, pause: 15_000, how: Candidate::Sound };
+    let contenders = Contenders { count: 1, ttl: TTL, pause, how: Contender::Sound };
+    let candidates = Candidates { count: 1, ttl: TTL, pause, how: Candidate::Sound };
     let on_stage = stage.clone();
     let start = move |host: &Host, client: &Client| {
         let mut running = queue::contend(&on_stage, host, client, contenders);

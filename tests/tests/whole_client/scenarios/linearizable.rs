@@ -11,7 +11,6 @@ use etcd_watch_testkit::linearizable::{
 use etcd_watch_testkit::sim::World;
 
 use super::stage::{Site, Stage, soon};
-use super::trouble::up_to;
 
 /// The keys: few, so that operations meet.
 const PREFIX: &str = "calls/";
@@ -103,7 +102,7 @@ async fn call(stage: Stage, recorded: RecordedClient, cache: Cache, pause: u64) 
     let mut workload = Workload::new(recorded, PREFIX, KEYS, kinds, rng.u64(..));
     while !stage.is_calm() {
         let _gone_by = tokio::time::timeout(PATIENCE, workload.step(Some(&cache))).await;
-        tokio::time::sleep(up_to(&mut rng, pause)).await;
+        stage.pause(&mut rng, pause).await;
     }
 }
 
@@ -111,7 +110,7 @@ async fn put_all_the_time(stage: Stage, recorded: RecordedClient, pause: u64, pu
     let mut rng = stage.world().rng();
     while !stage.is_calm() {
         recorded_put(&recorded, rng.u32(..KEYS), puts).await;
-        tokio::time::sleep(up_to(&mut rng, 2 * pause)).await;
+        stage.pause(&mut rng, 2 * pause).await;
     }
 }
 

@@ -11,7 +11,7 @@ use etcd_watch_proto::etcdserverpb::LeaseRevokeRequest;
 use etcd_watch_testkit::sim::{Host, World};
 
 use super::stage::{Site, Stage, lock};
-use super::trouble::{open_session, up_to};
+use super::trouble::open_session;
 use super::truth::has_lease;
 
 /// The keeper looks so often whether the machine has slept (`LOOK_EVERY` in `calls/keeper.rs`), and it takes a moment.
@@ -96,7 +96,7 @@ pub(super) async fn are_told_in_time(stage: Stage, services: Services) -> Result
     }
     let mut rng = world.rng();
     while !stage.is_calm() {
-        world.sleep(up_to(&mut rng, pause)).await;
+        stage.pause(&mut rng, pause).await;
         if let Some(id) = sessions.any(&mut rng).filter(|id| has_lease(world.etcd(), *id)) {
             sessions.with(|sessions| sessions.entry(id).or_default().revoked = Some(world.now()));
             world.etcd().with_model(|model| model.lease_revoke(&LeaseRevokeRequest { id }))?;
@@ -198,7 +198,7 @@ async fn wait(world: World, site: Site, sessions: Sessions, ttl: Range<u64>, ser
 pub(super) async fn nap(stage: Stage, host: Host) -> Result<(), BoxError> {
     let mut rng = stage.world().rng();
     while !stage.is_calm() {
-        stage.world().sleep(up_to(&mut rng, 20_000)).await;
+        stage.pause(&mut rng, 20_000).await;
         let time = Duration::from_millis(1 << rng.u32(8..18));
         let fault = if rng.bool() { host.suspend() } else { host.freeze() };
         // Calm ends it.

@@ -12,6 +12,8 @@ use etcd_watch_testkit::sim::{Faults, Host, Sim, World};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use super::trouble::up_to;
+
 /// A part of a scenario.
 pub(super) type Part = BoxFuture<'static, Result<(), BoxError>>;
 
@@ -20,6 +22,7 @@ pub(super) type Part = BoxFuture<'static, Result<(), BoxError>>;
 pub(super) struct Stage {
     world: World,
     calm: Arc<Calm>,
+    pace: u32,
 }
 
 /// Whether the storm is over. Tokio's own channel for this wakes its receivers in an order that no seed decides.
@@ -36,6 +39,16 @@ impl Stage {
 
     pub(super) fn is_calm(&self) -> bool {
         self.calm.has_come.load(Ordering::Relaxed)
+    }
+
+    /// A duration at the stage's pace.
+    pub(super) fn at_pace(&self, duration: Duration) -> Duration {
+        self.pace * duration
+    }
+
+    /// Waits for a random time of up to so many milliseconds, at the stage's pace, and no longer than until there is calm.
+    pub(super) async fn pause(&self, rng: &mut fastrand::Rng, milliseconds: u64) {
+        let _is_calm = tokio::time::timeout(self.at_pace(up_to(rng, milliseconds)), self.calm()).await;
     }
 
     /// Waits until the storm is over.
@@ -93,7 +106,18 @@ pub(super) async fn play(
     lasts: Duration,
     parts: impl FnOnce(&Stage) -> Result<Vec<Part>, BoxError>,
 ) -> Result<(), BoxError> {
-    let stage = Stage { world: world.clone(), calm: Arc::default() };
+    play_at(1, world, faults, lasts, parts).await
+}
+
+/// The same at a pace: the pauses of all parts are so many times as long.
+pub(super) async fn play_at(
+    pace: u32,
+    world: World,
+    faults: Faults,
+    lasts: Duration,
+    parts: impl FnOnce(&Stage) -> Result<Vec<Part>, BoxError>,
+) -> Result<(), BoxError> {
+    let stage = Stage { world: world.clone(), calm: Arc::default(), pace };
     let mut running = JoinSet::new();
     for part in parts(&stage)? {
         running.spawn(part);

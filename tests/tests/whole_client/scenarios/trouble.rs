@@ -47,7 +47,7 @@ pub(super) async fn stand_still(world: &World, host: &Host, rng: &mut fastrand::
 pub(super) async fn stand_still_in_turn(stage: Stage, hosts: Vec<Host>) -> Result<(), BoxError> {
     let mut rng = stage.world().rng();
     while !stage.is_calm() {
-        stage.world().sleep(up_to(&mut rng, 20_000)).await;
+        stage.pause(&mut rng, 20_000).await;
         let host = &hosts[rng.usize(..hosts.len())];
         tokio::select! {
             biased;
@@ -89,9 +89,9 @@ async fn supervise(
     loop {
         let client = host.client().connect_lazy()?;
         let tasks = start(&host, &client);
-        let lives = world.now() + Duration::from_secs(rng.u64(10..longest));
+        let lives = world.now() + stage.at_pace(Duration::from_secs(rng.u64(10..longest)));
         while world.now() < lives && !stage.is_calm() {
-            world.sleep(up_to(&mut rng, 10_000)).await;
+            stage.pause(&mut rng, 10_000).await;
             if rng.u8(..3) == 0 {
                 stand_still(world, &host, &mut rng, 15_000).await;
             }

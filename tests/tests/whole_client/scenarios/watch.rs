@@ -5,7 +5,6 @@ use etcd_watch_testkit::checks::{Received, Watched, check};
 use etcd_watch_testkit::sim::Etcd;
 
 use super::stage::{Site, Stage, soon};
-use super::trouble::up_to;
 
 /// Watches while the store is written. The storm must not compact: without history there is nothing to resume from.
 pub(super) async fn receives_exactly_the_history(stage: Stage, site: Site) -> Result<(), BoxError> {
@@ -19,7 +18,7 @@ pub(super) async fn receives_exactly_the_history(stage: Stage, site: Site) -> Re
             1 => etcd.put("elsewhere", ""),
             _ => etcd.put(key, vec![b'v'; rng.usize(..3000)]),
         };
-        stage.world().sleep(up_to(&mut rng, 1000)).await;
+        stage.pause(&mut rng, 1000).await;
     }
     let last = etcd.put("k", "last");
     let received = soon("the last event", reading).await?.ok_or("the watcher has died")??;
