@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use etcd_watch_client::concurrency::{Name, Observe, observe};
+use etcd_watch_client::concurrency::{Mutex, Name, Observe, Session, observe};
 use etcd_watch_client::{BoxError, CallError};
 use etcd_watch_testkit::sim::{Fault, World};
 
+use crate::scenarios::truth::keys;
 use crate::well;
 
 /// "No connection within 0ns", at the end of a call's time, says less than the server's refusal before it.
@@ -93,4 +94,34 @@ fn a_lease_does_not_avoid_for_ever_a_member_that_a_renewal_once_failed_at() {
     });
     let connections = report.counts.connections;
     assert!(connections <= 12, "{connections} connections, in some 100 renewals");
+}
+
+/// A transaction that enters is on its way for longer than its answer is waited for. The key that it creates then is
+/// removed once no member can execute the transaction any more.
+#[test]
+fn an_entry_that_is_executed_late_leaves_the_queue() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let mut late = 0;
+    for seed in 0..20 {
+        let late = &mut late;
+        well(seed, |world| async move {
+            let host = world.host("contender");
+            let client = host.client().keepalive(None).request_timeout(12 * SECOND).connect().await?;
+            let session = Session::builder(&client).ttl(60 * SECOND).open().await?;
+            let mutex = Mutex::new(&session, Name::new("lock")?);
+            let _delayed = world.link(&host, 0).delay(20 * SECOND);
+            if tokio::time::timeout(SECOND, mutex.lock()).await.is_ok() {
+                // It was sent to another member.
+                return Ok(());
+            }
+            world.sleep(12 * SECOND).await;
+            let is_on_its_way = keys(world.etcd(), "lock/").is_empty() && world.etcd().revision() == 1;
+            world.sleep(8 * SECOND).await;
+            *late += usize::from(is_on_its_way && world.etcd().revision() > 1);
+            world.sleep(6 * SECOND).await;
+            assert_eq!(keys(world.etcd(), "lock/"), [], "nobody wants the lock");
+            Ok(())
+        });
+    }
+    assert!(late > 1, "{late} entries were executed after they were given up");
 }

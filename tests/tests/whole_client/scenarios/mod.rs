@@ -19,7 +19,7 @@ mod sleepers;
 mod stage;
 mod told;
 mod trouble;
-mod truth;
+pub(crate) mod truth;
 pub(crate) mod watch;
 
 use std::time::Duration;

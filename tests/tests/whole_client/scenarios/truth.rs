@@ -17,7 +17,7 @@ pub(super) fn history(etcd: &Etcd) -> Vec<Arc<HistoryEvent>> {
 }
 
 /// The keys with a prefix at this moment.
-pub(super) fn keys(etcd: &Etcd, prefix: &str) -> Vec<KeyValue> {
+pub(crate) fn keys(etcd: &Etcd, prefix: &str) -> Vec<KeyValue> {
     let read = range_request(&KeyRange::prefix(prefix.to_owned()));
     etcd.with_model(|model| model.range(&read)).expect("a lawful range").kvs
 }
