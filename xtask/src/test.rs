@@ -97,7 +97,7 @@ pub(crate) fn run_with(nextest: &Nextest, servers: Servers, arguments: &[String]
     let all: &[&str] = if packages(arguments).is_empty() { &["--workspace"] } else { &[] };
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut command = nextest.command();
-    command.env("NEXTEST_PROFILE", "xtask").env("NEXTEST_TEST_THREADS", (3 * cores).to_string());
+    command.env("NEXTEST_PROFILE", "xtask").env("NEXTEST_TEST_THREADS", (4 * cores).to_string());
     if servers == Servers::All {
         command.env("ETCD_WATCH_SERVERS", "all").arg("--ignore-default-filter");
     }
