@@ -101,7 +101,8 @@ pub enum EndpointHint {
 /// What the driver knows of a stream it has opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Opened {
-    /// The member's version, by Maintenance Status on the same connection; `None` when it wouldn't say.
+    /// The member's version, by Maintenance Status on the same connection; `None` when it hasn't said. A driver that
+    /// hears it later calls [`handle_version`](crate::Watcher::handle_version).
     pub version: Option<ServerVersion>,
     /// Whether the stream carries an auth token. Some servers say "permission denied" where they mean that
     /// the token has expired, so a denial on such a stream is looked into before it ends a watch.

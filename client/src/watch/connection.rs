@@ -41,8 +41,12 @@ use crate::{
 
 /// How long the member may take to tell its version. One that takes longer may hang, and is passed over for
 /// another that isn't known to be down. Where there is none it is used all the same: its manual progress
-/// replies are not believed then, that is all.
+/// replies are not believed until it has told its version.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long after a failure a member is asked for its version again, and how often in all.
+const STATUS_PAUSE: Duration = Duration::from_secs(10);
+const MOST_ASKED: usize = 30;
 
 /// One connection of a watch stream. Dropping it resets the call, and closes the connection unless that was put aside.
 pub(crate) struct StreamConnection {
@@ -58,6 +62,8 @@ pub(crate) struct StreamConnection {
     outbox: Outbox,
     max_message_bytes: usize,
     opened: bool,
+    /// The member's version, if the stream was opened without it.
+    version: Option<BoxFuture<'static, Option<ServerVersion>>>,
     /// Whether the member has answered anything.
     answered: bool,
     /// When the last frame came.
@@ -95,6 +101,8 @@ struct Connecting {
 struct Connected {
     connection: Connection,
     opened: Opened,
+    /// Of a member that hasn't told it yet.
+    version: Option<BoxFuture<'static, Option<ServerVersion>>>,
     token: Option<Generation>,
     origin: http::Uri,
     metadata: MetadataMap,
@@ -105,6 +113,8 @@ struct Connected {
 #[derive(Debug)]
 pub(crate) enum StreamNews {
     Opened(Opened),
+    /// The member has told its version after the stream was opened.
+    Version(ServerVersion),
     /// Frames were added to the batch.
     Frames {
         /// Whether there may be more at once. If not, the connection wakes its task when there are.
@@ -161,6 +171,7 @@ impl StreamConnection {
             outbox,
             max_message_bytes,
             opened: false,
+            version: None,
             answered: false,
             heard: None,
             requires_leader,
@@ -249,11 +260,20 @@ impl StreamConnection {
             batch.frames.append(&mut self.left);
             return Poll::Ready(StreamNews::Frames { more: true });
         }
+        if let Some(version) = &mut self.version
+            && let Poll::Ready(told) = version.as_mut().poll(cx)
+        {
+            self.version = None;
+            if let Some(version) = told {
+                return Poll::Ready(StreamNews::Version(version));
+            }
+        }
         loop {
             match &mut self.phase {
                 Phase::Connecting(connecting) => match connecting.as_mut().poll(cx) {
-                    Poll::Ready(Ok(connected)) => {
+                    Poll::Ready(Ok(mut connected)) => {
                         let opened = connected.opened;
+                        self.version = connected.version.take();
                         self.opened = true;
                         self.token = connected.token;
                         self.phase = Phase::Opening(Box::pin(open(connected, self.max_message_bytes)));
@@ -320,17 +340,28 @@ async fn connect(dialer: Arc<Dialer>, connecting: Connecting, span: Span) -> Res
         span.record("endpoint", tracing::field::display(&endpoint));
     }
     let _ = connected_to.set(tried);
-    let ask = async |token: &Option<Token>| {
+    let mut later = None;
+    let mut ask = async |token: &Option<Token>| {
         let mut metadata = wire::metadata_with(false, extra())?;
         if let Some(token) = token {
             token.attach(&mut metadata);
         }
-        match version_of(&dialer, connection.clone(), &endpoint, metadata).await {
+        let (dialer, connection, endpoint) = (dialer.clone(), connection.clone(), endpoint.clone());
+        let mut asking =
+            Asking { dialer: dialer.clone(), connection, endpoint: endpoint.clone(), metadata, call: None };
+        match timeout(dialer.runtime(), STATUS_TIMEOUT, asking.answer()).await {
+            Some(Err(failure)) if may_pass(&failure) => {
+                later = Some(asking);
+                Err(failure)
+            }
             Some(version) => version,
             None if dialer.endpoints.another_is_up(&endpoint) => {
                 Err(Failure::connection(format!("the member has told nothing within {STATUS_TIMEOUT:?}")))
             }
-            None => Ok(None),
+            None => {
+                later = Some(asking);
+                Ok(None)
+            }
         }
     };
     let mut token = if has_own_token { None } else { dialer.token(&connection, &endpoint).await? };
@@ -366,6 +397,7 @@ async fn connect(dialer: Arc<Dialer>, connecting: Connecting, span: Span) -> Res
             version,
             authenticated: has_own_token || token.as_ref().is_some_and(Token::is_present),
         },
+        version: later.map(|asking| Box::pin(asking.until_told()) as BoxFuture<'static, _>),
         token: token.as_ref().and_then(Token::generation),
         origin: endpoint.uri().clone(),
         metadata,
@@ -373,16 +405,68 @@ async fn connect(dialer: Arc<Dialer>, connecting: Connecting, span: Span) -> Res
     })
 }
 
-/// The member's version, which it may tell in a way that means nothing; `None` if it takes too long to tell.
-async fn version_of(
-    dialer: &Dialer,
+/// Asks a member for its version.
+struct Asking {
+    dialer: Arc<Dialer>,
     connection: Connection,
-    endpoint: &Endpoint,
+    endpoint: Arc<Endpoint>,
     metadata: MetadataMap,
-) -> Option<Result<Option<ServerVersion>, Failure>> {
-    let status = rpc::unary(connection, endpoint, pb::StatusRequest {}, metadata, dialer.max_message_bytes);
-    let status = timeout(dialer.runtime(), STATUS_TIMEOUT, status).await?;
-    Some(status.map(|status| status.version.parse().ok()).map_err(rpc::CallFailure::into_failure))
+    /// The call that has not been answered yet.
+    call: Option<BoxFuture<'static, Told>>,
+}
+
+/// The version, which may be told in a way that means nothing.
+type Told = Result<Option<ServerVersion>, Failure>;
+
+impl Asking {
+    /// The answer. When this is dropped, the call goes on with the next one.
+    async fn answer(&mut self) -> Told {
+        let call = match &mut self.call {
+            Some(call) => call,
+            none => none.insert(Self::call(
+                self.connection.clone(),
+                self.endpoint.clone(),
+                self.metadata.clone(),
+                self.dialer.max_message_bytes,
+            )),
+        };
+        let told = call.await;
+        self.call = None;
+        told
+    }
+
+    fn call(
+        connection: Connection,
+        endpoint: Arc<Endpoint>,
+        metadata: MetadataMap,
+        max_message_bytes: usize,
+    ) -> BoxFuture<'static, Told> {
+        Box::pin(async move {
+            let request = pb::StatusRequest {};
+            let status = rpc::unary(connection, &endpoint, request, metadata, max_message_bytes).await;
+            status.map(|status| status.version.parse().ok()).map_err(rpc::CallFailure::into_failure)
+        })
+    }
+
+    /// Waits for the answer, and asks again if that is a failure which may pass; `None` if the version stays unknown.
+    async fn until_told(mut self) -> Option<ServerVersion> {
+        for _ in 0..MOST_ASKED {
+            if self.call.is_none() {
+                self.dialer.runtime().sleep(STATUS_PAUSE).await;
+            }
+            match self.answer().await {
+                Ok(version) => return version,
+                Err(failure) if may_pass(&failure) => {}
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+}
+
+/// Whether a member that has not told its version may tell it when it is asked again.
+fn may_pass(failure: &Failure) -> bool {
+    matches!(remedy(failure), Remedy::Retry | Remedy::RetryElsewhere | Remedy::NoLeader)
 }
 
 /// Makes the streaming call; completes with the response's headers.

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use etcd_watch_core::{Failure, Instant, Opened};
+use etcd_watch_core::{Failure, Instant, Opened, ServerVersion};
 
 use crate::{
     cluster::dialer::Dialer,
@@ -62,6 +62,7 @@ impl Reading<'_> {
             is_news = true;
             match news {
                 StreamNews::Opened(opened) => wanted = self.opened(now, opened),
+                StreamNews::Version(version) => wanted = self.told_version(now, version),
                 StreamNews::Frames { more } => {
                     frames += batch.frames.len();
                     bytes += std::mem::take(&mut batch.bytes);
@@ -94,6 +95,14 @@ impl Reading<'_> {
         if is_answer {
             state.links.answered(stream.stream(), connection.endpoint(), now);
         }
+        state.machine.wants_frame(stream)
+    }
+
+    /// The member has told its version late. Whether the machine wants to hear from it.
+    fn told_version(&self, now: Instant, version: ServerVersion) -> bool {
+        let stream = self.connection.key;
+        let mut state = self.hub.lock();
+        state.machine.handle_version(now, stream, version);
         state.machine.wants_frame(stream)
     }
 

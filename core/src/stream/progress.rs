@@ -13,7 +13,7 @@
 use alloc::{collections::BTreeSet, vec::Vec};
 use core::time::Duration;
 
-use crate::{Header, Instant, Opened, WatchConfig, WatchKey};
+use crate::{Header, Instant, Opened, ServerVersion, WatchConfig, WatchKey};
 
 /// How many requests may be unanswered before they are spaced out.
 const BURST: u64 = 128;
@@ -45,9 +45,9 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(opened: Opened) -> Self {
-        Self {
-            is_ordered: opened.version.is_some_and(|version| version.orders_manual_progress()),
-            is_answered: opened.version.is_some_and(|version| version.answers_progress_on_quiet_streams()),
+        let mut progress = Self {
+            is_ordered: false,
+            is_answered: false,
             is_false: false,
             requests: 0,
             replies: 0,
@@ -56,7 +56,17 @@ impl Progress {
             wanting: BTreeSet::new(),
             listening: BTreeSet::new(),
             enough_replies: 0,
+        };
+        if let Some(version) = opened.version {
+            progress.learn(version);
         }
+        progress
+    }
+
+    /// The server has told its version.
+    pub(crate) fn learn(&mut self, version: ServerVersion) {
+        self.is_ordered = version.orders_manual_progress();
+        self.is_answered = version.answers_progress_on_quiet_streams();
     }
 
     /// Whether replies move resume points.

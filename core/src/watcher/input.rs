@@ -8,7 +8,7 @@ use alloc::{collections::BTreeMap, vec::Vec};
 use super::Watcher;
 use crate::{
     CloseReason, DecodeError, Failure, Frame, Header, Instant, Opened, RangeDone, RangeKey, Remedy,
-    ServerMisbehaved, StreamId, StreamKey, WatchKey,
+    ServerMisbehaved, ServerVersion, StreamId, StreamKey, WatchKey,
     failure::{Oversize, final_reason, message_of, oversize},
     key::{Asker, GroupId, Purpose},
     printable,
@@ -44,6 +44,16 @@ impl Watcher {
         let is_queued = |key| watches.get(key).is_some_and(|watch| watch.is_queued());
         stream.line_up(now, &self.config, is_queued);
         self.send_creates(key.stream);
+        self.settle();
+    }
+
+    /// The member has told its version only now, after the stream was opened without one: from here on its replies to
+    /// progress requests move resume points, if servers of this version keep their order.
+    pub fn handle_version(&mut self, now: Instant, stream: StreamKey, version: ServerVersion) {
+        self.advance(now);
+        let Some(current) = self.streams.current_mut(stream) else { return };
+        let Some(connection) = current.connection_mut() else { return };
+        connection.progress_mut().learn(version);
         self.settle();
     }
 

@@ -36,6 +36,38 @@ fn a_manual_reply_counts_only_from_servers_that_keep_its_order() {
 }
 
 #[test]
+fn a_manual_reply_counts_once_the_server_has_told_its_version() {
+    for (version, believed) in [("3.5.7", false), ("3.5.8", true)] {
+        let mut driver = Driver::new(WatchConfig::default());
+        let watch = driver.watch(all_from(3));
+        let stream = driver.open(Opened::default());
+        driver.create_one(stream);
+        driver.request_progress(watch);
+        driver.frame(stream, manual_progress(120));
+        assert_eq!(driver.watcher.resume_revision(watch), Some(3), "its version is not known");
+        driver.watcher.handle_version(driver.now, stream, version.parse().unwrap());
+        driver.request_progress(watch);
+        driver.frame(stream, manual_progress(130));
+        assert_eq!(driver.watcher.resume_revision(watch), Some(if believed { 131 } else { 3 }), "{version}");
+    }
+}
+
+#[test]
+fn a_version_speaks_for_the_connection_that_it_was_told_on() {
+    let mut driver = Driver::new(WatchConfig::default());
+    let watch = driver.watch(all_from(3));
+    let before = driver.open(Opened::default());
+    driver.create_one(before);
+    driver.cut(before);
+    let stream = driver.reopen(Opened::default());
+    driver.create_one(stream);
+    driver.watcher.handle_version(driver.now, before, "3.5.30".parse().unwrap());
+    driver.request_progress(watch);
+    driver.frame(stream, manual_progress(120));
+    assert_eq!(driver.watcher.resume_revision(watch), Some(3));
+}
+
+#[test]
 fn a_manual_reply_made_before_a_watch_does_not_speak_for_it() {
     let mut driver = Driver::new(WatchConfig::default());
     let (first, stream, _) = driver.running(all_from(3));

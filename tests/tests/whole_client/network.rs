@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use etcd_watch_client::{CallOptions, CloseReason, KeyRange, Runtime as _, WatchRequest};
+use etcd_watch_client::{CallOptions, CloseReason, KeyRange, ResponseKind, Runtime as _, WatchRequest};
 use etcd_watch_testkit::sim::{Direction, Server, Sim};
 
 use crate::well;
@@ -166,6 +166,28 @@ fn a_half_open_connection_is_noticed_by_its_keepalive_alone() {
         assert!((5 * SECOND..16 * SECOND).contains(&took), "{took:?}");
         Ok(())
     });
+}
+
+/// Without its version nobody knows whether the member's replies to progress requests can be believed.
+#[test]
+fn a_member_that_is_too_slow_to_tell_its_version_is_believed_once_it_has_told_it() {
+    // One of these is after the connection is made, and before the version has come.
+    for milliseconds in 1..10 {
+        let report = Sim::new().members(1).run(1, |world| async move {
+            let client = world.client().connect().await?;
+            let mut watch = client.watch(WatchRequest::new(KeyRange::key("k")).start_revision(1))?;
+            world.sleep(Duration::from_millis(milliseconds)).await;
+            world.link(&world.host("client"), 0).hold(Direction::ToHost).lasting(5 * SECOND).await;
+            let revision = world.etcd().put("elsewhere", "");
+            world.sleep(SECOND).await;
+            watch.request_progress();
+            let told = tokio::time::timeout(5 * SECOND, watch.try_next()).await;
+            let progress = told.map_err(|_| "no reply was believed")??.expect("it goes on");
+            assert_eq!((progress.kind(), progress.revision()), (ResponseKind::Progress, revision));
+            Ok(())
+        });
+        report.unwrap_or_else(|failure| panic!("after {milliseconds} ms: {failure}"));
+    }
 }
 
 #[test]

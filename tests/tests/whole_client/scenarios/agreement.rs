@@ -124,7 +124,10 @@ async fn follow(
             let next = tokio::select! {
                 biased;
                 next = watch.next() => next,
-                () = tokio::time::sleep(ASKS_EVERY), if logs.is_calm() => {
+                () = tokio::time::sleep(ASKS_EVERY) => {
+                    if !logs.is_calm() {
+                        continue;
+                    }
                     watch.request_progress();
                     let stats = watch.stats();
                     world.note(format_args!("{name} waits in calm: {stats:?}, {:?}", watch.health()));
