@@ -3,7 +3,7 @@
 //! ```sh
 //! cargo xtask simulate-client --seeds 1000
 //! cargo xtask simulate-client --minutes 10 --jobs 2
-//! cargo xtask simulate-client --only everything --seeds 100000 --jobs 2 --seconds 240
+//! cargo xtask simulate-client --only everything --seeds 100000 --jobs 2 --seconds 160
 //! cargo xtask simulate-client --first 42 --seeds 1 --only queue
 //! cargo xtask simulate-client --planted 100
 //! cargo xtask simulate-client --register 100 --seconds 600
