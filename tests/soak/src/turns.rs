@@ -222,7 +222,7 @@ impl Queue {
             && seen.compacted <= told.since + 1
         {
             let missed = &self.heads[next];
-            return Err(format!("it was told of {told:?}, not of {missed:?}, and then of {seen:?}"));
+            return Err(format!("after {told:?} it was not told of {missed:?}, but of {seen:?}"));
         }
         place.next = Some(next + skipped + 1);
         Ok(true)
