@@ -44,6 +44,9 @@ use crate::{
 /// replies are not believed until it has told its version.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The largest answer that is taken for one: it has some numbers, the version, and the errors of the member.
+const STATUS_BYTES: usize = 64 << 10;
+
 /// How long after a failure a member is asked for its version again, and how often in all.
 const STATUS_PAUSE: Duration = Duration::from_secs(10);
 const MOST_ASKED: usize = 30;
@@ -427,7 +430,7 @@ impl Asking {
                 self.connection.clone(),
                 self.endpoint.clone(),
                 self.metadata.clone(),
-                self.dialer.max_message_bytes,
+                self.dialer.max_message_bytes.min(STATUS_BYTES),
             )),
         };
         let told = call.await;
