@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn trusted() -> Progress {
-        Progress::new(Opened { version: Some(crate::ServerVersion::new(3, 5, 30)), authenticated: false })
+        Progress::new(Opened { version: Some(ServerVersion::new(3, 5, 30)), authenticated: false })
     }
 
     fn key(index: u32) -> WatchKey {
