@@ -128,7 +128,7 @@ pub(crate) enum StreamNews {
 
 /// How many frames, and bytes of frames, are handed out together; at least one frame is. The machine is given them under
 /// one lock, which consumers wait for meanwhile.
-const BATCH_FRAMES: usize = 32;
+const BATCH_FRAMES: usize = 16;
 const BATCH_BYTES: usize = 64 << 10;
 
 /// Frames of one connection that came together, decoded.
