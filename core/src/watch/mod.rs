@@ -447,9 +447,19 @@ impl Watch {
         self.queue.notify()
     }
 
-    /// Whether more waits than may, or would with `more` bytes; the limit grows first where the consumer deserves it.
-    pub(crate) fn is_over(&mut self, now: Instant, config: &WatchConfig, more: usize) -> bool {
-        self.queue.is_over(now, config.stall_after, more)
+    /// Whether more waits than may; the limit grows first where the consumer deserves it.
+    pub(crate) fn is_over(&mut self, now: Instant, config: &WatchConfig) -> bool {
+        self.queue.is_over(now, config.stall_after, 0)
+    }
+
+    /// What events cost the queue, in bytes, and whether more would wait with them than may.
+    pub(crate) fn weigh(
+        &mut self,
+        now: Instant,
+        events: &Incoming<'_>,
+        config: &WatchConfig,
+    ) -> (usize, bool) {
+        self.queue.weigh(now, events, config)
     }
 
     /// Takes what the consumer gets next.

@@ -42,9 +42,9 @@ impl Waiting {
         self.responses.is_empty() && self.gathered.is_empty()
     }
 
-    /// Whether the frame's events can be gathered: something waits, and the consumer would get the events together with
-    /// what waits last in any case.
-    fn gathers(&self, frame: &Frame, config: &WatchConfig) -> bool {
+    /// Whether the frame's events can be gathered: something waits, the consumer would get the events together with what
+    /// waits last in any case, and the buffer that grows for them stays within the limit.
+    fn gathers(&self, frame: &Frame, config: &WatchConfig, limit: usize) -> bool {
         let last = self.responses.back();
         if self.is_empty() || last.is_some_and(|last| last.kind() != ResponseKind::Events) {
             return false;
@@ -53,6 +53,7 @@ impl Waiting {
         self.gathered.has_room(frame)
             && events + self.gathered.len() + frame.events.len() <= config.batch_events
             && bytes + self.gathered.bytes() + self.gathered.growth(frame) <= config.batch_bytes
+            && self.bytes + self.growth(frame) <= limit
     }
 
     /// By how much `bytes` grows with the frame's events, if they are gathered.
@@ -192,12 +193,26 @@ impl Queue {
         }
     }
 
-    /// What would be added to [`bytes`](Self::bytes).
-    pub(crate) fn cost_of(&self, incoming: &Incoming<'_>, config: &WatchConfig) -> usize {
+    /// What would be added to [`bytes`](Self::bytes), and whether more would wait then than may; grows the limit first
+    /// where the consumer deserves it.
+    pub(crate) fn weigh(
+        &mut self,
+        now: Instant,
+        incoming: &Incoming<'_>,
+        config: &WatchConfig,
+    ) -> (usize, bool) {
+        let (limit, bytes) = (self.limit, self.cost_of(incoming, config));
+        let is_over = self.is_over(now, config.stall_after, bytes);
+        // What can be gathered depends on the limit.
+        let bytes = if self.limit == limit { bytes } else { self.cost_of(incoming, config) };
+        (bytes, is_over)
+    }
+
+    fn cost_of(&self, incoming: &Incoming<'_>, config: &WatchConfig) -> usize {
         match incoming {
             Incoming::Response(response) => cost(response),
             Incoming::Frame(frame) => match &self.waiting {
-                Some(waiting) if waiting.gathers(frame, config) => waiting.growth(frame),
+                Some(waiting) if waiting.gathers(frame, config, self.limit) => waiting.growth(frame),
                 _ => Chunk::cost_of(frame) + COST,
             },
         }
@@ -223,7 +238,7 @@ impl Queue {
             waiting
         });
         match incoming {
-            Incoming::Frame(frame) if waiting.gathers(frame, config) => waiting.gather(frame),
+            Incoming::Frame(frame) if waiting.gathers(frame, config, self.limit) => waiting.gather(frame),
             incoming => waiting.append(incoming.into_response()),
         }
         waiting.peak = waiting.peak.max(waiting.bytes);

@@ -75,6 +75,27 @@ fn queue_with(bytes: usize) -> Queue {
     Queue { waiting, ..Queue::new(1000, 4000) }
 }
 
+/// The simulator's seed 2000023858: the buffer doubled where a response of its own would have crossed the line by little.
+#[test]
+fn what_crosses_the_line_costs_no_more_than_a_response_of_its_own() {
+    let config = WatchConfig::default();
+    for limit in (2_000..20_000).step_by(111) {
+        let mut queue = Queue::new(limit, limit);
+        let mut before = 0;
+        while queue.bytes() <= limit {
+            before = queue.bytes();
+            queue.put_frame(&config, &[i64::try_from(before).unwrap()]);
+        }
+        let one = Chunk::cost_of(&frame(&[1])) + COST;
+        assert!(queue.bytes() <= before + one, "{limit}: from {before} to {}, one is {one}", queue.bytes());
+        let mut count = 0;
+        while !taken(&mut queue, &config).is_empty() {
+            count += 1;
+        }
+        assert!(count <= 2, "{limit}: they are taken together");
+    }
+}
+
 const STALL: Duration = Duration::from_millis(100);
 
 #[test]

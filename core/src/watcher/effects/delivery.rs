@@ -23,7 +23,7 @@ impl Watcher {
         let Some(watch) = self.watches.known_mut(key) else { return };
         let (is_first, base) = (watch.queue().is_empty(), watch.place().next_revision());
         self.put(now, key, Incoming::Response(notice), base);
-        let is_over = self.watches.get_mut(key).is_some_and(|watch| watch.is_over(now, &self.config, 0));
+        let is_over = self.watches.get_mut(key).is_some_and(|watch| watch.is_over(now, &self.config));
         if is_over && !is_first {
             self.overflow(key, None);
         }
@@ -38,8 +38,8 @@ impl Watcher {
         base: i64,
     ) {
         let Some(watch) = self.watches.known_mut(key) else { return };
-        let (is_first, bytes) = (watch.queue().is_empty(), watch.queue().cost_of(&events, &self.config));
-        let is_over = watch.is_over(now, &self.config, bytes);
+        let is_first = watch.queue().is_empty();
+        let (bytes, is_over) = watch.weigh(now, &events, &self.config);
         let policy = watch.overflow();
         let can_be_refused = !is_first && policy != Overflow::Pause;
         // A response that its own watch may not keep is given no room at the cost of others.
