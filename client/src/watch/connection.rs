@@ -1,7 +1,7 @@
 //! One connection of a watch stream: connecting, being opened, open. After a reconnect the stream has another one.
 //!
 //! ```text
-//! Connecting --connected, member's version known--> Opening --response headers--> Open
+//! Connecting --connected, member asked for its version--> Opening --response headers--> Open
 //! ```
 //!
 //! etcd sends its response headers only together with the first response, and that comes only after the
@@ -17,10 +17,9 @@ use std::{
 };
 
 use etcd_watch_core::{
-    Code, DecodeError, Failure, Frame, Instant, Opened, Remedy, Request, ServerVersion, StreamKey,
-    StreamOptions, remedy, wire::Method,
+    DecodeError, Failure, Frame, Instant, Opened, Remedy, Request, ServerVersion, StreamKey, StreamOptions,
+    remedy, wire::Method,
 };
-use etcd_watch_proto::etcdserverpb as pb;
 use http::{HeaderValue, header, uri::PathAndQuery};
 use tonic::{body::Body, codegen::Service, metadata::MetadataMap};
 use tracing::Span;
@@ -33,23 +32,17 @@ use crate::{
         dialer::{Dialed, Dialer},
     },
     runtime::{BoxFuture, timeout},
-    transport::{answer::Answer, connection::Connection, rpc, wire},
+    transport::{answer::Answer, connection::Connection, wire},
     watch::codec::Frames,
     watch::log,
     watch::outbox::{Outbox, Requests, outbox},
+    watch::version::{VersionQuery, may_pass},
 };
 
 /// How long the member may take to tell its version. One that takes longer may hang, and is passed over for
 /// another that isn't known to be down. Where there is none it is used all the same: its manual progress
 /// replies are not believed until it has told its version.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The largest answer that is taken for one: it has some numbers, the version, and the errors of the member.
-const STATUS_BYTES: usize = 64 << 10;
-
-/// How long after a failure a member is asked for its version again, and how often in all.
-const STATUS_PAUSE: Duration = Duration::from_secs(10);
-const MOST_ASKED: usize = 30;
 
 /// One connection of a watch stream. Dropping it resets the call, and closes the connection unless that was put aside.
 pub(crate) struct StreamConnection {
@@ -318,11 +311,6 @@ impl StreamConnection {
     }
 }
 
-/// What stands for the version of a member that knows its user and yet keeps it from all but root: only
-/// servers from this one on do that (the repair of CVE-2026-33413, taken back later, and all of 3.6 before
-/// that).
-const KEEPS_ITS_VERSION: ServerVersion = ServerVersion::new(3, 5, 28);
-
 /// Connects, gets an auth token if one is needed, and asks the member for its version on the same
 /// connection. A member that looks at the token then saves the stream from being opened with one that has
 /// expired.
@@ -349,12 +337,11 @@ async fn connect(dialer: Arc<Dialer>, connecting: Connecting, span: Span) -> Res
         if let Some(token) = token {
             token.attach(&mut metadata);
         }
-        let (dialer, connection, endpoint) = (dialer.clone(), connection.clone(), endpoint.clone());
-        let mut asking =
-            Asking { dialer: dialer.clone(), connection, endpoint: endpoint.clone(), metadata, call: None };
-        match timeout(dialer.runtime(), STATUS_TIMEOUT, asking.answer()).await {
+        let is_user = token.is_some() || has_own_token;
+        let mut query = VersionQuery::on(&dialer, connection.clone(), endpoint.clone(), metadata, is_user);
+        match timeout(dialer.runtime(), STATUS_TIMEOUT, query.answer()).await {
             Some(Err(failure)) if may_pass(&failure) => {
-                later = Some(asking);
+                later = Some(query);
                 Err(failure)
             }
             Some(version) => version,
@@ -362,7 +349,7 @@ async fn connect(dialer: Arc<Dialer>, connecting: Connecting, span: Span) -> Res
                 Err(Failure::connection(format!("the member has told nothing within {STATUS_TIMEOUT:?}")))
             }
             None => {
-                later = Some(asking);
+                later = Some(query);
                 Ok(None)
             }
         }
@@ -381,11 +368,6 @@ async fn connect(dialer: Arc<Dialer>, connecting: Connecting, span: Span) -> Res
         Err(dead @ (Failure::Connection { .. } | Failure::Tls { .. } | Failure::EndOfStream)) => {
             return Err(dead);
         }
-        Err(Failure::Status { code: Code::PermissionDenied, message })
-            if (token.is_some() || has_own_token) && message == "etcdserver: permission denied" =>
-        {
-            Some(KEEPS_ITS_VERSION)
-        }
         Err(failure) => {
             tracing::debug!(name: "version_unknown", %endpoint, reason = %failure, "the member does not tell its version");
             None
@@ -400,76 +382,12 @@ async fn connect(dialer: Arc<Dialer>, connecting: Connecting, span: Span) -> Res
             version,
             authenticated: has_own_token || token.as_ref().is_some_and(Token::is_present),
         },
-        version: later.map(|asking| Box::pin(asking.until_told()) as BoxFuture<'static, _>),
+        version: later.map(|query| Box::pin(query.until_told()) as BoxFuture<'static, _>),
         token: token.as_ref().and_then(Token::generation),
         origin: endpoint.uri().clone(),
         metadata,
         requests,
     })
-}
-
-/// Asks a member for its version.
-struct Asking {
-    dialer: Arc<Dialer>,
-    connection: Connection,
-    endpoint: Arc<Endpoint>,
-    metadata: MetadataMap,
-    /// The call that has not been answered yet.
-    call: Option<BoxFuture<'static, Told>>,
-}
-
-/// The version, which may be told in a way that means nothing.
-type Told = Result<Option<ServerVersion>, Failure>;
-
-impl Asking {
-    /// The answer. When this is dropped, the call goes on with the next one.
-    async fn answer(&mut self) -> Told {
-        let call = match &mut self.call {
-            Some(call) => call,
-            none => none.insert(Self::call(
-                self.connection.clone(),
-                self.endpoint.clone(),
-                self.metadata.clone(),
-                self.dialer.max_message_bytes.min(STATUS_BYTES),
-            )),
-        };
-        let told = call.await;
-        self.call = None;
-        told
-    }
-
-    fn call(
-        connection: Connection,
-        endpoint: Arc<Endpoint>,
-        metadata: MetadataMap,
-        max_message_bytes: usize,
-    ) -> BoxFuture<'static, Told> {
-        Box::pin(async move {
-            let request = pb::StatusRequest {};
-            let status = rpc::unary(connection, &endpoint, request, metadata, max_message_bytes).await;
-            status.map(|status| status.version.parse().ok()).map_err(rpc::CallFailure::into_failure)
-        })
-    }
-
-    /// Waits for the answer, and asks again if that is a failure which may pass; `None` if the version stays unknown.
-    async fn until_told(mut self) -> Option<ServerVersion> {
-        for _ in 0..MOST_ASKED {
-            if self.call.is_none() {
-                self.dialer.runtime().sleep(STATUS_PAUSE).await;
-            }
-            match self.answer().await {
-                Ok(version) => return version,
-                Err(failure) if may_pass(&failure) => {}
-                Err(_) => return None,
-            }
-        }
-        None
-    }
-}
-
-/// Whether a member that has not told its version may tell it when it is asked again.
-fn may_pass(failure: &Failure) -> bool {
-    matches!(remedy(failure), Remedy::Retry | Remedy::RetryElsewhere | Remedy::NoLeader)
 }
 
 /// Makes the streaming call; completes with the response's headers.

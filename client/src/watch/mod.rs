@@ -18,3 +18,4 @@ pub(crate) mod mirror_record;
 pub(crate) mod monitored;
 pub(crate) mod outbox;
 pub(crate) mod reading;
+pub(crate) mod version;
