@@ -98,9 +98,10 @@ pub(crate) async fn a_lock_given_up_at_any_moment_leaves_no_key(world: World) {
         let limit = Duration::from_micros(step * 150);
         drop(tokio::time::timeout(limit, waiter.lock()).await);
     }
-    // The last one may yet enter, and leave again.
-    within(mutex(&one, "a").lock()).await.expect("it locks").unlock().await.expect("it unlocks");
+    // The last one may yet enter, and leave again. The next one of the same session waits until it has left for good.
+    within(waiter.lock()).await.expect("it locks").unlock().await.expect("it unlocks");
     world.queued("a", 0).await;
+    assert!(within(mutex(&one, "a").try_lock()).await.expect("it is told").is_some());
 }
 
 pub(crate) async fn lockers_of_one_session_exclude_each_other(world: World) {
