@@ -8,8 +8,7 @@ use etcd_watch_client::{BoxError, Client, KeyRange, WatchRequest};
 use etcd_watch_proto::etcdserverpb::{PutRequest, request_op::Request};
 use etcd_watch_testkit::sim::{Etcd, Host};
 
-use super::stage::{Stage, lock};
-use super::trouble::up_to;
+use super::stage::{Stage, lock, up_to};
 use super::truth;
 
 /// When a consumer saves its checkpoint.

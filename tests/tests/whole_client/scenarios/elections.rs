@@ -7,8 +7,8 @@ use etcd_watch_client::concurrency::{Election, Leader, Name, leader, observe};
 use etcd_watch_client::{BoxError, Client, Put, Txn};
 use etcd_watch_testkit::sim::{Host, Task};
 
-use super::stage::{Site, Stage, soon};
-use super::trouble::{Running, open_session, up_to};
+use super::stage::{Site, Stage, soon, up_to};
+use super::trouble::{Running, open_session};
 use super::truth::{Queue, keys};
 
 /// How candidates and observers go about it.

@@ -9,8 +9,8 @@ use etcd_watch_client::{
 };
 use etcd_watch_testkit::sim::Host;
 
-use super::stage::Stage;
-use super::trouble::{Running, open_session, up_to};
+use super::stage::{Stage, up_to};
+use super::trouble::{Running, open_session};
 use super::truth::{Queue, keys};
 
 /// How contenders go about it.

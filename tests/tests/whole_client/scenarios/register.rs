@@ -8,8 +8,8 @@ use etcd_watch_client::concurrency::{Mutex, Name};
 use etcd_watch_client::{BoxError, Client, Get, Put, Txn};
 use etcd_watch_testkit::sim::{Failure, Host, World};
 
-use super::stage::sim;
-use super::trouble::{on_the_way, open_session, stand_still, up_to};
+use super::stage::{sim, up_to};
+use super::trouble::{on_the_way, open_session, stand_still};
 use super::truth::history;
 
 const TTL: Duration = Duration::from_secs(3);

@@ -12,8 +12,6 @@ use etcd_watch_testkit::sim::{Faults, Host, Sim, World};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::trouble::up_to;
-
 /// A part of a scenario.
 pub(super) type Part = BoxFuture<'static, Result<(), BoxError>>;
 
@@ -138,6 +136,11 @@ pub(super) async fn play_at(
             }
         }
     }
+}
+
+/// A random time of up to so many milliseconds.
+pub(super) fn up_to(rng: &mut fastrand::Rng, milliseconds: u64) -> Duration {
+    Duration::from_millis(rng.u64(..milliseconds))
 }
 
 /// Waits for what has to come once all is well.

@@ -6,16 +6,11 @@ use etcd_watch_client::concurrency::Session;
 use etcd_watch_client::{BoxError, Client};
 use etcd_watch_testkit::sim::{FaultKind, Faults, Host, Task, World};
 
-use super::stage::{Stage, soon};
+use super::stage::{Stage, soon, up_to};
 
 /// A storm that leaves hosts alone.
 pub(super) fn on_the_way() -> Faults {
     Faults::all().without(FaultKind::Suspend).without(FaultKind::Freeze)
-}
-
-/// A random time of up to so many milliseconds.
-pub(super) fn up_to(rng: &mut fastrand::Rng, milliseconds: u64) -> Duration {
-    Duration::from_millis(rng.u64(..milliseconds))
 }
 
 /// Opens a session, and tries again until that succeeds.
