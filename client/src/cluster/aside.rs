@@ -96,32 +96,32 @@ impl Aside {
         drop(surplus);
     }
 
-    /// Connects to the first of the candidates that is up. Uses the connection that is kept to a candidate; `dial` connects to
-    /// the candidates before it, or to all if none is kept.
+    /// Connects to the first of the candidates that is up, or uses the connection that is kept to it. `dial` is given the
+    /// candidates before that one, or all if no connection is kept, and the kept one for when they fail or are late.
     ///
     /// # Errors
     /// When none is up.
     pub(crate) async fn connect<F: Future<Output = Result<Dialed, Unreached>>>(
         &self,
         mut candidates: Vec<Arc<Endpoint>>,
-        dial: impl FnOnce(Vec<Arc<Endpoint>>) -> F,
+        dial: impl FnOnce(Vec<Arc<Endpoint>>, Option<Dialed>) -> F,
     ) -> Result<Tried, Unreached> {
         let (ended, kept) = {
             let mut all = lock(&self.kept);
             (all.take_ended(), all.take(&mut candidates))
         };
         drop(ended);
-        let Some(kept) = kept else { return Ok(Tried::new(dial(candidates).await?)) };
+        let Some(kept) = kept else { return Ok(Tried::new(dial(candidates, None).await?)) };
         if candidates.is_empty() {
             return Ok(kept);
         }
         // Better candidates may be up again: they are tried first.
-        match dial(candidates).await {
-            Ok(dialed) => {
+        match dial(candidates, Some(kept.dialed.clone())).await {
+            Ok(dialed) if dialed.endpoint != kept.dialed.endpoint => {
                 self.put(kept);
                 Ok(Tried::new(dialed))
             }
-            Err(_) => Ok(kept),
+            _ => Ok(kept),
         }
     }
 

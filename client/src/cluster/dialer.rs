@@ -63,12 +63,17 @@ impl Dialer {
     }
 
     /// Connects to the first of the candidates that is up. One that hangs costs a quarter of a second, and from then on
-    /// it is among the last to be tried. All failures are noted.
+    /// it is among the last to be tried. All failures are noted. `kept` is a connection that there is already: it comes last.
     pub(crate) async fn dial_any(
         self: &Arc<Self>,
-        candidates: Vec<Arc<Endpoint>>,
+        mut candidates: Vec<Arc<Endpoint>>,
+        kept: Option<Dialed>,
     ) -> Result<Dialed, Unreached> {
-        let attempt = |id| self.clone().attempt(id);
+        candidates.extend(kept.as_ref().map(|kept| kept.endpoint.clone()));
+        let attempt = |endpoint| {
+            let kept = kept.as_ref().filter(|kept| kept.endpoint == endpoint);
+            self.clone().attempt(endpoint, kept.map(|kept| kept.connection.clone()))
+        };
         match race(self.runtime(), candidates, attempt).await {
             Ok(Won { winner, value, overtaken, under_way }) => {
                 if !overtaken.is_empty() {
@@ -81,7 +86,14 @@ impl Dialer {
         }
     }
 
-    async fn attempt(self: Arc<Self>, endpoint: Arc<Endpoint>) -> Result<Connection, ConnectError> {
+    async fn attempt(
+        self: Arc<Self>,
+        endpoint: Arc<Endpoint>,
+        kept: Option<Connection>,
+    ) -> Result<Connection, ConnectError> {
+        if let Some(connection) = kept {
+            return Ok(connection);
+        }
         let connected = self.connector.connect(&endpoint).await;
         if let Err(error) = &connected {
             self.failed(&endpoint, &error.clone().into());

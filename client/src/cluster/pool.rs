@@ -103,7 +103,8 @@ impl Pool {
             return Ok(pooled);
         }
         let candidates = self.dialer.endpoints.candidates(avoid);
-        let tried = self.aside.connect(candidates, |candidates| self.dial(candidates)).await?;
+        let dial = |candidates, kept| self.dial(candidates, kept);
+        let tried = self.aside.connect(candidates, dial).await?;
         let serial = {
             let mut slot = lock(&self.slot);
             slot.serial += 1;
@@ -120,9 +121,9 @@ impl Pool {
         Ok(pooled)
     }
 
-    async fn dial(&self, candidates: Vec<Arc<Endpoint>>) -> Result<Dialed, Unreached> {
+    async fn dial(&self, candidates: Vec<Arc<Endpoint>>, kept: Option<Dialed>) -> Result<Dialed, Unreached> {
         // In a box: callers put calls in futures of their own.
-        match Box::pin(self.dialer.dial_any(candidates)).await {
+        match Box::pin(self.dialer.dial_any(candidates, kept)).await {
             Ok(dialed) => {
                 tracing::debug!(name: "calls_connected", endpoint = %dialed.endpoint, "connected for calls");
                 Ok(dialed)

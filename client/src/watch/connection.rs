@@ -324,7 +324,7 @@ async fn connect(dialer: Arc<Dialer>, connecting: Connecting, span: Span) -> Res
     }
     let mut metadata = wire::metadata_with(options.require_leader, extra())?;
     let first = candidates[0].clone();
-    let dial = |candidates| dialer.dial_any(candidates);
+    let dial = |candidates, kept| dialer.dial_any(candidates, kept);
     let tried = aside.connect(candidates, dial).await.map_err(AttemptError::from)?;
     let Dialed { endpoint, connection } = tried.dialed.clone();
     if endpoint != first {

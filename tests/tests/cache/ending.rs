@@ -1,7 +1,7 @@
 //! How caches end, and what they leave behind.
 
 use etcd_watch_client::{
-    Client, CloseReason, KeyRange,
+    Client, CloseReason, KeyRange, Put, Txn,
     cache::{CacheError, CacheRequest, CacheStatus, SubscribeRequest},
 };
 use etcd_watch_testkit::{
@@ -107,6 +107,22 @@ async fn a_panic_in_the_decoder_ends_the_cache_and_not_its_readers() {
     put(&client, "c/a", "boom").await;
     assert_eq!(in_time(cached.closed()).await, CacheError::Stopped);
     assert_eq!(cached.get("c/a").expect("the last state").value(), b"fine");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_state_with_too_many_keys_is_not_shown() {
+    let server = model().await;
+    let client = client(On::Tokio, server.endpoint());
+    put(&client, "c/a", "1").await;
+    let cached = client.cache(CacheRequest::new(KeyRange::prefix("c/")).max_keys(2)).expect("valid");
+    let listed = in_time(cached.ready()).await.expect("it is listed");
+    let mut subscription = cached.subscribe(KeyRange::prefix("c/")).expect("valid");
+    let two = Txn::new().and_then(Put::new("c/b", "2")).and_then(Put::new("c/c", "3"));
+    in_time(client.txn(two)).await.expect("it is made");
+    assert_eq!(in_time(cached.closed()).await, CacheError::TooManyKeys { limit: 2 });
+    assert_eq!(state(&cached.snapshot()), state(&listed));
+    let told = in_time(subscription.try_next()).await.map(drop);
+    assert_eq!(told, Err(CacheError::TooManyKeys { limit: 2 }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

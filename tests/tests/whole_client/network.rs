@@ -70,6 +70,33 @@ fn the_only_member_that_is_up_is_not_connected_to_again_for_each_attempt() {
 }
 
 #[test]
+fn a_connection_that_waits_for_a_leader_is_used_while_other_members_hang() {
+    well(1, |world| async move {
+        let client = world.client().connect().await?;
+        let mut watch = client.watch(WatchRequest::new(KeyRange::key("k")).start_revision(1))?;
+        client.put("k", "before").await?;
+        watch.try_next().await?.expect("it goes on");
+        let etcd = world.etcd().clone();
+        let health = client.health();
+        let connected = health.endpoint().expect("it is connected").to_string();
+        let others: Vec<_> = (0..3).filter(|&member| etcd.endpoints()[member] != connected).collect();
+        assert_eq!(others.len(), 2, "{connected} is a member");
+        let leaderless = etcd.lose_leader();
+        let host = world.host("client");
+        let hanging: Vec<_> = others.iter().map(|&member| world.link(&host, member).partition()).collect();
+        tokio::spawn(leaderless.lasting(SECOND));
+        let began = world.now();
+        client.put("k", "after").await?;
+        watch.try_next().await?.expect("it goes on");
+        let took = world.now() - began;
+        // An attempt to connect is given five seconds.
+        assert!(took < 4 * SECOND, "{took:?}");
+        drop(hanging);
+        Ok(())
+    });
+}
+
+#[test]
 fn watch_streams_go_on_over_the_connections_they_have_while_there_is_no_leader() {
     for runs_before in [false, true] {
         let report = well(1, |world| async move {

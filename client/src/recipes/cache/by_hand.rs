@@ -21,7 +21,7 @@ impl CacheByHand {
         let (monitor, runtime) = (client.monitor(), client.runtime().clone());
         let shared = Arc::new(Shared::new(request.range, request.history, None, monitor, runtime));
         Self {
-            fold: Fold::new(shared.clone(), request.make),
+            fold: Fold::new(shared.clone(), request.max_keys, request.make),
             cache: Cache { alive: Arc::new(Alive(shared)) },
         }
     }
@@ -34,7 +34,9 @@ impl CacheByHand {
 
     /// Folds and publishes what a mirror has handed out.
     pub fn take(&mut self, event: &MirrorEvent) {
-        self.fold.take(event);
+        if let Err(error) = self.fold.take(event) {
+            self.fold.shared.end(error);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use etcd_watch_core::{EventKind, ListReason, MirrorEvent, SnapshotPart, WatchRes
 use super::{
     change::CacheChange,
     entry::{CachedKv, Fresh},
+    error::CacheError,
     request::Make,
     shared::Shared,
     snapshot::Snapshot,
@@ -19,6 +20,8 @@ const MOST_JOINED: usize = 64 << 10;
 pub(super) struct Fold<P> {
     pub(super) shared: Arc<Shared<P>>,
     work: Snapshot<P>,
+    /// A state may have so many keys.
+    max_keys: u64,
     make: Make<P>,
     /// Where a key and its value are put together.
     joined: Vec<u8>,
@@ -27,8 +30,8 @@ pub(super) struct Fold<P> {
 }
 
 impl<P> Fold<P> {
-    pub(super) fn new(shared: Arc<Shared<P>>, make: Make<P>) -> Self {
-        Self { shared, work: Snapshot::none(), make, joined: Vec::new(), listing: None }
+    pub(super) fn new(shared: Arc<Shared<P>>, max_keys: u64, make: Make<P>) -> Self {
+        Self { shared, work: Snapshot::none(), max_keys, make, joined: Vec::new(), listing: None }
     }
 
     /// The revision and the number of keys of the state; `None` for a mix.
@@ -38,15 +41,19 @@ impl<P> Fold<P> {
     }
 
     /// Folds and publishes what a mirror has handed out.
-    pub(super) fn take(&mut self, event: &MirrorEvent) {
+    ///
+    /// # Errors
+    /// A state has too many keys. It is not published.
+    pub(super) fn take(&mut self, event: &MirrorEvent) -> Result<(), CacheError> {
         match event {
             MirrorEvent::Listing { reason, .. } => self.listing(reason),
             MirrorEvent::Snapshot(part) => self.part(part),
             MirrorEvent::Synced { revision } => self.synced(*revision),
-            MirrorEvent::Changes(response) => self.changes(response),
+            MirrorEvent::Changes(response) => self.changes(response)?,
             // The stream turns the end into its own. Other kinds of events change no keys.
             _ => {}
         }
+        Ok(())
     }
 
     fn listing(&mut self, reason: &ListReason) {
@@ -99,12 +106,12 @@ impl<P> Fold<P> {
     }
 
     /// Publishes a state for each revision of a response.
-    fn changes(&mut self, response: &WatchResponse) {
+    fn changes(&mut self, response: &WatchResponse) -> Result<(), CacheError> {
         let mut changes = Vec::new();
         let mut revision = 0;
         for event in response.events() {
             if event.mod_revision() != revision {
-                self.publish(revision, mem::take(&mut changes));
+                self.publish(revision, mem::take(&mut changes))?;
                 revision = event.mod_revision();
             }
             let (kv, prev) = match event.kind() {
@@ -113,16 +120,24 @@ impl<P> Fold<P> {
             };
             changes.extend(CacheChange::new(revision, kv, prev));
         }
-        self.publish(revision, changes);
+        self.publish(revision, changes)?;
         self.synced(response.revision());
+        Ok(())
     }
 
-    fn publish(&mut self, revision: i64, changes: Vec<CacheChange<P>>) {
-        if !changes.is_empty() {
-            // A faulty server may send what belongs before a revision it has vouched for.
-            self.work.revision = self.work.revision.max(revision);
-            self.shared.publish_changes(self.work.clone(), changes);
+    fn publish(&mut self, revision: i64, changes: Vec<CacheChange<P>>) -> Result<(), CacheError> {
+        if changes.is_empty() {
+            return Ok(());
         }
+        // A list has a limit of its own.
+        let limit = self.max_keys;
+        if self.work.len() as u64 > limit {
+            return Err(CacheError::TooManyKeys { limit });
+        }
+        // A faulty server may send what belongs before a revision it has vouched for.
+        self.work.revision = self.work.revision.max(revision);
+        self.shared.publish_changes(self.work.clone(), changes);
+        Ok(())
     }
 
     /// The pair that is there now, and the one before.

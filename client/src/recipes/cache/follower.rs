@@ -26,7 +26,6 @@ pub(super) struct Follower<P> {
     client: Client,
     mirror: Mirror,
     fold: Fold<P>,
-    max_keys: u64,
     shared: Arc<Shared<P>>,
     catch_up: CatchUp,
     /// The cluster that the watch speaks for; 0 while it is not known.
@@ -43,13 +42,12 @@ pub(super) struct Follower<P> {
 }
 
 impl<P> Follower<P> {
-    pub(super) fn new(client: Client, mirror: Mirror, fold: Fold<P>, max_keys: u64) -> Self {
+    pub(super) fn new(client: Client, mirror: Mirror, fold: Fold<P>) -> Self {
         Self {
             client,
             mirror,
             shared: fold.shared.clone(),
             fold,
-            max_keys,
             catch_up: CatchUp::default(),
             cluster_id: 0,
             revision_read: None,
@@ -131,11 +129,7 @@ impl<P> Follower<P> {
             MirrorEvent::Changes(response) => self.cluster_id = response.header().cluster_id,
             _ => {}
         }
-        self.fold.take(event);
-        // A list has a limit of its own.
-        let limit = self.max_keys;
-        let has_room = self.fold.at().is_none_or(|(_, keys)| keys as u64 <= limit);
-        if has_room { Ok(()) } else { Err(CacheError::TooManyKeys { limit }) }
+        self.fold.take(event)
     }
 
     /// Reads the store's revision for those who want to be as new as it.

@@ -150,8 +150,8 @@ impl<P: Send + Sync + 'static> Cache<P> {
             mirror.monitor(),
             client.runtime().clone(),
         ));
-        let fold = Fold::new(shared.clone(), request.make);
-        let follower = Follower::new(client.clone(), mirror, fold, request.max_keys);
+        let fold = Fold::new(shared.clone(), request.max_keys, request.make);
+        let follower = Follower::new(client.clone(), mirror, fold);
         #[cfg(feature = "metrics")]
         let follower = follower.exporting(&request.name, crate::Monitor::new(shared.clone()));
         client.runtime().spawn(Box::pin(follower.run()));
