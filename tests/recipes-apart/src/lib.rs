@@ -5,6 +5,8 @@
 
 // The unit tests in these sources are the client's, and use its test code.
 #![cfg(not(test))]
+// They ask for the client's feature `fuzzing`, which is not to be had here.
+#![allow(unexpected_cfgs)]
 #![forbid(unsafe_code)]
 
 // The recipes say `crate::` where another crate would say `etcd_watch_client::`. The modules below take the place of the
