@@ -10,6 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::clock::Clock;
 use super::host::HostState;
 use super::link::LinkState;
 use super::plan::Plan;
@@ -26,7 +27,7 @@ const LIVELOCK_POLLS: u64 = 1_000_000;
 pub(super) struct Core {
     pub(super) seed: u64,
     pub(super) handle: Handle,
-    epoch: Instant,
+    clock: Arc<Clock>,
     /// The network's longest delay when nothing is wrong.
     pub(super) latency: Duration,
     rng: Mutex<fastrand::Rng>,
@@ -56,11 +57,12 @@ struct Polls {
 
 impl Core {
     /// In the runtime of the run.
-    pub(super) fn new(seed: u64, latency: Duration, plan: Plan) -> Self {
+    pub(super) fn new(seed: u64, latency: Duration, plan: Plan, clock: Arc<Clock>) -> Self {
+        clock.read();
         Self {
             seed,
             handle: Handle::current(),
-            epoch: Instant::now(),
+            clock,
             latency,
             rng: Mutex::new(fastrand::Rng::with_seed(seed)),
             transcript: Mutex::new(Transcript::new(seed)),
@@ -79,12 +81,17 @@ impl Core {
 
     /// Virtual time since the beginning of the run.
     pub(super) fn now(&self) -> Duration {
-        self.epoch.elapsed()
+        self.clock.now()
     }
 
     /// That moment, as tokio counts.
     pub(super) fn at(&self, since_start: Duration) -> Instant {
-        self.epoch + since_start
+        self.clock.at(since_start)
+    }
+
+    /// This moment, as tokio counts.
+    pub(super) fn instant(&self) -> Instant {
+        self.at(self.now())
     }
 
     /// Another source of random numbers, which follows from the seed.

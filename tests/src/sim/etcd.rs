@@ -305,7 +305,7 @@ impl Etcd {
     /// A copy of the store as it is now.
     #[must_use]
     pub fn backup(&self) -> Backup {
-        self.with_model(|model| Backup(model.clone()))
+        self.look(|model| Backup(model.clone()))
     }
 
     /// Stops all members and starts them with the store as it was: another cluster, by its id, whose revisions go on from
@@ -349,7 +349,7 @@ impl Etcd {
     /// The store's revision.
     #[must_use]
     pub fn revision(&self) -> i64 {
-        self.with_model(|model| model.revision())
+        self.look(|model| model.revision())
     }
 
     /// Every change of the store, compacted ones too, in order, with the pairs before: what
@@ -357,7 +357,7 @@ impl Etcd {
     #[must_use]
     pub fn history(&self) -> Vec<Event> {
         let told = |event: &Arc<HistoryEvent>| Event { prev_kv: event.prev.clone(), ..event.to_event() };
-        self.with_model(|model| model.history().iter().map(told).collect())
+        self.look(|model| model.history().iter().map(told).collect())
     }
 
     /// Works on the store. What that changes reaches clients as if one of them had done it. A change of the
@@ -374,6 +374,11 @@ impl Etcd {
             }
         }
         result
+    }
+
+    /// Looks at the store.
+    pub fn look<T>(&self, look: impl FnOnce(&ModelEtcd) -> T) -> T {
+        self.inner.store.with_model(|model| look(model))
     }
 
     /// Looks at what a member has applied.

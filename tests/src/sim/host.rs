@@ -89,9 +89,13 @@ impl HostState {
 
     /// Its monotonic clock, which stands still while it is suspended.
     pub(super) fn clock(&self, now: Duration) -> Duration {
+        lock(&self.state).clock(now)
+    }
+
+    /// The same for a process; `None` if it was killed.
+    pub(super) fn clock_of(&self, life: u64, now: Duration) -> Option<Duration> {
         let state = lock(&self.state);
-        let running = if state.suspended > 0 { state.since } else { now };
-        running.saturating_sub(state.slept)
+        (state.life == life).then(|| state.clock(now))
     }
 
     /// A client is made; its number.
@@ -133,6 +137,11 @@ impl HostState {
 }
 
 impl State {
+    fn clock(&self, now: Duration) -> Duration {
+        let running = if self.suspended > 0 { self.since } else { now };
+        running.saturating_sub(self.slept)
+    }
+
     fn is_stopped(&self) -> bool {
         self.frozen > 0 || self.suspended > 0
     }

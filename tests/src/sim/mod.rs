@@ -49,6 +49,7 @@
 //! | `socket` | bytes under way |
 //! | `core`, `transcript`, `report` | what all share; what is told of a run |
 
+mod clock;
 mod core;
 mod etcd;
 mod fault;
@@ -188,10 +189,15 @@ impl Sim {
         fastrand::seed(seed);
         let mut builder = Builder::new_current_thread();
         seed_select(&mut builder, seed);
+        let clock = Arc::<clock::Clock>::default();
+        builder.on_thread_unpark({
+            let clock = clock.clone();
+            move || clock.read()
+        });
         let runtime = builder.enable_time().start_paused(true).build().expect("a runtime needs nothing");
         let (core, ended) = {
             let _entered = runtime.enter();
-            let core = Arc::new(core::Core::new(seed, self.latency, plan));
+            let core = Arc::new(core::Core::new(seed, self.latency, plan, clock));
             let etcd = Etcd::new(&core, self.members, self.model.clone(), self.users.clone());
             let world = World::new(core.clone(), etcd);
             let ended =

@@ -136,11 +136,9 @@ impl Future for Sleep {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
         loop {
-            if this.core.is_over() || this.host.life() != this.life {
-                return Poll::Ready(());
-            }
             let now = this.core.now();
-            let left = this.due.saturating_sub(this.host.clock(now));
+            let clock = if this.core.is_over() { None } else { this.host.clock_of(this.life, now) };
+            let left = clock.map_or(Duration::ZERO, |clock| this.due.saturating_sub(clock));
             if left.is_zero() {
                 return Poll::Ready(());
             }

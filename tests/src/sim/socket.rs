@@ -68,7 +68,7 @@ impl Connection {
                 rng: rng.fork(),
                 under_way: VecDeque::new(),
                 bytes: 0,
-                last_due: Instant::now(),
+                last_due: core.instant(),
                 is_finished: false,
                 is_reset: false,
                 reader_is_gone: false,
@@ -114,7 +114,7 @@ impl Connection {
     /// What is under way arrives as if it had been sent now, if that is sooner: under these terms.
     pub(super) fn hasten(&self, terms: &Terms) {
         for pipe in &self.pipes {
-            lock(pipe).hasten(self.core.latency + terms.delay, terms.rate);
+            lock(pipe).hasten(self.core.instant() + self.core.latency + terms.delay, terms.rate);
         }
         self.wake();
     }
@@ -137,7 +137,7 @@ impl Connection {
     fn read(&self, direction: Direction, most: usize, waker: &Waker) -> Found {
         let is_silent = self.is_silent(direction);
         let mut pipe = lock(self.pipe(direction));
-        let found = if is_silent { Found::Nothing } else { pipe.look(most) };
+        let found = if is_silent { Found::Nothing } else { pipe.look(self.core.instant(), most) };
         match found {
             // What comes later may come sooner than it is due now.
             Found::Nothing | Found::Later(_) => pipe.reader = Some(waker.clone()),
@@ -170,7 +170,7 @@ impl Connection {
         }
         let (terms, cut) = (self.link.terms(), self.link.count(bytes.len().min(room)));
         let sent = &bytes[..cut.after];
-        pipe.send(sent, self.core.latency, terms.delay, terms.rate);
+        pipe.send(self.core.instant(), sent, self.core.latency + terms.delay, terms.rate);
         let reader = pipe.reader.take();
         drop(pipe);
         if let Some(reader) = reader {
@@ -189,11 +189,10 @@ impl Connection {
     }
 
     fn finish(&self, direction: Direction) {
-        let latency = self.core.latency;
         let mut pipe = lock(self.pipe(direction));
         if !pipe.is_finished {
             pipe.is_finished = true;
-            pipe.last_due = pipe.due(latency);
+            pipe.last_due = pipe.due(self.core.instant(), self.core.latency);
         }
         let reader = pipe.reader.take();
         drop(pipe);
@@ -224,8 +223,7 @@ impl Connection {
 }
 
 impl Pipe {
-    fn look(&mut self, most: usize) -> Found {
-        let now = Instant::now();
+    fn look(&mut self, now: Instant, most: usize) -> Found {
         match self.under_way.front_mut() {
             Some((due, _)) if *due > now => Found::Later(*due),
             Some((_, bytes)) => {
@@ -244,28 +242,27 @@ impl Pipe {
     }
 
     /// When something arrives that is sent now.
-    fn due(&mut self, latency: Duration) -> Instant {
+    fn due(&mut self, now: Instant, latency: Duration) -> Instant {
         let most = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         let delay = Duration::from_millis(self.rng.u64(most.min(1)..=most));
-        self.last_due.max(Instant::now() + delay)
+        self.last_due.max(now + delay)
     }
 
     /// Sends bytes in pieces of random sizes.
-    fn send(&mut self, mut bytes: &[u8], latency: Duration, delay: Duration, rate: Option<u64>) {
+    fn send(&mut self, now: Instant, mut bytes: &[u8], latency: Duration, rate: Option<u64>) {
         self.bytes += bytes.len();
         while !bytes.is_empty() {
             let most = if self.rng.u8(..) < 16 { bytes.len().min(12) } else { bytes.len() };
             let size = if self.rng.bool() { most } else { self.rng.usize(1..=most) };
             let (piece, rest) = bytes.split_at(size);
-            self.last_due = self.due(latency + delay) + transfer(size, rate);
+            self.last_due = self.due(now, latency) + transfer(size, rate);
             self.under_way.push_back((self.last_due, Bytes::copy_from_slice(piece)));
             bytes = rest;
         }
     }
 
-    /// Lets what is under way arrive no later than if it were sent now, in the same order.
-    fn hasten(&mut self, delay: Duration, rate: Option<u64>) {
-        let mut latest = Instant::now() + delay;
+    /// Lets what is under way arrive no later than if the first byte arrived at this moment, in the same order.
+    fn hasten(&mut self, mut latest: Instant, rate: Option<u64>) {
         for (due, bytes) in &mut self.under_way {
             latest += transfer(bytes.len(), rate);
             *due = latest.min(*due);

@@ -296,7 +296,7 @@ fn a_restored_store_is_that_of_all_members_whatever_they_had_yet_to_apply() {
         let told = |etcd: &Etcd, member| {
             etcd.with_member(member, |model| (model.config().cluster_id, model.history().to_vec()))
         };
-        let store = etcd.with_model(|model| (model.config().cluster_id, model.history().to_vec()));
+        let store = etcd.look(|model| (model.config().cluster_id, model.history().to_vec()));
         assert_eq!(store.1.len(), 1);
         (0..3).for_each(|member| assert_eq!(told(etcd, member), store));
         Ok(())
@@ -337,7 +337,7 @@ fn a_session_lives_on_a_member_that_lags_and_its_keys_stay_there_when_it_is_over
         world.host("of-1").suspend().lasting(20 * SECOND).await;
         world.sleep(SECOND).await;
         assert!(session.is_lost());
-        assert!(etcd.with_model(|model| model.lease_leases().leases.is_empty()));
+        assert!(etcd.look(|model| model.lease_leases().leases.is_empty()));
         let old = client.get(Get::key("k").serializable(true)).await?;
         assert_eq!(old.first().expect("its end is not applied").lease, session.id());
         drop(lag);

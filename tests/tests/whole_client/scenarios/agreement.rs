@@ -280,7 +280,7 @@ async fn begin(world: World, client: Client, plan: Plan, logs: Logs, told: Told)
 /// That they agree would say little if all were told the same wrong history.
 fn hold_against_the_store(world: &World, logs: &[WatchLog]) -> Result<(), BoxError> {
     let history = world.etcd().history();
-    let compacted = world.etcd().with_model(|model| model.compact_revision());
+    let compacted = world.etcd().look(|model| model.compact_revision());
     for log in logs.iter().filter(|log| log.reached() > 0) {
         let mut checker = Checker::new(log.watched().clone());
         checker.compacted(compacted.unwrap_or(0));

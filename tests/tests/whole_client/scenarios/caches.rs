@@ -10,7 +10,7 @@ use super::stage::{Stage, soon};
 /// Compares a snapshot with the store at its revision.
 fn compare(etcd: &Etcd, state: &mut StateAt, snapshot: &Snapshot) -> Result<(), BoxError> {
     let revision = snapshot.revision();
-    etcd.with_model(|model| state.advance(model.history(), revision, |key| key.starts_with(b"cached/")));
+    etcd.look(|model| state.advance(model.history(), revision, |key| key.starts_with(b"cached/")));
     let cached = snapshot.iter().map(|kv| (kv.key(), kv.value(), kv.mod_revision()));
     let stored = state.keys().values().map(|put| (&put.key[..], &put.value[..], put.revision));
     if cached.eq(stored) { Ok(()) } else { Err(format!("not the store at revision {revision}").into()) }

@@ -49,7 +49,7 @@ impl Truth {
     fn check(&mut self, seen: &Seen) -> Result<(), BoxError> {
         let Self { etcd, state, last } = self;
         let contains = |key: &[u8]| key.starts_with(b"conf/");
-        etcd.with_model(|model| state.advance(model.history(), seen.revision, contains));
+        etcd.look(|model| state.advance(model.history(), seen.revision, contains));
         let key = |name: &[u8]| number(state.keys().get(name).map(|put| &put.value[..]));
         let there = match (key(b"conf/a"), key(b"conf/b")) {
             _ if state.keys().is_empty() => Ok(None),

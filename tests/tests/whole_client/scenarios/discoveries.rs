@@ -1,10 +1,7 @@
 //! An endpoint is listed while its lease is there, and gone soon after its process.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +9,7 @@ use etcd_watch_client::discovery::{Discovery, EndpointChange, ServiceEndpoint};
 use etcd_watch_client::{BoxError, Client, Put};
 use etcd_watch_testkit::checks::StateAt;
 use etcd_watch_testkit::sim::{Etcd, FaultKind, Faults, Host, World};
+use tokio::sync::Notify;
 
 use super::stage::{Site, Stage, lock, soon};
 use super::trouble::stand_still;
@@ -111,7 +109,7 @@ impl Supervisor {
         for process in 0.. {
             let address = format!("{}:{process}", self.host.name());
             let client = self.host.client().connect_lazy()?;
-            let leaving = Arc::new(AtomicBool::new(false));
+            let leaving = Arc::<Notify>::default();
             let registered = Registered {
                 host: self.host.clone(),
                 client,
@@ -133,7 +131,7 @@ impl Supervisor {
             }
             self.with_alive(|alive| alive.remove(&address));
             if rng.bool() {
-                leaving.store(true, Ordering::Relaxed);
+                leaving.notify_one();
                 let is_gone = running.await.ok_or("an instance has died")??;
                 if is_gone && listed(world.etcd()).contains(&address) {
                     return Err(format!("{address} is listed after it was deregistered").into());
@@ -161,7 +159,8 @@ struct Registered {
     client: Client,
     address: String,
     ttl: Duration,
-    leaving: Arc<AtomicBool>,
+    /// Notified when it is to leave.
+    leaving: Arc<Notify>,
 }
 
 /// Whether it was taken out for sure.
@@ -169,19 +168,14 @@ async fn register(registered: Registered, how: Instance) -> Result<bool, BoxErro
     let Registered { host, client, address, ttl, leaving } = registered;
     let discovery = Discovery::new(&client, "svc")?;
     let endpoint = ServiceEndpoint::new(address);
-    let until_it_leaves = async {
-        while !leaving.load(Ordering::Relaxed) {
-            host.sleep(Duration::from_millis(100)).await;
-        }
-    };
     if how == Instance::Sound || how == Instance::OnlyAdded {
         let registration = discovery.register_with_ttl(host.name(), endpoint, ttl)?;
-        until_it_leaves.await;
+        leaving.notified().await;
         return Ok(registration.deregister().await.is_ok());
     }
     if how == Instance::WithoutLease {
         while discovery.add(host.name(), endpoint.clone()).await.is_err() {}
-        until_it_leaves.await;
+        leaving.notified().await;
         return Ok(discovery.delete(host.name()).await.is_ok());
     }
     let lease = loop {
@@ -193,7 +187,7 @@ async fn register(registered: Registered, how: Instance) -> Result<bool, BoxErro
     let _keeper = lease.keep_alive();
     let put = || Put::new(format!("svc/{}", host.name()), value.clone()).lease(lease.id());
     while client.put_with(put()).await.is_err_and(|error| !error.is_lease_not_found()) {}
-    until_it_leaves.await;
+    leaving.notified().await;
     Ok(client.lease_revoke(lease.id()).await.is_ok())
 }
 
@@ -213,7 +207,7 @@ async fn follow(world: World, client: Client, how: Instance) -> Result<i64, BoxE
             update.endpoints().iter().map(|(name, endpoint)| (name.to_string(), endpoint.addr.clone()));
         let known = if how == Instance::OnlyAdded { added.clone() } else { known.collect() };
         let contains = |key: &[u8]| key.starts_with(b"svc/");
-        world.etcd().with_model(|model| state.advance(model.history(), update.revision(), contains));
+        world.etcd().look(|model| state.advance(model.history(), update.revision(), contains));
         let name = |key: &Bytes| String::from_utf8_lossy(&key[4..]).into_owned();
         let stored: BTreeMap<_, _> =
             state.keys().iter().map(|(key, put)| (name(key), address_of(&put.value))).collect();

@@ -75,7 +75,7 @@ pub(super) async fn check(stage: &Stage, observers: Vec<Observer>, limits: &Limi
     if truth.len().min(writes) < limits.terms {
         return Err(format!("hardly anybody ever led: {} terms, {writes} writes", truth.len()).into());
     }
-    let compactions = etcd.with_model(|model| model.compactions().to_vec());
+    let compactions = etcd.look(|model| model.compactions().to_vec());
     for observer in observers {
         let seen = soon("the last leader is seen", observer).await?.ok_or("an observer has died")??;
         let seen: Vec<Seen> =

@@ -117,7 +117,7 @@ async fn put_all_the_time(stage: Stage, recorded: RecordedClient, pause: u64, pu
 fn hold_against_the_store(world: &World, recorder: &Recorder, least: usize) -> Result<(), BoxError> {
     let mut truth = Truth::starting_at(1, Vec::new(), KeyRange::prefix(PREFIX));
     truth.extend(&world.etcd().history());
-    let config = world.etcd().with_model(|model| model.config().clone());
+    let config = world.etcd().look(|model| model.config().clone());
     let history = recorder.history();
     let checked: Checked = check(&history, &truth, &config).map_err(|violations| {
         let violation = &violations[0];

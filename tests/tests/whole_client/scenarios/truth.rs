@@ -13,18 +13,18 @@ use etcd_watch_testkit::sim::Etcd;
 
 /// Everything that has changed so far.
 pub(super) fn history(etcd: &Etcd) -> Vec<Arc<HistoryEvent>> {
-    etcd.with_model(|model| model.history().to_vec())
+    etcd.look(|model| model.history().to_vec())
 }
 
 /// The keys with a prefix at this moment.
 pub(crate) fn keys(etcd: &Etcd, prefix: &str) -> Vec<KeyValue> {
     let read = range_request(&KeyRange::prefix(prefix.to_owned()));
-    etcd.with_model(|model| model.range(&read)).expect("a lawful range").kvs
+    etcd.look(|model| model.range(&read)).expect("a lawful range").kvs
 }
 
 /// Whether the lease exists at this moment.
 pub(super) fn has_lease(etcd: &Etcd, id: i64) -> bool {
-    etcd.with_model(|model| model.lease_leases().leases).iter().any(|lease| lease.id == id)
+    etcd.look(|model| model.lease_leases().leases).iter().any(|lease| lease.id == id)
 }
 
 /// Writes at the store itself, in one transaction.
