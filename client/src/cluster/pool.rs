@@ -122,10 +122,13 @@ impl Pool {
     }
 
     async fn dial(&self, candidates: Vec<Arc<Endpoint>>, kept: Option<Dialed>) -> Result<Dialed, Unreached> {
+        let connected_to = kept.as_ref().map(|kept| kept.endpoint.clone());
         // In a box: callers put calls in futures of their own.
         match Box::pin(self.dialer.dial_any(candidates, kept)).await {
             Ok(dialed) => {
-                tracing::debug!(name: "calls_connected", endpoint = %dialed.endpoint, "connected for calls");
+                if connected_to.as_ref() != Some(&dialed.endpoint) {
+                    tracing::debug!(name: "calls_connected", endpoint = %dialed.endpoint, "connected for calls");
+                }
                 Ok(dialed)
             }
             Err(unreached) => {

@@ -376,7 +376,7 @@ impl Etcd {
         result
     }
 
-    /// Looks at the store.
+    /// Looks at the store. [`with_model`](Self::with_model) costs more: it has to see whether the configuration was changed.
     pub fn look<T>(&self, look: impl FnOnce(&ModelEtcd) -> T) -> T {
         self.inner.store.with_model(|model| look(model))
     }

@@ -47,7 +47,7 @@
 //! | `plan`, `shrink` | the faults that a storm has drawn; finding the few that a failure needs |
 //! | `runtime`, `gate` | the client's runtime; tasks that are frozen and killed |
 //! | `socket` | bytes under way |
-//! | `core`, `transcript`, `report` | what all share; what is told of a run |
+//! | `core`, `clock`, `transcript`, `report` | what all share; virtual time; what is told of a run |
 
 mod clock;
 mod core;

@@ -33,7 +33,7 @@ pub(crate) async fn answer(mut call: Call, etcd: &Etcd) -> io::Result<()> {
             }
         }
         "Watch" => watch(call, etcd).await,
-        "Status" => call.answer(&etcd.with_model(|model| model.status())).await,
+        "Status" => call.answer(&etcd.look(|model| model.status())).await,
         "MemberList" => call.answer(&etcd.with_model(|model| model.member_list())).await,
         method => {
             let text = format!("unknown method {method}");
@@ -49,7 +49,7 @@ pub(crate) async fn future_revision(mut call: Call) -> io::Result<()> {
 
 /// A page, unless the store has not come to its revision.
 pub(crate) fn range(etcd: &Etcd, request: &RangeRequest) -> Option<RangeResponse> {
-    etcd.with_model(|model| model.range(request)).ok()
+    etcd.look(|model| model.range(request)).ok()
 }
 
 /// The messages of a stream, unless the store has not come to its revision.

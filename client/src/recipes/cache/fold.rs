@@ -20,7 +20,7 @@ const MOST_JOINED: usize = 64 << 10;
 pub(super) struct Fold<P> {
     pub(super) shared: Arc<Shared<P>>,
     work: Snapshot<P>,
-    /// A state may have so many keys.
+    /// The most keys that a state may have.
     max_keys: u64,
     make: Make<P>,
     /// Where a key and its value are put together.
