@@ -34,7 +34,7 @@ pub(crate) async fn answer(mut call: Call, etcd: &Etcd) -> io::Result<()> {
         }
         "Watch" => watch(call, etcd).await,
         "Status" => call.answer(&etcd.look(|model| model.status())).await,
-        "MemberList" => call.answer(&etcd.with_model(|model| model.member_list())).await,
+        "MemberList" => call.answer(&etcd.look(|model| model.member_list())).await,
         method => {
             let text = format!("unknown method {method}");
             call.refuse(12, &text)
