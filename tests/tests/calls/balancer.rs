@@ -7,7 +7,7 @@ use etcd_watch_testkit::{
 };
 use tokio::time::timeout;
 
-use crate::world::{Answer, DEADLINE, SECOND, Scripted, builder, client, healthy};
+use crate::world::{Answer, DEADLINE, SECOND, Scripted, builder, client, healthy, refused_in_the_end};
 
 /// The request was not passed on, whatever is behind the balancer.
 const REFUSALS: [Answer; 8] = [
@@ -78,8 +78,8 @@ async fn a_call_waits_for_a_balancer_that_recovers() {
 async fn a_call_that_only_a_balancer_answers_says_so_in_the_end() {
     let balancer = Scripted::start(|_| Answer::Bare(403)).await;
     let client = builder([balancer.endpoint()]).request_timeout(SECOND).connect_lazy().expect("it is valid");
-    for error in [client.get("key").await.err(), client.put("key", "value").await.err()] {
-        let error = error.expect("nobody else is there");
+    let read = client.get("key").await.expect_err("nobody else is there");
+    for error in [read, refused_in_the_end(async || client.put("key", "value").await).await] {
         assert!(matches!(error, CallError::Timeout { last: Some(_), .. }), "{error}");
         assert!(!error.may_have_executed() && error.to_string().contains("HTTP status 403"), "{error}");
         assert_eq!(error.code(), Some(Code::PermissionDenied));

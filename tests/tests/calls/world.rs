@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use etcd_watch_client::{Client, ClientBuilder};
+use etcd_watch_client::{CallError, Client, ClientBuilder};
 use etcd_watch_testkit::{model::ModelConfig, server::EmbeddedEtcd};
 use h2::{
     Reason, RecvStream,
@@ -26,6 +26,18 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// For any one thing that a test waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a call that is always refused comes to. Its time can end while an attempt is under way, and a write may then have
+/// been executed for all that the client knows: such a call is made again.
+pub(crate) async fn refused_in_the_end<T>(call: impl AsyncFn() -> Result<T, CallError>) -> CallError {
+    for _ in 0..20 {
+        match call().await.err().expect("nobody carries it out") {
+            CallError::MaybeExecuted { .. } => {}
+            error => return error,
+        }
+    }
+    panic!("each time an attempt was under way")
+}
 
 /// What a scripted server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
