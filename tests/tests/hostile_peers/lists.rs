@@ -30,7 +30,7 @@ const MARKER: &str = "k/last";
 /// How often it is looked what a cache has.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Pages of one key, and then of some 17.
-const PAGE_BYTES: usize = 1024;
+pub(crate) const PAGE_BYTES: usize = 1024;
 
 /// How the peer answers when a page is asked for.
 pub(crate) enum Answer {

@@ -1,14 +1,20 @@
 //! Lists that a peer answers by streams that no lawful member sends (`KV.RangeStream`, etcd 3.7).
 
-use std::iter;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use std::{io, iter};
 
 use etcd_watch_client::proto::etcdserverpb::RangeResponse;
 use etcd_watch_client::proto::mvccpb::KeyValue;
+use etcd_watch_client::{KeyRange, MirrorRequest};
+use etcd_watch_testkit::sim::{Etcd, Sim};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::figures::Bounds;
-use crate::grpc::{framed, headed, header};
-use crate::lists::{Case, LAST, Step, by_both, lie};
-use crate::peer::run_all;
+use crate::grpc::{Call, framed, headed, header};
+use crate::lawful;
+use crate::lists::{Case, LAST, PAGE_BYTES, Step, by_both, lie};
+use crate::peer::{MINUTE, alone_in_process, answered, run_all};
 
 /// These steps in place of the messages of a stream.
 fn instead(name: &str, steps: fn() -> Vec<Step>) -> Case {
@@ -180,4 +186,52 @@ fn streams_that_end_as_no_stream_does() {
 #[test]
 fn streams_without_an_end() {
     run_all(|| by_both(without_end()));
+}
+
+/// The methods that a peer was asked for, and when.
+type Asked = Arc<Mutex<Vec<(String, Instant)>>>;
+
+/// It refuses its first stream late, and brings no page after that.
+async fn refuse_late(mut call: Call, (etcd, asked): (Etcd, Asked)) -> io::Result<()> {
+    let has_refused = {
+        let mut asked = asked.lock().expect("no panic");
+        asked.push((call.method.clone(), Instant::now()));
+        asked.iter().any(|(method, _)| method == "RangeStream")
+    };
+    match &*call.method {
+        "RangeStream" => {
+            sleep(Duration::from_secs(8)).await;
+            call.refuse(12, "unknown method RangeStream")
+        }
+        "Range" if has_refused => call.stay().await,
+        _ => lawful::answer(call, &etcd).await,
+    }
+}
+
+#[test]
+fn a_page_in_the_place_of_a_stream_has_what_is_left_of_the_time() {
+    let _running = alone_in_process();
+    let asked = Asked::default();
+    let of_peer = asked.clone();
+    let report = Sim::new().members(1).run(1, |world| async move {
+        for key in 0..40 {
+            world.etcd().put(format!("k/{key}"), "");
+        }
+        let script = answered((world.etcd().clone(), of_peer), refuse_late);
+        let peer = world.listen(move |socket| script(socket));
+        let builder = world.client().endpoints([peer.endpoint()]).request_timeout(Duration::from_secs(10));
+        let request = MirrorRequest::new(KeyRange::prefix("k/")).page_bytes(PAGE_BYTES);
+        let mut mirror = builder.connect_lazy()?.mirror(request)?;
+        let listing = async { while mirror.next().await.is_some() {} };
+        timeout(MINUTE, listing).await.expect_err("the rest does not come");
+        Ok(())
+    });
+    report.unwrap_or_else(|failure| panic!("{failure}"));
+    let asked = asked.lock().expect("no panic");
+    let mut lists = asked.iter().skip_while(|(method, _)| method != "RangeStream");
+    let (_, began) = lists.next().expect("a stream is asked for");
+    let mut pages = lists.filter(|(method, _)| method == "Range").map(|(_, at)| *at - *began);
+    let (instead, again) = (pages.next().expect("a page is"), pages.next().expect("it is asked for again"));
+    assert_eq!(instead.as_secs(), 8, "{instead:?}");
+    assert_eq!(again.as_secs(), 10, "{again:?}");
 }

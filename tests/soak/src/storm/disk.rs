@@ -94,6 +94,7 @@ impl Drop for SmallDisk {
 }
 
 impl Storm {
+    /// `None` if the member had nothing to write, and so has not noticed.
     pub(super) async fn fill_disk(
         &self,
         member: usize,
@@ -112,8 +113,7 @@ impl Storm {
         let (since, ended) = (Instant::now(), self.wait_for_its_end(member, lasts).await?);
         let after = since.elapsed();
         self.restart_as(member, false, |_| tokio::task::block_in_place(|| disk.take_away())).await?;
-        let what = if ended { "it has died after" } else { "it has lived for" };
-        Ok(Some(format!("member {member}: {what} {:.1} s", after.as_secs_f64())))
+        Ok(ended.then(|| format!("member {member}: it has died after {:.1} s", after.as_secs_f64())))
     }
 
     /// Whether a member has ended within a time.
