@@ -27,8 +27,8 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// For any one thing that a test waits for: much longer than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a call that is always refused comes to. Its time can end while an attempt is under way, and a write may then have
-/// been executed for all that the client knows: such a call is made again.
+/// Makes a call that is always refused, and returns its error. If the time limit ends during an attempt, the client can't
+/// know whether a write was executed; the call is made again then.
 pub(crate) async fn refused_in_the_end<T>(call: impl AsyncFn() -> Result<T, CallError>) -> CallError {
     for _ in 0..20 {
         match call().await.err().expect("nobody carries it out") {
@@ -36,7 +36,7 @@ pub(crate) async fn refused_in_the_end<T>(call: impl AsyncFn() -> Result<T, Call
             error => return error,
         }
     }
-    panic!("each time an attempt was under way")
+    panic!("twenty times the time limit ended during an attempt")
 }
 
 /// What a scripted server answers.

@@ -32,6 +32,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Pages of one key, and then of some 17.
 pub(crate) const PAGE_BYTES: usize = 1024;
 
+/// Puts the keys that are listed.
+pub(crate) fn put_keys(etcd: &Etcd) {
+    for key in 0..KEYS {
+        etcd.put(format!("k/{key:02}"), format!("v{key:02}"));
+    }
+}
+
 /// How the peer answers when a page is asked for.
 pub(crate) enum Answer {
     Page(RangeResponse),
@@ -198,9 +205,7 @@ impl Scenario for Case {
     }
 
     fn fill(&self, etcd: &Etcd) {
-        for key in 0..KEYS {
-            etcd.put(format!("k/{key:02}"), format!("v{key:02}"));
-        }
+        put_keys(etcd);
     }
 
     fn script(&self, world: &World) -> Script {

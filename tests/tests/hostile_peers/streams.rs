@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::figures::Bounds;
 use crate::grpc::{Call, framed, headed, header};
 use crate::lawful;
-use crate::lists::{Case, LAST, PAGE_BYTES, Step, by_both, lie};
+use crate::lists::{Case, LAST, PAGE_BYTES, Step, by_both, lie, put_keys};
 use crate::peer::{MINUTE, alone_in_process, answered, run_all};
 
 /// These steps in place of the messages of a stream.
@@ -188,12 +188,12 @@ fn streams_without_an_end() {
     run_all(|| by_both(without_end()));
 }
 
-/// The methods that a peer was asked for, and when.
+/// The method and the time of each call that a peer got.
 type Asked = Arc<Mutex<Vec<(String, Instant)>>>;
 
-/// It refuses its first stream late, and brings no page after that.
+/// Refuses a stream after eight seconds, and answers no request for a page after that.
 async fn refuse_late(mut call: Call, (etcd, asked): (Etcd, Asked)) -> io::Result<()> {
-    let has_refused = {
+    let is_after_stream = {
         let mut asked = asked.lock().expect("no panic");
         asked.push((call.method.clone(), Instant::now()));
         asked.iter().any(|(method, _)| method == "RangeStream")
@@ -203,7 +203,7 @@ async fn refuse_late(mut call: Call, (etcd, asked): (Etcd, Asked)) -> io::Result
             sleep(Duration::from_secs(8)).await;
             call.refuse(12, "unknown method RangeStream")
         }
-        "Range" if has_refused => call.stay().await,
+        "Range" if is_after_stream => call.stay().await,
         _ => lawful::answer(call, &etcd).await,
     }
 }
@@ -214,9 +214,7 @@ fn a_page_in_the_place_of_a_stream_has_what_is_left_of_the_time() {
     let asked = Asked::default();
     let of_peer = asked.clone();
     let report = Sim::new().members(1).run(1, |world| async move {
-        for key in 0..40 {
-            world.etcd().put(format!("k/{key}"), "");
-        }
+        put_keys(world.etcd());
         let script = answered((world.etcd().clone(), of_peer), refuse_late);
         let peer = world.listen(move |socket| script(socket));
         let builder = world.client().endpoints([peer.endpoint()]).request_timeout(Duration::from_secs(10));

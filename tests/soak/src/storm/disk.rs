@@ -94,7 +94,7 @@ impl Drop for SmallDisk {
 }
 
 impl Storm {
-    /// `None` if the member had nothing to write, and so has not noticed.
+    /// Fills a member's disk. Returns `None` if the member wrote nothing meanwhile, so that it did not notice.
     pub(super) async fn fill_disk(
         &self,
         member: usize,
@@ -111,9 +111,13 @@ impl Storm {
         self.world.set_down(member, true);
         tokio::task::block_in_place(|| disk.fill())?;
         let (since, ended) = (Instant::now(), self.wait_for_its_end(member, lasts).await?);
-        let after = since.elapsed();
+        let after = since.elapsed().as_secs_f64();
         self.restart_as(member, false, |_| tokio::task::block_in_place(|| disk.take_away())).await?;
-        Ok(ended.then(|| format!("member {member}: it has died after {:.1} s", after.as_secs_f64())))
+        if !ended {
+            self.journal.note(format!("member {member} lived for {after:.1} s with a full disk"));
+            return Ok(None);
+        }
+        Ok(Some(format!("member {member}: it has died after {after:.1} s")))
     }
 
     /// Whether a member has ended within a time.
